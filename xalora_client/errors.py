@@ -1,0 +1,226 @@
+"""Every error the SDK raises.
+
+::
+
+    XaloraError
+    ├── ConfigurationError (ValueError)      no key, a bad URL, an unusable home folder
+    │   └── InvalidParameterError            a value no task can be built with; nothing was sent
+    ├── NetworkError (ConnectionError)       no complete answer came back
+    │   └── RequestTimeoutError (TimeoutError)
+    ├── APIStatusError                       the server answered with a status outside 2xx
+    │   ├── BadRequestError                  400, 422
+    │   ├── AuthenticationError              401
+    │   ├── PaymentRequiredError             402
+    │   ├── PermissionDeniedError            403
+    │   ├── NotFoundError                    404, 410
+    │   ├── ConflictError                    409
+    │   ├── RateLimitError                   429
+    │   └── ServerError                      5xx
+    ├── ResponseError (ValueError)           2xx, but not an answer of the protocol
+    ├── TaskError                            the task itself did not end well
+    │   ├── TaskFailedError
+    │   ├── TaskCanceledError
+    │   └── TaskTimeoutError (TimeoutError)  the local deadline passed; the task goes on
+    └── MediaError                           the result cannot be had as media
+        ├── DownloadError
+        ├── DecodeError (ValueError)
+        └── MediaTooLargeError
+
+A message has three parts: what happened, to which task, and what to do now.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class XaloraError(Exception):
+    """Base of every error here.
+
+    ``what`` says what happened, ``task_id`` to which task, ``advice`` what to do now; ``str()`` joins the three.
+    """
+
+    advice = ""
+
+    def __init__(self, what: str, *, task_id: str | None = None, advice: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.task_id = task_id
+        if advice is not None:
+            self.advice = advice
+
+    def __str__(self) -> str:
+        what = self.what.rstrip(".")
+        if self.task_id and self.task_id not in what:
+            what = f"{what} (task {self.task_id})"
+        return f"{what}. {self.advice}".rstrip()
+
+
+class ConfigurationError(XaloraError, ValueError):
+    """The client cannot work as it is set up; nothing was sent."""
+
+
+class InvalidParameterError(ConfigurationError):
+    """A task parameter has a value that is not allowed; nothing was sent."""
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        shown = repr(value)
+        if len(shown) > 80:
+            shown = shown[:77] + "..."
+        super().__init__(f"{field} is {shown}", advice=f"Allowed: {allowed}.")
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self.value, self.allowed)
+
+
+class NetworkError(XaloraError, ConnectionError):
+    """No complete answer came back.
+
+    ``never_sent`` is True when no connection was made, so the server certainly did not process the request.
+    """
+
+    advice = "Check the network, proxy and XALORA_WORKFLOW_URL, then try again."
+
+    def __init__(
+        self, what: str, *, never_sent: bool = False, task_id: str | None = None, advice: str | None = None
+    ) -> None:
+        super().__init__(what, task_id=task_id, advice=advice)
+        self.never_sent = never_sent
+
+
+class RequestTimeoutError(NetworkError, TimeoutError):
+    """The server did not answer one request in time."""
+
+
+class APIStatusError(XaloraError):
+    """The server answered with an HTTP status outside 2xx.
+
+    ``status_code`` is that status, ``message`` the server's own words, ``retry_after`` the seconds it asked to wait.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int = 0,
+        retry_after: float | None = None,
+        task_id: str | None = None,
+        advice: str | None = None,
+    ) -> None:
+        super().__init__(
+            f"The server answered {status_code}: {message}" if status_code else message, task_id=task_id, advice=advice
+        )
+        self.message = message
+        self.status_code = status_code
+        self.retry_after = retry_after
+
+
+class BadRequestError(APIStatusError):
+    """400 or 422: the server does not accept these parameters."""
+
+    advice = "Correct the parameters and submit again; nothing was started."
+
+
+class AuthenticationError(APIStatusError):
+    """401: the key is not accepted."""
+
+    advice = "Check XALORA_API_KEY (consumer#key)."
+
+
+class PaymentRequiredError(APIStatusError):
+    """402: the account has no credit left."""
+
+    advice = "Top up the account, then submit again."
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: this key may not do that."""
+
+    advice = "Check that the key belongs to the account that owns the task or workflow."
+
+
+class NotFoundError(APIStatusError):
+    """404 or 410: the server does not know the task or the address."""
+
+    advice = "Check the task id and XALORA_WORKFLOW_URL."
+
+
+class ConflictError(APIStatusError):
+    """409: the request does not fit the task's present state."""
+
+    advice = "Look at the task's status before trying again."
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests."""
+
+    advice = "Wait a little and try again."
+
+
+class ServerError(APIStatusError):
+    """5xx: the server failed."""
+
+    advice = "Try again later."
+
+
+class ResponseError(XaloraError, ValueError):
+    """The server answered 2xx with something that is not an answer of the protocol."""
+
+    advice = "Check that XALORA_WORKFLOW_URL points at a Xalora sequencer."
+
+
+class TaskError(XaloraError):
+    """A task did not end well. ``result`` is the server's last answer about it, where there is one."""
+
+    def __init__(
+        self, what: str, *, task_id: str | None = None, advice: str | None = None, result: Any = None
+    ) -> None:
+        super().__init__(what, task_id=task_id, advice=advice)
+        self.result = result
+
+
+class TaskFailedError(TaskError):
+    """The miner or the sequencer gave the task up."""
+
+    advice = "Change the parameters or submit it again as a new task."
+
+
+class TaskCanceledError(TaskError):
+    """The task was canceled before it finished."""
+
+    advice = "Submit it again as a new task if the result is still wanted."
+
+
+class TaskTimeoutError(TaskError, TimeoutError):
+    """The local deadline passed. The task was not canceled and may still finish."""
+
+    advice = "It goes on remotely: collect it later by its id, or cancel it."
+
+
+class MediaError(XaloraError):
+    """A result cannot be had as media."""
+
+
+class DownloadError(MediaError):
+    """The result's bytes could not be fetched, or are not all there."""
+
+    advice = "Fetch the task again; the result is paid for and nothing is charged twice."
+
+
+class DecodeError(MediaError, ValueError):
+    """The bytes are not media that can be read. ``path`` is the file kept for inspection, where there is one."""
+
+    def __init__(
+        self, what: str, *, task_id: str | None = None, advice: str | None = None, path: Any = None
+    ) -> None:
+        super().__init__(what, task_id=task_id, advice=advice)
+        self.path = path
+
+
+class MediaTooLargeError(MediaError):
+    """A limit on bytes, pixels, frames or duration would be passed; the message names the limit and the value."""
+
+    advice = "Raise that limit if the file is trusted."

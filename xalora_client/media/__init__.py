@@ -1,0 +1,1 @@
+"""Media: what miners return, from bytes on disk to arrays."""
