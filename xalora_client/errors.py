@@ -111,7 +111,9 @@ class APIStatusError(XaloraError):
         advice: str | None = None,
     ) -> None:
         super().__init__(
-            f"The server answered {status_code}: {message}" if status_code else message, task_id=task_id, advice=advice
+            f"The server answered {status_code}: {message}" if status_code else message,
+            task_id=task_id,
+            advice=advice,
         )
         self.message = message
         self.status_code = status_code
@@ -175,9 +177,7 @@ class ResponseError(XaloraError, ValueError):
 class TaskError(XaloraError):
     """A task did not end well. ``result`` is the server's last answer about it, where there is one."""
 
-    def __init__(
-        self, what: str, *, task_id: str | None = None, advice: str | None = None, result: Any = None
-    ) -> None:
+    def __init__(self, what: str, *, task_id: str | None = None, advice: str | None = None, result: Any = None) -> None:
         super().__init__(what, task_id=task_id, advice=advice)
         self.result = result
 
@@ -213,9 +213,7 @@ class DownloadError(MediaError):
 class DecodeError(MediaError, ValueError):
     """The bytes are not media that can be read. ``path`` is the file kept for inspection, where there is one."""
 
-    def __init__(
-        self, what: str, *, task_id: str | None = None, advice: str | None = None, path: Any = None
-    ) -> None:
+    def __init__(self, what: str, *, task_id: str | None = None, advice: str | None = None, path: Any = None) -> None:
         super().__init__(what, task_id=task_id, advice=advice)
         self.path = path
 

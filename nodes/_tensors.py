@@ -1,0 +1,59 @@
+"""Decoded media to tensors, and tensors to PNG.
+
+ComfyUI's conventions: IMAGE is ``[F, H, W, 3]`` float32 of 0..1, not premultiplied; MASK is ``[F, H, W]`` float32 of
+0..1 and, as LoadImage makes it, 1 - alpha: 0 where the picture is opaque, 1 where it is wholly transparent.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+
+import torch
+from PIL import Image
+
+from ..xalora_client.errors import InvalidParameterError
+from ..xalora_client.media import Limits, decode
+
+STILL_FPS = 1.0
+"""The frame rate given for a single image, which has none."""
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def load_frames(
+    path: str | os.PathLike[str], limits: Limits | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None, float]:
+    """Return all frames of an image, animation or video, the mask, and the frame rate.
+
+    The frames are ``[F, H, W, 3]`` float32 of 0..1 on the CPU, as displayed. The mask is ``[F, H, W]`` float32,
+    1 - alpha, or None when the media has no transparency. The rate is in frames per second, 1.0 for a single image.
+    The tensors are the decoder's own arrays, not copies of them.
+
+    Blocks while it decodes: call it in a thread. Raises DecodeError for a file that is no media or is damaged,
+    MediaTooLargeError when it passes a limit or does not fit into free memory (needed and free bytes are in the
+    message), OSError when it cannot be read.
+    """
+    decoded = decode(path, limits or Limits())
+    mask = None if decoded.mask is None else torch.from_numpy(decoded.mask)
+    return torch.from_numpy(decoded.frames), mask, decoded.fps or STILL_FPS
+
+
+def encode_png(image: torch.Tensor) -> bytes:
+    """Return an image as a lossless PNG of 8 bits a channel.
+
+    ``image`` is ``[H, W, C]`` of any dtype and device: floating point of 0..1, clamped to that, not a number taken
+    as 0, and rounded to the nearest of 256 steps (so decoding gives it back to within 1/510). C is 1 for gray, 3 for
+    red green blue, 4 with alpha, which is kept and not multiplied into the colors.
+
+    Blocks while it compresses, which is set for speed: call it in a thread. Raises InvalidParameterError for another
+    shape.
+    """
+    if image.ndim != 3 or image.shape[2] not in _MODES or 0 in image.shape:
+        raise InvalidParameterError("image", tuple(image.shape), "one image [height, width, 1, 3 or 4 channels]")
+    values = image.detach().float().cpu().nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
+    pixels = values.mul(255).round().to(torch.uint8).contiguous().numpy()
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()

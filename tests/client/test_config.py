@@ -1,0 +1,122 @@
+"""Where settings come from, and where the key never goes."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, config
+
+KEY = "consumer#a-secret-key"
+
+
+@pytest.mark.parametrize(
+    ("combined", "consumer", "key"),
+    [
+        ("me#secret", "me", "secret"), ("me-secret", "me", "secret"), ("me#a#b", "me", "a#b"),
+        ("me-a-b", "me", "a-b"), ("my-team#a-b", "my-team", "a-b"), (" me#k\n", "me", "k"),
+    ],
+)  # fmt: skip
+def test_a_key_is_split_once(combined, consumer, key):
+    credentials = Credentials.parse(combined)
+    assert (credentials.consumer_id, credentials.api_key) == (consumer, key)
+
+
+@pytest.mark.parametrize("combined", ["nokey", "#key", "me#", "", "-x", "   "])
+def test_a_key_in_the_wrong_form_is_refused_without_showing_it(combined):
+    with pytest.raises(ConfigurationError, match="consumer#key") as caught:
+        Credentials.parse(combined)
+    assert not combined.strip("#- ") or combined not in str(caught.value).replace("consumer#key", "")
+
+
+def test_arguments_beat_environment_beats_dotenv_beats_stored(tmp_path, monkeypatch):
+    home = Path(os.environ["XALORA_HOME"])
+    config.store(home, api_key="stored#1", workflow_url="http://stored")
+    assert config.load().credentials.consumer_id == "stored"
+    (tmp_path / ".env").write_text("XALORA_API_KEY=dotenv#2\nXALORA_WORKFLOW_URL=http://dotenv/\n")
+    assert config.load().credentials.consumer_id == "dotenv"
+    assert config.load().workflow_url == "http://dotenv"
+    monkeypatch.setenv("XALORA_API_KEY", "environ#3")
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", "http://environ")
+    assert config.load().credentials.consumer_id == "environ"
+    loaded = config.load("argument#4", "http://argument", tmp_path / "other")
+    assert (loaded.credentials.consumer_id, loaded.workflow_url) == ("argument", "http://argument")
+    assert loaded.home == tmp_path / "other"
+
+
+def test_dotenv_may_name_the_home(tmp_path, monkeypatch):
+    monkeypatch.delenv("XALORA_HOME")
+    (tmp_path / ".env").write_text(f"XALORA_HOME={tmp_path / 'there'}\n")
+    assert config.load().home == tmp_path / "there"
+
+
+def test_defaults(monkeypatch):
+    monkeypatch.delenv("XALORA_HOME")
+    loaded = config.load()
+    assert loaded.workflow_url == "https://sequencer-v2.xalora.xyz"
+    assert loaded.credentials is None
+    assert loaded.home.name == "xalora"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_missing_key_says_how_to_set_one_and_how_to_try_the_sandbox(kind):
+    with pytest.raises(ConfigurationError, match=r"XALORA_API_KEY.*sandbox"):
+        kind()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sequencer", "ftp://x", "http://", "http://u:p@x", "http://x?y=1", "http://x:99999", "http://[", "x:y"],
+)
+def test_a_url_nothing_can_be_sent_to_is_refused(url):
+    with pytest.raises(ConfigurationError, match="XALORA_WORKFLOW_URL"):
+        config.load(KEY, url)
+
+
+def test_the_key_is_in_no_repr():
+    with Client(KEY, "http://localhost") as client:
+        shown = repr(client) + repr(client.config) + repr(client._context)
+    assert "a-secret-key" not in shown
+
+
+def test_the_stored_key_is_readable_by_its_owner_alone(tmp_path):
+    path = config.store(tmp_path / "new" / "home", api_key=KEY)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    config.store(tmp_path / "new" / "home", workflow_url="http://x/")
+    assert json.loads(path.read_text()) == {"api_key": KEY, "workflow_url": "http://x"}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    config.store(tmp_path / "new" / "home", api_key="")
+    assert json.loads(path.read_text()) == {"workflow_url": "http://x"}
+    assert [each.name for each in path.parent.iterdir()] == ["config.json"]
+
+
+def test_bad_settings_are_not_stored(tmp_path):
+    path = config.store(tmp_path, api_key=KEY)
+    before = path.read_text()
+    with pytest.raises(ConfigurationError):
+        config.store(tmp_path, api_key="nonsense")
+    with pytest.raises(ConfigurationError):
+        config.store(tmp_path, workflow_url="nonsense")
+    assert path.read_text() == before
+
+
+def test_a_home_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="XALORA_HOME"):
+        config.store(tmp_path / "file" / "home", api_key=KEY)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe\x00"])
+def test_a_stored_file_that_cannot_be_read_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"config\.json"):
+        config.load(home=tmp_path)
+
+
+def test_a_real_key_is_not_sent_to_the_sandbox(monkeypatch):
+    monkeypatch.setenv("XALORA_API_KEY", KEY)
+    loaded = config.load(workflow_url="sandbox")
+    assert loaded.is_sandbox
+    assert loaded.credentials.api_key != "a-secret-key"

@@ -1,0 +1,202 @@
+"""What holds for any server and any timing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xalora_client import NetworkError, Text2VideoTask, WorkflowTaskResult, XaloraError, flows, policy, wire
+from xalora_client.credentials import Credentials
+from xalora_client.drive import run_async, run_sync
+from xalora_client.exchange import Context
+from xalora_client.policy import Deadline
+from xalora_client.wire import Response, Sequencer
+
+SEQUENCER = Sequencer("https://sequencer.example", Credentials("c", "secret-key"))
+TASK = Text2VideoTask("a rabbit", job_id_prefix="same")
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+statuses = st.sampled_from(["waiting", "running", "finished", "failed", "canceled", "odd"]) | st.text()
+answers = st.dictionaries(
+    st.sampled_from(sorted(WorkflowTaskResult.__dataclass_fields__)) | st.text(), json_values
+).flatmap(lambda fields: statuses.map(lambda name: fields | {"status": name}))
+bodies = (
+    st.binary()
+    | json_values.map(lambda v: wire.json.dumps(v).encode())
+    | answers.map(lambda v: wire.json.dumps(v).encode())
+)
+headers = st.dictionaries(
+    st.sampled_from(["retry-after", "location", "content-type"]),
+    st.text() | st.sampled_from(["3", "Wed, 21 Oct 2015 07:28:00 GMT", "9" * 400, "-1", "1e9", "٣"]),
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from([200, 201, 204, 301, 400, 404, 429, 500, 503]) | st.integers(100, 599), headers, bodies)
+def test_any_answer_is_a_result_or_our_error(status, fields, body):
+    response = Response(status, fields, body, 1e9)
+    request = SEQUENCER.query("t1")
+    with suppress(XaloraError):
+        wire.check_status(response, request)
+    with suppress(XaloraError):
+        result = wire.read_result(response, request, server=SEQUENCER.url)
+        assert result.task_id
+        assert result.media_url is None or result.media_url.startswith(("http://", "https://"))
+        assert isinstance(result.message, str | None)
+    for read in (wire.read_task_id, wire.read_miner_id, wire.read_message):
+        with suppress(XaloraError):
+            assert read(response, request)
+    assert (wire.read_retry_after(response) or 0) >= 0
+
+
+class World:
+    """A server and a clock made of a script. Each request takes the time the script says."""
+
+    def __init__(self, script, blocking: bool):
+        self.script = list(script)
+        self.blocking = blocking
+        self.now = 0.0
+        self.trace = []
+
+    def clock(self):
+        return self.now
+
+    def _send(self, request, timeout):
+        took, outcome = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        body = {name: value for name, value in request.body.items() if name != "job_id"}
+        self.trace.append(("send", request.url, body, round(timeout, 6)))
+        if took > timeout:
+            self.now += timeout
+            raise wire.errors.RequestTimeoutError("slow")
+        self.now += took
+        if isinstance(outcome, NetworkError):
+            raise NetworkError(outcome.what, never_sent=outcome.never_sent)
+        return replace(outcome, received=self.now)
+
+    def _sleep(self, seconds):
+        self.trace.append(("sleep", round(seconds, 6)))
+        self.now += seconds
+
+    def run(self, flow):
+        world = self
+        if self.blocking:
+
+            class Transport:
+                def send(self, request, timeout):
+                    return world._send(request, timeout)
+
+            return run_sync(flow, Transport(), self._sleep)
+
+        class AsyncTransport:
+            async def send(self, request, timeout):
+                return world._send(request, timeout)
+
+        async def sleep(seconds):
+            self._sleep(seconds)
+
+        return asyncio.run(run_async(flow, AsyncTransport(), sleep))
+
+
+def response(status, body, **fields):
+    return Response(status, fields, wire.json.dumps(body).encode(), 0.0)
+
+
+outcomes = st.sampled_from(
+    [
+        response(200, {"task_id": "t1", "status": "waiting", "msg": "m"}),
+        response(200, {"task_id": "t1", "status": "running"}),
+        response(200, {"task_id": "t1", "status": "odd"}),
+        response(200, {"task_id": "t1", "status": "running"}, **{"retry-after": "11"}),
+        response(200, {"task_id": "t1", "status": "finished", "result": "x.mp4"}),
+        response(200, {"task_id": "t1", "status": "failed"}),
+        response(200, {"task_id": "t1", "status": "canceled"}),
+        response(200, []),
+        response(400, {}),
+        response(408, {}),
+        response(429, {}),
+        response(429, {}, **{"retry-after": "5"}),
+        response(503, {}),
+        response(503, {}, **{"retry-after": "2"}),
+        NetworkError("refused", never_sent=True),
+        NetworkError("broken"),
+    ]
+)
+scripts = st.lists(st.tuples(st.floats(0, 90), outcomes), min_size=1, max_size=30)
+calls = st.sampled_from(
+    [
+        lambda context, timeout, interval: flows.execute_and_wait(context, TASK, timeout, interval, None),
+        lambda context, timeout, interval: flows.wait(context, "t1", timeout, interval, None),
+        lambda context, timeout, interval: flows.execute(context, TASK),
+        lambda context, timeout, interval: flows.query(context, "t1"),
+        lambda context, timeout, interval: flows.cancel(context, "t1"),
+    ]
+)
+
+
+def outcome_of(world, call, timeout, interval, seed):
+    context = Context(SEQUENCER, world.clock, random.Random(seed))
+    try:
+        return world.run(call(context, timeout, interval))
+    except XaloraError as error:
+        return type(error), error.task_id
+
+
+@settings(max_examples=200, deadline=None)
+@given(scripts, calls, st.floats(0.1, 400), st.none() | st.floats(1, 30), st.integers())
+def test_both_drivers_leave_the_same_trace(script, call, timeout, interval, seed):
+    worlds = [World(script, blocking) for blocking in (True, False)]
+    ends = [outcome_of(world, call, timeout, interval, seed) for world in worlds]
+    assert ends[0] == ends[1]
+    assert worlds[0].trace == worlds[1].trace
+
+
+@settings(max_examples=300, deadline=None)
+@given(scripts, st.floats(0.1, 400), st.none() | st.floats(1, 30), st.integers())
+def test_a_wait_never_outlives_its_deadline(script, timeout, interval, seed):
+    world = World(script, blocking=True)
+    outcome_of(world, lambda c, t, i: flows.wait(c, "t1", t, i, None), timeout, interval, seed)
+    assert world.now <= timeout + 1e-6
+
+
+@given(st.integers(), st.integers(0, 60))
+def test_adaptive_delays_stay_in_bounds(seed, count):
+    delays = policy.poll_delays(None, random.Random(seed))
+    for number in range(count):
+        full = min(8.0, 1.3**number)
+        assert full * 0.85 - 1e-9 <= next(delays) <= full + 1e-9
+
+
+@given(st.integers(), st.integers(0, 60))
+def test_backoff_stays_in_bounds(seed, count):
+    delays = policy.backoff_delays(random.Random(seed))
+    assert all(0.4 <= next(delays) <= 10 for _ in range(count))
+
+
+@given(st.text() | st.sampled_from(["5", " 7 ", "0.5", "Mon, 01 Jan 2001 00:00:09 GMT"]), st.floats(0, 2e9))
+def test_any_retry_after_is_seconds_or_nothing(value, now):
+    seconds = wire.parse_retry_after(value, now)
+    assert seconds is None or 0 <= seconds < 1e12
+
+
+def test_retry_after_forms():
+    assert wire.parse_retry_after("120", 0) == 120
+    assert wire.parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 40) == 60
+    assert wire.parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 400) == 0
+    assert wire.parse_retry_after("soon", 0) is None
+    assert wire.parse_retry_after(None, 0) is None
+
+
+@given(st.one_of(st.floats(max_value=0), st.none(), st.text(), st.booleans()))
+def test_bad_deadlines(seconds):
+    with pytest.raises(ValueError, match="timeout"):
+        Deadline.after(seconds, lambda: 0.0)

@@ -1,0 +1,111 @@
+"""The client for event loops: the same methods as Client, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+from . import flows
+from .client import open_context
+from .config import load
+from .drive import AsyncTransport, run_async
+from .effects import Flow, T
+from .media.download import MediaFile, OnProgress, download
+from .media.limits import Limits
+from .media.store import MediaStore
+from .results import WorkflowTaskResult
+from .tasks import WorkflowTask
+from .transports.event_loop import AiohttpTransport
+from .waiting import OnUpdate
+
+
+class AsyncClient:
+    """A client of one sequencer for one event loop. Use it with ``async with``, or await ``close``.
+
+    Arguments, errors and behaviour are those of Client; cancelling the asyncio task that awaits a call is an
+    interruption like Ctrl-C. Calls may run side by side.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        workflow_url: str | None = None,
+        *,
+        home: str | os.PathLike[str] | None = None,
+        limits: Limits | None = None,
+        cancels: Callable[[BaseException], bool] | None = None,
+        transport: AsyncTransport | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        dice: random.Random | None = None,
+    ) -> None:
+        self.config = load(api_key, workflow_url, home)
+        self._context = open_context(self.config, clock, dice, cancels)
+        self._store = MediaStore(self.config.home)
+        self._limits = limits or Limits()
+        self._transport = transport or AiohttpTransport()
+        self._sleep = sleep
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(workflow_url={self._context.sequencer.url!r})"
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        await self._transport.close()
+
+    async def _run(self, flow: Flow[T]) -> T:
+        return await run_async(flow, self._transport, self._sleep)
+
+    async def execute_workflow(self, task: WorkflowTask) -> str:
+        """As Client.execute_workflow."""
+        return await self._run(flows.execute(self._context, task))
+
+    async def query_task_result(self, task_id: str) -> WorkflowTaskResult:
+        """As Client.query_task_result."""
+        return await self._run(flows.query(self._context, task_id))
+
+    async def execute_workflow_and_wait_for_result(
+        self,
+        task: WorkflowTask,
+        timeout: float = 300.0,
+        interval: float | None = None,
+        on_update: OnUpdate | None = None,
+    ) -> WorkflowTaskResult:
+        """As Client.execute_workflow_and_wait_for_result."""
+        return await self._run(flows.execute_and_wait(self._context, task, timeout, interval, on_update))
+
+    async def wait_for_result(
+        self,
+        task_id: str,
+        timeout: float = 300.0,
+        interval: float | None = None,
+        on_update: OnUpdate | None = None,
+    ) -> WorkflowTaskResult:
+        """As Client.wait_for_result."""
+        return await self._run(flows.wait(self._context, task_id, timeout, interval, on_update))
+
+    async def cancel_task(self, task_id: str) -> str:
+        """As Client.cancel_task."""
+        return await self._run(flows.cancel(self._context, task_id))
+
+    async def resource_request(
+        self, consumer_id: str | None = None, workflow_id: str | None = None, task_type: str | None = None
+    ) -> str:
+        """As Client.resource_request."""
+        return await self._run(flows.request_resource(self._context, consumer_id, workflow_id, task_type))
+
+    async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
+        """As Client.download; disk and decoding work runs in a thread."""
+        return await self._run(download(self._context, result, self._store, self._limits, on_progress))

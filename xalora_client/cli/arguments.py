@@ -1,0 +1,121 @@
+"""The command line's grammar. Flags of the task kinds are made from the kinds' own rules."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..parameters import Number, Rule, Whole
+from ..tasks import FluxLoraTask, Text2VideoTask
+from ..version import __version__
+from . import commands
+
+DEFAULT_TIMEOUT = 900.0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; ``command`` is the coroutine function to run. Exits with 2 on bad usage."""
+    parser = argparse.ArgumentParser(
+        prog="xalora", description="Run heavy work on Xalora's GPU miners.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"xalora {__version__}")
+    commands_of = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, command: Any, help_text: str) -> argparse.ArgumentParser:
+        added = commands_of.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
+        added.set_defaults(command=command)
+        added.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        return added
+
+    video = add("text2video", commands.text2video, "Make a video from a text.")
+    video.add_argument("prompt", metavar="PROMPT")
+    _add_parameters(video, Text2VideoTask.rules())
+    _add_task_options(video, workflow_id="1")
+    _add_output(video, "FILE")
+
+    upscale = add("upscale", commands.upscale, "Enlarge images.")
+    upscale.add_argument("images", metavar="IMAGE", nargs="+", help="a file, or a URL the miner can fetch")
+    upscale.add_argument("--max-parallel", type=int, default=8, metavar="N", help="images at once (%(default)s)")
+    _add_task_options(upscale, workflow_id=None)
+    _add_output(upscale, "FILE_OR_DIR")
+
+    flux = add("flux-lora", commands.flux_lora, "Make an image from a text with Flux and a LoRA.")
+    flux.add_argument("prompt", metavar="PROMPT")
+    flux.add_argument("--lora", dest="lora_name", metavar="NAME", required=True, help="file name on the miners")
+    _add_parameters(flux, [rule for rule in FluxLoraTask.rules() if rule[0] != "lora_name"])
+    _add_task_options(flux, workflow_id="3")
+    _add_output(flux, "FILE")
+
+    run = add("run", commands.run, "Run any other workflow.")
+    run.add_argument("--task-type", required=True, metavar="T")
+    run.add_argument(
+        "--param", dest="parameters", type=_parameter, action="append", default=[], metavar="K=JSON",
+        help='a parameter, such as steps=30 or prompt="a rabbit"; what is not JSON is taken as text',
+    )  # fmt: skip
+    _add_task_options(run, workflow_id=None)
+    _add_output(run, "FILE")
+
+    status = add("status", commands.status, "Say how a task stands.")
+    fetch = add("fetch", commands.fetch, "Wait for a task and download its result.")
+    cancel = add("cancel", commands.cancel, "Cancel a task.")
+    for each in (status, fetch, cancel):
+        each.add_argument("task_id", metavar="ID")
+        _add_sandbox(each)
+    _add_timeout(fetch)
+    _add_output(fetch, "FILE")
+
+    add("login", commands.login, "Store an API key, readable by you alone.")
+
+    sandbox = add("sandbox", commands.sandbox, "Serve a local sequencer that renders previews, to try things out.")
+    sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    sandbox.add_argument("--port", type=int, default=8787, help="0 takes any free port (%(default)s)")
+    sandbox.add_argument("--data", type=Path, metavar="DIR", help="where tasks and media are kept")
+    sandbox.add_argument("--workers", type=int, default=2, metavar="N", help="renders at once (%(default)s)")
+    sandbox.add_argument("--render-seconds", type=float, default=0.0, metavar="S", help="least time a render takes")
+    sandbox.add_argument("--video-format", choices=("mp4", "webp"), default="mp4", help="(%(default)s)")
+    return parser.parse_args(argv)
+
+
+def _add_parameters(parser: argparse.ArgumentParser, rules: list[tuple[str, Rule, bool]]) -> None:
+    for name, rule, required in rules:
+        if not required:
+            kind = int if isinstance(rule, Whole) else float if isinstance(rule, Number) else str
+            flag = f"--{name.replace('_', '-')}"
+            parser.add_argument(
+                flag, dest=name, type=kind, metavar=kind.__name__.upper(), help=f"{rule.help}: {rule.allowed}"
+            )
+
+
+def _add_task_options(parser: argparse.ArgumentParser, workflow_id: str | None) -> None:
+    default = f" ({workflow_id})" if workflow_id else ""
+    parser.add_argument("--workflow-id", default=workflow_id, metavar="W", help=f"the server's workflow{default}")
+    parser.add_argument("--timeout-seconds", type=int, metavar="S", help="time the sequencer gives the task")
+    _add_timeout(parser)
+    _add_sandbox(parser)
+
+
+def _add_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout", type=float, default=DEFAULT_TIMEOUT, metavar="S", help="time to wait here (%(default)g)"
+    )
+
+
+def _add_sandbox(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sandbox", action="store_true", help="use the local sandbox: no account, previews only")
+
+
+def _add_output(parser: argparse.ArgumentParser, metavar: str) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help="where the result goes")
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form K=JSON")
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError):
+        return name, value

@@ -1,0 +1,243 @@
+"""What each command does."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import getpass
+import json
+import mimetypes
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from .. import config
+from .. import sandbox as local
+from ..aio import AsyncClient
+from ..errors import ConfigurationError, InvalidParameterError
+from ..media.download import MediaFile
+from ..media.sniff import SNIFF_BYTES, sniff
+from ..results import TaskStatus, WorkflowTaskResult
+from ..tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
+from .progress import Progress, progress
+
+
+async def text2video(arguments: argparse.Namespace) -> int:
+    """``xalora text2video PROMPT -o FILE``."""
+    return await _make(arguments, Text2VideoTask(**_given(arguments, Text2VideoTask)))
+
+
+async def flux_lora(arguments: argparse.Namespace) -> int:
+    """``xalora flux-lora PROMPT --lora NAME -o FILE``."""
+    return await _make(arguments, FluxLoraTask(**_given(arguments, FluxLoraTask)))
+
+
+async def run(arguments: argparse.Namespace) -> int:
+    """``xalora run --task-type T … -o FILE``."""
+    return await _make(
+        arguments,
+        CustomTask(
+            arguments.task_type,
+            dict(arguments.parameters),
+            workflow_id=arguments.workflow_id,
+            timeout_seconds=arguments.timeout_seconds,
+        ),
+    )
+
+
+async def upscale(arguments: argparse.Namespace) -> int:
+    """``xalora upscale IMAGE… -o FILE_OR_DIR``. Every image is tried; the first error is raised at the end."""
+    if arguments.max_parallel < 1:
+        raise ConfigurationError(f"--max-parallel is {arguments.max_parallel}", advice="Allowed: 1 or more.")
+    options = {"workflow_id": arguments.workflow_id, "timeout_seconds": arguments.timeout_seconds}
+    tasks = [UpscalerTask(_image_address(image), **options) for image in arguments.images]
+    output: Path = arguments.output
+    in_folder = _is_folder(output, len(tasks))
+    turns = asyncio.Semaphore(arguments.max_parallel)
+
+    async def one(client: AsyncClient, number: int) -> dict[str, Any]:
+        name = arguments.images[number]
+        async with turns:
+            with progress(label=name if len(tasks) > 1 else None) as shown:
+                file, result = await _finish(client, tasks[number], arguments.timeout, shown)
+        place = output
+        if in_folder:
+            stem = "image" if name.startswith("data:") else Path(name.split("?")[0]).stem or "image"
+            before = [Path(each.split("?")[0]).stem for each in arguments.images[:number]].count(stem)
+            place = output / f"{stem}-upscaled{f'-{before + 1}' if before else ''}{file.info.format.extension}"
+        return {"image": name, **_save(file, result, place)}
+
+    async with _client(arguments) as client:
+        answers = await asyncio.gather(*(one(client, number) for number in range(len(tasks))), return_exceptions=True)
+    saved = [answer for answer in answers if isinstance(answer, dict)]
+    failures = [answer for answer in answers if isinstance(answer, BaseException)]
+    for failure in failures[1:]:
+        print(f"xalora: {failure}", file=sys.stderr)
+    if arguments.json and not failures:
+        print(json.dumps({"results": saved}, ensure_ascii=False))
+    elif not arguments.json:
+        for answer in saved:
+            print(answer["path"])
+    if failures:
+        raise failures[0]
+    return 0
+
+
+async def status(arguments: argparse.Namespace) -> int:
+    """``xalora status ID``: 0 while the task may still or did finish, 1 when it failed or was canceled."""
+    async with _client(arguments) as client:
+        result = await client.query_task_result(arguments.task_id)
+    if arguments.json:
+        print(json.dumps(_described(result), ensure_ascii=False))
+    else:
+        print(" ".join(filter(None, [str(result.status), result.media_url, result.message])))
+    return 1 if result.status in (TaskStatus.FAILED, TaskStatus.CANCELED) else 0
+
+
+async def fetch(arguments: argparse.Namespace) -> int:
+    """``xalora fetch ID -o FILE``: wait if need be, then download."""
+    _check_writable(arguments.output)
+    async with _client(arguments) as client:
+        with progress() as shown:
+            result = await client.wait_for_result(arguments.task_id, timeout=arguments.timeout, on_update=shown.task)
+            file = await client.download(result, on_progress=shown.download)
+    return _print_saved(arguments, _save(file, result, arguments.output))
+
+
+async def cancel(arguments: argparse.Namespace) -> int:
+    """``xalora cancel ID``."""
+    async with _client(arguments) as client:
+        message = await client.cancel_task(arguments.task_id)
+    print(json.dumps({"task_id": arguments.task_id, "message": message}) if arguments.json else message)
+    return 0
+
+
+async def login(arguments: argparse.Namespace) -> int:
+    """``xalora login``: the key is asked for, so that it is in no shell history."""
+    key = getpass.getpass("API key (consumer#key): ") if sys.stdin.isatty() else sys.stdin.readline()
+    path = config.store(config.load().home, api_key=key.strip() or " ")
+    print(json.dumps({"path": str(path)}) if arguments.json else f"Stored in {path}")
+    return 0
+
+
+async def sandbox(arguments: argparse.Namespace) -> int:
+    """``xalora sandbox``: serve until stopped."""
+
+    def announce(url: str) -> None:
+        line = json.dumps({"url": url}) if arguments.json else f"Xalora sandbox listening on {url}"
+        print(line, flush=True)
+
+    await local.serve(
+        arguments.host,
+        arguments.port,
+        arguments.data or config.load().home / "sandbox",
+        workers=arguments.workers,
+        render_seconds=arguments.render_seconds,
+        video_format=arguments.video_format,
+        on_ready=announce,
+    )
+    return 0
+
+
+def _client(arguments: argparse.Namespace) -> AsyncClient:
+    return AsyncClient(workflow_url=config.SANDBOX if arguments.sandbox else None)
+
+
+def _given(arguments: argparse.Namespace, kind: type[Text2VideoTask | FluxLoraTask]) -> dict[str, Any]:
+    names = [name for name, _, _ in kind.rules()] + ["workflow_id", "timeout_seconds"]
+    return {name: getattr(arguments, name) for name in names}
+
+
+async def _make(arguments: argparse.Namespace, task: WorkflowTask) -> int:
+    _check_writable(arguments.output)
+    async with _client(arguments) as client:
+        with progress() as shown:
+            file, result = await _finish(client, task, arguments.timeout, shown)
+    return _print_saved(arguments, _save(file, result, arguments.output))
+
+
+async def _finish(
+    client: AsyncClient, task: WorkflowTask, timeout: float, shown: Progress
+) -> tuple[MediaFile, WorkflowTaskResult]:
+    result = await client.execute_workflow_and_wait_for_result(task, timeout=timeout, on_update=shown.task)
+    return await client.download(result, on_progress=shown.download), result
+
+
+def _save(file: MediaFile, result: WorkflowTaskResult, place: Path) -> dict[str, Any]:
+    """Copy the file out of the store, at once or not at all, and describe it."""
+    is_a = file.info.format
+    if place.suffix.lower() != is_a.extension and mimetypes.guess_type(place.name)[0] != is_a.mime_type:
+        print(f"xalora: {place} holds {is_a.name}, whatever its name says", file=sys.stderr)
+    fresh = place.with_name(f".{place.name}.{os.getpid()}.new")
+    try:
+        shutil.copyfile(file.path, fresh)
+        fresh.replace(place)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{place} cannot be written: {error.strerror}",
+            task_id=result.task_id,
+            advice=f"The result is safe in {file.path}.",
+        ) from error
+    return _described(result) | {
+        "path": str(place),
+        "bytes": file.size,
+        "width": file.info.width,
+        "height": file.info.height,
+        "frames": file.info.frames,
+        "fps": file.info.fps,
+    }
+
+
+def _described(result: WorkflowTaskResult) -> dict[str, Any]:
+    return {
+        "task_id": result.task_id,
+        "status": str(result.status),
+        "result_url": result.media_url,
+        "message": result.message,
+        "inference_latency": result.inference_latency,
+        "upload_latency": result.upload_latency,
+    }
+
+
+def _print_saved(arguments: argparse.Namespace, saved: dict[str, Any]) -> int:
+    print(json.dumps(saved, ensure_ascii=False) if arguments.json else saved["path"])
+    return 0
+
+
+def _check_writable(output: Path) -> None:
+    """Refuse before anything is paid for."""
+    if output.is_dir():
+        raise ConfigurationError(f"{output} is a folder", advice="Name a file after -o.")
+    if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+        raise ConfigurationError(f"There is no folder {output.parent} to write to", advice="Make it first.")
+
+
+def _is_folder(output: Path, count: int) -> bool:
+    """Whether results go *into* the output; it is made ready either way, before anything is paid for."""
+    if count == 1 and not output.is_dir() and not str(output).endswith(("/", os.sep)):
+        _check_writable(output)
+        return False
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{output} cannot be made: {error.strerror}", advice="Name another folder after -o."
+        ) from error
+    return True
+
+
+def _image_address(image: str) -> str:
+    """The image as a miner can have it: a URL as it is, a file as a data: URI."""
+    if image.lower().startswith(("http://", "https://", "data:")):
+        return image
+    try:
+        content = Path(image).read_bytes()
+    except OSError as error:
+        raise InvalidParameterError("IMAGE", image, f"a file that can be read ({error.strerror})") from error
+    found = sniff(content[:SNIFF_BYTES])
+    if found is None or not found.mime_type.startswith("image/"):
+        raise InvalidParameterError("IMAGE", image, "an image file, such as PNG, JPEG or WebP")
+    return f"data:{found.mime_type};base64,{base64.b64encode(content).decode()}"

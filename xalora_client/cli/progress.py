@@ -1,0 +1,74 @@
+"""Progress on stderr: a line that changes on a terminal, plain lines otherwise. Only what is known is shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+from ..media.download import DownloadProgress
+from ..results import TaskStatus
+from ..waiting import TaskUpdate
+
+WORDS = {TaskStatus.WAITING: "queued", TaskStatus.RUNNING: "running", TaskStatus.FINISHED: "finished"}
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Shows one task: its status and time, then its download."""
+
+    def __init__(self, label: str | None) -> None:
+        self.prefix = f"{label}: " if label else ""
+        self.on_terminal = sys.stderr.isatty()
+        self.bar: Any = None
+        self.shown = ("", -SECONDS_BETWEEN_LINES)
+
+    def task(self, update: TaskUpdate) -> None:
+        """Show a look at the task."""
+        minutes, seconds = divmod(int(update.elapsed), 60)
+        word = WORDS.get(update.status, str(update.status))  # type: ignore[call-overload]
+        text = f"{word} {minutes}:{seconds:02d}"
+        if update.trouble:
+            text = f"{text} (asking again: {update.trouble})"
+        if self.on_terminal:
+            if self.bar is None:
+                self.bar = tqdm(bar_format="{desc}", leave=False, file=sys.stderr)
+            self.bar.set_description_str(f"{self.prefix}{text}")
+            return
+        state, at = self.shown
+        said = f"{update.task_id} {word}"
+        if state != said or update.elapsed - at >= SECONDS_BETWEEN_LINES:
+            self.shown = (said, update.elapsed)
+            print(f"{self.prefix}task {update.task_id} {text}", file=sys.stderr)
+
+    def download(self, progress: DownloadProgress) -> None:
+        """Show how many bytes are there."""
+        if self.on_terminal:
+            if self.bar is None or self.bar.unit != "B":
+                self.close()
+                self.bar = tqdm(
+                    desc=f"{self.prefix}downloading", total=progress.total, unit="B", unit_scale=True,
+                    leave=False, file=sys.stderr,
+                )  # fmt: skip
+            self.bar.update(progress.received - self.bar.n)
+        elif progress.received == progress.total:
+            print(f"{self.prefix}downloaded {progress.received / 1e6:.1f} MB", file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+@contextmanager
+def progress(label: str | None = None) -> Iterator[Progress]:
+    """A Progress that leaves the terminal as it was."""
+    shown = Progress(label)
+    try:
+        yield shown
+    finally:
+        shown.close()

@@ -1,0 +1,148 @@
+"""Where the key, the server's address and the home folder come from.
+
+Arguments beat the environment, that beats ``.env`` in the working directory, that beats the stored file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import platformdirs
+from dotenv import dotenv_values
+
+from .credentials import Credentials
+from .errors import ConfigurationError
+
+DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
+SANDBOX = "sandbox"
+SANDBOX_KEY = "sandbox#local-preview"
+
+_KEY, _URL, _HOME = "XALORA_API_KEY", "XALORA_WORKFLOW_URL", "XALORA_HOME"
+_STORED_FILE = "config.json"
+
+NO_KEY_ADVICE = (
+    f"Set {_KEY}=consumer#key in the environment or in a .env file, or run `xalora login`. "
+    f"To try without an account, use --sandbox or set {_URL}={SANDBOX}."
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings in force. ``workflow_url`` has no trailing slash, or is ``sandbox``; ``credentials`` hide the key.
+
+    ``home`` is the folder for the ledger, media and the stored config; it need not exist yet.
+    """
+
+    credentials: Credentials | None
+    workflow_url: str
+    home: Path
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether the local sandbox is to be used."""
+        return self.workflow_url == SANDBOX
+
+    def require_credentials(self) -> Credentials:
+        """The credentials, or a ConfigurationError that says how to set a key."""
+        if self.credentials is None:
+            raise ConfigurationError("No API key is set", advice=NO_KEY_ADVICE)
+        return self.credentials
+
+
+def load(
+    api_key: str | None = None,
+    workflow_url: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Settle every setting from its first source that has one.
+
+    Raises ConfigurationError for a key or URL in the wrong form and for a stored file that cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    dotenv = {name: value for name, value in dotenv_values(Path(".env")).items() if value}
+
+    def first(argument: str | None, name: str, stored: str | None) -> str | None:
+        return argument or environ.get(name) or dotenv.get(name) or stored
+
+    folder = first(os.fspath(home) if home else None, _HOME, None)
+    home_path = Path(folder).expanduser() if folder else default_home()
+    stored = _read_stored(home_path)
+    url = _checked_url(first(workflow_url, _URL, stored.get("workflow_url")) or DEFAULT_URL)
+    # A real key stays at home: it is of no use to a server that renders previews.
+    key = (api_key or SANDBOX_KEY) if url == SANDBOX else first(api_key, _KEY, stored.get("api_key"))
+    return Config(Credentials.parse(key) if key else None, url, home_path)
+
+
+def default_home() -> Path:
+    """The platform's folder for user data of the application "xalora"."""
+    return platformdirs.user_data_path("xalora", appauthor=False)
+
+
+def store(home: Path, *, api_key: str | None = None, workflow_url: str | None = None) -> Path:
+    """Write the given settings to the home's config file, mode 0600, keeping the others; returns its path.
+
+    An empty text removes a setting. Raises ConfigurationError when a value has the wrong form or the file cannot
+    be written; the old file is then untouched.
+    """
+    settings = _read_stored(home)
+    for name, value in (("api_key", api_key), ("workflow_url", workflow_url)):
+        if value == "":
+            settings.pop(name, None)
+        elif value is not None:
+            settings[name] = value
+    if "api_key" in settings:
+        Credentials.parse(settings["api_key"])
+    if "workflow_url" in settings:
+        settings["workflow_url"] = _checked_url(settings["workflow_url"])
+    path = home / _STORED_FILE
+    fresh = path.with_name(f"{_STORED_FILE}.{os.getpid()}.new")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        fresh.unlink(missing_ok=True)
+        # Made with its mode, so that the key is at no moment readable by others.
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(settings, file, indent=2)
+        fresh.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The settings cannot be written to {path}: {error.strerror}",
+            advice=f"Make the folder writable, or point {_HOME} elsewhere.",
+        ) from error
+    return path
+
+
+def _read_stored(home: Path) -> dict[str, str]:
+    path = home / _STORED_FILE
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"{path} cannot be read as settings", advice="Delete it and set the key again.")
+    return {name: value for name, value in settings.items() if isinstance(value, str)}
+
+
+def _checked_url(url: str) -> str:
+    """Return the URL without trailing slash; raise ConfigurationError where requests could not be sent to it."""
+    url = url.strip()
+    if url.lower() == SANDBOX:
+        return SANDBOX
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.username or parts.query or parts.fragment:
+        raise ConfigurationError(
+            "The workflow URL is not the plain address of a server",
+            advice=f"Set {_URL} to something like {DEFAULT_URL}, or to {SANDBOX}.",
+        )
+    return url.rstrip("/")

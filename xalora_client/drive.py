@@ -1,0 +1,181 @@
+"""The only two loops: one carries a flow's effects out by blocking, the other on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from .effects import Call, Effect, Fetch, Flow, Send, Sleep
+from .wire import Request, Response
+
+T = TypeVar("T")
+
+SETTLE_SECONDS = 20.0
+"""How long an interruption waits for the answer to a request that must not be lost."""
+
+
+class Transport(Protocol):
+    """One HTTP exchange at a time, blocking. Raises NetworkError where there is no complete answer."""
+
+    def send(self, request: Request, timeout: float) -> Response:
+        """POST the request."""
+
+    def fetch(self, fetch: Fetch) -> Response:
+        """GET a file into its sink."""
+
+    def close(self) -> None:
+        """Let the connections go."""
+
+
+class AsyncTransport(Protocol):
+    """The same on an event loop."""
+
+    async def send(self, request: Request, timeout: float) -> Response:
+        """POST the request."""
+
+    async def fetch(self, fetch: Fetch) -> Response:
+        """GET a file into its sink."""
+
+    async def close(self) -> None:
+        """Let the connections go."""
+
+
+class _Steps(Generic[T]):
+    """A flow, stepped: ``effect`` is what to do next, ``done`` says that ``result`` is there.
+
+    An interruption that was held back while a request settled takes the place of the flow's next effect, or of its
+    end.
+    """
+
+    def __init__(self, flow: Flow[T]) -> None:
+        self.flow = flow
+        self.done = False
+        self.effect: Effect
+        self.result: T
+        self.held: BaseException | None = None
+        self._step(lambda: flow.send(None))
+
+    def succeed(self, value: Any) -> None:
+        """Resume the flow with what its effect gave."""
+        self._step(lambda: self.flow.send(value))
+
+    def fail(self, error: BaseException) -> None:
+        """Throw into the flow what its effect raised."""
+        self._step(lambda: self.flow.throw(error))
+
+    def _step(self, resume: Callable[[], Effect]) -> None:
+        try:
+            self.effect = resume()
+        except StopIteration as end:
+            self.done, self.result = True, end.value
+            if self.held is not None:
+                raise self.held from None
+        except BaseException as error:
+            if self.held is not None and error is not self.held:
+                raise self.held from error
+            raise
+        else:
+            if self.held is not None:
+                stop, self.held = self.held, None
+                self.fail(stop)
+
+
+def run_sync(flow: Flow[T], transport: Transport, sleep: Callable[[float], object] = time.sleep) -> T:
+    """Carry the flow out, blocking, and return its result."""
+    steps = _Steps(flow)
+    while not steps.done:
+        try:
+            value = _perform(steps, transport, sleep)
+        except BaseException as error:  # noqa: BLE001 - the flow decides what each means
+            steps.fail(error)
+        else:
+            steps.succeed(value)
+    return steps.result
+
+
+def _perform(steps: _Steps[Any], transport: Transport, sleep: Callable[[float], object]) -> Any:
+    match steps.effect:
+        case Send(request, timeout, settle=False):
+            return transport.send(request, timeout)
+        case Send(request, timeout):
+            return _settle(steps, lambda: transport.send(request, timeout))
+        case Sleep(seconds):
+            return sleep(seconds)
+        case Fetch() as fetch:
+            return transport.fetch(fetch)
+        case Call(function):
+            return function()
+
+
+def _settle(steps: _Steps[Any], send: Callable[[], Response]) -> Response:
+    """Send from a thread of its own, which an interruption of this one leaves alone."""
+    outcome: list[Response | BaseException] = []
+    settled = threading.Event()
+
+    def work() -> None:
+        try:
+            outcome.append(send())
+        except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
+            outcome.append(error)
+        settled.set()
+
+    try:
+        threading.Thread(target=work, name="xalora-settle", daemon=True).start()
+        while not settled.wait(0.5):  # Not for ever at once: Windows delivers Ctrl-C only between waits.
+            pass
+    except BaseException as stop:
+        if not settled.wait(SETTLE_SECONDS):
+            raise
+        steps.held = stop
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+async def run_async(
+    flow: Flow[T], transport: AsyncTransport, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+) -> T:
+    """Carry the flow out on the running event loop and return its result."""
+    steps = _Steps(flow)
+    while not steps.done:
+        try:
+            value = await _perform_async(steps, transport, sleep)
+        except BaseException as error:  # noqa: BLE001 - the flow decides what each means
+            steps.fail(error)
+        else:
+            steps.succeed(value)
+    return steps.result
+
+
+async def _perform_async(
+    steps: _Steps[Any], transport: AsyncTransport, sleep: Callable[[float], Awaitable[object]]
+) -> Any:
+    match steps.effect:
+        case Send(request, timeout, settle=False):
+            return await transport.send(request, timeout)
+        case Send(request, timeout):
+            return await _settle_async(steps, asyncio.ensure_future(transport.send(request, timeout)))
+        case Sleep(seconds):
+            return await sleep(seconds)
+        case Fetch() as fetch:
+            return await transport.fetch(fetch)
+        case Call(function):
+            return await asyncio.to_thread(function)
+
+
+async def _settle_async(steps: _Steps[Any], sending: asyncio.Future[Response]) -> Response:
+    """Send in a task of its own, which a cancellation of this one leaves alone."""
+    try:
+        return await asyncio.shield(sending)
+    except asyncio.CancelledError as stop:
+        if sending.cancelled():  # The whole loop is being torn down; there is no answer to wait for.
+            raise
+        await asyncio.wait({sending}, timeout=SETTLE_SECONDS)
+        if not sending.done():
+            sending.cancel()
+            raise
+        steps.held = stop
+        return sending.result()

@@ -1,0 +1,90 @@
+"""Images and animations: looked at, and their frames, composed by Pillow, put into one array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from .frame_array import FrameArray, store
+from .info import Decoded, MediaInfo, Progress, fail, reason
+from .limits import Limits
+from .pictures import PICTURE_ERRORS, first_frame, frame_count, open_picture, orientation, pixels
+from .sniff import APNG, PNG, Format
+from .timing import seconds_per_frame
+
+
+def inspect_picture(path: Path, size: int, file_format: Format, limits: Limits) -> MediaInfo:
+    """Decode the first picture of a file and read how many there are. See ``inspect``."""
+    with open_picture(path, file_format, limits) as picture:
+        try:
+            count = frame_count(picture, file_format)
+            limits.check_frames(count, path.name)
+            picture.seek(first_frame(picture))
+            picture.load()
+            width, height = orientation(picture).size(*picture.size)
+            alpha = picture.has_transparency_data
+        except PICTURE_ERRORS as error:
+            fail(path, f"its first picture is damaged ({reason(error)})", cause=error)
+    if file_format in (PNG, APNG):
+        file_format = APNG if count > 1 else PNG
+    duration = count * seconds_per_frame(path, file_format) if count > 1 else 0.0
+    limits.check_duration(duration, path.name)
+    return MediaInfo(
+        path=path,
+        size=size,
+        format=file_format,
+        kind="animation" if count > 1 else "image",
+        width=width,
+        height=height,
+        frames=count,
+        fps=count / duration if duration else None,
+        duration=duration,
+        has_audio=False,
+        has_alpha=alpha,
+        codec=file_format.name,
+        remuxable=False,
+    )
+
+
+def decode_picture(info: MediaInfo, limits: Limits, progress: Progress | None) -> Decoded:
+    """Decode every picture of a file that was inspected. See ``decode``."""
+    array = FrameArray(info.frames or 1, info.width, info.height, limits, info.path.name)
+    count = 0
+    for picture in _pictures(info, limits):
+        if picture.shape[:2] != (info.height, info.width):
+            fail(info.path, f"its picture {count + 1} has another size than the first")
+        if count == array.capacity:
+            array.grow()
+        if picture.shape[2] == 4 and (info.format.name != "gif" or picture[..., 3].min() < 255):
+            array.add_mask()
+        store(picture, array.frames[count], None if array.mask is None else array.mask[count])
+        count += 1
+        if progress is not None:
+            progress(count, array.capacity)
+    return array.finish(count, info.fps)
+
+
+def _pictures(info: MediaInfo, limits: Limits) -> Iterator[npt.NDArray[Any]]:
+    """Yield the pixels of each picture as displayed, ``[H, W, 3 or 4]``; at least one."""
+    with open_picture(info.path, info.format, limits) as picture:
+        first = first_frame(picture)
+        count = 0
+        try:
+            turn = orientation(picture)
+            for number in range(first, first + (info.frames or 1)):
+                try:
+                    picture.seek(number)
+                except EOFError:
+                    break
+                picture.load()
+                yield turn.apply(pixels(picture))
+                count += 1
+        except PICTURE_ERRORS as error:
+            fail(
+                info.path,
+                f"its picture {count + 1} of {info.frames} is damaged ({reason(error)})",
+                cause=error,
+            )

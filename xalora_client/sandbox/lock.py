@@ -1,0 +1,98 @@
+"""One sandbox per data folder, over all processes: who serves it, and where."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from ..errors import ConfigurationError
+
+_ANSWER_SECONDS = 2.0
+
+
+class FolderInUseError(ConfigurationError):
+    """Another sandbox, in this or another process, serves the data folder."""
+
+
+class FolderLock:
+    """The right to serve a data folder, held until ``release`` or the end of the process, however it ends.
+
+    The lock is an exclusive transaction on a small SQLite file: it works the same on all systems, and the
+    system drops it when the process dies. Raises FolderInUseError when another holds it, and
+    ConfigurationError when the folder cannot be made or written. It may be made in one thread and used in
+    another.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.instance = secrets.token_hex(8)
+        try:
+            data.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                data / "lock.sqlite3", timeout=0.1, isolation_level=None, check_same_thread=False
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise unusable(data, error) from error
+        try:
+            self._db.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            self._db.close()
+            if "locked" not in str(error):
+                raise unusable(data, error) from error
+            raise FolderInUseError(
+                f"Another sandbox uses the data folder {data}",
+                advice="Use that one, stop it, or choose another folder.",
+            ) from None
+
+    def publish(self, url: str) -> None:
+        """Tell other processes where this sandbox answers."""
+        fresh = self.data / "url.new"
+        try:
+            fresh.write_text(json.dumps({"url": url, "instance": self.instance}), encoding="utf-8")
+            fresh.replace(self.data / "url")
+        except OSError as error:
+            raise unusable(self.data, error) from error
+
+    def release(self) -> None:
+        """Let others serve the folder."""
+        self._db.close()
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def unusable(data: Path, error: Exception) -> ConfigurationError:
+    """Return the error for a data folder that cannot be made, read or written."""
+    return ConfigurationError(
+        f"The sandbox cannot use the data folder {data}: {error}", advice="Choose one that can be written."
+    )
+
+
+def url_of_owner(data: Path) -> str | None:
+    """Return the URL of the live sandbox that serves the folder; None if it cannot be reached.
+
+    The file alone proves nothing: its writer may be dead and its port another's. So the sandbox itself is
+    asked.
+    """
+    try:
+        written = json.loads((data / "url").read_text(encoding="utf-8"))
+        url = str(written["url"])
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_ANSWER_SECONDS)
+        try:
+            connection.request("GET", "/")
+            answer = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        return url if answer["instance"] == written["instance"] else None
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+        return None

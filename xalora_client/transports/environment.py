@@ -1,0 +1,46 @@
+"""Proxies and certificate authorities from the environment, read one way for both transports.
+
+The variables are those requests and OpenSSL know: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY`` in
+either case, and ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+
+import certifi
+from requests.utils import get_environ_proxies, select_proxy
+
+from ..version import USER_AGENT
+from ..wire import Response
+
+HEADERS = {"User-Agent": USER_AGENT, "Accept": "application/json"}
+SEND_HEADERS = HEADERS | {"Content-Type": "application/json"}
+FETCH_HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+
+CHUNK = 256 * 1024
+LONGEST_ERROR_PAGE = 64 * 1024
+
+CONNECT_TIMEOUT = 15.0
+"""Seconds to make a connection. Well under a request's own timeout, so that "never connected" can be told apart."""
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy to go through to reach the URL, or None."""
+    proxy: str | None = select_proxy(url, get_environ_proxies(url))
+    return proxy
+
+
+def certificate_authorities() -> str:
+    """The file or folder of certificates to trust: the environment's, else certifi's."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        if os.environ.get(name):
+            return os.environ[name]
+    return certifi.where()
+
+
+def answer(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> Response:
+    """A Response as the protocol code wants it."""
+    return Response(status, {name.lower(): value for name, value in headers}, body, time.time())

@@ -1,0 +1,110 @@
+"""The transport over aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+
+from ..effects import Fetch
+from ..errors import NetworkError, RequestTimeoutError
+from ..wire import Request, Response
+from .environment import (
+    CHUNK,
+    CONNECT_TIMEOUT,
+    FETCH_HEADERS,
+    LONGEST_ERROR_PAGE,
+    SEND_HEADERS,
+    answer,
+    certificate_authorities,
+    proxy_for,
+)
+
+
+class AiohttpTransport:
+    """Keeps one session, made at the first request because it belongs to the loop that is running then."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=_ssl_context())
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+    async def send(self, request: Request, timeout: float) -> Response:
+        """POST the request, without following redirects: they would carry the key to another host."""
+        with _network_errors(request.url):
+            async with self._open().post(
+                request.url,
+                data=request.content(),
+                headers=SEND_HEADERS,
+                timeout=aiohttp.ClientTimeout(total=timeout, connect=min(timeout, CONNECT_TIMEOUT)),
+                allow_redirects=False,
+                proxy=proxy_for(request.url),
+            ) as response:
+                return answer(response.status, response.headers.items(), await response.read())
+
+    async def fetch(self, fetch: Fetch) -> Response:
+        """GET a file into its sink. What the sink raises goes through unchanged."""
+        with _network_errors(fetch.url):
+            response = await self._open().get(
+                fetch.url,
+                headers=FETCH_HEADERS | dict(fetch.headers),
+                timeout=aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT, sock_read=fetch.timeout),
+                allow_redirects=False,
+                proxy=proxy_for(fetch.url),
+            )
+        async with response:
+            head = answer(response.status, response.headers.items(), b"")
+            take = fetch.sink(head.status, head.headers)
+            while chunk := await _next_chunk(response, CHUNK if take else LONGEST_ERROR_PAGE, fetch.url):
+                if take is None:
+                    return replace(head, body=chunk)
+                take(chunk)
+            return head
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+
+async def _next_chunk(response: aiohttp.ClientResponse, size: int, url: str) -> bytes:
+    with _network_errors(url):
+        return await response.content.read(size)
+
+
+def _ssl_context() -> ssl.SSLContext:
+    trusted = certificate_authorities()
+    if Path(trusted).is_dir():
+        return ssl.create_default_context(capath=trusted)
+    return ssl.create_default_context(cafile=trusted)
+
+
+@contextmanager
+def _network_errors(url: str) -> Iterator[None]:
+    """Turn what aiohttp raises into our errors, telling whether the request can have reached the server."""
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError as error:
+        raise RequestTimeoutError(f"No connection to {url} in time", never_sent=True) from error
+    except asyncio.TimeoutError as error:
+        raise RequestTimeoutError(f"No answer from {url} in time") from error
+    except aiohttp.ClientSSLError as error:
+        raise NetworkError(
+            f"No secure connection to {url}: {error}",
+            never_sent=True,
+            advice="If a proxy or company certificate is in use, set REQUESTS_CA_BUNDLE to its file.",
+        ) from error
+    except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
+        raise NetworkError(f"No answer from {url}: {error}", never_sent=True) from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise NetworkError(f"No answer from {url}: {error}") from error

@@ -1,0 +1,147 @@
+"""Waiting for one task: when to ask, what to report, how it may end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from . import policy, wire
+from .credentials import Credentials
+from .effects import Flow, Sleep
+from .errors import TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
+from .exchange import Context, answered, cancel_interrupted, logger, retry_after
+from .policy import Deadline
+from .results import TaskStatus, WorkflowTaskResult
+
+
+@dataclass(frozen=True)
+class TaskUpdate:
+    """A look at a task that is waited for. ``elapsed`` and ``next_poll`` are in seconds.
+
+    ``elapsed`` counts from the start of the wait, ``next_poll`` from now. ``result`` is the server's last answer,
+    None before the first. ``trouble`` says what went wrong with the last query, None when it was answered.
+    """
+
+    task_id: str
+    status: str
+    elapsed: float
+    next_poll: float
+    result: WorkflowTaskResult | None = None
+    trouble: str | None = None
+
+
+OnUpdate = Callable[[TaskUpdate], object]
+
+
+@dataclass
+class Wait:
+    """One wait for one task, until it is final or the deadline passes."""
+
+    context: Context
+    task_id: str
+    deadline: Deadline
+    interval: float | None = None
+    on_update: OnUpdate | None = None
+    credentials: Credentials | None = None
+    result: WorkflowTaskResult | None = field(default=None, init=False)
+    earliest: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.context.clock()
+        self.delays = policy.poll_delays(self.interval, self.context.dice)
+        self.unknown: set[str] = set()
+
+    def run(self, *, just_created: bool) -> Flow[WorkflowTaskResult]:
+        """Query until the task is final. A new task is given a moment first; an old one may be done already.
+
+        Raises TaskFailedError, TaskCanceledError, TaskTimeoutError, and what a query raises when asking again
+        would not help.
+        """
+        try:
+            if just_created:
+                yield from self._pause()
+            while True:
+                result = yield from self._query()
+                if result.is_final:
+                    return _outcome(result)
+                self._warn_of_unknown(result.status)
+                yield from self._pause()
+        except XaloraError:
+            raise
+        except BaseException as stop:
+            yield from self._cancel(stop)
+            raise
+
+    def _query(self) -> Flow[WorkflowTaskResult]:
+        if not self.deadline.remaining():
+            raise self._timed_out()
+        sequencer = self.context.sequencer
+        request = sequencer.query(self.task_id, self.credentials)
+        try:
+            response = yield from answered(
+                self.context, request, self.deadline, policy.is_transient, on_trouble=self._report_trouble
+            )
+        except XaloraError as error:
+            # Told to come back after the deadline: the server's own words say more than "timed out".
+            if policy.is_transient(error) and retry_after(error) is None:
+                raise self._timed_out(error) from error
+            raise
+        self.earliest = wire.read_retry_after(response) or 0.0
+        self.result = wire.read_result(response, request, server=sequencer.url)
+        return self.result
+
+    def _pause(self) -> Flow[None]:
+        delay = max(next(self.delays), self.earliest)
+        if not self.deadline.remaining():
+            raise self._timed_out()
+        yield from self._report(delay)
+        yield Sleep(min(delay, self.deadline.remaining()))
+
+    def _report_trouble(self, error: XaloraError, delay: float) -> Flow[None]:
+        yield from self._report(delay, trouble=error.what)
+
+    def _report(self, next_poll: float, trouble: str | None = None) -> Flow[None]:
+        if self.on_update is None:
+            return
+        update = TaskUpdate(
+            task_id=self.task_id,
+            # The protocol starts every task as waiting; nothing else is known before the first answer.
+            status=self.result.status if self.result else TaskStatus.WAITING,
+            elapsed=self.context.clock() - self.started,
+            next_poll=min(next_poll, self.deadline.remaining()),
+            result=self.result,
+            trouble=trouble,
+        )
+        try:
+            self.on_update(update)
+        except XaloraError as stop:  # Raised by the observer, so an interruption all the same.
+            yield from self._cancel(stop)
+            raise
+
+    def _cancel(self, stop: BaseException) -> Flow[None]:
+        request = self.context.sequencer.cancel(self.task_id, self.credentials)
+        yield from cancel_interrupted(self.context, request, stop)
+
+    def _warn_of_unknown(self, status: str) -> None:
+        if not isinstance(status, TaskStatus) and status not in self.unknown:
+            self.unknown.add(status)
+            logger.warning("Task %s has the unknown status %r; waiting on", self.task_id, status)
+
+    def _timed_out(self, error: XaloraError | None = None) -> TaskTimeoutError:
+        waited = self.context.clock() - self.started
+        status = f"its status is {self.result.status}" if self.result else "its status is not known"
+        trouble = f"; the last query failed: {error.what}" if error else ""
+        return TaskTimeoutError(
+            f"The task was not finished after {waited:.0f} s, {status}{trouble}",
+            task_id=self.task_id,
+            result=self.result,
+        )
+
+
+def _outcome(result: WorkflowTaskResult) -> WorkflowTaskResult:
+    said = f": {result.message}" if result.message else ""
+    if result.status == TaskStatus.FAILED:
+        raise TaskFailedError(f"The task failed{said}", task_id=result.task_id, result=result)
+    if result.status == TaskStatus.CANCELED:
+        raise TaskCanceledError(f"The task was canceled{said}", task_id=result.task_id, result=result)
+    return result
