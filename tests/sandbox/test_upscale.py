@@ -155,3 +155,13 @@ def test_cancel_interrupts_fetching(shared, website):
     shared.cancel(task)
     assert shared.query(task)["status"] == "canceled"
     assert time.monotonic() - begun < 2
+
+
+def test_a_canceled_enlarging_leaves_nothing(shared, poll):
+    rendering = shared.data / "rendering"
+    task = shared.create("upscaler", image=data_uri(png(noise("RGB", 1500, 1500), compress_level=0)))
+    poll(lambda: list(rendering.iterdir()))
+    shared.cancel(task)
+    assert shared.query(task)["status"] == "canceled"
+    poll(lambda: not list(rendering.iterdir()))
+    assert not list((shared.data / "media").glob(f"{task}*"))

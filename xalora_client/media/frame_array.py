@@ -59,8 +59,8 @@ def store(pixels: npt.NDArray[np.uint8 | np.uint16], frame: Array, mask: Array |
     """Write integer pixels ``[H, W, C]`` (C 3, or 4 with alpha) as 0..1 into a frame ``[H, W, 3]`` and its
     mask.
 
-    Every value is exactly the float32 nearest to value / 255 (or / 65535); the mask is 1 - alpha, or 0
-    without one.
+    Every value is exactly the float32 nearest to value / 255 (or / 65535 of 16 bits); the mask is 1 - alpha,
+    or 0 without one.
     """
     scale = np.float32(np.iinfo(pixels.dtype).max)
     np.divide(pixels[..., :3], scale, out=frame, dtype=np.float32)

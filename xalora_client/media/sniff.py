@@ -115,11 +115,7 @@ def describe(head: bytes) -> str:
         if head.startswith(signature):
             return f"it looks like {name}"
     if head[4:8] == b"ftyp":
-        return (
-            "it looks like HEIC, which is not read"
-            if head[8:12] in _HEIF_BRANDS
-            else "its first box is cut off"
-        )
+        return "it looks like HEIC, which is not read" if head[8:12] in _HEIF_BRANDS else "its first box is cut off"
     text = _as_text(head)
     if text is None:
         return f"it starts with the bytes {head[:16].hex(' ')}"

@@ -30,9 +30,7 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @contextmanager
-def open_video(
-    path: Path, file_format: Format, limits: Limits
-) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(path: Path, file_format: Format, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video and find its picture stream, checked against ``max_pixels``.
 
     The demuxer is the one of the sniffed format and the file is opened as a plain local file, so nothing in
@@ -147,11 +145,7 @@ def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) ->
                 cause=error,
             )
         if first is None:
-            found = (
-                f"{timing.packets} packets of it, and no frame comes out"
-                if timing.packets
-                else "no frame in it"
-            )
+            found = f"{timing.packets} packets of it, and no frame comes out" if timing.packets else "no frame in it"
             fail(path, f"there is a video stream, but {found}")
         limits.check_pixels(first.width, first.height, path.name)
         seconds = timing.seconds(stream.time_base)

@@ -22,21 +22,25 @@ def render(task: KnownTask, image: bytes, path: Path, *, video_format: str, stop
     """Render the task into the file ``path`` and return the suffix for its name, such as ".mp4".
 
     ``image`` is the file an upscaler task enlarges. Parameters that are not set take the defaults of the
-    product's pages; without a seed it is 0. ``stopped`` is asked before every frame. Raises ImageError, or
-    Stopped; no file is left then.
+    product's pages; without a seed it is 0. ``stopped`` is asked before every frame and at the end. Raises
+    ImageError, or Stopped; no file is left then.
     """
     try:
         if isinstance(task, Text2VideoTask):
             write = write_webp if video_format == "webp" else write_mp4
             write(path, _frames(task, stopped), fps=task.fps or 24, quality=task.quality or 80)
-            return f".{video_format}"
-        if isinstance(task, FluxLoraTask):
+            suffix = f".{video_format}"
+        elif isinstance(task, FluxLoraTask):
             seed = f"{task.noise_seed or 0} {task.lora_name}"
             picture = Scene(task.width or 680, task.height or 1024, task.prompt, seed).at(0)
             picture.save(path, "JPEG", quality=92)
-            return ".jpg"
-        upscale(image, path)
-        return ".png"
+            suffix = ".jpg"
+        else:
+            upscale(image, path)
+            suffix = ".png"
+        if stopped():
+            raise Stopped
+        return suffix
     except BaseException:
         path.unlink(missing_ok=True)
         raise

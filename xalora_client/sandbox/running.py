@@ -46,14 +46,15 @@ async def run(host: str, port: int, lock: FolderLock, options: Options, on_ready
         runner = web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=_GOODBYE_SECONDS)
         try:
             await runner.setup()
+            # Before the first request can come in: what it creates is not to be queued twice.
+            for task_id in store.requeue():
+                pool.submit(task_id)
             try:
                 await web.TCPSite(runner, host, port).start()
             except (OSError, OverflowError) as error:
                 raise ConfigurationError(
                     f"The sandbox cannot listen on {host}:{port}: {error}", advice="Choose another port."
                 ) from error
-            for task_id in store.requeue():
-                pool.submit(task_id)
             real_port = runner.addresses[0][1]
             shown_host = f"[{host}]" if ":" in host else host
             lock.publish(f"http://{_reachable(shown_host)}:{real_port}")

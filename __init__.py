@@ -1,0 +1,5 @@
+"""Xalora nodes: run heavy ComfyUI work on somebody else's GPU."""
+
+from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+
+__all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

@@ -1,0 +1,26 @@
+"""The list of nodes. Ids are in saved workflows: they never change."""
+
+from .cancel_task import XaloraCancelTask
+from .flux_lora import XaloraFluxLora
+from .run_workflow import XaloraRunWorkflow
+from .task_status import XaloraTaskStatus
+from .text2video import XaloraText2Video
+from .upscale import XaloraUpscale
+
+NODE_CLASS_MAPPINGS = {
+    "XaloraText2Video": XaloraText2Video,
+    "XaloraUpscale": XaloraUpscale,
+    "XaloraTaskStatus": XaloraTaskStatus,
+    "XaloraFluxLora": XaloraFluxLora,
+    "XaloraRunWorkflow": XaloraRunWorkflow,
+    "XaloraCancelTask": XaloraCancelTask,
+}
+
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "XaloraText2Video": "Xalora Text2Video",
+    "XaloraUpscale": "Xalora Upscale",
+    "XaloraTaskStatus": "Xalora Task Status",
+    "XaloraFluxLora": "Xalora Flux LoRA",
+    "XaloraRunWorkflow": "Xalora Run Workflow",
+    "XaloraCancelTask": "Xalora Cancel Task",
+}

@@ -1,0 +1,118 @@
+"""ComfyUI, seen from the nodes: the only file that imports it. Without ComfyUI everything here still works.
+
+Where a stand-in is used, it is what a bare machine can honestly offer: no interrupts, no progress display, no
+temporary folder, and a VIDEO that is the plain file or its frames.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+try:
+    from comfy import model_management
+    from comfy.model_management import InterruptProcessingException as Interrupted
+    from comfy.utils import ProgressBar
+    from comfy_execution.graph_utils import ExecutionBlocker
+    from comfy_execution.utils import get_executing_context
+    from folder_paths import get_temp_directory
+    from server import PromptServer
+except ModuleNotFoundError as error:
+    if error.name not in ("comfy", "comfy_execution", "folder_paths", "server"):
+        raise
+    model_management = None
+
+    class Interrupted(BaseException):  # type: ignore[no-redef]
+        """The user pressed Cancel."""
+
+    class ExecutionBlocker:  # type: ignore[no-redef]
+        """Stands at an output that has nothing; what it is connected to does not run."""
+
+        def __init__(self, message: str | None) -> None:
+            self.message = message
+
+
+SECONDS_BETWEEN_MESSAGES = 0.25
+
+
+def interrupted() -> bool:
+    """Whether Cancel was pressed. Looks only: ComfyUI's own check also resets the flag, hiding it from others."""
+    return model_management is not None and model_management.processing_interrupted()
+
+
+def blocked() -> Any:
+    """The value for an output that has nothing to give, which silently keeps what is connected from running."""
+    return ExecutionBlocker(None)
+
+
+def home() -> Path | None:
+    """A folder that ComfyUI keeps and does not serve over HTTP, or None where this version has none."""
+    try:
+        from folder_paths import get_system_user_directory
+    except ImportError:
+        return None
+    return Path(get_system_user_directory("xalora"))
+
+
+def video_of(file: Path) -> Any:
+    """A VIDEO that is this file: saving it copies the packets, sound included."""
+    if model_management is None:
+        return file
+    from comfy_api.input_impl import VideoFromFile
+
+    return VideoFromFile(str(file))
+
+
+def video_from(frames: Any, fps: float) -> Any:
+    """A VIDEO of frames ``[F, H, W, 3]`` (0..1) at ``fps`` frames per second."""
+    rate = Fraction(fps).limit_denominator(100_000)
+    if model_management is None:
+        return frames, rate
+    from comfy_api.input_impl import VideoFromComponents
+    from comfy_api.util import VideoComponents
+
+    return VideoFromComponents(VideoComponents(images=frames, audio=None, frame_rate=rate))
+
+
+def preview(files: list[Path], *, moving: bool) -> dict[str, Any]:
+    """The ``ui`` part of a node's answer that shows these media files in the node."""
+    if model_management is None:
+        return {}
+    folder = Path(get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = []
+    for file in files:
+        copy = folder / f"xalora_{file.stem[:16]}{file.suffix}"
+        if not copy.exists():
+            shutil.copyfile(file, copy)
+        shown.append({"filename": copy.name, "subfolder": "", "type": "temp"})
+    return {"images": shown, "animated": (True,)} if moving else {"images": shown}
+
+
+class Progress:
+    """The bar and the line of text in the node that is being executed, a few messages a second at most."""
+
+    def __init__(self) -> None:
+        context = get_executing_context() if model_management is not None else None
+        self.node_id = context.node_id if context else None
+        self.text_shown = ""
+        self.text_at = self.bar_at = -SECONDS_BETWEEN_MESSAGES
+
+    def text(self, text: str) -> None:
+        """Show a line of text."""
+        now = time.monotonic()
+        if self.node_id is None or text == self.text_shown or now - self.text_at < SECONDS_BETWEEN_MESSAGES:
+            return
+        self.text_shown, self.text_at = text, now
+        PromptServer.instance.send_progress_text(text, self.node_id)
+
+    def bar(self, done: int, total: int) -> None:
+        """Fill the bar up to ``done`` of ``total``. May raise Interrupted, as ComfyUI's own bar does."""
+        now = time.monotonic()
+        if self.node_id is None or (done < total and now - self.bar_at < SECONDS_BETWEEN_MESSAGES):
+            return
+        self.bar_at = now
+        ProgressBar(total, node_id=self.node_id).update_absolute(done)

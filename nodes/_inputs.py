@@ -1,0 +1,54 @@
+"""Inputs that several nodes have, and widgets made from the SDK's own rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..xalora_client import FluxLoraTask, Text2VideoTask
+
+CATEGORY = "Xalora"
+
+
+def widget(task: type[Text2VideoTask | FluxLoraTask], name: str, default: Any, tooltip: str, **more: Any) -> Any:
+    """A number widget whose range is that of the task's parameter."""
+    rule: Any = next(rule for field, rule, _ in task.rules() if field == name)
+    kind = "INT" if isinstance(default, int) else "FLOAT"
+    options = {"default": default, "min": rule.minimum, "max": rule.maximum, "tooltip": tooltip}
+    if getattr(rule, "step", 1) > 1:
+        options["step"] = rule.step
+    return kind, options | more
+
+
+def text(tooltip: str, **more: Any) -> Any:
+    """A text widget."""
+    return "STRING", {"default": "", "tooltip": tooltip} | more
+
+
+def timeout_seconds(default: int = 600) -> Any:
+    """How long the sequencer gives a task."""
+    tooltip = (
+        "How many seconds the task may take on the miner. The node waits a little longer; if it gives up first, "
+        "the task is not lost: queue again to collect it."
+    )
+    return "INT", {"default": default, "min": 1, "max": 604_800, "tooltip": tooltip}
+
+
+def common_options() -> dict[str, Any]:
+    """The optional inputs of every node that makes something."""
+    return {
+        "timeout_seconds": timeout_seconds(),
+        "wait": (
+            "BOOLEAN",
+            {
+                "default": True,
+                "tooltip": "Off: submit and go on at once with the task id; collect later with Xalora Task Status.",
+            },
+        ),
+        "reuse": (
+            "BOOLEAN",
+            {
+                "default": True,
+                "tooltip": "Take up a task or result with exactly these inputs again instead of paying anew.",
+            },
+        ),
+    }

@@ -1,0 +1,41 @@
+"""Xalora Cancel Task."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ._inputs import CATEGORY, text
+from ._remote import Remote, perform
+
+
+class XaloraCancelTask:
+    """Cancels a task by its id."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Cancels a task on Xalora's GPU miners. Cancelling one that has ended does no harm."
+    SEARCH_ALIASES = ["cancel task", "stop", "abort", "remote gpu", "xalora"]
+    FUNCTION = "cancel"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("STRING",)
+    RETURN_NAMES = ("message",)
+    OUTPUT_TOOLTIPS = ("What the server says to it.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"task_id": text("The task's id, as the other Xalora nodes give it.")}}
+
+    @classmethod
+    def IS_CHANGED(cls, **_: Any) -> float:
+        """Each Run cancels again: it is what was asked for, and costs nothing."""
+        return time.time()
+
+    async def cancel(self, task_id: str) -> Any:
+        """Return the server's message."""
+
+        async def work(remote: Remote) -> Any:
+            message = await remote.client.cancel_task(task_id.strip())
+            remote.progress.text(message)
+            return (message,)
+
+        return await perform(work)

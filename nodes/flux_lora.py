@@ -1,0 +1,81 @@
+"""Xalora Flux LoRA."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..xalora_client import FluxLoraTask
+from . import _host
+from ._inputs import CATEGORY, common_options, text, widget
+from ._remote import Remote, answer, perform
+
+WORKFLOW_ID = "3"
+"""FluxLora, from the product's "FluxLora Workflow" page."""
+
+
+class XaloraFluxLora:
+    """An image from a text with Flux and a LoRA, made on a remote GPU."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Makes an image from a text with Flux and a LoRA on Xalora's GPU miners."
+    SEARCH_ALIASES = ["flux", "lora", "text to image", "txt2img", "remote gpu", "cloud image", "xalora"]
+    FUNCTION = "generate"
+    RETURN_TYPES = ("IMAGE", "STRING")
+    RETURN_NAMES = ("image", "task_id")
+    OUTPUT_TOOLTIPS = ("The image.", "The task's id, for Xalora Task Status and Xalora Cancel Task.")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        def number(name: str, default: float, tooltip: str, **more: Any) -> Any:
+            return widget(FluxLoraTask, name, default, tooltip, **more)
+
+        return {
+            "required": {
+                "prompt": text("What the image shows.", multiline=True, dynamicPrompts=True),
+                "lora_name": text("File name of the LoRA on the miners, such as gecko.safetensors."),
+                "width": number("width", 680, "Width in pixels."),
+                "height": number("height", 1024, "Height in pixels."),
+                "steps": number("steps", 15, "Sampling steps: more take longer and may look better."),
+                "guidance": number("guidance", 3.5, "How closely the image follows the text.", step=0.1),
+                "seed": number(
+                    "noise_seed", 0, "The same seed and inputs make the same image.", control_after_generate=True
+                ),
+            },
+            "optional": common_options(),
+        }
+
+    async def generate(
+        self,
+        prompt: str,
+        lora_name: str,
+        width: int,
+        height: int,
+        steps: int,
+        guidance: float,
+        seed: int,
+        timeout_seconds: int = 600,
+        wait: bool = True,
+        reuse: bool = True,
+    ) -> Any:
+        """Return the image [1, H, W, 3] (0..1) and the task's id."""
+        task = FluxLoraTask(
+            prompt,
+            lora_name,
+            width=width,
+            height=height,
+            steps=steps,
+            guidance=guidance,
+            noise_seed=seed,
+            workflow_id=WORKFLOW_ID,
+            timeout_seconds=timeout_seconds,
+        )
+
+        async def work(remote: Remote) -> Any:
+            if not wait:
+                return _host.blocked(), await remote.submit(task, reuse=reuse)
+            result = await remote.finish(task, reuse=reuse)
+            file = await remote.download(result)
+            frames = await remote.decode(file)
+            return answer(file, frames.images, result.task_id)
+
+        return await perform(work)

@@ -1,0 +1,74 @@
+"""Xalora Run Workflow."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..xalora_client import CustomTask, InvalidParameterError
+from . import _host
+from ._inputs import CATEGORY, common_options, text
+from ._remote import Remote, answer, perform, video_output
+
+
+class XaloraRunWorkflow:
+    """Any workflow of the sequencer, by its task type and parameters."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Runs any workflow on Xalora's GPU miners, for those that have no node of their own."
+    SEARCH_ALIASES = ["custom workflow", "remote gpu", "cloud", "api", "xalora"]
+    FUNCTION = "generate"
+    RETURN_TYPES = ("IMAGE", "VIDEO", "STRING")
+    RETURN_NAMES = ("frames", "video", "task_id")
+    OUTPUT_TOOLTIPS = (
+        "The result as a batch of images.",
+        "The result as a video; a still image gives none, and what is connected here then does not run.",
+        "The task's id, for Xalora Task Status and Xalora Cancel Task.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "task_type": text("The protocol's name of the kind of task, such as txt2vid."),
+                "workflow_id": text("The server's workflow; empty sends none."),
+                "parameters": text(
+                    'The parameters as a JSON object, such as {"prompt": "a rabbit"}.', multiline=True, default="{}"
+                ),
+            },
+            "optional": common_options(),
+        }
+
+    async def generate(
+        self,
+        task_type: str,
+        workflow_id: str,
+        parameters: str,
+        timeout_seconds: int = 600,
+        wait: bool = True,
+        reuse: bool = True,
+    ) -> Any:
+        """Return frames [F, H, W, 3] (0..1), the video (blocked for a still image), and the task's id."""
+        task = CustomTask(
+            task_type.strip(),
+            _parsed(parameters),
+            workflow_id=workflow_id.strip() or None,
+            timeout_seconds=timeout_seconds,
+        )
+
+        async def work(remote: Remote) -> Any:
+            if not wait:
+                return _host.blocked(), _host.blocked(), await remote.submit(task, reuse=reuse)
+            result = await remote.finish(task, reuse=reuse)
+            file = await remote.download(result)
+            frames = await remote.decode(file)
+            return answer(file, frames.images, video_output(file, frames), result.task_id)
+
+        return await perform(work)
+
+
+def _parsed(parameters: str) -> Any:
+    try:
+        return json.loads(parameters)
+    except (ValueError, RecursionError) as error:
+        raise InvalidParameterError("parameters", parameters, f"a JSON object ({error})") from None

@@ -1,0 +1,106 @@
+"""Xalora Task Status."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..xalora_client import TaskStatus, WorkflowTaskResult
+from . import _host
+from ._inputs import CATEGORY, text, timeout_seconds
+from ._remote import Frames, Remote, answer, perform, video_output
+
+
+class XaloraTaskStatus:
+    """How a task stands, and its result when there is one."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Says how a task stands and brings its result when there is one. With wait on, it collects the result."
+    SEARCH_ALIASES = ["task status", "collect result", "resume", "fetch", "remote gpu", "xalora"]
+    FUNCTION = "look"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("STRING", "IMAGE", "VIDEO", "STRING", "STRING")
+    RETURN_NAMES = ("status", "frames", "video", "result_url", "info")
+    OUTPUT_TOOLTIPS = (
+        "waiting, running, finished, failed or canceled.",
+        "The result as a batch of images; what is connected here runs once there is one.",
+        "The result as a video; what is connected here runs once there is one.",
+        "Where the result can be downloaded, empty before there is one. Such links may expire.",
+        "Times, latencies and parameters as JSON.",
+    )
+
+    _looks: dict[str, tuple[int, bool]] = {}  # noqa: RUF012 - shared by all nodes: ComfyUI asks the class
+    """For each node: the number of its last look, and whether that found the task at its end."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {"task_id": text("The task's id, as the other Xalora nodes give it.")},
+            "optional": {
+                "wait": ("BOOLEAN", {"default": False, "tooltip": "Wait until the task is finished."}),
+                "timeout_seconds": (
+                    "INT",
+                    timeout_seconds()[1] | {"tooltip": "How many seconds to wait. The task goes on when they are over."},
+                ),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, unique_id: str = "", **_: Any) -> int:
+        """The same number again once the task has ended, so that what is downstream holds still; else a new one."""
+        number, ended = cls._looks.get(unique_id, (0, False))
+        if not ended:
+            number += 1
+            cls._looks[unique_id] = (number, False)
+        return number
+
+    async def look(
+        self, task_id: str, wait: bool = False, timeout_seconds: int = 600, unique_id: str = ""
+    ) -> Any:
+        """Return status, frames [F, H, W, 3] (0..1), video, the media's URL, and JSON about the task.
+
+        With ``wait``, a task that fails or is canceled is an error; without, it is a status.
+        """
+        task_id = task_id.strip()
+
+        async def work(remote: Remote) -> Any:
+            if wait:
+                result = await remote.collect(task_id, timeout_seconds)
+            else:
+                result = await remote.client.query_task_result(task_id)
+            self._looks[unique_id] = (self._looks.get(unique_id, (0, False))[0], result.is_final)
+            told = (str(result.status), result.media_url or "", describe(result))
+            if result.status != TaskStatus.FINISHED:
+                remote.progress.text(" ".join(filter(None, [told[0], result.message])))
+                return told[0], _host.blocked(), _host.blocked(), told[1], told[2]
+            file = await remote.download(result)
+            frames: Frames = await remote.decode(file)
+            return answer(file, told[0], frames.images, video_output(file, frames), told[1], told[2])
+
+        return await perform(work)
+
+
+def describe(result: WorkflowTaskResult) -> str:
+    """Everything the server says about a task but its media, as JSON for people."""
+    told = {
+        "task_id": result.task_id,
+        "status": str(result.status),
+        "message": result.message,
+        "task_type": result.task_type,
+        "workflow_id": result.workflow_id,
+        "create_timestamp": result.create_timestamp,
+        "inference_latency": result.inference_latency,
+        "upload_latency": result.upload_latency,
+        "timeout_seconds": result.timeout_seconds,
+        "task_details": _without_media(result.task_details),
+    }
+    return json.dumps({name: value for name, value in told.items() if value is not None}, indent=2, ensure_ascii=False)
+
+
+def _without_media(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("data:"):
+        return f"{value[:32].partition(',')[0]} ({len(value):,} characters)"
+    if isinstance(value, dict):
+        return {name: _without_media(each) for name, each in value.items()}
+    return [_without_media(each) for each in value] if isinstance(value, list) else value
