@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -77,10 +78,8 @@ class Prompt:
         while self.at_work and not loop.is_closed():
             if _host.interrupted():
                 self.interrupted = True
-                try:
+                with suppress(RuntimeError):  # The loop was closed since.
                     loop.call_soon_threadsafe(self._interrupt)
-                except RuntimeError:  # Closed since.
-                    pass
                 return
             pause.wait(SECONDS_BETWEEN_LOOKS)
 

@@ -94,8 +94,8 @@ class Remote:
     def show_download(self, progress: DownloadProgress) -> None:
         """Show how much is there."""
         done = f"{progress.received / 1e6:.1f}"
-        self.say = lambda: f"downloading {done} / {progress.total / 1e6:.1f} MB" if progress.total else (
-            f"downloading {done} MB"
+        self.say = lambda: (
+            f"downloading {done} / {progress.total / 1e6:.1f} MB" if progress.total else (f"downloading {done} MB")
         )
         self.tick()
         if progress.total:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 
 import torch
 from PIL import Image
@@ -37,6 +38,25 @@ def load_frames(
     decoded = decode(path, limits or Limits())
     mask = None if decoded.mask is None else torch.from_numpy(decoded.mask)
     return torch.from_numpy(decoded.frames), mask, decoded.fps or STILL_FPS
+
+
+def load_batch(paths: Sequence[str | os.PathLike[str]], *, alpha: bool) -> torch.Tensor:
+    """Return the first frame of each file as one batch ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``.
+
+    The files must show pictures of one size; values are float32 of 0..1, alpha 1 where a file has none. One array is
+    filled, so that the batch is not held twice. Blocks, and raises, as ``load_frames`` does.
+    """
+    batch: torch.Tensor | None = None
+    for number, path in enumerate(paths):
+        frames, mask, _ = load_frames(path)
+        if batch is None:
+            batch = torch.ones(len(paths), *frames.shape[1:3], 4 if alpha else 3)
+        batch[number, :, :, :3] = frames[0]
+        if alpha and mask is not None:
+            batch[number, :, :, 3] = 1 - mask[0]
+    if batch is None:
+        raise InvalidParameterError("paths", [], "one file or more")
+    return batch
 
 
 def encode_png(image: torch.Tensor) -> bytes:

@@ -15,7 +15,7 @@ class XaloraTaskStatus:
     """How a task stands, and its result when there is one."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Says how a task stands and brings its result when there is one. With wait on, it collects the result."
+    DESCRIPTION = "Says how a task stands and brings its result when there is one; with wait on, collects it."
     SEARCH_ALIASES = ["task status", "collect result", "resume", "fetch", "remote gpu", "xalora"]
     FUNCTION = "look"
     OUTPUT_NODE = True
@@ -29,7 +29,7 @@ class XaloraTaskStatus:
         "Times, latencies and parameters as JSON.",
     )
 
-    _looks: dict[str, tuple[int, bool]] = {}  # noqa: RUF012 - shared by all nodes: ComfyUI asks the class
+    _looks: dict[str, tuple[int, bool]] = {}  # On the class, because ComfyUI asks the class.
     """For each node: the number of its last look, and whether that found the task at its end."""
 
     @classmethod
@@ -40,7 +40,8 @@ class XaloraTaskStatus:
                 "wait": ("BOOLEAN", {"default": False, "tooltip": "Wait until the task is finished."}),
                 "timeout_seconds": (
                     "INT",
-                    timeout_seconds()[1] | {"tooltip": "How many seconds to wait. The task goes on when they are over."},
+                    timeout_seconds()[1]
+                    | {"tooltip": "How many seconds to wait. The task goes on when they are over."},
                 ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
@@ -55,9 +56,7 @@ class XaloraTaskStatus:
             cls._looks[unique_id] = (number, False)
         return number
 
-    async def look(
-        self, task_id: str, wait: bool = False, timeout_seconds: int = 600, unique_id: str = ""
-    ) -> Any:
+    async def look(self, task_id: str, wait: bool = False, timeout_seconds: int = 600, unique_id: str = "") -> Any:
         """Return status, frames [F, H, W, 3] (0..1), video, the media's URL, and JSON about the task.
 
         With ``wait``, a task that fails or is canceled is an error; without, it is a status.

@@ -44,9 +44,7 @@ class XaloraText2Video:
                 "steps": number("steps", 30, "Sampling steps: more take longer and may look better."),
                 "fps": number("fps", 24, "Frames per second."),
                 "quality": number("quality", 80, "Quality of the encoded video, 1 to 100."),
-                "seed": number(
-                    "seed", 0, "The same seed and inputs make the same video.", control_after_generate=True
-                ),
+                "seed": number("seed", 0, "The same seed and inputs make the same video.", control_after_generate=True),
             },
             "optional": common_options(),
         }

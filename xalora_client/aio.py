@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 
 from . import flows
@@ -36,6 +37,7 @@ class AsyncClient:
         workflow_url: str | None = None,
         *,
         home: str | os.PathLike[str] | None = None,
+        fallback_home: Path | None = None,
         limits: Limits | None = None,
         cancels: Callable[[BaseException], bool] | None = None,
         transport: AsyncTransport | None = None,
@@ -43,7 +45,7 @@ class AsyncClient:
         clock: Callable[[], float] = time.monotonic,
         dice: random.Random | None = None,
     ) -> None:
-        self.config = load(api_key, workflow_url, home)
+        self.config = load(api_key, workflow_url, home, fallback_home)
         self._context = open_context(self.config, clock, dice, cancels)
         self._store = MediaStore(self.config.home)
         self._limits = limits or Limits()

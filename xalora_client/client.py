@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 
 from . import flows
@@ -40,7 +41,8 @@ class Client:
     """A blocking client of one sequencer. Use it as a context manager, or call ``close``.
 
     ``api_key`` is ``consumer#key``; it, ``workflow_url`` and ``home`` come from the environment, ``.env`` or the
-    stored settings where they are not given. ``cancels(interruption)`` says whether an interruption of a call
+    stored settings where they are not given; ``fallback_home`` takes the place of the platform's folder for user
+    data. ``cancels(interruption)`` says whether an interruption of a call
     (Ctrl-C, say) should cancel the remote task; unset, each does. ``transport``, ``sleep``, ``clock`` (monotonic
     seconds) and ``dice`` can be replaced. One client is for one thread at a time.
 
@@ -53,6 +55,7 @@ class Client:
         workflow_url: str | None = None,
         *,
         home: str | os.PathLike[str] | None = None,
+        fallback_home: Path | None = None,
         limits: Limits | None = None,
         cancels: Callable[[BaseException], bool] | None = None,
         transport: Transport | None = None,
@@ -60,7 +63,7 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
         dice: random.Random | None = None,
     ) -> None:
-        self.config = load(api_key, workflow_url, home)
+        self.config = load(api_key, workflow_url, home, fallback_home)
         self._context = open_context(self.config, clock, dice, cancels)
         self._store = MediaStore(self.config.home)
         self._limits = limits or Limits()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -58,20 +57,19 @@ def load(
     api_key: str | None = None,
     workflow_url: str | None = None,
     home: str | os.PathLike[str] | None = None,
-    environ: Mapping[str, str] | None = None,
+    fallback_home: Path | None = None,
 ) -> Config:
-    """Settle every setting from its first source that has one.
+    """Settle every setting from its first source that has one; ``fallback_home`` is for when nobody names a home.
 
     Raises ConfigurationError for a key or URL in the wrong form and for a stored file that cannot be read.
     """
-    environ = os.environ if environ is None else environ
     dotenv = {name: value for name, value in dotenv_values(Path(".env")).items() if value}
 
     def first(argument: str | None, name: str, stored: str | None) -> str | None:
-        return argument or environ.get(name) or dotenv.get(name) or stored
+        return argument or os.environ.get(name) or dotenv.get(name) or stored
 
     folder = first(os.fspath(home) if home else None, _HOME, None)
-    home_path = Path(folder).expanduser() if folder else default_home()
+    home_path = Path(folder).expanduser() if folder else fallback_home or default_home()
     stored = _read_stored(home_path)
     url = _checked_url(first(workflow_url, _URL, stored.get("workflow_url")) or DEFAULT_URL)
     # A real key stays at home: it is of no use to a server that renders previews.

@@ -116,4 +116,4 @@ class MediaAddress(Rule):
 
     def accepts(self, value: Any) -> bool:
         """Only the scheme is looked at; whether a miner can reach the address, only the miner knows."""
-        return isinstance(value, str) and value.lower().startswith(("http://", "https://", "data:"))
+        return isinstance(value, str) and value[:8].lower().startswith(("http://", "https://", "data:"))

@@ -16,7 +16,7 @@ class File:
     """One answer.
 
     * ``etag``: sent as it is, quotes included.
-    * ``ranges``: answer ``Range`` with 206, for as long as ``If-Range`` names this etag.
+    * ``ranges``: answer ``Range`` with 206, unless ``If-Range`` (looked at with ``if_range``) names another etag.
     * ``framing``: how the body's end is told: its length, chunks, or the end of the connection.
     * ``length``: the Content-Length to announce where it is not the true one.
     * ``break_after``, ``stall_after``: bytes of this answer's body after which the connection is cut, or silent.
@@ -28,6 +28,7 @@ class File:
     headers: dict[str, str] = field(default_factory=dict)
     etag: str | None = None
     ranges: bool = True
+    if_range: bool = True
     framing: Literal["length", "chunked", "close"] = "length"
     length: int | None = None
     break_after: int | None = None
@@ -151,7 +152,7 @@ def _start_of_range(headers: dict[str, str], file: File) -> int | None:
     wanted = headers.get("range", "")
     if not file.ranges or file.status != 200 or not wanted.startswith("bytes=") or not wanted.endswith("-"):
         return None
-    if headers.get("if-range") not in (None, file.etag):
+    if file.if_range and headers.get("if-range") not in (None, file.etag):
         return None
     start = int(wanted.removeprefix("bytes=").removesuffix("-"))
     return start if start < len(file.content) else None

@@ -231,7 +231,7 @@ def _is_folder(output: Path, count: int) -> bool:
 
 def _image_address(image: str) -> str:
     """The image as a miner can have it: a URL as it is, a file as a data: URI."""
-    if image.lower().startswith(("http://", "https://", "data:")):
+    if image[:8].lower().startswith(("http://", "https://", "data:")):
         return image
     try:
         content = Path(image).read_bytes()

@@ -20,7 +20,7 @@ HEADERS = {"User-Agent": USER_AGENT, "Accept": "application/json"}
 SEND_HEADERS = HEADERS | {"Content-Type": "application/json"}
 FETCH_HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
 
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
 LONGEST_ERROR_PAGE = 64 * 1024
 
 CONNECT_TIMEOUT = 15.0
