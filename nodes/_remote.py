@@ -6,20 +6,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..xalora_client import (
-    AsyncClient,
-    DownloadProgress,
-    MediaFile,
-    TaskStatus,
-    TaskUpdate,
-    WorkflowTask,
-    WorkflowTaskResult,
-)
+from ..xalora_client import TaskStatus, WorkflowTask, WorkflowTaskResult
 from . import _host
 from ._interrupt import Prompt
-from ._tensors import load_frames
+
+if TYPE_CHECKING:
+    from ..xalora_client import AsyncClient, DownloadProgress, MediaFile, TaskUpdate
 
 T = TypeVar("T")
 
@@ -78,6 +72,8 @@ class Remote:
 
     async def decode(self, file: MediaFile) -> Frames:
         """Have the file as tensors."""
+        from ._tensors import load_frames
+
         self.say = lambda: "decoding"
         self.tick()
         images, mask, fps = await asyncio.to_thread(load_frames, file.path)
@@ -108,6 +104,8 @@ async def perform(work: Callable[[Remote], Awaitable[T]]) -> T:
     Raises what the work raises, and ComfyUI's InterruptProcessingException when Cancel was pressed, after the remote
     tasks were cancelled.
     """
+    from ..xalora_client import AsyncClient  # Brings HTTP libraries, which would slow the start of ComfyUI down.
+
     prompt = Prompt.current()
     async with AsyncClient(fallback_home=_host.home(), cancels=prompt.cancels) as client:
         remote = Remote(client, prompt)

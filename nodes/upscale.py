@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..xalora_client import InvalidParameterError, MediaError, TaskStatus, TaskUpdate, UpscalerTask, XaloraError
+from ..xalora_client import InvalidParameterError, MediaError, TaskStatus, UpscalerTask, XaloraError
 from . import _host
 from ._inputs import CATEGORY, common_options
 from ._remote import Remote, minutes, perform
-from ._tensors import encode_png, load_batch
+
+if TYPE_CHECKING:
+    from ..xalora_client import TaskUpdate
 
 
 class XaloraUpscale:
@@ -60,6 +62,8 @@ class XaloraUpscale:
                 return _host.blocked(), await batch.each(batch.submit)
             results = await batch.each(batch.finish)
             _check_sizes([file for file, _ in results])
+            from ._tensors import load_batch
+
             remote.say = lambda: "decoding"
             files = [file.path for file, _ in results]
             images = await asyncio.to_thread(load_batch, files, alpha=image.shape[3] == 4)
@@ -119,6 +123,8 @@ class _Batch:
         return answer
 
     async def _task(self, number: int) -> UpscalerTask:
+        from ._tensors import encode_png
+
         png = await asyncio.to_thread(encode_png, self.images[number])
         address = await asyncio.to_thread(image_address, png)
         return UpscalerTask(address, timeout_seconds=self.timeout_seconds)

@@ -9,8 +9,9 @@
         print(client.download(result).path)
 """
 
-from .aio import AsyncClient
-from .client import Client
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .credentials import Credentials
 from .errors import (
     APIStatusError,
@@ -37,11 +38,34 @@ from .errors import (
     TaskTimeoutError,
     XaloraError,
 )
-from .media.download import DownloadProgress, MediaFile
 from .results import TaskStatus, WorkflowTaskResult
 from .tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .version import __version__
-from .waiting import TaskUpdate
+
+if TYPE_CHECKING:
+    from .aio import AsyncClient
+    from .client import Client
+    from .media import Limits
+    from .media.download import DownloadProgress, MediaFile
+    from .waiting import TaskUpdate
+
+# Loaded at first use: they bring HTTP libraries and decoders, which would slow the start of ComfyUI down.
+_LOADED_LATER = {
+    "AsyncClient": ".aio",
+    "Client": ".client",
+    "DownloadProgress": ".media.download",
+    "Limits": ".media",
+    "MediaFile": ".media.download",
+    "TaskUpdate": ".waiting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOADED_LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(_LOADED_LATER[name], __name__), name)
+    return value
+
 
 __all__ = [
     "APIStatusError",
@@ -58,6 +82,7 @@ __all__ = [
     "DownloadProgress",
     "FluxLoraTask",
     "InvalidParameterError",
+    "Limits",
     "MediaError",
     "MediaFile",
     "MediaTooLargeError",

@@ -79,16 +79,24 @@ class InvalidParameterError(ConfigurationError):
 class NetworkError(XaloraError, ConnectionError):
     """No complete answer came back.
 
-    ``never_sent`` is True when no connection was made, so the server certainly did not process the request.
+    ``never_sent`` is True when no connection was made, so the server certainly did not process the request;
+    ``lasting`` when trying again cannot help, as with a certificate that is not trusted.
     """
 
     advice = "Check the network, proxy and XALORA_WORKFLOW_URL, then try again."
 
     def __init__(
-        self, what: str, *, never_sent: bool = False, task_id: str | None = None, advice: str | None = None
+        self,
+        what: str,
+        *,
+        never_sent: bool = False,
+        lasting: bool = False,
+        task_id: str | None = None,
+        advice: str | None = None,
     ) -> None:
         super().__init__(what, task_id=task_id, advice=advice)
         self.never_sent = never_sent
+        self.lasting = lasting
 
 
 class RequestTimeoutError(NetworkError, TimeoutError):

@@ -75,7 +75,7 @@ def is_transient(error: XaloraError) -> bool:
     """Whether asking again may help: no answer, 408, 429, 5xx. Right for queries and cancels, which are free."""
     if isinstance(error, APIStatusError):
         return error.status_code == 408 or isinstance(error, RateLimitError | ServerError)
-    return isinstance(error, NetworkError)
+    return isinstance(error, NetworkError) and not error.lasting
 
 
 def is_unprocessed(error: XaloraError) -> bool:
@@ -84,7 +84,7 @@ def is_unprocessed(error: XaloraError) -> bool:
     Only then is a create sent again: anything less certain could be paid twice.
     """
     if isinstance(error, NetworkError):
-        return error.never_sent
+        return error.never_sent and not error.lasting
     return isinstance(error, RateLimitError) or (
         isinstance(error, ServerError) and error.status_code == 503 and error.retry_after is not None
     )

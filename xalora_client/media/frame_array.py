@@ -34,10 +34,10 @@ class FrameArray:
 
     def grow(self) -> None:
         """Make room for more frames. No view into the arrays may be in use."""
-        added = max(self.capacity // 8, 16)
         self._limits.check_frames(self.capacity + 1, self._subject)
-        self._require(added, 3 if self.mask is None else 4)
-        self._resize(self.capacity + added)
+        target = min(self.capacity + max(self.capacity // 8, 16), self._limits.max_frames)
+        self._require(target - self.capacity, 3 if self.mask is None else 4)
+        self._resize(target)
 
     def finish(self, count: int, fps: float | None) -> Decoded:
         """Give the first ``count`` frames away, returning what was not used."""

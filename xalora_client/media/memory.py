@@ -55,7 +55,8 @@ def require_memory(frames: int, width: int, height: int, planes: int, subject: s
 
 
 def _show(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB ({size:,} bytes)"
+    shown = f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
+    return f"{shown} ({size:,} bytes)"
 
 
 def _from_psutil() -> FreeMemory | None:

@@ -81,11 +81,9 @@ def _fill(
     frame: VideoFrame | None = first
     try:
         while frame is not None:
-            if len(pending) == at_once:
-                pending.popleft().result()
+            _settle(path, pending, at_once - 1)
             if count == array.capacity:
-                while pending:
-                    pending.popleft().result()
+                _settle(path, pending, 0)
                 array.grow()
             mask = None if array.mask is None else array.mask[count]
             pending.append(pool.submit(converters[count % at_once], frame, array.frames[count], mask))
@@ -93,11 +91,17 @@ def _fill(
             if progress is not None:
                 progress(count, max(array.capacity, count))
             frame = next(frames, None)
-        while pending:
-            pending.popleft().result()
-    except AV_ERRORS as error:
-        fail(path, f"frame {count} cannot be converted ({reason(error)})", cause=error)
+        _settle(path, pending, 0)
     finally:
         for each in pending:
             each.cancel()
     return count
+
+
+def _settle(path: Path, pending: deque[Future[None]], leave: int) -> None:
+    """Wait for the oldest conversions until no more than ``leave`` are under way."""
+    while len(pending) > leave:
+        try:
+            pending.popleft().result()
+        except AV_ERRORS as error:
+            fail(path, f"a frame of its video cannot be converted ({reason(error)})", cause=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,11 +10,13 @@ from dataclasses import replace
 import requests
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import SSLError as HandshakeError
 
 from ..effects import Fetch
 from ..errors import NetworkError, RequestTimeoutError
 from ..wire import Request, Response
 from .environment import (
+    CERTIFICATE_ADVICE,
     CHUNK,
     CONNECT_TIMEOUT,
     FETCH_HEADERS,
@@ -22,6 +25,8 @@ from .environment import (
     answer,
     certificate_authorities,
     proxy_for,
+    ssl_context,
+    unsigned,
 )
 
 
@@ -29,13 +34,21 @@ class RequestsTransport:
     """Keeps one connection pool; closed with ``close``."""
 
     def __init__(self) -> None:
-        self._session = requests.Session()
+        self._session = _Session()
         # The environment is read by our own code, alike for both transports; requests would add ~/.netrc logins.
         self._session.trust_env = False
-        self._session.verify = certificate_authorities()
+        self._trusted: str | None = None
+
+    def _authorities(self, url: str) -> str | None:
+        """What a server's certificate is checked against; looked at once, at the first request that needs it."""
+        if self._trusted is None and url.lower().startswith("https:"):
+            ssl_context()  # Says which file cannot be read, which requests does not.
+            self._trusted = certificate_authorities()
+        return self._trusted
 
     def send(self, request: Request, timeout: float) -> Response:
         """POST the request, without following redirects: they would carry the key to another host."""
+        authorities = self._authorities(request.url)
         with _network_errors(request.url):
             response = self._session.post(
                 request.url,
@@ -45,11 +58,13 @@ class RequestsTransport:
                 timeout=Timeout(connect=min(timeout, CONNECT_TIMEOUT), total=timeout),  # type: ignore[arg-type]
                 allow_redirects=False,
                 proxies=_proxies(request.url),
+                verify=authorities,
             )
         return answer(response.status_code, response.headers.items(), response.content)
 
     def fetch(self, fetch: Fetch) -> Response:
         """GET a file into its sink. What the sink raises goes through unchanged."""
+        authorities = self._authorities(fetch.url)
         with _network_errors(fetch.url):
             response = self._session.get(
                 fetch.url,
@@ -57,6 +72,7 @@ class RequestsTransport:
                 timeout=(CONNECT_TIMEOUT, fetch.timeout),
                 allow_redirects=False,
                 proxies=_proxies(fetch.url),
+                verify=authorities,
                 stream=True,
             )
         with response:
@@ -74,6 +90,11 @@ class RequestsTransport:
         self._session.close()
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Know of no redirects: requests reads the whole body and parses the address even where it follows none."""
+
+
 def _next_chunk(chunks: Iterator[bytes], url: str) -> bytes:
     with _network_errors(url):
         return next(chunks, b"")
@@ -87,25 +108,42 @@ def _proxies(url: str) -> dict[str, str]:
 @contextmanager
 def _network_errors(url: str) -> Iterator[None]:
     """Turn what requests raises into our errors, telling whether the request can have reached the server."""
+    shown = unsigned(url, url)
     try:
         yield
     except requests.exceptions.ConnectTimeout as error:
-        raise RequestTimeoutError(f"No connection to {url} in time", never_sent=True) from error
+        raise RequestTimeoutError(f"No connection to {shown} in time", never_sent=True) from error
     except requests.exceptions.Timeout as error:
-        raise RequestTimeoutError(f"No answer from {url} in time") from error
+        raise RequestTimeoutError(f"No answer from {shown} in time") from error
     except requests.exceptions.SSLError as error:
+        untrusted = _is_untrusted(error)
         raise NetworkError(
-            f"No secure connection to {url}: {error}",
-            never_sent=_never_connected(error),
-            advice="If a proxy or company certificate is in use, set REQUESTS_CA_BUNDLE to its file.",
+            f"No secure connection to {shown}: {unsigned(_reason(error), url)}",
+            never_sent=untrusted or _never_connected(error),
+            lasting=untrusted,
+            advice=CERTIFICATE_ADVICE,
         ) from error
     except (requests.exceptions.RequestException, HTTPError, ValueError) as error:
         # ValueError: a host name that cannot be encoded gets through to the socket module.
-        raise NetworkError(f"No answer from {url}: {error}", never_sent=_never_connected(error)) from error
+        raise NetworkError(
+            f"No answer from {shown}: {unsigned(_reason(error), url)}", never_sent=_never_connected(error)
+        ) from error
+
+
+def _reason(error: Exception) -> object:
+    """What is behind requests' own words, which show the whole address."""
+    inner = error.args[0] if error.args else error
+    return inner.reason if isinstance(inner, MaxRetryError) else error
 
 
 def _never_connected(error: Exception) -> bool:
     if isinstance(error, requests.exceptions.ProxyError):
         return True  # The tunnel was refused before the request went in.
-    reason = error.args[0] if error.args else None
-    return isinstance(reason, MaxRetryError) and isinstance(reason.reason, NewConnectionError)
+    return isinstance(_reason(error), NewConnectionError)
+
+
+def _is_untrusted(error: Exception) -> bool:
+    """Whether the server's certificate was refused, which comes before anything is sent."""
+    reason = _reason(error)
+    cause = reason.args[0] if isinstance(reason, HandshakeError) and reason.args else None
+    return isinstance(cause, ssl.SSLCertVerificationError)

@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import aiohttp
 
@@ -15,14 +14,16 @@ from ..effects import Fetch
 from ..errors import NetworkError, RequestTimeoutError
 from ..wire import Request, Response
 from .environment import (
+    CERTIFICATE_ADVICE,
     CHUNK,
     CONNECT_TIMEOUT,
     FETCH_HEADERS,
     LONGEST_ERROR_PAGE,
     SEND_HEADERS,
     answer,
-    certificate_authorities,
     proxy_for,
+    ssl_context,
+    unsigned,
 )
 
 
@@ -31,15 +32,22 @@ class AiohttpTransport:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._ssl: ssl.SSLContext | None = None
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=_ssl_context())
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         return self._session
+
+    def _authorities(self, url: str) -> ssl.SSLContext | bool:
+        """What a server's certificate is checked against; made once, at the first request that needs it."""
+        if self._ssl is None and url.lower().startswith("https:"):
+            self._ssl = ssl_context()
+        return self._ssl or True
 
     async def send(self, request: Request, timeout: float) -> Response:
         """POST the request, without following redirects: they would carry the key to another host."""
+        authorities = self._authorities(request.url)
         with _network_errors(request.url):
             async with self._open().post(
                 request.url,
@@ -48,11 +56,13 @@ class AiohttpTransport:
                 timeout=aiohttp.ClientTimeout(total=timeout, connect=min(timeout, CONNECT_TIMEOUT)),
                 allow_redirects=False,
                 proxy=proxy_for(request.url),
+                ssl=authorities,
             ) as response:
                 return answer(response.status, response.headers.items(), await response.read())
 
     async def fetch(self, fetch: Fetch) -> Response:
         """GET a file into its sink. What the sink raises goes through unchanged."""
+        authorities = self._authorities(fetch.url)
         with _network_errors(fetch.url):
             response = await self._open().get(
                 fetch.url,
@@ -60,6 +70,7 @@ class AiohttpTransport:
                 timeout=aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT, sock_read=fetch.timeout),
                 allow_redirects=False,
                 proxy=proxy_for(fetch.url),
+                ssl=authorities,
             )
         async with response:
             head = answer(response.status, response.headers.items(), b"")
@@ -82,29 +93,24 @@ async def _next_chunk(response: aiohttp.ClientResponse, size: int, url: str) -> 
         return await response.content.read(size)
 
 
-def _ssl_context() -> ssl.SSLContext:
-    trusted = certificate_authorities()
-    if Path(trusted).is_dir():
-        return ssl.create_default_context(capath=trusted)
-    return ssl.create_default_context(cafile=trusted)
-
-
 @contextmanager
 def _network_errors(url: str) -> Iterator[None]:
     """Turn what aiohttp raises into our errors, telling whether the request can have reached the server."""
+    shown = unsigned(url, url)
     try:
         yield
     except aiohttp.ConnectionTimeoutError as error:
-        raise RequestTimeoutError(f"No connection to {url} in time", never_sent=True) from error
+        raise RequestTimeoutError(f"No connection to {shown} in time", never_sent=True) from error
     except asyncio.TimeoutError as error:
-        raise RequestTimeoutError(f"No answer from {url} in time") from error
+        raise RequestTimeoutError(f"No answer from {shown} in time") from error
     except aiohttp.ClientSSLError as error:
         raise NetworkError(
-            f"No secure connection to {url}: {error}",
+            f"No secure connection to {shown}: {error}",
             never_sent=True,
-            advice="If a proxy or company certificate is in use, set REQUESTS_CA_BUNDLE to its file.",
+            lasting=isinstance(error, aiohttp.ClientConnectorCertificateError),
+            advice=CERTIFICATE_ADVICE,
         ) from error
     except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
-        raise NetworkError(f"No answer from {url}: {error}", never_sent=True) from error
+        raise NetworkError(f"No answer from {shown}: {error}", never_sent=True) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise NetworkError(f"No answer from {url}: {error}") from error
+        raise NetworkError(f"No answer from {shown}: {unsigned(error, url)}") from error

@@ -1,0 +1,40 @@
+"""Moving files so that a power cut finds either the old or the new, never half of one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def move(file: Path, place: Path) -> None:
+    """Put a complete file in its place, over what is there, with its bytes and its name on the disk.
+
+    Both are on one file system; the place's folder is made where it is missing. Raises OSError.
+    """
+    make_folder(place.parent)
+    handle = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    file.replace(place)
+    sync_folder(place.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each with its name on the disk. Raises OSError."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write a folder's list of names to the disk; Windows does that by itself. Raises OSError."""
+    if sys.platform != "win32":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

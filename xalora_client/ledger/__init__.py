@@ -1,0 +1,12 @@
+"""Every task this machine ever asked for, written down before it is asked for: the truth about money.
+
+A task is known by its fingerprint. ``Ledger.claim`` says in one atomic step what to do about an intent: send it,
+send it again under the same job id, wait for the task there is, or use the result there is.
+"""
+
+from .claim import Claim, Step
+from .entry import Entry
+from .intent import Intent, fingerprint
+from .ledger import Ledger
+
+__all__ = ["Claim", "Entry", "Intent", "Ledger", "Step", "fingerprint"]

@@ -1,0 +1,93 @@
+"""One line of the ledger."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..results import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
+
+CREATING, DOUBTFUL, REFUSED = "creating", "doubtful", "refused"
+"""What a task is before it has an id: about to be sent, sent without an answer that settles it, not taken."""
+
+FINAL_STATES = frozenset({REFUSED, *(status.value for status in FINAL_STATUSES)})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A task as it was when the ledger was read.
+
+    ``state`` is one of TaskStatus, or before the task has an id "creating", "doubtful" (sent, but no answer says
+    whether it was taken) or "refused". ``tries`` counts how often the create was taken up, each time under the same
+    ``job_id``; above 1 it was re-sent after an ambiguous failure or a crash. ``created``, ``submitted`` (the create
+    was answered) and ``finished`` (seen final) are Unix seconds; the latencies are the server's and in seconds;
+    ``ran`` is the seconds from submitted to finished where the end was watched. ``sha256``, ``extension`` (with its
+    dot) and ``size`` (bytes) name the media file once it is stored. ``source`` is "node", "cli" or "library".
+    """
+
+    number: int
+    job_id: str
+    fingerprint: str
+    server: str
+    task_type: str
+    workflow_id: str | None
+    parameters: Any
+    source: str
+    state: str
+    tries: int
+    created: float
+    owner: str | None = None
+    task_id: str | None = None
+    submitted: float | None = None
+    finished: float | None = None
+    ran: float | None = None
+    inference_latency: float | None = None
+    upload_latency: float | None = None
+    message: str | None = None
+    result: Any = None
+    media_url: str | None = None
+    sha256: str | None = None
+    extension: str | None = None
+    size: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a task with an id is still to end."""
+        return self.task_id is not None and self.state not in FINAL_STATES
+
+    def as_result(self) -> WorkflowTaskResult:
+        """The server's last answer as far as it was kept. Raises ValueError for a task without an id."""
+        if self.task_id is None:
+            raise ValueError("the task has no id yet")
+        return WorkflowTaskResult(
+            task_id=self.task_id,
+            status=TaskStatus(self.state),
+            result=self.result,
+            task_type=self.task_type,
+            create_timestamp=self.submitted,
+            inference_latency=self.inference_latency,
+            upload_latency=self.upload_latency,
+            workflow_id=self.workflow_id,
+            msg=self.message,
+            media_url=self.media_url,
+        )
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> Entry:
+        """Read a row of the table ``tasks``."""
+        values = {name: row[name] for name in COLUMNS}
+        return cls(**{name: json.loads(value) if _is_json(name, value) else value for name, value in values.items()})
+
+    def row(self) -> dict[str, Any]:
+        """The values for a row; ``number`` is the ledger's to give."""
+        values = {name: getattr(self, name) for name in COLUMNS if name != "number"}
+        return {name: json.dumps(value) if _is_json(name, value) else value for name, value in values.items()}
+
+
+COLUMNS = tuple(field.name for field in fields(Entry))
+
+
+def _is_json(name: str, value: Any) -> bool:
+    return name == "parameters" or (name == "result" and value is not None)
