@@ -21,6 +21,11 @@ LOCAL_GRACE_SECONDS = 30.0
 """How much longer the node waits than the sequencer gives the task, so that the sequencer's verdict is heard."""
 
 _WORDS = {TaskStatus.WAITING: "queued", TaskStatus.RUNNING: "running", TaskStatus.FINISHED: "finished"}
+_ORIGINS = {
+    "attach": " · taken up from an earlier run",
+    "finished": " · reused, no charge",
+    "resend": " · sent again under its job id after a break",
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Remote:
         """Create the task; returns its id."""
         self.say = lambda: "submitting"
         self.tick()
-        return await self.client.execute_workflow(task)
+        return await self.client.execute_workflow(task, reuse=reuse)
 
     async def finish(
         self, task: WorkflowTask, *, reuse: bool, on_update: Callable[[TaskUpdate], object] | None = None
@@ -59,7 +64,7 @@ class Remote:
         """Create the task and wait for it."""
         timeout = (task.timeout_seconds or 0) + LOCAL_GRACE_SECONDS
         return await self.client.execute_workflow_and_wait_for_result(
-            task, timeout=timeout, on_update=on_update or self.show_task
+            task, timeout=timeout, on_update=on_update or self.show_task, reuse=reuse
         )
 
     async def collect(self, task_id: str, timeout_seconds: float) -> WorkflowTaskResult:
@@ -83,8 +88,8 @@ class Remote:
         """Show the task's status and the time, which goes on between looks."""
         began = time.monotonic() - update.elapsed
         word = _WORDS.get(update.status, str(update.status))  # type: ignore[call-overload]
-        trouble = f" (asking again: {update.trouble})" if update.trouble else ""
-        self.say = lambda: f"{word} {minutes(time.monotonic() - began)}{trouble}"
+        more = f" (asking again: {update.trouble})" if update.trouble else _ORIGINS.get(update.origin, "")
+        self.say = lambda: f"{word} {minutes(time.monotonic() - began)}{more}"
         self.tick()
 
     def show_download(self, progress: DownloadProgress) -> None:
@@ -107,7 +112,7 @@ async def perform(work: Callable[[Remote], Awaitable[T]]) -> T:
     from ..xalora_client import AsyncClient  # Brings HTTP libraries, which would slow the start of ComfyUI down.
 
     prompt = Prompt.current()
-    async with AsyncClient(fallback_home=_host.home(), cancels=prompt.cancels) as client:
+    async with AsyncClient(fallback_home=_host.home(), ledger=True, source="node", cancels=prompt.cancels) as client:
         remote = Remote(client, prompt)
 
         async def working() -> T:

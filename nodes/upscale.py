@@ -102,7 +102,7 @@ class _Batch:
 
     async def submit(self, number: int) -> str:
         """Create the image's task; returns its id."""
-        return await self.remote.client.execute_workflow(await self._task(number))
+        return await self.remote.client.execute_workflow(await self._task(number), reuse=self.reuse)
 
     async def finish(self, number: int) -> Any:
         """Have the image enlarged; returns the file and the task's id."""

@@ -38,6 +38,8 @@ class AsyncClient:
         *,
         home: str | os.PathLike[str] | None = None,
         fallback_home: Path | None = None,
+        ledger: bool = False,
+        source: str = "library",
         limits: Limits | None = None,
         cancels: Callable[[BaseException], bool] | None = None,
         transport: AsyncTransport | None = None,
@@ -46,7 +48,7 @@ class AsyncClient:
         dice: random.Random | None = None,
     ) -> None:
         self.config = load(api_key, workflow_url, home, fallback_home)
-        self._context = open_context(self.config, clock, dice, cancels)
+        self._context = open_context(self.config, ledger=ledger, source=source, clock=clock, dice=dice, cancels=cancels)
         self._store = MediaStore(self.config.home)
         self._limits = limits or Limits()
         self._transport = transport or AiohttpTransport()
@@ -66,13 +68,15 @@ class AsyncClient:
     async def close(self) -> None:
         """Let the connections go."""
         await self._transport.close()
+        if self._context.ledger is not None:
+            self._context.ledger.close()
 
     async def _run(self, flow: Flow[T]) -> T:
         return await run_async(flow, self._transport, self._sleep)
 
-    async def execute_workflow(self, task: WorkflowTask) -> str:
+    async def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
         """As Client.execute_workflow."""
-        return await self._run(flows.execute(self._context, task))
+        return await self._run(flows.execute(self._context, task, reuse=reuse))
 
     async def query_task_result(self, task_id: str) -> WorkflowTaskResult:
         """As Client.query_task_result."""
@@ -84,9 +88,11 @@ class AsyncClient:
         timeout: float = 300.0,
         interval: float | None = None,
         on_update: OnUpdate | None = None,
+        *,
+        reuse: bool = True,
     ) -> WorkflowTaskResult:
         """As Client.execute_workflow_and_wait_for_result."""
-        return await self._run(flows.execute_and_wait(self._context, task, timeout, interval, on_update))
+        return await self._run(flows.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
 
     async def wait_for_result(
         self,

@@ -14,6 +14,7 @@ from .config import Config, load
 from .drive import Transport, run_sync
 from .effects import Flow, T
 from .exchange import Context
+from .ledger import Ledger
 from .media.download import MediaFile, OnProgress, download
 from .media.limits import Limits
 from .media.store import MediaStore
@@ -27,6 +28,9 @@ from .wire import Sequencer
 
 def open_context(
     config: Config,
+    *,
+    ledger: bool,
+    source: str,
     clock: Callable[[], float],
     dice: random.Random | None,
     cancels: Callable[[BaseException], bool] | None,
@@ -34,7 +38,16 @@ def open_context(
     """What the flows of a client share, for the settings in force. Starts the local sandbox where they ask for it."""
     credentials = config.require_credentials()
     url = local_sandbox(config.home / "sandbox") if config.is_sandbox else config.workflow_url
-    return Context(Sequencer(url, credentials), clock, dice or random.Random(), cancels or (lambda _: True))  # noqa: S311
+    return Context(
+        Sequencer(url, credentials),
+        # The sandbox has another port each time; its tasks are the same.
+        server=config.workflow_url,
+        ledger=Ledger(config.home) if ledger else None,
+        source=source,
+        clock=clock,
+        dice=dice or random.Random(),  # noqa: S311 - it only spreads requests
+        cancels=cancels or (lambda _: True),
+    )
 
 
 class Client:
@@ -42,8 +55,10 @@ class Client:
 
     ``api_key`` is ``consumer#key``; it, ``workflow_url`` and ``home`` come from the environment, ``.env`` or the
     stored settings where they are not given; ``fallback_home`` takes the place of the platform's folder for user
-    data. ``cancels(interruption)`` says whether an interruption of a call
-    (Ctrl-C, say) should cancel the remote task; unset, each does. ``transport``, ``sleep``, ``clock`` (monotonic
+    data. With ``ledger``, every task is written down in the home before it is sent: what an earlier call with the
+    same intent created, is creating or has finished is taken up instead of paid for anew, unless that call says
+    ``reuse=False``; ``source`` is written down with it. ``cancels(interruption)`` says whether an interruption of a
+    call (Ctrl-C, say) should cancel the remote task; unset, each does. ``transport``, ``sleep``, ``clock`` (monotonic
     seconds) and ``dice`` can be replaced. One client is for one thread at a time.
 
     Raises ConfigurationError when no key is set or a setting has the wrong form.
@@ -56,6 +71,8 @@ class Client:
         *,
         home: str | os.PathLike[str] | None = None,
         fallback_home: Path | None = None,
+        ledger: bool = False,
+        source: str = "library",
         limits: Limits | None = None,
         cancels: Callable[[BaseException], bool] | None = None,
         transport: Transport | None = None,
@@ -64,7 +81,7 @@ class Client:
         dice: random.Random | None = None,
     ) -> None:
         self.config = load(api_key, workflow_url, home, fallback_home)
-        self._context = open_context(self.config, clock, dice, cancels)
+        self._context = open_context(self.config, ledger=ledger, source=source, clock=clock, dice=dice, cancels=cancels)
         self._store = MediaStore(self.config.home)
         self._limits = limits or Limits()
         self._transport = transport or RequestsTransport()
@@ -84,17 +101,20 @@ class Client:
     def close(self) -> None:
         """Let the connections go."""
         self._transport.close()
+        if self._context.ledger is not None:
+            self._context.ledger.close()
 
     def _run(self, flow: Flow[T]) -> T:
         return run_sync(flow, self._transport, self._sleep)
 
-    def execute_workflow(self, task: WorkflowTask) -> str:
+    def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
         """Create the task and return its id, without waiting.
 
-        Sent again, under the same job id, only when the server certainly did not process it. Raises APIStatusError,
+        Sent again, under the same job id, only when the server certainly did not process it. With a ledger and
+        ``reuse``, the id may be that of an earlier task with the same intent. Raises APIStatusError,
         NetworkError or ResponseError.
         """
-        return self._run(flows.execute(self._context, task))
+        return self._run(flows.execute(self._context, task, reuse=reuse))
 
     def query_task_result(self, task_id: str) -> WorkflowTaskResult:
         """Return how the task stands now; a failed or canceled task is an answer, not an error.
@@ -109,6 +129,8 @@ class Client:
         timeout: float = 300.0,
         interval: float | None = None,
         on_update: OnUpdate | None = None,
+        *,
+        reuse: bool = True,
     ) -> WorkflowTaskResult:
         """Create the task and wait until it is finished.
 
@@ -118,7 +140,7 @@ class Client:
         ``on_update`` raises) cancels the task remotely. Raises TaskError, APIStatusError, NetworkError or
         ResponseError.
         """
-        return self._run(flows.execute_and_wait(self._context, task, timeout, interval, on_update))
+        return self._run(flows.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
 
     def wait_for_result(
         self,

@@ -14,7 +14,7 @@ from .wire import Request, Response
 T = TypeVar("T")
 
 SETTLE_SECONDS = 20.0
-"""How long an interruption waits for the answer to a request that must not be lost."""
+"""How long an interruption waits for the outcome of what must not be lost."""
 
 
 class Transport(Protocol):
@@ -46,8 +46,8 @@ class AsyncTransport(Protocol):
 class _Steps(Generic[T]):
     """A flow, stepped: ``effect`` is what to do next, ``done`` says that ``result`` is there.
 
-    An interruption that was held back while a request settled takes the place of the flow's next effect, or of its
-    end.
+    An interruption that was held back while something settled takes the place of the flow's next effect, or of its
+    end. Calls come before it: they write down what was settled.
     """
 
     def __init__(self, flow: Flow[T]) -> None:
@@ -78,7 +78,7 @@ class _Steps(Generic[T]):
                 raise self.held from error
             raise
         else:
-            if self.held is not None:
+            if self.held is not None and not isinstance(self.effect, Call):
                 stop, self.held = self.held, None
                 self.fail(stop)
 
@@ -107,19 +107,20 @@ def _perform(steps: _Steps[Any], transport: Transport, sleep: Callable[[float], 
         case Fetch() as fetch:
             return transport.fetch(fetch)
         case Call(function):
-            return function()
+            return _settle(steps, function)
 
 
-def _settle(steps: _Steps[Any], send: Callable[[], Response]) -> Response:
-    """Send from a thread of its own, which an interruption of this one leaves alone."""
-    outcome: list[Response | BaseException] = []
+def _settle(steps: _Steps[Any], settle: Callable[[], Any]) -> Any:
+    """Work in a thread of its own, which an interruption of this one leaves alone."""
+    outcome: list[Any] = []
+    failure: list[BaseException] = []
     settled = threading.Event()
 
     def work() -> None:
         try:
-            outcome.append(send())
+            outcome.append(settle())
         except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
-            outcome.append(error)
+            failure.append(error)
         settled.set()
 
     try:
@@ -130,8 +131,8 @@ def _settle(steps: _Steps[Any], send: Callable[[], Response]) -> Response:
         if not settled.wait(SETTLE_SECONDS):
             raise
         steps.held = stop
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
+    if failure:
+        raise failure[0]
     return outcome[0]
 
 
@@ -163,19 +164,19 @@ async def _perform_async(
         case Fetch() as fetch:
             return await transport.fetch(fetch)
         case Call(function):
-            return await asyncio.to_thread(function)
+            return await _settle_async(steps, asyncio.ensure_future(asyncio.to_thread(function)))
 
 
-async def _settle_async(steps: _Steps[Any], sending: asyncio.Future[Response]) -> Response:
-    """Send in a task of its own, which a cancellation of this one leaves alone."""
+async def _settle_async(steps: _Steps[Any], settling: asyncio.Future[Any]) -> Any:
+    """Work in a task of its own, which a cancellation of this one leaves alone."""
     try:
-        return await asyncio.shield(sending)
+        return await asyncio.shield(settling)
     except asyncio.CancelledError as stop:
-        if sending.cancelled():  # The whole loop is being torn down; there is no answer to wait for.
+        if settling.cancelled():  # The whole loop is being torn down; there is no outcome to wait for.
             raise
-        await asyncio.wait({sending}, timeout=SETTLE_SECONDS)
-        if not sending.done():
-            sending.cancel()
+        await asyncio.wait({settling}, timeout=SETTLE_SECONDS)
+        if not settling.done() or settling.cancelled():
+            settling.cancel()
             raise
         steps.held = stop
-        return sending.result()
+        return settling.result()

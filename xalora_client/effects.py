@@ -49,7 +49,10 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Call:
-    """Run slow local work (disk, decoding) where it blocks nobody; resumes with what it returns."""
+    """Run slow local work (disk, decoding) where it blocks nobody; resumes with what it returns.
+
+    It is always brought to its end: an interruption waits, as with ``Send.settle``.
+    """
 
     function: Callable[[], Any]
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from . import policy, wire
-from .effects import Flow, Send, Sleep
-from .errors import APIStatusError, XaloraError
+from .effects import Call, Flow, Send, Sleep
+from .errors import APIStatusError, ConfigurationError, XaloraError
+from .ledger import Ledger
 from .policy import Deadline
 from .wire import Request, Response, Sequencer
 
@@ -27,10 +28,14 @@ class Context:
     """What every flow of one client shares.
 
     ``clock`` is monotonic, in seconds. ``cancels(interruption)`` says whether an interruption should cancel the
-    remote task.
+    remote task. ``ledger`` is where tasks are written down, if anywhere, under the lasting name ``server`` of the
+    sequencer and with ``source`` as the one who asked.
     """
 
     sequencer: Sequencer
+    server: str = ""
+    ledger: Ledger | None = None
+    source: str = "library"
     clock: Callable[[], float] = time.monotonic
     dice: random.Random = field(default_factory=random.Random)
     cancels: Callable[[BaseException], bool] = lambda _: True
@@ -88,3 +93,14 @@ def cancel_interrupted(context: Context, cancel: Request, stop: BaseException) -
         logger.warning("Task %s may still be running, cancelling it failed: %s", cancel.task_id, error)
     else:
         logger.info("Task %s was cancelled after an interruption", cancel.task_id)
+
+
+def note(context: Context, write: Callable[[Ledger], object]) -> Flow[None]:
+    """Write something into the ledger, if there is one. That it cannot be written stops no task that is paid for."""
+    ledger = context.ledger
+    if ledger is None:
+        return
+    try:
+        yield Call(lambda: write(ledger))
+    except ConfigurationError as error:
+        logger.warning("%s", error)

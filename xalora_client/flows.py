@@ -2,62 +2,81 @@
 
 from __future__ import annotations
 
-import secrets
-
 from . import policy, wire
 from .effects import Flow, Sleep
-from .errors import XaloraError
-from .exchange import Context, answered, cancel_interrupted, logger
+from .errors import NotFoundError
+from .exchange import Context, answered, cancel_interrupted, note
+from .ledger import Entry
 from .policy import Deadline
-from .results import WorkflowTaskResult
+from .results import TaskStatus, WorkflowTaskResult
+from .submission import submit
 from .tasks import WorkflowTask
 from .waiting import OnUpdate, Wait
 
 
-def new_job_id(task: WorkflowTask) -> str:
-    """``{job_id_prefix or "sdk-workflow"}-{10 hex digits}``, as the reference client writes it."""
-    return f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
-
-
-def execute(context: Context, task: WorkflowTask) -> Flow[str]:
-    """Create the task; returns its id."""
-    task_id = yield from _create(context, task, Deadline.after(policy.CALL_TIMEOUT, context.clock))
+def execute(context: Context, task: WorkflowTask, *, reuse: bool = True) -> Flow[str]:
+    """Create the task; returns its id. With a ledger and ``reuse``, take up the one there is."""
+    deadline = Deadline.after(policy.CALL_TIMEOUT, context.clock)
+    submission = yield from submit(context, task, deadline, reuse=reuse)
     try:
         yield Sleep(0)  # An interruption held back while the create was in flight lands here.
     except BaseException as stop:
         sequencer = context.sequencer
-        request = sequencer.cancel(task_id, sequencer.credentials_of(task))
+        request = sequencer.cancel(submission.task_id, sequencer.credentials_of(task))
         yield from cancel_interrupted(context, request, stop)
         raise
-    return task_id
+    return submission.task_id
 
 
 def execute_and_wait(
-    context: Context, task: WorkflowTask, timeout: float, interval: float | None, on_update: OnUpdate | None
+    context: Context,
+    task: WorkflowTask,
+    timeout: float,
+    interval: float | None,
+    on_update: OnUpdate | None,
+    *,
+    reuse: bool = True,
 ) -> Flow[WorkflowTaskResult]:
     """Create the task and wait for its result. The deadline counts from the start of the create."""
     policy.poll_delays(interval, context.dice)  # A bad interval is refused before anything is paid for.
     deadline = Deadline.after(timeout, context.clock)
-    task_id = yield from _create(context, task, deadline)
-    credentials = context.sequencer.credentials_of(task)
-    waiting = Wait(context, task_id, deadline, interval, on_update, credentials)
-    return (yield from waiting.run(just_created=True))
+    submission = yield from submit(context, task, deadline, reuse=reuse)
+    waiting = Wait(
+        context,
+        submission.task_id,
+        deadline,
+        interval,
+        on_update,
+        credentials=context.sequencer.credentials_of(task),
+        origin=submission.origin,
+        result=submission.result,
+    )
+    return (yield from waiting.run())
 
 
 def wait(
     context: Context, task_id: str, timeout: float, interval: float | None, on_update: OnUpdate | None
 ) -> Flow[WorkflowTaskResult]:
     """Wait for a task that was created before."""
-    waiting = Wait(context, task_id, Deadline.after(timeout, context.clock), interval, on_update)
-    return (yield from waiting.run(just_created=False))
+    deadline = Deadline.after(timeout, context.clock)
+    waiting = Wait(context, task_id, deadline, interval, on_update, origin="attach")
+    try:
+        return (yield from waiting.run())
+    except NotFoundError as error:
+        return (yield from _remembered(context, task_id, error))
 
 
 def query(context: Context, task_id: str) -> Flow[WorkflowTaskResult]:
     """Ask once how a task stands, trying again where that may help."""
     request = context.sequencer.query(task_id)
     deadline = Deadline.after(policy.CALL_TIMEOUT, context.clock)
-    response = yield from answered(context, request, deadline, policy.is_transient)
-    return wire.read_result(response, request, server=context.sequencer.url)
+    try:
+        response = yield from answered(context, request, deadline, policy.is_transient)
+    except NotFoundError as error:
+        return (yield from _remembered(context, task_id, error))
+    result = wire.read_result(response, request, server=context.sequencer.url)
+    yield from note(context, lambda ledger: ledger.observed(task_id, result, server=context.server))
+    return result
 
 
 def cancel(context: Context, task_id: str) -> Flow[str]:
@@ -78,20 +97,11 @@ def request_resource(
     return wire.read_miner_id(response, request)
 
 
-def _create(context: Context, task: WorkflowTask, deadline: Deadline) -> Flow[str]:
-    """Send one intent, always under one job id, and never again once the server may have taken it."""
-    job_id = new_job_id(task)
-    request = context.sequencer.create(task, job_id)
-    try:
-        response = yield from answered(context, request, deadline, policy.is_unprocessed, settle=True)
-    except XaloraError as error:
-        if policy.is_transient(error) and not policy.is_unprocessed(error):
-            error.what = f"{error.what.rstrip('.')}, while creating job {job_id}"
-            error.advice = (
-                "The task may have been created and is not sent again by itself: "
-                "look for the job in your account before submitting it anew."
-            )
-        raise
-    task_id = wire.read_task_id(response, request)
-    logger.info("task_create %s: task %s, job %s", response.status, task_id, job_id)
-    return task_id
+def _remembered(context: Context, task_id: str, error: NotFoundError) -> Flow[WorkflowTaskResult]:
+    """What the ledger knows of a finished task that the server has forgotten; else the server's error."""
+    found: list[Entry | None] = []
+    yield from note(context, lambda ledger: found.append(ledger.find(task_id, server=context.server)))
+    entry = found[0] if found else None
+    if entry is None or entry.state != TaskStatus.FINISHED:
+        raise error
+    return entry.as_result()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .errors import APIStatusError, ConfigurationError, NetworkError, RateLimitError, ServerError, XaloraError
@@ -19,6 +20,18 @@ CANCEL_TIMEOUT = 5.0
 """Seconds for the one cancel sent when somebody interrupts."""
 
 FIRST_POLL, POLL_GROWTH, SLOWEST_POLL = 1.0, 1.3, 8.0
+ENOUGH_TO_LEARN = 3
+"""Finished tasks of a kind from which on its durations say when to look."""
+
+EAGERNESS = 1.92
+"""Polls per second for a hazard of 1 per second. It says that a poll may cost 1 / (2 * 1.92**2) s of waiting."""
+
+QUICKER = 0.1
+"""What the gap before the quickest counts, against 1 for each other gap: most of it is too early for any end."""
+
+LONGEST_BLIND = 60.0
+"""Seconds that learned polling looks away at most."""
+
 FIRST_BACKOFF, SLOWEST_BACKOFF = 0.5, 10.0
 JITTER = 0.15
 """Delays are shortened by up to this share, so that clients that started together drift apart."""
@@ -53,6 +66,72 @@ def poll_delays(interval: float | None, dice: random.Random) -> Iterator[float]:
             raise ConfigurationError(f"interval is {interval!r}", advice="Allowed: 1 second or more, or None.")
         return _steady(float(interval))
     return _growing(FIRST_POLL, POLL_GROWTH, SLOWEST_POLL, dice)
+
+
+def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dice: random.Random) -> Iterator[float]:
+    """Seconds to wait before each query of a task whose kind took ``durations`` (seconds) before.
+
+    Sparse while an end is unlikely, every second where ends crowd, adaptive again once the task takes longer than
+    all before; each delay is 1 to 60 s, less jitter. ``elapsed()`` gives the seconds since the task was created,
+    which may be any when the wait begins. With fewer than three durations this is ``poll_delays(None, dice)``.
+
+    A new task is as likely to end in any one of the gaps between the sorted durations as in any other. That gives the hazard: the chance of an end in the next second, if there was none yet. Of
+    all schedules with as many polls, the one that detects the end soonest polls with a density proportional to the
+    hazard's square root; its integral from one poll to the next is 1.
+    """
+    known = sorted(each for each in durations if 0 < each < math.inf)
+    if len(known) < ENOUGH_TO_LEARN:
+        return poll_delays(None, dice)
+    return _expecting(_densities(_smoothed(known)), elapsed, dice)
+
+
+def _smoothed(known: list[float]) -> list[float]:
+    """Space the durations evenly within groups of neighbours: chance makes clumps.
+
+    The number of groups grows with the cube root of theirs, the best rate for the bars of a histogram.
+    """
+    last = len(known) - 1
+    groups = round(1.5 * last ** (1 / 3))
+    kept = [round(group * last / groups) for group in range(groups + 1)]
+    smooth = [known[0]]
+    for a, b in itertools.pairwise(kept):
+        smooth += [known[a] + (known[b] - known[a]) * step / (b - a) for step in range(1, b - a + 1)]
+    return smooth
+
+
+def _densities(known: list[float]) -> list[tuple[float, float]]:
+    """The polls per second up to each duration."""
+    stretches, start = [], 0.0
+    for index, end in enumerate(known):
+        if end > start:
+            gaps_left = len(known) - index + 0.5  # This one, half of it on average, and those after it.
+            hazard = (1.0 if index else QUICKER) / ((end - start) * gaps_left)
+            density = EAGERNESS * math.sqrt(hazard)
+            stretches.append((end, min(1 / FIRST_POLL, max(1 / LONGEST_BLIND, density))))
+            start = end
+    return stretches
+
+
+def _expecting(
+    stretches: list[tuple[float, float]], elapsed: Callable[[], float], dice: random.Random
+) -> Iterator[float]:
+    while True:
+        delay = _until_next(stretches, max(0.0, elapsed()))
+        yield min(LONGEST_BLIND, max(FIRST_POLL, delay)) * (1 - JITTER * dice.random())
+
+
+def _until_next(stretches: list[tuple[float, float]], now: float) -> float:
+    """Seconds until the densities from now on add up to one poll."""
+    missing, moment = 1.0, now
+    for end, density in stretches:
+        polls = density * (end - moment)
+        if polls >= missing:
+            return moment + missing / density - now
+        if polls > 0:
+            missing, moment = missing - polls, end
+    # Longer than all before: from here on as after a create, 1 s and then longer by 1.3 each time.
+    overdue = moment - stretches[-1][0]
+    return moment - now + min(SLOWEST_POLL, missing * FIRST_POLL + (POLL_GROWTH - 1) * overdue)
 
 
 def backoff_delays(dice: random.Random) -> Iterator[float]:

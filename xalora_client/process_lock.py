@@ -65,8 +65,13 @@ class ProcessLock:
             # Between opening and locking, its last holder removed the file; the lock on it means nothing.
             os.close(handle)
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process still holds it: not released, and not a forked parent's."""
+        return self._handle is not None
+
     def append(self, text: str) -> None:
-        """Write to the end of the locked file. Others may read it. Raises OSError."""
+        """Write to the end of the locked file, which others may read. Raises OSError, ValueError once released."""
         if self._handle is None:
             raise ValueError("the lock was released")
         os.write(self._handle, text.encode())

@@ -9,7 +9,7 @@ from . import policy, wire
 from .credentials import Credentials
 from .effects import Flow, Sleep
 from .errors import TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
-from .exchange import Context, answered, cancel_interrupted, logger, retry_after
+from .exchange import Context, answered, cancel_interrupted, logger, note, retry_after
 from .policy import Deadline
 from .results import TaskStatus, WorkflowTaskResult
 
@@ -20,6 +20,8 @@ class TaskUpdate:
 
     ``elapsed`` counts from the start of the wait, ``next_poll`` from now. ``result`` is the server's last answer,
     None before the first. ``trouble`` says what went wrong with the last query, None when it was answered.
+    ``origin`` says how the task came to be: "new", "resend" (sent again under its job id after a break), "attach"
+    (created before this call) or "finished" (its result was known already, and costs nothing).
     """
 
     task_id: str
@@ -28,6 +30,7 @@ class TaskUpdate:
     next_poll: float
     result: WorkflowTaskResult | None = None
     trouble: str | None = None
+    origin: str = "new"
 
 
 OnUpdate = Callable[[TaskUpdate], object]
@@ -43,7 +46,8 @@ class Wait:
     interval: float | None = None
     on_update: OnUpdate | None = None
     credentials: Credentials | None = None
-    result: WorkflowTaskResult | None = field(default=None, init=False)
+    origin: str = "new"
+    result: WorkflowTaskResult | None = None
     earliest: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -51,14 +55,17 @@ class Wait:
         self.delays = policy.poll_delays(self.interval, self.context.dice)
         self.unknown: set[str] = set()
 
-    def run(self, *, just_created: bool) -> Flow[WorkflowTaskResult]:
+    def run(self) -> Flow[WorkflowTaskResult]:
         """Query until the task is final. A new task is given a moment first; an old one may be done already.
 
         Raises TaskFailedError, TaskCanceledError, TaskTimeoutError, and what a query raises when asking again
         would not help.
         """
         try:
-            if just_created:
+            if self.result is not None and self.result.is_final:
+                yield from self._report(0.0)
+                return _outcome(self.result)
+            if self.origin != "attach" or self.result is not None:
                 yield from self._pause()
             while True:
                 result = yield from self._query()
@@ -87,8 +94,10 @@ class Wait:
                 raise self._timed_out(error) from error
             raise
         self.earliest = wire.read_retry_after(response) or 0.0
-        self.result = wire.read_result(response, request, server=sequencer.url)
-        return self.result
+        self.result = result = wire.read_result(response, request, server=sequencer.url)
+        server = self.context.server
+        yield from note(self.context, lambda ledger: ledger.observed(self.task_id, result, server=server))
+        return result
 
     def _pause(self) -> Flow[None]:
         delay = max(next(self.delays), self.earliest)
@@ -111,6 +120,7 @@ class Wait:
             next_poll=min(next_poll, self.deadline.remaining()),
             result=self.result,
             trouble=trouble,
+            origin=self.origin,
         )
         try:
             self.on_update(update)

@@ -78,8 +78,8 @@ def start_of(header):
 
 
 def left_over(home):
-    """Everything below the store that is no finished file."""
-    return sorted(each.name for each in (home / "media").rglob("*") if each.is_file() and len(each.stem) != 64)
+    """What downloads left behind, and what was rejected."""
+    return sorted(each.name for folder in ("incoming", "rejected") for each in (home / "media" / folder).glob("*"))
 
 
 class TestWhole:

@@ -106,7 +106,7 @@ def test_no_frames(tmp_path):
         stream = output.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         output.start_encoding()
-    refused(tmp_path / "a.mkv", "there is a video stream, but no frame in it|cut off")
+    refused(tmp_path / "a.mkv", "there is a video stream, no frame in it|ends before its first frame")
 
 
 def test_frames_that_are_not_frames(ffmpeg, tmp_path):
@@ -128,7 +128,7 @@ def test_damage_in_the_middle_is_found_when_decoding(ffmpeg, tmp_path):
     data[at : at + 200] = bytes(200)
     path.write_bytes(data)
     assert inspect(path).frames == 7
-    with pytest.raises(DecodeError, match="damaged after frame [34]"):
+    with pytest.raises(DecodeError, match=r"damaged after frame [34]"):
         decode(path)
 
 
@@ -147,24 +147,33 @@ def test_damage_in_a_later_picture_is_found_when_decoding(apng, frame, tmp_path)
 
 
 def still_times(source, target):
-    """Copy an MP4, making every frame last zero units of time."""
+    """Copy an MP4, making every frame, the track and the whole last zero units of time."""
     data = bytearray(source.read_bytes())
     at = data.index(b"stts") + 4
-    count = int.from_bytes(data[at + 4 : at + 8], "big")
-    for entry in range(count):
+    for entry in range(int.from_bytes(data[at + 4 : at + 8], "big")):
         data[at + 12 + 8 * entry : at + 16 + 8 * entry] = bytes(4)
+    for box, offset in ((b"mvhd", 16), (b"mdhd", 16), (b"tkhd", 20)):
+        at = data.index(box) + 4 + offset
+        data[at : at + 4] = bytes(4)
     target.write_bytes(data)
     return target
 
 
-def test_frames_that_last_no_time(ffmpeg, tmp_path):
-    options = ("-pix_fmt", "yuv420p", "-bf", "0")
-    path = ffmpeg.make(tmp_path / "whole.mp4", "libx264", *options)
-    refused(still_times(path, tmp_path / "a.mp4"), "its 7 frames last [0-9.e-]+ s in all, so its frame rate")
+def test_frames_that_last_no_time_and_whose_codec_knows_no_rate(ffmpeg, tmp_path):
+    path = ffmpeg.make(tmp_path / "whole.mov", "png", "-pix_fmt", "rgb24", "-use_editlist", "0")
+    refused(still_times(path, tmp_path / "a.mov"), r"its 7 frames last 0 s in all, so its frame rate")
+
+
+def test_frames_that_last_no_time_are_shown_at_the_codecs_rate(ffmpeg, tmp_path):
+    path = ffmpeg.make(tmp_path / "whole.mp4", "libx264", "-pix_fmt", "yuv420p", "-bf", "0", "-use_editlist", "0")
+    decoded = decode(still_times(path, tmp_path / "a.mp4"))
+    assert decoded.frames.shape == (7, 64, 96, 3)
+    assert decoded.fps == 12
+    assert inspect(tmp_path / "a.mp4").duration == pytest.approx(7 / 12)
 
 
 def test_one_frame_that_lasts_no_time_is_a_frame(ffmpeg, tmp_path):
-    path = ffmpeg.make(tmp_path / "whole.mp4", "libx264", "-pix_fmt", "yuv420p", "-frames:v", "1")
+    path = ffmpeg.make(tmp_path / "whole.mp4", "libx264", "-pix_fmt", "yuv420p", "-frames:v", "1", "-use_editlist", "0")
     decoded = decode(still_times(path, tmp_path / "a.mp4"))
     assert decoded.frames.shape == (1, 64, 96, 3)
     assert 0 < decoded.fps <= 1000
@@ -195,7 +204,8 @@ def test_headers_of_other_pictures_as_large_as_they_can_be(tmp_path, name):
         at = data.index(b"VP8X") + 12
         data[at : at + 6] = (16382).to_bytes(3, "little") + (16382).to_bytes(3, "little")
     (tmp_path / "a").write_bytes(data)
-    refused(tmp_path / "a", "pixels a frame, and the limit is max_pixels", MediaTooLargeError)
+    words = "pixels a frame, and the limit is max_pixels|exceeds limit of [0-9]+ pixels"
+    refused(tmp_path / "a", words, MediaTooLargeError)
 
 
 def test_a_video_header_of_10_gigapixels(ffmpeg, tmp_path):

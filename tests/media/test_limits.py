@@ -73,7 +73,7 @@ def test_memory_that_is_not_there_is_refused_with_both_numbers():
     assert free is not None
     assert free.size > 0
     frames = free.size // (1920 * 1080 * 12) + 1
-    with pytest.raises(MediaTooLargeError, match="big.mp4 needs") as caught:
+    with pytest.raises(MediaTooLargeError, match=r"big\.mp4 needs") as caught:
         require_memory(frames, 1920, 1080, 3, "big.mp4")
     text = str(caught.value)
     assert f"{frames * 1920 * 1080 * 12:,} bytes" in text

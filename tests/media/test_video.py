@@ -196,14 +196,14 @@ def test_progress_is_told_frame_by_frame(clip):
 
 
 def test_progress_can_end_the_decoding(clip):
-    class Stop(ValueError):
+    class StopError(ValueError):
         pass
 
     def stop(done, expected):
         if done == 3:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         decode(clip, progress=stop)
     assert not [each for each in threading.enumerate() if each.name.startswith("xalora-decode")]
 

@@ -63,7 +63,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         return False
 
+    def do_GET(self) -> None:
+        self.pass_on()
+
     def do_POST(self) -> None:
+        self.pass_on()
+
+    def pass_on(self) -> None:
         if not self.note():
             return
         target = urlsplit(self.path)
@@ -80,8 +86,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-    do_GET = do_POST
 
     def do_CONNECT(self) -> None:
         if not self.note():

@@ -27,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 task failed or canceled (or its result unusable), 2 usage or configuration, 3 network or server,
     4 timed out, 130 interrupted, after the remote cancel.
     """
-    arguments = parse(argv)
+    try:
+        arguments = parse(argv)
+    except ConfigurationError as error:
+        return _complain(str(error), USAGE, "--json" in (sys.argv[1:] if argv is None else argv), error)
     try:
         code: int = asyncio.run(arguments.command(arguments))
     except KeyboardInterrupt:

@@ -6,8 +6,9 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from ..errors import ConfigurationError
 from ..parameters import Number, Rule, Whole
 from ..tasks import FluxLoraTask, Text2VideoTask
 from ..version import __version__
@@ -16,11 +17,15 @@ from . import commands
 DEFAULT_TIMEOUT = 900.0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Leave what to print, and where, to the command's one way of ending."""
+        raise ConfigurationError(message, advice=f"See `{self.prog} --help`.")
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments; ``command`` is the coroutine function to run. Exits with 2 on bad usage."""
-    parser = argparse.ArgumentParser(
-        prog="xalora", description="Run heavy work on Xalora's GPU miners.", allow_abbrev=False
-    )
+    """Parse the arguments; ``command`` is the coroutine function to run. Raises ConfigurationError on bad usage."""
+    parser = _Parser(prog="xalora", description="Run heavy work on Xalora's GPU miners.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"xalora {__version__}")
     commands_of = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -40,7 +45,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     upscale.add_argument("images", metavar="IMAGE", nargs="+", help="a file, or a URL the miner can fetch")
     upscale.add_argument("--max-parallel", type=int, default=8, metavar="N", help="images at once (%(default)s)")
     _add_task_options(upscale, workflow_id=None)
-    _add_output(upscale, "FILE_OR_DIR")
+    _add_output(upscale, "FILE_OR_DIR", str)
 
     flux = add("flux-lora", commands.flux_lora, "Make an image from a text with Flux and a LoRA.")
     flux.add_argument("prompt", metavar="PROMPT")
@@ -107,8 +112,8 @@ def _add_sandbox(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sandbox", action="store_true", help="use the local sandbox: no account, previews only")
 
 
-def _add_output(parser: argparse.ArgumentParser, metavar: str) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help="where the result goes")
+def _add_output(parser: argparse.ArgumentParser, metavar: str, kind: type[Path | str] = Path) -> None:
+    parser.add_argument("-o", "--output", type=kind, required=True, metavar=metavar, help="where the result goes")
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -54,8 +54,8 @@ async def upscale(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"--max-parallel is {arguments.max_parallel}", advice="Allowed: 1 or more.")
     options = {"workflow_id": arguments.workflow_id, "timeout_seconds": arguments.timeout_seconds}
     tasks = [UpscalerTask(_image_address(image), **options) for image in arguments.images]
-    output: Path = arguments.output
-    in_folder = _is_folder(output, len(tasks))
+    output = Path(arguments.output)
+    in_folder = _is_folder(arguments.output, len(tasks))
     turns = asyncio.Semaphore(arguments.max_parallel)
 
     async def one(client: AsyncClient, number: int) -> dict[str, Any]:
@@ -211,21 +211,34 @@ def _check_writable(output: Path) -> None:
     """Refuse before anything is paid for."""
     if output.is_dir():
         raise ConfigurationError(f"{output} is a folder", advice="Name a file after -o.")
-    if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+    if not output.parent.is_dir():
         raise ConfigurationError(f"There is no folder {output.parent} to write to", advice="Make it first.")
+    _check_folder(output.parent)
 
 
-def _is_folder(output: Path, count: int) -> bool:
-    """Whether results go *into* the output; it is made ready either way, before anything is paid for."""
-    if count == 1 and not output.is_dir() and not str(output).endswith(("/", os.sep)):
-        _check_writable(output)
+def _check_folder(folder: Path) -> None:
+    if not os.access(folder, os.W_OK):
+        raise ConfigurationError(
+            f"The folder {folder} cannot be written", advice="Make it writable, or name another after -o."
+        )
+
+
+def _is_folder(output: str, count: int) -> bool:
+    """Whether results go *into* the output; it is made ready either way, before anything is paid for.
+
+    It is the text as it was typed: a Path would not show the slash at its end.
+    """
+    folder = Path(output)
+    if count == 1 and not folder.is_dir() and not output.endswith(("/", os.sep)):
+        _check_writable(folder)
         return False
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"{output} cannot be made: {error.strerror}", advice="Name another folder after -o."
+            f"{folder} cannot be made: {error.strerror}", advice="Name another folder after -o."
         ) from error
+    _check_folder(folder)
     return True
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..results import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
+from .intent import Intent
 
 CREATING, DOUBTFUL, REFUSED = "creating", "doubtful", "refused"
 """What a task is before it has an id: about to be sent, sent without an answer that settles it, not taken."""
@@ -75,19 +76,60 @@ class Entry:
         )
 
     @classmethod
+    def new(cls, intent: Intent, job_id: str, source: str, now: float) -> Entry:
+        """An intent that nothing was done about yet."""
+        return cls(
+            number=0,
+            job_id=job_id,
+            fingerprint=intent.fingerprint,
+            server=intent.server,
+            task_type=intent.task_type,
+            workflow_id=intent.workflow_id,
+            parameters=intent.parameters,
+            source=source,
+            state=CREATING,
+            tries=0,
+            created=now,
+        )
+
+    def with_answer(self, result: WorkflowTaskResult) -> Entry:
+        """The entry with what the server answered about it; what an answer leaves out stays."""
+        said = {
+            "state": str(result.status),
+            "message": storable(result.message),
+            "inference_latency": result.inference_latency,
+            "upload_latency": result.upload_latency,
+            "result": result.result,
+            "media_url": storable(result.media_url),
+        }
+        return replace(self, **{name: value for name, value in said.items() if value is not None})
+
+    @classmethod
     def from_row(cls, row: sqlite3.Row) -> Entry:
         """Read a row of the table ``tasks``."""
-        values = {name: row[name] for name in COLUMNS}
-        return cls(**{name: json.loads(value) if _is_json(name, value) else value for name, value in values.items()})
+        return cls(**{name: _read(row[name]) if name in _JSON else row[name] for name in COLUMNS})
 
     def row(self) -> dict[str, Any]:
         """The values for a row; ``number`` is the ledger's to give."""
         values = {name: getattr(self, name) for name in COLUMNS if name != "number"}
-        return {name: json.dumps(value) if _is_json(name, value) else value for name, value in values.items()}
+        return {name: _written(value) if name in _JSON else value for name, value in values.items()}
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
+_JSON = ("parameters", "result")
 
 
-def _is_json(name: str, value: Any) -> bool:
-    return name == "parameters" or (name == "result" and value is not None)
+def storable(text: Any) -> Any:
+    """The text without halves of characters, which a server may send but SQLite does not take."""
+    return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, default=repr)
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # Not this program's writing; the rest of the entry is still worth having.
+        return text

@@ -32,7 +32,7 @@ STEPS: Steps = (
             inference_latency REAL,
             upload_latency REAL,
             message TEXT,
-            result TEXT,
+            result TEXT NOT NULL,
             media_url TEXT,
             sha256 TEXT,
             extension TEXT,

@@ -9,11 +9,11 @@ from typing import Any
 import numpy.typing as npt
 
 from .frame_array import FrameArray, store
-from .info import Decoded, MediaInfo, Progress, fail, reason
+from .info import Decoded, MediaInfo, Progress, fail
 from .limits import Limits
-from .pictures import PICTURE_ERRORS, first_frame, frame_count, open_picture, orientation, pixels
+from .pictures import PICTURE_ERRORS, first_frame, frame_count, open_picture, orientation, pixels, refuse
 from .sniff import APNG, PNG, Format
-from .timing import seconds_per_frame
+from .timing import frame_seconds
 
 
 def inspect_picture(path: Path, size: int, file_format: Format, limits: Limits) -> MediaInfo:
@@ -27,10 +27,14 @@ def inspect_picture(path: Path, size: int, file_format: Format, limits: Limits) 
             width, height = orientation(picture).size(*picture.size)
             alpha = picture.has_transparency_data
         except PICTURE_ERRORS as error:
-            fail(path, f"its first picture is damaged ({reason(error)})", cause=error)
+            refuse(path, "its first picture is damaged", error)
+    seconds: list[float] = []
+    if count > 1:
+        seconds = frame_seconds(path, APNG if file_format == PNG else file_format, count)[:count]
+        count = len(seconds)
     if file_format in (PNG, APNG):
         file_format = APNG if count > 1 else PNG
-    duration = count * seconds_per_frame(path, file_format) if count > 1 else 0.0
+    duration = sum(seconds) if count > 1 else 0.0
     limits.check_duration(duration, path.name)
     return MediaInfo(
         path=path,
@@ -83,8 +87,4 @@ def _pictures(info: MediaInfo, limits: Limits) -> Iterator[npt.NDArray[Any]]:
                 yield turn.apply(pixels(picture))
                 count += 1
         except PICTURE_ERRORS as error:
-            fail(
-                info.path,
-                f"its picture {count + 1} of {info.frames} is damaged ({reason(error)})",
-                cause=error,
-            )
+            refuse(info.path, f"its picture {count + 1} of {info.frames} is damaged", error)

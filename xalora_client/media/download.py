@@ -13,7 +13,9 @@ from urllib.parse import urljoin, urlsplit
 from .. import policy
 from ..effects import Call, Fetch, Flow, Sleep
 from ..errors import DecodeError, DownloadError, XaloraError
-from ..exchange import Context, logger
+from ..exchange import Context, logger, note
+from ..flows import query
+from ..ledger import Ledger
 from ..results import TaskStatus, WorkflowTaskResult
 from ..wire import Response, read_retry_after
 from .inspect import MediaInfo, inspect
@@ -66,16 +68,45 @@ def download(
             task_id=result.task_id,
             advice="Wait until the task is finished; if it is, ask support with its id.",
         )
-    receiver = _Receiver(store.incoming(), result.task_id, limits, on_progress)
+    task_id = result.task_id
+    kept: MediaFile | None = yield from _kept(context, task_id, store, limits)
+    if kept is not None:
+        return kept
+    receiver = _Receiver(store.incoming(), task_id, limits, on_progress)
     try:
-        yield from _receive(context, result.media_url, receiver)
+        try:
+            yield from _receive(context, result.media_url, receiver)
+        except _GoneError:
+            fresh = yield from query(context, task_id)  # Links expire; the sequencer may give another.
+            if fresh.media_url in (None, result.media_url):
+                raise
+            yield from _receive(context, str(fresh.media_url), receiver)
         file: MediaFile = yield Call(lambda: _accept(receiver, store))
     except XaloraError as error:
-        error.task_id = error.task_id or result.task_id
+        error.task_id = error.task_id or task_id
         raise
     finally:
         receiver.discard()
+    extension = file.info.format.extension
+    yield from note(
+        context, lambda ledger: ledger.stored(task_id, file.sha256, extension, file.size, server=context.server)
+    )
     return file
+
+
+def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> Flow[MediaFile | None]:
+    """The file of an earlier download, if the ledger knows of one and its bytes are still right."""
+    found: list[MediaFile] = []
+
+    def look(ledger: Ledger) -> None:
+        entry = ledger.find(task_id, server=context.server)
+        if entry is not None and entry.sha256 is not None and entry.extension is not None:
+            path = store.find(entry.sha256, entry.extension)
+            if path is not None:
+                found.append(MediaFile(path, entry.sha256, path.stat().st_size, inspect(path, limits)))
+
+    yield from note(context, look)
+    return found[0] if found else None
 
 
 def _receive(context: Context, url: str, receiver: _Receiver) -> Flow[None]:
@@ -114,6 +145,15 @@ class _BrokenOffError(DownloadError):
     """Not whole, but asking again may help."""
 
     retry_after: float | None = None
+
+
+class _GoneError(DownloadError):
+    """The link leads nowhere any more."""
+
+    advice = (
+        "If fetching the task again does not help, the result can only be made anew, and paid for again: "
+        "that is for you to decide, by running the task with reuse off."
+    )
 
 
 class _Receiver:
@@ -210,8 +250,9 @@ def _refused(response: Response) -> DownloadError:
         broken = _BrokenOffError(f"The file server answered {response.status}")
         broken.retry_after = read_retry_after(response)
         return broken
-    gone = " (the link may have expired)" if response.status in (401, 403, 404, 410) else ""
-    return DownloadError(f"The file server answered {response.status}{gone}")
+    if response.status in (401, 403, 404, 410):
+        return _GoneError(f"The file server answered {response.status}: the link has expired or the file is gone")
+    return DownloadError(f"The file server answered {response.status}")
 
 
 def _length(headers: Mapping[str, str]) -> int | None:

@@ -13,9 +13,9 @@ from .memory import require_memory
 class FrameArray:
     """Float32 frames ``[F, H, W, 3]`` and, once asked for, a mask ``[F, H, W]``.
 
-    Memory is taken page by page as frames are written, so a count that is too high costs nothing, and one
-    that is too low is grown in place (the C library moves large blocks by remapping, where the system can).
-    Raises MediaTooLargeError when the frames do not fit into free memory or pass ``max_frames``.
+    Memory is taken page by page as frames are written, so a count that is too high costs nothing, and one that is too
+    low is grown in place (the C library moves large blocks by remapping, where the system can). Raises
+    MediaTooLargeError when the frames do not fit into free memory or pass ``max_frames``.
     """
 
     def __init__(self, expected: int, width: int, height: int, limits: Limits, subject: str) -> None:
@@ -56,11 +56,10 @@ class FrameArray:
 
 
 def store(pixels: npt.NDArray[np.uint8 | np.uint16], frame: Array, mask: Array | None) -> None:
-    """Write integer pixels ``[H, W, C]`` (C 3, or 4 with alpha) as 0..1 into a frame ``[H, W, 3]`` and its
-    mask.
+    """Write integer pixels ``[H, W, C]`` (C 3, or 4 with alpha) as 0..1 into a frame ``[H, W, 3]`` and its mask.
 
-    Every value is exactly the float32 nearest to value / 255 (or / 65535 of 16 bits); the mask is 1 - alpha,
-    or 0 without one.
+    Every value is exactly the float32 nearest to value / 255 (or / 65535 of 16 bits); the mask is 1 - alpha, or 0
+    without one.
     """
     scale = np.float32(np.iinfo(pixels.dtype).max)
     np.divide(pixels[..., :3], scale, out=frame, dtype=np.float32)

@@ -25,19 +25,17 @@ class MediaInfo:
 
     * ``path``, ``size``: the file and its bytes.
     * ``format``: what the content is.
-    * ``kind``: "image" one picture without sound, "animation" a sequence of pictures in an image format,
-      "video".
+    * ``kind``: "image" one picture without sound, "animation" a sequence of pictures in an image format, "video".
     * ``width``, ``height``: pixels as displayed, after rotation.
     * ``frames``: how many a decoder is expected to return, or None when only decoding tells.
-    * ``fps``: frames per second over the whole duration (so also right where frames last unequally long), or
-      None for an image.
+    * ``fps``: frames per second over the whole duration (so also right where frames last unequally long), or None for
+      an image.
     * ``duration``: seconds from the first frame's beginning to the last one's end; 0.0 for an image.
     * ``has_audio``: a video with sound.
     * ``has_alpha``: the first frame has transparency.
-    * ``codec``: the picture's codec as FFmpeg names it ("h264"), or the format's name for images and
-      animations.
-    * ``remuxable``: ComfyUI can save the file as it is, packet by packet, without encoding again. Where it is
-      False, a VIDEO must be built from frames and rate.
+    * ``codec``: the picture's codec as FFmpeg names it ("h264"), or the format's name for images and animations.
+    * ``remuxable``: ComfyUI can save the file as it is, packet by packet, without encoding again. Where it is False, a
+      VIDEO must be built from frames and rate.
     """
 
     path: Path
@@ -60,8 +58,8 @@ class Decoded:
     """Decoded media.
 
     * ``frames``: float32 ``[F, H, W, 3]``, red green blue, 0..1, as displayed (rotated), never premultiplied.
-    * ``mask``: float32 ``[F, H, W]``, 0..1, or None for media without transparency. It is ``1 - alpha``, as
-      ComfyUI's own LoadImage gives it: 0 opaque, 1 wholly transparent.
+    * ``mask``: float32 ``[F, H, W]``, 0..1, or None for media without transparency. It is ``1 - alpha``, as ComfyUI's
+      own LoadImage gives it: 0 opaque, 1 wholly transparent.
     * ``fps``: frames per second, or None for a single image.
     """
 

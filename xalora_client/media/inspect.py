@@ -21,11 +21,11 @@ DEFAULT_LIMITS = Limits()
 def inspect(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> MediaInfo:
     """Find out what a media file holds, and that it is whole and can be decoded.
 
-    The format is told by content. Headers are read, for a video also every packet (not decoded), and the
-    first frame is decoded, so garbage and cut-off files are found.
+    The format is told by content. Headers are read, for a video also every packet (not decoded), and the first frame is
+    decoded, so garbage and cut-off files are found.
 
-    Raises DecodeError when it is no media, is cut off or damaged, or holds no picture (``path`` is the file,
-    which is kept); MediaTooLargeError when it passes a limit; OSError when the file cannot be read at all.
+    Raises DecodeError when it is no media, is cut off or damaged, or holds no picture (``path`` is the file, which is
+    kept); MediaTooLargeError when it passes a limit; OSError when the file cannot be read at all.
     """
     file = Path(path).absolute()
     with file.open("rb") as stream:
@@ -49,15 +49,14 @@ def decode(
 ) -> Decoded:
     """Decode all frames of an image, animation or video into one array.
 
-    The frames are float32 ``[F, H, W, 3]`` of 0..1 (see ``Decoded``). They are written once, in place; beside
-    the array only a few frames are held at any time. A video's frames are all returned as they are stored,
-    none dropped or doubled to even out an uneven rate.
+    The frames are float32 ``[F, H, W, 3]`` of 0..1 (see ``Decoded``). They are written once, in place; beside the array
+    only a few frames are held at any time. A video's frames are all returned as they are stored, none dropped or
+    doubled to even out an uneven rate.
 
-    ``progress(done, expected)`` is called after each frame, in the calling thread; what it raises ends the
-    decoding.
+    ``progress(done, expected)`` is called after each frame, in the calling thread; what it raises ends the decoding.
 
-    Raises what ``inspect`` raises, for damage in any frame; MediaTooLargeError also when the frames do not
-    fit into free memory.
+    Raises what ``inspect`` raises, for damage in any frame; MediaTooLargeError also when the frames do not fit into
+    free memory.
     """
     info = inspect(path, limits=limits)
     if info.kind == "video":

@@ -16,9 +16,8 @@ class Limits:
     * ``max_frames``: frames of a video or animation, 20 minutes at 30 per second.
     * ``max_duration_seconds``: how long a video or animation plays, one hour.
 
-    Each ``check_*`` method raises MediaTooLargeError naming the limit and the value that passed it;
-    ``subject`` is the file's name as the message shall show it. Raises InvalidParameterError for a limit that
-    is not positive.
+    Each ``check_*`` method raises MediaTooLargeError naming the limit and the value that passed it; ``subject`` is the
+    file's name as the message shall show it. Raises InvalidParameterError for a limit that is not positive.
     """
 
     max_bytes: int = 4 * 2**30

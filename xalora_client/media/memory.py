@@ -27,8 +27,8 @@ class FreeMemory:
 def free_memory() -> FreeMemory | None:
     """Return the smallest amount of free memory any source on this system knows of, or None when none does.
 
-    Asked are the container's own limit (cgroup v2), and psutil where it is installed (ComfyUI brings it),
-    else ``/proc/meminfo``, else the operating system's count of free pages.
+    Asked are the container's own limit (cgroup v2), and psutil where it is installed (ComfyUI brings it), else
+    ``/proc/meminfo``, else the operating system's count of free pages.
     """
     found = [each for each in (_from_cgroup(_CGROUP), _from_psutil() or _from_meminfo(_MEMINFO)) if each]
     if not found:

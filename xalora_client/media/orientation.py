@@ -13,8 +13,8 @@ import numpy.typing as npt
 class Orientation:
     """Turn a stored picture by a multiple of 90 degrees, with or without mirroring.
 
-    First rows and columns are exchanged (``transpose``), then rows (``flip_rows``) and columns
-    (``flip_columns``) reversed.
+    First rows and columns are exchanged (``transpose``), then rows (``flip_rows``) and columns (``flip_columns``)
+    reversed.
     """
 
     transpose: bool = False
@@ -45,8 +45,7 @@ UPRIGHT = Orientation()
 
 
 def from_display_matrix(raw: bytes) -> Orientation:
-    """Read FFmpeg's display matrix: nine native 32-bit integers, a stored point (x, y) goes to (ax + cy, bx +
-    dy).
+    """Read FFmpeg's display matrix: nine native 32-bit integers, a stored point (x, y) goes to (ax + cy, bx + dy).
 
     Turns that are no multiple of 90 degrees are left as stored: there is no exact picture for them.
     """

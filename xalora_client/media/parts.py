@@ -24,9 +24,7 @@ class Part:
 
 
 def iso_boxes(file: BinaryIO, start: int, end: int) -> Iterator[Part]:
-    """Boxes of the ISO base media family: 32-bit length (1: 64 bits follow; 0: to the end), then 4
-    letters.
-    """
+    """Boxes of the ISO base media family: 32-bit length (1: 64 bits follow; 0: to the end), then 4 letters."""
     at = start
     for _ in range(_MAX_PARTS):
         file.seek(at)
@@ -74,9 +72,7 @@ def png_chunks(file: BinaryIO) -> Iterator[Part]:
 
 
 def gif_blocks(file: BinaryIO, size: int) -> Iterator[Part]:
-    """Blocks of a GIF: extensions (named by ``!`` and their label), pictures (``,``) and the trailer
-    (``;``).
-    """
+    """Blocks of a GIF: extensions (named by ``!`` and their label), pictures (``,``) and the trailer (``;``)."""
     header = file.read(13)
     if len(header) < 13:
         yield Part(b"GIF", 0, 13)

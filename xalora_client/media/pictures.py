@@ -6,12 +6,13 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from ..errors import MediaTooLargeError
 from .info import fail, reason
 from .limits import Limits
 from .orientation import UPRIGHT, Orientation
@@ -52,8 +53,7 @@ _EXIF = {
 
 @contextmanager
 def open_picture(path: Path, file_format: Format, limits: Limits) -> Iterator[ImageFile.ImageFile]:
-    """Open an image or animation by its sniffed format, checked against ``max_pixels`` before a pixel is
-    decoded.
+    """Open an image or animation by its sniffed format, checked against ``max_pixels`` before a pixel is decoded.
 
     Pillow's guess at the format and its own, process-wide pixel limit are passed by. Raises DecodeError, and
     MediaTooLargeError.
@@ -65,9 +65,19 @@ def open_picture(path: Path, file_format: Format, limits: Limits) -> Iterator[Im
         try:
             picture = opener(file, str(path))
         except PICTURE_ERRORS as error:
-            fail(path, f"it is no {file_format.name} that Pillow opens ({reason(error)})", cause=error)
+            refuse(path, f"it is no {file_format.name} that Pillow opens", error)
         limits.check_pixels(picture.width, picture.height, path.name)
         yield picture
+
+
+def refuse(path: Path, what: str, error: BaseException) -> NoReturn:
+    """Raise the error for what Pillow raised: DecodeError, or MediaTooLargeError for pixels past its own limit."""
+    if isinstance(error, Image.DecompressionBombError):
+        raise MediaTooLargeError(
+            f"{path.name} is refused by Pillow: {reason(error)}",
+            advice="Raise PIL.Image.MAX_IMAGE_PIXELS if the file is trusted.",
+        ) from error
+    fail(path, f"{what} ({reason(error)})", cause=error)
 
 
 def _openers() -> dict[str, Any]:
@@ -92,24 +102,19 @@ def orientation(picture: Image.Image) -> Orientation:
 
 
 def frame_count(picture: ImageFile.ImageFile, file_format: Format) -> int:
-    """How many pictures a file holds, as far as it says; a PNG's fallback outside its animation is not
-    counted.
-    """
+    """How many pictures a file holds, as far as it says; a PNG's fallback outside its animation is not counted."""
     if file_format.kind == "image" and file_format.name != "png":
         return 1
     return max(int(getattr(picture, "n_frames", 1)) - first_frame(picture), 1)
 
 
 def first_frame(picture: ImageFile.ImageFile) -> int:
-    """The number of the first picture of an animation: 1 where picture 0 is only shown by those who cannot
-    animate.
-    """
+    """The number of the first picture of an animation: 1 where picture 0 is only shown by those who cannot animate."""
     return 1 if picture.info.get("default_image") else 0
 
 
 def pixels(picture: Image.Image) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Return the loaded picture as ``[H, W, 3]``, or ``[H, W, 4]`` where it has transparency, not
-    premultiplied.
+    """Return the loaded picture as ``[H, W, 3]``, or ``[H, W, 4]`` where it has transparency, not premultiplied.
 
     8 bits a channel as Pillow converts them; 16-bit grayscale keeps its 16 bits.
     """

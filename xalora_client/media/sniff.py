@@ -16,8 +16,7 @@ class Format:
     """A file format.
 
     * ``name``: "mp4", "mov", "webm", "mkv", "gif", "webp", "apng", "png", "jpeg" or "avif".
-    * ``kind``: the most a file of it can hold: "image" one picture, "animation" also several, "video" also
-      sound.
+    * ``kind``: the most a file of it can hold: "image" one picture, "animation" also several, "video" also sound.
     * ``extension``: what a file name ends with, dot included.
     * ``mime_type``: as HTTP and browsers name it.
     """
@@ -51,8 +50,8 @@ _QUICKTIME_ATOMS = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 def sniff(head: bytes) -> Format | None:
     """Return the format of a file that begins with ``head``, or None when it is none that can be read.
 
-    ``head`` is the file's first ``SNIFF_BYTES`` bytes, or all of a shorter file. An APNG whose animation is
-    announced behind more than that is taken for a PNG; ``inspect``, which opens the file, corrects it.
+    ``head`` is the file's first ``SNIFF_BYTES`` bytes, or all of a shorter file. An APNG whose animation is announced
+    behind more than that is taken for a PNG; ``inspect``, which opens the file, corrects it.
     """
     if head.startswith(_PNG_SIGNATURE):
         return APNG if _announces_animation(head) else PNG

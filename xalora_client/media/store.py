@@ -2,48 +2,200 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import logging
 import os
+import re
 import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from .. import durable
 from ..errors import ConfigurationError
+from .in_use import in_use
+
+logger = logging.getLogger("xalora_client")
+
+BUDGET = 5_000_000_000
+"""Bytes the stored files may take up together, unless told otherwise."""
+
+GRACE_SECONDS = 600.0
+"""How long a file stays after its last use even where no live process has it in use.
+
+It covers a path that was printed by a process that has ended, and the moment between reading who uses what and
+removing a file.
+"""
+
+LEFT_BEHIND_SECONDS = 24 * 3600.0
+"""The age from which a download that was not finished is nobody's: a live one writes at least every half minute."""
 
 _ADVICE = "Free some space or make the folder writable, or point XALORA_HOME elsewhere."
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was removed, the bytes that freed, and the bytes of stored media that are left."""
+
+    files: tuple[Path, ...]
+    freed: int
+    left: int
 
 
 class MediaStore:
     """The folder ``media`` in the Xalora home.
 
     ``ab/abcdef….mp4`` holds a finished file, ``incoming`` what is being downloaded, ``rejected`` what could not be
-    read and is kept for inspection.
+    read and is kept for inspection. A file's time of last change is that of its last use: content that is named by
+    its hash never changes. Threads and processes may share the folder. Each method raises ConfigurationError when
+    the folder cannot be written.
     """
 
     def __init__(self, home: Path) -> None:
         self.folder = home / "media"
+        self._in_use = in_use(self.folder)
 
     def incoming(self) -> Path:
-        """Make an empty file to download into. Raises ConfigurationError when the folder cannot be written."""
+        """Make an empty file to download into."""
         folder = self.folder / "incoming"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+        with self._written(folder):
+            durable.make_folder(folder)
             handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
-        except OSError as error:
-            raise ConfigurationError(
-                f"Media cannot be written to {folder}: {error.strerror}", advice=_ADVICE
-            ) from error
-        os.close(handle)
+            os.close(handle)
         return Path(name)
 
     def adopt(self, file: Path, sha256: str, extension: str) -> Path:
-        """Move a complete file to its place; returns that place. ``extension`` begins with a dot."""
-        place = self.folder / sha256[:2] / f"{sha256}{extension}"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file.replace(place)
+        """Move a complete file to its place, safe from a power cut; returns that place.
+
+        ``extension`` begins with a dot. The place is in use from now on, as after ``find``.
+        """
+        place = self._place(sha256, extension)
+        with self._written(place.parent):
+            self._in_use.add(place.name)
+            if _is_whole(place, sha256):
+                # Somebody may have it open, and Windows does not replace an open file.
+                os.utime(place)
+                file.unlink()
+            else:
+                os.utime(file)
+                durable.move(file, place)
         return place
+
+    def find(self, sha256: str, extension: str) -> Path | None:
+        """The place of a stored file whose bytes are as they were, or None.
+
+        It is read and hashed, which takes a moment for a large one; a damaged file goes to ``rejected``. A file that
+        is found counts as used now, and as in use until ``release`` or the end of the process.
+        """
+        if not (re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch(r"(\.[a-z0-9]{1,10})?", extension)):
+            return None
+        place = self._place(sha256, extension)
+        if not place.is_file():
+            return None
+        with contextlib.suppress(OSError):  # A full disk is no reason to withhold what is there.
+            self._in_use.add(place.name)
+            os.utime(place)
+        if _is_whole(place, sha256):
+            return place
+        with self._written(place.parent):
+            self._in_use.discard(place.name)
+            if place.exists():
+                kept = self.reject(place, place.name)
+                logger.warning("The stored file %s is damaged; it is kept as %s", place, kept)
+        return None
 
     def reject(self, file: Path, name: str) -> Path:
         """Keep a file that cannot be read where a person finds it; returns that place."""
         place = self.folder / "rejected" / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:100]
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file.replace(place)
+        with self._written(place.parent):
+            durable.make_folder(place.parent)
+            file.replace(place)
         return place
+
+    def release(self, place: Path) -> None:
+        """Say that this process does not need a file any more, so that ``prune`` may remove it."""
+        with self._written(self.folder):
+            self._in_use.discard(place.name)
+
+    def prune(self, budget: int = BUDGET) -> Pruned:
+        """Remove what was not used for longest, until at most ``budget`` bytes are left.
+
+        A file stays, whatever the budget, while a live process has it in use and for ten minutes after its last use.
+        Rejected files count like the others. Downloads that were left behind a day ago are removed in any case.
+        """
+        with self._written(self.folder):
+            now = time.time()
+            removed = [part for part in self._left_behind(now) if _removed(part.path)]
+            files = sorted(self._stored(), key=lambda file: file.used)
+            left = sum(file.size for file in files)
+            busy = self._in_use.everywhere()
+            for file in files:
+                if left <= budget:
+                    break
+                if file.path.name not in busy and not _is_fresh(file.path, now) and _removed(file.path):
+                    left -= file.size
+                    removed.append(file)
+        return Pruned(tuple(file.path for file in removed), sum(file.size for file in removed), left)
+
+    def _place(self, sha256: str, extension: str) -> Path:
+        return self.folder / sha256[:2] / f"{sha256}{extension}"
+
+    def _stored(self) -> Iterator[_File]:
+        yield from _files(self.folder, "[0-9a-f][0-9a-f]/*")
+        yield from _files(self.folder, "rejected/*")
+
+    def _left_behind(self, now: float) -> list[_File]:
+        parts = _files(self.folder, "incoming/*.part")
+        return [part for part in parts if now - part.used > LEFT_BEHIND_SECONDS]
+
+    @contextlib.contextmanager
+    def _written(self, folder: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigurationError(
+                f"Media cannot be written to {folder}: {error.strerror}", advice=_ADVICE
+            ) from error
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    used: float
+    size: int
+
+
+def _files(folder: Path, pattern: str) -> Iterator[_File]:
+    for path in folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):  # Another process prunes as well.
+            stat = path.stat()
+            yield _File(path, stat.st_mtime, stat.st_size)
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError:  # Gone, or not readable: no use in either case.
+        return False
+    return digest.hexdigest() == sha256
+
+
+def _is_fresh(path: Path, now: float) -> bool:
+    """Looked at again just before it would go: somebody may have found it since."""
+    try:
+        return now - path.stat().st_mtime < GRACE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _removed(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # Windows keeps what is open.
+        return False
+    return True

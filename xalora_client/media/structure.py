@@ -1,6 +1,4 @@
-"""Whether a file is all there, told from the lengths its own parts give. Decoders pass over a missing end
-silently.
-"""
+"""Whether a file is all there, told from the lengths its own parts give. Decoders pass over a missing end silently."""
 
 from __future__ import annotations
 
@@ -14,11 +12,10 @@ from .sniff import Format
 
 
 def missing_end(path: Path, file_format: Format) -> str | None:
-    """Return what is missing at the end of a cut-off file, in words, or None when nothing is seen to be
-    missing.
+    """Return what is missing at the end of a cut-off file, in words, or None when nothing is seen to be missing.
 
-    None is no proof: a picture may be damaged inside, which only decoding shows. Raises OSError when the file
-    cannot be read.
+    None is no proof: a picture may be damaged inside, which only decoding shows. Raises OSError when the file cannot be
+    read.
     """
     check = _CHECKS.get(file_format.name)
     if check is None:

@@ -14,17 +14,17 @@ DEFAULT_FRAME_SECONDS = 0.1
 """How long a frame is shown that says 0 or nothing: browsers and FFmpeg take a tenth of a second."""
 
 
-def seconds_per_frame(path: Path, file_format: Format) -> float:
-    """Return the mean time, in seconds, that a frame of an animation is shown; over 0.
+def frame_seconds(path: Path, file_format: Format, told: int) -> list[float]:
+    """Return how long each frame of an animation is shown, in seconds; each over 0.
 
-    The true frame rate is its inverse: so many frames in so many seconds, however unequally they last. Raises
+    They are as many as the file's parts hold, or the ``told`` number of frames when the parts say nothing. Raises
     OSError when the file cannot be read.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
-        durations = [each or DEFAULT_FRAME_SECONDS for each in _READERS[file_format.name](file, size)]
-    return sum(durations) / len(durations) if durations else DEFAULT_FRAME_SECONDS
+        found = [each or DEFAULT_FRAME_SECONDS for each in _READERS[file_format.name](file, size)]
+    return found or [DEFAULT_FRAME_SECONDS] * told
 
 
 def _gif(file: BinaryIO, size: int) -> Iterator[float]:

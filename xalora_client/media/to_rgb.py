@@ -23,19 +23,17 @@ _MATRICES = {1: 1, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: 9}
 """From a frame's color space to swscale's matrix; what is not here, or not said, is BT.601, as in FFmpeg."""
 
 _NEW_SWSCALE = int(av.__version__.split(".")[0]) >= 17
-"""From PyAV 17 on, swscale has threads of its own and moves chroma samples to where the frame says they
-lie.
+"""From PyAV 17 on, swscale has threads of its own and moves chroma samples to where the frame says they lie.
 """
 
 
 class ToRgb:
-    """Converts the frames of one video. Call it with a frame, where its colors go ``[H, W, 3]``, and its
-    mask.
+    """Converts the frames of one video. Call it with a frame, where its colors go ``[H, W, 3]``, and its mask.
 
-    All frames get the size and orientation of the first, as players show a video that changes them midway.
-    Colors go by way of 8 bits a channel, bicubic where chroma has to be scaled, which is what the ``ffmpeg``
-    program makes of a video as rgb24; so the pixels are the same as its own, and the same with every PyAV.
-    One thread at a time may use one of these.
+    All frames get the size and orientation of the first, as players show a video that changes them midway. Colors go by
+    way of 8 bits a channel, bicubic where chroma has to be scaled, which is what the ``ffmpeg`` program makes of a
+    video as rgb24; so the pixels are the same as its own, and the same with every PyAV. One thread at a time may use
+    one of these.
     """
 
     def __init__(self, first: VideoFrame, alpha: bool) -> None:

@@ -33,9 +33,9 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 def open_video(path: Path, file_format: Format, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video and find its picture stream, checked against ``max_pixels``.
 
-    The demuxer is the one of the sniffed format and the file is opened as a plain local file, so nothing in
-    it makes FFmpeg open other files or addresses. Raises DecodeError when it cannot be opened or has no
-    picture, and MediaTooLargeError.
+    The demuxer is the one of the sniffed format and the file is opened as a plain local file, so nothing in it makes
+    FFmpeg open other files or addresses. Raises DecodeError when it cannot be opened or has no picture, and
+    MediaTooLargeError.
     """
     allowed = str(2 * limits.max_pixels)  # decoders count padding; the exact limit is checked below
     try:
@@ -45,6 +45,8 @@ def open_video(path: Path, file_format: Format, limits: Limits) -> Iterator[tupl
             options={"max_pixels": allowed},
             metadata_errors="replace",
         )
+    except av.error.EOFError as error:
+        fail(path, "it ends before its first frame", cause=error)
     except AV_ERRORS as error:
         fail(path, f"it is no {file_format.name} that FFmpeg opens ({reason(error)})", cause=error)
     with container:
@@ -68,8 +70,7 @@ def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
 
 
 def decoder(stream: VideoStream) -> VideoCodecContext:
-    """Return what decodes a stream's packets: its own context, or libvpx's where there is a hidden alpha
-    plane.
+    """Return what decodes a stream's packets: its own context, or libvpx's where there is a hidden alpha plane.
 
     FFmpeg's own VP8 and VP9 decoders drop the alpha that WebM carries beside the picture.
     """
@@ -114,10 +115,13 @@ class _Timing:
             self.end = pts + (duration or 0)
 
     def seconds(self, time_base: Fraction | None) -> float:
-        """From the first packet's time to the last one's end; where that end is unknown, as long as the
-        mean.
+        """From the first packet's time to the last one's end; where that end is unknown, as long as the mean.
+
+        0.0 when no time is known, or all packets are shown at the same time.
         """
         if self.first is None or self.last is None or self.end is None or time_base is None:
+            return 0.0
+        if self.first == self.last and self.packets > 1:
             return 0.0
         length = self.end - self.first
         if self.end == self.last and self.packets > 1:
@@ -171,9 +175,7 @@ def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) ->
 
 
 def _rate(path: Path, stream: VideoStream, frames: int, seconds: float) -> float:
-    """Frames over seconds; where the container's own rate says the same but for rounding of times, that
-    one.
-    """
+    """Frames over seconds; where the container's own rate says the same but for rounding of times, that one."""
     stated = float(stream.average_rate or 0)
     measured = frames / seconds if seconds > 0 else 0.0
     rate = measured if measured and abs(stated - measured) > 0.01 * measured else stated

@@ -39,9 +39,7 @@ def decode_video(info: MediaInfo, limits: Limits, progress: Progress | None) -> 
 
 
 def _workers() -> int:
-    """Threads that convert: two keep up with the decoder on two cores, and memory is the limit beyond
-    four.
-    """
+    """Threads that convert: two keep up with the decoder on two cores, and memory is the limit beyond four."""
     return min(os.cpu_count() or 1, 4)
 
 
@@ -71,9 +69,7 @@ def _fill(
     pool: ThreadPoolExecutor,
     progress: Progress | None,
 ) -> int:
-    """Convert ``first`` and all other frames into the array, several at a time. Return how many there
-    were.
-    """
+    """Convert ``first`` and all other frames into the array, several at a time. Return how many there were."""
     at_once = 2 * _workers()
     converters = [ToRgb(first, array.mask is not None) for _ in range(at_once)]
     pending: deque[Future[None]] = deque()

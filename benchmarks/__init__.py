@@ -1,0 +1,1 @@
+"""Measurements. Each is a module with one command: ``python -m benchmarks.decode``."""

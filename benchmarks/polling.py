@@ -1,0 +1,164 @@
+"""How long a finished task waits to be noticed, and what noticing costs: fixed polling against ours.
+
+Both sides run in one go over the same tasks, whose durations are uniform on 20 to 120 s, on a simulated clock; a
+query takes 0.2 s on it. "Reference" asks at once and then every 10 s, as npm's heurist 0.0.43 does. "Adaptive" is
+the client's own flow, driven for real over a scripted transport. "Best blind" is no client: it is what a schedule
+made for exactly these durations could reach at most with as many queries as "adaptive" (or as each row says), and
+says how much of the difference is luck of the draw and how much is knowledge.
+
+    python benchmarks/polling.py [--tasks 2000] [--seed 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import sys
+from bisect import bisect_left
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from xalora_client import Text2VideoTask, flows
+from xalora_client.credentials import Credentials
+from xalora_client.drive import run_sync
+from xalora_client.effects import Fetch
+from xalora_client.exchange import Context
+from xalora_client.wire import Request, Response, Sequencer
+
+SHORTEST, LONGEST = 20.0, 120.0
+ROUND_TRIP = 0.2
+REFERENCE_INTERVAL = 10.0
+TIMEOUT = 300.0
+
+
+@dataclass
+class Server:
+    """A clock that only requests and sleeps move, and one task that is finished ``duration`` after its creation."""
+
+    duration: float
+    now: float = 0.0
+    created: float = 0.0
+    queries: int = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def query(self) -> bool:
+        """Whether the task was finished when the request arrived, half a round trip after it was sent."""
+        self.queries += 1
+        finished = self.now + ROUND_TRIP / 2 >= self.created + self.duration
+        self.now += ROUND_TRIP
+        return finished
+
+    def create(self) -> None:
+        self.created = self.now + ROUND_TRIP / 2
+        self.now += ROUND_TRIP
+
+    def delay(self) -> float:
+        """Seconds from the task's end to now."""
+        return self.now - self.created - self.duration
+
+    def send(self, request: Request, timeout: float) -> Response:
+        """The transport's side."""
+        if request.url.endswith("/task_create"):
+            self.create()
+            answer = {"task_id": "t1"}
+        else:
+            answer = {"task_id": "t1", "status": "finished" if self.query() else "running"}
+        return Response(200, {}, json.dumps(answer).encode(), self.now)
+
+    def fetch(self, fetch: Fetch) -> Response:
+        raise NotImplementedError("nothing is downloaded here")
+
+    def close(self) -> None:
+        """There are no connections."""
+
+
+def reference(duration: float) -> Server:
+    """Query at once, then sleep, as the reference client's loop does."""
+    server = Server(duration)
+    server.create()
+    while not server.query():
+        server.sleep(REFERENCE_INTERVAL)
+    return server
+
+
+def adaptive(duration: float, dice: random.Random) -> Server:
+    """The client's own flow."""
+    server = Server(duration)
+    context = Context(Sequencer("http://sequencer.example", Credentials("c", "k")), server.clock, dice)
+    flow = flows.execute_and_wait(context, Text2VideoTask("a rabbit"), TIMEOUT, None, None)
+    run_sync(flow, server, server.sleep)
+    return server
+
+
+def best_blind(queries: float) -> tuple[float, float]:
+    """Mean delay of the best schedule fixed in advance for these durations, and the mean queries it really makes.
+
+    For densely asked schedules the best density of queries grows as the square root of the hazard rate, here
+    1 / (LONGEST - t): a task that is still running is ever more likely to finish now. Before SHORTEST nothing is
+    asked. Integrated, query i of n comes at LONGEST - (LONGEST - SHORTEST) * (1 - i/n)**2; n is chosen (also
+    between whole numbers) so that the mean number of queries is the one given.
+    """
+    low, high = 1.0, 200.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _of_schedule(middle)[1] < queries else (low, middle)
+    return _of_schedule((low + high) / 2)
+
+
+def _of_schedule(size: float) -> tuple[float, float]:
+    span = LONGEST - SHORTEST
+    times = [LONGEST - span * (1 - i / size) ** 2 for i in range(1, math.ceil(size))] + [LONGEST]
+    steps = 20_000
+    delays, queries = 0.0, 0
+    for step in range(steps):
+        duration = SHORTEST + span * (step + 0.5) / steps
+        at = bisect_left(times, duration)
+        delays += times[at] - duration
+        queries += at + 1
+    return delays / steps + ROUND_TRIP / 2, queries / steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare fixed and adaptive polling on a simulated clock.")
+    parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    dice = random.Random(arguments.seed)
+    durations = [dice.uniform(SHORTEST, LONGEST) for _ in range(arguments.tasks)]
+    results = {
+        "reference": [reference(duration) for duration in durations],
+        "adaptive": [adaptive(duration, dice) for duration in durations],
+    }
+    means = {
+        name: (fmean(each.delay() for each in servers), fmean(each.queries for each in servers))
+        for name, servers in results.items()
+    }
+    base_delay, base_queries = means["reference"]
+    rows = [
+        ("reference: every 10 s", *means["reference"]),
+        ("adaptive: 1 s growing by 1.3 to 8 s", *means["adaptive"]),
+        ("best blind, as many as adaptive", *best_blind(means["adaptive"][1])),
+        ("best blind, as many as reference", *best_blind(base_queries)),
+        ("best blind, twice the reference", *best_blind(2 * base_queries)),
+    ]
+    print(f"{arguments.tasks} tasks of {SHORTEST:g} to {LONGEST:g} s, mean over all; ratios to the reference")
+    print(f"{'':38}{'delay':>9}{'ratio':>8}{'queries':>10}{'ratio':>8}")
+    for name, delay, queries in rows:
+        print(f"{name:38}{delay:>7.2f} s{delay / base_delay:>8.2f}{queries:>10.2f}{queries / base_queries:>8.2f}")
+    delay, queries = means["adaptive"]
+    met = delay <= base_delay / 3 and queries <= 2 * base_queries
+    print(f"at most a third of the delay with at most twice the queries: {'met' if met else 'not met'}")
+
+
+if __name__ == "__main__":
+    main()

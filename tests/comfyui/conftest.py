@@ -1,0 +1,105 @@
+"""Each ComfyUI found, with the pack installed; sandboxes of several paces as sequencers."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfyui_server import ComfyUI, SandboxProcess, booted, found, install, version_of
+
+HELPER_NODES = Path(__file__).with_name("helper_nodes")
+NONE_FOUND = "no ComfyUI found: set COMFYUI_PATH, or put one at ~/comfy/ComfyUI*"
+_figures: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say of each test which version it runs on, for the summary."""
+    for item in items:
+        source = getattr(item, "callspec", None) and item.callspec.params.get("source")
+        if source:
+            item.user_properties.append(("comfyui", version_of(source)))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many tests ran on which version, and what was measured."""
+    ran: Counter[tuple[str, str]] = Counter()
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, version in getattr(report, "user_properties", []):
+                if name == "comfyui":
+                    ran[version, outcome] += 1
+    for version in sorted({version for version, _ in ran}):
+        told = ", ".join(f"{ran[version, outcome]} {outcome}" for outcome in ("passed", "failed", "error"))
+        terminalreporter.write_line(f"ComfyUI {version}: {told}")
+    for figure in _figures:
+        terminalreporter.write_line(figure)
+    if not found():
+        terminalreporter.write_line(f"ComfyUI: no tests ran, {NONE_FOUND}")
+
+
+@pytest.fixture(scope="session", params=found() or [None], ids=lambda source: version_of(source) if source else "none")
+def source(request: pytest.FixtureRequest) -> Path:
+    """The folder of a ComfyUI; every test that uses it runs once for each."""
+    if request.param is None:
+        pytest.skip(NONE_FOUND)
+    return request.param
+
+
+@pytest.fixture
+def figure(source: Path) -> Callable[[str], None]:
+    """A function that puts a measurement among the run's last lines."""
+    return lambda text: _figures.append(f"ComfyUI {version_of(source)}: {text}")
+
+
+@pytest.fixture(scope="session")
+def canary() -> str:
+    """The secret half of the key that the server has."""
+    return f"canary{secrets.token_hex(16)}"
+
+
+@pytest.fixture(scope="session")
+def server(source: Path, canary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+    """A ComfyUI with the pack under a folder name with a dash, its key in the environment."""
+    base = tmp_path_factory.mktemp("comfyui")
+    comfy = ComfyUI(source, base, XALORA_API_KEY=f"consumer-of-tests#{canary}", XALORA_HOME=str(base / "xalora"))
+    install(base / "custom_nodes" / "xalora-nodes")
+    shutil.copytree(HELPER_NODES, base / "custom_nodes" / "helper_nodes")
+    yield from booted(comfy)
+
+
+@pytest.fixture
+def comfy(server: ComfyUI, sandbox: SandboxProcess) -> Iterator[ComfyUI]:
+    """That server, with the sandbox as sequencer and nothing left over from other tests."""
+    server.use(sandbox.url)
+    yield server
+    server.check_alive()
+    server.settle()
+
+
+def _sandbox(factory: pytest.TempPathFactory, name: str, **options: Any) -> Iterator[SandboxProcess]:
+    process = SandboxProcess(factory.mktemp(name), **options)
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """Renders at once."""
+    yield from _sandbox(tmp_path_factory, "sandbox")
+
+
+@pytest.fixture(scope="session")
+def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """Renders in 1.5 s, between the client's first look at a task and its second, as many as there are."""
+    yield from _sandbox(tmp_path_factory, "paced", render_seconds=1.5, workers=64)
+
+
+@pytest.fixture(scope="session")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """Takes every task up at once and finishes none."""
+    yield from _sandbox(tmp_path_factory, "endless", render_seconds=3600, workers=64)

@@ -1,0 +1,114 @@
+"""Nodes that only the tests use, installed beside the pack: pictures of any shape, nodes that fail, and a sampler."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import comfy.utils
+import folder_paths
+import numpy as np
+import torch
+
+
+class Anything(str):
+    """A type that fits each socket."""
+
+    def __ne__(self, other):
+        return False
+
+
+class TestImage:
+    """Pixels of a seed, as ``default_rng(seed).integers(0, 256, [batch, height, width, channels])``."""
+
+    CATEGORY = "test"
+    FUNCTION = "make"
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        whole = ("INT", {"default": 1, "max": 4096})
+        names = ("batch", "height", "width", "channels", "seed")
+        kinds = (["float32", "float16", "bfloat16"],)
+        return {"required": dict.fromkeys(names, whole) | {"dtype": kinds}}
+
+    def make(self, batch, height, width, channels, seed, dtype):
+        pixels = np.random.default_rng(seed).integers(0, 256, (batch, height, width, channels))
+        return (torch.from_numpy(pixels / 255).to(getattr(torch, dtype)),)
+
+
+class TestKeep:
+    """Keeps an IMAGE as it is, as a file of numpy's."""
+
+    CATEGORY = "test"
+    FUNCTION = "keep"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",)}}
+
+    def keep(self, image):
+        name = f"kept_{time.monotonic_ns()}.npy"
+        np.save(Path(folder_paths.get_output_directory()) / name, image.numpy())
+        kept = {"filename": name, "subfolder": "", "type": "output", "dtype": str(image.dtype)}
+        return {"ui": {"images": [kept]}}
+
+
+class TestShow:
+    """Shows values of any type, all of a list at once."""
+
+    CATEGORY = "test"
+    FUNCTION = "show"
+    INPUT_IS_LIST = True
+    OUTPUT_NODE = True
+    RETURN_TYPES = ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": (Anything("*"),)}}
+
+    def show(self, value):
+        return {"ui": {"values": list(value)}}
+
+
+class TestFail:
+    """Fails after some seconds."""
+
+    CATEGORY = "test"
+    FUNCTION = "fail"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"seconds": ("FLOAT", {"default": 1.0})}}
+
+    async def fail(self, seconds):
+        await asyncio.sleep(seconds)
+        raise RuntimeError("this node fails")
+
+
+class TestSampler:
+    """Holds the event loop as a sampler does, and looks for an interrupt at each step."""
+
+    CATEGORY = "test"
+    FUNCTION = "sample"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"seconds": ("FLOAT", {"default": 1.0}), "step": ("FLOAT", {"default": 0.03})}}
+
+    async def sample(self, seconds, step):
+        await asyncio.sleep(0.5)  # The others begin first.
+        steps = int(seconds / step)
+        bar = comfy.utils.ProgressBar(steps)
+        for _ in range(steps):
+            time.sleep(step)
+            bar.update(1)
+        return ()
+
+
+NODE_CLASS_MAPPINGS = {each.__name__: each for each in (TestImage, TestKeep, TestShow, TestFail, TestSampler)}

@@ -1,0 +1,395 @@
+"""A real ComfyUI in a process of its own, driven over HTTP and its websocket, and a sandbox in another.
+
+ComfyUI is looked for in ``$COMFYUI_PATH`` (several folders separated as in ``PATH``), else at ``~/comfy/ComfyUI*``.
+Each runs with its own ``.venv`` where it has one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import struct
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+"""Seconds a prompt, an answer or an end may take on a machine that is busy with other things."""
+
+BOOT_PATIENCE = 240.0
+_TEXT_MESSAGE = 3
+_ENDS = ("execution_success", "execution_error", "execution_interrupted")
+
+T = TypeVar("T")
+
+
+def found() -> list[Path]:
+    """The ComfyUI folders to test with."""
+    if named := os.environ.get("COMFYUI_PATH"):
+        return [Path(folder).expanduser() for folder in named.split(os.pathsep) if folder]
+    return sorted(main.parent for main in (Path.home() / "comfy").glob("ComfyUI*/main.py"))
+
+
+def version_of(source: Path) -> str:
+    """For example "0.3.64"."""
+    text = (source / "comfyui_version.py").read_text()
+    return re.search(r'__version__ = "([^"]+)"', text)[1]  # type: ignore[index]
+
+
+def poll(condition: Callable[[], T], patience: float = PATIENCE, what: str = "") -> T:
+    """Return the condition's first true value; fail when there is none in time."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"still not after {patience:.0f} s: {what or condition}")
+
+
+def install(target: Path) -> None:
+    """Copy the pack to ``target`` as a clone would have it: what git tracks, and what it would if asked."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.split("\0")  # fmt: skip
+    for name in filter(None, names):
+        if (file := ROOT / name).is_file():
+            copy = target / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+
+
+def bare_environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would steer the pack, and with ``more``."""
+    steers = re.compile(r"XALORA_.*|.*_PROXY|PYTHONPATH|PYTHONWARNINGS", re.IGNORECASE)
+    return {name: value for name, value in os.environ.items() if not steers.fullmatch(name)} | more
+
+
+@dataclass
+class Event:
+    """One message of the websocket; a progress text has the type "text"."""
+
+    at: float
+    type: str
+    data: dict[str, Any]
+
+
+@dataclass
+class Run:
+    """One prompt on its way through ComfyUI."""
+
+    comfy: ComfyUI
+    prompt_id: str
+    history: dict[str, Any] = field(default_factory=dict)
+
+    def events(self, *types: str) -> list[Event]:
+        """What the websocket said about this prompt so far, all of it or these types."""
+        return [
+            event
+            for event in list(self.comfy.events)
+            if event.data.get("prompt_id") == self.prompt_id and (not types or event.type in types)
+        ]
+
+    def texts(self, node: str) -> list[str]:
+        """The progress texts so far of a node; they carry no prompt, so its id must be this prompt's own."""
+        return [e.data["text"] for e in list(self.comfy.events) if e.type == "text" and e.data["node"] == node]
+
+    def wait(self, patience: float = PATIENCE) -> Run:
+        """Wait until ComfyUI is done with it, well or not."""
+
+        def entry() -> dict[str, Any]:
+            self.comfy.check_alive()
+            return self.comfy.get(f"/history/{self.prompt_id}").json().get(self.prompt_id, {})
+
+        poll(lambda: self.comfy.check_alive() or self.events(*_ENDS), patience, "the prompt ended")
+        self.history = poll(entry, patience, "the prompt is in the history")
+        return self
+
+    @property
+    def end(self) -> str:
+        """How it ended, as the websocket said."""
+        return self.events(*_ENDS)[-1].type
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """What the editor's error dialog is made of."""
+        (event,) = self.events("execution_error")
+        return event.data
+
+    def ok(self) -> Run:
+        """Fail with ComfyUI's own words unless it ended well."""
+        if self.end != "execution_success":
+            raise AssertionError(f"{self.end}: {self.events(*_ENDS)[-1].data.get('exception_message')}")
+        return self
+
+    def output(self, node: str) -> dict[str, Any]:
+        """What an output node showed."""
+        return self.history["outputs"][node]
+
+    def files(self, node: str) -> list[Path]:
+        """The files an output node saved."""
+        return [
+            self.comfy.base / shown["type"] / shown["subfolder"] / shown["filename"]
+            for shown in self.output(node)["images"]
+        ]
+
+
+class ComfyUI:
+    """A ComfyUI that runs on a base directory of its own. After ``kill`` it can ``boot`` again on the same one."""
+
+    def __init__(self, source: Path, base: Path, **environment: str) -> None:
+        self.source = source
+        self.version = version_of(source)
+        self.base = base
+        self.environment = environment
+        self.client_id = uuid.uuid4().hex
+        self.log_file = base / "server.log"
+        self.events: list[Event] = []
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+        self._listener: _Listener | None = None
+        for folder in ("custom_nodes", "input", "output", "temp", "user"):
+            (base / folder).mkdir(parents=True, exist_ok=True)
+
+    def boot(self) -> ComfyUI:
+        """Start, and wait until it answers."""
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        python = next((p for p in self.source.glob(".venv/*/python*") if p.stem == "python"), Path(sys.executable))
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    python, self.source / "main.py", "--cpu", "--port", str(port), "--disable-api-nodes",
+                    "--base-directory", self.base, "--database-url", f"sqlite:///{self.base}/user/comfyui.db",
+                ],
+                cwd=self.base, env=bare_environment(**self.environment), stdout=log, stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        poll(self._answers, BOOT_PATIENCE, f"ComfyUI {self.version} answers")
+        self._listener = _Listener(f"{self.url}/ws?clientId={self.client_id}", self.events)
+        return self
+
+    def _answers(self) -> bool:
+        self.check_alive()
+        try:
+            return self.get("/queue").ok
+        except requests.ConnectionError:
+            return False
+
+    def check_alive(self) -> None:
+        """Fail with the last of the log when the process is gone."""
+        if self.process is None or self.process.poll() is not None:
+            raise AssertionError(f"ComfyUI {self.version} is not running:\n{self.log()[-4000:]}")
+
+    def kill(self) -> None:
+        """End it as a crash does, from one moment to the next."""
+        if self.process is not None:
+            self.process.kill()
+        self._ended()
+
+    def stop(self) -> None:
+        """End it as Ctrl-C does."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self._ended()
+
+    def _ended(self) -> None:
+        if self.process is not None:
+            self.process.wait()
+        if self._listener is not None:
+            self._listener.close()
+        self.process = self._listener = None
+
+    def log(self) -> str:
+        """All it has printed."""
+        return self.log_file.read_text(encoding="utf-8", errors="replace") if self.log_file.exists() else ""
+
+    def use(self, url: str = "", **more: str) -> None:
+        """Point the pack at a sequencer from now on: by the ``.env`` in the working directory, read at each run."""
+        settings = {"XALORA_WORKFLOW_URL": url} | more
+        (self.base / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in settings.items() if value))
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.url + path, timeout=PATIENCE)
+
+    def post(self, path: str, body: Any = None) -> requests.Response:
+        return requests.post(self.url + path, json=body, timeout=PATIENCE)
+
+    def try_queue(self, prompt: dict[str, Any]) -> requests.Response:
+        """Hand a prompt in API format over, with a workflow beside it as the editor does."""
+        workflow = {"version": 0.4, "nodes": [{"id": n, "type": p["class_type"]} for n, p in prompt.items()]}
+        return self.post(
+            "/prompt",
+            {"prompt": prompt, "client_id": self.client_id, "extra_data": {"extra_pnginfo": {"workflow": workflow}}},
+        )
+
+    def queue(self, prompt: dict[str, Any]) -> Run:
+        """Queue a prompt that ComfyUI accepts."""
+        answer = self.try_queue(prompt)
+        if not answer.ok:
+            raise AssertionError(json.dumps(answer.json(), indent=1))
+        return Run(self, answer.json()["prompt_id"])
+
+    def run(self, prompt: dict[str, Any], patience: float = PATIENCE) -> Run:
+        """Queue a prompt and wait for its end."""
+        return self.queue(prompt).wait(patience)
+
+    def settle(self) -> None:
+        """Stop what runs, forget what is queued, and wait until nothing is left."""
+        self.post("/queue", {"clear": True}).raise_for_status()
+
+        def idle() -> bool:
+            self.check_alive()
+            running = self.get("/queue").json()["queue_running"]
+            if running:
+                self.interrupt()
+            return not running
+
+        poll(idle, what="the queue is empty")
+
+    def interrupt(self) -> float:
+        """Press Cancel; returns the Unix time before that."""
+        began = time.time()
+        self.post("/interrupt").raise_for_status()
+        return began
+
+
+class _Listener:
+    """Reads the websocket in a thread of its own."""
+
+    def __init__(self, url: str, events: list[Event]) -> None:
+        self.url = url
+        self.events = events
+        self.loop = asyncio.new_event_loop()
+        self.listening = self.loop.create_task(self._listen())
+        self.connected = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        if not self.connected.wait(PATIENCE):
+            raise AssertionError("no websocket")
+
+    def _run(self) -> None:
+        with closing(self.loop):
+            try:
+                self.loop.run_until_complete(self.listening)
+            except (asyncio.CancelledError, aiohttp.ClientError):
+                self.connected.set()
+
+    async def _listen(self) -> None:
+        async with aiohttp.ClientSession() as session, session.ws_connect(self.url, max_msg_size=0) as socket_:
+            self.connected.set()
+            async for message in socket_:
+                if message.type == aiohttp.WSMsgType.TEXT:
+                    said = json.loads(message.data)
+                    self.events.append(Event(time.time(), said["type"], said.get("data") or {}))
+                elif message.type == aiohttp.WSMsgType.BINARY and (text := _progress_text(message.data)):
+                    self.events.append(Event(time.time(), "text", text))
+
+    def close(self) -> None:
+        if self.thread.is_alive():
+            self.loop.call_soon_threadsafe(self.listening.cancel)
+            self.thread.join()
+
+
+def _progress_text(message: bytes) -> dict[str, Any]:
+    kind, length = struct.unpack(">II", message[:8])
+    if kind != _TEXT_MESSAGE:
+        return {}
+    return {"node": message[8 : 8 + length].decode(), "text": message[8 + length :].decode()}
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class SandboxProcess:
+    """``xalora sandbox`` in a process of its own."""
+
+    def __init__(self, data: Path, *, render_seconds: float = 0.0, workers: int = 8) -> None:
+        self.data = data
+        data.mkdir(parents=True, exist_ok=True)
+        self.log = data / "stderr.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "xalora_client", "sandbox", "--port", "0", "--data", data / "sandbox",
+                    "--render-seconds", str(render_seconds), "--workers", str(workers),
+                ],
+                cwd=data, env=bare_environment(PYTHONPATH=str(ROOT), XALORA_HOME=str(data / "home")), text=True,
+                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        if "listening on" not in line:
+            raise AssertionError(f"the sandbox did not start: {line} {self.log.read_text()}")
+        self.url = line.split()[-1]
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Read its database while it runs."""
+        with closing(sqlite3.connect(self.data / "sandbox" / "sandbox.sqlite3", timeout=10)) as db:
+            return db.execute(sql, values).fetchall()
+
+    def mark(self) -> Mark:
+        """From here on."""
+        (tasks,) = self.rows("SELECT coalesce(max(rowid), 0) FROM tasks")
+        (asked,) = self.rows("SELECT coalesce(max(rowid), 0) FROM requests")
+        return Mark(self, tasks[0], asked[0])
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+@dataclass
+class Mark:
+    """A sandbox's tasks and requests since a moment."""
+
+    sandbox: SandboxProcess
+    last_task: int
+    last_request: int
+
+    def tasks(self) -> list[tuple[str, str]]:
+        """Id and status of each task since, in the order they were made."""
+        return self.sandbox.rows("SELECT task_id, status FROM tasks WHERE rowid > ? ORDER BY rowid", self.last_task)
+
+    def statuses(self) -> list[str]:
+        return sorted(status for _, status in self.tasks())
+
+    def requests(self, endpoint: str) -> list[tuple[float, str, int]]:
+        """Unix time, task id and HTTP status of each request since."""
+        return self.sandbox.rows(
+            "SELECT time, task_id, status_code FROM requests WHERE rowid > ? AND endpoint = ? ORDER BY rowid",
+            self.last_request, endpoint,
+        )  # fmt: skip
+
+
+def booted(comfy: ComfyUI) -> Iterator[ComfyUI]:
+    """For fixtures: the server, running, until the fixture ends."""
+    try:
+        yield comfy.boot()
+    finally:
+        comfy.stop()

@@ -1,0 +1,194 @@
+"""The ledger's file: opened when it is needed, shared by threads, processes and forks, set aside when damaged."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from .. import durable
+from ..errors import ConfigurationError
+from ..process_lock import ProcessLock
+from . import damage
+from .schema import STEPS, Steps, migrate
+
+T = TypeVar("T")
+
+PATIENCE = 10.0
+"""Seconds to wait for another process that is writing."""
+
+_ADVICE = "Free some space or make the folder writable, or point XALORA_HOME elsewhere."
+_BUSY_ADVICE = "Another program keeps it locked: end that, then try again."
+
+
+class Database:
+    """One SQLite file in WAL mode. Every commit is on the disk when it returns."""
+
+    def __init__(self, path: Path, steps: Steps = STEPS) -> None:
+        self.path = path
+        self._steps = steps
+        self._guard = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        _databases.add(self)
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do some work in one transaction that excludes other writers.
+
+        It may run twice: where the file turns out to be damaged, it is set aside and the work done on a new one.
+        Raises ConfigurationError when the file cannot be read or written.
+        """
+        with self._guard:
+            try:
+                try:
+                    return self._transaction(work)
+                except sqlite3.DatabaseError as error:
+                    if not damage.is_damage(error):
+                        raise
+                    self._replace_damaged()
+                    return self._transaction(work)
+            except (OSError, sqlite3.Error) as error:
+                raise self._unusable(error) from error
+
+    def close(self) -> None:
+        """Close the file. It is opened again where it is needed."""
+        with self._guard:
+            self._close()
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        db = self._opened()
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            value = work(db)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return value
+
+    def _opened(self) -> sqlite3.Connection:
+        # Another process may have set the file aside, or a person deleted it: what is written there would be lost.
+        if self._db is not None and self._file != _identity(self.path):
+            self._close()
+        return self._open() if self._db is None else self._db
+
+    def _open(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            self._build()
+        self._file = _identity(self.path)
+        # Not made by connecting: a file has its tables from its first moment on.
+        self._db = db = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=PATIENCE,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA fullfsync = ON")  # On macOS, FULL alone stops at the disk's own cache.
+            migrate(db, self._steps)
+        except BaseException:
+            self._close()
+            raise
+        return db
+
+    def _build(self) -> None:
+        """Make an empty ledger, unless another process just did."""
+        lock = self._building()
+        try:
+            if not self.path.exists():
+                self._put(lambda db: None)
+        finally:
+            lock.release()
+
+    def _replace_damaged(self) -> None:
+        """Set the damaged file aside, unless another process just did, and put a new one in its place."""
+        damaged = self._file
+        self._close()
+        lock = self._building()
+        try:
+            if _identity(self.path) == damaged:
+                aside = damage.set_aside(self.path)
+                carried: list[int] = []
+                self._put(lambda db: carried.append(damage.carry_over(aside, db)))
+                damage.warn(self.path, aside, carried[0])
+        finally:
+            lock.release()
+
+    def _put(self, fill: Callable[[sqlite3.Connection], object]) -> None:
+        """Build a complete file elsewhere and move it in, so that nobody ever sees it half done."""
+        fresh = self.path.with_name(f"{self.path.name}.new")
+        for name in damage.names(fresh):
+            name.unlink(missing_ok=True)
+        # Prompts are nobody else's business; SQLite gives its other files the same mode.
+        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        db = sqlite3.connect(fresh, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            migrate(db, self._steps)
+            fill(db)
+        finally:
+            db.close()
+        durable.move(fresh, self.path)
+
+    def _building(self) -> ProcessLock:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            durable.make_folder(self.path.parent)
+            lock = ProcessLock.acquire(self.path.with_name(f"{self.path.name}.building"))
+            if lock is not None:
+                return lock
+            if time.monotonic() > deadline:
+                raise sqlite3.OperationalError("another process has been building it for too long")
+            time.sleep(0.02)
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = self._file = None
+
+    def _unusable(self, error: Exception) -> ConfigurationError:
+        busy = "locked" in str(error) or "for too long" in str(error)
+        said = error.strerror if isinstance(error, OSError) else error
+        return ConfigurationError(
+            f"The ledger {self.path} cannot be used: {said}", advice=_BUSY_ADVICE if busy else _ADVICE
+        )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+# SQLite's files must not be carried over a fork: the child would believe it has locks that are its parent's. So they
+# are closed before it, and each side opens them again when it needs them.
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_held_over_fork: list[Database] = []
+
+
+def _before_fork() -> None:
+    for database in list(_databases):
+        database._guard.acquire()
+        _held_over_fork.append(database)
+        database._close()
+
+
+def _after_fork() -> None:
+    while _held_over_fork:
+        _held_over_fork.pop()._guard.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -1,0 +1,229 @@
+"""The ledger: claims, what became of them, and what can be asked."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import ConfigurationError
+from ..results import TaskStatus, WorkflowTaskResult
+from . import rows
+from .claim import Claim, Owners, Step
+from .database import Database
+from .entry import CREATING, DOUBTFUL, FINAL_STATES, REFUSED, Entry, storable
+from .intent import Intent
+
+logger = logging.getLogger("xalora_client")
+
+CLOSELY = 15.0
+"""Seconds between two looks within which a task's end is known well enough to learn from."""
+
+_USABLE = """
+    SELECT * FROM tasks
+    WHERE fingerprint = ? AND state IN ('creating', 'doubtful', 'waiting', 'running', 'finished')
+    ORDER BY task_id IS NULL, number DESC LIMIT 1
+"""
+
+
+class Ledger:
+    """The tasks of one Xalora home, in ``home/ledger.sqlite3``.
+
+    Threads and processes may use it at once; any number of Ledger objects may be open on one home. Every method
+    blocks for some milliseconds, and up to 10 s while another process writes; a change is on the disk when its
+    method returns. Each raises ConfigurationError when the file cannot be read or written. Nothing is opened before
+    the first use. ``clock`` gives Unix seconds.
+    """
+
+    def __init__(self, home: Path, clock: Callable[[], float] = time.time) -> None:
+        self._database = Database(home / "ledger.sqlite3")
+        self._owners = Owners(home)
+        self._clock = clock
+        self._last_open: dict[str, float] = {}
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; another call opens it again."""
+        self._database.close()
+
+    def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str) -> Claim:
+        """Say what to do about an intent, in one atomic step over all threads and processes.
+
+        What is paid for comes first: a task that is open or finished, the newest of them; then a create that
+        nobody knows the outcome of; only then a new one, written down under ``job_id`` before this returns. With
+        ``reuse`` off it is always a new one. ``source`` is "node", "cli" or "library".
+        """
+
+        def work(db: sqlite3.Connection) -> Claim:
+            row = db.execute(_USABLE, (intent.fingerprint,)).fetchone() if reuse else None
+            if row is None:
+                return self._start(db, Entry.new(intent, job_id, source, self._clock()))
+            entry = Entry.from_row(row)
+            if entry.task_id is not None:
+                return Claim(Step.FINISHED if entry.state == TaskStatus.FINISHED else Step.ATTACH, entry)
+            if entry.owner is not None and self._owners.is_alive(entry.owner):
+                return Claim(Step.BUSY, entry)
+            return self._start(db, entry)
+
+        return self._database.run(work)
+
+    def created(self, claim: Claim, task_id: str) -> Entry:
+        """Write down that the server took the task. The error where that fails names the task id."""
+
+        def work(db: sqlite3.Connection) -> Entry:
+            now = self._clock()
+            present = rows.one(db, "job_id = ?", claim.entry.job_id)
+            entry = replace(
+                present or claim.entry, task_id=storable(task_id), state=TaskStatus.WAITING.value, owner=None
+            )
+            if present is None:  # Forgotten, or lost with a damaged file, but paid for.
+                entry = replace(entry, submitted=now)
+                rows.insert(db, entry)
+            elif present.task_id != entry.task_id:
+                if present.task_id is not None:
+                    note = f"Job {entry.job_id} became two tasks: {present.task_id} and {task_id}"
+                    logger.warning("%s", note)
+                    entry = replace(entry, message=note)
+                entry = replace(entry, submitted=now, finished=None, ran=None)
+                rows.update(db, entry)
+            else:  # Its other sender, taken for dead, was first to hear of it.
+                entry = present
+            self._last_open[entry.job_id] = now
+            return entry
+
+        try:
+            return self._database.run(work)
+        except ConfigurationError as error:
+            error.task_id = task_id
+            error.advice = f"The task is running and paid for: note its id. {error.advice}"
+            raise
+        finally:
+            claim.release()
+
+    def doubtful(self, claim: Claim, message: str) -> None:
+        """Write down that no answer says whether the server took the task; the next claim re-sends it."""
+        self._settle(claim, DOUBTFUL, message)
+
+    def refused(self, claim: Claim, message: str) -> None:
+        """Write down that the server certainly did not take the task; the next claim is a new one."""
+        self._settle(claim, REFUSED, message)
+
+    def observed(self, task_id: str, result: WorkflowTaskResult, *, server: str | None = None) -> None:
+        """Take in an answer about a task; one that is not in the ledger is ignored.
+
+        Tell it of *every* answer: it writes only what changed, and learns from the pauses how exactly it knows the
+        task's end. A final state stays, except that a result may come later, and its address may change.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            entry = rows.find(db, task_id, server)
+            if entry is None or not isinstance(result.status, TaskStatus):
+                return
+            now = self._clock()
+            seen = self._last_open.get(entry.job_id)
+            if not result.is_final:
+                self._last_open[entry.job_id] = now
+            if entry.state in FINAL_STATES and result.status != TaskStatus.FINISHED:
+                return
+            new = entry.with_answer(result)
+            if result.is_final and entry.finished is None:
+                new = replace(new, finished=now, ran=_ran(new, seen, now))
+                self._last_open.pop(entry.job_id, None)
+            if new != entry:
+                rows.update(db, new)
+
+        self._database.run(work)
+
+    def stored(self, task_id: str, sha256: str, extension: str, size: int, *, server: str | None = None) -> None:
+        """Write down which media file holds a task's result: hash in hex, suffix with its dot, bytes."""
+
+        def work(db: sqlite3.Connection) -> None:
+            entry = rows.find(db, task_id, server)
+            if entry is not None:
+                rows.update(db, replace(entry, sha256=sha256, extension=extension, size=size))
+
+        self._database.run(work)
+
+    def find(self, task_id: str, *, server: str | None = None) -> Entry | None:
+        """The newest entry with this task id; only ``server``'s where it is given."""
+        return self._database.run(lambda db: rows.find(db, task_id, server))
+
+    def entries(self, limit: int = 100, *, states: Collection[str] | None = None) -> list[Entry]:
+        """The newest ``limit`` entries, newest first; only those in one of ``states`` where they are given."""
+
+        def work(db: sqlite3.Connection) -> list[Entry]:
+            wanted = tuple(states or ())
+            where = "1" if states is None else f"state IN ({', '.join('?' for _ in wanted)})"
+            query = f"SELECT * FROM tasks WHERE {where} ORDER BY number DESC LIMIT ?"  # noqa: S608 - question marks
+            return [Entry.from_row(row) for row in db.execute(query, (*wanted, limit))]
+
+        return self._database.run(work)
+
+    def forget(self, task_or_job_id: str) -> list[Entry]:
+        """Strike the entries with this id out; returns them. The task itself, and what it costs, goes on."""
+
+        def work(db: sqlite3.Connection) -> list[Entry]:
+            key = (storable(task_or_job_id),) * 2
+            entries = [
+                Entry.from_row(row) for row in db.execute("SELECT * FROM tasks WHERE task_id = ? OR job_id = ?", key)
+            ]
+            db.execute("DELETE FROM tasks WHERE task_id = ? OR job_id = ?", key)
+            return entries
+
+        return self._database.run(work)
+
+    def durations(self, server: str, task_type: str, workflow_id: str | None, limit: int = 50) -> list[float]:
+        """Seconds from submitted to finished of the newest ``limit`` tasks of a kind whose end was watched."""
+        query = (
+            "SELECT ran FROM tasks WHERE server = ? AND task_type = ? AND workflow_id IS ? AND ran IS NOT NULL"
+            " ORDER BY finished DESC LIMIT ?"
+        )
+        kind = (server, task_type, workflow_id or None, limit)
+        return self._database.run(lambda db: [ran for (ran,) in db.execute(query, kind)])
+
+    def _start(self, db: sqlite3.Connection, entry: Entry) -> Claim:
+        owner, lock = self._owners.new()
+        known = entry.tries > 0
+        try:
+            entry = replace(entry, state=CREATING, owner=owner, tries=entry.tries + 1, message=None)
+            if known:
+                rows.update(db, entry)
+            else:
+                rows.insert(db, entry)
+        except BaseException:
+            lock.release()
+            raise
+        return Claim(Step.RESEND if known else Step.NEW, entry, lock)
+
+    def _settle(self, claim: Claim, state: str, message: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            present = rows.one(db, "job_id = ?", claim.entry.job_id)
+            settled = replace(claim.entry, state=state, message=storable(message), owner=None)
+            if present is None:
+                if state == DOUBTFUL:  # Forgotten, or lost with a damaged file, but perhaps paid for.
+                    rows.insert(db, settled)
+            elif present.task_id is None and present.owner == claim.entry.owner:
+                rows.update(db, settled)
+
+        try:
+            self._database.run(work)
+        finally:
+            claim.release()
+
+
+def _ran(entry: Entry, seen: float | None, now: float) -> float | None:
+    """How long a task took that is now final: its end lies between the last look that found it open and this one."""
+    if entry.state != TaskStatus.FINISHED or entry.submitted is None or seen is None:
+        return None
+    return max(0.0, (seen + now) / 2 - entry.submitted) if 0 <= now - seen <= CLOSELY else None

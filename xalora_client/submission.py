@@ -1,0 +1,132 @@
+"""From a task to its id: sent at most once for each intent, and with a ledger not at all where it was sent before."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from . import policy, wire
+from .effects import Call, Flow, Sleep
+from .errors import APIStatusError, ConfigurationError, NotFoundError, XaloraError
+from .exchange import Context, answered, logger, note
+from .ledger import Claim, Intent, Ledger, Step
+from .policy import Deadline
+from .results import TaskStatus, WorkflowTaskResult
+from .tasks import WorkflowTask
+
+SECONDS_BETWEEN_CLAIMS = 0.2
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A task that exists at the sequencer.
+
+    ``origin`` says how it came to be: "new", "resend" (sent again under its old job id), "attach" (created by an
+    earlier run) or "finished" (its result is known). ``result`` is what was heard of it on the way, if anything.
+    """
+
+    task_id: str
+    origin: str = Step.NEW.value
+    result: WorkflowTaskResult | None = None
+
+
+def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: bool) -> Flow[Submission]:
+    """Create the task, or with a ledger take up the one there is for the same intent.
+
+    Raises what a create raises, NotFoundError when the sequencer no longer knows the task there is, and
+    ConfigurationError when the ledger cannot be written; nothing was sent then.
+    """
+    ledger = context.ledger
+    if ledger is None:
+        return Submission((yield from _create(context, task, new_job_id(task), deadline)))
+    credentials = context.sequencer.credentials_of(task)
+    intent: Intent = yield Call(lambda: Intent.of(context.server, task, credentials))
+    while True:
+        claim = yield from _claim(context, ledger, intent, task, deadline, reuse=reuse)
+        if claim.step in (Step.NEW, Step.RESEND):
+            return Submission((yield from _create_claimed(context, ledger, claim, task, deadline)), claim.step.value)
+        result = claim.entry.as_result()
+        if claim.step is Step.ATTACH:
+            result = yield from _look(context, ledger, task, result.task_id)
+            if result.is_final and result.status != TaskStatus.FINISHED:
+                continue  # It ended unseen; the ledger knows now, and the next claim is a new task.
+        return Submission(result.task_id, claim.step.value, result)
+
+
+def new_job_id(task: WorkflowTask) -> str:
+    """``{job_id_prefix or "sdk-workflow"}-{10 hex digits}``, as the reference client writes it."""
+    return f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
+
+
+def _claim(
+    context: Context, ledger: Ledger, intent: Intent, task: WorkflowTask, deadline: Deadline, *, reuse: bool
+) -> Flow[Claim]:
+    """Ask the ledger, until nobody else is sending the same intent."""
+    job_id = new_job_id(task)
+    while True:
+        claim: Claim = yield Call(lambda: ledger.claim(intent, job_id, reuse=reuse, source=context.source))
+        if claim.step is not Step.BUSY:
+            return claim
+        if not deadline.remaining():
+            raise ConfigurationError(
+                "The same task is being submitted elsewhere and got no id yet",
+                advice="Wait for that run, or run again: the task is taken up then.",
+            )
+        yield Sleep(SECONDS_BETWEEN_CLAIMS)
+
+
+def _look(context: Context, ledger: Ledger, task: WorkflowTask, task_id: str) -> Flow[WorkflowTaskResult]:
+    """See how a task from an earlier run stands."""
+    sequencer = context.sequencer
+    request = sequencer.query(task_id, sequencer.credentials_of(task))
+    deadline = Deadline.after(policy.CALL_TIMEOUT, context.clock)
+    try:
+        response = yield from answered(context, request, deadline, policy.is_transient)
+    except NotFoundError as error:
+        error.what = f"An earlier run submitted this very task, and the server no longer knows it: {error.message}"
+        error.advice = (
+            f"To pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
+        )
+        raise
+    result = wire.read_result(response, request, server=sequencer.url)
+    yield from note(context, lambda ledger: ledger.observed(task_id, result, server=context.server))
+    return result
+
+
+def _create_claimed(
+    context: Context, ledger: Ledger, claim: Claim, task: WorkflowTask, deadline: Deadline
+) -> Flow[str]:
+    """Send the create that was claimed, and write down what became of it."""
+    try:
+        task_id = yield from _create(context, task, claim.entry.job_id, deadline)
+    except XaloraError as error:
+        what = error.what
+        certain = policy.is_unprocessed(error) or (isinstance(error, APIStatusError) and not policy.is_transient(error))
+        settle = ledger.refused if certain and claim.step is Step.NEW else ledger.doubtful
+        yield from note(context, lambda _: settle(claim, what))
+        raise
+    except BaseException:
+        claim.release()  # Nobody knows whether it arrived: the next run sends it again under its job id.
+        raise
+    yield Call(lambda: ledger.created(claim, task_id))
+    return task_id
+
+
+def _create(context: Context, task: WorkflowTask, job_id: str, deadline: Deadline) -> Flow[str]:
+    """Send one intent under one job id, and never again once the server may have taken it."""
+    request = context.sequencer.create(task, job_id)
+    try:
+        response = yield from answered(context, request, deadline, policy.is_unprocessed, settle=True)
+    except XaloraError as error:
+        if policy.is_transient(error) and not policy.is_unprocessed(error):
+            error.what = f"{error.what.rstrip('.')}, while creating job {job_id}"
+            error.advice = (
+                "The task may have been created and is not sent again by itself: "
+                "look for the job in your account before submitting it anew."
+                if context.ledger is None
+                else "The task may have been created: run it again, and it is taken up under the same job id."
+            )
+        raise
+    task_id = wire.read_task_id(response, request)
+    logger.info("task_create %s: task %s, job %s", response.status, task_id, job_id)
+    return task_id
