@@ -4,7 +4,7 @@ Both sides run in one go over the same tasks, whose durations are uniform on 20 
 query takes 0.2 s on it. "Reference" asks at once and then every 10 s, as npm's heurist 0.0.43 does. "Adaptive" is
 the client's own flow, driven for real over a scripted transport. "Best blind" is no client: it is what a schedule
 made for exactly these durations could reach at most with as many queries as "adaptive" (or as each row says), and
-says how much of the difference is luck of the draw and how much is knowledge.
+shows what no guessing can beat.
 
     python benchmarks/polling.py [--tasks 2000] [--seed 1]
 """

@@ -33,12 +33,12 @@ class Context:
     """
 
     sequencer: Sequencer
-    server: str = ""
-    ledger: Ledger | None = None
-    source: str = "library"
     clock: Callable[[], float] = time.monotonic
     dice: random.Random = field(default_factory=random.Random)
     cancels: Callable[[BaseException], bool] = lambda _: True
+    server: str = ""
+    ledger: Ledger | None = None
+    source: str = "library"
 
 
 def answered(

@@ -23,11 +23,8 @@ FIRST_POLL, POLL_GROWTH, SLOWEST_POLL = 1.0, 1.3, 8.0
 ENOUGH_TO_LEARN = 3
 """Finished tasks of a kind from which on its durations say when to look."""
 
-EAGERNESS = 1.92
-"""Polls per second for a hazard of 1 per second. It says that a poll may cost 1 / (2 * 1.92**2) s of waiting."""
-
-QUICKER = 0.1
-"""What the gap before the quickest counts, against 1 for each other gap: most of it is too early for any end."""
+EAGERNESS = 2.0
+"""Polls per second where an end is sure within the second, on average. A poll may cost 1 / (2 * 2**2) s of waiting."""
 
 LONGEST_BLIND = 60.0
 """Seconds that learned polling looks away at most."""
@@ -75,9 +72,10 @@ def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dic
     all before; each delay is 1 to 60 s, less jitter. ``elapsed()`` gives the seconds since the task was created,
     which may be any when the wait begins. With fewer than three durations this is ``poll_delays(None, dice)``.
 
-    A new task is as likely to end in any one of the gaps between the sorted durations as in any other. That gives the hazard: the chance of an end in the next second, if there was none yet. Of
-    all schedules with as many polls, the one that detects the end soonest polls with a density proportional to the
-    hazard's square root; its integral from one poll to the next is 1.
+    A new task is as likely to end in any one of the gaps between the sorted durations as in any other. That gives
+    the hazard: the chance of an end in the next second, if there was none yet. Of all schedules with as many polls,
+    the one that detects the end soonest polls with a density proportional to the hazard's square root; from one poll
+    to the next, it adds up to 1.
     """
     known = sorted(each for each in durations if 0 < each < math.inf)
     if len(known) < ENOUGH_TO_LEARN:
@@ -102,13 +100,14 @@ def _smoothed(known: list[float]) -> list[float]:
 def _densities(known: list[float]) -> list[tuple[float, float]]:
     """The polls per second up to each duration."""
     stretches, start = [], 0.0
+    # Most of the time before the quickest is too early for any end: the more are known, the less that gap counts.
+    weight = 1 / math.sqrt(len(known))
     for index, end in enumerate(known):
         if end > start:
             gaps_left = len(known) - index + 0.5  # This one, half of it on average, and those after it.
-            hazard = (1.0 if index else QUICKER) / ((end - start) * gaps_left)
-            density = EAGERNESS * math.sqrt(hazard)
+            density = EAGERNESS * math.sqrt(weight / ((end - start) * gaps_left))
             stretches.append((end, min(1 / FIRST_POLL, max(1 / LONGEST_BLIND, density))))
-            start = end
+            start, weight = end, 1.0
     return stretches
 
 

@@ -10,6 +10,7 @@ from .credentials import Credentials
 from .effects import Flow, Sleep
 from .errors import TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
 from .exchange import Context, answered, cancel_interrupted, logger, note, retry_after
+from .ledger import Ledger
 from .policy import Deadline
 from .results import TaskStatus, WorkflowTaskResult
 
@@ -62,6 +63,7 @@ class Wait:
         would not help.
         """
         try:
+            yield from note(self.context, self._learn)
             if self.result is not None and self.result.is_final:
                 yield from self._report(0.0)
                 return _outcome(self.result)
@@ -78,6 +80,16 @@ class Wait:
         except BaseException as stop:
             yield from self._cancel(stop)
             raise
+
+    def _learn(self, ledger: Ledger) -> None:
+        """Expect the end when tasks of this kind have ended before."""
+        entry = ledger.find(self.task_id, server=self.context.server)
+        if self.interval is not None or entry is None or entry.submitted is None:
+            return
+        durations = ledger.durations(entry.server, entry.task_type, entry.workflow_id)
+        age = max(0.0, ledger.clock() - entry.submitted)
+        started = self.context.clock()
+        self.delays = policy.learned_delays(durations, lambda: age + self.context.clock() - started, self.context.dice)
 
     def _query(self) -> Flow[WorkflowTaskResult]:
         if not self.deadline.remaining():

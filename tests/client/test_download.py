@@ -270,11 +270,20 @@ class TestBreaks:
 
 class TestRefusals:
     @pytest.mark.parametrize("code", [401, 403, 404, 410])
-    def test_a_file_that_is_gone_is_asked_for_once(self, fetch, files, home, code):
-        with pytest.raises(DownloadError, match=rf"{code} \(the link may have expired\)"):
-            fetch(files.serve("/x.png", File(b"gone", code)))
+    def test_a_file_that_is_gone_is_asked_for_once(self, fetch, files, sequencer, home, code):
+        url = files.serve("/x.png", File(b"gone", code))
+        sequencer.script("task_result_query", status("finished", result=url))
+        with pytest.raises(DownloadError, match=rf"{code}.* expired"):
+            fetch(url)
         assert len(files.seen) == 1
         assert left_over(home) == []
+
+    @pytest.mark.parametrize("code", [401, 403, 404, 410])
+    def test_the_sequencer_may_know_a_fresh_link(self, fetch, files, sequencer, code):
+        fresh = files.serve("/fresh.png", File(PNG))
+        sequencer.script("task_result_query", status("finished", result=fresh))
+        assert fetch(files.serve("/old.png", File(b"expired", code))).path.read_bytes() == PNG
+        assert sequencer.paths() == ["task_result_query"]
 
     @pytest.mark.parametrize("code", [204, 302, 304, 400, 416, 451])
     def test_other_answers_are_no_file(self, fetch, files, home, code):

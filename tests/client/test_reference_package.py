@@ -13,7 +13,7 @@ import urllib.request
 import av
 import pytest
 from PIL import Image
-from sandbox_process import SandboxProcess
+from xalora_command import SandboxProcess
 
 PACKAGE, VERSION = "heurist", "0.0.43"
 CONNECTION = {"apiKey": "consumer-1#secret-key"}
@@ -54,11 +54,12 @@ console.log(JSON.stringify(await Promise.all(calls.map(steps))));
 
 
 @pytest.fixture(scope="session")
-def package(pytestconfig):
+def package(pytestconfig, tmp_path_factory):
     """A folder where the package can be imported; it is installed once and kept among pytest's cached things."""
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("there is no Node.js")
-    folder = pytestconfig.cache.mkdir(f"{PACKAGE}-{VERSION}")
+    cache = getattr(pytestconfig, "cache", None)
+    folder = cache.mkdir(f"{PACKAGE}-{VERSION}") if cache else tmp_path_factory.mktemp(PACKAGE)
     installed = folder / "node_modules" / PACKAGE / "package.json"
     if not installed.exists() or json.loads(installed.read_text())["version"] != VERSION:
         (folder / "package.json").write_text('{"private": true, "type": "module"}')

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import ComfyUI, SandboxProcess, booted, found, install, version_of
+from comfyui_server import ComfyUI, booted, found, install, version_of
+from sandbox_process import SandboxProcess
 
 HELPER_NODES = Path(__file__).with_name("helper_nodes")
 NONE_FOUND = "no ComfyUI found: set COMFYUI_PATH, or put one at ~/comfy/ComfyUI*"

@@ -1,31 +1,34 @@
 """What loading the pack costs once ComfyUI has loaded all of its own; run by test_loading.py in ComfyUI's Python.
 
-Arguments: ComfyUI's folder, a base directory with the packs in ``custom_nodes``, and the folder names. Each is loaded
-by ComfyUI's own function, several times, in a fork of its own each time: nothing of the pack is loaded there yet.
-Prints one JSON object: per name the seconds of each load, the modules it brought, and what it logged or printed.
+Arguments: ComfyUI's folder, and a base directory with packs in ``custom_nodes``. Each is loaded in a fork of its own,
+several times: nothing of the pack is there yet, all of ComfyUI is. Prints one JSON object per pack and line: seconds
+of wall and CPU of each load, the modules besides its own that it brought, what it logged or printed, and its nodes
+after a load by ComfyUI's own function.
 """
 
 import asyncio
 import contextlib
+import importlib.util
 import io
 import json
 import logging
 import os
 import sys
 import time
+from pathlib import Path
 
-ROUNDS = 7
+ROUNDS = 9
 
 
 def main() -> None:
-    source, base, *names = sys.argv[1:]
+    source, base = sys.argv[1:]
     sys.path.insert(0, source)
     sys.argv = ["main.py", "--cpu", "--disable-api-nodes", "--base-directory", base]
     import comfy.options
 
     comfy.options.enable_args_parsing()
     with contextlib.redirect_stdout(sys.stderr):
-        import main as _main  # noqa: F401 - as ComfyUI starts
+        import main  # noqa: F401 - what ComfyUI's start loads
         import nodes
         import server
 
@@ -33,45 +36,49 @@ def main() -> None:
         asyncio.set_event_loop(loop)
         server.PromptServer(loop)
         asyncio.run(nodes.init_builtin_extra_nodes())
-    answer = {}
-    for name in names:
-        rounds = [_in_a_fork(lambda name=name: _load(nodes, os.path.join(base, "custom_nodes", name)))]
-        rounds += [_in_a_fork(lambda name=name: _load(nodes, os.path.join(base, "custom_nodes", name))) for _ in range(ROUNDS)]
-        answer[name] = rounds[-1] | {"seconds": [each["seconds"] for each in rounds[1:]]}
-    print(json.dumps(answer))
+    sys.dont_write_bytecode = False
+    for pack in sorted(Path(base, "custom_nodes").iterdir()):
+        in_a_fork(lambda pack=pack: load(pack))  # Compiles.
+        rounds = [in_a_fork(lambda pack=pack: load(pack)) for _ in range(ROUNDS)]
+        told = in_a_fork(lambda pack=pack: load_as_comfyui(nodes, pack))
+        times = {name: [each[name] for each in rounds] for name in ("wall", "cpu")}
+        sys.stdout.write(json.dumps({"pack": pack.name, "others": rounds[0]["others"], **times, **told}) + "\n")
 
 
-def _load(nodes, folder):
-    records = []
-    handler = logging.Handler()
-    handler.emit = lambda record: records.append(f"{record.name}: {record.getMessage()}")
-    logging.getLogger().addHandler(handler)
-    logging.getLogger().setLevel(logging.INFO)
-    printed = io.StringIO()
+def load(pack: Path) -> dict:
+    """Load as ComfyUI does, and nothing else."""
+    name = str(pack).replace(".", "_x_")
     before = set(sys.modules)
+    wall, cpu = time.perf_counter(), time.thread_time()
+    spec = importlib.util.spec_from_file_location(name, pack / "__init__.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+    others = sorted(each for each in set(sys.modules) - before if not each.startswith(name))
+    return {"wall": wall, "cpu": cpu, "others": others}
+
+
+def load_as_comfyui(nodes, pack: Path) -> dict:
+    """Load by ComfyUI's own function and look at what it says and has then."""
+    log = []
+    handler = logging.Handler()
+    handler.emit = lambda record: log.append(f"{record.name}: {record.getMessage()}")
+    logging.getLogger().addHandler(handler)
+    printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        began = time.perf_counter()
-        loaded = asyncio.run(nodes.load_custom_node(folder))
-        seconds = time.perf_counter() - began
-    others = sorted(name for name in set(sys.modules) - before if not name.startswith(folder.replace(".", "_x_")))
-    known = [name for name in nodes.NODE_CLASS_MAPPINGS if name.startswith("Xalora")]
-    return {
-        "loaded": loaded, "seconds": seconds, "others": others, "log": records, "printed": printed.getvalue(),
-        "nodes": known,
-    }  # fmt: skip
+        loaded = asyncio.run(nodes.load_custom_node(str(pack)))
+    ours = [name for name in nodes.NODE_CLASS_MAPPINGS if name.startswith("Xalora")]
+    return {"loaded": loaded, "log": log, "printed": printed.getvalue(), "nodes": ours}
 
 
-def _in_a_fork(work):
+def in_a_fork(work) -> dict:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        status = 1
-        try:
-            with os.fdopen(writing, "w") as pipe:
-                json.dump(work(), pipe)
-            status = 0
-        finally:
-            os._exit(status)
+        with os.fdopen(writing, "w") as pipe:
+            json.dump(work(), pipe)
+        os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
         answer = json.load(pipe)

@@ -8,8 +8,9 @@ import av
 import numpy as np
 import pytest
 from comfyui_prompts import flux_lora, image, keep, node, save_image, save_video, show, text2video, upscale
-from comfyui_server import ComfyUI, SandboxProcess
+from comfyui_server import ComfyUI
 from PIL import Image
+from sandbox_process import SandboxProcess
 
 
 def frames_of(file: Path) -> tuple[int, tuple[int, int], float]:

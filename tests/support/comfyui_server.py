@@ -1,4 +1,4 @@
-"""A real ComfyUI in a process of its own, driven over HTTP and its websocket, and a sandbox in another.
+"""A real ComfyUI in a process of its own, driven over HTTP and its websocket.
 
 ComfyUI is looked for in ``$COMFYUI_PATH`` (several folders separated as in ``PATH``), else at ``~/comfy/ComfyUI*``.
 Each runs with its own ``.venv`` where it has one.
@@ -13,31 +13,25 @@ import re
 import shutil
 import signal
 import socket
-import sqlite3
 import struct
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 import requests
-
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
-"""Seconds a prompt, an answer or an end may take on a machine that is busy with other things."""
+from sandbox_process import PATIENCE, ROOT, bare_environment, poll
 
 BOOT_PATIENCE = 240.0
 _TEXT_MESSAGE = 3
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
-
-T = TypeVar("T")
 
 
 def found() -> list[Path]:
@@ -53,14 +47,10 @@ def version_of(source: Path) -> str:
     return re.search(r'__version__ = "([^"]+)"', text)[1]  # type: ignore[index]
 
 
-def poll(condition: Callable[[], T], patience: float = PATIENCE, what: str = "") -> T:
-    """Return the condition's first true value; fail when there is none in time."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"still not after {patience:.0f} s: {what or condition}")
+def python_of(source: Path) -> Path:
+    """The interpreter ComfyUI runs with."""
+    own = [source / ".venv" / place for place in ("bin/python", "Scripts/python.exe")]
+    return next((python for python in own if python.exists()), Path(sys.executable))
 
 
 def install(target: Path) -> None:
@@ -74,12 +64,6 @@ def install(target: Path) -> None:
             copy = target / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-
-
-def bare_environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would steer the pack, and with ``more``."""
-    steers = re.compile(r"XALORA_.*|.*_PROXY|PYTHONPATH|PYTHONWARNINGS", re.IGNORECASE)
-    return {name: value for name, value in os.environ.items() if not steers.fullmatch(name)} | more
 
 
 @dataclass
@@ -172,11 +156,10 @@ class ComfyUI:
         """Start, and wait until it answers."""
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        python = next((p for p in self.source.glob(".venv/*/python*") if p.stem == "python"), Path(sys.executable))
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    python, self.source / "main.py", "--cpu", "--port", str(port), "--disable-api-nodes",
+                    python_of(self.source), self.source / "main.py", "--cpu", "--port", str(port), "--disable-api-nodes",
                     "--base-directory", self.base, "--database-url", f"sqlite:///{self.base}/user/comfyui.db",
                 ],
                 cwd=self.base, env=bare_environment(**self.environment), stdout=log, stderr=subprocess.STDOUT,
@@ -323,68 +306,6 @@ def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
-
-
-class SandboxProcess:
-    """``xalora sandbox`` in a process of its own."""
-
-    def __init__(self, data: Path, *, render_seconds: float = 0.0, workers: int = 8) -> None:
-        self.data = data
-        data.mkdir(parents=True, exist_ok=True)
-        self.log = data / "stderr.log"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "xalora_client", "sandbox", "--port", "0", "--data", data / "sandbox",
-                    "--render-seconds", str(render_seconds), "--workers", str(workers),
-                ],
-                cwd=data, env=bare_environment(PYTHONPATH=str(ROOT), XALORA_HOME=str(data / "home")), text=True,
-                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-        line = self.process.stdout.readline() if self.process.stdout else ""
-        if "listening on" not in line:
-            raise AssertionError(f"the sandbox did not start: {line} {self.log.read_text()}")
-        self.url = line.split()[-1]
-
-    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Read its database while it runs."""
-        with closing(sqlite3.connect(self.data / "sandbox" / "sandbox.sqlite3", timeout=10)) as db:
-            return db.execute(sql, values).fetchall()
-
-    def mark(self) -> Mark:
-        """From here on."""
-        (tasks,) = self.rows("SELECT coalesce(max(rowid), 0) FROM tasks")
-        (asked,) = self.rows("SELECT coalesce(max(rowid), 0) FROM requests")
-        return Mark(self, tasks[0], asked[0])
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-        if self.process.stdout:
-            self.process.stdout.close()
-
-
-@dataclass
-class Mark:
-    """A sandbox's tasks and requests since a moment."""
-
-    sandbox: SandboxProcess
-    last_task: int
-    last_request: int
-
-    def tasks(self) -> list[tuple[str, str]]:
-        """Id and status of each task since, in the order they were made."""
-        return self.sandbox.rows("SELECT task_id, status FROM tasks WHERE rowid > ? ORDER BY rowid", self.last_task)
-
-    def statuses(self) -> list[str]:
-        return sorted(status for _, status in self.tasks())
-
-    def requests(self, endpoint: str) -> list[tuple[float, str, int]]:
-        """Unix time, task id and HTTP status of each request since."""
-        return self.sandbox.rows(
-            "SELECT time, task_id, status_code FROM requests WHERE rowid > ? AND endpoint = ? ORDER BY rowid",
-            self.last_request, endpoint,
-        )  # fmt: skip
 
 
 def booted(comfy: ComfyUI) -> Iterator[ComfyUI]:

@@ -1,126 +1,100 @@
-"""A real sandbox in a process of its own, as `xalora sandbox` starts it, and the `xalora` command in others."""
+"""``xalora sandbox`` in a process of its own, and a look at what it was asked."""
 
 from __future__ import annotations
 
 import os
-import queue
 import re
-import signal
+import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
-_OURS = ("XALORA_API_KEY", "XALORA_WORKFLOW_URL", "XALORA_HOME")
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+"""Seconds an answer or an end may take on a machine that is busy with other things."""
+
+T = TypeVar("T")
 
 
-def poll(condition: Callable[[], Any]) -> Any:
+def poll(condition: Callable[[], T], patience: float = PATIENCE, what: str = "") -> T:
     """Return the condition's first true value; fail when there is none in time."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        value = condition()
-        if value:
+        if value := condition():
             return value
         time.sleep(0.02)
-    raise AssertionError("nothing came in time")
+    raise AssertionError(f"still not after {patience:.0f} s: {what or condition}")
 
 
-class Command:
-    """``xalora ARGUMENTS`` as a process. ``errors()`` is what it wrote to stderr so far."""
-
-    def __init__(self, *arguments: object, cwd: Path, home: Path, stdin: str | None = None, **environ: str) -> None:
-        plain = {name: value for name, value in os.environ.items() if name not in _OURS and "PROXY" not in name.upper()}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "xalora_client", *map(str, arguments)],
-            cwd=cwd,
-            env=plain | {"PYTHONPATH": str(ROOT), "XALORA_HOME": str(home), "PYTHONUNBUFFERED": "1"} | environ,
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if stdin is not None:
-            self.process.stdin.write(stdin)
-            self.process.stdin.close()
-            self.process.stdin = None
-        self._output = _Reader(self.process.stdout)
-        self._errors = _Reader(self.process.stderr)
-
-    def errors(self) -> str:
-        return self._errors.text()
-
-    def output(self) -> str:
-        return self._output.text()
-
-    def first_line(self) -> str:
-        """The first line on stdout, once it is there."""
-        return str(poll(lambda: "\n" in self.output() and self.output().splitlines()[0]))
-
-    def said(self, pattern: str) -> re.Match[str]:
-        """The first match on stderr, once it is there."""
-        found: re.Match[str] = poll(lambda: re.search(pattern, self.errors()) or self.process.poll() is not None)
-        match = re.search(pattern, self.errors())
-        assert match is not None, (found, self.output(), self.errors())
-        return match
-
-    def interrupt(self) -> None:
-        """Press Ctrl-C."""
-        self.process.send_signal(signal.SIGINT)
-
-    def wait(self) -> int:
-        """The exit code, once the process has ended and all it wrote is there."""
-        code = self.process.wait(PATIENCE)
-        self._output.join()
-        self._errors.join()
-        return code
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        self.wait()
-        self.process.stdout.close()
-        self.process.stderr.close()
+def bare_environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would steer the pack, and with ``more``."""
+    steers = re.compile(r"XALORA_.*|.*_PROXY|PYTHONPATH|PYTHONWARNINGS", re.IGNORECASE)
+    return {name: value for name, value in os.environ.items() if not steers.fullmatch(name)} | more
 
 
-class _Reader:
-    """Collects what comes through a pipe, so that it never fills."""
+class SandboxProcess:
+    """``xalora sandbox`` in a process of its own."""
 
-    def __init__(self, pipe: Any) -> None:
-        self.parts: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.collected = ""
-        self.thread = threading.Thread(target=self._read, args=(pipe,), daemon=True)
-        self.thread.start()
+    def __init__(self, data: Path, *, render_seconds: float = 0.0, workers: int = 8, video_format: str = "mp4") -> None:
+        self.data = data
+        data.mkdir(parents=True, exist_ok=True)
+        self.log = data / "stderr.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "xalora_client", "sandbox", "--port", "0", "--data", data / "sandbox",
+                    "--render-seconds", str(render_seconds), "--workers", str(workers),
+                    "--video-format", video_format,
+                ],
+                cwd=data, env=bare_environment(PYTHONPATH=str(ROOT), XALORA_HOME=str(data / "home")), text=True,
+                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        if "listening on" not in line:
+            raise AssertionError(f"the sandbox did not start: {line} {self.log.read_text()}")
+        self.url = line.split()[-1]
 
-    def _read(self, pipe: Any) -> None:
-        for line in iter(pipe.readline, ""):
-            self.parts.put(line)
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Read its database while it runs."""
+        with closing(sqlite3.connect(self.data / "sandbox" / "sandbox.sqlite3", timeout=10)) as db:
+            return db.execute(sql, values).fetchall()
 
-    def text(self) -> str:
-        while not self.parts.empty():
-            self.collected += self.parts.get()
-        return self.collected
+    def mark(self) -> Mark:
+        """From here on."""
+        (tasks,) = self.rows("SELECT coalesce(max(rowid), 0) FROM tasks")
+        (asked,) = self.rows("SELECT coalesce(max(rowid), 0) FROM requests")
+        return Mark(self, tasks[0], asked[0])
 
-    def join(self) -> None:
-        self.thread.join(PATIENCE)
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
 
 
-class SandboxProcess(Command):
-    """``xalora sandbox --port 0 …``; ``url`` is where it listens."""
+@dataclass
+class Mark:
+    """A sandbox's tasks and requests since a moment."""
 
-    def __init__(self, folder: Path, *arguments: object) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.data = folder / "data"
-        super().__init__(
-            "sandbox", "--port", 0, "--data", self.data, *arguments, cwd=folder, home=folder / "unused"
+    sandbox: SandboxProcess
+    last_task: int
+    last_request: int
+
+    def tasks(self) -> list[tuple[str, str]]:
+        """Id and status of each task since, in the order they were made."""
+        return self.sandbox.rows("SELECT task_id, status FROM tasks WHERE rowid > ? ORDER BY rowid", self.last_task)
+
+    def statuses(self) -> list[str]:
+        return sorted(status for _, status in self.tasks())
+
+    def requests(self, endpoint: str) -> list[tuple[float, str, int]]:
+        """Unix time, task id and HTTP status of each request since."""
+        return self.sandbox.rows(
+            "SELECT time, task_id, status_code FROM requests WHERE rowid > ? AND endpoint = ? ORDER BY rowid",
+            self.last_request, endpoint,
         )  # fmt: skip
-        self.ready = self.first_line()
-        self.url = self.ready.removeprefix("Xalora sandbox listening on ")

@@ -28,7 +28,7 @@ DROP = Answer(drop=True)
 
 def status(name: str, **fields: Any) -> Answer:
     """An answer to task_result_query."""
-    return Answer({"task_id": "t1", "status": name, **fields})
+    return Answer({"status": name, **fields})
 
 
 @dataclass

@@ -20,8 +20,9 @@ from .intent import Intent
 
 logger = logging.getLogger("xalora_client")
 
-CLOSELY = 15.0
-"""Seconds between two looks within which a task's end is known well enough to learn from."""
+WATCHED = 75.0
+"""Seconds between two looks at a task up to which somebody was waiting for it all along: a poll comes every minute at
+the latest. After a longer gap, when it ended is anybody's guess, and nothing is learned from it."""
 
 _USABLE = """
     SELECT * FROM tasks
@@ -42,7 +43,7 @@ class Ledger:
     def __init__(self, home: Path, clock: Callable[[], float] = time.time) -> None:
         self._database = Database(home / "ledger.sqlite3")
         self._owners = Owners(home)
-        self._clock = clock
+        self.clock = clock
         self._last_open: dict[str, float] = {}
 
     def __enter__(self) -> Ledger:
@@ -68,7 +69,7 @@ class Ledger:
         def work(db: sqlite3.Connection) -> Claim:
             row = db.execute(_USABLE, (intent.fingerprint,)).fetchone() if reuse else None
             if row is None:
-                return self._start(db, Entry.new(intent, job_id, source, self._clock()))
+                return self._start(db, Entry.new(intent, job_id, source, self.clock()))
             entry = Entry.from_row(row)
             if entry.task_id is not None:
                 return Claim(Step.FINISHED if entry.state == TaskStatus.FINISHED else Step.ATTACH, entry)
@@ -82,7 +83,7 @@ class Ledger:
         """Write down that the server took the task. The error where that fails names the task id."""
 
         def work(db: sqlite3.Connection) -> Entry:
-            now = self._clock()
+            now = self.clock()
             present = rows.one(db, "job_id = ?", claim.entry.job_id)
             entry = replace(
                 present or claim.entry, task_id=storable(task_id), state=TaskStatus.WAITING.value, owner=None
@@ -130,7 +131,7 @@ class Ledger:
             entry = rows.find(db, task_id, server)
             if entry is None or not isinstance(result.status, TaskStatus):
                 return
-            now = self._clock()
+            now = self.clock()
             seen = self._last_open.get(entry.job_id)
             if not result.is_final:
                 self._last_open[entry.job_id] = now
@@ -183,7 +184,7 @@ class Ledger:
 
         return self._database.run(work)
 
-    def durations(self, server: str, task_type: str, workflow_id: str | None, limit: int = 50) -> list[float]:
+    def durations(self, server: str, task_type: str, workflow_id: str | None, limit: int = 100) -> list[float]:
         """Seconds from submitted to finished of the newest ``limit`` tasks of a kind whose end was watched."""
         query = (
             "SELECT ran FROM tasks WHERE server = ? AND task_type = ? AND workflow_id IS ? AND ran IS NOT NULL"
@@ -226,4 +227,4 @@ def _ran(entry: Entry, seen: float | None, now: float) -> float | None:
     """How long a task took that is now final: its end lies between the last look that found it open and this one."""
     if entry.state != TaskStatus.FINISHED or entry.submitted is None or seen is None:
         return None
-    return max(0.0, (seen + now) / 2 - entry.submitted) if 0 <= now - seen <= CLOSELY else None
+    return max(0.0, (seen + now) / 2 - entry.submitted) if 0 <= now - seen <= WATCHED else None

@@ -1,0 +1,204 @@
+"""What learned polling gains over adaptive polling, on kinds of tasks that behave well and on others.
+
+Each kind is a stream of tasks, on a simulated clock; a query takes 0.2 s on it. The client's own wait is driven for
+real over a scripted transport, twice for each task: with adaptive delays, and with those learned from the up to 100
+tasks before it. What it learns is what the ledger would write down: not the true duration, but the middle between the
+last look that found the task open and the one that found it finished. The first three tasks, of which there is
+nothing to learn yet, do not count; on "uniform" the first hundred do not, and "every 10 s" is the reference client.
+
+    python benchmarks/learned_polling.py [--streams 4] [--tasks 150] [--seed 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from xalora_client import policy
+from xalora_client.credentials import Credentials
+from xalora_client.drive import run_sync
+from xalora_client.effects import Fetch
+from xalora_client.exchange import Context
+from xalora_client.policy import Deadline
+from xalora_client.waiting import Wait
+from xalora_client.wire import Request, Response, Sequencer
+
+ROUND_TRIP = 0.2
+HISTORY = 100
+SEQUENCER = Sequencer("http://sequencer.example", Credentials("c", "k"))
+
+Draw = Callable[[random.Random, int], float]
+
+
+def queueing(dice: random.Random, _: int) -> float:
+    """A steady render behind a queue that is empty two times in three."""
+    return dice.gauss(42, 1.5) + (dice.expovariate(1 / 45) if dice.random() < 1 / 3 else 0)
+
+
+def two_modes(first: float, second: float, share: float) -> Draw:
+    """Two lengths of video, say."""
+    return lambda dice, _: dice.gauss(first, first / 25) if dice.random() < share else dice.gauss(second, second / 25)
+
+
+STEADY: dict[str, Draw] = {
+    "steady, 8 s": lambda dice, _: dice.gauss(8, 0.3),
+    "steady, 30 s": lambda dice, _: dice.gauss(30, 1),
+    "steady, 90 s": lambda dice, _: dice.gauss(90, 2),
+    "steady, 300 s": lambda dice, _: dice.gauss(300, 4),
+}
+OTHERS: dict[str, Draw] = {
+    "bimodal, 15 and 120 s": two_modes(15, 120, 0.7),
+    "bimodal, 40 and 300 s": two_modes(40, 300, 0.5),
+    "heavy tail, log-normal 30 s": lambda dice, _: math.exp(dice.gauss(math.log(30), 1)),
+    "heavy tail, Pareto 10 s": lambda dice, _: 10 * dice.paretovariate(1.5),
+    "steady behind a queue": queueing,
+    "300 s, then 100 s": lambda dice, number: dice.gauss(300, 5) if number < 50 else dice.gauss(100, 3),
+    "100 s, then 300 s": lambda dice, number: dice.gauss(100, 3) if number < 50 else dice.gauss(300, 5),
+}
+
+
+@dataclass
+class World:
+    """A clock that only queries and sleeps move, and one task that was created at 0 and takes ``duration``."""
+
+    duration: float
+    now: float = 0.0
+    open_at: float = 0.0
+    queries: int = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def send(self, request: Request, timeout: float) -> Response:
+        """The transport's side of a query."""
+        self.queries += 1
+        finished = self.now + ROUND_TRIP / 2 >= self.duration
+        self.now += ROUND_TRIP
+        if not finished:
+            self.open_at = self.now
+        answer = {"task_id": "t1", "status": "finished" if finished else "running"}
+        return Response(200, {}, json.dumps(answer).encode(), self.now)
+
+    def fetch(self, fetch: Fetch) -> Response:
+        raise AssertionError("nothing is downloaded here")
+
+    def close(self) -> None:
+        """There are no connections."""
+
+
+@dataclass
+class Tally:
+    """What noticing the end took, task by task."""
+
+    delays: list[float] = field(default_factory=list)
+    queries: list[int] = field(default_factory=list)
+
+    def add(self, world: World) -> None:
+        self.delays.append(world.now - world.duration)
+        self.queries.append(world.queries)
+
+    @property
+    def delay(self) -> float:
+        return fmean(self.delays)
+
+    @property
+    def requests(self) -> float:
+        return fmean(self.queries)
+
+
+def wait(duration: float, delays: Callable[[World], Iterator[float]], dice: random.Random) -> World:
+    """Let the client wait for one task."""
+    world = World(duration)
+    context = Context(SEQUENCER, world.clock, dice)
+    waiting = Wait(context, "t1", Deadline.after(1e6, world.clock))
+    waiting.delays = delays(world)
+    run_sync(waiting.run(), world, world.sleep)
+    return world
+
+
+def every_ten_seconds(world: World) -> Iterator[float]:
+    """The reference client asks at once and then every 10 s."""
+    yield 0.0
+    while True:
+        yield 10.0
+
+
+def compare(draw: Draw, streams: int, tasks: int, dice: random.Random) -> tuple[Tally, Tally]:
+    """Both ways of polling on the same tasks: adaptive, learned."""
+    adaptive, learned = Tally(), Tally()
+    for _ in range(streams):
+        history: list[float] = []
+        for number in range(tasks):
+            duration = max(0.5, draw(dice, number))
+            before = history[-HISTORY:]
+            theirs = wait(duration, lambda _: policy.poll_delays(None, dice), dice)
+            ours = wait(duration, lambda world, seen=before: policy.learned_delays(seen, world.clock, dice), dice)
+            history.append((ours.open_at + ours.now) / 2)
+            if number >= policy.ENOUGH_TO_LEARN:
+                adaptive.add(theirs)
+                learned.add(ours)
+    return adaptive, learned
+
+
+def uniform(streams: int, tasks: int, dice: random.Random) -> tuple[Tally, Tally]:
+    """Uniform on 20 to 120 s: every 10 s, and learned from a hundred tasks."""
+    fixed, learned = Tally(), Tally()
+    for _ in range(streams):
+        history = [dice.uniform(20, 120) for _ in range(HISTORY)]
+        for _ in range(tasks):
+            duration = dice.uniform(20, 120)
+            fixed.add(wait(duration, every_ten_seconds, dice))
+            ours = wait(
+                duration, lambda world, seen=tuple(history): policy.learned_delays(seen, world.clock, dice), dice
+            )
+            learned.add(ours)
+            history = [*history[1:], (ours.open_at + ours.now) / 2]
+    return fixed, learned
+
+
+def row(name: str, base: Tally, learned: Tally) -> None:
+    print(
+        f"{name:30}{base.delay:>8.2f} s{learned.delay:>8.2f} s{learned.delay / base.delay:>7.2f}"
+        f"{base.requests:>11.1f}{learned.requests:>9.1f}{learned.requests / base.requests:>7.2f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare adaptive and learned polling on a simulated clock.")
+    parser.add_argument("--streams", type=int, default=4)
+    parser.add_argument("--tasks", type=int, default=150)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    dice = random.Random(arguments.seed)
+    print(f"{arguments.streams} streams of {arguments.tasks} tasks of each kind; mean over the tasks")
+    print(f"{'':30}{'delay':>10}{'learned':>10}{'ratio':>7}{'requests':>11}{'learned':>9}{'ratio':>7}")
+    met = True
+    for name, draw in (STEADY | OTHERS).items():
+        adaptive, learned = compare(draw, arguments.streams, arguments.tasks, dice)
+        row(name, adaptive, learned)
+        if name in STEADY:
+            met &= learned.delay < 1 and learned.requests < adaptive.requests
+        else:
+            met &= learned.delay <= 1.25 * adaptive.delay and learned.requests <= 1.25 * adaptive.requests
+    print(f"steady: under 1 s with fewer requests; others: at most a quarter worse: {'met' if met else 'not met'}")
+    print("against every 10 s:")
+    fixed, learned = uniform(arguments.streams, 5 * arguments.tasks, dice)
+    row("uniform, 20 to 120 s", fixed, learned)
+    met = learned.delay <= fixed.delay / 3 and learned.requests <= 2 * fixed.requests
+    print(f"at most a third of the delay with at most twice the requests: {'met' if met else 'not met'}")
+
+
+if __name__ == "__main__":
+    main()

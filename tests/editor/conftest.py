@@ -1,0 +1,285 @@
+"""The editor of each ComfyUI found, in a real browser, with the pack installed and a sandbox as sequencer."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfyui_server import ComfyUI, booted, found, install, version_of
+from sandbox_process import ROOT, SandboxProcess
+
+NO_COMFYUI = "no ComfyUI found: set COMFYUI_PATH, or put one at ~/comfy/ComfyUI*"
+NO_PLAYWRIGHT = "Playwright is not installed: pip install playwright"
+NO_CHROMIUM = "no Chromium found: install it, or set CHROMIUM to its path"
+PATIENCE = 60.0
+"""Seconds that the page may take for anything on a machine that is busy with other things."""
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
+"""As of someone who has used the editor before: no tour at the start, and nothing over the canvas."""
+
+_told: dict[str, str] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say of each test on which version's editor it runs, for the summary."""
+    for item in items:
+        source = getattr(item, "callspec", None) and item.callspec.params.get("editor_source")
+        if source:
+            item.user_properties.append(("editor", version_of(source)))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many tests ran in which editor, and why others did not."""
+    ran: Counter[tuple[str, str]] = Counter()
+    reasons: set[str] = set()
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, version in getattr(report, "user_properties", []):
+                if name == "editor":
+                    ran[version, outcome] += 1
+                    if outcome == "skipped":
+                        reasons.add(str(report.longrepr[2]).removeprefix("Skipped: "))
+    for version in sorted({version for version, _ in ran}):
+        counts = ", ".join(f"{ran[version, o]} {o}" for o in ("passed", "failed", "error", "skipped"))
+        terminalreporter.write_line(f"Editor of ComfyUI {version}{_told.get(version, '')}: {counts}")
+    for reason in sorted(reasons):
+        terminalreporter.write_line(f"Editor: skipped because {reason}")
+    if not found():
+        terminalreporter.write_line(f"Editor: no tests ran, {NO_COMFYUI}")
+
+
+@pytest.fixture(scope="session", params=found() or [None], ids=lambda source: version_of(source) if source else "none")
+def editor_source(request: pytest.FixtureRequest) -> Path:
+    """The folder of a ComfyUI; every test that uses it runs once for each."""
+    if request.param is None:
+        pytest.skip(NO_COMFYUI)
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def canary() -> str:
+    """The secret half of the key."""
+    return f"canary{secrets.token_hex(16)}"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser to drive."""
+    pytest.importorskip("playwright", reason=NO_PLAYWRIGHT)
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if path is None:
+        pytest.skip(NO_CHROMIUM)
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+    """A ComfyUI with the pack and the picture that ComfyUI comes with. Its key is in ``.env``, see ``configured``."""
+    base = tmp_path_factory.mktemp("editor")
+    comfy = ComfyUI(editor_source, base, XALORA_HOME=str(base / "xalora"))
+    install(base / "custom_nodes" / "xalora-nodes")
+    shutil.copyfile(editor_source / "input" / "example.png", base / "input" / "example.png")
+    settings = base / "user" / "default" / "comfy.settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps(SETTINGS))
+    yield from booted(comfy)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """Chromium. Not for the whole session: Playwright keeps an event loop running, which other tests could not bear."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """Renders in 1.5 s: long enough to see a task run."""
+    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"), render_seconds=1.5, workers=16)
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """Takes every task up at once and finishes none."""
+    process = SandboxProcess(tmp_path_factory.mktemp("endless"), render_seconds=3600, workers=16)
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def configured(server: ComfyUI, canary: str) -> Callable[[str], None]:
+    """A function that points the pack at a sequencer, with the canary as key."""
+    return lambda url: server.use(url, XALORA_API_KEY=f"consumer-of-tests#{canary}")
+
+
+@pytest.fixture
+def editor(
+    server: ComfyUI, browser: Any, sandbox: SandboxProcess, configured: Callable[[str], None]
+) -> Iterator[Editor]:
+    """The editor, freshly opened, with an empty graph. At the end nothing may have gone wrong in the browser."""
+    configured(sandbox.url)
+    context = browser.new_context(viewport={"width": 1600, "height": 900})
+    editor = Editor(context.new_page(), server)
+    editor.open()
+    _told.setdefault(
+        server.version, f" (frontend {editor.js('window.__COMFYUI_FRONTEND_VERSION__')}, Chromium {browser.version})"
+    )
+    yield editor
+    context.close()
+    server.check_alive()
+    server.settle()
+    assert editor.problems == []
+
+
+class Editor:
+    """The editor in a page. ``problems`` are exceptions in the page, and what the console says about the pack."""
+
+    def __init__(self, page: Any, comfy: ComfyUI) -> None:
+        self.page = page
+        self.comfy = comfy
+        self.problems: list[str] = []
+        page.set_default_timeout(PATIENCE * 1000)
+        page.on("pageerror", lambda error: self.problems.append(f"exception: {error}"))
+        page.on("console", self._note)
+
+    def _note(self, message: Any) -> None:
+        told = f"{message.type}: {message.text} ({message.location.get('url')})"
+        if message.type in ("error", "warning") and "xalora" in told.lower():
+            self.problems.append(told)
+
+    def open(self) -> None:
+        """Open the editor, wait until it has shown its first workflow, and clear that away."""
+        self.page.goto(self.comfy.url)
+        self.page.wait_for_function("window.app?.extensionManager?.workflow?.activeWorkflow && app.graph?.nodes.length")
+        self.js("""() => {
+            window.seen = {end: null, texts: {}};
+            for (const name of ['execution_success', 'execution_error', 'execution_interrupted'])
+                app.api.addEventListener(name, event => { seen.end = {name, ...event.detail} });
+            setInterval(() => { for (const node of app.graph.nodes) {
+                const text = node.widgets?.find(widget => widget.name === '$$node-text-preview')?.value;
+                const texts = seen.texts[node.id] ??= [];
+                if (text && texts.at(-1) !== text) texts.push(text);
+            } }, 40);
+            app.graph.clear();
+        }""")
+
+    def js(self, script: str, argument: Any = None) -> Any:
+        """Evaluate JavaScript in the page."""
+        return self.page.evaluate(script, argument)
+
+    def load(self, workflow: Any) -> None:
+        """Open a workflow in the editor's format, as dropping its file does, and bring all of it into view."""
+        self.js("async workflow => { await app.loadGraphData(workflow) }", workflow)
+        self.js("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        self.page.wait_for_timeout(500)
+
+    def add(self, node_type: str, **values: Any) -> int:
+        """Add a node with these widget values; returns its id."""
+        return self.js(
+            """([type, values]) => {
+                const node = LiteGraph.createNode(type);
+                app.graph.add(node);
+                node.pos = [500, 200];
+                for (const [name, value] of Object.entries(values))
+                    node.widgets.find(widget => widget.name === name).value = value;
+                return node.id;
+            }""",
+            [node_type, values],
+        )
+
+    def widgets(self, node: int) -> dict[str, Any]:
+        """Names and values of a node's widgets, in their order."""
+        return dict(self.js("id => app.graph.getNodeById(id).widgets.map(({name, value}) => [name, value])", node))
+
+    def nodes(self) -> dict[int, str]:
+        """Ids and types of all nodes."""
+        return {
+            int(each["id"]): each["type"] for each in self.js("() => app.graph.nodes.map(({id, type}) => ({id, type}))")
+        }
+
+    def export(self) -> dict[str, Any]:
+        """The graph as the editor saves it (``workflow``) and as it sends it (``output``)."""
+        return json.loads(self.js("async () => JSON.stringify(await app.graphToPrompt())"))
+
+    def queue(self) -> None:
+        """Press Run."""
+        self.js("() => { seen.end = null; seen.texts = {} }")
+        self.page.get_by_role("button", name="Run", exact=True).first.click()
+
+    def end(self) -> dict[str, Any]:
+        """Wait until the prompt has ended; ``name`` says how."""
+        deadline = time.monotonic() + 2 * PATIENCE
+        while time.monotonic() < deadline:
+            self.comfy.check_alive()
+            if end := self.js("() => seen.end"):
+                return end
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"the prompt did not end; the nodes said {self.js('() => seen.texts')}")
+
+    def texts(self, node: int) -> list[str]:
+        """The progress texts that a node showed since Run was pressed."""
+        return self.js("id => seen.texts[id] ?? []", node)
+
+    def preview(self, node: int) -> list[dict[str, Any]]:
+        """What a node shows of its result, once that is loaded: kind, width, height."""
+        self.page.wait_for_function(f"({_PREVIEW})({node}).some(each => each.width > 0)")
+        return self.js(_PREVIEW, node)
+
+    def visible_text(self) -> str:
+        """All text that can be read in the page."""
+        return self.js("() => document.body.innerText")
+
+    def error_shown(self) -> str:
+        """The text in view once the error report is, which newer editors open on demand."""
+        details = self.page.get_by_text("View details")
+        dialog = self.page.get_by_text("Show Report")
+        details.or_(dialog).first.wait_for()
+        (details if details.count() else dialog).first.click()
+        self.page.get_by_text("ComfyUI Error Report").first.wait_for()
+        return self.visible_text()
+
+
+_PREVIEW = """id => {
+    const node = app.graph.getNodeById(id);
+    const videos = [...(node.videoContainer?.querySelectorAll('video') ?? [])];
+    return [
+        ...videos.map(each => ({kind: 'video', width: each.videoWidth, height: each.videoHeight})),
+        ...(node.imgs ?? []).filter(each => each.tagName === 'IMG' && each.naturalWidth)
+            .map(each => ({kind: 'image', width: each.naturalWidth, height: each.naturalHeight})),
+    ];
+}"""
+
+
+def _examples() -> list[Path]:
+    return sorted((ROOT / "example_workflows").glob("*.json"))
+
+
+@pytest.fixture(params=_examples(), ids=lambda path: path.stem)
+def example(request: pytest.FixtureRequest) -> Path:
+    """Each example workflow."""
+    return request.param

@@ -1,0 +1,116 @@
+"""The example workflows in the editor: they open clean, are exported as stored, run, and show what they made."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfyui_server import found
+from sandbox_process import ROOT
+
+if TYPE_CHECKING:
+    from conftest import Editor
+
+TWINS = ROOT / "tests" / "comfyui" / "workflows"
+OF_SOME_VERSIONS = {"SaveVideo": {"format.codec"}, "CreateVideo": {"bit_depth"}, "PreviewAny": {"preview"}}
+"""Widgets of ComfyUI's own nodes that not every version has; all have defaults, so leaving them out is right."""
+
+FROM_NOTES = ("Note", "MarkdownNote")
+MADE = {
+    "flux-lora-upscaled": {
+        "XaloraFluxLora": ("image", 680, 1024),
+        "XaloraUpscale": ("image", 1360, 2048),
+        "SaveImage": ("image", 1360, 2048),
+    },
+    "submit-now-collect-later": {"XaloraTaskStatus": ("video", 848, 480), "SaveVideo": ("video", 848, 480)},
+    "text-to-video": {"XaloraText2Video": ("video", 848, 480), "SaveVideo": ("video", 848, 480)},
+    "text-to-video-upscaled": {
+        "XaloraText2Video": ("video", 480, 272),
+        "XaloraUpscale": ("image", 960, 544),
+        "SaveVideo": ("video", 960, 544),
+    },
+    "upscale-image": {"XaloraUpscale": ("image", 1536, 1536), "SaveImage": ("image", 1536, 1536)},
+}
+"""What the nodes of each example show in the end."""
+
+
+def comparable(prompt: dict[str, Any]) -> dict[str, Any]:
+    """A prompt without titles and without what depends on ComfyUI's version."""
+    return {
+        node: {
+            "class_type": each["class_type"],
+            "inputs": {
+                name: value
+                for name, value in each["inputs"].items()
+                if name not in OF_SOME_VERSIONS.get(each["class_type"], ())
+            },
+        }
+        for node, each in prompt.items()
+    }
+
+
+def test_opens_with_all_nodes_and_values(editor: Editor, example: Path) -> None:
+    stored = json.loads(example.read_text(encoding="utf-8"))
+    editor.load(stored)
+
+    assert editor.nodes() == {node["id"]: node["type"] for node in stored["nodes"]}
+    assert editor.js("() => app.graph.nodes.filter(({type}) => !LiteGraph.registered_node_types[type])") == []
+    for node in stored["nodes"]:
+        if node["type"].startswith("Xalora"):
+            assert list(editor.widgets(node["id"]).values()) == node["widgets_values"]
+    refused = """() => app.graph.nodes.flatMap(({widgets}) => widgets ?? []).filter(({type, value, options}) =>
+        type === 'combo' && Array.isArray(options.values) && !options.values.includes(value)).map(({name}) => name)"""
+    assert editor.js(refused) == []
+    assert "missing" not in editor.visible_text().lower()
+
+
+def test_is_exported_as_its_twin_in_api_format(editor: Editor, example: Path) -> None:
+    """The twin is what the editor of the oldest version exports; with UPDATE_TWINS=1 it is written anew."""
+    editor.load(json.loads(example.read_text(encoding="utf-8")))
+    exported = editor.export()["output"]
+    twin = TWINS / example.name
+    if os.environ.get("UPDATE_TWINS") and editor.comfy.source == found()[0]:
+        twin.write_text(json.dumps(exported, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    assert comparable(exported) == comparable(json.loads(twin.read_text(encoding="utf-8")))
+
+
+def test_runs_and_shows_what_it_made(editor: Editor, example: Path) -> None:
+    editor.load(json.loads(example.read_text(encoding="utf-8")))
+    editor.queue()
+    end = editor.end()
+    assert end["name"] == "execution_success", end
+
+    nodes = {node_type: node for node, node_type in editor.nodes().items()}
+    made = {}
+    for node_type in MADE[example.stem]:
+        shown = editor.preview(nodes[node_type])[0]
+        made[node_type] = (shown["kind"], shown["width"], shown["height"])
+    assert made == MADE[example.stem]
+    for node_type, node in nodes.items():
+        if node_type.startswith("Xalora"):
+            assert editor.texts(node), f"{node_type} showed no progress"
+
+
+def test_each_has_a_note_and_a_picture(example: Path) -> None:
+    stored = json.loads(example.read_text(encoding="utf-8"))
+    (note,) = (node["widgets_values"][0] for node in stored["nodes"] if node["type"] in FROM_NOTES)
+    assert "XALORA_WORKFLOW_URL=sandbox" in note
+    picture = example.with_suffix(".jpg").read_bytes()
+    assert picture.startswith(b"\xff\xd8\xff")
+    assert len(picture) <= 100_000
+
+
+def test_the_template_browser_offers_them(editor: Editor, example: Path) -> None:
+    editor.js("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    ours = editor.page.get_by_text("xalora-nodes", exact=True)
+    folded = editor.page.get_by_text("Extensions", exact=True)
+    ours.or_(folded).first.wait_for()
+    if not ours.count():
+        folded.first.click()
+    ours.first.click()
+    with editor.page.expect_response(lambda answer: answer.url.endswith(f"/{example.stem}.jpg")) as picture:
+        editor.page.get_by_text(example.stem.replace("-", " "), exact=False).first.wait_for()
+    assert picture.value.ok

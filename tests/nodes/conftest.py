@@ -1,0 +1,115 @@
+"""The pack, loaded as ComfyUI loads it but without ComfyUI, and its nodes, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from miner import Miner
+from sandbox_process import ROOT, SandboxProcess
+
+KEY = "consumer-1#secret-of-tests"
+
+
+class Pack:
+    """The loaded pack: its mappings, its modules by their names inside it, and its nodes as ComfyUI runs them."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.classes: dict[str, Any] = module.NODE_CLASS_MAPPINGS
+
+    def part(self, name: str) -> Any:
+        """A module of the pack, such as "nodes._host"."""
+        return sys.modules[f"{self.module.__name__}.{name}"]
+
+    def error(self, name: str) -> Any:
+        """An error class of the pack's own copy of the SDK."""
+        return getattr(self.part("xalora_client"), name)
+
+    def inputs(self, node_id: str) -> dict[str, Any]:
+        """Every input with its specification, in the order of the node."""
+        kinds = self.classes[node_id].INPUT_TYPES()
+        return {**kinds.get("required", {}), **kinds.get("optional", {})}
+
+    async def start(self, node_id: str, **values: Any) -> Any:
+        """Run a node in the running loop, with the widgets' defaults for what is not given; the result's values."""
+        inputs = self.inputs(node_id)
+        assert set(values) - {"unique_id"} <= set(inputs)
+        defaults = {name: spec[1]["default"] for name, spec in inputs.items() if "default" in spec[1]}
+        node = self.classes[node_id]()
+        answer = await getattr(node, node.FUNCTION)(**defaults | values)
+        return answer["result"] if isinstance(answer, dict) else answer
+
+    def run(self, node_id: str, **values: Any) -> Any:
+        """Run a node as the only one of a prompt."""
+        return asyncio.run(self.start(node_id, **values))
+
+    def is_blocked(self, value: Any) -> bool:
+        """Whether an output gives nothing, without a word."""
+        return isinstance(value, self.part("nodes._host").ExecutionBlocker) and value.message is None
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pack]:
+    """Under its directory path as module name, the last part with a dash, as ComfyUI does it."""
+    folder = tmp_path_factory.mktemp("custom_nodes") / "xalora-nodes"
+    folder.symlink_to(ROOT, target_is_directory=True)
+    name = str(folder).replace(".", "_x_")
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    yield Pack(module)
+    for part in [part for part in sys.modules if part.startswith(name)]:
+        del sys.modules[part]
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A key and a home of the test, and no setting of this machine."""
+    for name in ("XALORA_WORKFLOW_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("XALORA_API_KEY", KEY)
+    monkeypatch.setenv("XALORA_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def sandbox(_sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> SandboxProcess:
+    """A sandbox, as the nodes' sequencer."""
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", _sandbox.url)
+    return _sandbox
+
+
+@pytest.fixture
+def miner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Miner]:
+    """A sequencer that does what the test says, as the nodes' own."""
+    server = Miner()
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", server.url)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def cancel_button(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A function that presses Cancel: ComfyUI, whose flag this stands for, is not here."""
+    flag = threading.Event()
+    monkeypatch.setattr(pack.part("nodes._host"), "interrupted", flag.is_set)
+    return flag.set

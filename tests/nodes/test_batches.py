@@ -1,0 +1,90 @@
+"""Many images at once: in order, not too many at a time, and each failure by its number."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import pytest
+import torch
+from miner import Miner, png
+from PIL import Image
+from sequencer import Answer, status
+
+LEVELS = [10, 60, 110, 160, 210]
+
+
+def batch(count: int = 5) -> torch.Tensor:
+    """Images that can be told apart by their gray."""
+    return torch.stack([torch.full((6, 7, 3), LEVELS[number] / 255) for number in range(count)])
+
+
+def gray_of(parameters: dict[str, Any]) -> int:
+    """The gray of the image a task was given."""
+    with Image.open(io.BytesIO(base64.b64decode(parameters["image"].partition(",")[2]))) as image:
+        return image.getpixel((0, 0))[0]
+
+
+def place_of(parameters: dict[str, Any]) -> int:
+    """The image's place in the batch; tasks need not be created in that order."""
+    return LEVELS.index(gray_of(parameters))
+
+
+def enlarge(parameters: dict[str, Any]) -> bytes:
+    return png(14, 12, (gray_of(parameters),) * 3)
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 4])
+def test_no_more_than_max_parallel_at_once_and_in_order(pack: Any, miner: Miner, parallel: int) -> None:
+    miner.ends = lambda number, parameters: enlarge(parameters)
+    result, task_ids = pack.run("XaloraUpscale", image=batch(), max_parallel=parallel)
+    assert miner.most_open == parallel
+    assert (result[:, 0, 0, 0] * 255).round().int().tolist() == LEVELS
+    assert [place_of(miner.parameters[int(each.removeprefix("task-"))]) for each in task_ids] == [0, 1, 2, 3, 4]
+
+
+def test_different_sizes_are_an_error_that_names_the_images(pack: Any, miner: Miner) -> None:
+    def ends(number: int, parameters: dict[str, Any]) -> bytes:
+        return png(14, 12) if place_of(parameters) != 2 else png(28, 24)
+
+    miner.ends = ends
+    with pytest.raises(pack.error("MediaError"), match=r"14x12: image 1, 2, 4, 5; 28x24: image 3\)"):
+        pack.run("XaloraUpscale", image=batch())
+
+
+@pytest.mark.parametrize("parallel", [2, 8])
+def test_one_failure_is_named_after_the_others_finished(pack: Any, miner: Miner, parallel: int) -> None:
+    def ends(number: int, parameters: dict[str, Any]) -> bytes | Answer:
+        if place_of(parameters) == 1:
+            return status("failed", task_id=f"task-{number}", msg="out of memory")
+        return enlarge(parameters)
+
+    miner.ends = ends
+    with pytest.raises(pack.error("TaskFailedError")) as caught:
+        pack.run("XaloraUpscale", image=batch(), max_parallel=parallel)
+    assert str(caught.value).startswith("Image 2 of 5: The task failed: out of memory (task task-")
+    assert "other 4 are kept" in str(caught.value)
+    assert len([path for path in miner.paths() if path.startswith("media/")]) == 4
+    assert miner.cancelled == {}
+
+
+def test_a_refused_image_is_named_too(pack: Any, miner: Miner) -> None:
+    miner.script(
+        "task_create",
+        Answer({"task_id": "task-1"}), Answer({"message": "no such model"}, 400), Answer({"task_id": "task-3"}),
+    )  # fmt: skip
+    with pytest.raises(pack.error("BadRequestError"), match="Image 2 of 3: The server answered 400: no such model"):
+        pack.run("XaloraUpscale", image=batch(3), max_parallel=1, wait=False)
+
+
+def test_one_image_alone_has_no_number(pack: Any, miner: Miner) -> None:
+    miner.ends = lambda number, parameters: status("failed", task_id="task-1", msg="out of memory")
+    with pytest.raises(pack.error("TaskFailedError"), match="^The task failed: out of memory"):
+        pack.run("XaloraUpscale", image=batch(1))
+
+
+def test_an_empty_batch_is_refused_before_anything_is_sent(pack: Any, miner: Miner) -> None:
+    with pytest.raises(pack.error("InvalidParameterError"), match=r"image is \(0, 6, 7, 3\).*one image or more"):
+        pack.run("XaloraUpscale", image=torch.zeros(0, 6, 7, 3))
+    assert miner.seen == []

@@ -1,0 +1,105 @@
+"""What the editor's error dialog says: what happened, to which task, what to do now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from miner import Miner
+from sandbox_process import SandboxProcess
+from sequencer import Answer, status
+
+VIDEO = {"prompt": "a rabbit", "width": 64, "height": 48, "length": 5, "steps": 1}
+FLUX = {"prompt": "a gecko", "lora_name": "gecko.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("node_id", "values", "message"),
+    [
+        ("XaloraText2Video", VIDEO | {"width": 8}, "width is 8. Allowed: .* from 16 to 4096"),
+        ("XaloraText2Video", VIDEO | {"width": 72}, "width is 72. Allowed: .* multiple of 16"),
+        ("XaloraText2Video", VIDEO | {"length": 6}, "length is 6. Allowed: .* 4k \\+ 1"),
+        ("XaloraText2Video", VIDEO | {"prompt": "  \n"}, "prompt is .*Allowed: a text"),
+        ("XaloraText2Video", VIDEO | {"seed": 2**53}, "seed is 9007199254740992"),
+        ("XaloraFluxLora", FLUX | {"lora_name": ""}, "lora_name is ''"),
+        ("XaloraFluxLora", FLUX | {"guidance": float("nan")}, "guidance is nan"),
+        ("XaloraRunWorkflow", {"task_type": ""}, "task_type is ''"),
+        ("XaloraRunWorkflow", {"task_type": "x", "parameters": "prompt: a"}, "parameters is 'prompt: a'.*JSON object"),
+        ("XaloraRunWorkflow", {"task_type": "x", "parameters": "[1, 2]"}, "parameters is .*an object of JSON"),
+        ("XaloraRunWorkflow", {"task_type": "x", "parameters": '{"a": NaN}'}, "parameters is .*an object of JSON"),
+        ("XaloraRunWorkflow", {"task_type": "x", "parameters": "[" * 100_000}, "parameters is .*JSON object"),
+    ],
+)
+def test_bad_values_are_refused_before_anything_is_sent(
+    pack: Any, miner: Miner, node_id: str, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(pack.error("InvalidParameterError"), match=message):
+        pack.run(node_id, **values)
+    assert miner.seen == []
+
+
+@pytest.mark.parametrize("node_id", ["XaloraTaskStatus", "XaloraCancelTask"])
+def test_a_wrong_id_is_a_clear_error(pack: Any, sandbox: SandboxProcess, node_id: str) -> None:
+    with pytest.raises(pack.error("NotFoundError")) as caught:
+        pack.run(node_id, task_id="no-such-task")
+    assert str(caught.value) == (
+        "The server answered 404: there is no such task (task no-such-task). Check the task id and XALORA_WORKFLOW_URL."
+    )
+
+
+@pytest.mark.parametrize("node_id", ["XaloraTaskStatus", "XaloraCancelTask"])
+@pytest.mark.parametrize("task_id", ["", "  \n"])
+def test_no_id_is_refused_before_anything_is_sent(pack: Any, miner: Miner, node_id: str, task_id: str) -> None:
+    with pytest.raises(pack.error("InvalidParameterError"), match="task_id is ''"):
+        pack.run(node_id, task_id=task_id)
+    assert miner.seen == []
+
+
+def test_a_missing_key_says_how_to_set_one_and_how_to_try(
+    pack: Any, miner: Miner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XALORA_API_KEY")
+    with pytest.raises(pack.error("ConfigurationError")) as caught:
+        pack.run("XaloraText2Video", **VIDEO)
+    said = str(caught.value)
+    assert said.startswith("No API key is set. Set XALORA_API_KEY=consumer#key")
+    assert "XALORA_WORKFLOW_URL=sandbox" in said
+    assert miner.seen == []
+
+
+def test_a_failed_task_is_named_with_the_miners_words(pack: Any, miner: Miner) -> None:
+    miner.ends = lambda number, parameters: status("failed", task_id="task-1", msg="out of memory")
+    with pytest.raises(pack.error("TaskFailedError")) as caught:
+        pack.run("XaloraText2Video", **VIDEO)
+    assert str(caught.value) == (
+        "The task failed: out of memory (task task-1). Change the parameters or submit it again as a new task."
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "advice"),
+    [(401, "AuthenticationError", "XALORA_API_KEY"), (402, "PaymentRequiredError", "Top up")],
+)
+def test_a_refusal_says_what_to_do_and_hides_the_key(
+    pack: Any, miner: Miner, code: int, name: str, advice: str
+) -> None:
+    miner.script("task_create", lambda seen: Answer({"message": f"no: {seen.body['api_key']}"}, code))
+    with pytest.raises(pack.error(name)) as caught:
+        pack.run("XaloraText2Video", **VIDEO)
+    assert f"The server answered {code}: no: ***." in str(caught.value)
+    assert advice in str(caught.value)
+
+
+def test_bytes_that_are_no_media_are_named_and_kept(pack: Any, miner: Miner) -> None:
+    miner.ends = lambda number, parameters: b"<html>not a video</html>"
+    with pytest.raises(pack.error("DecodeError"), match="task-1") as caught:
+        pack.run("XaloraText2Video", **VIDEO)
+    assert caught.value.path.read_bytes() == b"<html>not a video</html>"
+
+
+def test_a_local_timeout_loses_nothing(pack: Any, miner: Miner, monkeypatch: pytest.MonkeyPatch) -> None:
+    miner.ends = lambda number, parameters: status("running", task_id="task-1")
+    *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
+    with pytest.raises(pack.error("TaskTimeoutError"), match="task-1.*goes on remotely: collect it later"):
+        pack.run("XaloraTaskStatus", task_id=task_id, wait=True, timeout_seconds=1)
+    assert miner.cancelled == {}

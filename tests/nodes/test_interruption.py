@@ -1,0 +1,158 @@
+"""Cancel reaches every task of the prompt; another node's failure reaches none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from miner import Miner, png
+from sandbox_process import PATIENCE
+from sequencer import status
+
+VIDEO = {"prompt": "a rabbit", "width": 64, "height": 48, "length": 5, "steps": 1}
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def running(number: int, parameters: dict[str, Any]) -> Any:
+    return status("running", task_id=f"task-{number}")
+
+
+@pytest.fixture
+def interrupted(pack: Any) -> type[BaseException]:
+    return pack.part("nodes._host").Interrupted
+
+
+def test_cancel_reaches_every_node_and_every_image(
+    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+) -> None:
+    finished = {"task-1"}
+
+    def ends(number: int, parameters: dict[str, Any]) -> Any:
+        if "image" in parameters and not finished & {"image"}:
+            finished.add("image")
+            finished.add(f"task-{number}")
+        return png() if "image" in parameters and f"task-{number}" in finished else running(number, parameters)
+
+    miner.ends = ends
+    finished.clear()
+
+    async def prompt() -> list[Any]:
+        nodes = [
+            asyncio.create_task(pack.start("XaloraText2Video", **VIDEO, seed=1)),
+            asyncio.create_task(pack.start("XaloraText2Video", **VIDEO, seed=2)),
+            asyncio.create_task(pack.start("XaloraFluxLora", prompt="a gecko", lora_name="x")),
+            asyncio.create_task(pack.start("XaloraUpscale", image=torch.rand(6, 4, 4, 3), max_parallel=2)),
+        ]
+        # Two images at work, one more because the first to be asked for is done: 3 + 3 of 9 tasks.
+        await until(lambda: len(miner.parameters) == 6 and len(miner.open) == 5)
+        cancel_button()
+        return await asyncio.gather(*nodes, return_exceptions=True)
+
+    answers = asyncio.run(prompt())
+    assert [type(each) for each in answers] == [interrupted] * 4
+    assert set(miner.cancelled) == {f"task-{number}" for number in range(1, 7)} - finished
+    assert len(miner.parameters) == 6
+
+
+def test_cancel_while_a_create_is_in_flight(
+    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+) -> None:
+    """The task may exist already: its id is waited for, then it is cancelled."""
+    miner.creates.shut()
+
+    async def prompt() -> None:
+        node = asyncio.create_task(pack.start("XaloraText2Video", **VIDEO))
+        await until(miner.creates.waiting.is_set)
+        cancel_button()
+        await asyncio.sleep(0.3)
+        assert not node.done()
+        miner.creates.open()
+        await node
+
+    with pytest.raises(interrupted):
+        asyncio.run(prompt())
+    assert list(miner.cancelled) == ["task-1"]
+
+
+def test_cancel_while_a_download_is_in_flight(
+    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+) -> None:
+    """The task has ended, so there is nothing to cancel; the node stops all the same."""
+    miner.downloads.shut()
+
+    async def prompt() -> None:
+        node = asyncio.create_task(pack.start("XaloraText2Video", **VIDEO))
+        other = asyncio.create_task(pack.start("XaloraFluxLora", prompt="a gecko", lora_name="x"))
+        await until(miner.downloads.waiting.is_set)
+        cancel_button()
+        began = time.monotonic()
+        await asyncio.wait({node, other}, return_when=asyncio.ALL_COMPLETED)
+        assert time.monotonic() - began < 5
+        assert isinstance(other.exception(), interrupted)
+        await node
+
+    with pytest.raises(interrupted):
+        asyncio.run(prompt())
+    assert miner.count("task_query") == 0
+
+
+def test_cancel_while_the_server_does_not_answer(
+    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+) -> None:
+    miner.ends = running
+    miner.queries.shut()
+
+    async def prompt() -> float:
+        node = asyncio.create_task(pack.start("XaloraText2Video", **VIDEO))
+        await until(miner.queries.waiting.is_set)
+        cancel_button()
+        began = time.time()
+        with pytest.raises(interrupted):
+            await node
+        return began
+
+    began = asyncio.run(prompt())
+    assert miner.cancelled["task-1"] - began < 1
+
+
+def test_another_nodes_failure_cancels_nothing(pack: Any, miner: Miner, cancel_button: Callable[[], None]) -> None:
+    """ComfyUI then leaves the prompt's loop, which cancels what is still awaited there."""
+    miner.ends = running
+
+    async def prompt() -> None:
+        nodes = [asyncio.create_task(pack.start("XaloraText2Video", **VIDEO, seed=seed)) for seed in (1, 2)]
+        nodes.append(asyncio.create_task(pack.start("XaloraUpscale", image=torch.rand(2, 4, 4, 3))))
+        await until(lambda: miner.count("task_result_query") >= 4)
+        raise RuntimeError("another node")
+
+    with pytest.raises(RuntimeError, match="another node"):
+        asyncio.run(prompt())
+    assert miner.cancelled == {}
+
+
+def test_a_prompt_that_was_cancelled_does_not_cancel_the_next(
+    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException], monkeypatch: Any
+) -> None:
+    miner.ends = running
+
+    async def prompt() -> None:
+        node = asyncio.create_task(pack.start("XaloraText2Video", **VIDEO))
+        await until(lambda: miner.count("task_result_query"))
+        cancel_button()
+        await node
+
+    with pytest.raises(interrupted):
+        asyncio.run(prompt())
+    monkeypatch.setattr(pack.part("nodes._host"), "interrupted", lambda: False)
+    miner.ends = lambda number, parameters: png()
+    frames, *_ = pack.run("XaloraText2Video", **VIDEO)
+    assert frames.shape == (1, 8, 8, 3)

@@ -1,0 +1,212 @@
+"""What the nodes give: shapes, kinds and values, from a sandbox over real HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from miner import Miner, png
+from PIL import Image
+from sandbox_process import SandboxProcess
+from sequencer import status
+
+SMALL_VIDEO = {"prompt": "a rabbit on a hill", "width": 64, "height": 48, "length": 5, "steps": 1, "fps": 12}
+SMALL_PICTURE = {"prompt": "a gecko", "lora_name": "gecko.safetensors", "width": 64, "height": 80, "steps": 1}
+
+
+def picture(batch: int = 1, height: int = 20, width: int = 28, channels: int = 3) -> torch.Tensor:
+    """Images of noise that 8 bits hold exactly."""
+    pixels = np.random.default_rng(1).integers(0, 256, (batch, height, width, channels))
+    return torch.from_numpy(pixels / 255).float()
+
+
+def enlarged(image: torch.Tensor) -> np.ndarray:
+    """One image at twice the size by Lanczos, colours and alpha each by themselves, as values of 0..1."""
+    pixels = (image.numpy() * 255).round().astype(np.uint8)
+    size = (2 * pixels.shape[1], 2 * pixels.shape[0])
+    parts = [pixels[:, :, :3]] + ([pixels[:, :, 3]] if pixels.shape[2] == 4 else [])
+    return np.dstack([Image.fromarray(part).resize(size, Image.Resampling.LANCZOS) for part in parts]) / 255
+
+
+def check_frames(frames: torch.Tensor, *shape: int) -> None:
+    assert frames.shape == shape
+    assert frames.dtype == torch.float32
+    assert frames.device.type == "cpu"
+    assert frames.min() >= 0
+    assert 0.2 < frames.max() <= 1
+
+
+def test_text2video(pack: Any, sandbox: SandboxProcess) -> None:
+    frames, video, fps, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO)
+    check_frames(frames, 5, 48, 64, 3)
+    assert isinstance(video, Path)
+    assert video.suffix == ".mp4"
+    assert (fps, type(fps)) == (12.0, float)
+    ((details, workflow),) = sandbox.rows("SELECT task_details, workflow_id FROM tasks WHERE task_id = ?", task_id)
+    sent = SMALL_VIDEO | {"quality": 80, "seed": 0}
+    assert json.loads(details) == {"parameters": sent}
+    assert workflow == "1"
+
+
+@pytest.fixture
+def webp_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxProcess]:
+    process = SandboxProcess(tmp_path / "webp", video_format="webp")
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", process.url)
+    yield process
+    process.stop()
+
+
+def test_an_animated_webp_is_all_its_frames(pack: Any, webp_sandbox: SandboxProcess) -> None:
+    frames, video, fps, _ = pack.run("XaloraText2Video", **SMALL_VIDEO | {"fps": 20})
+    check_frames(frames, 5, 48, 64, 3)
+    assert fps == 20.0
+    # ComfyUI's VIDEO cannot be such a file, so it is the frames and their rate.
+    assert video[0] is frames
+    assert video[1] == 20
+
+
+def test_flux_lora(pack: Any, sandbox: SandboxProcess) -> None:
+    image, task_id = pack.run("XaloraFluxLora", **SMALL_PICTURE, seed=2**53 - 1, guidance=4.25)
+    check_frames(image, 1, 80, 64, 3)
+    ((details, workflow),) = sandbox.rows("SELECT task_details, workflow_id FROM tasks WHERE task_id = ?", task_id)
+    sent = SMALL_PICTURE | {"guidance": 4.25, "noise_seed": 2**53 - 1}
+    assert (json.loads(details)["parameters"], workflow) == (sent, "3")
+
+
+def test_run_workflow_gives_what_comes(pack: Any, sandbox: SandboxProcess) -> None:
+    parameters = {"prompt": "waves", "width": 64, "height": 48, "length": 5}
+    frames, video, _ = pack.run(
+        "XaloraRunWorkflow", task_type=" txt2vid ", workflow_id=" 7 ", parameters=json.dumps(parameters)
+    )
+    check_frames(frames, 5, 48, 64, 3)
+    assert video.suffix == ".mp4"
+    still = {"prompt": "waves", "lora_name": "x.safetensors", "width": 64, "height": 48}
+    frames, video, task_id = pack.run(
+        "XaloraRunWorkflow", task_type="txt2img", workflow_id="", parameters=json.dumps(still)
+    )
+    check_frames(frames, 1, 48, 64, 3)
+    assert pack.is_blocked(video)
+    assert sandbox.rows("SELECT workflow_id FROM tasks WHERE task_id = ?", task_id) == [(None,)]
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_upscale_is_lanczos_to_the_pixel(pack: Any, sandbox: SandboxProcess, channels: int) -> None:
+    images = picture(3, channels=channels)
+    result, task_ids = pack.run("XaloraUpscale", image=images, max_parallel=2)
+    assert result.shape == (3, 40, 56, channels)
+    assert result.dtype == torch.float32
+    for number in range(3):
+        np.testing.assert_allclose(result[number].numpy(), enlarged(images[number]), atol=1 / 255 + 1e-6)
+    assert len(set(task_ids)) == 3
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param(picture(1, 1, 1), id="one pixel"),
+        pytest.param(picture().half(), id="half precision"),
+        pytest.param(picture().to(torch.bfloat16), id="bfloat16"),
+        pytest.param(picture() * 3 - 1, id="outside 0..1"),
+    ],
+)
+def test_upscale_takes_odd_images(pack: Any, sandbox: SandboxProcess, image: torch.Tensor) -> None:
+    with torch.inference_mode():  # As ComfyUI does.
+        result, _ = pack.run("XaloraUpscale", image=image)
+    expected = enlarged(image[0].float().clamp(0, 1))
+    np.testing.assert_allclose(result[0].numpy(), expected, atol=1 / 255 + 1e-6)
+
+
+def test_without_wait_media_is_blocked_and_collected_later(pack: Any, sandbox: SandboxProcess) -> None:
+    frames, video, fps, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO, seed=3, wait=False)
+    assert all(pack.is_blocked(each) for each in (frames, video, fps))
+    image, task_ids = pack.run("XaloraUpscale", image=picture(2), wait=False)
+    assert pack.is_blocked(image)
+    assert len(task_ids) == 2
+    image, picture_id = pack.run("XaloraFluxLora", **SMALL_PICTURE, wait=False)
+    assert pack.is_blocked(image)
+    frames, video, _ = pack.run(
+        "XaloraRunWorkflow", task_type="txt2vid", workflow_id="", parameters='{"prompt": "x"}', wait=False
+    )
+    assert pack.is_blocked(frames)
+    assert pack.is_blocked(video)
+
+    said, frames, video, url, info = pack.run("XaloraTaskStatus", task_id=f" {task_id}\n", wait=True)
+    assert said == "finished"
+    check_frames(frames, 5, 48, 64, 3)
+    assert video.suffix == ".mp4"
+    assert url.startswith(sandbox.url)
+    told = json.loads(info)
+    assert told["task_id"] == task_id
+    assert told["task_details"]["parameters"]["prompt"] == SMALL_VIDEO["prompt"]
+    assert {"create_timestamp", "inference_latency", "upload_latency", "timeout_seconds"} <= set(told)
+
+    said, frames, video, _, info = pack.run("XaloraTaskStatus", task_id=task_ids[1], wait=True)
+    check_frames(frames, 1, 40, 56, 3)
+    assert pack.is_blocked(video)
+    assert "base64" not in info
+    check_frames(pack.run("XaloraTaskStatus", task_id=picture_id, wait=True)[1], 1, 80, 64, 3)
+
+
+def test_task_status_of_a_task_at_work(pack: Any, miner: Miner) -> None:
+    miner.ends = lambda number, parameters: status("running", task_id="task-1", task_type="txt2vid")
+    *_, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO, wait=False)
+    said, frames, video, url, info = pack.run("XaloraTaskStatus", task_id=task_id)
+    assert (said, url) == ("running", "")
+    assert pack.is_blocked(frames)
+    assert pack.is_blocked(video)
+    assert json.loads(info) == {"task_id": "task-1", "status": "running", "task_type": "txt2vid"}
+
+
+def test_task_status_without_wait_tells_of_a_failure_and_with_wait_is_one(pack: Any, miner: Miner) -> None:
+    miner.ends = lambda number, parameters: status("failed", task_id="task-1", msg="out of memory")
+    *_, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO, wait=False)
+    said, frames, _, _, info = pack.run("XaloraTaskStatus", task_id=task_id)
+    assert said == "failed"
+    assert pack.is_blocked(frames)
+    assert json.loads(info)["message"] == "out of memory"
+    with pytest.raises(pack.error("TaskFailedError"), match="out of memory.*task-1"):
+        pack.run("XaloraTaskStatus", task_id=task_id, wait=True)
+
+
+def test_task_status_runs_again_until_the_task_has_ended(pack: Any, miner: Miner) -> None:
+    answers = [status("waiting", task_id="task-1"), status("running", task_id="task-1"), png()]
+    miner.ends = lambda number, parameters: answers.pop(0) if len(answers) > 1 else answers[0]
+    *_, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO, wait=False)
+    is_changed = pack.classes["XaloraTaskStatus"].IS_CHANGED
+    numbers = []
+    for _ in range(3):
+        numbers.append(is_changed(task_id=[None], unique_id="17"))
+        pack.run("XaloraTaskStatus", task_id=task_id, unique_id="17")
+    assert len(set(numbers)) == 3
+    assert {is_changed(task_id=[None], unique_id="17") for _ in range(5)} == {numbers[-1]}
+
+
+def test_cancel_task(pack: Any, miner: Miner) -> None:
+    *_, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO, wait=False)
+    assert pack.run("XaloraCancelTask", task_id=f" {task_id} ") == ("canceled",)
+    assert list(miner.cancelled) == [task_id]
+
+
+def test_cancelling_a_finished_task_is_no_error(pack: Any, sandbox: SandboxProcess) -> None:
+    _, task_id = pack.run("XaloraFluxLora", **SMALL_PICTURE, seed=4)
+    (message,) = pack.run("XaloraCancelTask", task_id=task_id)
+    assert "already finished" in message
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        pytest.param("Ein Häschen, 兎, 🐇 im Schnee", id="not ASCII"),
+        pytest.param("rabbit " * 1429, id="10,000 characters"),
+        pytest.param('{"quotes": "and \\ more"}\n\t', id="JSON"),
+    ],
+)
+def test_prompts_arrive_as_they_are(pack: Any, sandbox: SandboxProcess, prompt: str) -> None:
+    *_, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO | {"prompt": prompt}, wait=False)
+    ((details,),) = sandbox.rows("SELECT task_details FROM tasks WHERE task_id = ?", task_id)
+    assert json.loads(details)["parameters"]["prompt"] == prompt

@@ -1,0 +1,126 @@
+"""A real sandbox in a process of its own, as `xalora sandbox` starts it, and the `xalora` command in others."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 30.0
+_OURS = ("XALORA_API_KEY", "XALORA_WORKFLOW_URL", "XALORA_HOME")
+
+
+def poll(condition: Callable[[], Any]) -> Any:
+    """Return the condition's first true value; fail when there is none in time."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError("nothing came in time")
+
+
+class Command:
+    """``xalora ARGUMENTS`` as a process. ``errors()`` is what it wrote to stderr so far."""
+
+    def __init__(self, *arguments: object, cwd: Path, home: Path, stdin: str | None = None, **environ: str) -> None:
+        plain = {name: value for name, value in os.environ.items() if name not in _OURS and "PROXY" not in name.upper()}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "xalora_client", *map(str, arguments)],
+            cwd=cwd,
+            env=plain | {"PYTHONPATH": str(ROOT), "XALORA_HOME": str(home), "PYTHONUNBUFFERED": "1"} | environ,
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if stdin is not None:
+            self.process.stdin.write(stdin)
+            self.process.stdin.close()
+            self.process.stdin = None
+        self._output = _Reader(self.process.stdout)
+        self._errors = _Reader(self.process.stderr)
+
+    def errors(self) -> str:
+        return self._errors.text()
+
+    def output(self) -> str:
+        return self._output.text()
+
+    def first_line(self) -> str:
+        """The first line on stdout, once it is there."""
+        return str(poll(lambda: "\n" in self.output() and self.output().splitlines()[0]))
+
+    def said(self, pattern: str) -> re.Match[str]:
+        """The first match on stderr, once it is there."""
+        found: re.Match[str] = poll(lambda: re.search(pattern, self.errors()) or self.process.poll() is not None)
+        match = re.search(pattern, self.errors())
+        assert match is not None, (found, self.output(), self.errors())
+        return match
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def wait(self) -> int:
+        """The exit code, once the process has ended and all it wrote is there."""
+        code = self.process.wait(PATIENCE)
+        self._output.join()
+        self._errors.join()
+        return code
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+class _Reader:
+    """Collects what comes through a pipe, so that it never fills."""
+
+    def __init__(self, pipe: Any) -> None:
+        self.parts: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.collected = ""
+        self.thread = threading.Thread(target=self._read, args=(pipe,), daemon=True)
+        self.thread.start()
+
+    def _read(self, pipe: Any) -> None:
+        for line in iter(pipe.readline, ""):
+            self.parts.put(line)
+
+    def text(self) -> str:
+        while not self.parts.empty():
+            self.collected += self.parts.get()
+        return self.collected
+
+    def join(self) -> None:
+        self.thread.join(PATIENCE)
+
+
+class SandboxProcess(Command):
+    """``xalora sandbox --port 0 …``; ``url`` is where it listens."""
+
+    def __init__(self, folder: Path, *arguments: object) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.data = folder / "data"
+        super().__init__(
+            "sandbox", "--port", 0, "--data", self.data, *arguments, cwd=folder, home=folder / "unused"
+        )  # fmt: skip
+        self.ready = self.first_line()
+        self.url = self.ready.removeprefix("Xalora sandbox listening on ")
