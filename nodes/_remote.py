@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..xalora_client import TaskStatus, WorkflowTask, WorkflowTaskResult
+from ..xalora_client import WorkflowTask, WorkflowTaskResult
 from . import _host
 from ._interrupt import Prompt
 
@@ -19,13 +19,6 @@ T = TypeVar("T")
 
 LOCAL_GRACE_SECONDS = 30.0
 """How much longer the node waits than the sequencer gives the task, so that the sequencer's verdict is heard."""
-
-_WORDS = {TaskStatus.WAITING: "queued", TaskStatus.RUNNING: "running", TaskStatus.FINISHED: "finished"}
-_ORIGINS = {
-    "attach": " · taken up from an earlier run",
-    "finished": " · reused, no charge",
-    "resend": " · sent again under its job id after a break",
-}
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,6 @@ class Remote:
         self.prompt = prompt
         self.progress = _host.Progress()
         self.say: Callable[[], str] = str
-        self.last: TaskUpdate | None = None
 
     def tick(self) -> None:
         """Bring the text up to date."""
@@ -87,9 +79,7 @@ class Remote:
     def show_task(self, update: TaskUpdate) -> None:
         """Show the task's status and the time, which goes on between looks."""
         began = time.monotonic() - update.elapsed
-        word = _WORDS.get(update.status, str(update.status))  # type: ignore[call-overload]
-        more = f" (asking again: {update.trouble})" if update.trouble else _ORIGINS.get(update.origin, "")
-        self.say = lambda: f"{word} {minutes(time.monotonic() - began)}{more}"
+        self.say = lambda: update.describe(time.monotonic() - began)
         self.tick()
 
     def show_download(self, progress: DownloadProgress) -> None:
@@ -119,12 +109,6 @@ async def perform(work: Callable[[Remote], Awaitable[T]]) -> T:
             return await work(remote)
 
         return await prompt.run(working(), remote.tick)
-
-
-def minutes(seconds: float) -> str:
-    """For example "1:05"."""
-    whole = int(seconds)
-    return f"{whole // 60}:{whole % 60:02d}"
 
 
 def video_output(file: MediaFile, frames: Frames) -> Any:

@@ -6,10 +6,10 @@ import asyncio
 import base64
 from typing import TYPE_CHECKING, Any
 
-from ..xalora_client import InvalidParameterError, MediaError, TaskStatus, UpscalerTask, XaloraError
+from ..xalora_client import InvalidParameterError, MediaError, UpscalerTask, XaloraError
 from . import _host
 from ._inputs import CATEGORY, common_options
-from ._remote import Remote, minutes, perform
+from ._remote import Remote, perform
 
 if TYPE_CHECKING:
     from ..xalora_client import TaskUpdate
@@ -131,9 +131,7 @@ class _Batch:
 
     def _say(self) -> str:
         if self.count == 1 and self.statuses:
-            update = self.statuses[0]
-            word = "queued" if update.status == TaskStatus.WAITING else str(update.status)
-            return f"{word} {minutes(update.elapsed)}"
+            return self.statuses[0].describe()
         return f"upscaling {self.done} / {self.count}"
 
 

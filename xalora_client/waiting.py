@@ -33,6 +33,19 @@ class TaskUpdate:
     trouble: str | None = None
     origin: str = "new"
 
+    def describe(self, elapsed: float | None = None) -> str:
+        """The update in a few words, such as "running 0:48"; ``elapsed`` brings the time up to date."""
+        minutes, seconds = divmod(int(self.elapsed if elapsed is None else elapsed), 60)
+        word = "queued" if self.status == TaskStatus.WAITING else str(self.status)
+        more = f" (asking again: {self.trouble})" if self.trouble else _ORIGINS.get(self.origin, "")
+        return f"{word} {minutes}:{seconds:02d}{more}"
+
+
+_ORIGINS = {
+    "attach": " · taken up from an earlier run",
+    "finished": " · reused, no charge",
+    "resend": " · sent again under its job id after a break",
+}
 
 OnUpdate = Callable[[TaskUpdate], object]
 

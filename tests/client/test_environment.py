@@ -68,8 +68,8 @@ class TestProxies:
 
     def test_downloads_go_through_it(self, subject, files, proxy, monkeypatch):
         monkeypatch.setenv("http_proxy", proxy.url)
-        url = files.serve("/x.png", File(b"gone", 404))
-        with pytest.raises(DownloadError, match="404"):
+        url = files.serve("/x.png", File(b"not for you", 451))
+        with pytest.raises(DownloadError, match="451"):
             subject.do(lambda c: c.download(WorkflowTaskResult("t1", TaskStatus.FINISHED, media_url=url)))
         assert proxy.targets() == [("GET", url)]
 
@@ -270,7 +270,7 @@ def test_logins_of_other_programs_are_not_used(subject, sequencer, files, tmp_pa
     if variable:
         monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     subject.do(query)
-    url = files.serve("/x.png", File(b"gone", 404))
+    url = files.serve("/x.png", File(b"not for you", 451))
     with pytest.raises(DownloadError):
         subject.do(lambda c: c.download(WorkflowTaskResult("t1", TaskStatus.FINISHED, media_url=url)))
     assert "authorization" not in sequencer.seen[0].headers

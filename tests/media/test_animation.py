@@ -151,6 +151,13 @@ def test_a_mask_that_begins_late_is_opaque_before(frame, tmp_path):
     assert decoded.mask[1].mean() == pytest.approx(1 - 9 / (WIDTH * HEIGHT))
 
 
+def test_a_frame_that_hangs_over_the_edge_is_cut(frame, tmp_path):
+    solid = np.full((HEIGHT, WIDTH, 4), 255, np.uint8)
+    solid[..., :3] = 80
+    path = gif_of(tmp_path / "a.gif", [frame(solid), frame(gray(patch(9, 9)), WIDTH - 4, HEIGHT - 4)])
+    assert decode(path).frames.shape == (2, HEIGHT, WIDTH, 3)
+
+
 def webp_of(path, frames):
     """Put lossless pictures into an animated WebP by hand, so that every flag is as the test says."""
 
@@ -215,9 +222,7 @@ def test_unequal_durations_give_the_rate_over_all(tmp_path, name):
         pytest.skip("this Pillow has no WebP")
     pictures = [Image.new("RGB", (8, 8), color) for color in ("red", "green", "blue", "white", "black")]
     durations = [10, 500, 20, 70, 400]
-    pictures[0].save(
-        tmp_path / f"a.{name}", format=name, save_all=True, append_images=pictures[1:], duration=durations
-    )
+    pictures[0].save(tmp_path / f"a.{name}", format=name, save_all=True, append_images=pictures[1:], duration=durations)
     info = inspect(tmp_path / f"a.{name}")
     assert info.duration == pytest.approx(1.0)
     assert info.fps == decode(tmp_path / f"a.{name}").fps == pytest.approx(5.0)

@@ -50,9 +50,7 @@ def test_each_limit_of_an_animation(tmp_path, limits, words):
 
 def test_a_file_at_its_limits_passes(clip):
     info = inspect(clip)
-    exact = Limits(
-        max_bytes=info.size, max_pixels=96 * 64, max_frames=7, max_duration_seconds=max(info.duration, 0.01)
-    )
+    exact = Limits(max_bytes=info.size, max_pixels=96 * 64, max_frames=7, max_duration_seconds=max(info.duration, 0.01))
     assert decode(clip, exact).frames.shape == (7, 64, 96, 3)
 
 

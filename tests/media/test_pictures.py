@@ -96,6 +96,17 @@ def test_exif_rotation(tmp_path, name, turn):
     expect(tmp_path / "a", expected)
 
 
+def test_exif_behind_the_pixels(tmp_path, chunk):
+    Image.new("RGB", (6, 4), "red").save(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = (tmp_path / "a.png").read_bytes()
+    late = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    (tmp_path / "a.png").write_bytes(data[:-12] + late + data[-12:])
+    assert (inspect(tmp_path / "a.png").width, inspect(tmp_path / "a.png").height) == (4, 6)
+    assert decode(tmp_path / "a.png").frames.shape == (1, 6, 4, 3)
+
+
 @pytest.mark.parametrize("name", ["webp", "avif"])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("lossless", [True, False])

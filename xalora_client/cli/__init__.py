@@ -54,7 +54,8 @@ def exit_code(error: XaloraError) -> int:
 def _complain(message: str, code: int, as_json: bool, error: XaloraError | None = None) -> int:
     print(f"xalora: {message}", file=sys.stderr)
     if as_json:
-        kind = type(error).__name__ if error else "KeyboardInterrupt"
+        kinds = [each.__name__ for each in (type(error) if error else KeyboardInterrupt).__mro__]
+        kind = next(name for name in kinds if not name.startswith("_"))
         answer = {"error": kind, "message": message, "task_id": error.task_id if error else None}
         print(json.dumps(answer, ensure_ascii=False))
     return code

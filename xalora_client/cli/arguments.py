@@ -12,7 +12,7 @@ from ..errors import ConfigurationError
 from ..parameters import Number, Rule, Whole
 from ..tasks import FluxLoraTask, Text2VideoTask
 from ..version import __version__
-from . import commands
+from . import commands, ledger
 
 DEFAULT_TIMEOUT = 900.0
 
@@ -72,6 +72,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_timeout(fetch)
     _add_output(fetch, "FILE")
 
+    tasks = add("tasks", ledger.tasks, "List the tasks submitted from here, newest first.")
+    tasks.add_argument("--limit", type=int, default=50, metavar="N", help="how many (%(default)s)")
+    tasks.add_argument("--forget", metavar="ID", help="strike a task out, so that it is paid for anew next time")
+
+    prune = add("prune", ledger.prune, "Remove downloaded media that was not used for longest.")
+    prune.add_argument("--budget", type=float, default=5.0, metavar="GB", help="what may stay (%(default)g)")
+
     add("login", commands.login, "Store an API key, readable by you alone.")
 
     sandbox = add("sandbox", commands.sandbox, "Serve a local sequencer that renders previews, to try things out.")
@@ -98,6 +105,12 @@ def _add_task_options(parser: argparse.ArgumentParser, workflow_id: str | None) 
     default = f" ({workflow_id})" if workflow_id else ""
     parser.add_argument("--workflow-id", default=workflow_id, metavar="W", help=f"the server's workflow{default}")
     parser.add_argument("--timeout-seconds", type=int, metavar="S", help="time the sequencer gives the task")
+    parser.add_argument(
+        "--reuse",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="take up a task or result with exactly these inputs again instead of paying anew",
+    )
     _add_timeout(parser)
     _add_sandbox(parser)
 

@@ -62,7 +62,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
         name = arguments.images[number]
         async with turns:
             with progress(label=name if len(tasks) > 1 else None) as shown:
-                file, result = await _finish(client, tasks[number], arguments.timeout, shown)
+                file, result = await _finish(client, tasks[number], arguments, shown)
         place = output
         if in_folder:
             stem = "image" if name.startswith("data:") else Path(name.split("?")[0]).stem or "image"
@@ -143,7 +143,7 @@ async def sandbox(arguments: argparse.Namespace) -> int:
 
 
 def _client(arguments: argparse.Namespace) -> AsyncClient:
-    return AsyncClient(workflow_url=config.SANDBOX if arguments.sandbox else None)
+    return AsyncClient(workflow_url=config.SANDBOX if arguments.sandbox else None, ledger=True, source="cli")
 
 
 def _given(arguments: argparse.Namespace, kind: type[Text2VideoTask | FluxLoraTask]) -> dict[str, Any]:
@@ -155,14 +155,16 @@ async def _make(arguments: argparse.Namespace, task: WorkflowTask) -> int:
     _check_writable(arguments.output)
     async with _client(arguments) as client:
         with progress() as shown:
-            file, result = await _finish(client, task, arguments.timeout, shown)
+            file, result = await _finish(client, task, arguments, shown)
     return _print_saved(arguments, _save(file, result, arguments.output))
 
 
 async def _finish(
-    client: AsyncClient, task: WorkflowTask, timeout: float, shown: Progress
+    client: AsyncClient, task: WorkflowTask, arguments: argparse.Namespace, shown: Progress
 ) -> tuple[MediaFile, WorkflowTaskResult]:
-    result = await client.execute_workflow_and_wait_for_result(task, timeout=timeout, on_update=shown.task)
+    result = await client.execute_workflow_and_wait_for_result(
+        task, timeout=arguments.timeout, on_update=shown.task, reuse=arguments.reuse
+    )
     return await client.download(result, on_progress=shown.download), result
 
 

@@ -10,10 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ..media.download import DownloadProgress
-from ..results import TaskStatus
 from ..waiting import TaskUpdate
 
-WORDS = {TaskStatus.WAITING: "queued", TaskStatus.RUNNING: "running", TaskStatus.FINISHED: "finished"}
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -28,18 +26,14 @@ class Progress:
 
     def task(self, update: TaskUpdate) -> None:
         """Show a look at the task."""
-        minutes, seconds = divmod(int(update.elapsed), 60)
-        word = WORDS.get(update.status, str(update.status))  # type: ignore[call-overload]
-        text = f"{word} {minutes}:{seconds:02d}"
-        if update.trouble:
-            text = f"{text} (asking again: {update.trouble})"
-        if self.on_terminal:
+        text = update.describe()
+        if self.on_terminal and update.origin != "finished":  # That a result is reused is said to last.
             if self.bar is None:
                 self.bar = tqdm(bar_format="{desc}", leave=False, file=sys.stderr)
             self.bar.set_description_str(f"{self.prefix}{text}")
             return
         state, at = self.shown
-        said = f"{update.task_id} {word}"
+        said = f"{update.task_id} {update.status}"
         if state != said or update.elapsed - at >= SECONDS_BETWEEN_LINES:
             self.shown = (said, update.elapsed)
             print(f"{self.prefix}task {update.task_id} {text}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from .frame_array import FrameArray, store
-from .info import Decoded, MediaInfo, Progress, fail
+from .info import Decoded, MediaInfo, Progress
 from .limits import Limits
 from .pictures import PICTURE_ERRORS, first_frame, frame_count, open_picture, orientation, pixels, refuse
 from .sniff import APNG, PNG, Format
@@ -58,10 +58,6 @@ def decode_picture(info: MediaInfo, limits: Limits, progress: Progress | None) -
     array = FrameArray(info.frames or 1, info.width, info.height, limits, info.path.name)
     count = 0
     for picture in _pictures(info, limits):
-        if picture.shape[:2] != (info.height, info.width):
-            fail(info.path, f"its picture {count + 1} has another size than the first")
-        if count == array.capacity:
-            array.grow()
         if picture.shape[2] == 4 and (info.format.name != "gif" or picture[..., 3].min() < 255):
             array.add_mask()
         store(picture, array.frames[count], None if array.mask is None else array.mask[count])
@@ -77,14 +73,14 @@ def _pictures(info: MediaInfo, limits: Limits) -> Iterator[npt.NDArray[Any]]:
         first = first_frame(picture)
         count = 0
         try:
-            turn = orientation(picture)
             for number in range(first, first + (info.frames or 1)):
                 try:
                     picture.seek(number)
                 except EOFError:
                     break
                 picture.load()
-                yield turn.apply(pixels(picture))
+                turned = orientation(picture).apply(pixels(picture))
+                yield turned[: info.height, : info.width]  # Pillow enlarges a GIF whose frame hangs over its edge
                 count += 1
         except PICTURE_ERRORS as error:
             refuse(info.path, f"its picture {count + 1} of {info.frames} is damaged", error)

@@ -1,0 +1,91 @@
+"""What the ledger and the media store hold: ``xalora tasks`` and ``xalora prune``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from .. import config
+from ..errors import ConfigurationError
+from ..ledger import Entry, Ledger
+from ..media.store import MediaStore
+
+WIDEST_TEXT = 40
+
+
+async def tasks(arguments: argparse.Namespace) -> int:
+    """``xalora tasks [--forget ID]``: newest first, from the ledger alone; no server is asked."""
+    with Ledger(config.load().home) as ledger:
+        if arguments.forget:
+            entries = ledger.forget(arguments.forget)
+            if not entries:
+                raise ConfigurationError(
+                    f"The ledger has no task {arguments.forget}", advice="`xalora tasks` lists those it has."
+                )
+        else:
+            entries = ledger.entries(arguments.limit)
+    if arguments.json:
+        print(json.dumps({"forgotten" if arguments.forget else "tasks": [_told(each) for each in entries]}))
+    elif arguments.forget:
+        print(f"Forgotten: {arguments.forget}. The task itself, and what it costs, goes on.")
+    elif entries:
+        _print_table(entries)
+    else:
+        print("xalora: the ledger is empty", file=sys.stderr)
+    return 0
+
+
+async def prune(arguments: argparse.Namespace) -> int:
+    """``xalora prune [--budget GB]``: remove the media used longest ago until the rest fits."""
+    if not arguments.budget >= 0:
+        raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: 0 or more gigabytes.")
+    pruned = MediaStore(config.load().home).prune(int(arguments.budget * 1e9))
+    if arguments.json:
+        told = {"removed": [str(path) for path in pruned.files], "freed_bytes": pruned.freed, "left_bytes": pruned.left}
+        print(json.dumps(told))
+    else:
+        print(f"{len(pruned.files)} files removed, {pruned.freed / 1e6:.1f} MB freed, {pruned.left / 1e6:.1f} MB left")
+    return 0
+
+
+def _told(entry: Entry) -> dict[str, Any]:
+    return {
+        "task_id": entry.task_id,
+        "job_id": entry.job_id,
+        "state": entry.state,
+        "task_type": entry.task_type,
+        "workflow_id": entry.workflow_id,
+        "parameters": entry.parameters,
+        "server": entry.server,
+        "source": entry.source,
+        "created": entry.created,
+        "finished": entry.finished,
+        "inference_latency": entry.inference_latency,
+        "message": entry.message,
+        "media": None if entry.sha256 is None else f"{entry.sha256}{entry.extension}",
+        "media_bytes": entry.size,
+    }
+
+
+def _print_table(entries: list[Entry]) -> None:
+    rows = [("TASK", "STATE", "TYPE", "CREATED", "BY", "WHAT")]
+    for entry in entries:
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
+        # What has no task id yet is known by its job id.
+        rows.append(
+            (entry.task_id or entry.job_id, entry.state, entry.task_type, created, entry.source, _subject(entry))
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        print("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[5]]).rstrip())
+
+
+def _subject(entry: Entry) -> str:
+    """The prompt, or what else tells the task from others, in a few words."""
+    parameters = entry.parameters if isinstance(entry.parameters, dict) else {}
+    text = parameters.get("prompt") or json.dumps(entry.parameters, ensure_ascii=False)
+    line = " ".join(str(text).split())
+    return line if len(line) <= WIDEST_TEXT else f"{line[: WIDEST_TEXT - 1]}…"
