@@ -39,7 +39,7 @@ class Contestant:
     folder: str = ""
 
     def measure(self, video: Path) -> dict[str, Any]:
-        """Run once in a fresh process: seconds, peak bytes over the start, shape."""
+        """Run once in a fresh process: seconds, CPU seconds of all threads, peak bytes over the start, shape."""
         command = [self.python, str(PROBE), self.kind, str(video), *([self.folder] if self.folder else [])]
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder or None)
         if done.returncode:
@@ -87,6 +87,7 @@ def summarize(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         pairs = zip(found[OURS], measured, strict=True)
         rows[name] = {
             "seconds": statistics.median(each["seconds"] for each in measured),
+            "cpu_seconds": statistics.median(each["cpu"] for each in measured),
             "peak_over_tensor": statistics.median(each["peak"] for each in measured) / tensor,
             "ours_over_this": statistics.median(mine["seconds"] / other["seconds"] for mine, other in pairs),
         }
@@ -109,10 +110,12 @@ def report(summary: dict[str, Any]) -> str:
     frames, height, width, _ = summary["shape"]
     lines = [
         f"{frames} frames of {width} x {height}, a tensor of {summary['tensor_bytes'] / 2**30:.2f} GiB",
-        f"{'':28} {'seconds':>8} {'our time to it':>15} {'peak to tensor':>15}",
+        f"{'':28} {'seconds':>8} {'CPU':>8} {'our time to it':>15} {'peak to tensor':>15}",
     ]
     for name, row in summary["rows"].items():
-        lines.append(f"{name:28} {row['seconds']:8.2f} {row['ours_over_this']:15.2f} {row['peak_over_tensor']:15.2f}")
+        lines.append(
+            f"{name:28} {row['seconds']:8.2f} {row['cpu_seconds']:8.2f} {row['ours_over_this']:15.2f} {row['peak_over_tensor']:15.2f}"
+        )
     lines.append(f"our time to the floor (decode to RGB, then touch the array): {summary['ours_over_floor']:.2f}")
     lines.append(f"our peak to 1.06 tensors + 64 MiB: {summary['peak_over_allowance']:.2f}")
     return "\n".join(lines)

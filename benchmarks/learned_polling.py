@@ -157,8 +157,9 @@ def uniform(streams: int, tasks: int, dice: random.Random) -> tuple[Tally, Tally
     fixed, learned = Tally(), Tally()
     for _ in range(streams):
         history = [dice.uniform(20, 120) for _ in range(HISTORY)]
-        for _ in range(tasks):
-            duration = dice.uniform(20, 120)
+        # One from each of as many equal parts, in any order: uniform, with less luck in it.
+        for part in dice.sample(range(tasks), tasks):
+            duration = 20 + 100 * (part + dice.random()) / tasks
             fixed.add(wait(duration, every_ten_seconds, dice))
             ours = wait(
                 duration, lambda world, seen=tuple(history): policy.learned_delays(seen, world.clock, dice), dice

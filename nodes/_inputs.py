@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..xalora_client import FluxLoraTask, Text2VideoTask
+from ..xalora_client import FluxLoraTask, InvalidParameterError, Text2VideoTask
 
 CATEGORY = "Xalora"
 
@@ -52,3 +52,11 @@ def common_options() -> dict[str, Any]:
             },
         ),
     }
+
+
+def checked_id(task_id: str) -> str:
+    """The id without the white space that copying brings. Raises InvalidParameterError when nothing is left."""
+    task_id = task_id.strip()
+    if not task_id:
+        raise InvalidParameterError("task_id", task_id, "the id of a task, as the other Xalora nodes give it")
+    return task_id

@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 
 from ..xalora_client.errors import InvalidParameterError
-from ..xalora_client.media import Limits, decode
+from ..xalora_client.media import Limits, decode, decode_sound
 
 STILL_FPS = 1.0
 """The frame rate given for a single image, which has none."""
@@ -38,6 +39,18 @@ def load_frames(
     decoded = decode(path, limits or Limits())
     mask = None if decoded.mask is None else torch.from_numpy(decoded.mask)
     return torch.from_numpy(decoded.frames), mask, decoded.fps or STILL_FPS
+
+
+def load_audio(path: str | os.PathLike[str], limits: Limits | None = None) -> dict[str, Any] | None:
+    """Return a video's sound as ComfyUI's AUDIO, or None when it has none.
+
+    AUDIO is a dict: ``waveform`` ``[1, channels, samples]`` float32 of -1..1, and ``sample_rate`` in Hz.
+    For a VIDEO that has to be built from frames, so that it keeps its sound. Blocks, and raises, as ``load_frames``.
+    """
+    sound = decode_sound(path, limits or Limits())
+    if sound is None:
+        return None
+    return {"waveform": torch.from_numpy(sound.samples)[None], "sample_rate": sound.rate}
 
 
 def load_batch(paths: Sequence[str | os.PathLike[str]], *, alpha: bool) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ._inputs import CATEGORY, text
+from ._inputs import CATEGORY, checked_id, text
 from ._remote import Remote, perform
 
 
@@ -32,9 +32,10 @@ class XaloraCancelTask:
 
     async def cancel(self, task_id: str) -> Any:
         """Return the server's message."""
+        task_id = checked_id(task_id)
 
         async def work(remote: Remote) -> Any:
-            message = await remote.client.cancel_task(task_id.strip())
+            message = await remote.client.cancel_task(task_id)
             remote.progress.text(message)
             return (message,)
 

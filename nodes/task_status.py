@@ -7,7 +7,7 @@ from typing import Any
 
 from ..xalora_client import TaskStatus, WorkflowTaskResult
 from . import _host
-from ._inputs import CATEGORY, text, timeout_seconds
+from ._inputs import CATEGORY, checked_id, text, timeout_seconds
 from ._remote import Frames, Remote, answer, perform, video_output
 
 
@@ -61,7 +61,7 @@ class XaloraTaskStatus:
 
         With ``wait``, a task that fails or is canceled is an error; without, it is a status.
         """
-        task_id = task_id.strip()
+        task_id = checked_id(task_id)
 
         async def work(remote: Remote) -> Any:
             if wait:

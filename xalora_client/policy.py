@@ -24,7 +24,7 @@ ENOUGH_TO_LEARN = 3
 """Finished tasks of a kind from which on its durations say when to look."""
 
 EAGERNESS = 2.0
-"""Polls per second where an end is sure within the second, on average. A poll may cost 1 / (2 * 2**2) s of waiting."""
+"""Polls per second, over the square root of the hazard per second: one poll may cost 1 / (2 * 2**2) s of waiting."""
 
 LONGEST_BLIND = 60.0
 """Seconds that learned polling looks away at most."""
@@ -69,8 +69,9 @@ def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dic
     """Seconds to wait before each query of a task whose kind took ``durations`` (seconds) before.
 
     Sparse while an end is unlikely, every second where ends crowd, adaptive again once the task takes longer than
-    all before; each delay is 1 to 60 s, less jitter. ``elapsed()`` gives the seconds since the task was created,
-    which may be any when the wait begins. With fewer than three durations this is ``poll_delays(None, dice)``.
+    all before; each delay is 1 to 60 s, less jitter and less what the last answer took, and never under 0.4 s.
+    ``elapsed()`` gives the seconds since the task was created, which may be any when the wait begins. With fewer than
+    three durations this is ``poll_delays(None, dice)``.
 
     A new task is as likely to end in any one of the gaps between the sorted durations as in any other. That gives
     the hazard: the chance of an end in the next second, if there was none yet. Of all schedules with as many polls,
@@ -86,13 +87,17 @@ def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dic
 def _smoothed(known: list[float]) -> list[float]:
     """Space the durations evenly within groups of neighbours: chance makes clumps.
 
-    The number of groups grows with the cube root of theirs, the best rate for the bars of a histogram.
+    The number of groups grows with the cube root of theirs, the best rate for the bars of a histogram. A gap as wide
+    as ten common ones is no chance, but lies between two modes or in a tail: it stays.
     """
     last = len(known) - 1
     groups = round(1.5 * last ** (1 / 3))
-    kept = [round(group * last / groups) for group in range(groups + 1)]
+    kept = {round(group * last / groups) for group in range(groups + 1)}
+    gaps = [later - earlier for earlier, later in itertools.pairwise(known)]
+    wide = 10 * sorted(gaps)[len(gaps) // 2]
+    kept |= {edge for index, gap in enumerate(gaps) if gap > wide for edge in (index, index + 1)}
     smooth = [known[0]]
-    for a, b in itertools.pairwise(kept):
+    for a, b in itertools.pairwise(sorted(kept)):
         smooth += [known[a] + (known[b] - known[a]) * step / (b - a) for step in range(1, b - a + 1)]
     return smooth
 
@@ -114,9 +119,15 @@ def _densities(known: list[float]) -> list[tuple[float, float]]:
 def _expecting(
     stretches: list[tuple[float, float]], elapsed: Callable[[], float], dice: random.Random
 ) -> Iterator[float]:
+    asked = None
     while True:
-        delay = _until_next(stretches, max(0.0, elapsed()))
-        yield min(LONGEST_BLIND, max(FIRST_POLL, delay)) * (1 - JITTER * dice.random())
+        now = max(0.0, elapsed())
+        since = now if asked is None else asked
+        delay = min(LONGEST_BLIND, max(FIRST_POLL, _until_next(stretches, since))) * (1 - JITTER * dice.random())
+        # The time the last answer took was waited as well; but a slow server is left at least half the pause.
+        delay = min(delay, max(delay / 2, since + delay - now))
+        asked = now + delay
+        yield delay
 
 
 def _until_next(stretches: list[tuple[float, float]], now: float) -> float:

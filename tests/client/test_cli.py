@@ -584,9 +584,9 @@ class TestTasksOfOtherProcesses:
         task_id = first.said(r"task (\S+) queued")[1]
         first.said("running")
         asked = command("status", task_id, "--sandbox", "--json")
-        canceled = command("cancel", task_id, "--sandbox", "--json")
         assert asked.wait() == 0
-        assert json.loads(asked.output())["status"] in ("running", "canceled")
+        assert json.loads(asked.output())["status"] == "running"
+        canceled = command("cancel", task_id, "--sandbox", "--json")
         assert canceled.wait() == 0
         assert json.loads(canceled.output()) == {"task_id": task_id, "message": "canceled"}
         assert first.wait() == 1
@@ -614,6 +614,80 @@ class TestTasksOfOtherProcesses:
         done = xalora("cancel", "t1")
         assert (done.code, done.out, done.err) == (0, "cancelled\n", "")
         assert scripted.paths() == ["task_cancel"]
+
+
+@pytest.fixture
+def past(xalora, scripted, files):
+    """Three tasks of three kinds: finished and downloaded, finished unseen, failed."""
+    ids = iter(["made", "late", "lost"])
+    scripted.script("task_create", lambda _: Answer({"task_id": next(ids)}))
+    url = f"{files.url}/result.png"
+    assert xalora("run", "--task-type", "first", "-o", "x.png").code == 0
+    scripted.script("task_result_query", status("running"))
+    assert xalora("run", "--task-type", "second", "-o", "x.png", "--timeout", 0.1).code == 4
+    scripted.script("task_result_query", status("failed", task_id="lost", msg="out of memory"))
+    assert xalora("run", "--task-type", "third", "-o", "x.png").code == 1
+    scripted.script("task_result_query", status("finished", result=url))
+    scripted.seen.clear()
+    return scripted
+
+
+class TestPast:
+    def test_the_tasks_so_far_newest_first(self, xalora, past):
+        shown = xalora("tasks", "--json")
+        assert shown.code == 0
+        assert [each["task_id"] for each in shown.json["tasks"]] == ["lost", "late", "made"]
+        assert [each["task_type"] for each in shown.json["tasks"]] == ["third", "second", "first"]
+        lines = xalora("tasks").out.splitlines()[1:]
+        assert [re.search(r"\b(made|late|lost)\b", line)[1] for line in lines] == ["lost", "late", "made"]
+        assert [each["task_id"] for each in xalora("tasks", "--json", "--limit", 2).json["tasks"]] == ["lost", "late"]
+        assert past.seen == []
+
+    def test_none_so_far(self, xalora):
+        assert xalora("tasks", "--json").json["tasks"] == []
+        assert xalora("tasks").code == 0
+
+    def test_the_same_again_is_not_paid_again(self, xalora, past, files, tmp_path):
+        asked = len(files.seen)
+        done = xalora("run", "--task-type", "first", "-o", "again.png")
+        assert (done.code, done.out) == (0, "again.png\n")
+        assert (tmp_path / "again.png").read_bytes() == picture(32, 16)
+        assert len(files.seen) == asked
+        assert past.seen == []
+        assert xalora("run", "--task-type", "second", "-o", "late.png").code == 0
+        assert past.count("task_create") == 0
+        assert {seen.body["task_id"] for seen in past.seen} == {"late"}
+
+    def test_unless_one_wants_it_anew_or_strikes_it_out(self, xalora, past):
+        past.script("task_create", Answer({"task_id": "new"}), Answer({"task_id": "newer"}))
+        assert xalora("run", "--task-type", "first", "-o", "x.png", "--no-reuse").code == 0
+        assert past.count("task_create") == 1
+        for task_id in ("made", "new"):
+            assert task_id in xalora("tasks", "--forget", task_id).out
+        assert xalora("run", "--task-type", "first", "-o", "x.png").code == 0
+        assert past.count("task_create") == 2
+
+    def test_what_was_never_there_cannot_be_struck_out(self, xalora):
+        refused = xalora("tasks", "--forget", "never", "--json")
+        assert refused.code == 2
+        assert "never" in refused.json["message"]
+
+    def test_downloads_are_pruned(self, xalora, command, scripted, tmp_path):
+        made = ["run", "--task-type", "first", "-o", "x.png"]
+        # In a process of its own: what a living one has fetched is in use.
+        assert command(*made, XALORA_API_KEY=KEY, XALORA_WORKFLOW_URL=scripted.url).wait() == 0
+        size = len(picture(32, 16))
+        assert xalora("prune", "--json").json == {"removed": [], "freed_bytes": 0, "left_bytes": size}
+        [stored] = (tmp_path / "home" / "media").glob("??/*.png")
+        pruned = xalora("prune", "--budget", 0, "--json")
+        assert (pruned.code, pruned.json["removed"], pruned.json["freed_bytes"]) == (0, [str(stored)], size)
+        assert not stored.exists()
+        assert xalora("prune").out == "0 files removed, 0.0 MB freed, 0.0 MB left\n"
+        # What is gone is fetched again, not paid again.
+        assert xalora(*made).code == 0
+        assert scripted.count("task_create") == 1
+        for budget in ("-1", "nan"):
+            assert xalora("prune", "--budget", budget).code == 2
 
 
 class TestLogin:

@@ -131,10 +131,21 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
     process.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def configured(server: ComfyUI, canary: str) -> Callable[[str], None]:
     """A function that points the pack at a sequencer, with the canary as key."""
     return lambda url: server.use(url, XALORA_API_KEY=f"consumer-of-tests#{canary}")
+
+
+def _opened(server: ComfyUI, browser: Any) -> Iterator[Editor]:
+    context = browser.new_context(viewport={"width": 1600, "height": 900})
+    editor = Editor(context.new_page(), server)
+    editor.open()
+    _told[server.version] = (
+        f" (frontend {editor.js('window.__COMFYUI_FRONTEND_VERSION__')}, Chromium {browser.version})"
+    )
+    yield editor
+    context.close()
 
 
 @pytest.fixture
@@ -143,31 +154,49 @@ def editor(
 ) -> Iterator[Editor]:
     """The editor, freshly opened, with an empty graph. At the end nothing may have gone wrong in the browser."""
     configured(sandbox.url)
-    context = browser.new_context(viewport={"width": 1600, "height": 900})
-    editor = Editor(context.new_page(), server)
-    editor.open()
-    _told.setdefault(
-        server.version, f" (frontend {editor.js('window.__COMFYUI_FRONTEND_VERSION__')}, Chromium {browser.version})"
-    )
-    yield editor
-    context.close()
-    server.check_alive()
-    server.settle()
-    assert editor.problems == []
+    for editor in _opened(server, browser):
+        yield editor
+        server.check_alive()
+        server.settle()
+        assert editor.problems == []
+
+
+@pytest.fixture(scope="module")
+def opened_once(server: ComfyUI, browser: Any) -> Iterator[Editor]:
+    """The editor that tests share which only look at a graph; opening one takes seconds."""
+    yield from _opened(server, browser)
+
+
+@pytest.fixture
+def canvas(opened_once: Editor) -> Iterator[Editor]:
+    """The shared editor with an empty graph. Nothing may have gone wrong in the browser since it was opened."""
+    opened_once.js("() => app.graph.clear()")
+    yield opened_once
+    assert opened_once.problems == []
 
 
 class Editor:
-    """The editor in a page. ``problems`` are exceptions in the page, and what the console says about the pack."""
+    """The editor in a page.
+
+    ``problems`` are what the console says about the pack and exceptions in the page. While the editor opens, only those
+    count that come from the pack: some versions throw one of their own then.
+    """
 
     def __init__(self, page: Any, comfy: ComfyUI) -> None:
         self.page = page
         self.comfy = comfy
         self.problems: list[str] = []
+        self.is_open = False
         page.set_default_timeout(PATIENCE * 1000)
-        page.on("pageerror", lambda error: self.problems.append(f"exception: {error}"))
-        page.on("console", self._note)
+        page.on("pageerror", self._note_exception)
+        page.on("console", self._note_message)
 
-    def _note(self, message: Any) -> None:
+    def _note_exception(self, error: Any) -> None:
+        told = f"exception: {error.stack}"
+        if self.is_open or "xalora" in told.lower():
+            self.problems.append(told)
+
+    def _note_message(self, message: Any) -> None:
         told = f"{message.type}: {message.text} ({message.location.get('url')})"
         if message.type in ("error", "warning") and "xalora" in told.lower():
             self.problems.append(told)
@@ -187,6 +216,7 @@ class Editor:
             } }, 40);
             app.graph.clear();
         }""")
+        self.is_open = True
 
     def js(self, script: str, argument: Any = None) -> Any:
         """Evaluate JavaScript in the page."""

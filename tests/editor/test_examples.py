@@ -51,27 +51,27 @@ def comparable(prompt: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_opens_with_all_nodes_and_values(editor: Editor, example: Path) -> None:
+def test_opens_with_all_nodes_and_values(canvas: Editor, example: Path) -> None:
     stored = json.loads(example.read_text(encoding="utf-8"))
-    editor.load(stored)
+    canvas.load(stored)
 
-    assert editor.nodes() == {node["id"]: node["type"] for node in stored["nodes"]}
-    assert editor.js("() => app.graph.nodes.filter(({type}) => !LiteGraph.registered_node_types[type])") == []
+    assert canvas.nodes() == {node["id"]: node["type"] for node in stored["nodes"]}
+    assert canvas.js("() => app.graph.nodes.filter(({type}) => !LiteGraph.registered_node_types[type])") == []
     for node in stored["nodes"]:
         if node["type"].startswith("Xalora"):
-            assert list(editor.widgets(node["id"]).values()) == node["widgets_values"]
+            assert list(canvas.widgets(node["id"]).values()) == node["widgets_values"]
     refused = """() => app.graph.nodes.flatMap(({widgets}) => widgets ?? []).filter(({type, value, options}) =>
         type === 'combo' && Array.isArray(options.values) && !options.values.includes(value)).map(({name}) => name)"""
-    assert editor.js(refused) == []
-    assert "missing" not in editor.visible_text().lower()
+    assert canvas.js(refused) == []
+    assert "missing" not in canvas.visible_text().lower()
 
 
-def test_is_exported_as_its_twin_in_api_format(editor: Editor, example: Path) -> None:
+def test_is_exported_as_its_twin_in_api_format(canvas: Editor, example: Path) -> None:
     """The twin is what the editor of the oldest version exports; with UPDATE_TWINS=1 it is written anew."""
-    editor.load(json.loads(example.read_text(encoding="utf-8")))
-    exported = editor.export()["output"]
+    canvas.load(json.loads(example.read_text(encoding="utf-8")))
+    exported = canvas.export()["output"]
     twin = TWINS / example.name
-    if os.environ.get("UPDATE_TWINS") and editor.comfy.source == found()[0]:
+    if os.environ.get("UPDATE_TWINS") and canvas.comfy.source == found()[0]:
         twin.write_text(json.dumps(exported, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     assert comparable(exported) == comparable(json.loads(twin.read_text(encoding="utf-8")))

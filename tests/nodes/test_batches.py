@@ -80,7 +80,7 @@ def test_a_refused_image_is_named_too(pack: Any, miner: Miner) -> None:
 
 def test_one_image_alone_has_no_number(pack: Any, miner: Miner) -> None:
     miner.ends = lambda number, parameters: status("failed", task_id="task-1", msg="out of memory")
-    with pytest.raises(pack.error("TaskFailedError"), match="^The task failed: out of memory"):
+    with pytest.raises(pack.error("TaskFailedError"), match=r"^The task failed: out of memory"):
         pack.run("XaloraUpscale", image=batch(1))
 
 

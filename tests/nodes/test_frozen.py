@@ -1,4 +1,4 @@
-"""What saved workflows, the editor and the Registry's reviewers depend on. ``snapshot.json`` may only grow at the end."""
+"""What saved workflows, the editor and reviewers depend on. In ``snapshot.json``, only append."""
 
 from __future__ import annotations
 

@@ -17,9 +17,12 @@ VIDEO = {"prompt": "a rabbit", "width": 64, "height": 48, "length": 5, "steps": 
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.02)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the deadline passed")
 
 
 def running(number: int, parameters: dict[str, Any]) -> Any:

@@ -148,7 +148,7 @@ def test_without_wait_media_is_blocked_and_collected_later(pack: Any, sandbox: S
     said, frames, video, _, info = pack.run("XaloraTaskStatus", task_id=task_ids[1], wait=True)
     check_frames(frames, 1, 40, 56, 3)
     assert pack.is_blocked(video)
-    assert "base64" not in info
+    assert len(info) < 1000  # The image itself is not in there.
     check_frames(pack.run("XaloraTaskStatus", task_id=picture_id, wait=True)[1], 1, 80, 64, 3)
 
 
@@ -169,7 +169,7 @@ def test_task_status_without_wait_tells_of_a_failure_and_with_wait_is_one(pack: 
     assert said == "failed"
     assert pack.is_blocked(frames)
     assert json.loads(info)["message"] == "out of memory"
-    with pytest.raises(pack.error("TaskFailedError"), match="out of memory.*task-1"):
+    with pytest.raises(pack.error("TaskFailedError"), match=r"out of memory.*task-1"):
         pack.run("XaloraTaskStatus", task_id=task_id, wait=True)
 
 

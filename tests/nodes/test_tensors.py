@@ -136,3 +136,28 @@ def test_a_batch_of_first_frames(tensors, tmp_path):
     assert tensors.load_batch(paths, alpha=False).shape == (3, 5, 4, 3)
     with pytest.raises(ValueError, match="one file or more"):
         tensors.load_batch([], alpha=True)
+
+
+def test_the_sound_of_a_video(tensors, tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(tmp_path / "a.mov", "w") as output:
+        picture = output.add_stream("mpeg4", rate=10)
+        sound = output.add_stream("pcm_s16le", rate=8000, layout="stereo")
+        picture.width, picture.height, picture.pix_fmt = 32, 32, "yuv420p"
+        wave = (np.sin(np.arange(8000) / 10) * 20000).astype(np.int16)
+        for number in range(10):
+            frame = av.VideoFrame(32, 32, "yuv420p")
+            frame.pts = number
+            output.mux(picture.encode(frame))
+        samples = av.AudioFrame.from_ndarray(np.stack([wave, -wave], axis=1).reshape(1, -1), "s16", "stereo")
+        samples.sample_rate, samples.pts = 8000, 0
+        output.mux(sound.encode(samples))
+        for stream in (picture, sound):
+            output.mux(stream.encode())
+    audio = tensors.load_audio(tmp_path / "a.mov")
+    assert audio["sample_rate"] == 8000
+    assert audio["waveform"].shape == (1, 2, 8000)
+    np.testing.assert_allclose(audio["waveform"][0, 0].numpy(), wave / 32768, atol=1e-6)
+    np.testing.assert_allclose(audio["waveform"][0, 1].numpy(), -wave / 32768, atol=1e-6)
+    Image.new("RGB", (8, 8)).save(tmp_path / "still.png")
+    assert tensors.load_audio(tmp_path / "still.png") is None

@@ -159,8 +159,8 @@ class ComfyUI:
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    python_of(self.source), self.source / "main.py", "--cpu", "--port", str(port), "--disable-api-nodes",
-                    "--base-directory", self.base, "--database-url", f"sqlite:///{self.base}/user/comfyui.db",
+                    python_of(self.source), self.source / "main.py", "--cpu", "--port", str(port),
+                    "--disable-api-nodes", "--base-directory", self.base, "--database-url", f"sqlite:///{self.base}/user/comfyui.db",
                 ],
                 cwd=self.base, env=bare_environment(**self.environment), stdout=log, stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -76,20 +76,24 @@ class Miner(Sequencer):
     def _query(self, seen: Seen) -> Answer:
         self.queries.pass_through()
         task_id = seen.body["task_id"]
-        number = int(task_id.removeprefix("task-"))
+        number = int(task_id.removeprefix("task-") or 0)
+        if number not in self.parameters:
+            return Answer({"message": "there is no such task"}, 404)
         end = self.ends(number, self.parameters[number])
         if isinstance(end, bytes):
-            path = f"/media/{number}"
-            self.answers[path] = [lambda _: self._media(end)]
-            end = status("finished", task_id=task_id, result=self.url + path)
+            end = status("finished", task_id=task_id, result=self._serve(number, end))
         if end.body.get("status") not in ("waiting", "running"):
             with self.counting:
                 self.open.discard(number)
         return end
 
-    def _media(self, content: bytes) -> Answer:
-        self.downloads.pass_through()
-        return Answer(content)
+    def _serve(self, number: int, content: bytes) -> str:
+        def media(seen: Seen) -> Answer:
+            self.downloads.pass_through()
+            return Answer(content)
+
+        self.answers[f"/media/{number}"] = [media]
+        return f"{self.url}/media/{number}"
 
     def _cancel(self, seen: Seen) -> Answer:
         self.cancelled[seen.body["task_id"]] = time.time()

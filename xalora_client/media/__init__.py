@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .audio import Sound, decode_sound
 from .info import Decoded, MediaInfo
 from .inspect import decode, inspect
 from .limits import Limits
@@ -16,7 +17,9 @@ __all__ = [
     "FreeMemory",
     "Limits",
     "MediaInfo",
+    "Sound",
     "decode",
+    "decode_sound",
     "describe",
     "free_memory",
     "inspect",

@@ -18,8 +18,8 @@ from .video import orientation
 
 _BICUBIC = 4
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
-_BT601 = 5
-_MATRICES = {1: 1, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: 9}
+_BT709, _BT601 = 1, 5
+_MATRICES = {1: _BT709, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: 9}
 """From a frame's color space to swscale's matrix; what is not here, or not said, is BT.601, as in FFmpeg."""
 
 _NEW_SWSCALE = int(av.__version__.split(".")[0]) >= 17
@@ -46,13 +46,14 @@ class ToRgb:
 
     def __call__(self, frame: VideoFrame, out: Array, mask: Array | None) -> None:
         full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+        matrix = _MATRICES.get(int(frame.colorspace), _BT601)
         packed = self._reformatter.reformat(
             self._without_chroma_place(frame),
             self._width,
             self._height,
             self._format,
-            src_colorspace=_MATRICES.get(int(frame.colorspace), _BT601),
-            dst_colorspace=_BT601,
+            src_colorspace=matrix,
+            dst_colorspace=_BT709 if matrix == _BT601 else _BT601,  # RGB has none; PyAV < 17 must see a difference
             interpolation=_BICUBIC,
             src_color_range=_FULL_RANGE if full else _LIMITED_RANGE,
             dst_color_range=_FULL_RANGE,

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ..credentials import Credentials
 from ..errors import InvalidParameterError
 from ..parameters import Text
 from .kinds import build_task, check_task_type
@@ -37,9 +38,9 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a failure of this progr
 
 
 class Routes:
-    """The endpoints. ``required`` is the only consumer id and key accepted; None accepts all."""
+    """The endpoints. ``required`` are the only ones accepted; None accepts all."""
 
-    def __init__(self, store: Store, workers: Workers, *, instance: str, required: tuple[str, str] | None) -> None:
+    def __init__(self, store: Store, workers: Workers, *, instance: str, required: Credentials | None) -> None:
         self._store = store
         self._workers = workers
         self._instance = instance
@@ -121,7 +122,7 @@ class Routes:
         consumer_id, api_key = body.get("consumer_id"), self._key(body)
         if not (isinstance(consumer_id, str) and _TEXT.accepts(consumer_id)):
             raise Refusal(401, "consumer_id is missing")
-        if self._required is not None and not _same(consumer_id, self._required[0]):
+        if self._required is not None and not _same(consumer_id, self._required.consumer_id):
             raise Refusal(401, "this consumer_id and api_key are not known here")
         return consumer_id, api_key
 
@@ -129,7 +130,7 @@ class Routes:
         api_key = body.get("api_key")
         if not (isinstance(api_key, str) and _TEXT.accepts(api_key)):
             raise Refusal(401, "api_key is missing")
-        if self._required is not None and not _same(api_key, self._required[1]):
+        if self._required is not None and not _same(api_key, self._required.api_key):
             raise Refusal(401, "this api_key is not known here")
         return api_key
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import ConfigurationError
 from .lock import FolderInUseError, FolderLock, url_of_owner
-from .server import Options
+from .options import Options
 
 _PATIENCE_SECONDS = 10.0
 _STOPPING_SECONDS = 5.0

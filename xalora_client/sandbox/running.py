@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from ..credentials import Credentials
 from ..errors import ConfigurationError
 from .app import Routes
 from .lock import FolderLock, unusable
-from .server import Options, split_key
+from .options import Options
 from .store import Store
 from .workers import Workers
 
@@ -41,7 +42,7 @@ async def run(host: str, port: int, lock: FolderLock, options: Options, on_ready
             )
         except OSError as error:
             raise unusable(lock.data, error) from error
-        required = None if options.api_key is None else split_key(options.api_key)
+        required = None if options.api_key is None else Credentials.parse(options.api_key)
         app = Routes(store, pool, instance=lock.instance, required=required).app()
         runner = web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=_GOODBYE_SECONDS)
         try:

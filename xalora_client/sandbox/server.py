@@ -1,42 +1,12 @@
-"""How a sandbox is set up, and serving one in the foreground."""
+"""Serving a sandbox in the foreground."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InvalidParameterError
-from ..parameters import Number, Whole
 from .lock import FolderLock
-
-_WORKERS = Whole("tasks rendered at once", minimum=1, maximum=64)
-_RENDER_SECONDS = Number("least seconds a task runs", minimum=0, maximum=86_400)
-_VIDEO_FORMATS = ("mp4", "webp")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a sandbox works; the fields are described at ``serve``. Raises InvalidParameterError."""
-
-    workers: int = 2
-    render_seconds: float = 0.0
-    video_format: str = "mp4"
-    api_key: str | None = None
-
-    def __post_init__(self) -> None:
-        _WORKERS.check("workers", self.workers)
-        _RENDER_SECONDS.check("render_seconds", self.render_seconds)
-        if self.video_format not in _VIDEO_FORMATS:
-            raise InvalidParameterError("video_format", self.video_format, " or ".join(_VIDEO_FORMATS))
-        if self.api_key is not None and not all(split_key(self.api_key)):
-            raise InvalidParameterError("api_key", "<hidden>", "consumer#key")
-
-
-def split_key(key: str) -> tuple[str, str]:
-    """Split ``consumer#key``, else ``consumer-key``, at the first separator, as the protocol's clients do."""
-    consumer_id, _, api_key = key.partition("#" if "#" in key else "-")
-    return consumer_id, api_key
+from .options import Options
 
 
 async def serve(

@@ -1,0 +1,187 @@
+"""Killed at any moment, the next run picks up where it stopped: one task for each intent, every file whole.
+
+``XALORA_CRASH_KILLS`` sets how many kills are spread over the run (12 unless set; 40 and more to be thorough).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from file_server import File, FileServer
+from sandbox_process import ROOT, SandboxProcess, bare_environment, poll
+from sequencer import Answer, status
+
+from xalora_client.ledger import Ledger
+
+KILLS = int(os.environ.get("XALORA_CRASH_KILLS", "12"))
+
+LIBRARY = """
+import sys
+from xalora_client import Client, Text2VideoTask
+with Client(ledger=True) as client:
+    task = Text2VideoTask(sys.argv[1], width=64, height=64, length=5)
+    print(client.download(client.execute_workflow_and_wait_for_result(task)).path)
+"""
+
+
+def start(kind: str, prompt: str, url: str, folder: Path) -> subprocess.Popen[str]:
+    """A process that makes the prompt's video and prints where it is."""
+    arguments = {
+        "library": ["-c", LIBRARY, prompt],
+        "command": ["-m", "xalora_client", "text2video", prompt, "--width", "64", "--height", "64", "--length", "5",
+                    "-o", f"{prompt}.mp4"],
+    }[kind]  # fmt: skip
+    environment = bare_environment(
+        PYTHONPATH=str(ROOT),
+        XALORA_API_KEY="me#crash-test-key",
+        XALORA_WORKFLOW_URL=url,
+        XALORA_HOME=str(folder / "home"),
+    )
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=folder, env=environment, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], folder: Path) -> bytes:
+    """The bytes it made."""
+    said, complaints = process.communicate(timeout=60)
+    assert process.returncode == 0, complaints
+    return (folder / said.strip()).read_bytes()
+
+
+def phase(home: Path) -> str:
+    """How far the killed run got, as the ledger has it."""
+    with Ledger(home) as ledger:
+        entries = ledger.entries() if (home / "ledger.sqlite3").exists() else []
+    if not entries:
+        return "before the create"
+    entry = entries[0]
+    if entry.task_id is None:
+        return "create in flight"
+    if entry.state != "finished":
+        return "waiting"
+    return "stored" if entry.sha256 else "downloading"
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory):
+    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"), render_seconds=0.5)
+    yield process
+    process.stop()
+
+
+@pytest.mark.parametrize("kind", ["library", "command"])
+def test_kills_spread_over_a_run(kind, sandbox, tmp_path, capsys):
+    mark = sandbox.mark()
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    process = start(kind, "calm", sandbox.url, undisturbed)
+    began = os.times().elapsed
+    finish(process, undisturbed)
+    lasts = os.times().elapsed - began
+    phases: Counter[str] = Counter()
+    for number in range(KILLS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        prompt = f"{kind} {number}"
+        process = start(kind, prompt, sandbox.url, folder)
+        try:
+            process.wait(lasts * (number + 1) / (KILLS + 1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate()
+        phases[phase(folder / "home") if process.returncode else "ended before the kill"] += 1
+        assert finish(start(kind, prompt, sandbox.url, folder), folder)[4:8] == b"ftyp"
+        with Ledger(folder / "home") as ledger:
+            (entry,) = ledger.entries()
+        assert (entry.state, entry.sha256 is not None) == ("finished", True)
+    tasks = sandbox.rows("SELECT count(*) FROM tasks WHERE rowid > ?", mark.last_task)[0][0]
+    with capsys.disabled():
+        told = ", ".join(f"{count} × {name}" for name, count in sorted(phases.items()))
+        print(f"\n{kind}: {KILLS} kills ({told}); {KILLS + 1} intents, {tasks} tasks")
+    assert tasks == KILLS + 1
+
+
+class Killer:
+    """Kills the process at a chosen moment of a scripted run: the moment is what the server sees."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+
+    def __call__(self, answer: Answer):
+        def kill(_):
+            poll(lambda: self.process is not None)
+            self.process.kill()
+            self.process.wait()
+            return answer
+
+        return kill
+
+
+@pytest.mark.parametrize("kind", ["library", "command"])
+@pytest.mark.parametrize("moment", ["create in flight", "waiting", "downloading"])
+def test_killed_at_a_chosen_moment(kind, moment, sequencer, tmp_path):
+    kill = Killer()
+    files = FileServer()
+    content = bytes.fromhex(
+        "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+        "1f15c4890000000d49444154789c6360606060000000050001a5f64540"
+        "0000000049454e44ae426082"
+    )
+    url = files.serve("/x.png", File(content, etag='"1"'))
+    created, finished = Answer({"task_id": "t1"}), status("finished", result=url)
+    if moment == "create in flight":
+        sequencer.script("task_create", kill(created), created)
+    if moment == "waiting":
+        sequencer.script("task_result_query", kill(status("running")), status("running"))
+    else:
+        sequencer.script("task_result_query", finished)
+    if moment == "downloading":
+        files.serve("/x.png", File(content, stall_after=20), File(content))
+    process = start(kind, "one", sequencer.url, tmp_path)
+    kill.process = process
+    if moment == "downloading":
+        assert files.stalled.wait(30)
+        process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode
+    sequencer.script("task_result_query", finished)
+    files.released.set()
+    assert finish(start(kind, "one", sequencer.url, tmp_path), tmp_path) == content
+    jobs = [seen.body["job_id"] for seen in sequencer.seen if seen.path == "/task_create"]
+    assert len(set(jobs)) == 1
+    assert len(jobs) == (2 if moment == "create in flight" else 1)
+    downloads = len(files.seen)
+    assert finish(start(kind, "one", sequencer.url, tmp_path), tmp_path) == content
+    assert len(files.seen) == downloads
+    files.close()
+
+
+def test_two_processes_with_one_intent_make_one_task(sandbox, tmp_path):
+    mark = sandbox.mark()
+    for number in range(3):
+        both = [start("library", f"both {number}", sandbox.url, tmp_path) for _ in range(2)]
+        made = {finish(process, tmp_path) for process in both}
+        assert len(made) == 1
+    assert len(mark.tasks()) == 3
+
+
+def test_the_task_list_after_a_crash_names_the_job(sequencer, tmp_path):
+    kill = Killer()
+    sequencer.script("task_create", kill(Answer({"task_id": "t1"})))
+    kill.process = start("command", "one", sequencer.url, tmp_path)
+    kill.process.communicate()
+    listing = subprocess.run(
+        [sys.executable, "-m", "xalora_client", "tasks", "--json"], check=True, capture_output=True, cwd=tmp_path,
+        env=bare_environment(PYTHONPATH=str(ROOT), XALORA_HOME=str(tmp_path / "home")),
+    )  # fmt: skip
+    (task,) = json.loads(listing.stdout)["tasks"]
+    assert (task["state"], task["task_id"]) == ("creating", None)
+    assert task["job_id"] == sequencer.seen[0].body["job_id"]

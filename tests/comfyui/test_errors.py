@@ -1,0 +1,92 @@
+"""The error dialog's words, for the mistakes people make and the failures they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from comfyui_prompts import flux_lora, image, keep, node, show, text2video, upscale
+from comfyui_server import ComfyUI
+from miner import Miner
+from sandbox_process import SandboxProcess
+from sequencer import Answer, status
+
+
+@pytest.fixture
+def miner(comfy: ComfyUI) -> Iterator[Miner]:
+    """A sequencer that does what the test says."""
+    server = Miner()
+    comfy.use(server.url)
+    yield server
+    server.close()
+
+
+def dialog(comfy: ComfyUI, prompt: dict[str, Any]) -> str:
+    run = comfy.run(prompt)
+    assert run.end == "execution_error"
+    return run.error["exception_message"].strip()
+
+
+def test_a_failed_task(comfy: ComfyUI, miner: Miner) -> None:
+    miner.ends = lambda number, parameters: status("failed", task_id="task-1", msg="out of memory")
+    assert dialog(comfy, {"make": text2video(), "show": show(["make", 3])}) == (
+        "The task failed: out of memory (task task-1). Change the parameters or submit it again as a new task."
+    )
+
+
+def test_a_failed_image_of_a_batch(comfy: ComfyUI, miner: Miner) -> None:
+    miner.ends = lambda number, parameters: status("failed", task_id=f"task-{number}", msg="out of memory")
+    prompt = {"images": image(batch=2), "up": upscale(["images", 0], max_parallel=1), "show": show(["up", 1])}
+    assert dialog(comfy, prompt).startswith("Image 1 of 2: The task failed: out of memory (task task-1).")
+
+
+def test_no_credit(comfy: ComfyUI, miner: Miner) -> None:
+    miner.script("task_create", Answer({"message": "insufficient credit"}, 402))
+    assert dialog(comfy, {"make": flux_lora(), "show": show(["make", 1])}) == (
+        "The server answered 402: insufficient credit. Top up the account, then submit again."
+    )
+
+
+def test_no_server(comfy: ComfyUI, miner: Miner) -> None:
+    """Cancelling a task is the quickest call that tries again; the message is that of every call."""
+    miner.script("task_create", Answer(drop=True))
+    said = dialog(comfy, {"make": text2video(), "show": show(["make", 3])})
+    assert "may have been created" in said
+    assert "No answer from" in said
+
+
+def test_a_wrong_id(comfy: ComfyUI) -> None:
+    assert dialog(comfy, {"look": node("XaloraTaskStatus", task_id="no-such-task")}) == (
+        "The server answered 404: there is no such task (task no-such-task). Check the task id and XALORA_WORKFLOW_URL."
+    )
+
+
+def test_an_empty_batch(comfy: ComfyUI, sandbox: SandboxProcess) -> None:
+    mark = sandbox.mark()
+    said = dialog(comfy, {"images": image(batch=0), "up": upscale(["images", 0]), "keep": keep(["up", 0])})
+    assert said == "image is (0, 24, 32, 3). Allowed: a batch of one image or more."
+    assert mark.tasks() == []
+
+
+def test_parameters_that_are_no_json(comfy: ComfyUI, sandbox: SandboxProcess) -> None:
+    mark = sandbox.mark()
+    run = node("XaloraRunWorkflow", task_type="txt2vid", workflow_id="", parameters="prompt: waves")
+    assert dialog(comfy, {"run": run, "show": show(["run", 2])}).startswith(
+        "parameters is 'prompt: waves'. Allowed: a JSON object"
+    )
+    assert mark.tasks() == []
+
+
+def test_a_width_of_8_is_refused_before_the_prompt_is_queued(comfy: ComfyUI, sandbox: SandboxProcess) -> None:
+    mark = sandbox.mark()
+    answer = comfy.try_queue({"make": text2video(width=8), "show": show(["make", 3])})
+    assert answer.status_code == 400
+    (error,) = answer.json()["node_errors"]["make"]["errors"]
+    assert error["type"] == "value_smaller_than_min"
+    assert error["extra_info"]["input_name"] == "width"
+    # Between the steps of the widget, ComfyUI lets it through, and the node says what is allowed.
+    assert dialog(comfy, {"make": text2video(width=72), "show": show(["make", 3])}) == (
+        "width is 72. Allowed: a whole number from 16 to 4096, a multiple of 16."
+    )
+    assert mark.tasks() == []

@@ -1,0 +1,48 @@
+"""The sound of a video is what the ffmpeg program decodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xalora_client.errors import DecodeError, MediaTooLargeError
+from xalora_client.media import decode_sound, memory
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"), [("aac", "a.mp4"), ("libopus", "b.webm"), ("pcm_s16le", "c.mov"), ("flac", "d.mkv")]
+)
+def test_samples_are_ffmpegs(ffmpeg, tmp_path, codec, name):
+    if f" {codec} " not in ffmpeg.run("-encoders").decode():
+        pytest.skip(f"this ffmpeg has no encoder {codec}")
+    inputs = ("-f", "lavfi", "-i", "testsrc2=size=32x32:rate=10", "-f", "lavfi", "-i", "aevalsrc=sin(900*t)|cos(500*t)")
+    video = "libvpx-vp9" if name.endswith("webm") else "libx264"
+    ffmpeg.run(*inputs, "-t", "0.5", "-c:v", video, "-pix_fmt", "yuv420p", "-c:a", codec, tmp_path / name)
+    raw = ffmpeg.run("-i", tmp_path / name, "-map", "0:a", "-f", "f32le", "-")
+    expected = np.frombuffer(raw, np.float32).reshape(-1, 2).T
+    sound = decode_sound(tmp_path / name)
+    assert sound.samples.dtype == np.float32
+    assert sound.rate in (44100, 48000)
+    count = min(sound.samples.shape[1], expected.shape[1])
+    assert count >= 0.48 * sound.rate
+    best = min(np.abs(sound.samples[:, :count] - expected[:, :count]).max(), 1)
+    assert best < 1e-3
+
+
+def test_no_sound(ffmpeg, tmp_path):
+    assert decode_sound(ffmpeg.make(tmp_path / "a.mkv", "libx264")) is None
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    assert decode_sound(tmp_path / "a.png") is None
+
+
+def test_sound_that_does_not_fit_into_memory(clip, monkeypatch):
+    monkeypatch.setattr(memory, "HEADROOM", memory.free_memory().size * 2)
+    with pytest.raises(MediaTooLargeError, match=r"The sound of clip\.mp4 needs"):
+        decode_sound(clip)
+
+
+def test_a_web_page_has_no_sound(tmp_path):
+    (tmp_path / "a.mp4").write_text("<html>")
+    with pytest.raises(DecodeError, match="web page"):
+        decode_sound(tmp_path / "a.mp4")

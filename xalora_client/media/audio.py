@@ -1,0 +1,47 @@
+"""The sound of a video, for a VIDEO that has to be built anew from its frames."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from av.audio.resampler import AudioResampler
+
+from .info import Array, fail, reason
+from .inspect import DEFAULT_LIMITS, inspect
+from .limits import Limits
+from .memory import require_memory
+from .video import AV_ERRORS, open_video
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Decoded sound: ``samples`` float32 ``[channels, samples]`` of -1..1, ``rate`` in samples per second."""
+
+    samples: Array
+    rate: int
+
+
+def decode_sound(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Sound | None:
+    """Decode the first sound track of a video that has a decoder, or return None when there is none.
+
+    Images and animations have none. Raises what ``inspect`` raises; DecodeError also when the sound is damaged, and
+    MediaTooLargeError when it does not fit into free memory.
+    """
+    info = inspect(path, limits)
+    if not info.has_audio:
+        return None
+    with open_video(info.path, info.format, limits) as (container, _):
+        stream = next(each for each in container.streams.audio if each.codec_context is not None)
+        channels, rate = stream.codec_context.channels, stream.codec_context.sample_rate
+        planar = AudioResampler(format="fltp")
+        parts: list[Array] = []
+        expected = int(info.duration * (rate or 0)) + 1
+        require_memory(2, expected, max(channels, 1), 1, f"The sound of {info.path.name}")
+        try:
+            for frame in container.decode(stream):
+                parts += [np.asarray(each.to_ndarray(), np.float32) for each in planar.resample(frame)]
+        except AV_ERRORS as error:
+            fail(info.path, f"its sound is damaged after {len(parts)} blocks ({reason(error)})", cause=error)
+    return Sound(np.concatenate(parts, axis=1), int(rate)) if parts else None
