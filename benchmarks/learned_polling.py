@@ -6,7 +6,7 @@ tasks before it. What it learns is what the ledger would write down: not the tru
 last look that found the task open and the one that found it finished. The first three tasks, of which there is
 nothing to learn yet, do not count; on "uniform" the first hundred do not, and "every 10 s" is the reference client.
 
-    python benchmarks/learned_polling.py [--streams 4] [--tasks 150] [--seed 1]
+    python benchmarks/learned_polling.py [--streams 6] [--tasks 150] [--seed 1]
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def row(name: str, base: Tally, learned: Tally) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare adaptive and learned polling on a simulated clock.")
-    parser.add_argument("--streams", type=int, default=4)
+    parser.add_argument("--streams", type=int, default=6)
     parser.add_argument("--tasks", type=int, default=150)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()

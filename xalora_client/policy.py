@@ -23,8 +23,11 @@ FIRST_POLL, POLL_GROWTH, SLOWEST_POLL = 1.0, 1.3, 8.0
 ENOUGH_TO_LEARN = 3
 """Finished tasks of a kind from which on its durations say when to look."""
 
-EAGERNESS = 2.0
-"""Polls per second, over the square root of the hazard per second: one poll may cost 1 / (2 * 2**2) s of waiting."""
+EAGERNESS = 2.05
+"""Polls per second, over the square root of the hazard per second: a poll may cost 1 / (2 * 2.05**2) s of waiting."""
+
+MOST_REQUESTS = 1.1
+"""Polls that learned polling expects to make at most, as a multiple of those of adaptive polling."""
 
 LONGEST_BLIND = 60.0
 """Seconds that learned polling looks away at most."""
@@ -81,7 +84,7 @@ def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dic
     known = sorted(each for each in durations if 0 < each < math.inf)
     if len(known) < ENOUGH_TO_LEARN:
         return poll_delays(None, dice)
-    return _expecting(_densities(_smoothed(known)), elapsed, dice)
+    return _expecting(_affordable(_densities(_smoothed(known))), elapsed, dice)
 
 
 def _smoothed(known: list[float]) -> list[float]:
@@ -116,18 +119,36 @@ def _densities(known: list[float]) -> list[tuple[float, float]]:
     return stretches
 
 
+def _affordable(stretches: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Thin the polls out where ends are so spread that these many would be more than adaptive polling makes."""
+    ours = theirs = so_far = start = 0.0
+    for end, density in stretches:
+        so_far += density * (end - start)
+        ours, start = ours + so_far, end
+        growing = min(end, (SLOWEST_POLL - FIRST_POLL) / (POLL_GROWTH - 1))
+        theirs += math.log(1 + (POLL_GROWTH - 1) * growing / FIRST_POLL, POLL_GROWTH) + (end - growing) / SLOWEST_POLL
+    thinner = max(1.0, ours / (MOST_REQUESTS * theirs))
+    return [(end, max(1 / LONGEST_BLIND, density / thinner)) for end, density in stretches]
+
+
 def _expecting(
     stretches: list[tuple[float, float]], elapsed: Callable[[], float], dice: random.Random
 ) -> Iterator[float]:
     asked = None
     while True:
         now = max(0.0, elapsed())
-        since = now if asked is None else asked
-        delay = min(LONGEST_BLIND, max(FIRST_POLL, _until_next(stretches, since))) * (1 - JITTER * dice.random())
+        jitter = 1 - JITTER * dice.random()
+        at_most = _pause(stretches, now) * jitter
         # The time the last answer took was waited as well; but a slow server is left at least half the pause.
-        delay = min(delay, max(delay / 2, since + delay - now))
+        since = now if asked is None else asked
+        planned = _pause(stretches, since) * jitter
+        delay = min(at_most, max(planned / 2, since + planned - now))
         asked = now + delay
         yield delay
+
+
+def _pause(stretches: list[tuple[float, float]], now: float) -> float:
+    return min(LONGEST_BLIND, max(FIRST_POLL, _until_next(stretches, now)))
 
 
 def _until_next(stretches: list[tuple[float, float]], now: float) -> float:

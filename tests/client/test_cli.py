@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from contextlib import closing, contextmanager
 
@@ -549,6 +550,18 @@ class TestExitCodes:
         else:
             assert run.output() == ""
 
+    def test_130_in_this_process(self, xalora, scripted):
+        """As above, where coverage sees it."""
+
+        def press(_):
+            os.kill(os.getpid(), signal.SIGINT)
+            return status("running")
+
+        scripted.script("task_result_query", press, status("running"))
+        stopped = xalora("fetch", "t1", "-o", "x.png", "--json")
+        assert (stopped.code, stopped.json["error"]) == (130, "KeyboardInterrupt")
+        assert scripted.paths()[-1] == "task_cancel"
+
     def test_130_cancels_each_of_several(self, command, slow, tmp_path):
         for width, name in enumerate(("a.png", "b.png", "c.png"), start=16):
             (tmp_path / name).write_bytes(picture(width))
@@ -679,6 +692,8 @@ class TestPast:
         size = len(picture(32, 16))
         assert xalora("prune", "--json").json == {"removed": [], "freed_bytes": 0, "left_bytes": size}
         [stored] = (tmp_path / "home" / "media").glob("??/*.png")
+        an_hour_ago = time.time() - 3600
+        os.utime(stored, (an_hour_ago, an_hour_ago))
         pruned = xalora("prune", "--budget", 0, "--json")
         assert (pruned.code, pruned.json["removed"], pruned.json["freed_bytes"]) == (0, [str(stored)], size)
         assert not stored.exists()
@@ -832,6 +847,27 @@ class TestSandbox:
         server.interrupt()
         assert server.wait() == 130
         assert "Traceback" not in server.errors()
+
+    @pytest.mark.parametrize("as_json", [False, True], ids=["words", "json"])
+    def test_ctrl_c_ends_it_in_this_process(self, capsys, tmp_path, as_json):
+        """As above, where coverage sees it."""
+        answered = []
+
+        def stop():
+            try:
+                path = tmp_path / "data" / "url"
+                url = poll(lambda: path.exists() and json.loads(path.read_text())["url"])
+                answered.append(requests.get(url, timeout=PATIENCE).json()["service"])
+            finally:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        stopper = threading.Thread(target=stop)
+        stopper.start()
+        assert main(["sandbox", "--port", "0", "--data", str(tmp_path / "data"), *["--json"] * as_json]) == 130
+        stopper.join()
+        assert answered == ["Xalora sandbox"]
+        first = capsys.readouterr().out.splitlines()[0]
+        assert (json.loads(first)["url"] if as_json else first.rpartition(" ")[2]).startswith("http://127.0.0.1:")
 
     def test_where_it_listens_and_keeps_things(self, command, tmp_path):
         server = command("sandbox", "--host", "localhost", "--port", 0, "--data", "here", "--workers", 1)

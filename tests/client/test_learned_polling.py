@@ -41,7 +41,7 @@ def polls(durations, until, start=0.0, answer=0.0, seed=1):
 def test_no_pause_is_too_short_or_too_long(durations, start, answer, seed):
     now = start
     delays = policy.learned_delays(durations, lambda: now, random.Random(seed))
-    for _ in range(60):
+    for _ in range(40):
         overdue = now >= max(durations)
         delay = next(delays)
         assert 0.5 * TAKEN_OFF <= delay <= (policy.SLOWEST_POLL if overdue else policy.LONGEST_BLIND)
@@ -76,7 +76,7 @@ def test_sparse_before_and_every_second_around_the_end():
 def test_between_two_modes_it_looks_away():
     durations = [20, 20.5, 21, 19.5, 20.2, 300, 302, 298, 301, 299]
     moments = polls(durations, 305)
-    assert sum(23 <= moment <= 290 for moment in moments) <= 12
+    assert sum(23 <= moment <= 290 for moment in moments) <= 17
     assert sum(297 <= moment <= 303 for moment in moments) >= 4
 
 
@@ -90,18 +90,19 @@ def test_a_wait_may_begin_at_any_time(start):
         assert first - start <= policy.SLOWEST_POLL
 
 
-@pytest.mark.parametrize(("answer", "pause"), [(0.0, 1.0), (0.2, 0.8), (0.4, 0.6), (3.0, 0.5)])
-def test_what_an_answer_takes_is_waited_already_but_half_a_pause_stays(answer, pause):
-    now = 100.0
-    delays = policy.learned_delays([100 + part for part in range(100)], lambda: now, random.Random(3))
-    now += next(delays) + answer
-    for _ in range(40):
-        delay = next(delays)
-        assert pause * TAKEN_OFF - answer * policy.JITTER <= delay <= max(pause, 1 - answer) + 1.0
-        now += delay + answer
-    spent = polls([100 + part for part in range(100)], 190, start=100, answer=answer)
-    if answer < 0.5:
-        assert len(spent) == pytest.approx(len(polls([100 + part for part in range(100)], 190, start=100)), rel=0.1)
+@pytest.mark.parametrize("answer", [0.2, 0.4])
+def test_what_an_answer_takes_is_waited_already(answer):
+    durations = [20.0 + part for part in range(100)]
+    free = [len(polls(durations, 110, seed=seed)) for seed in range(50)]
+    taking = [len(polls(durations, 110, answer=answer, seed=seed)) for seed in range(50)]
+    assert sum(taking) == pytest.approx(sum(free), rel=0.03)
+
+
+def test_a_slow_server_is_left_half_the_pause():
+    durations = [100.0 + part / 100 for part in range(1000)]
+    moments = polls(durations, 109, start=100, answer=5.0)
+    assert len(moments) == 2
+    assert moments[1] - moments[0] - 5.0 >= 0.5 * TAKEN_OFF
 
 
 def test_a_clock_that_was_set_back_is_no_trouble():
@@ -149,9 +150,9 @@ KINDS = {
 def test_it_beats_adaptive_polling(kind, known):
     dice = random.Random(known)
     ours, theirs = [], []
-    for _ in range(20):
+    for _ in range(15):
         durations = [KINDS[kind](dice) for _ in range(known)]
-        for _ in range(15):
+        for _ in range(12):
             duration = KINDS[kind](dice)
             ours.append(noticed(duration, lambda clock, d=durations: policy.learned_delays(d, clock, dice), dice))
             theirs.append(noticed(duration, lambda _: policy.poll_delays(None, dice), dice))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from comfyui_server import ComfyUI, booted, found, install, version_of
+from miner import Miner
 from sandbox_process import SandboxProcess
 
 HELPER_NODES = Path(__file__).with_name("helper_nodes")
@@ -67,7 +68,10 @@ def canary() -> str:
 def server(source: Path, canary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
     """A ComfyUI with the pack under a folder name with a dash, its key in the environment."""
     base = tmp_path_factory.mktemp("comfyui")
-    comfy = ComfyUI(source, base, XALORA_API_KEY=f"consumer-of-tests#{canary}", XALORA_HOME=str(base / "xalora"))
+    comfy = ComfyUI(
+        source, base, "--verbose", "DEBUG",
+        XALORA_API_KEY=f"consumer-of-tests#{canary}", XALORA_HOME=str(base / "xalora"),
+    )  # fmt: skip
     install(base / "custom_nodes" / "xalora-nodes")
     shutil.copytree(HELPER_NODES, base / "custom_nodes" / "helper_nodes")
     yield from booted(comfy)
@@ -82,10 +86,28 @@ def comfy(server: ComfyUI, sandbox: SandboxProcess) -> Iterator[ComfyUI]:
     server.settle()
 
 
+@pytest.fixture(scope="session")
+def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+    """Another one with the pack under a plain name, alone, without a key and without any other setting."""
+    base = tmp_path_factory.mktemp("plain")
+    comfy = ComfyUI(source, base, XDG_DATA_HOME=str(base / "data of the user"))
+    install(base / "custom_nodes" / "xalora_nodes_plain")
+    yield from booted(comfy)
+
+
 def _sandbox(factory: pytest.TempPathFactory, name: str, **options: Any) -> Iterator[SandboxProcess]:
     process = SandboxProcess(factory.mktemp(name), **options)
     yield process
     process.stop()
+
+
+@pytest.fixture
+def miner(comfy: ComfyUI) -> Iterator[Miner]:
+    """A sequencer that does what the test says, as the server's own."""
+    machine = Miner()
+    comfy.use(machine.url)
+    yield machine
+    machine.close()
 
 
 @pytest.fixture(scope="session")

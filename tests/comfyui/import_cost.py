@@ -28,7 +28,7 @@ def main() -> None:
 
     comfy.options.enable_args_parsing()
     with contextlib.redirect_stdout(sys.stderr):
-        import main  # noqa: F401 - what ComfyUI's start loads
+        import main  # noqa: F401, I001 - what ComfyUI's start loads, in its order
         import nodes
         import server
 

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from comfyui_prompts import flux_lora, image, keep, node, show, text2video, upscale
 from comfyui_server import ComfyUI
 from miner import Miner
 from sandbox_process import SandboxProcess
 from sequencer import Answer, status
-
-
-@pytest.fixture
-def miner(comfy: ComfyUI) -> Iterator[Miner]:
-    """A sequencer that does what the test says."""
-    server = Miner()
-    comfy.use(server.url)
-    yield server
-    server.close()
 
 
 def dialog(comfy: ComfyUI, prompt: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,15 +11,6 @@ from comfyui_server import ComfyUI, Run
 from miner import Miner, png
 from sandbox_process import SandboxProcess, poll
 from sequencer import status
-
-
-@pytest.fixture
-def miner(comfy: ComfyUI) -> Iterator[Miner]:
-    """A sequencer that does what the test says."""
-    server = Miner()
-    comfy.use(server.url)
-    yield server
-    server.close()
 
 
 def four_nodes(seed: int, images: int = 6) -> dict[str, Any]:

@@ -8,8 +8,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from comfyui_prompts import show, text2video
 from comfyui_server import ComfyUI, install, python_of
 from sandbox_process import bare_environment
 
@@ -67,8 +65,10 @@ def test_object_info_is_as_designed(comfy: ComfyUI) -> None:
             assert all(spec[1]["tooltip"] for spec in inputs.values())
 
 
-def test_the_server_log_has_no_line_from_the_pack(comfy: ComfyUI) -> None:
+def test_the_server_log_is_quiet_about_the_pack(comfy: ComfyUI) -> None:
     start = comfy.log().partition("Starting server")[0]
-    lines = [line for line in start.splitlines() if "xalora" in line.lower() and "seconds: " not in line]
-    assert [line for line in lines if "base" not in line.lower() and "/xalora" not in line] == []
     assert "IMPORT FAILED" not in start
+    assert "Traceback" not in start
+    # ComfyUI itself names the folder, at its start and with its import time.
+    mentions = [line for line in start.splitlines() if "xalora" in line.lower()]
+    assert [line for line in mentions if "custom_nodes/xalora-nodes" not in line] == []

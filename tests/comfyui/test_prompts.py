@@ -12,7 +12,7 @@ import pytest
 from comfyui_prompts import flux_lora, image, keep, node, save_image, save_video, show, text2video, upscale
 from comfyui_server import ComfyUI
 from PIL import Image
-from sandbox_process import SandboxProcess, poll
+from sandbox_process import SandboxProcess
 
 WORKFLOWS = sorted(Path(__file__).with_name("workflows").glob("*.json"))
 EXAMPLE_PICTURE = (40, 30)
@@ -71,7 +71,7 @@ def test_progress_is_told_in_the_node(comfy: ComfyUI, paced: SandboxProcess) -> 
     comfy.use(paced.url)
     run = comfy.run({"told": text2video(seed=77), "show": show(["told", 3])}).ok()
     texts = run.texts("told")
-    assert texts[0] == "submitting"
+    assert texts[0].startswith(("submitting", "queued 0:00"))
     assert any(text.startswith("running 0:0") for text in texts)
     assert all(text.startswith(("submitting", "queued 0:", "running 0:", "downloading", "decoding")) for text in texts)
     times = [event.at for event in comfy.events if event.type == "text" and event.data["node"] == "told"]

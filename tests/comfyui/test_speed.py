@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -12,16 +13,19 @@ from comfyui_prompts import image, show, text2video, upscale
 from comfyui_server import ComfyUI, Run
 from sandbox_process import SandboxProcess
 
+LONGEST_ANSWER = 100.0
+"""Milliseconds for which the server's event loop may be held up."""
+
 ROUNDS = 3
 """A busy machine can make one round slow; code that waits for itself makes every round slow."""
 
 
 class Pinger:
-    """Asks the server something cheap every 20 ms, from a thread, and notes how long each answer took."""
+    """Asks a server something cheap every 20 ms, from a thread, and notes how long each answer took."""
 
     def __init__(self, url: str) -> None:
-        self.host = urlsplit(url).netloc
-        self.seconds: list[float] = []
+        self.host, self.path = urlsplit(url)[1:3]
+        self.answers: list[tuple[float, float]] = []  # When it came, in Unix seconds, and after how many seconds.
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._run)
 
@@ -29,9 +33,9 @@ class Pinger:
         connection = http.client.HTTPConnection(self.host, timeout=60)
         while not self.stopping.wait(0.02):
             began = time.perf_counter()
-            connection.request("GET", "/prompt")
+            connection.request("GET", self.path)
             connection.getresponse().read()
-            self.seconds.append(time.perf_counter() - began)
+            self.answers.append((time.time(), time.perf_counter() - began))
         connection.close()
 
     def __enter__(self) -> Pinger:
@@ -42,9 +46,13 @@ class Pinger:
         self.stopping.set()
         self.thread.join()
 
-    @property
-    def worst(self) -> float:
-        return max(self.seconds) * 1000
+    def milliseconds(self, run: Run) -> list[float]:
+        """How long the answers took that came while the prompt ran.
+
+        Right after a prompt ComfyUI collects garbage, which holds up everything for up to a second.
+        """
+        (start,), (end,) = run.events("execution_start"), run.events("execution_success")
+        return [seconds * 1000 for at, seconds in self.answers if start.at < at < end.at]
 
 
 def seconds_of(run: Run) -> float:
@@ -105,20 +113,27 @@ def test_sixteen_images_take_two_rounds_of_eight(
     assert ratio < 3.5
 
 
-def test_the_server_answers_meanwhile(comfy: ComfyUI, paced: SandboxProcess, figure: Callable[[str], None]) -> None:
-    """Videos of the default size are downloaded and decoded, and 16 larger images sent and fetched."""
+def test_the_server_answers_meanwhile(
+    comfy: ComfyUI, paced: SandboxProcess, endless: SandboxProcess, figure: Callable[[str], None]
+) -> None:
+    """Videos of the default size are downloaded and decoded, and 16 larger images sent and fetched.
+
+    A server that has nothing to do is asked at the same time: what it takes is the machine's share.
+    """
     comfy.use(paced.url)
-    with Pinger(comfy.url) as idle:
-        time.sleep(1)
-    worst = []
+    told = []
     for number in range(ROUNDS):
         work = videos(*range(4000 + number, 4300, 100), width=848, height=480, length=37)
         work |= batch(16, 5000 + number, height=256, width=256)
-        with Pinger(comfy.url) as busy:
-            comfy.run(work, patience=240).ok()
-        worst.append(busy.worst)
-        if busy.worst < 100:
+        with Pinger(f"{comfy.url}/prompt") as server, Pinger(f"{endless.url}/") as idle:
+            run = comfy.run(work, patience=240).ok()
+        waits = server.milliseconds(run)
+        told.append((max(waits), max(idle.milliseconds(run)), statistics.median(waits)))
+        if max(waits) < LONGEST_ANSWER:
             break
-    told = ", ".join(f"{each:.0f}" for each in worst)
-    figure(f"slowest answer of the server at work {told} ms, idle {idle.worst:.0f} ms")
-    assert min(worst) < 100
+    for worst, noise, middle in told:
+        figure(
+            f"at work, the server's slowest answer took {worst:.0f} ms, the middle one {middle:.1f} ms; "
+            f"the slowest of an idle server meanwhile {noise:.0f} ms"
+        )
+    assert min(worst - noise for worst, noise, _ in told) < LONGEST_ANSWER

@@ -198,7 +198,8 @@ class Editor:
 
     def _note_message(self, message: Any) -> None:
         told = f"{message.type}: {message.text} ({message.location.get('url')})"
-        if message.type in ("error", "warning") and "xalora" in told.lower():
+        # Newer editors ask the Registry about a node that failed; a test's ComfyUI keeps them off the network.
+        if message.type in ("error", "warning") and "xalora" in told.lower() and "//api.comfy.org/" not in told:
             self.problems.append(told)
 
     def open(self) -> None:

@@ -37,18 +37,18 @@ def test_the_editor_knows_these_nodes_and_no_others(canvas: Editor) -> None:
 
 
 @pytest.mark.parametrize("node_type", NODES)
-def test_a_node_is_found_by_its_name_and_starts_as_designed(canvas: Editor, node_type: str) -> None:
+def test_a_node_is_found_by_its_name_and_starts_as_designed(editor: Editor, node_type: str) -> None:
     name, defaults = NODES[node_type]
-    canvas.page.mouse.dblclick(800, 500)
+    editor.page.mouse.dblclick(800, 500)
     # The search box has the focus before its list is there, so what is typed must be waited for in the list.
-    canvas.page.wait_for_function("['INPUT', 'TEXTAREA'].includes(document.activeElement?.tagName)")
-    canvas.page.keyboard.type(name)
-    canvas.page.get_by_text(name, exact=True).last.wait_for()
-    canvas.page.wait_for_timeout(500)
-    canvas.page.keyboard.press("Enter")
-    canvas.page.wait_for_function("app.graph.nodes.length")
+    editor.page.wait_for_function("['INPUT', 'TEXTAREA'].includes(document.activeElement?.tagName)")
+    editor.page.keyboard.type(name)
+    editor.page.get_by_text(name, exact=True).last.wait_for()
+    editor.page.wait_for_timeout(500)
+    editor.page.keyboard.press("Enter")
+    editor.page.wait_for_function("app.graph.nodes.length")
 
-    ((node, added),) = canvas.nodes().items()
+    ((node, added),) = editor.nodes().items()
     assert added == node_type
-    assert list(canvas.widgets(node).items()) == list(defaults.items())
-    assert canvas.js("id => app.graph.getNodeById(id).title", node) == name
+    assert list(editor.widgets(node).items()) == list(defaults.items())
+    assert editor.js("id => app.graph.getNodeById(id).title", node) == name

@@ -138,8 +138,9 @@ class Run:
 class ComfyUI:
     """A ComfyUI that runs on a base directory of its own. After ``kill`` it can ``boot`` again on the same one."""
 
-    def __init__(self, source: Path, base: Path, **environment: str) -> None:
+    def __init__(self, source: Path, base: Path, *arguments: str, **environment: str) -> None:
         self.source = source
+        self.arguments = arguments
         self.version = version_of(source)
         self.base = base
         self.environment = environment
@@ -161,6 +162,7 @@ class ComfyUI:
                 [
                     python_of(self.source), self.source / "main.py", "--cpu", "--port", str(port),
                     "--disable-api-nodes", "--base-directory", self.base, "--database-url", f"sqlite:///{self.base}/user/comfyui.db",
+                    *self.arguments,
                 ],
                 cwd=self.base, env=bare_environment(**self.environment), stdout=log, stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

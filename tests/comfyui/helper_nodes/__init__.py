@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - ComfyUI names the methods
 """Nodes that only the tests use, installed beside the pack: pictures of any shape, nodes that fail, and a sampler."""
 
 import asyncio
@@ -106,7 +107,7 @@ class TestSampler:
         steps = int(seconds / step)
         bar = comfy.utils.ProgressBar(steps)
         for _ in range(steps):
-            time.sleep(step)
+            time.sleep(step)  # noqa: ASYNC251 - this is the point
             bar.update(1)
         return ()
 

@@ -1,0 +1,249 @@
+"""Stored media: whole or not there, and not removed from under anybody."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xalora_client.errors import ConfigurationError
+from xalora_client.media import in_use
+from xalora_client.media.store import GRACE_SECONDS, LEFT_BEHIND_SECONDS, MediaStore
+
+ROOT = Path(__file__).parents[2]
+
+FIND = """
+import os, sys
+from pathlib import Path
+from xalora_client.media.store import MediaStore
+store = MediaStore(Path(sys.argv[1]))
+place = store.find(sys.argv[2], ".mp4")
+os.utime(place, (1000, 1000))
+print(place.name, flush=True)
+for line in sys.stdin:
+    store.release(place)
+    print("released", flush=True)
+"""
+
+FORK = """
+import os, sys
+from pathlib import Path
+from xalora_client.media.store import MediaStore
+home, first, second = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+store = MediaStore(home)
+store.find(first, ".mp4")
+child = os.fork()
+if not child:
+    store.find(second, ".mp4")
+    print(sorted(path.read_text() for path in (home / "media" / "in-use").iterdir()), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    return MediaStore(tmp_path)
+
+
+def start(script, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def put(store, content, *, age=GRACE_SECONDS * 2, used=False):
+    """Store some bytes that were last used ``age`` seconds ago; nobody needs them unless ``used``."""
+    file = store.incoming()
+    file.write_bytes(content)
+    place = store.adopt(file, sha256(content), ".mp4")
+    set_age(place, age)
+    if not used:
+        store.release(place)
+    return place
+
+
+def set_age(path, seconds):
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def test_a_file_is_adopted_and_found(store):
+    place = put(store, b"content")
+    assert place == store.folder / sha256(b"content")[:2] / f"{sha256(b'content')}.mp4"
+    assert place.read_bytes() == b"content"
+    assert not list((store.folder / "incoming").iterdir())
+    assert store.find(sha256(b"content"), ".mp4") == place
+    assert time.time() - place.stat().st_mtime < GRACE_SECONDS
+
+
+def test_the_same_bytes_are_kept_once(store):
+    place = put(store, b"content")
+    before = place.stat().st_ino
+    assert put(store, b"content") == place
+    assert place.stat().st_ino == before
+    assert not list((store.folder / "incoming").iterdir())
+
+
+def test_adopting_again_mends_a_damaged_file(store):
+    place = put(store, b"content")
+    place.write_bytes(b"contend")
+    assert put(store, b"content") == place
+    assert place.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("damage", [b"", b"contend", b"content and more"])
+def test_a_damaged_file_is_not_found_but_kept(store, caplog, damage):
+    place = put(store, b"content")
+    place.write_bytes(damage)
+    assert store.find(sha256(b"content"), ".mp4") is None
+    kept = store.folder / "rejected" / place.name
+    assert kept.read_bytes() == damage
+    assert str(kept) in caplog.text
+    assert not place.exists()
+    assert store.find(sha256(b"content"), ".mp4") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "extension"),
+    [("a" * 64, ".mp4"), ("../../x", ""), ("A" * 64, ".mp4"), ("a" * 64, "/../x"), ("", ""), ("a" * 64, "")],
+)
+def test_what_is_not_there_is_not_found(store, name, extension):
+    put(store, b"content")
+    assert store.find(name, extension) is None
+
+
+def test_least_recently_used_goes_first(store):
+    oldest, older, newer = (put(store, bytes([each]) * 100, age=age) for each, age in ((1, 9e5), (2, 8e5), (3, 7e5)))
+    assert store.find(sha256(b"\x01" * 100), ".mp4") == oldest  # Used again: now the newest.
+    store.release(oldest)
+    set_age(oldest, 6e5)
+    pruned = store.prune(250)
+    assert pruned.files == (older,)
+    assert (pruned.freed, pruned.left) == (100, 200)
+    assert store.prune(250).files == ()
+    assert store.prune(0).files == (newer, oldest)
+
+
+def test_rejected_files_count_as_well(store):
+    file = store.incoming()
+    file.write_bytes(b"x" * 100)
+    kept = store.reject(file, "../t 1.bin")
+    assert kept == store.folder / "rejected" / ".._t_1.bin"
+    set_age(kept, 1e6)
+    assert store.prune(0).files == (kept,)
+
+
+def test_a_file_just_used_stays(store):
+    place = put(store, b"content", age=GRACE_SECONDS / 2)
+    assert store.prune(0).files == ()
+    set_age(place, GRACE_SECONDS * 2)
+    assert store.prune(0).files == (place,)
+
+
+def test_a_file_in_use_by_this_process_stays(store, tmp_path):
+    place = put(store, b"content", used=True)
+    put(store, b"content", used=True)
+    set_age(place, GRACE_SECONDS * 2)
+    assert MediaStore(tmp_path).prune(0).files == ()
+    store.release(place)
+    store.release(place)
+    assert MediaStore(tmp_path).prune(0).files == (place,)
+
+
+def test_a_file_in_use_by_another_process_stays_while_it_lives(store, tmp_path):
+    place = put(store, b"content")
+    with start(FIND, tmp_path, sha256(b"content")) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == f"{place.name}\n"
+        assert store.prune(0).files == ()
+        other.kill()
+        other.wait()
+    assert store.prune(0).files == (place,)
+
+
+def test_a_file_another_process_is_done_with_goes(store, tmp_path):
+    place = put(store, b"content")
+    with start(FIND, tmp_path, sha256(b"content")) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        other.stdin.write("done\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "released\n"
+        assert store.prune(0).files == (place,)
+        other.kill()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_notes_its_own(store, tmp_path):
+    first, second = put(store, b"first"), put(store, b"second")
+    with start(FORK, tmp_path, sha256(b"first"), sha256(b"second")) as parent:
+        output, _ = parent.communicate(timeout=60)
+    notes = [set(text.split()) for text in eval(output)]
+    names = {f"+{first.name}", f"+{second.name}"}
+    assert {f"+{first.name}"} in notes
+    assert names in notes
+
+
+def test_downloads_left_behind_go(store):
+    mine, old = store.incoming(), store.incoming()
+    old.write_bytes(b"half")
+    set_age(old, LEFT_BEHIND_SECONDS + 60)
+    pruned = store.prune()
+    assert pruned.files == (old,)
+    assert (pruned.freed, pruned.left) == (4, 0)
+    assert mine.exists()
+
+
+def test_what_cannot_be_removed_is_not_counted(store):
+    folder = store.folder / "ab" / "folder"
+    folder.mkdir(parents=True)
+    set_age(folder, 1e6)
+    pruned = store.prune(0)
+    assert pruned.files == ()
+    assert folder.exists()
+
+
+def test_pruning_nothing(store):
+    assert store.prune().files == ()
+
+
+def test_a_home_that_cannot_be_written(tmp_path):
+    (tmp_path / "home").touch()
+    store = MediaStore(tmp_path / "home")
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    for action in (
+        store.incoming,
+        lambda: store.adopt(file, sha256(b"content"), ".mp4"),
+        lambda: store.reject(file, "x"),
+    ):
+        with pytest.raises(ConfigurationError, match="Media cannot be written"):
+            action()
+    assert file.read_bytes() == b"content"
+    assert store.find(sha256(b"content"), ".mp4") is None
+
+
+def test_what_is_stored_is_found_even_where_nothing_can_be_noted(store):
+    place = put(store, b"content")
+    notes = in_use.InUse(store.folder)
+    for file in notes._folder.iterdir():
+        file.unlink()
+    notes._folder.rmdir()
+    notes._folder.touch()
+    store._in_use = notes
+    assert store.find(sha256(b"content"), ".mp4") == place
