@@ -10,7 +10,7 @@ import threading
 from contextlib import closing
 
 import pytest
-from sequencer import DROP, Answer, status
+from sequencer import DROP, Answer
 
 from xalora_client import (
     APIStatusError,
@@ -45,7 +45,7 @@ class TestSlowServers:
 
         def hold(_):
             go_on.wait(20)
-            return status("finished")
+            return DROP
 
         sequencer.script("task_result_query", hold)
         try:

@@ -39,7 +39,7 @@ def test_the_editor_knows_these_nodes_and_no_others(canvas: Editor) -> None:
 @pytest.mark.parametrize("node_type", NODES)
 def test_a_node_is_found_by_its_name_and_starts_as_designed(editor: Editor, node_type: str) -> None:
     name, defaults = NODES[node_type]
-    editor.page.mouse.dblclick(800, 500)
+    editor.js("() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
     # The search box has the focus before its list is there, so what is typed must be waited for in the list.
     editor.page.wait_for_function("['INPUT', 'TEXTAREA'].includes(document.activeElement?.tagName)")
     editor.page.keyboard.type(name)

@@ -154,7 +154,7 @@ class Database:
     def _close(self) -> None:
         if self._db is not None:
             self._db.close()
-            self._db = self._file = None
+            self._db = None
 
     def _unusable(self, error: Exception) -> ConfigurationError:
         busy = "locked" in str(error) or "for too long" in str(error)

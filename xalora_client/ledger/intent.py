@@ -122,13 +122,15 @@ def _without(secret: str, text: str) -> str:
 
 def _decoded(uri: str) -> tuple[str, bytes]:
     """The media type and bytes of a ``data:`` URI (RFC 2397); what cannot be decoded counts as it is written."""
-    head, _, body = uri[5:].partition(",")
+    head, comma, body = uri[5:].partition(",")
     media_type, *options = (part.strip().lower() for part in head.split(";"))
     content = unquote_to_bytes(body)
-    if "base64" in options:
-        try:
+    try:
+        if not comma:
+            raise ValueError("a data: URI has a comma")
+        if "base64" in options:
             content = base64.b64decode(content)
-        except ValueError:
-            content = uri.encode("utf-8", "surrogatepass")
+    except ValueError:
+        content = uri.encode("utf-8", "surrogatepass")
     # Only a plain type is worth keeping: the head is the user's text and may be anything.
     return media_type if len(media_type) <= 100 else "", content
