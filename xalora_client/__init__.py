@@ -46,14 +46,15 @@ if TYPE_CHECKING:
     from .aio import AsyncClient
     from .client import Client
     from .media import Limits
-    from .media.download import DownloadProgress, MediaFile
+    from .media.download import MediaFile
+    from .media.receiver import DownloadProgress
     from .waiting import TaskUpdate
 
 # Loaded at first use: they bring HTTP libraries and decoders, which would slow the start of ComfyUI down.
 _LOADED_LATER = {
     "AsyncClient": ".aio",
     "Client": ".client",
-    "DownloadProgress": ".media.download",
+    "DownloadProgress": ".media.receiver",
     "Limits": ".media",
     "MediaFile": ".media.download",
     "TaskUpdate": ".waiting",

@@ -15,8 +15,9 @@ from .client import open_context
 from .config import load
 from .drive import AsyncTransport, run_async
 from .effects import Flow, T
-from .media.download import MediaFile, OnProgress, download
+from .media.download import MediaFile, download
 from .media.limits import Limits
+from .media.receiver import OnProgress
 from .media.store import MediaStore
 from .results import WorkflowTaskResult
 from .tasks import WorkflowTask

@@ -15,8 +15,9 @@ from .drive import Transport, run_sync
 from .effects import Flow, T
 from .exchange import Context
 from .ledger import Ledger
-from .media.download import MediaFile, OnProgress, download
+from .media.download import MediaFile, download
 from .media.limits import Limits
+from .media.receiver import OnProgress
 from .media.store import MediaStore
 from .results import WorkflowTaskResult
 from .sandbox import local_sandbox

@@ -40,7 +40,8 @@ def execute_and_wait(
     """Create the task and wait for its result. The deadline counts from the start of the create."""
     policy.poll_delays(interval, context.dice)  # A bad interval is refused before anything is paid for.
     deadline = Deadline.after(timeout, context.clock)
-    submission = yield from submit(context, task, deadline, reuse=reuse)
+    creating = Deadline.after(min(timeout, policy.CALL_TIMEOUT), context.clock)
+    submission = yield from submit(context, task, creating, reuse=reuse)
     waiting = Wait(
         context,
         submission.task_id,

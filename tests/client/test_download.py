@@ -28,7 +28,7 @@ from xalora_client import (
     WorkflowTaskResult,
 )
 from xalora_client.media import Limits
-from xalora_client.media import download as downloading
+from xalora_client.media.redirects import redirected
 
 
 def picture(seed: int = 0, side: int = 256) -> bytes:
@@ -223,7 +223,7 @@ class TestBreaks:
         assert fetch(files.serve("/x.png", broken, File(coded, headers=fields, etag='"v1"'))).path.read_bytes() == BIG
 
     def test_silence_is_a_break(self, fetch, files, monkeypatch):
-        monkeypatch.setattr(downloading, "LONGEST_SILENCE", 0.3)
+        monkeypatch.setattr("xalora_client.media.download.LONGEST_SILENCE", 0.3)
         url = files.serve("/x.png", File(BIG, etag='"v1"', stall_after=MIDDLE), File(BIG, etag='"v1"'))
         assert fetch(url).path.read_bytes() == BIG
         assert files.asked("if-range") == [None, '"v1"']
@@ -401,7 +401,7 @@ class TestRedirects:
         ],
     )
     def test_where_it_may_lead(self, url, location, target):
-        assert downloading._redirected(url, location, 1) == target
+        assert redirected(url, location) == target
 
     @pytest.mark.parametrize(
         "location",
@@ -409,7 +409,7 @@ class TestRedirects:
     )
     def test_never_from_https_to_less(self, location):
         with pytest.raises(DownloadError, match="unsafe address"):
-            downloading._redirected("https://cdn.example/x", location, 1)
+            redirected("https://cdn.example/x", location)
 
     @pytest.mark.parametrize(
         "host",
@@ -419,7 +419,7 @@ class TestRedirects:
     )  # fmt: skip
     def test_never_from_the_world_into_a_private_network(self, host):
         with pytest.raises(DownloadError, match="private network"):
-            downloading._redirected("http://cdn.example/x", f"http://{host}/x", 1)
+            redirected("http://cdn.example/x", f"http://{host}/x")
 
     def test_a_signed_address_is_not_shown(self, fetch, files):
         with pytest.raises(DownloadError) as caught:

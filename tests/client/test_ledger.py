@@ -711,6 +711,17 @@ def test_what_can_be_read_is_carried_over(ledger, home, caplog):
     assert len(list(home.glob("*corrupt*"))) == 1
 
 
+def test_where_nothing_new_can_be_written_the_damaged_ledger_stays(ledger, home):
+    run_to(ledger, "finished")
+    spoil(ledger, "tasks_by_fingerprint")
+    (home / "ledger.sqlite3.new").mkdir()
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        claim(ledger)
+    assert not list(home.glob("*corrupt*"))
+    (home / "ledger.sqlite3.new").rmdir()
+    assert claim(ledger).step is Step.FINISHED
+
+
 def test_a_second_damage_in_the_same_second_gets_a_name_of_its_own(ledger, home, caplog):
     for _ in range(3):
         claim(ledger).release()

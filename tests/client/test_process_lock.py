@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 HOLD = """
 import sys
+import threading
 from pathlib import Path
 from xalora_client.process_lock import ProcessLock
 lock = ProcessLock.acquire(Path(sys.argv[1]))
@@ -151,6 +153,27 @@ def test_processes_take_turns(tmp_path):
         contender.stdin.flush()
     outputs = [contender.communicate(timeout=60)[0] for contender in contenders]
     assert outputs == ["never two\n"] * 3
+
+
+def test_threads_take_turns(tmp_path):
+    path, inside, turns = tmp_path / "lock", tmp_path / "inside", []
+
+    def work():
+        while len(turns) < 600:
+            lock = ProcessLock.acquire(path)
+            if lock is not None:
+                inside.touch(exist_ok=False)
+                inside.unlink()
+                turns.append(lock)
+                lock.release()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(turns) >= 600
+    assert not inside.exists()
 
 
 @unix

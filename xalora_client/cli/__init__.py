@@ -7,18 +7,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from ..errors import (
-    APIStatusError,
-    ConfigurationError,
-    DownloadError,
-    NetworkError,
-    ResponseError,
-    TaskTimeoutError,
-    XaloraError,
-)
+from ..errors import ConfigurationError, XaloraError
 from .arguments import parse
-
-DONE, TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+from .outcome import described, exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,32 +21,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(argv)
     except ConfigurationError as error:
-        return _complain(str(error), USAGE, "--json" in (sys.argv[1:] if argv is None else argv), error)
+        return _complain(error, "--json" in (sys.argv[1:] if argv is None else argv))
     try:
         code: int = asyncio.run(arguments.command(arguments))
-    except KeyboardInterrupt:
-        return _complain("Interrupted", INTERRUPTED, arguments.json)
+    except KeyboardInterrupt as stop:
+        return _complain(stop, arguments.json)
     except XaloraError as error:
-        return _complain(str(error), exit_code(error), arguments.json, error)
+        return _complain(error, arguments.json)
     return code
 
 
-def exit_code(error: XaloraError) -> int:
-    """The exit code an error stands for."""
-    if isinstance(error, ConfigurationError):
-        return USAGE
-    if isinstance(error, TaskTimeoutError):
-        return TIMED_OUT
-    if isinstance(error, NetworkError | APIStatusError | ResponseError | DownloadError):
-        return NETWORK
-    return TASK_FAILED
-
-
-def _complain(message: str, code: int, as_json: bool, error: XaloraError | None = None) -> int:
-    print(f"xalora: {message}", file=sys.stderr)
+def _complain(error: BaseException, as_json: bool) -> int:
+    told = described(error)
+    print(f"xalora: {told['message']}", file=sys.stderr)
     if as_json:
-        kinds = [each.__name__ for each in (type(error) if error else KeyboardInterrupt).__mro__]
-        kind = next(name for name in kinds if not name.startswith("_"))
-        answer = {"error": kind, "message": message, "task_id": error.task_id if error else None}
-        print(json.dumps(answer, ensure_ascii=False))
-    return code
+        print(json.dumps(told, ensure_ascii=False))
+    return exit_code(error)

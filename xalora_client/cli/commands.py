@@ -22,6 +22,7 @@ from ..media.download import MediaFile
 from ..media.sniff import SNIFF_BYTES, sniff
 from ..results import TaskStatus, WorkflowTaskResult
 from ..tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
+from .outcome import described, exit_code
 from .progress import Progress, progress
 
 
@@ -49,7 +50,7 @@ async def run(arguments: argparse.Namespace) -> int:
 
 
 async def upscale(arguments: argparse.Namespace) -> int:
-    """``xalora upscale IMAGE… -o FILE_OR_DIR``. Every image is tried; the first error is raised at the end."""
+    """``xalora upscale IMAGE… -o FILE_OR_DIR``. Every image is tried; the first error decides the exit code."""
     if arguments.max_parallel < 1:
         raise ConfigurationError(f"--max-parallel is {arguments.max_parallel}", advice="Allowed: 1 or more.")
     options = {"workflow_id": arguments.workflow_id, "timeout_seconds": arguments.timeout_seconds}
@@ -74,16 +75,16 @@ async def upscale(arguments: argparse.Namespace) -> int:
         answers = await asyncio.gather(*(one(client, number) for number in range(len(tasks))), return_exceptions=True)
     saved = [answer for answer in answers if isinstance(answer, dict)]
     failures = [answer for answer in answers if isinstance(answer, BaseException)]
-    for failure in failures[1:]:
+    for failure in failures:
         print(f"xalora: {failure}", file=sys.stderr)
-    if arguments.json and not failures:
-        print(json.dumps({"results": saved}, ensure_ascii=False))
-    elif not arguments.json:
+    if arguments.json:
+        # What did work out is paid for, and told whatever became of the others.
+        told = {"results": saved} | (described(failures[0]) if failures else {})
+        print(json.dumps(told, ensure_ascii=False))
+    else:
         for answer in saved:
             print(answer["path"])
-    if failures:
-        raise failures[0]
-    return 0
+    return exit_code(failures[0]) if failures else 0
 
 
 async def status(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..media.download import DownloadProgress
+from ..media.receiver import DownloadProgress
 from ..waiting import TaskUpdate
 
 SECONDS_BETWEEN_LINES = 10.0

@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+from .entry import COLUMNS
 
 logger = logging.getLogger("xalora_client")
 
@@ -30,34 +34,37 @@ def set_aside(path: Path) -> Path:
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.corrupt-{stamp}-{number}")
-    # The main file goes first: should this stop halfway, no log is left beside a file that looks whole without it.
-    for old, new in zip(names(path), names(aside), strict=True):
-        if old.exists():
-            old.rename(new)
+    rename(path, aside)
     return aside
 
 
+def rename(path: Path, place: Path) -> None:
+    """Rename a database. Raises OSError."""
+    # The main file goes first: should this stop halfway, no log is left beside a file that looks whole without it.
+    for old, new in zip(names(path), names(place), strict=True):
+        if old.exists():
+            old.rename(new)
+
+
 def carry_over(damaged: Path, db: sqlite3.Connection) -> int:
-    """Copy the tasks that can be read into a new, empty database; returns how many."""
+    """Copy the tasks that can be read into a new, empty database; returns how many. Raises sqlite3.Error."""
     db.execute("BEGIN")
-    try:
-        with closing(sqlite3.connect(damaged, isolation_level=None)) as old:
-            # From both ends, as far as each goes: what cannot be read lies somewhere between.
-            for order in ("number", "number DESC"):
-                _copy(old, db, order)
-    except sqlite3.DatabaseError:
-        pass
+    with closing(sqlite3.connect(damaged, isolation_level=None)) as old:
+        # From both ends, as far as each goes: what cannot be read lies somewhere between.
+        for order in ("number", "number DESC"):
+            for row in _readable(old, order):
+                columns, places = ", ".join(row), ", ".join(f":{name}" for name in row)
+                db.execute(f"INSERT OR IGNORE INTO tasks ({columns}) VALUES ({places})", row)  # noqa: S608 - columns
     (count,) = db.execute("SELECT count(*) FROM tasks").fetchone()
     db.execute("COMMIT")
     return int(count)
 
 
-def _copy(old: sqlite3.Connection, db: sqlite3.Connection, order: str) -> None:
+def _readable(old: sqlite3.Connection, order: str) -> Iterator[dict[str, Any]]:
+    old.row_factory = sqlite3.Row
     try:
-        rows = old.execute(f"SELECT * FROM tasks ORDER BY {order}")  # noqa: S608 - one of two constants
-        places = ", ".join("?" for _ in rows.description)
-        for row in rows:
-            db.execute(f"INSERT OR IGNORE INTO tasks VALUES ({places})", row)  # noqa: S608 - question marks alone
+        for row in old.execute(f"SELECT * FROM tasks ORDER BY {order}"):  # noqa: S608 - one of two constants
+            yield {name: row[name] for name in COLUMNS if name in row.keys()}  # noqa: SIM118 - a Row is no dict
     except sqlite3.DatabaseError:
         return
 

@@ -119,7 +119,11 @@ class Database:
             if _identity(self.path) == damaged:
                 aside = damage.set_aside(self.path)
                 carried: list[int] = []
-                self._put(lambda db: carried.append(damage.carry_over(aside, db)))
+                try:
+                    self._put(lambda db: carried.append(damage.carry_over(aside, db)))
+                except BaseException:  # Above all a full disk: an empty ledger now would have its tasks paid again.
+                    damage.rename(aside, self.path)
+                    raise
                 damage.warn(self.path, aside, carried[0])
         finally:
             lock.release()

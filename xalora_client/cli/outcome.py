@@ -1,0 +1,37 @@
+"""How a command that did not work out is told: to scripts by an exit code and JSON, to people in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import errors
+from ..errors import (
+    APIStatusError,
+    ConfigurationError,
+    DownloadError,
+    NetworkError,
+    ResponseError,
+    TaskTimeoutError,
+    XaloraError,
+)
+
+TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code an error stands for."""
+    if isinstance(error, ConfigurationError):
+        return USAGE
+    if isinstance(error, TaskTimeoutError):
+        return TIMED_OUT
+    if isinstance(error, NetworkError | APIStatusError | ResponseError | DownloadError):
+        return NETWORK
+    return TASK_FAILED if isinstance(error, XaloraError) else INTERRUPTED
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """An error for ``--json``: its public kind, its message, and the task it is about."""
+    # Some kinds are known inside the SDK alone; scripts get to see the public one they are made from.
+    kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ in (errors.__name__, "builtins"))
+    task_id = error.task_id if isinstance(error, XaloraError) else None
+    return {"error": kind, "message": str(error) or "Interrupted", "task_id": task_id}
