@@ -65,13 +65,17 @@ def comfyui_installations() -> list[Contestant]:
 
 
 def run(video: Path, rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """Measure all contestants in turn, in an order that is reversed every other round."""
+    """Measure all contestants in turn; each round begins with another, so that none always follows the same one.
+
+    What ran before matters: a virtual machine may have to ask for memory anew that a large process has just returned.
+    """
     contestants = [Contestant(OURS, sys.executable, "ours")]
     contestants += comfyui_installations()
     contestants += [Contestant(RGB, sys.executable, "rgb"), Contestant(FILL, sys.executable, "fill")]
     found: dict[str, list[dict[str, Any]]] = {each.name: [] for each in contestants}
     for number in range(rounds):
-        for each in contestants if number % 2 == 0 else reversed(contestants):
+        begin = number % len(contestants)
+        for each in contestants[begin:] + contestants[:begin]:
             found[each.name].append(each.measure(video))
             last = found[each.name][-1]
             print(f"  round {number + 1}: {each.name:28} {last['seconds']:7.2f} s  {last['peak'] / 2**20:8.0f} MiB")

@@ -37,8 +37,10 @@ _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 def found() -> list[Path]:
     """The ComfyUI folders to test with."""
     if named := os.environ.get("COMFYUI_PATH"):
-        return [Path(folder).expanduser() for folder in named.split(os.pathsep) if folder]
-    return sorted(main.parent for main in (Path.home() / "comfy").glob("ComfyUI*/main.py"))
+        folders = [Path(folder).expanduser() for folder in named.split(os.pathsep) if folder]
+    else:
+        folders = sorted((Path.home() / "comfy").glob("ComfyUI*"))
+    return [folder for folder in folders if (folder / "main.py").exists()]
 
 
 def version_of(source: Path) -> str:

@@ -5,6 +5,7 @@ import asyncio
 import time
 from pathlib import Path
 
+import comfy.model_management
 import comfy.utils
 import folder_paths
 import numpy as np
@@ -91,7 +92,10 @@ class TestFail:
 
 
 class TestSampler:
-    """Holds the event loop as a sampler does, and looks for an interrupt at each step."""
+    """Holds the event loop as a sampler does, and looks for an interrupt at each step.
+
+    It begins when there is a file of that name among the inputs.
+    """
 
     CATEGORY = "test"
     FUNCTION = "sample"
@@ -100,14 +104,18 @@ class TestSampler:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"seconds": ("FLOAT", {"default": 1.0}), "step": ("FLOAT", {"default": 0.03})}}
+        number = ("FLOAT", {"default": 1.0, "step": 0.001})
+        return {"required": {"seconds": number, "step": number, "begin": ("STRING", {})}}
 
-    async def sample(self, seconds, step):
-        await asyncio.sleep(0.5)  # The others begin first.
+    async def sample(self, seconds, step, begin):
+        signal = Path(folder_paths.get_input_directory()) / begin
+        while not signal.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         steps = int(seconds / step)
         bar = comfy.utils.ProgressBar(steps)
         for _ in range(steps):
             time.sleep(step)  # noqa: ASYNC251 - this is the point
+            comfy.model_management.throw_exception_if_processing_interrupted()  # As it does with previews on.
             bar.update(1)
         return ()
 
