@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
 from . import policy, wire
@@ -47,9 +48,12 @@ def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: b
             return Submission((yield from _create_claimed(context, ledger, claim, task, deadline)), claim.step.value)
         result = claim.entry.as_result()
         if claim.step is Step.ATTACH:
-            result = yield from _look(context, ledger, task, result.task_id)
+            result = yield from _look(context, task, result.task_id)
             if result.is_final and result.status != TaskStatus.FINISHED:
                 continue  # It ended unseen; the ledger knows now, and the next claim is a new task.
+        elif claim.entry.sha256 is None:
+            with suppress(XaloraError):  # Its media is still to be fetched, and links go stale.
+                result = yield from _look(context, task, result.task_id)
         return Submission(result.task_id, claim.step.value, result)
 
 
@@ -75,7 +79,7 @@ def _claim(
         yield Sleep(SECONDS_BETWEEN_CLAIMS)
 
 
-def _look(context: Context, ledger: Ledger, task: WorkflowTask, task_id: str) -> Flow[WorkflowTaskResult]:
+def _look(context: Context, task: WorkflowTask, task_id: str) -> Flow[WorkflowTaskResult]:
     """See how a task from an earlier run stands."""
     sequencer = context.sequencer
     request = sequencer.query(task_id, sequencer.credentials_of(task))

@@ -14,6 +14,9 @@ from .ledger import Ledger
 from .policy import Deadline
 from .results import TaskStatus, WorkflowTaskResult
 
+LAST_LOOK = 1.0
+"""Seconds before the deadline at which the task is looked at once more."""
+
 
 @dataclass(frozen=True)
 class TaskUpdate:
@@ -129,7 +132,10 @@ class Wait:
         if not self.deadline.remaining():
             raise self._timed_out()
         yield from self._report(delay)
-        yield Sleep(min(delay, self.deadline.remaining()))
+        remaining = self.deadline.remaining()
+        # A pause that would end at the deadline or later ends a little before it: the task may be done by then.
+        last = remaining - LAST_LOOK if remaining > LAST_LOOK else remaining
+        yield Sleep(min(delay, last))
 
     def _report_trouble(self, error: XaloraError, delay: float) -> Flow[None]:
         yield from self._report(delay, trouble=error.what)

@@ -174,6 +174,11 @@ class TestDeadlines:
         assert subject.clock.now == pytest.approx(1060)
         assert sequencer.count("task_cancel") == 0
 
+    def test_the_task_is_looked_at_once_more_just_before(self, subject, sequencer):
+        sequencer.script("task_result_query", *[status("running")] * 2, status("finished"))
+        assert subject.do(lambda c: make(c, timeout=25, interval=10)).status == "finished"
+        assert subject.clock.sleeps == [10, 10, 4]
+
     @pytest.mark.parametrize("timeout", [0, -1, float("nan"), "5", True])
     def test_a_bad_timeout_is_refused_before_anything_is_sent(self, subject, sequencer, timeout):
         with pytest.raises(ConfigurationError, match="timeout"):

@@ -55,12 +55,19 @@ def origins(keeper, **options):
     return result, {update.origin for update in seen}
 
 
-def test_a_finished_task_is_not_even_asked_about(keeper, ids):
+def test_a_finished_task_is_asked_for_its_link_alone(keeper, ids):
     first = keeper.do(make)
     sent = len(ids.seen)
     again, told = origins(keeper)
     assert (again.task_id, again.media_url, told) == (first.task_id, first.media_url, {"finished"})
-    assert len(ids.seen) == sent
+    assert ids.paths()[sent:] == ["task_result_query"]
+
+
+@pytest.mark.parametrize("trouble", [Answer({}, 404), Answer({}, 401)], ids=repr)
+def test_a_finished_task_whose_link_cannot_be_asked_for_keeps_the_old_one(keeper, ids, trouble):
+    first = keeper.do(make)
+    ids.script("task_result_query", trouble)
+    assert keeper.do(make).media_url == first.media_url
 
 
 def test_an_open_task_is_waited_for(keeper, ids):
@@ -253,9 +260,10 @@ class TestMedia:
             return keeper.do(lambda c: c.download(make(c)))
         return keeper.do(self._both)
 
-    def test_what_was_downloaded_is_not_downloaded_again(self, keeper, served):
+    def test_what_was_downloaded_needs_no_server_any_more(self, keeper, served, sequencer):
         first = self.fetch(keeper)
         served.close()
+        sequencer.close()
         assert self.fetch(keeper).path == first.path
 
     def test_damaged_bytes_are_downloaded_again(self, keeper, served):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 
 from .. import policy
@@ -54,19 +56,22 @@ def download(
             task_id=result.task_id,
             advice="Wait until the task is finished; if it is, ask support with its id.",
         )
-    task_id = result.task_id
-    kept: MediaFile | None = yield from _kept(context, task_id, store, limits)
-    if kept is not None:
+    task_id, url = result.task_id, result.media_url
+    kept = yield from _kept(context, task_id, store, limits)
+    if isinstance(kept, MediaFile):
         return kept
+    if kept is _Lost.SINCE:
+        with suppress(XaloraError):  # The link is as old as the file was; a younger one is better.
+            url = (yield from query(context, task_id)).media_url or url
     receiver = Receiver(store.incoming(), task_id, limits, on_progress)
     try:
         try:
-            yield from _receive(context, result.media_url, receiver)
+            yield from _receive(context, url, receiver)
         except GoneError:
-            fresh = yield from query(context, task_id)  # Links expire; the sequencer may give another.
-            if fresh.media_url in (None, result.media_url):
+            fresh = (yield from query(context, task_id)).media_url  # Links expire; there may be another.
+            if fresh is None or fresh == url:
                 raise
-            yield from _receive(context, str(fresh.media_url), receiver)
+            yield from _receive(context, fresh, receiver)
         file: MediaFile = yield Call(lambda: _accept(receiver, store))
     except XaloraError as error:
         error.task_id = error.task_id or task_id
@@ -80,19 +85,27 @@ def download(
     return file
 
 
-def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> Flow[MediaFile | None]:
+class _Lost(Enum):
+    """Why there is no file: it was never here, or is gone or damaged since."""
+
+    NEVER_HERE = "never here"
+    SINCE = "since"
+
+
+def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> Flow[MediaFile | _Lost]:
     """The file of an earlier download, if the ledger knows of one and its bytes are still right."""
-    found: list[MediaFile] = []
+    found: list[MediaFile | _Lost] = [_Lost.NEVER_HERE]
 
     def look(ledger: Ledger) -> None:
         entry = ledger.find(task_id, server=context.server)
         if entry is not None and entry.sha256 is not None and entry.extension is not None:
+            found[0] = _Lost.SINCE
             path = store.find(entry.sha256, entry.extension)
             if path is not None:
-                found.append(MediaFile(path, entry.sha256, path.stat().st_size, inspect(path, limits)))
+                found[0] = MediaFile(path, entry.sha256, path.stat().st_size, inspect(path, limits))
 
     yield from note(context, look)
-    return found[0] if found else None
+    return found[0]
 
 
 def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:

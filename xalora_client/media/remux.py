@@ -23,6 +23,6 @@ def can_remux(container: InputContainer) -> bool:
             for stream in streams:
                 output.add_stream_from_template(stream, opaque=True)
             output.start_encoding()
-    except (av.FFmpegError, ValueError, RuntimeError, NotImplementedError):
+    except (av.FFmpegError, ValueError, RuntimeError):
         return False
     return True
