@@ -66,15 +66,15 @@ def video_of(file: Path) -> Any:
     return VideoFromFile(str(file))
 
 
-def video_from(frames: Any, fps: float) -> Any:
-    """A VIDEO of frames ``[F, H, W, 3]`` (0..1) at ``fps`` frames per second."""
+def video_from(frames: Any, fps: float, audio: Any) -> Any:
+    """A VIDEO of frames ``[F, H, W, 3]`` (0..1) at ``fps`` frames per second, with an AUDIO or None."""
     rate = Fraction(fps).limit_denominator(100_000)
     if model_management is None:
         return frames, rate
     from comfy_api.input_impl import VideoFromComponents
     from comfy_api.util import VideoComponents
 
-    return VideoFromComponents(VideoComponents(images=frames, audio=None, frame_rate=rate))
+    return VideoFromComponents(VideoComponents(images=frames, audio=audio, frame_rate=rate))
 
 
 def preview(files: list[Path], *, moving: bool) -> dict[str, Any]:

@@ -23,11 +23,11 @@ LOCAL_GRACE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Frames:
-    """Decoded media: ``images`` [F, H, W, 3] and ``mask`` [F, H, W] or None, both float32 of 0..1, and ``fps``."""
+    """Decoded media: ``images`` [F, H, W, 3], float32 of 0..1, ``fps``, and ``audio`` where a VIDEO needs it."""
 
     images: Any
-    mask: Any
     fps: float
+    audio: Any
 
 
 class Remote:
@@ -69,12 +69,17 @@ class Remote:
 
     async def decode(self, file: MediaFile) -> Frames:
         """Have the file as tensors."""
-        from ._tensors import load_frames
+        from ._tensors import load_audio, load_frames  # Bring decoders, as above.
+
+        def show(done: int, expected: int) -> None:
+            self.prompt.check()
+            self.say = lambda: f"decoding {done} / {expected}"
 
         self.say = lambda: "decoding"
         self.tick()
-        images, mask, fps = await asyncio.to_thread(load_frames, file.path)
-        return Frames(images, mask, fps)
+        images, _, fps = await asyncio.to_thread(load_frames, file.path, progress=show)
+        audio = None if file.info.remuxable else await asyncio.to_thread(load_audio, file.path)
+        return Frames(images, fps, audio)
 
     def show_task(self, update: TaskUpdate) -> None:
         """Show the task's status and the time, which goes on between looks."""
@@ -115,7 +120,9 @@ def video_output(file: MediaFile, frames: Frames) -> Any:
     """The VIDEO of a result: its file where ComfyUI can take it as it is, else its frames; blocked for a still."""
     if file.info.kind == "image":
         return _host.blocked()
-    return _host.video_of(file.path) if file.info.remuxable else _host.video_from(frames.images, frames.fps)
+    return (
+        _host.video_of(file.path) if file.info.remuxable else _host.video_from(frames.images, frames.fps, frames.audio)
+    )
 
 
 def answer(file: MediaFile, *result: Any) -> dict[str, Any]:

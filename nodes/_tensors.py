@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def load_frames(
-    path: str | os.PathLike[str], limits: Limits | None = None
+    path: str | os.PathLike[str], limits: Limits | None = None, progress: Callable[[int, int], None] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None, float]:
     """Return all frames of an image, animation or video, the mask, and the frame rate.
 
@@ -32,11 +32,12 @@ def load_frames(
     1 - alpha, or None when the media has no transparency. The rate is in frames per second, 1.0 for a single image.
     The tensors are the decoder's own arrays, not copies of them.
 
-    Blocks while it decodes: call it in a thread. Raises DecodeError for a file that is no media or is damaged,
+    Blocks while it decodes: call it in a thread. ``progress(done, expected)`` is called after each frame; what it
+    raises ends the decoding. Raises DecodeError for a file that is no media or is damaged,
     MediaTooLargeError when it passes a limit or does not fit into free memory (needed and free bytes are in the
     message), OSError when it cannot be read.
     """
-    decoded = decode(path, limits or Limits())
+    decoded = decode(path, limits or Limits(), progress=progress)
     mask = None if decoded.mask is None else torch.from_numpy(decoded.mask)
     return torch.from_numpy(decoded.frames), mask, decoded.fps or STILL_FPS
 
