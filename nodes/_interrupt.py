@@ -65,7 +65,11 @@ class Prompt:
             return task.result()
         finally:
             if not task.done():
-                task.cancel()
+                # ComfyUI leaves the prompt, which cancels the work too. That may still have a task to cancel or an
+                # id to note, and the client is closed after this.
+                if not getattr(task, "cancelling", int)():  # Before Python 3.11, nobody can tell.
+                    task.cancel()
+                await asyncio.wait({task})
             self.at_work.discard(task)
 
     def _interrupt(self) -> None:

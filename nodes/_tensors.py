@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..xalora_client.errors import InvalidParameterError
-from ..xalora_client.media import Limits, decode, decode_sound
+from ..xalora_client import InvalidParameterError, Limits, decode, decode_sound
 
 STILL_FPS = 1.0
 """The frame rate given for a single image, which has none."""

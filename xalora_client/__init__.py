@@ -45,7 +45,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .aio import AsyncClient
     from .client import Client
-    from .media import Limits
+    from .media import Limits, decode, decode_sound
     from .media.download import MediaFile
     from .media.receiver import DownloadProgress
     from .waiting import TaskUpdate
@@ -58,6 +58,8 @@ _LOADED_LATER = {
     "Limits": ".media",
     "MediaFile": ".media.download",
     "TaskUpdate": ".waiting",
+    "decode": ".media",
+    "decode_sound": ".media",
 }
 
 
@@ -107,4 +109,6 @@ __all__ = [
     "WorkflowTaskResult",
     "XaloraError",
     "__version__",
+    "decode",
+    "decode_sound",
 ]
