@@ -12,8 +12,6 @@ from miner import Miner, png
 from sandbox_process import PATIENCE, SandboxProcess, poll
 from sequencer import status
 
-SAMPLER_STEP = 0.1
-
 
 def four_nodes(seed: int, images: int = 6) -> dict[str, Any]:
     """Three videos and a batch of which two images are at work at once."""
@@ -98,15 +96,18 @@ def test_while_a_download_is_in_flight(comfy: ComfyUI, miner: Miner) -> None:
     assert miner.cancelled[f"task-{video}"] - began < 1
 
 
-def test_beside_a_sampler_that_hears_of_it_too(comfy: ComfyUI, endless: SandboxProcess) -> None:
-    """The sampler holds the event loop, and resets ComfyUI's flag when it sees it."""
+@pytest.mark.parametrize("step", [0.1, 0.01])
+def test_beside_a_sampler_that_hears_of_it_too(comfy: ComfyUI, endless: SandboxProcess, step: float) -> None:
+    """The sampler holds the event loop, and at its next step it resets ComfyUI's flag and ends the prompt."""
     comfy.use(endless.url)
     mark = endless.mark()
     begin = comfy.base / "input" / "begin"
     begin.unlink(missing_ok=True)
-    sampler = node("TestSampler", seconds=60.0, step=SAMPLER_STEP, begin=begin.name)
-    run = comfy.queue({"make": text2video(seed=500), "show": show(["make", 3]), "sample": sampler})
+    beside = f"beside {step}"
+    sampler = node("TestSampler", seconds=60.0, step=step, begin=begin.name)
+    run = comfy.queue({beside: text2video(beside), "show": show([beside, 3]), "sample": sampler})
     poll(lambda: mark.statuses() == ["running"], what="the video runs")
+    poll(lambda: [text for text in run.texts(beside) if text.startswith(("queued", "running"))], what="an id")
     begin.touch()
     poll(lambda: run.events("progress"), what="the sampler samples")
     began = comfy.interrupt()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,10 +105,20 @@ def test_each_has_a_note_and_a_picture(example: Path) -> None:
 
 
 def test_the_template_browser_shows_them_with_their_pictures(editor: Editor) -> None:
+    fetched: set[str] = set()
+    wanted = {path.name for path in (ROOT / "example_workflows").glob("*.jpg")}
+
+    def note(answer: Any) -> None:
+        folder, _, name = answer.url.rpartition("/")
+        if folder.endswith("/workflow_templates/xalora-nodes") and answer.ok:
+            fetched.add(name)
+
+    editor.page.on("response", note)
     editor.js("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     editor.page.get_by_text("xalora-nodes", exact=True).first.click()
-    shown = """() => [...document.images].filter(each => each.naturalWidth && each.src.includes('/xalora-nodes/'))
-        .map(each => decodeURI(each.src).split('/').at(-1))"""
-    wanted = sorted(path.name for path in (ROOT / "example_workflows").glob("*.jpg"))
-    editor.page.wait_for_function(f"({shown})().length >= {len(wanted)}")
-    assert sorted(set(editor.js(shown))) == wanted
+    for name in wanted:
+        editor.page.get_by_text(name.removesuffix(".jpg"), exact=True).first.wait_for(state="attached")
+    deadline = time.monotonic() + 30
+    while fetched != wanted and time.monotonic() < deadline:
+        editor.page.wait_for_timeout(100)
+    assert fetched == wanted
