@@ -101,10 +101,11 @@ class Progress:
         self.text_shown = ""
         self.text_at = self.bar_at = -SECONDS_BETWEEN_MESSAGES
 
-    def text(self, text: str) -> None:
-        """Show a line of text."""
+    def text(self, text: str, *, last: bool = False) -> None:
+        """Show a line of text; the ``last`` one, which stays, also when another was shown a moment ago."""
         now = time.monotonic()
-        if self.node_id is None or text == self.text_shown or now - self.text_at < SECONDS_BETWEEN_MESSAGES:
+        too_soon = now - self.text_at < SECONDS_BETWEEN_MESSAGES and not last
+        if self.node_id is None or text == self.text_shown or too_soon:
             return
         self.text_shown, self.text_at = text, now
         PromptServer.instance.send_progress_text(text, self.node_id)

@@ -38,6 +38,7 @@ class Remote:
         self.prompt = prompt
         self.progress = _host.Progress()
         self.say: Callable[[], str] = str
+        self.ending = "done"
 
     def tick(self) -> None:
         """Bring the text up to date."""
@@ -47,6 +48,7 @@ class Remote:
     async def submit(self, task: WorkflowTask, *, reuse: bool) -> str:
         """Create the task; returns its id."""
         self.say = lambda: "submitting"
+        self.ending = "submitted"
         self.tick()
         return await self.client.execute_workflow(task, reuse=reuse)
 
@@ -84,6 +86,8 @@ class Remote:
     def show_task(self, update: TaskUpdate) -> None:
         """Show the task's status and the time, which goes on between looks."""
         began = time.monotonic() - update.elapsed
+        if update.origin == "finished":
+            self.ending = "done · reused, no charge"
         self.say = lambda: update.describe(time.monotonic() - began)
         self.tick()
 
@@ -113,7 +117,9 @@ async def perform(work: Callable[[Remote], Awaitable[T]]) -> T:
         async def working() -> T:
             return await work(remote)
 
-        return await prompt.run(working(), remote.tick)
+        outcome = await prompt.run(working(), remote.tick)
+        remote.progress.text(remote.ending, last=True)
+        return outcome
 
 
 def video_output(file: MediaFile, frames: Frames) -> Any:

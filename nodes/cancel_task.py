@@ -36,7 +36,7 @@ class XaloraCancelTask:
 
         async def work(remote: Remote) -> Any:
             message = await remote.client.cancel_task(task_id)
-            remote.progress.text(message)
+            remote.ending = message
             return (message,)
 
         return await perform(work)

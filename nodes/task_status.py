@@ -70,8 +70,8 @@ class XaloraTaskStatus:
                 result = await remote.client.query_task_result(task_id)
             self._looks[unique_id] = (self._looks.get(unique_id, (0, False))[0], result.is_final)
             told = (str(result.status), result.media_url or "", describe(result))
+            remote.ending = " · ".join(filter(None, [told[0], result.message]))
             if result.status != TaskStatus.FINISHED:
-                remote.progress.text(" ".join(filter(None, [told[0], result.message])))
                 return told[0], _host.blocked(), _host.blocked(), told[1], told[2]
             file = await remote.download(result)
             frames: Frames = await remote.decode(file)

@@ -230,3 +230,8 @@ class MediaTooLargeError(MediaError):
     """A limit on bytes, pixels, frames or duration would be passed; the message names the limit and the value."""
 
     advice = "Raise that limit if the file is trusted."
+
+
+# Shown to people as "xalora_client.NotFoundError" wherever the package is: inside ComfyUI its own path is long.
+for _kind in [each for each in vars().values() if isinstance(each, type) and issubclass(each, XaloraError)]:
+    _kind.__module__ = "xalora_client"

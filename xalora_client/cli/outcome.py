@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import errors
 from ..errors import (
     APIStatusError,
     ConfigurationError,
@@ -32,6 +31,7 @@ def exit_code(error: BaseException) -> int:
 def described(error: BaseException) -> dict[str, Any]:
     """An error for ``--json``: its public kind, its message, and the task it is about."""
     # Some kinds are known inside the SDK alone; scripts get to see the public one they are made from.
-    kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ in (errors.__name__, "builtins"))
+    public = (XaloraError.__module__, "builtins")
+    kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ in public)
     task_id = error.task_id if isinstance(error, XaloraError) else None
     return {"error": kind, "message": str(error) or "Interrupted", "task_id": task_id}
