@@ -6,7 +6,9 @@ temporary folder, and a VIDEO that is the plain file or its frames.
 
 from __future__ import annotations
 
+import functools
 import shutil
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -37,10 +39,36 @@ except ModuleNotFoundError as error:
 
 SECONDS_BETWEEN_MESSAGES = 0.25
 
+_cancel_pressed = threading.Event()
+
+
+def _hear_cancel() -> None:
+    """Remember that Cancel was pressed until ComfyUI begins the next prompt.
+
+    ComfyUI's flag alone is not enough: whoever acts on it first resets it. A sampler beside us does so within
+    milliseconds, and what then reaches our nodes looks like another node's failure. Remote tasks that the user wants
+    gone would go on and cost money, so ComfyUI's one setter of the flag is listened to; what it does is unchanged.
+    """
+    set_flag = model_management.interrupt_current_processing
+
+    @functools.wraps(set_flag)
+    def heard(value: bool = True) -> None:
+        if value:
+            _cancel_pressed.set()
+        else:
+            _cancel_pressed.clear()
+        set_flag(value)
+
+    model_management.interrupt_current_processing = heard
+
+
+if model_management is not None:
+    _hear_cancel()
+
 
 def interrupted() -> bool:
-    """Whether Cancel was pressed. Looks only: ComfyUI's own check also resets the flag, hiding it from others."""
-    return model_management is not None and model_management.processing_interrupted()
+    """Whether Cancel was pressed in this prompt."""
+    return _cancel_pressed.is_set()
 
 
 def blocked() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
 from .effects import Call, Effect, Fetch, Flow, Send, Sleep
@@ -158,25 +158,44 @@ async def _perform_async(
         case Send(request, timeout, settle=False):
             return await transport.send(request, timeout)
         case Send(request, timeout):
-            return await _settle_async(steps, asyncio.ensure_future(transport.send(request, timeout)))
+            return await _settle_async(steps, transport.send(request, timeout))
         case Sleep(seconds):
             return await sleep(seconds)
         case Fetch() as fetch:
             return await transport.fetch(fetch)
         case Call(function):
-            return await _settle_async(steps, asyncio.ensure_future(asyncio.to_thread(function)))
+            return await _settle_async(steps, asyncio.to_thread(function))
 
 
-async def _settle_async(steps: _Steps[Any], settling: asyncio.Future[Any]) -> Any:
-    """Work in a task of its own, which a cancellation of this one leaves alone."""
-    try:
-        return await asyncio.shield(settling)
-    except asyncio.CancelledError as stop:
-        if settling.cancelled():  # The whole loop is being torn down; there is no outcome to wait for.
-            raise
-        await asyncio.wait({settling}, timeout=SETTLE_SECONDS)
-        if not settling.done() or settling.cancelled():
-            settling.cancel()
-            raise
+async def _settle_async(steps: _Steps[Any], work: Coroutine[Any, Any, Any]) -> Any:
+    """Work in a task of its own, which a cancellation of this one, or several, leave alone."""
+    settling = _Settling(work, loop=asyncio.get_running_loop())
+    stop: asyncio.CancelledError | None = None
+    deadline = 0.0
+    while not settling.done():
+        try:
+            await asyncio.wait({settling}, timeout=max(0.0, deadline - time.monotonic()) if stop else None)
+        except asyncio.CancelledError as error:
+            if stop is None:
+                stop, deadline = error, time.monotonic() + SETTLE_SECONDS
+        else:
+            if not settling.done():
+                settling.give_up()
+                await asyncio.wait({settling})
+    if stop is not None:
+        if settling.cancelled():  # Given up, or its connection was not even made when the loop was torn down.
+            raise stop
         steps.held = stop
-        return settling.result()
+    return settling.result()
+
+
+class _Settling(asyncio.Task[Any]):
+    """A task that is let finish when its event loop is torn down, which cancels every other task."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Refuse, as a finished task does."""
+        return False
+
+    def give_up(self) -> None:
+        """Cancel it all the same."""
+        super().cancel()

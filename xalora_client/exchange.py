@@ -87,7 +87,8 @@ def cancel_interrupted(context: Context, cancel: Request, stop: BaseException) -
     if isinstance(stop, GeneratorExit) or not context.cancels(stop):
         return
     try:
-        response: Response = yield Send(cancel, policy.CANCEL_TIMEOUT)
+        # Settled, because interruptions come in swarms: a loop that is torn down cancels each task more than once.
+        response: Response = yield Send(cancel, policy.CANCEL_TIMEOUT, settle=True)
         wire.check_status(response, cancel)
     except XaloraError as error:
         logger.warning("Task %s may still be running, cancelling it failed: %s", cancel.task_id, error)
