@@ -1,6 +1,6 @@
 """Killed at any moment, the next run picks up where it stopped: one task for each intent, every file whole.
 
-``XALORA_CRASH_KILLS`` sets how many kills are spread over the run (12 unless set; 40 and more to be thorough).
+``XALORA_CRASH_KILLS`` sets how many kills are spread over the run (6 unless set; 40 and more to be thorough).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sequencer import Answer, status
 
 from xalora_client.ledger import Ledger
 
-KILLS = int(os.environ.get("XALORA_CRASH_KILLS", "12"))
+KILLS = int(os.environ.get("XALORA_CRASH_KILLS", "6"))
 
 LIBRARY = """
 import sys
@@ -171,6 +171,18 @@ def test_two_processes_with_one_intent_make_one_task(sandbox, tmp_path):
         made = {finish(process, tmp_path) for process in both}
         assert len(made) == 1
     assert len(mark.tasks()) == 3
+
+
+def test_a_wait_outlives_a_crash_of_the_sandbox(tmp_path):
+    first = SandboxProcess(tmp_path / "sandbox", render_seconds=1.0)
+    port = int(first.url.rpartition(":")[2])
+    process = start("library", "patient", first.url, tmp_path)
+    poll(lambda: first.rows("SELECT 1 FROM tasks WHERE status = 'running'"))
+    first.kill()
+    again = SandboxProcess(tmp_path / "sandbox", render_seconds=1.0, port=port)
+    assert finish(process, tmp_path)[4:8] == b"ftyp"
+    assert len(again.rows("SELECT 1 FROM tasks")) == 1
+    again.stop()
 
 
 def test_the_task_list_after_a_crash_names_the_job(sequencer, tmp_path):

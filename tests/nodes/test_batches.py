@@ -88,3 +88,17 @@ def test_an_empty_batch_is_refused_before_anything_is_sent(pack: Any, miner: Min
     with pytest.raises(pack.error("InvalidParameterError"), match=r"image is \(0, 6, 7, 3\).*one image or more"):
         pack.run("XaloraUpscale", image=torch.zeros(0, 6, 7, 3))
     assert miner.seen == []
+
+
+def test_after_a_failure_only_what_failed_is_sent_again(pack: Any, miner: Miner) -> None:
+    """50 images, of which three fail: the next run sends three."""
+    images = torch.linspace(0, 1, 50)[:, None, None, None].expand(50, 4, 4, 3)
+    failing = {7, 23, 47}
+    miner.ends = lambda number, _: status("failed", msg="out of memory") if number in failing else png(8, 8)
+    with pytest.raises(pack.error("TaskFailedError"), match=r"of 50: .*The other 47 are kept"):
+        pack.run("XaloraUpscale", image=images, max_parallel=16)
+    failing.clear()
+    enlarged, task_ids = pack.run("XaloraUpscale", image=images, max_parallel=16)
+    assert enlarged.shape == (50, 8, 8, 3)
+    assert len(set(task_ids)) == 50
+    assert len(miner.parameters) == 53

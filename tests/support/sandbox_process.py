@@ -40,14 +40,16 @@ def bare_environment(**more: str) -> dict[str, str]:
 class SandboxProcess:
     """``xalora sandbox`` in a process of its own."""
 
-    def __init__(self, data: Path, *, render_seconds: float = 0.0, workers: int = 8, video_format: str = "mp4") -> None:
+    def __init__(
+        self, data: Path, *, render_seconds: float = 0.0, workers: int = 8, video_format: str = "mp4", port: int = 0
+    ) -> None:
         self.data = data
         data.mkdir(parents=True, exist_ok=True)
         self.log = data / "stderr.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "xalora_client", "sandbox", "--port", "0", "--data", data / "sandbox",
+                    sys.executable, "-m", "xalora_client", "sandbox", "--port", str(port), "--data", data / "sandbox",
                     "--render-seconds", str(render_seconds), "--workers", str(workers),
                     "--video-format", video_format,
                 ],
@@ -69,6 +71,11 @@ class SandboxProcess:
         (tasks,) = self.rows("SELECT coalesce(max(rowid), 0) FROM tasks")
         (asked,) = self.rows("SELECT coalesce(max(rowid), 0) FROM requests")
         return Mark(self, tasks[0], asked[0])
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self.process.kill()
+        self.stop()
 
     def stop(self) -> None:
         self.process.terminate()
