@@ -115,9 +115,13 @@ def preview(files: list[Path], *, moving: bool) -> dict[str, Any]:
     for file in files:
         copy = folder / f"xalora_{file.stem[:16]}{file.suffix}"
         if not copy.exists():
-            shutil.copyfile(file, copy)
+            try:
+                copy.hardlink_to(file)
+            except OSError:  # Another disk, or one that knows no links.
+                shutil.copyfile(file, copy)
         shown.append({"filename": copy.name, "subfolder": "", "type": "temp"})
-    return {"images": shown, "animated": (True,)} if moving else {"images": shown}
+    # Always both: for a list, ComfyUI merges what it gets by the first one's names.
+    return {"images": shown, "animated": (moving,)}
 
 
 class Progress:

@@ -28,7 +28,7 @@ def timeout_seconds(default: int = 600) -> Any:
     """How long the sequencer gives a task."""
     tooltip = (
         "How many seconds the task may take on the miner. The node waits a little longer; if it gives up first, "
-        "the task is not lost: queue again to collect it."
+        "the task is not lost: queue again with reuse on, or collect it by its id with Xalora Task Status."
     )
     return "INT", {"default": default, "min": 1, "max": 604_800, "tooltip": tooltip}
 
@@ -48,7 +48,8 @@ def common_options() -> dict[str, Any]:
             "BOOLEAN",
             {
                 "default": True,
-                "tooltip": "Take up a task or result with exactly these inputs again instead of paying anew.",
+                "tooltip": "Take up a task or result with exactly these inputs again instead of paying anew. "
+                "Off: every execution of this node is a new paid task.",
             },
         ),
     }

@@ -19,10 +19,9 @@ SECONDS_BETWEEN_LOOKS = 0.05
 class Prompt:
     """The Xalora nodes at work in one prompt. ComfyUI runs each prompt on an event loop of its own.
 
-    ComfyUI keeps an interrupt as a flag that the first to act on it resets, and does not wake nodes that wait. So a
-    thread looks at the flag: it sees it even while another node's sampler holds the event loop, and before that
-    sampler resets it. Then all work is cancelled together, and no node reports the interruption before every one has
-    told the sequencer: the first report tears the loop down.
+    ComfyUI does not wake nodes that wait, so a thread looks whether Cancel was pressed: also while another node's
+    sampler holds the event loop. Then all work is cancelled together, and no node reports the interruption before
+    every one has told the sequencer: the first report tears the loop down.
     """
 
     _prompts: WeakKeyDictionary[asyncio.AbstractEventLoop, Prompt] = WeakKeyDictionary()
@@ -47,6 +46,9 @@ class Prompt:
 
     async def run(self, work: Coroutine[Any, Any, T], each_second: Callable[[], object]) -> T:
         """Await the work, calling ``each_second`` meanwhile. Raises Interrupted when Cancel is pressed."""
+        if self.interrupted or _host.interrupted():  # A node that begins while the others are being cancelled.
+            work.close()
+            raise _host.Interrupted
         task = asyncio.create_task(work)
         self.at_work.add(task)
         if len(self.at_work) == 1:

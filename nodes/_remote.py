@@ -73,15 +73,16 @@ class Remote:
         """Have the file as tensors."""
         from ._tensors import load_audio, load_frames  # Bring decoders, as above.
 
-        def show(done: int, expected: int) -> None:
-            self.prompt.check()
-            self.say = lambda: f"decoding {done} / {expected}"
-
         self.say = lambda: "decoding"
         self.tick()
-        images, _, fps = await asyncio.to_thread(load_frames, file.path, progress=show)
+        images, _, fps = await asyncio.to_thread(load_frames, file.path, progress=self.show_decoding)
         audio = None if file.info.remuxable else await asyncio.to_thread(load_audio, file.path)
         return Frames(images, fps, audio)
+
+    def show_decoding(self, done: int, expected: int) -> None:
+        """Show how much is decoded, from the thread that does it; raises Interrupted once Cancel was pressed."""
+        self.prompt.check()
+        self.say = lambda: f"decoding {done} / {expected}"
 
     def show_task(self, update: TaskUpdate) -> None:
         """Show the task's status and the time, which goes on between looks."""

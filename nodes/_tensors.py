@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..xalora_client import InvalidParameterError, Limits, decode, decode_sound
+from ..xalora_client import InvalidParameterError, Limits, decode, decode_sound, require_memory
 
 STILL_FPS = 1.0
 """The frame rate given for a single image, which has none."""
@@ -53,20 +53,27 @@ def load_audio(path: str | os.PathLike[str], limits: Limits | None = None) -> di
     return {"waveform": torch.from_numpy(sound.samples)[None], "sample_rate": sound.rate}
 
 
-def load_batch(paths: Sequence[str | os.PathLike[str]], *, alpha: bool) -> torch.Tensor:
+def load_batch(
+    paths: Sequence[str | os.PathLike[str]], *, alpha: bool, progress: Callable[[int, int], None] | None = None
+) -> torch.Tensor:
     """Return the first frame of each file as one batch ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``.
 
     The files must show pictures of one size; values are float32 of 0..1, alpha 1 where a file has none. One array is
-    filled, so that the batch is not held twice. Blocks, and raises, as ``load_frames`` does.
+    filled, so that the batch is not held twice. Blocks, and raises, as ``load_frames`` does; ``progress(done, all)`` is
+    called after each file.
     """
     batch: torch.Tensor | None = None
     for number, path in enumerate(paths):
         frames, mask, _ = load_frames(path)
         if batch is None:
-            batch = torch.ones(len(paths), *frames.shape[1:3], 4 if alpha else 3)
+            channels = 4 if alpha else 3
+            require_memory(len(paths), frames.shape[2], frames.shape[1], channels, "The batch")
+            batch = torch.ones(len(paths), *frames.shape[1:3], channels)
         batch[number, :, :, :3] = frames[0]
         if alpha and mask is not None:
             batch[number, :, :, 3] = 1 - mask[0]
+        if progress is not None:
+            progress(number + 1, len(paths))
     if batch is None:
         raise InvalidParameterError("paths", [], "one file or more")
     return batch

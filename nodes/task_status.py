@@ -29,8 +29,11 @@ class XaloraTaskStatus:
         "Times, latencies and parameters as JSON.",
     )
 
-    _looks: dict[str, tuple[int, bool]] = {}  # On the class, because ComfyUI asks the class.
-    """For each node: the number of its last look, and whether that found the task at its end."""
+    _looks: dict[str, tuple[int, set[str] | None]] = {}  # On the class, because ComfyUI asks the class.
+    """For each node: the number of its last look, and the tasks (a list gives several) that it found still open.
+
+    None stands for a look that has found nothing yet.
+    """
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -50,10 +53,10 @@ class XaloraTaskStatus:
     @classmethod
     def IS_CHANGED(cls, unique_id: str = "", **_: Any) -> int:
         """The same number again once the task has ended, so that what is downstream holds still; else a new one."""
-        number, ended = cls._looks.get(unique_id, (0, False))
-        if not ended:
+        number, still_open = cls._looks.get(unique_id, (0, None))
+        if still_open is None or still_open:
             number += 1
-            cls._looks[unique_id] = (number, False)
+            cls._looks[unique_id] = (number, None)
         return number
 
     async def look(self, task_id: str, wait: bool = False, timeout_seconds: int = 600, unique_id: str = "") -> Any:
@@ -68,7 +71,9 @@ class XaloraTaskStatus:
                 result = await remote.collect(task_id, timeout_seconds)
             else:
                 result = await remote.client.query_task_result(task_id)
-            self._looks[unique_id] = (self._looks.get(unique_id, (0, False))[0], result.is_final)
+            number, still_open = self._looks.get(unique_id, (0, None))
+            others = (still_open or set()) - {task_id}
+            self._looks[unique_id] = (number, others if result.is_final else others | {task_id})
             told = (str(result.status), result.media_url or "", describe(result))
             remote.ending = " · ".join(filter(None, [told[0], result.message]))
             if result.status != TaskStatus.FINISHED:

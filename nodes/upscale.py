@@ -59,14 +59,15 @@ class XaloraUpscale:
         async def work(remote: Remote) -> Any:
             batch = _Batch(remote, image, max_parallel, timeout_seconds, reuse)
             if not wait:
-                return _host.blocked(), await batch.each(batch.submit)
+                return _host.blocked(), await batch.submit_all()
             results = await batch.each(batch.finish)
             _check_sizes([file for file, _ in results])
             from ._tensors import load_batch
 
-            remote.say = lambda: "decoding"
             files = [file.path for file, _ in results]
-            images = await asyncio.to_thread(load_batch, files, alpha=image.shape[3] == 4)
+            images = await asyncio.to_thread(
+                load_batch, files, alpha=image.shape[3] == 4, progress=remote.show_decoding
+            )
             shown = _host.preview(files, moving=False)
             return {"ui": shown, "result": (images, [task_id for _, task_id in results])}
 
@@ -100,9 +101,22 @@ class _Batch:
                 raise answer
         return answers
 
-    async def submit(self, number: int) -> str:
-        """Create the image's task; returns its id."""
-        return await self.remote.client.execute_workflow(await self._task(number), reuse=self.reuse)
+    async def submit_all(self) -> list[str]:
+        """Create every image's task; returns their ids. Those that exist when Cancel is pressed are cancelled too."""
+        submitted: list[str] = []
+
+        async def submit(number: int) -> str:
+            task_id = await self.remote.client.execute_workflow(await self._task(number), reuse=self.reuse)
+            submitted.append(task_id)
+            return task_id
+
+        try:
+            return await self.each(submit)
+        except asyncio.CancelledError as stop:
+            if self.remote.prompt.cancels(stop):
+                cancels = [self.remote.client.cancel_task(task_id) for task_id in submitted]
+                await asyncio.gather(*cancels, return_exceptions=True)
+            raise
 
     async def finish(self, number: int) -> Any:
         """Have the image enlarged; returns the file and the task's id."""

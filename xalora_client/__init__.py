@@ -45,7 +45,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .aio import AsyncClient
     from .client import Client
-    from .media import Limits, decode, decode_sound
+    from .media import Limits, decode, decode_sound, require_memory
     from .media.download import MediaFile
     from .media.receiver import DownloadProgress
     from .waiting import TaskUpdate
@@ -60,6 +60,7 @@ _LOADED_LATER = {
     "TaskUpdate": ".waiting",
     "decode": ".media",
     "decode_sound": ".media",
+    "require_memory": ".media",
 }
 
 
@@ -111,4 +112,5 @@ __all__ = [
     "__version__",
     "decode",
     "decode_sound",
+    "require_memory",
 ]

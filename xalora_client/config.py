@@ -71,6 +71,8 @@ def load(
     folder = first(os.fspath(home) if home else None, _HOME, None)
     home_path = Path(folder).expanduser() if folder else fallback_home or default_home()
     stored = _read_stored(home_path)
+    if not stored and home_path == fallback_home:
+        stored = _read_stored(default_home())  # Where `xalora login` put them.
     url = _checked_url(first(workflow_url, _URL, stored.get("workflow_url")) or DEFAULT_URL)
     # A real key stays at home: it is of no use to a server that renders previews.
     key = (api_key or SANDBOX_KEY) if url == SANDBOX else first(api_key, _KEY, stored.get("api_key"))

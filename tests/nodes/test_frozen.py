@@ -117,10 +117,7 @@ def test_one_file_alone_knows_comfyui_and_one_torch(file: Path) -> None:
 @pytest.mark.parametrize("file", NODE_FILES, ids=lambda file: file.name)
 def test_nodes_know_the_sdk_by_its_facade(file: Path) -> None:
     names = {name for level, name in imports_of(file) if level == 2}
-    allowed = {"xalora_client"}
-    if file.name == "_tensors.py":
-        allowed |= {"xalora_client.errors", "xalora_client.media"}
-    assert names <= allowed
+    assert names <= {"xalora_client"}
 
 
 def test_the_root_is_mappings_and_nothing_else(pack: Any) -> None:

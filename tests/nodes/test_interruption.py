@@ -161,3 +161,40 @@ def test_a_prompt_that_was_cancelled_does_not_cancel_the_next(
     miner.ends = lambda number, parameters: png()
     frames, *_ = pack.run("XaloraText2Video", **VIDEO)
     assert frames.shape == (1, 8, 8, 3)
+
+
+def test_cancel_while_a_batch_is_being_submitted_reaches_what_was_submitted(
+    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+) -> None:
+    usual = miner.answers["/task_create"][0]
+
+    def second_is_held(seen: Any) -> Any:
+        if miner.parameters:
+            miner.creates.shut()
+        return usual(seen)
+
+    miner.script("task_create", second_is_held)
+
+    async def prompt() -> None:
+        node = asyncio.create_task(
+            pack.start("XaloraUpscale", image=torch.rand(3, 4, 4, 3), max_parallel=1, wait=False)
+        )
+        await until(lambda: len(miner.parameters) == 2)  # The first is answered, the second held.
+        cancel_button()
+        await asyncio.sleep(0.2)  # Long enough for the node to notice, with the second create still in flight.
+        miner.creates.open()
+        await node
+
+    with pytest.raises(interrupted):
+        asyncio.run(prompt())
+    assert {"task-1", "task-2"} <= set(miner.cancelled)
+    assert len(miner.parameters) == 2
+
+
+def test_a_node_that_begins_after_cancel_sends_nothing(
+    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+) -> None:
+    cancel_button()
+    with pytest.raises(interrupted):
+        pack.run("XaloraText2Video", **VIDEO)
+    assert miner.seen == []

@@ -13,7 +13,7 @@ import torch
 from miner import Miner, png
 from PIL import Image
 from sandbox_process import SandboxProcess
-from sequencer import status
+from sequencer import Answer, status
 
 SMALL_VIDEO = {"prompt": "a rabbit on a hill", "width": 64, "height": 48, "length": 5, "steps": 1, "fps": 12}
 SMALL_PICTURE = {"prompt": "a gecko", "lora_name": "gecko.safetensors", "width": 64, "height": 80, "steps": 1}
@@ -210,3 +210,29 @@ def test_prompts_arrive_as_they_are(pack: Any, sandbox: SandboxProcess, prompt: 
     *_, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO | {"prompt": prompt}, wait=False)
     ((details,),) = sandbox.rows("SELECT task_details FROM tasks WHERE task_id = ?", task_id)
     assert json.loads(details)["parameters"]["prompt"] == prompt
+
+
+def test_a_list_of_tasks_is_looked_at_until_all_have_ended(pack: Any, miner: Miner) -> None:
+    is_changed = pack.classes["XaloraTaskStatus"].IS_CHANGED
+    miner.parameters = {1: {}, 2: {}}
+    miner.ends = lambda number, _: status("failed") if number == 1 else status("running")
+    numbers = []
+    for last in ("running", "running", "failed", "failed"):
+        numbers.append(is_changed(unique_id="list"))
+        if last == "failed":
+            miner.ends = lambda number, _: status("failed")
+        for task_id in ("task-2", "task-1"):  # The one that has ended answers last.
+            pack.run("XaloraTaskStatus", task_id=task_id, unique_id="list")
+    assert numbers[:3] == [1, 2, 3]
+    assert numbers[3] == numbers[2] == is_changed(unique_id="list")
+
+
+@pytest.mark.parametrize("code", [400, 409])
+def test_a_server_that_refuses_to_cancel_what_has_ended_is_no_error(pack: Any, miner: Miner, code: int) -> None:
+    miner.parameters = {1: {}}
+    miner.ends = lambda number, _: status("failed")
+    miner.script("task_cancel", Answer({"message": "too late"}, code))
+    assert pack.run("XaloraCancelTask", task_id="task-1") == ("too late",)
+    miner.ends = lambda number, _: status("running")
+    with pytest.raises(pack.error("APIStatusError"), match="too late"):
+        pack.run("XaloraCancelTask", task_id="task-1")
