@@ -136,10 +136,11 @@ class Client:
         """Create the task and wait until it is finished.
 
         ``timeout`` is in seconds from this call; when it passes, TaskTimeoutError names the task, which goes on
-        remotely. ``interval`` is the pause between queries in seconds (at least 1), None adapts it: from 1 s to 8 s.
-        ``on_update`` gets a TaskUpdate after the create and after each query. An interruption (Ctrl-C, or whatever
-        ``on_update`` raises) cancels the task remotely. Raises TaskError, APIStatusError, NetworkError or
-        ResponseError.
+        remotely. (A create that is being answered is given its minute first: its id must not be lost.) ``interval``
+        is the pause between queries in seconds (at least 1), None adapts it: from 1 s to 8 s, or with a ledger to how
+        long such tasks took before. ``on_update`` gets a TaskUpdate after the create and after each query that finds
+        the task open. An interruption (Ctrl-C, or whatever ``on_update`` raises) cancels the task remotely. Raises
+        TaskError, APIStatusError, NetworkError or ResponseError.
         """
         return self._run(flows.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
 

@@ -63,7 +63,7 @@ def load(
 
     Raises ConfigurationError for a key or URL in the wrong form and for a stored file that cannot be read.
     """
-    dotenv = {name: value for name, value in dotenv_values(Path(".env")).items() if value}
+    dotenv = _read_dotenv(Path(".env"))
 
     def first(argument: str | None, name: str, stored: str | None) -> str | None:
         return argument or os.environ.get(name) or dotenv.get(name) or stored
@@ -115,6 +115,15 @@ def store(home: Path, *, api_key: str | None = None, workflow_url: str | None = 
             advice=f"Make the folder writable, or point {_HOME} elsewhere.",
         ) from error
     return path
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    try:
+        return {name: value for name, value in dotenv_values(path).items() if value}
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path.absolute()} cannot be read: {error}", advice="Save it as plain UTF-8 text, or remove it."
+        ) from error
 
 
 def _read_stored(home: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from .effects import Call, Effect, Fetch, Flow, Send, Sleep
@@ -128,7 +129,11 @@ def _settle(steps: _Steps[Any], settle: Callable[[], Any]) -> Any:
         while not settled.wait(0.5):  # Not for ever at once: Windows delivers Ctrl-C only between waits.
             pass
     except BaseException as stop:
-        if not settled.wait(SETTLE_SECONDS):
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not settled.is_set() and time.monotonic() < deadline:
+            with suppress(KeyboardInterrupt):  # A second one changes nothing.
+                settled.wait(0.5)
+        if not settled.is_set():
             raise
         steps.held = stop
     if failure:
@@ -180,7 +185,7 @@ async def _settle_async(steps: _Steps[Any], work: Coroutine[Any, Any, Any]) -> A
                 stop, deadline = error, time.monotonic() + SETTLE_SECONDS
         else:
             if not settling.done():
-                settling.give_up()
+                settling.cancel()
                 await asyncio.wait({settling})
     if stop is not None:
         if settling.cancelled():  # Given up, or its connection was not even made when the loop was torn down.
@@ -193,9 +198,9 @@ class _Settling(asyncio.Task[Any]):
     """A task that is let finish when its event loop is torn down, which cancels every other task."""
 
     def cancel(self, msg: Any = None) -> bool:
-        """Refuse, as a finished task does."""
-        return False
-
-    def give_up(self) -> None:
-        """Cancel it all the same."""
-        super().cancel()
+        """Refuse while no loop runs, which is when tasks are told of its end; a transport's own timers do count."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return super().cancel(msg)

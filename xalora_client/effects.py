@@ -51,7 +51,7 @@ class Fetch:
 class Call:
     """Run slow local work (disk, decoding) where it blocks nobody; resumes with what it returns.
 
-    It is always brought to its end: an interruption waits, as with ``Send.settle``.
+    An interruption waits for its end, as with ``Send.settle``.
     """
 
     function: Callable[[], Any]

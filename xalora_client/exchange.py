@@ -57,7 +57,7 @@ def answered(
     """
     delays = policy.backoff_delays(context.dice)
     while True:
-        timeout = policy.REQUEST_TIMEOUT if settle else min(policy.REQUEST_TIMEOUT, deadline.remaining())
+        timeout = policy.REQUEST_TIMEOUT if settle else min(policy.REQUEST_TIMEOUT, deadline.remaining() or 0.001)
         try:
             response: Response = yield Send(request, timeout, settle)
             wire.check_status(response, request)

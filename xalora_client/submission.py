@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from . import policy, wire
 from .effects import Call, Flow, Sleep
-from .errors import APIStatusError, ConfigurationError, NotFoundError, XaloraError
-from .exchange import Context, answered, logger, note
+from .errors import APIStatusError, ConfigurationError, InvalidParameterError, NotFoundError, XaloraError
+from .exchange import Context, answered, cancel_interrupted, logger, note
 from .ledger import Claim, Intent, Ledger, Step
 from .policy import Deadline
 from .results import TaskStatus, WorkflowTaskResult
@@ -42,19 +42,23 @@ def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: b
         return Submission((yield from _create(context, task, new_job_id(task), deadline)))
     credentials = context.sequencer.credentials_of(task)
     intent: Intent = yield Call(lambda: Intent.of(context.server, task, credentials))
+    ended: set[str] = set()
     while True:
         claim = yield from _claim(context, ledger, intent, task, deadline, reuse=reuse)
         if claim.step in (Step.NEW, Step.RESEND):
             return Submission((yield from _create_claimed(context, ledger, claim, task, deadline)), claim.step.value)
-        result = claim.entry.as_result()
-        if claim.step is Step.ATTACH:
-            result = yield from _look(context, task, result.task_id)
-            if result.is_final and result.status != TaskStatus.FINISHED:
-                continue  # It ended unseen; the ledger knows now, and the next claim is a new task.
-        elif claim.entry.sha256 is None:
-            with suppress(XaloraError):  # Its media is still to be fetched, and links go stale.
-                result = yield from _look(context, task, result.task_id)
-        return Submission(result.task_id, claim.step.value, result)
+        known = claim.entry.as_result()
+        task_id = known.task_id
+        if claim.step is Step.FINISHED:
+            if claim.entry.sha256 is None:
+                with suppress(XaloraError):  # Its media is still to be fetched, and links go stale.
+                    known = (yield from _look(context, task, task_id, deadline)) or known
+            return Submission(task_id, claim.step.value, known)
+        result = yield from _look(context, task, task_id, deadline)
+        if result is not None and result.is_final and result.status != TaskStatus.FINISHED and task_id not in ended:
+            ended.add(task_id)
+            continue  # It ended unseen; the ledger knows now, and the next claim is a new task.
+        return Submission(task_id, claim.step.value, result)
 
 
 def new_job_id(task: WorkflowTask) -> str:
@@ -79,11 +83,11 @@ def _claim(
         yield Sleep(SECONDS_BETWEEN_CLAIMS)
 
 
-def _look(context: Context, task: WorkflowTask, task_id: str) -> Flow[WorkflowTaskResult]:
-    """See how a task from an earlier run stands."""
+def _look(context: Context, task: WorkflowTask, task_id: str, deadline: Deadline) -> Flow[WorkflowTaskResult | None]:
+    """See how a task from an earlier run stands; None when the server cannot be asked at the moment."""
     sequencer = context.sequencer
-    request = sequencer.query(task_id, sequencer.credentials_of(task))
-    deadline = Deadline.after(policy.CALL_TIMEOUT, context.clock)
+    credentials = sequencer.credentials_of(task)
+    request = sequencer.query(task_id, credentials)
     try:
         response = yield from answered(context, request, deadline, policy.is_transient)
     except NotFoundError as error:
@@ -91,6 +95,13 @@ def _look(context: Context, task: WorkflowTask, task_id: str) -> Flow[WorkflowTa
         error.advice = (
             f"To pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
         )
+        raise
+    except XaloraError as error:
+        if policy.is_transient(error):
+            return None
+        raise
+    except BaseException as stop:
+        yield from cancel_interrupted(context, sequencer.cancel(task_id, credentials), stop)
         raise
     result = wire.read_result(response, request, server=sequencer.url)
     yield from note(context, lambda ledger: ledger.observed(task_id, result, server=context.server))
@@ -105,20 +116,31 @@ def _create_claimed(
         task_id = yield from _create(context, task, claim.entry.job_id, deadline)
     except XaloraError as error:
         what = error.what
-        certain = policy.is_unprocessed(error) or (isinstance(error, APIStatusError) and not policy.is_transient(error))
+        certain = (
+            policy.is_unprocessed(error)
+            or isinstance(error, ConfigurationError)
+            or (isinstance(error, APIStatusError) and not policy.is_transient(error))
+        )
         settle = ledger.refused if certain and claim.step is Step.NEW else ledger.doubtful
         yield from note(context, lambda _: settle(claim, what))
         raise
     except BaseException:
         claim.release()  # Nobody knows whether it arrived: the next run sends it again under its job id.
         raise
-    yield Call(lambda: ledger.created(claim, task_id))
+    try:
+        yield Call(lambda: ledger.created(claim, task_id))
+    except ConfigurationError as error:
+        logger.error("%s", error)  # The task is there and paid for: waiting for it matters more.
     return task_id
 
 
 def _create(context: Context, task: WorkflowTask, job_id: str, deadline: Deadline) -> Flow[str]:
     """Send one intent under one job id, and never again once the server may have taken it."""
     request = context.sequencer.create(task, job_id)
+    try:
+        request.content()  # A task of a kind of one's own may hold anything.
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidParameterError("task_details", task.task_details, "JSON values with texts as names") from error
     try:
         response = yield from answered(context, request, deadline, policy.is_unprocessed, settle=True)
     except XaloraError as error:
@@ -128,7 +150,7 @@ def _create(context: Context, task: WorkflowTask, job_id: str, deadline: Deadlin
                 "The task may have been created and is not sent again by itself: "
                 "look for the job in your account before submitting it anew."
                 if context.ledger is None
-                else "The task may have been created: run it again, and it is taken up under the same job id."
+                else "The task may have been created: run it again with reuse on, and it is taken up under its job id."
             )
         raise
     task_id = wire.read_task_id(response, request)

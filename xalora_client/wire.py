@@ -154,7 +154,7 @@ def _read_object(response: Response, request: Request, advice: str | None = None
         # Scrubbing is inside: like parsing, it recurses as deep as the server's JSON goes.
         answer = _scrub(json.loads(response.body), request.secret)
     except (ValueError, RecursionError):
-        start = _shorten(redact(response.body[:400].decode("utf-8", "replace"), request.secret))
+        start = _shorten(redact(response.body.decode("utf-8", "replace"), request.secret))
         raise errors.ResponseError(
             f"The server's answer is not JSON: {start!r}", task_id=request.task_id, advice=advice
         ) from None

@@ -120,3 +120,20 @@ def test_a_real_key_is_not_sent_to_the_sandbox(monkeypatch):
     loaded = config.load(workflow_url="sandbox")
     assert loaded.is_sandbox
     assert loaded.credentials.api_key != "a-secret-key"
+
+
+def test_a_dotenv_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / ".env").write_text("XALORA_API_KEY=me#k", encoding="utf-16")
+    with pytest.raises(ConfigurationError, match=r"\.env cannot be read.*UTF-8"):
+        config.load()
+
+
+def test_a_fallback_home_finds_what_login_stored(tmp_path, monkeypatch):
+    monkeypatch.delenv("XALORA_HOME")
+    monkeypatch.setattr(config, "default_home", lambda: tmp_path / "default")
+    config.store(tmp_path / "default", api_key=KEY)
+    loaded = config.load(fallback_home=tmp_path / "of-comfyui")
+    assert loaded.credentials.consumer_id == "consumer"
+    assert loaded.home == tmp_path / "of-comfyui"
+    config.store(tmp_path / "of-comfyui", api_key="other#key")
+    assert config.load(fallback_home=tmp_path / "of-comfyui").credentials.consumer_id == "other"

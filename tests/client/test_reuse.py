@@ -14,7 +14,9 @@ from xalora_client import (
     ConfigurationError,
     DownloadError,
     NotFoundError,
+    TaskStatus,
     Text2VideoTask,
+    WorkflowTaskResult,
     XaloraError,
 )
 from xalora_client.ledger import Ledger
@@ -76,6 +78,23 @@ def test_an_open_task_is_waited_for(keeper, ids):
     result, told = origins(keeper)
     assert (result.task_id, told) == (task_id, {"attach"})
     assert len(creates(ids)) == 1
+
+
+def test_a_server_that_cannot_be_asked_at_the_moment_is_waited_for(keeper, ids):
+    task_id = keeper.do(lambda c: c.execute_workflow(TASK))
+    ids.script("task_result_query", *[Answer({}, 503)] * 20, status("finished"))
+    assert keeper.do(lambda c: make(c, timeout=900)).task_id == task_id
+    assert len(creates(ids)) == 1
+    assert keeper.clock.now - 1000 > 60
+
+
+def test_an_interruption_while_an_open_task_is_looked_at_cancels_it(keeper, ids):
+    keeper.do(lambda c: c.execute_workflow(TASK))
+    ids.script("task_result_query", Answer({}, 503))
+    keeper.clock.interrupt = (1, Stop())
+    with pytest.raises(Stop):
+        keeper.do(make)
+    assert ids.paths()[-1] == "task_cancel"
 
 
 def test_submitting_again_gives_the_same_id(keeper, ids):
@@ -286,3 +305,9 @@ class TestMedia:
         served.serve("/x.png", File(b"", status=403))
         ids.script("task_result_query", status("finished", result=served.serve("/fresh.png", self.PNG)))
         assert self.fetch(keeper).path == first.path
+
+    def test_stored_bytes_need_no_link(self, keeper, served, ids):
+        first = self.fetch(keeper)
+        ids.script("task_result_query", status("finished", result=None))
+        result = WorkflowTaskResult("t1", TaskStatus.FINISHED)
+        assert keeper.do(lambda c: c.download(result)).path == first.path

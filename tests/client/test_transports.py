@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from contextlib import closing
 
 import pytest
@@ -15,9 +16,11 @@ from sequencer import DROP, Answer
 from xalora_client import (
     APIStatusError,
     AsyncClient,
+    InvalidParameterError,
     NetworkError,
     RequestTimeoutError,
     Text2VideoTask,
+    WorkflowTask,
     drive,
     policy,
 )
@@ -55,6 +58,31 @@ class TestSlowServers:
             go_on.set()
         assert not caught.value.never_sent
         assert isinstance(caught.value, TimeoutError)
+
+    def test_no_answer_to_a_create_in_time(self, subject, sequencer, monkeypatch):
+        monkeypatch.setattr(policy, "REQUEST_TIMEOUT", 0.2)
+        go_on = threading.Event()
+
+        def hold(_):
+            go_on.wait(20)
+            return DROP
+
+        sequencer.script("task_create", hold)
+        began = time.monotonic()
+        try:
+            with pytest.raises(RequestTimeoutError, match="may have been created"):
+                subject.do(lambda c: c.execute_workflow(TASK))
+        finally:
+            go_on.set()
+        assert time.monotonic() - began < 10
+
+    def test_a_proxy_that_drops_the_connection_may_have_passed_the_create_on(self, subject, sequencer, monkeypatch):
+        monkeypatch.setenv("HTTP_PROXY", sequencer.url)
+        sequencer.answers["http://target.example/task_create"] = [DROP]
+        with pytest.raises(NetworkError, match="may have been created") as caught:
+            subject.do(lambda c: c.execute_workflow(TASK), workflow_url="http://target.example")
+        assert not caught.value.never_sent
+        assert len(sequencer.seen) == 1
 
     def test_no_connection_in_time(self, subject, monkeypatch):
         """A listener with a full queue lets nobody in, and turns nobody away."""
@@ -193,3 +221,15 @@ def test_the_key_is_in_no_repr(sequencer):
             return repr(client)
 
     assert asyncio.run(main()) == f"AsyncClient(workflow_url='{sequencer.url}')"
+
+
+@pytest.mark.parametrize("value", [float("nan"), object(), "\ud800"], ids=repr)
+def test_a_task_of_ones_own_that_is_no_json_is_refused_before_anything_is_sent(subject, sequencer, value):
+    class Odd(WorkflowTask):
+        task_type = "odd"
+        task_details = {"parameters": {"x": value}}  # noqa: RUF012
+
+    for ledger in (False, True):
+        with pytest.raises(InvalidParameterError, match="task_details"):
+            subject.do(lambda c: c.execute_workflow(Odd()), ledger=ledger)
+    assert sequencer.seen == []

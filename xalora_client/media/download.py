@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import policy
 from ..effects import Call, Fetch, Flow, Sleep
-from ..errors import DecodeError, DownloadError, XaloraError
+from ..errors import ConfigurationError, DecodeError, DownloadError, XaloraError
 from ..exchange import Context, logger, note
 from ..flows import query
 from ..ledger import Ledger
@@ -50,16 +50,16 @@ def download(
     Raises DownloadError when there is nothing to fetch or it cannot be had whole, MediaTooLargeError when a limit
     would be passed, DecodeError when the bytes are no media; such a file is kept and named in the error.
     """
-    if result.status != TaskStatus.FINISHED or result.media_url is None:
+    task_id, url = result.task_id, result.media_url
+    kept = yield from _kept(context, task_id, store, limits)
+    if isinstance(kept, MediaFile):
+        return kept
+    if result.status != TaskStatus.FINISHED or url is None:
         raise DownloadError(
             f"There is no media to download, the task is {result.status} and its result is {result.result!r:.100}",
             task_id=result.task_id,
             advice="Wait until the task is finished; if it is, ask support with its id.",
         )
-    task_id, url = result.task_id, result.media_url
-    kept = yield from _kept(context, task_id, store, limits)
-    if isinstance(kept, MediaFile):
-        return kept
     if kept is _Lost.SINCE:
         with suppress(XaloraError):  # The link is as old as the file was; a younger one is better.
             url = (yield from query(context, task_id)).media_url or url
@@ -156,7 +156,15 @@ def _accept(receiver: Receiver, store: MediaStore) -> MediaFile:
             error.path = kept
             raise
         path = store.adopt(receiver.path, sha256, info.format.extension)
-        store.prune()
+        _prune(store)
     except OSError as error:
         raise unwritable(store.folder, error) from error
     return MediaFile(path, sha256, receiver.received, replace(info, path=path))
+
+
+def _prune(store: MediaStore) -> None:
+    """Keep the store within its budget. That it cannot be is no reason to withhold what was just downloaded."""
+    try:
+        store.prune()
+    except (ConfigurationError, OSError) as error:
+        logger.warning("Old media could not be removed: %s", error)

@@ -145,5 +145,6 @@ def _refused(response: Response) -> DownloadError:
 
 def _length(headers: Mapping[str, str]) -> int | None:
     value = headers.get("content-length", "")
+    known = value.isascii() and value.isdigit() and len(value) <= 18
     # With a content coding, the length is that of the coded bytes.
-    return int(value) if value.isascii() and value.isdigit() and "content-encoding" not in headers else None
+    return int(value) if known and "content-encoding" not in headers else None

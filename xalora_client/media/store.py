@@ -72,8 +72,9 @@ class MediaStore:
         ``extension`` begins with a dot. The place is in use from now on, as after ``find``.
         """
         place = self._place(sha256, extension)
-        with self._written(place.parent):
+        with contextlib.suppress(OSError):  # No reason to lose a file that is complete.
             self._in_use.add(place.name)
+        with self._written(place.parent):
             if _is_whole(place, sha256):
                 # Somebody may have it open, and Windows does not replace an open file.
                 os.utime(place)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import requests
 from urllib3 import Timeout
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ProxyError
 from urllib3.exceptions import SSLError as HandshakeError
 
 from ..effects import Fetch
@@ -137,9 +137,13 @@ def _reason(error: Exception) -> object:
 
 
 def _never_connected(error: Exception) -> bool:
-    if isinstance(error, requests.exceptions.ProxyError):
-        return True  # The tunnel was refused before the request went in.
-    return isinstance(_reason(error), NewConnectionError)
+    reason = _reason(error)
+    if isinstance(reason, ProxyError):
+        # A proxy that was reached and then dropped the connection may have passed the request on: only one that was
+        # not reached, or refused the tunnel, certainly did not.
+        cause = reason.original_error
+        return isinstance(cause, NewConnectionError) or str(cause).startswith("Tunnel connection failed")
+    return isinstance(reason, NewConnectionError)
 
 
 def _is_untrusted(error: Exception) -> bool:
