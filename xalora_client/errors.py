@@ -209,7 +209,11 @@ class TaskTimeoutError(TaskError, TimeoutError):
 
 
 class MediaError(XaloraError):
-    """A result cannot be had as media."""
+    """A result cannot be had as media. ``path`` is the file that is kept, where there is one."""
+
+    def __init__(self, what: str, *, task_id: str | None = None, advice: str | None = None, path: Any = None) -> None:
+        super().__init__(what, task_id=task_id, advice=advice)
+        self.path = path
 
 
 class DownloadError(MediaError):
@@ -219,11 +223,7 @@ class DownloadError(MediaError):
 
 
 class DecodeError(MediaError, ValueError):
-    """The bytes are not media that can be read. ``path`` is the file kept for inspection, where there is one."""
-
-    def __init__(self, what: str, *, task_id: str | None = None, advice: str | None = None, path: Any = None) -> None:
-        super().__init__(what, task_id=task_id, advice=advice)
-        self.path = path
+    """The bytes are not media that can be read; the file is kept for inspection."""
 
 
 class MediaTooLargeError(MediaError):

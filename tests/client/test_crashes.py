@@ -67,7 +67,9 @@ def phase(home: Path) -> str:
         return "create in flight"
     if entry.state != "finished":
         return "waiting"
-    return "stored" if entry.sha256 else "downloading"
+    if entry.sha256 is None and not list((home / "media" / "incoming").glob("*.whole")):
+        return "downloading"
+    return "downloaded"
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +99,11 @@ def test_kills_spread_over_a_run(kind, sandbox, tmp_path, capsys):
         except subprocess.TimeoutExpired:
             process.kill()
         process.communicate()
-        phases[phase(folder / "home") if process.returncode else "ended before the kill"] += 1
+        reached = phase(folder / "home")
+        phases[reached if process.returncode else "ended before the kill"] += 1
+        killed = sandbox.mark()
         assert finish(start(kind, prompt, sandbox.url, folder), folder)[4:8] == b"ftyp"
+        assert len(killed.requests("media/*")) == (0 if reached == "downloaded" else 1)
         with Ledger(folder / "home") as ledger:
             (entry,) = ledger.entries()
         assert (entry.state, entry.sha256 is not None) == ("finished", True)

@@ -141,6 +141,16 @@ class TestWhole:
 
         assert [each.path.read_bytes() for each in asyncio.run(main())] == [picture(seed, 64) for seed in range(5)]
 
+    def test_one_result_twice_at_once(self, files, home):
+        result = finished(files.serve("/x.png", File(PNG)))
+
+        async def main():
+            async with AsyncClient("a#b", files.url, home=home) as client:
+                return await asyncio.gather(*(client.download(result) for _ in range(10)))
+
+        assert {each.path.read_bytes() for each in asyncio.run(main())} == {PNG}
+        assert left_over(home) == []
+
     @pytest.mark.parametrize(
         "result",
         [
@@ -344,8 +354,16 @@ class TestRefusals:
         assert left_over(home) == []
 
     def test_too_large_by_its_pixels(self, fetch, files, home):
-        with pytest.raises(MediaTooLargeError, match="max_pixels"):
-            fetch(files.serve("/x.png", File(PNG)), limits=Limits(max_pixels=1000))
+        """It is kept: with a higher limit, nothing is downloaded again."""
+        url = files.serve("/x.png", File(PNG))
+        for _ in range(2):
+            with pytest.raises(MediaTooLargeError, match="max_pixels") as caught:
+                fetch(url, limits=Limits(max_pixels=1000))
+            assert caught.value.task_id == "t1"
+            assert caught.value.path.read_bytes() == PNG
+            assert str(caught.value.path) in str(caught.value)
+        assert fetch(url).path.read_bytes() == PNG
+        assert len(files.seen) == 1
         assert left_over(home) == []
 
 
@@ -522,12 +540,21 @@ class TestDisk:
             fetch(url)
         assert left_over(home) == []
 
-    def test_the_place_of_the_file_is_taken(self, fetch, files, home):
+    @pytest.mark.parametrize("ledger", [True, False])
+    def test_the_place_of_the_file_is_taken(self, subject, files, home, ledger):
+        """The complete file waits until there is one, and is not downloaded again."""
         (home / "media").mkdir(parents=True)
-        (home / "media" / hashlib.sha256(PNG).hexdigest()[:2]).write_text("in the way")
-        with pytest.raises((DownloadError, ConfigurationError), match="cannot be written"):
-            fetch(files.serve("/x.png", File(PNG)))
-        assert not list((home / "media").rglob("*.part"))
+        obstacle = home / "media" / hashlib.sha256(PNG).hexdigest()[:2]
+        obstacle.write_text("in the way")
+        result = finished(files.serve("/x.png", File(PNG)))
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="cannot be written") as caught:
+                subject.do(lambda c: c.download(result), ledger=ledger)
+            assert caught.value.task_id == "t1"
+        obstacle.unlink()
+        assert subject.do(lambda c: c.download(result), ledger=ledger).path.read_bytes() == PNG
+        assert len(files.seen) == 1
+        assert left_over(home) == []
 
     def test_the_place_of_rejected_files_is_taken(self, fetch, files, home):
         (home / "media").mkdir(parents=True)

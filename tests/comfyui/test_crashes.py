@@ -48,10 +48,15 @@ class Home:
             return "waiting"
         if sha256 is not None:
             return "stored"
+        if self.complete():
+            return "downloaded, not yet stored"
         return "downloading" if self.incoming() else "finished, not yet downloaded"
 
     def incoming(self) -> bool:
         return any(part.stat().st_size for part in (self.folder / "media" / "incoming").glob("*.part"))
+
+    def complete(self) -> bool:
+        return any((self.folder / "media" / "incoming").glob("*.whole"))
 
     def stored(self) -> int:
         return sum(1 for _ in (self.folder / "media").glob("[0-9a-f][0-9a-f]/*"))
@@ -71,7 +76,7 @@ def moments(home: Home, seed: int) -> list[tuple[str, Callable[[], bool]]]:
         ("task known", lambda: home.phase(seed) == "waiting"),
         ("0.7 s later", lambda: home.phase(seed) == "waiting" and after(0.7)()),
         ("bytes coming in", lambda: home.incoming() or home.stored() > stored),
-        ("file in place", lambda: home.stored() > stored),
+        ("all bytes there", lambda: home.complete() or home.stored() > stored),
         ("result heard", lambda: (home.entry(seed) or ("",))[0] == "finished"),
         ("result written down", lambda: home.phase(seed) == "stored"),
     ]
@@ -97,6 +102,7 @@ def test_killed_at_any_moment(crashing: ComfyUI, renderer: SandboxProcess, figur
     home = Home(crashing.base / "xalora")
     mark = renderer.mark()
     table: Counter[tuple[str, str]] = Counter()
+    downloads = 0
     for seed in range(KILLS):
         prompt = {"1": text2video(seed=seed, width=848, height=480), "2": save_video(["1", 1], f"crash{seed}")}
         choices = moments(home, seed)
@@ -106,13 +112,18 @@ def test_killed_at_any_moment(crashing: ComfyUI, renderer: SandboxProcess, figur
         while not now() and time.monotonic() < deadline:
             time.sleep(0.001)
         crashing.kill()
-        table[name, home.phase(seed)] += 1
+        reached = home.phase(seed)
+        table[name, reached] += 1
+        killed = renderer.mark()
         crashing.boot()
         run = crashing.run(prompt).ok()
         assert [file.stat().st_size > 0 for file in run.files("2")] == [True]
+        again = len(killed.requests("media/*"))
+        assert again == (0 if reached in ("downloaded, not yet stored", "stored") else 1), reached
+        downloads += again
     query = "SELECT DISTINCT job_id FROM requests WHERE endpoint = 'task_create' AND rowid > ?"
     jobs = renderer.rows(query, mark.last_request)
-    figure(f"{KILLS} kills, {len(mark.tasks())} tasks for {KILLS} intents")
+    figure(f"{KILLS} kills, {len(mark.tasks())} tasks for {KILLS} intents, {downloads} downloads after a restart")
     for (name, reached), count in sorted(table.items()):
         figure(f"  killed {name!r}: {count} × {reached}")
     assert len(mark.tasks()) == len(jobs) == KILLS

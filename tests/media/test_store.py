@@ -67,7 +67,7 @@ def sha256(content):
 
 def put(store, content, *, age=GRACE_SECONDS * 2, used=False):
     """Store some bytes that were last used ``age`` seconds ago; nobody needs them unless ``used``."""
-    file = store.incoming()
+    file = store.incoming("t")
     file.write_bytes(content)
     place = store.adopt(file, sha256(content), ".mp4")
     set_age(place, age)
@@ -139,7 +139,7 @@ def test_least_recently_used_goes_first(store):
 
 
 def test_rejected_files_count_as_well(store):
-    file = store.incoming()
+    file = store.incoming("t")
     file.write_bytes(b"x" * 100)
     kept = store.reject(file, "../t 1.bin")
     assert kept == store.folder / "rejected" / ".._t_1.bin"
@@ -200,7 +200,7 @@ def test_a_forked_child_notes_its_own(store, tmp_path):
 
 
 def test_downloads_left_behind_go(store):
-    mine, old = store.incoming(), store.incoming()
+    mine, old = store.incoming("t"), store.incoming("t")
     old.write_bytes(b"half")
     set_age(old, LEFT_BEHIND_SECONDS + 60)
     pruned = store.prune()
@@ -228,7 +228,7 @@ def test_a_home_that_cannot_be_written(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"content")
     for action in (
-        store.incoming,
+        lambda: store.incoming("t"),
         lambda: store.adopt(file, sha256(b"content"), ".mp4"),
         lambda: store.reject(file, "x"),
     ):

@@ -100,8 +100,8 @@ class Mark:
         return sorted(status for _, status in self.tasks())
 
     def requests(self, endpoint: str) -> list[tuple[float, str, int]]:
-        """Unix time, task id and HTTP status of each request since."""
+        """Unix time, task id and HTTP status of each request since; ``endpoint`` may be a pattern."""
         return self.sandbox.rows(
-            "SELECT time, task_id, status_code FROM requests WHERE rowid > ? AND endpoint = ? ORDER BY rowid",
+            "SELECT time, task_id, status_code FROM requests WHERE rowid > ? AND endpoint GLOB ? ORDER BY rowid",
             self.last_request, endpoint,
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from .. import policy
 from ..effects import Call, Fetch, Flow, Sleep
-from ..errors import ConfigurationError, DecodeError, DownloadError, XaloraError
+from ..errors import ConfigurationError, DecodeError, DownloadError, MediaTooLargeError, XaloraError
 from ..exchange import Context, logger, note
 from ..flows import query
 from ..ledger import Ledger
@@ -17,9 +18,9 @@ from ..results import TaskStatus, WorkflowTaskResult
 from ..wire import Response
 from .inspect import MediaInfo, inspect
 from .limits import Limits
-from .receiver import BrokenOffError, GoneError, OnProgress, Receiver, unwritable
+from .receiver import BrokenOffError, GoneError, OnProgress, Receiver
 from .redirects import redirected, shown
-from .store import MediaStore
+from .store import MediaStore, hash_of
 
 LONGEST_SILENCE = 30.0
 """Seconds without a byte after which a download is taken up again."""
@@ -47,42 +48,28 @@ def download(
 ) -> Flow[MediaFile]:
     """Fetch a finished task's media into the store.
 
-    Raises DownloadError when there is nothing to fetch or it cannot be had whole, MediaTooLargeError when a limit
-    would be passed, DecodeError when the bytes are no media; such a file is kept and named in the error.
+    What an earlier run completed is not downloaded again, wherever that run was stopped. Raises DownloadError when
+    there is nothing to fetch or it cannot be had whole, MediaTooLargeError when a limit would be passed, DecodeError
+    when the bytes are no media (a complete file is kept in either case, and named in the error), and
+    ConfigurationError when the store cannot be written.
     """
-    task_id, url = result.task_id, result.media_url
-    kept = yield from _kept(context, task_id, store, limits)
-    if isinstance(kept, MediaFile):
-        return kept
-    if result.status != TaskStatus.FINISHED or url is None:
-        raise DownloadError(
-            f"There is no media to download, the task is {result.status} and its result is {result.result!r:.100}",
-            task_id=result.task_id,
-            advice="Wait until the task is finished; if it is, ask support with its id.",
-        )
-    if kept is _Lost.SINCE:
-        with suppress(XaloraError):  # The link is as old as the file was; a younger one is better.
-            url = (yield from query(context, task_id)).media_url or url
-    receiver = Receiver(store.incoming(), task_id, limits, on_progress)
+    task_id = result.task_id
     try:
+        kept = yield from _kept(context, task_id, store, limits)
+        if isinstance(kept, MediaFile):
+            return kept
+        name = hashlib.sha256(f"{context.server}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
+        whole: Path | None = yield Call(lambda: store.completed(name))  # By a run that was killed right then.
+        if whole is None:
+            url = yield from _address(context, result, refresh=kept is _Lost.SINCE)
+            whole = yield from _fetch(context, task_id, url, store, name, limits, on_progress)
         try:
-            yield from _receive(context, url, receiver)
-        except GoneError:
-            fresh = (yield from query(context, task_id)).media_url  # Links expire; there may be another.
-            if fresh is None or fresh == url:
-                raise
-            yield from _receive(context, fresh, receiver)
-        file: MediaFile = yield Call(lambda: _accept(receiver, store))
+            return (yield from _accept(context, task_id, whole, store, limits))
+        except FileNotFoundError:  # Another run found it complete, and gave it its place.
+            return (yield from download(context, result, store, limits, on_progress))
     except XaloraError as error:
         error.task_id = error.task_id or task_id
         raise
-    finally:
-        receiver.discard()
-    extension = file.info.format.extension
-    yield from note(
-        context, lambda ledger: ledger.stored(task_id, file.sha256, extension, file.size, server=context.server)
-    )
-    return file
 
 
 class _Lost(Enum):
@@ -106,6 +93,47 @@ def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> 
 
     yield from note(context, look)
     return found[0]
+
+
+def _address(context: Context, result: WorkflowTaskResult, *, refresh: bool) -> Flow[str]:
+    """Where the media is; asked for once more where the known link is as old as a file that was lost since."""
+    url = result.media_url
+    if result.status != TaskStatus.FINISHED or url is None:
+        raise DownloadError(
+            f"There is no media to download, the task is {result.status} and its result is {result.result!r:.100}",
+            task_id=result.task_id,
+            advice="Wait until the task is finished; if it is, ask support with its id.",
+        )
+    if refresh:
+        with suppress(XaloraError):
+            return (yield from query(context, result.task_id)).media_url or url
+    return url
+
+
+def _fetch(
+    context: Context,
+    task_id: str,
+    url: str,
+    store: MediaStore,
+    name: str,
+    limits: Limits,
+    on_progress: OnProgress | None,
+) -> Flow[Path]:
+    """Download; returns the complete file, which has no place yet."""
+    receiver = Receiver(store.incoming(name), task_id, limits, on_progress)
+    try:
+        try:
+            yield from _receive(context, url, receiver)
+        except GoneError:
+            fresh = (yield from query(context, task_id)).media_url  # Links expire; there may be another.
+            if fresh is None or fresh == url:
+                raise
+            yield from _receive(context, fresh, receiver)
+        receiver.finish()
+        whole: Path = yield Call(lambda: store.complete(receiver.path))
+        return whole
+    finally:
+        receiver.discard()
 
 
 def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
@@ -142,24 +170,36 @@ def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
         yield Sleep(max(next(delays), wait))
 
 
-def _accept(receiver: Receiver, store: MediaStore) -> MediaFile:
-    """Look at the bytes, and give them their place."""
-    receiver.finish()
-    sha256 = receiver.digest.hexdigest()
+def _accept(context: Context, task_id: str, whole: Path, store: MediaStore, limits: Limits) -> Flow[MediaFile]:
+    """Look at the bytes, write down what they are, and give them their place.
+
+    In that order: stopped at any moment, the file is found again by the ledger's word or where it is now.
+    """
+    file: MediaFile = yield Call(lambda: _examined(task_id, whole, store, limits))
+    extension = file.info.format.extension
+    yield from note(
+        context, lambda ledger: ledger.stored(task_id, file.sha256, extension, file.size, server=context.server)
+    )
+    place: Path = yield Call(lambda: store.adopt(whole, file.sha256, extension))
+    yield Call(lambda: _prune(store))
+    return replace(file, path=place, info=replace(file.info, path=place))
+
+
+def _examined(task_id: str, whole: Path, store: MediaStore, limits: Limits) -> MediaFile:
     try:
-        try:
-            info = inspect(receiver.path, receiver.limits)
-        except DecodeError as error:
-            kept = store.reject(receiver.path, f"{receiver.task_id}.bin")
-            error.what = error.what.replace(receiver.path.name, "The downloaded file")
-            error.advice = error.advice.replace(str(receiver.path), str(kept))
-            error.path = kept
-            raise
-        path = store.adopt(receiver.path, sha256, info.format.extension)
-        _prune(store)
-    except OSError as error:
-        raise unwritable(store.folder, error) from error
-    return MediaFile(path, sha256, receiver.received, replace(info, path=path))
+        info = inspect(whole, limits)
+    except DecodeError as error:
+        kept = store.reject(whole, f"{task_id}.bin")
+        error.what = error.what.replace(whole.name, "The downloaded file")
+        error.advice = error.advice.replace(str(whole), str(kept))
+        error.path = kept
+        raise
+    except MediaTooLargeError as error:
+        error.what = error.what.replace(whole.name, "The downloaded file")
+        error.advice = f"{error.advice} It is kept for a day as {whole} and not downloaded again."
+        error.path = whole
+        raise
+    return MediaFile(whole, hash_of(whole), whole.stat().st_size, info)
 
 
 def _prune(store: MediaStore) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -50,7 +48,6 @@ class Receiver:
         self.limits = limits
         self.on_progress = on_progress
         self.file = path.open("wb")
-        self.digest = hashlib.sha256()
         self.received = 0
         self.total: int | None = None
         self.tag: str | None = None
@@ -94,16 +91,14 @@ class Receiver:
             raise BrokenOffError("The file is empty")
 
     def finish(self) -> None:
-        """Put the bytes safely on the disk."""
+        """Write out what is still buffered, and close the file."""
         try:
-            self.file.flush()
-            os.fsync(self.file.fileno())
             self.file.close()
         except OSError as error:
             raise unwritable(self.path.parent, error) from error
 
     def discard(self) -> None:
-        """Close, and delete what was not moved to its place."""
+        """Close, and delete what did not become complete."""
         with suppress(OSError):  # On a full disk, closing tries once more to write what is buffered.
             self.file.close()
         self.path.unlink(missing_ok=True)
@@ -111,7 +106,6 @@ class Receiver:
     def _restart(self) -> None:
         self.file.seek(0)
         self.file.truncate()
-        self.digest = hashlib.sha256()
         self.received = 0
 
     def _take(self, chunk: bytes) -> None:
@@ -121,7 +115,6 @@ class Receiver:
             self.file.write(chunk)
         except OSError as error:
             raise unwritable(self.path.parent, error) from error
-        self.digest.update(chunk)
         if self.on_progress is not None:
             self.on_progress(DownloadProgress(self.received, self.total))
 

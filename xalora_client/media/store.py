@@ -30,7 +30,7 @@ removing a file.
 """
 
 LEFT_BEHIND_SECONDS = 24 * 3600.0
-"""The age from which a download that was not finished is nobody's: a live one writes at least every half minute."""
+"""The age from which a download without a place is nobody's: a live one writes at least every half minute."""
 
 _ADVICE = "Free some space or make the folder writable, or point XALORA_HOME elsewhere."
 
@@ -47,24 +47,37 @@ class Pruned:
 class MediaStore:
     """The folder ``media`` in the Xalora home.
 
-    ``ab/abcdef….mp4`` holds a finished file, ``incoming`` what is being downloaded, ``rejected`` what could not be
-    read and is kept for inspection. A file's time of last change is that of its last use: content that is named by
-    its hash never changes. Threads and processes may share the folder. Each method raises ConfigurationError when
-    the folder cannot be written.
+    ``ab/abcdef….mp4`` holds a finished file, ``rejected`` what could not be read and is kept for inspection.
+    ``incoming`` holds what is being downloaded (``.part``), and what is complete but has no place yet (``.whole``):
+    a run that is killed in between leaves it to the next.
+
+    A file's time of last change is that of its last use: content that is named by its hash never changes. Threads and
+    processes may share the folder. Each method raises ConfigurationError when the folder cannot be written.
     """
 
     def __init__(self, home: Path) -> None:
         self.folder = home / "media"
         self._in_use = in_use(self.folder)
 
-    def incoming(self) -> Path:
-        """Make an empty file to download into."""
+    def incoming(self, name: str) -> Path:
+        """Make an empty file to download into; ``name`` tells one download from another."""
         folder = self.folder / "incoming"
         with self._written(folder):
             durable.make_folder(folder)
-            handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
+            handle, path = tempfile.mkstemp(dir=folder, prefix=f"{name}-", suffix=".part")
             os.close(handle)
-        return Path(name)
+        return Path(path)
+
+    def complete(self, part: Path) -> Path:
+        """Say that a download is complete; returns where it is now, safe from a power cut."""
+        whole = part.with_suffix(".whole")
+        with self._written(part.parent):
+            durable.move(part, whole)
+        return whole
+
+    def completed(self, name: str) -> Path | None:
+        """A complete download of that name that has no place yet, or None."""
+        return next(iter((self.folder / "incoming").glob(f"{name}-*.whole")), None)
 
     def adopt(self, file: Path, sha256: str, extension: str) -> Path:
         """Move a complete file to its place, safe from a power cut; returns that place.
@@ -75,13 +88,17 @@ class MediaStore:
         with contextlib.suppress(OSError):  # No reason to lose a file that is complete.
             self._in_use.add(place.name)
         with self._written(place.parent):
-            if _is_whole(place, sha256):
+            if not _is_whole(place, sha256):
+                try:
+                    os.utime(file)
+                    durable.move(file, place)
+                except FileNotFoundError:  # Unless another run that found it complete has just moved it there.
+                    if not _is_whole(place, sha256):
+                        raise
+            else:
                 # Somebody may have it open, and Windows does not replace an open file.
                 os.utime(place)
-                file.unlink()
-            else:
-                os.utime(file)
-                durable.move(file, place)
+                file.unlink(missing_ok=True)
         return place
 
     def find(self, sha256: str, extension: str) -> Path | None:
@@ -124,7 +141,7 @@ class MediaStore:
         """Remove what was not used for longest, until at most ``budget`` bytes are left.
 
         A file stays, whatever the budget, while a live process has it in use and for ten minutes after its last use.
-        Rejected files count like the others. Downloads that were left behind a day ago are removed in any case.
+        Rejected files count like the others. What was left behind in ``incoming`` a day ago is removed in any case.
         """
         with self._written(self.folder):
             now = time.time()
@@ -148,8 +165,7 @@ class MediaStore:
         yield from _files(self.folder, "rejected/*")
 
     def _left_behind(self, now: float) -> list[_File]:
-        parts = _files(self.folder, "incoming/*.part")
-        return [part for part in parts if now - part.used > LEFT_BEHIND_SECONDS]
+        return [file for file in _files(self.folder, "incoming/*") if now - file.used > LEFT_BEHIND_SECONDS]
 
     @contextlib.contextmanager
     def _written(self, folder: Path) -> Iterator[None]:
@@ -175,15 +191,20 @@ def _files(folder: Path, pattern: str) -> Iterator[_File]:
             yield _File(path, stat.st_mtime, stat.st_size)
 
 
-def _is_whole(path: Path, sha256: str) -> bool:
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex. Raises OSError."""
     digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        return hash_of(path) == sha256
     except OSError:  # Gone, or not readable: no use in either case.
         return False
-    return digest.hexdigest() == sha256
 
 
 def _is_fresh(path: Path, now: float) -> bool:

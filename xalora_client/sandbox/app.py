@@ -68,6 +68,7 @@ class Routes:
     async def media(self, request: web.Request) -> web.StreamResponse:
         """Send a result, whole or the range asked for."""
         path = self._workers.media / request.match_info["name"]
+        _noted.get()["task_id"] = path.stem[:_LOGGED_CHARACTERS]
         # A decoded name may hold slashes and dots; only files of this folder itself are sent.
         if path.parent != self._workers.media or path.suffix not in _CONTENT_TYPES or not path.is_file():
             raise Refusal(404, "there is no such media")
@@ -146,8 +147,8 @@ class Routes:
         noted: dict[str, str] = {}
         _noted.set(noted)
         answer = await handler(request)
-        if request.method == "POST":
-            endpoint = request.path.strip("/")[:_LOGGED_CHARACTERS]
+        endpoint = request.path.strip("/")[:_LOGGED_CHARACTERS]
+        if request.method == "POST" or endpoint.startswith("media/"):
             self._store.log_request(endpoint, noted.get("job_id"), noted.get("task_id"), answer.status)
         return answer
 

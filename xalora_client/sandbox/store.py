@@ -47,8 +47,8 @@ CREATE TABLE IF NOT EXISTS requests (
 class Store:
     """Tasks and requests of one data folder. To be used from one thread; raises sqlite3.Error.
 
-    The file is ``sandbox.sqlite3``. Its table ``requests`` lists every POST (time, endpoint, job_id, task_id,
-    status_code) for tests and users to look at; it never holds keys or media.
+    The file is ``sandbox.sqlite3``. Its table ``requests`` lists every POST and every download (time, endpoint, job_id,
+    task_id, status_code) for tests and users to look at; it never holds keys or media.
     """
 
     def __init__(self, data: Path) -> None:
@@ -152,7 +152,7 @@ class Store:
         )
 
     def log_request(self, endpoint: str, job_id: str | None, task_id: str | None, status_code: int) -> None:
-        """Note one POST in the table ``requests``."""
+        """Note one request in the table ``requests``."""
         self._db.execute(
             "INSERT INTO requests VALUES (?, ?, ?, ?, ?)",
             (time.time(), endpoint, job_id, task_id, status_code),
