@@ -86,12 +86,15 @@ def home() -> Path | None:
 
 
 def video_of(file: Path) -> Any:
-    """A VIDEO that is this file: saving it copies the packets, sound included."""
+    """A VIDEO that is this file: saving it copies the packets, sound included.
+
+    It may be read at any time, for ComfyUI caches it; the file it is given stays until ComfyUI starts anew.
+    """
     if model_management is None:
         return file
     from comfy_api.input_impl import VideoFromFile
 
-    return VideoFromFile(str(file))
+    return VideoFromFile(str(_shared(file)))
 
 
 def video_from(frames: Any, fps: float, audio: Any) -> Any:
@@ -109,19 +112,22 @@ def preview(files: list[Path], *, moving: bool) -> dict[str, Any]:
     """The ``ui`` part of a node's answer that shows these media files in the node."""
     if model_management is None:
         return {}
-    folder = Path(get_temp_directory())
-    folder.mkdir(parents=True, exist_ok=True)
-    shown = []
-    for file in files:
-        copy = folder / f"xalora_{file.stem[:16]}{file.suffix}"
-        if not copy.exists():
-            try:
-                copy.hardlink_to(file)
-            except OSError:  # Another disk, or one that knows no links.
-                shutil.copyfile(file, copy)
-        shown.append({"filename": copy.name, "subfolder": "", "type": "temp"})
+    shown = [{"filename": _shared(file).name, "subfolder": "", "type": "temp"} for file in files]
     # Always both: for a list, ComfyUI merges what it gets by the first one's names.
     return {"images": shown, "animated": (moving,)}
+
+
+def _shared(file: Path) -> Path:
+    """The same file in ComfyUI's folder for temporary files, which it serves, and empties when it starts."""
+    folder = Path(get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / f"xalora_{file.stem[:16]}{file.suffix}"
+    if not copy.exists():
+        try:
+            copy.hardlink_to(file)
+        except OSError:  # Another disk, or one that knows no links.
+            shutil.copyfile(file, copy)
+    return copy
 
 
 class Progress:

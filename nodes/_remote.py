@@ -37,6 +37,7 @@ class Remote:
         self.client = client
         self.prompt = prompt
         self.progress = _host.Progress()
+        self.files: list[MediaFile] = []
         self.say: Callable[[], str] = str
         self.ending = "done"
 
@@ -65,9 +66,13 @@ class Remote:
         """Wait for a task that was created before."""
         return await self.client.wait_for_result(task_id, timeout=timeout_seconds, on_update=self.show_task)
 
-    async def download(self, result: WorkflowTaskResult) -> MediaFile:
-        """Have the task's media as a file."""
-        return await self.client.download(result, on_progress=self.show_download)
+    async def download(
+        self, result: WorkflowTaskResult, on_progress: Callable[[DownloadProgress], object] | None = None
+    ) -> MediaFile:
+        """Have the task's media as a file, which stays while the node works."""
+        file = await self.client.download(result, on_progress=on_progress or self.show_download)
+        self.files.append(file)
+        return file
 
     async def decode(self, file: MediaFile) -> Frames:
         """Have the file as tensors."""
@@ -118,7 +123,11 @@ async def perform(work: Callable[[Remote], Awaitable[T]]) -> T:
         async def working() -> T:
             return await work(remote)
 
-        outcome = await prompt.run(working(), remote.tick)
+        try:
+            outcome = await prompt.run(working(), remote.tick)
+        finally:
+            for file in remote.files:
+                client.release(file)
         remote.progress.text(remote.ending, last=True)
         return outcome
 

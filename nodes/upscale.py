@@ -126,7 +126,7 @@ class _Batch:
             self.statuses[number] = update
 
         result = await self.remote.finish(task, reuse=self.reuse, on_update=note)
-        return await self.remote.client.download(result), result.task_id
+        return await self.remote.download(result, on_progress=lambda _: None), result.task_id
 
     async def _one(self, step: Any, number: int) -> Any:
         async with self.turns:

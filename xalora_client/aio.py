@@ -118,3 +118,7 @@ class AsyncClient:
     async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
         """As Client.download; disk and decoding work runs in a thread."""
         return await self._run(download(self._context, result, self._store, self._limits, on_progress))
+
+    def release(self, file: MediaFile) -> None:
+        """As Client.release."""
+        self._store.release(file.path)

@@ -167,6 +167,11 @@ class Client:
     def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
         """Fetch a finished task's media into the home's store, check it, and return where it is.
 
-        Raises DownloadError, DecodeError or MediaTooLargeError.
+        There it stays at least until this process ends, or ``release``. Raises DownloadError, DecodeError or
+        MediaTooLargeError.
         """
         return self._run(download(self._context, result, self._store, self._limits, on_progress))
+
+    def release(self, file: MediaFile) -> None:
+        """Say that a downloaded file is not needed any more: from ten minutes later, the store may make room."""
+        self._store.release(file.path)

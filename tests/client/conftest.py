@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,7 +60,8 @@ class Subject:
 
         async def main() -> Any:
             async with AsyncClient(**settings, sleep=self.clock.nap) as client:
-                return await action(client)
+                answer = action(client)
+                return await answer if inspect.isawaitable(answer) else answer
 
         return asyncio.run(main())
 

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import io
+import os
 import resource
 import socket
 import threading
@@ -29,6 +30,7 @@ from xalora_client import (
 )
 from xalora_client.media import Limits
 from xalora_client.media.redirects import redirected
+from xalora_client.media.store import MediaStore
 
 
 def picture(seed: int = 0, side: int = 256) -> bytes:
@@ -106,6 +108,18 @@ class TestWhole:
         third = fetch(files.serve("/c.png", File(OTHER_PNG)))
         assert first.path == second.path != third.path
         assert len(list((home / "media").glob("??/*"))) == 2
+
+    def test_a_file_stays_until_it_is_released(self, subject, files, home):
+        result = finished(files.serve("/x.png", File(PNG)))
+
+        def pruned(file):
+            os.utime(file.path, (0, 0))
+            return MediaStore(home).prune(0).files
+
+        file = subject.do(lambda c: c.download(result))
+        assert pruned(file) == ()
+        subject.do(lambda c: c.release(file))
+        assert pruned(file) == (file.path,)
 
     @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
     def test_progress_tells_bytes_and_their_number_where_it_is_known(self, fetch, files, framing):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from comfyui_prompts import flux_lora, image, keep, node, save_image, save_video
 from comfyui_server import ComfyUI
 from PIL import Image
 from sandbox_process import SandboxProcess
+
+from xalora_client.media.store import MediaStore
 
 WORKFLOWS = sorted(Path(__file__).with_name("workflows").glob("*.json"))
 EXAMPLE_PICTURE = (40, 30)
@@ -65,6 +68,20 @@ def test_text_to_video_to_saved_video(comfy: ComfyUI) -> None:
     assert preview.suffix == ".mp4"
     assert preview.stat().st_size > 0
     assert run.output("make")["animated"] == [True]
+
+
+def test_a_cached_video_outlives_the_stored_file(comfy: ComfyUI, sandbox: SandboxProcess) -> None:
+    make = text2video(seed=78)
+    comfy.run({"make": make, "show": show(["make", 2])}).ok()
+    home = comfy.base / "xalora"
+    for file in home.glob("media/??/*"):
+        os.utime(file, (0, 0))  # Long unused.
+    assert MediaStore(home).prune(0).files
+    assert not list(home.glob("media/??/*"))
+    mark = sandbox.mark()
+    run = comfy.run({"make": make, "save": save_video(["make", 1], "outlived")}).ok()
+    assert frames_of(run.files("save")[0])[:2] == (5, (64, 48))
+    assert mark.requests("media/*") == []
 
 
 def test_progress_is_told_in_the_node(comfy: ComfyUI, paced: SandboxProcess) -> None:

@@ -164,6 +164,15 @@ def test_a_file_in_use_by_this_process_stays(store, tmp_path):
     assert MediaStore(tmp_path).prune(0).files == (place,)
 
 
+def test_a_file_stays_until_its_last_user_is_done(store):
+    place = put(store, b"content", used=True)
+    put(store, b"content", used=True)
+    for files in ((), (place,)):
+        store.release(place)
+        set_age(place, GRACE_SECONDS * 2)
+        assert store.prune(0).files == files
+
+
 def test_a_file_in_use_by_another_process_stays_while_it_lives(store, tmp_path):
     place = put(store, b"content")
     with start(FIND, tmp_path, sha256(b"content")) as other:

@@ -1,6 +1,6 @@
 """Which stored files somebody may be about to read.
 
-A path that was handed out may be opened much later: a ComfyUI graph keeps one as its VIDEO for as long as it is open.
+A path that was handed out may be opened much later.
 So each process notes the names it handed out in a file that it keeps locked; who removes files first reads the notes
 of every process that is alive. A process that dies, however it does, takes its notes with it.
 """
@@ -10,24 +10,28 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from collections import Counter
 from pathlib import Path
 
 from ..process_lock import ProcessLock, is_held
 
 
 class InUse:
-    """The names in use in one media folder. Threads may share it. Its methods raise OSError."""
+    """The names in use in one media folder, each as often as it was added. Threads may share it.
+
+    Its methods raise OSError.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "in-use"
-        self._names: set[str] = set()
+        self._names: Counter[str] = Counter()
         self._lock: ProcessLock | None = None
 
     def add(self, name: str) -> None:
-        """Note that a file is in use by this process."""
+        """Note that a file is in use by this process, once more if it is already."""
         with _guard:
             known = name in self._names
-            self._names.add(name)
+            self._names[name] += 1
             if self._lock is None or not self._lock.is_ours:
                 self._lock = self._new_lock()
                 self._lock.append("".join(f"+{each}\n" for each in self._names))
@@ -35,10 +39,11 @@ class InUse:
                 self._lock.append(f"+{name}\n")
 
     def discard(self, name: str) -> None:
-        """Note that this process has no more use for a file."""
+        """Take back one ``add``; after the last, this process has no more use for the file."""
         with _guard:
-            if name in self._names:
-                self._names.discard(name)
+            self._names[name] -= 1
+            if self._names[name] <= 0:
+                del self._names[name]
                 if self._lock is not None and self._lock.is_ours:
                     self._lock.append(f"-{name}\n")
 

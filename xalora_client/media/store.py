@@ -133,8 +133,8 @@ class MediaStore:
         return place
 
     def release(self, place: Path) -> None:
-        """Say that this process does not need a file any more, so that ``prune`` may remove it."""
-        with self._written(self.folder):
+        """Take back one ``adopt`` or ``find``: after the last, ``prune`` may remove the file."""
+        with contextlib.suppress(OSError):  # It stays a little longer.
             self._in_use.discard(place.name)
 
     def prune(self, budget: int = BUDGET) -> Pruned:
