@@ -391,8 +391,23 @@ def test_a_task_id_that_cannot_be_written_is_in_the_error(ledger):
     task_id = "t9" * 50_000
     with pytest.raises(ConfigurationError, match=rf"task {task_id}.*running and paid for.*Free some space"):
         ledger.created(claimed, task_id)
+    assert claim(ledger).step is Step.BUSY
     ledger.close()
     assert claim(ledger).step is Step.RESEND
+
+
+def test_a_task_id_that_could_not_be_written_is_written_once_there_is_room(ledger):
+    claimed = claim(ledger)
+    full(ledger)
+    task_id = "t9" * 50_000
+    with pytest.raises(ConfigurationError):
+        ledger.created(claimed, task_id)
+    with pytest.raises(ConfigurationError):
+        ledger.observed(task_id, answer("running", task_id))
+    ledger._database.run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
+    ledger.observed(task_id, answer("running", task_id))
+    attached = claim(ledger)
+    assert (attached.step, attached.entry.task_id, attached.entry.state) == (Step.ATTACH, task_id, "running")
 
 
 def test_final_states_stay(ledger, clock):

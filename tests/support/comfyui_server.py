@@ -20,7 +20,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -294,9 +294,9 @@ class _Listener:
                     self.events.append(Event(time.time(), "text", text))
 
     def close(self) -> None:
-        if self.thread.is_alive():
+        with suppress(RuntimeError):  # The server's end has ended the loop as well.
             self.loop.call_soon_threadsafe(self.listening.cancel)
-            self.thread.join()
+        self.thread.join()
 
 
 def _progress_text(message: bytes) -> dict[str, Any]:

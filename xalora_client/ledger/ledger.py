@@ -45,6 +45,7 @@ class Ledger:
         self._owners = Owners(home)
         self.clock = clock
         self._last_open: dict[str, float] = {}
+        self._unwritten: dict[str, Claim] = {}
 
     def __enter__(self) -> Ledger:
         return self
@@ -56,6 +57,9 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file; another call opens it again."""
+        for claim in self._unwritten.values():
+            claim.release()
+        self._unwritten.clear()
         self._database.close()
 
     def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str) -> Claim:
@@ -80,7 +84,11 @@ class Ledger:
         return self._database.run(work)
 
     def created(self, claim: Claim, task_id: str) -> Entry:
-        """Write down that the server took the task. The error where that fails names the task id."""
+        """Write down that the server took the task.
+
+        The error where that fails names the task id. Whatever is observed of the task tries again; until then the
+        claim is held, so that nobody re-sends the create.
+        """
 
         def work(db: sqlite3.Connection) -> Entry:
             now = self.clock()
@@ -104,13 +112,18 @@ class Ledger:
             return entry
 
         try:
-            return self._database.run(work)
+            entry = self._database.run(work)
         except ConfigurationError as error:
+            self._unwritten[task_id] = claim
             error.task_id = task_id
             error.advice = f"The task is running and paid for: note its id. {error.advice}"
             raise
-        finally:
+        except BaseException:
             claim.release()
+            raise
+        self._unwritten.pop(task_id, None)
+        claim.release()
+        return entry
 
     def doubtful(self, claim: Claim, message: str) -> None:
         """Write down that no answer says whether the server took the task; the next claim re-sends it."""
@@ -144,6 +157,9 @@ class Ledger:
             if new != entry:
                 rows.update(db, new)
 
+        unwritten = self._unwritten.get(task_id)
+        if unwritten is not None:
+            self.created(unwritten, task_id)
         self._database.run(work)
 
     def stored(self, task_id: str, sha256: str, extension: str, size: int, *, server: str | None = None) -> None:
