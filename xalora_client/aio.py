@@ -3,57 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from types import TracebackType
 
 from . import flows
-from .client import open_context
-from .config import load
+from .base import BaseClient
 from .drive import AsyncTransport, run_async
 from .effects import Flow, T
 from .media.download import MediaFile, download
-from .media.limits import Limits
 from .media.receiver import OnProgress
-from .media.store import MediaStore
 from .results import WorkflowTaskResult
 from .tasks import WorkflowTask
 from .transports.event_loop import AiohttpTransport
 from .waiting import OnUpdate
 
 
-class AsyncClient:
-    """A client of one sequencer for one event loop. Use it with ``async with``, or await ``close``.
+class AsyncClient(BaseClient[AsyncTransport, Callable[[float], Awaitable[object]]]):
+    """A client for one event loop: use it with ``async with``, or await ``close``. Calls may run side by side.
 
-    Arguments, errors and behaviour are those of Client; cancelling the asyncio task that awaits a call is an
-    interruption like Ctrl-C. Calls may run side by side.
+    See BaseClient for its settings, and Client for the calls; cancelling the asyncio task that awaits one is an
+    interruption like Ctrl-C.
     """
-
-    def __init__(
-        self,
-        api_key: str | None = None,
-        workflow_url: str | None = None,
-        *,
-        home: str | os.PathLike[str] | None = None,
-        fallback_home: Path | None = None,
-        ledger: bool = False,
-        source: str = "library",
-        limits: Limits | None = None,
-        cancels: Callable[[BaseException], bool] | None = None,
-        transport: AsyncTransport | None = None,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        clock: Callable[[], float] = time.monotonic,
-        dice: random.Random | None = None,
-    ) -> None:
-        self.config = load(api_key, workflow_url, home, fallback_home)
-        self._context = open_context(self.config, ledger=ledger, source=source, clock=clock, dice=dice, cancels=cancels)
-        self._store = MediaStore(self.config.home)
-        self._limits = limits or Limits()
-        self._transport = transport or AiohttpTransport()
-        self._sleep = sleep
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -63,14 +33,10 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(workflow_url={self._context.sequencer.url!r})"
-
     async def close(self) -> None:
         """Let the connections go."""
         await self._transport.close()
-        if self._context.ledger is not None:
-            self._context.ledger.close()
+        self._close_ledger()
 
     async def _run(self, flow: Flow[T]) -> T:
         return await run_async(flow, self._transport, self._sleep)
@@ -119,6 +85,8 @@ class AsyncClient:
         """As Client.download; disk and decoding work runs in a thread."""
         return await self._run(download(self._context, result, self._store, self._limits, on_progress))
 
-    def release(self, file: MediaFile) -> None:
-        """As Client.release."""
-        self._store.release(file.path)
+    def _new_transport(self) -> AsyncTransport:
+        return AiohttpTransport()
+
+    def _plain_sleep(self) -> Callable[[float], Awaitable[object]]:
+        return asyncio.sleep
