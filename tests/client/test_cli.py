@@ -26,8 +26,9 @@ import pytest
 import requests
 from file_server import File, FileServer
 from PIL import Image
+from processes import PATIENCE, ROOT, Command, poll
+from sandbox_process import SandboxProcess
 from sequencer import Answer, status
-from xalora_command import PATIENCE, ROOT, Command, SandboxProcess, poll
 
 from xalora_client import __version__
 from xalora_client.cli import main
@@ -40,7 +41,7 @@ SMALL = ["--width", "64", "--height", "48", "--length", "5"]
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory):
     """One quick sandbox for all."""
-    server = SandboxProcess(tmp_path_factory.mktemp("sandbox"), "--workers", 4)
+    server = SandboxProcess(tmp_path_factory.mktemp("sandbox"), workers=4)
     yield server
     server.close()
 
@@ -48,7 +49,7 @@ def sandbox(tmp_path_factory):
 @pytest.fixture
 def slow(tmp_path):
     """A sandbox that never finishes anything, serving the folder that --sandbox uses."""
-    server = SandboxProcess(tmp_path / "slow", "--render-seconds", 3600, "--data", tmp_path / "home" / "sandbox")
+    server = SandboxProcess(tmp_path / "slow", "--data", tmp_path / "home" / "sandbox", render_seconds=3600)
     yield server
     server.close()
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from file_server import File, FileServer
-from sandbox_process import ROOT, SandboxProcess, bare_environment, poll
+from processes import ROOT, bare_environment, poll
+from sandbox_process import SandboxProcess
 from sequencer import Answer, status
 
 from xalora_client.ledger import Ledger
@@ -76,7 +77,7 @@ def phase(home: Path) -> str:
 def sandbox(tmp_path_factory):
     process = SandboxProcess(tmp_path_factory.mktemp("sandbox"), render_seconds=0.5)
     yield process
-    process.stop()
+    process.close()
 
 
 @pytest.mark.parametrize("kind", ["library", "command"])
@@ -187,7 +188,7 @@ def test_a_wait_outlives_a_crash_of_the_sandbox(tmp_path):
     again = SandboxProcess(tmp_path / "sandbox", render_seconds=1.0, port=port)
     assert finish(process, tmp_path)[4:8] == b"ftyp"
     assert len(again.rows("SELECT 1 FROM tasks")) == 1
-    again.stop()
+    again.close()
 
 
 def test_the_task_list_after_a_crash_names_the_job(sequencer, tmp_path):

@@ -13,7 +13,7 @@ import urllib.request
 import av
 import pytest
 from PIL import Image
-from xalora_command import SandboxProcess
+from sandbox_process import SandboxProcess
 
 PACKAGE, VERSION = "heurist", "0.0.43"
 CONNECTION = {"apiKey": "consumer-1#secret-key"}

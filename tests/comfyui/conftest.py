@@ -98,7 +98,7 @@ def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
 def _sandbox(factory: pytest.TempPathFactory, name: str, **options: Any) -> Iterator[SandboxProcess]:
     process = SandboxProcess(factory.mktemp(name), **options)
     yield process
-    process.stop()
+    process.close()
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from comfyui_prompts import save_video, text2video
 from comfyui_server import ComfyUI, booted, install
-from sandbox_process import PATIENCE, SandboxProcess
+from processes import PATIENCE
+from sandbox_process import SandboxProcess
 
 KILLS = int(os.environ.get("XALORA_CRASH_KILLS", "3"))
 
@@ -100,7 +101,7 @@ def crashing(source, tmp_path_factory):
 def renderer(tmp_path_factory):
     process = SandboxProcess(tmp_path_factory.mktemp("renderer"), render_seconds=0.3)
     yield process
-    process.stop()
+    process.close()
 
 
 def test_killed_at_any_moment(crashing: ComfyUI, renderer: SandboxProcess, figure):

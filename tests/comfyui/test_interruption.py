@@ -9,7 +9,8 @@ import pytest
 from comfyui_prompts import flux_lora, image, node, show, text2video, upscale
 from comfyui_server import ComfyUI, Run
 from miner import Miner, png
-from sandbox_process import PATIENCE, SandboxProcess, poll
+from processes import PATIENCE, poll
+from sandbox_process import SandboxProcess
 from sequencer import status
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from comfyui_server import ComfyUI, install, python_of
-from sandbox_process import bare_environment
+from processes import bare_environment
 
 NODES = [
     "XaloraText2Video",

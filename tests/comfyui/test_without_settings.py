@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfyui_prompts import flux_lora, node, save_image, text2video
 from comfyui_server import ComfyUI
 from PIL import Image
-from sandbox_process import SandboxProcess, poll
+from processes import poll
+from sandbox_process import SandboxProcess
 
 
 def test_a_missing_key_says_how_to_set_one_and_how_to_try(plain: ComfyUI) -> None:

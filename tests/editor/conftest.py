@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from comfyui_server import ComfyUI, booted, found, install, version_of
-from sandbox_process import ROOT, SandboxProcess
+from processes import ROOT
+from sandbox_process import SandboxProcess
 
 NO_COMFYUI = "no ComfyUI found: set COMFYUI_PATH, or put one at ~/comfy/ComfyUI*"
 NO_PLAYWRIGHT = "Playwright is not installed: pip install playwright"
@@ -120,7 +121,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
     """Renders in 1.5 s: long enough to see a task run."""
     process = SandboxProcess(tmp_path_factory.mktemp("sandbox"), render_seconds=1.5, workers=16)
     yield process
-    process.stop()
+    process.close()
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +129,7 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
     """Takes every task up at once and finishes none."""
     process = SandboxProcess(tmp_path_factory.mktemp("endless"), render_seconds=3600, workers=16)
     yield process
-    process.stop()
+    process.close()
 
 
 @pytest.fixture(scope="session")

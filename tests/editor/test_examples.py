@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfyui_server import found
-from sandbox_process import ROOT
+from processes import ROOT
 
 if TYPE_CHECKING:
     from conftest import Editor

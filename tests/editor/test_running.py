@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sandbox_process import SandboxProcess, poll
+from processes import poll
+from sandbox_process import SandboxProcess
 from sequencer import Answer, Sequencer
 
 if TYPE_CHECKING:

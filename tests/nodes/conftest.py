@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from miner import Miner
-from sandbox_process import ROOT, SandboxProcess
+from processes import ROOT
+from sandbox_process import SandboxProcess
 
 KEY = "consumer-1#secret-of-tests"
 
@@ -88,7 +89,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def _sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
     process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
     yield process
-    process.stop()
+    process.close()
 
 
 @pytest.fixture

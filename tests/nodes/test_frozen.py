@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox_process import ROOT
+from processes import ROOT
 
 NODE_IDS = [
     "XaloraText2Video",

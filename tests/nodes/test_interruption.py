@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from miner import Miner, png
-from sandbox_process import PATIENCE
+from processes import PATIENCE
 from sequencer import status
 
 VIDEO = {"prompt": "a rabbit", "width": 64, "height": 48, "length": 5, "steps": 1}

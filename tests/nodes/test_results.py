@@ -58,7 +58,7 @@ def webp_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sa
     process = SandboxProcess(tmp_path / "webp", video_format="webp")
     monkeypatch.setenv("XALORA_WORKFLOW_URL", process.url)
     yield process
-    process.stop()
+    process.close()
 
 
 def test_an_animated_webp_is_all_its_frames(pack: Any, webp_sandbox: SandboxProcess) -> None:

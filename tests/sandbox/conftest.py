@@ -7,7 +7,6 @@ import concurrent.futures
 import itertools
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,21 +15,11 @@ from typing import Any
 
 import pytest
 import requests
+from processes import poll
 
 from xalora_client.sandbox import serve
 
 DEADLINE_SECONDS = 20.0
-
-
-def poll(condition: Callable[[], Any]) -> Any:
-    """Return the condition's first true value; fail when there is none before the deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise AssertionError("the deadline passed")
 
 
 class Caller:

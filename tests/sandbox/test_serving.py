@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 import requests
+from processes import free_port
 
 from xalora_client.errors import ConfigurationError
 from xalora_client.sandbox import serve
@@ -28,11 +29,6 @@ async def serve_until_ready(host, port, data, **options):
     with pytest.raises(asyncio.CancelledError):
         await serving
     return ready.result()
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 def test_any_port_or_a_given_one(tmp_path, capfd):

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from typing import Any
 
 import aiohttp
 import requests
-from sandbox_process import PATIENCE, ROOT, bare_environment, poll
+from processes import PATIENCE, ROOT, bare_environment, free_port, poll
 
 BOOT_PATIENCE = 240.0
 _TEXT_MESSAGE = 3
@@ -157,7 +156,7 @@ class ComfyUI:
 
     def boot(self) -> ComfyUI:
         """Start, and wait until it answers."""
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -304,12 +303,6 @@ def _progress_text(message: bytes) -> dict[str, Any]:
     if kind != _TEXT_MESSAGE:
         return {}
     return {"node": message[8 : 8 + length].decode(), "text": message[8 + length :].decode()}
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def booted(comfy: ComfyUI) -> Iterator[ComfyUI]:

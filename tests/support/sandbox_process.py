@@ -2,68 +2,39 @@
 
 from __future__ import annotations
 
-import os
-import re
 import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
-"""Seconds an answer or an end may take on a machine that is busy with other things."""
-
-T = TypeVar("T")
+from processes import Command
 
 
-def poll(condition: Callable[[], T], patience: float = PATIENCE, what: str = "") -> T:
-    """Return the condition's first true value; fail when there is none in time."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"still not after {patience:.0f} s: {what or condition}")
-
-
-def bare_environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would steer the pack, and with ``more``."""
-    steers = re.compile(r"XALORA_.*|.*_PROXY|PYTHONPATH|PYTHONWARNINGS", re.IGNORECASE)
-    return {name: value for name, value in os.environ.items() if not steers.fullmatch(name)} | more
-
-
-class SandboxProcess:
-    """``xalora sandbox`` in a process of its own."""
+class SandboxProcess(Command):
+    """``xalora sandbox`` in a process of its own: ``ready`` is what it says first, ``url`` where it listens."""
 
     def __init__(
-        self, data: Path, *, render_seconds: float = 0.0, workers: int = 8, video_format: str = "mp4", port: int = 0
+        self,
+        folder: Path,
+        *arguments: object,
+        render_seconds: float = 0.0,
+        workers: int = 8,
+        video_format: str = "mp4",
+        port: int = 0,
     ) -> None:
-        self.data = data
-        data.mkdir(parents=True, exist_ok=True)
-        self.log = data / "stderr.log"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "xalora_client", "sandbox", "--port", str(port), "--data", data / "sandbox",
-                    "--render-seconds", str(render_seconds), "--workers", str(workers),
-                    "--video-format", video_format,
-                ],
-                cwd=data, env=bare_environment(PYTHONPATH=str(ROOT), XALORA_HOME=str(data / "home")), text=True,
-                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-        line = self.process.stdout.readline() if self.process.stdout else ""
-        if "listening on" not in line:
-            raise AssertionError(f"the sandbox did not start: {line} {self.log.read_text()}")
-        self.url = line.split()[-1]
+        folder.mkdir(parents=True, exist_ok=True)
+        self.data = folder / "sandbox"
+        super().__init__(
+            "sandbox", "--port", port, "--data", self.data, "--render-seconds", render_seconds, "--workers", workers,
+            "--video-format", video_format, *arguments, cwd=folder, home=folder / "home",
+        )  # fmt: skip
+        self.ready = self.first_line()
+        self.url = self.ready.removeprefix("Xalora sandbox listening on ")
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read its database while it runs."""
-        with closing(sqlite3.connect(self.data / "sandbox" / "sandbox.sqlite3", timeout=10)) as db:
+        with closing(sqlite3.connect(self.data / "sandbox.sqlite3", timeout=10)) as db:
             return db.execute(sql, values).fetchall()
 
     def mark(self) -> Mark:
@@ -75,13 +46,7 @@ class SandboxProcess:
     def kill(self) -> None:
         """End it as a crash does."""
         self.process.kill()
-        self.stop()
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-        if self.process.stdout:
-            self.process.stdout.close()
+        self.close()
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A real sandbox in a process of its own, as `xalora sandbox` starts it, and the `xalora` command in others."""
+"""Processes: waiting for them, their environment, and the ``xalora`` command as one."""
 
 from __future__ import annotations
 
@@ -6,39 +6,55 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
-_OURS = ("XALORA_API_KEY", "XALORA_WORKFLOW_URL", "XALORA_HOME")
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+"""Seconds an answer or an end may take on a machine that is busy with other things."""
+
+T = TypeVar("T")
 
 
-def poll(condition: Callable[[], Any]) -> Any:
+def poll(condition: Callable[[], T], patience: float = PATIENCE, what: str = "") -> T:
     """Return the condition's first true value; fail when there is none in time."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        value = condition()
-        if value:
+        if value := condition():
             return value
         time.sleep(0.02)
-    raise AssertionError("nothing came in time")
+    raise AssertionError(f"still not after {patience:.0f} s: {what or condition}")
+
+
+def bare_environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would steer the pack, and with ``more``."""
+    steers = re.compile(r"XALORA_.*|.*_PROXY|PYTHONPATH|PYTHONWARNINGS", re.IGNORECASE)
+    return {name: value for name, value in os.environ.items() if not steers.fullmatch(name)} | more
+
+
+def free_port() -> int:
+    """A port that nobody listens on; with luck, for some time yet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 class Command:
     """``xalora ARGUMENTS`` as a process. ``errors()`` is what it wrote to stderr so far."""
 
     def __init__(self, *arguments: object, cwd: Path, home: Path, stdin: str | None = None, **environ: str) -> None:
-        plain = {name: value for name, value in os.environ.items() if name not in _OURS and "PROXY" not in name.upper()}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "xalora_client", *map(str, arguments)],
             cwd=cwd,
-            env=plain | {"PYTHONPATH": str(ROOT), "XALORA_HOME": str(home), "PYTHONUNBUFFERED": "1"} | environ,
+            env=bare_environment(
+                **{"PYTHONPATH": str(ROOT), "XALORA_HOME": str(home), "PYTHONUNBUFFERED": "1"} | environ
+            ),
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -111,16 +127,3 @@ class _Reader:
 
     def join(self) -> None:
         self.thread.join(PATIENCE)
-
-
-class SandboxProcess(Command):
-    """``xalora sandbox --port 0 …``; ``url`` is where it listens."""
-
-    def __init__(self, folder: Path, *arguments: object) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.data = folder / "data"
-        super().__init__(
-            "sandbox", "--port", 0, "--data", self.data, *arguments, cwd=folder, home=folder / "unused"
-        )  # fmt: skip
-        self.ready = self.first_line()
-        self.url = self.ready.removeprefix("Xalora sandbox listening on ")
