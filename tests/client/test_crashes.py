@@ -38,6 +38,11 @@ def start(kind: str, prompt: str, url: str, folder: Path) -> subprocess.Popen[st
         "command": ["-m", "xalora_client", "text2video", prompt, "--width", "64", "--height", "64", "--length", "5",
                     "-o", f"{prompt}.mp4"],
     }[kind]  # fmt: skip
+    return launch(arguments, url, folder)
+
+
+def launch(arguments: list[str], url: str, folder: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    """Python with these arguments, a key and a home in the folder."""
     environment = bare_environment(
         PYTHONPATH=str(ROOT),
         XALORA_API_KEY="me#crash-test-key",
@@ -46,7 +51,7 @@ def start(kind: str, prompt: str, url: str, folder: Path) -> subprocess.Popen[st
     )
     return subprocess.Popen(
         [sys.executable, *arguments], cwd=folder, env=environment, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -177,6 +182,31 @@ def test_two_processes_with_one_intent_make_one_task(sandbox, tmp_path):
         made = {finish(process, tmp_path) for process in both}
         assert len(made) == 1
     assert len(mark.tasks()) == 3
+
+
+RACER = """
+import sys
+from xalora_client import Client, Text2VideoTask
+with Client(ledger=True) as client:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        task = Text2VideoTask(line.strip(), width=64, height=64, length=5)
+        print(client.execute_workflow(task), flush=True)
+"""
+
+
+def test_fifty_races_of_two_processes_are_one_create_each(sandbox, tmp_path):
+    mark = sandbox.mark()
+    racers = [launch(["-c", RACER], sandbox.url, tmp_path, subprocess.PIPE) for _ in range(2)]
+    assert [racer.stdout.readline() for racer in racers] == ["ready\n"] * 2
+    for number in range(50):
+        for racer in racers:
+            racer.stdin.write(f"race {number}\n")
+            racer.stdin.flush()
+        assert len({racer.stdout.readline() for racer in racers}) == 1
+    for racer in racers:
+        racer.communicate(timeout=60)
+    assert len(mark.tasks()) == len(mark.requests("task_create")) == 50
 
 
 def test_a_wait_outlives_a_crash_of_the_sandbox(tmp_path):

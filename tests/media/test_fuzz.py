@@ -25,7 +25,7 @@ LOOP = """
 import resource, sys, time, warnings
 from pathlib import Path
 from xalora_client.errors import MediaError
-from xalora_client.media import Limits, decode, inspect
+from xalora_client.media import Limits, decode, decode_sound
 from PIL import Image
 
 warnings.simplefilter("error")
@@ -38,6 +38,8 @@ for line in sys.stdin:
         frames, height, width, _ = decoded.frames.shape
         assert frames <= 100 and height * width <= 400_000, decoded.frames.shape
         outcome = "frames"
+        sound = decode_sound(path, limits)
+        outcome = "sound" if sound else outcome
     except MediaError as error:
         assert path.name in str(error), error
         outcome = type(error).__name__
@@ -47,7 +49,7 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def seeds(ffmpeg, tmp_path_factory) -> list[Path]:
+def seeds(ffmpeg, clip, tmp_path_factory) -> list[Path]:
     """Small whole files of every format."""
     folder = tmp_path_factory.mktemp("seeds")
     plain = ("-pix_fmt", "yuv420p")
@@ -60,7 +62,12 @@ def seeds(ffmpeg, tmp_path_factory) -> list[Path]:
         ffmpeg.make(folder / "vp8.webm", "libvpx", *plain),
         ffmpeg.make(folder / "h264.mkv", "libx264", "-pix_fmt", "yuv420p10le"),
         ffmpeg.make(folder / "alpha.mov", "png", "-pix_fmt", "rgba"),
+        clip,
     ]
+    for name, codec in (("opus.webm", "libopus"), ("flac.mkv", "flac"), ("pcm.mov", "pcm_s16le")):
+        picture = "libvpx" if name.endswith("webm") else "copy"
+        made.append(folder / name)
+        ffmpeg.run("-i", clip, "-c:v", picture, "-c:a", codec, made[-1])
     noise = np.random.default_rng(5).integers(0, 256, (4, 40, 48, 4), np.uint8)
     pictures = [Image.fromarray(each) for each in noise]
     several = {"save_all": True, "append_images": pictures[1:], "duration": 80}
@@ -130,5 +137,6 @@ def test_damaged_files(seeds, tmp_path, record_property):
     process.stderr.close()
     assert largest < MEMORY, f"peak of {largest / 2**20:.0f} MiB"
     assert outcomes["frames"] > FILES / 10
+    assert outcomes["sound"] > FILES / 50
     assert outcomes["DecodeError"] > FILES / 10
     record_property("outcomes", outcomes)

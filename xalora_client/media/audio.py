@@ -34,14 +34,17 @@ def decode_sound(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) 
         return None
     with open_video(info.path, info.format, limits) as (container, _):
         stream = next(each for each in container.streams.audio if each.codec_context is not None)
-        channels, rate = stream.codec_context.channels, stream.codec_context.sample_rate
-        planar = AudioResampler(format="fltp")
+        channels, rate = max(stream.codec_context.channels, 1), stream.codec_context.sample_rate or 0
+        require_memory(2, int(info.duration * rate) + 1, channels, 1, f"The sound of {info.path.name}")
+        planar = AudioResampler(format="fltp")  # In the layout and at the rate of the first block.
         parts: list[Array] = []
-        expected = int(info.duration * (rate or 0)) + 1
-        require_memory(2, expected, max(channels, 1), 1, f"The sound of {info.path.name}")
+        seconds = 0.0
         try:
-            for frame in container.decode(stream):
-                parts += [np.asarray(each.to_ndarray(), np.float32) for each in planar.resample(frame)]
-        except AV_ERRORS as error:
+            for block in container.decode(stream):
+                rate = rate or block.sample_rate
+                seconds += block.samples / block.sample_rate
+                limits.check_duration(seconds, f"The sound of {info.path.name}")
+                parts += [np.asarray(each.to_ndarray(), np.float32) for each in planar.resample(block)]
+        except (*AV_ERRORS, ZeroDivisionError) as error:
             fail(info.path, f"its sound is damaged after {len(parts)} blocks ({reason(error)})", cause=error)
     return Sound(np.concatenate(parts, axis=1), int(rate)) if parts else None
