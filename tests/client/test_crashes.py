@@ -1,6 +1,6 @@
 """Killed at any moment, the next run picks up where it stopped: one task for each intent, every file whole.
 
-``XALORA_CRASH_KILLS`` sets how many kills are spread over the run (6 unless set; 40 and more to be thorough).
+``XALORA_CRASH_KILLS`` sets how many kills each kind of run gets (8 unless set; 40 and more to be thorough).
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 from file_server import File, FileServer
-from processes import ROOT, bare_environment, poll
+from kills import DOWNLOADED, Home, moments, wait_until
+from processes import PATIENCE, ROOT, bare_environment, poll
 from sandbox_process import SandboxProcess
 from sequencer import Answer, status
 
-from xalora_client.ledger import Ledger
-
-KILLS = int(os.environ.get("XALORA_CRASH_KILLS", "6"))
+KILLS = int(os.environ.get("XALORA_CRASH_KILLS", "8"))
 
 LIBRARY = """
 import sys
@@ -62,22 +61,6 @@ def finish(process: subprocess.Popen[str], folder: Path) -> bytes:
     return (folder / said.strip()).read_bytes()
 
 
-def phase(home: Path) -> str:
-    """How far the killed run got, as the ledger has it."""
-    with Ledger(home) as ledger:
-        entries = ledger.entries() if (home / "ledger.sqlite3").exists() else []
-    if not entries:
-        return "before the create"
-    entry = entries[0]
-    if entry.task_id is None:
-        return "create in flight"
-    if entry.state != "finished":
-        return "waiting"
-    if entry.sha256 is None and not list((home / "media" / "incoming").glob("*.whole")):
-        return "downloading"
-    return "downloaded"
-
-
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory):
     process = SandboxProcess(tmp_path_factory.mktemp("sandbox"), render_seconds=0.5)
@@ -86,38 +69,31 @@ def sandbox(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["library", "command"])
-def test_kills_spread_over_a_run(kind, sandbox, tmp_path, capsys):
+def test_killed_at_any_moment(kind, sandbox, tmp_path, capsys):
     mark = sandbox.mark()
-    undisturbed = tmp_path / "undisturbed"
-    undisturbed.mkdir()
-    process = start(kind, "calm", sandbox.url, undisturbed)
-    began = os.times().elapsed
-    finish(process, undisturbed)
-    lasts = os.times().elapsed - began
-    phases: Counter[str] = Counter()
+    table: Counter[tuple[str, str]] = Counter()
     for number in range(KILLS):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        prompt = f"{kind} {number}"
-        process = start(kind, prompt, sandbox.url, folder)
-        try:
-            process.wait(lasts * (number + 1) / (KILLS + 1))
-        except subprocess.TimeoutExpired:
-            process.kill()
+        home = Home(tmp_path / "home")
+        choices = moments(home)
+        name, now = choices[number % len(choices)]
+        process = start(kind, f"{kind} {number}", sandbox.url, tmp_path)
+        wait_until(lambda now=now, process=process: now() or process.poll() is not None, PATIENCE)
+        process.kill()
         process.communicate()
-        reached = phase(folder / "home")
-        phases[reached if process.returncode else "ended before the kill"] += 1
+        reached = home.phase()
+        table[name, reached] += 1
         killed = sandbox.mark()
-        assert finish(start(kind, prompt, sandbox.url, folder), folder)[4:8] == b"ftyp"
-        assert len(killed.requests("media/*")) == (0 if reached == "downloaded" else 1)
-        with Ledger(folder / "home") as ledger:
-            (entry,) = ledger.entries()
-        assert (entry.state, entry.sha256 is not None) == ("finished", True)
-    tasks = sandbox.rows("SELECT count(*) FROM tasks WHERE rowid > ?", mark.last_task)[0][0]
+        assert finish(start(kind, f"{kind} {number}", sandbox.url, tmp_path), tmp_path)[4:8] == b"ftyp"
+        assert len(killed.requests("media/*")) == (0 if reached in DOWNLOADED else 1), reached
+        assert home.phase() == "stored"
     with capsys.disabled():
-        told = ", ".join(f"{count} × {name}" for name, count in sorted(phases.items()))
-        print(f"\n{kind}: {KILLS} kills ({told}); {KILLS + 1} intents, {tasks} tasks")
-    assert tasks == KILLS + 1
+        print(f"\n{kind}: {KILLS} kills, {len(mark.tasks())} tasks for {KILLS} intents")
+        for (name, reached), count in sorted(table.items()):
+            print(f"  killed {name!r}: {count} × {reached}")
+    jobs = sandbox.rows(
+        "SELECT DISTINCT job_id FROM requests WHERE endpoint = 'task_create' AND rowid > ?", mark.last_request
+    )
+    assert len(mark.tasks()) == len(jobs) == KILLS
 
 
 class Killer:
