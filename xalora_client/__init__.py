@@ -45,18 +45,17 @@ from .version import __version__
 if TYPE_CHECKING:
     from .aio import AsyncClient
     from .client import Client
+    from .download import DownloadProgress, MediaFile
     from .media import Limits, decode, decode_sound, require_memory
-    from .media.download import MediaFile
-    from .media.receiver import DownloadProgress
     from .waiting import TaskUpdate
 
 # Loaded at first use: they bring HTTP libraries and decoders, which would slow the start of ComfyUI down.
 _LOADED_LATER = {
     "AsyncClient": ".aio",
     "Client": ".client",
-    "DownloadProgress": ".media.receiver",
+    "DownloadProgress": ".download",
     "Limits": ".media",
-    "MediaFile": ".media.download",
+    "MediaFile": ".download",
     "TaskUpdate": ".waiting",
     "decode": ".media",
     "decode_sound": ".media",

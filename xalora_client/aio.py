@@ -8,10 +8,9 @@ from types import TracebackType
 
 from . import flows
 from .base import BaseClient
+from .download import MediaFile, OnProgress, download
 from .drive import AsyncTransport, run_async
 from .effects import Flow, T
-from .media.download import MediaFile, download
-from .media.receiver import OnProgress
 from .results import WorkflowTaskResult
 from .tasks import WorkflowTask
 from .transports.event_loop import AiohttpTransport
@@ -82,7 +81,7 @@ class AsyncClient(BaseClient[AsyncTransport, Callable[[float], Awaitable[object]
         return await self._run(flows.request_resource(self._context, consumer_id, workflow_id, task_type))
 
     async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
-        """As Client.download; disk and decoding work runs in a thread."""
+        """As Client.download; looking at the file runs in a thread."""
         return await self._run(download(self._context, result, self._store, self._limits, on_progress))
 
     def _new_transport(self) -> AsyncTransport:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from .config import load
+from .download import MediaFile
 from .exchange import Context
 from .ledger import Ledger
-from .media.download import MediaFile
 from .media.limits import Limits
 from .media.store import MediaStore
 from .sandbox import local_sandbox

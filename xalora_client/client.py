@@ -8,10 +8,9 @@ from types import TracebackType
 
 from . import flows
 from .base import BaseClient
+from .download import MediaFile, OnProgress, download
 from .drive import Transport, run_sync
 from .effects import Flow, T
-from .media.download import MediaFile, download
-from .media.receiver import OnProgress
 from .results import WorkflowTaskResult
 from .tasks import WorkflowTask
 from .transports.blocking import RequestsTransport

@@ -17,8 +17,8 @@ from typing import Any
 from .. import config
 from .. import sandbox as local
 from ..aio import AsyncClient
+from ..download import MediaFile
 from ..errors import ConfigurationError, InvalidParameterError
-from ..media.download import MediaFile
 from ..media.sniff import SNIFF_BYTES, sniff
 from ..results import TaskStatus, WorkflowTaskResult
 from ..tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask

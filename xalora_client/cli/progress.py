@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..media.receiver import DownloadProgress
+from ..download import DownloadProgress
 from ..waiting import TaskUpdate
 
 SECONDS_BETWEEN_LINES = 10.0

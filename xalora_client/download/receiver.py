@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DownloadError
+from ..media.limits import Limits
 from ..wire import Response, read_retry_after
-from .limits import Limits
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from ..errors import ConfigurationError, DecodeError, DownloadError, MediaTooLar
 from ..exchange import Context, logger, note
 from ..flows import query
 from ..ledger import Ledger
+from ..media.inspect import MediaInfo, inspect
+from ..media.limits import Limits
+from ..media.store import MediaStore, hash_of
 from ..results import TaskStatus, WorkflowTaskResult
 from ..wire import Response
-from .inspect import MediaInfo, inspect
-from .limits import Limits
 from .receiver import BrokenOffError, GoneError, OnProgress, Receiver
 from .redirects import redirected, shown
-from .store import MediaStore, hash_of
 
 LONGEST_SILENCE = 30.0
 """Seconds without a byte after which a download is taken up again."""
@@ -120,7 +120,8 @@ def _fetch(
     on_progress: OnProgress | None,
 ) -> Flow[Path]:
     """Download; returns the complete file, which has no place yet."""
-    receiver = Receiver(store.incoming(name), task_id, limits, on_progress)
+    part: Path = yield Call(lambda: store.incoming(name))
+    receiver = Receiver(part, task_id, limits, on_progress)
     try:
         try:
             yield from _receive(context, url, receiver)
@@ -129,8 +130,8 @@ def _fetch(
             if fresh is None or fresh == url:
                 raise
             yield from _receive(context, fresh, receiver)
-        receiver.finish()
-        whole: Path = yield Call(lambda: store.complete(receiver.path))
+        yield Call(receiver.finish)
+        whole: Path = yield Call(lambda: store.complete(part))
         return whole
     finally:
         receiver.discard()
@@ -152,15 +153,11 @@ def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
                 continue
             receiver.check_complete(response)
             return
-        except DownloadError as error:
-            if not isinstance(error, BrokenOffError):
-                raise
-            trouble: XaloraError = error
-            wait = error.retry_after or 0.0
         except XaloraError as error:
-            if not policy.is_transient(error):
+            if not (isinstance(error, BrokenOffError) or policy.is_transient(error)):
                 raise
-            trouble, wait = error, 0.0
+            trouble = error
+            wait = getattr(error, "retry_after", None) or 0.0
         if receiver.received > before:
             tries, delays = 0, policy.backoff_delays(context.dice)
         tries += 1

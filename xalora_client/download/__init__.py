@@ -1,0 +1,8 @@
+"""The way from a finished task to a file that is whole, checked, and in the media store."""
+
+from __future__ import annotations
+
+from .flow import MediaFile, download
+from .receiver import DownloadProgress, OnProgress
+
+__all__ = ["DownloadProgress", "MediaFile", "OnProgress", "download"]
