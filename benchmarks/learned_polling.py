@@ -26,7 +26,7 @@ from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from xalora_client import policy
+from xalora_client import polling
 from xalora_client.credentials import Credentials
 from xalora_client.drive import run_sync
 from xalora_client.effects import Fetch
@@ -149,10 +149,10 @@ def compare(draw: Draw, streams: int, tasks: int, dice: random.Random) -> tuple[
         for number in range(tasks):
             duration = max(0.5, draw(dice, number))
             before = history[-HISTORY:]
-            theirs = wait(duration, lambda _: policy.poll_delays(None, dice), dice)
-            ours = wait(duration, lambda world, seen=before: policy.learned_delays(seen, world.clock, dice), dice)
+            theirs = wait(duration, lambda _: polling.poll_delays(None, dice), dice)
+            ours = wait(duration, lambda world, seen=before: polling.learned_delays(seen, world.clock, dice), dice)
             history.append((ours.open_at + ours.now) / 2)
-            if number >= policy.ENOUGH_TO_LEARN:
+            if number >= polling.ENOUGH_TO_LEARN:
                 adaptive.add(theirs)
                 learned.add(ours)
     return adaptive, learned
@@ -168,7 +168,7 @@ def uniform(streams: int, tasks: int, dice: random.Random) -> tuple[Tally, Tally
             duration = 20 + 100 * (part + dice.random()) / tasks
             fixed.add(wait(duration, every_ten_seconds, dice))
             ours = wait(
-                duration, lambda world, seen=tuple(history): policy.learned_delays(seen, world.clock, dice), dice
+                duration, lambda world, seen=tuple(history): polling.learned_delays(seen, world.clock, dice), dice
             )
             learned.add(ours)
             history = [*history[1:], (ours.open_at + ours.now) / 2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import policy, wire
+from . import policy, polling, wire
 from .effects import Flow, Sleep
 from .errors import NotFoundError
 from .exchange import Context, answered, cancel_interrupted, note
@@ -38,7 +38,7 @@ def execute_and_wait(
     reuse: bool = True,
 ) -> Flow[WorkflowTaskResult]:
     """Create the task and wait for its result. The deadline counts from the start of the create."""
-    policy.poll_delays(interval, context.dice)  # A bad interval is refused before anything is paid for.
+    polling.poll_delays(interval, context.dice)  # A bad interval is refused before anything is paid for.
     deadline = Deadline.after(timeout, context.clock)
     creating = Deadline.after(min(timeout, policy.CALL_TIMEOUT), context.clock)
     submission = yield from submit(context, task, creating, reuse=reuse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from . import policy, wire
+from . import policy, polling, wire
 from .credentials import Credentials
 from .effects import Flow, Sleep
 from .errors import TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
@@ -69,7 +69,7 @@ class Wait:
 
     def __post_init__(self) -> None:
         self.started = self.context.clock()
-        self.delays = policy.poll_delays(self.interval, self.context.dice)
+        self.delays = polling.poll_delays(self.interval, self.context.dice)
         self.unknown: set[str] = set()
 
     def run(self) -> Flow[WorkflowTaskResult]:
@@ -105,7 +105,7 @@ class Wait:
         durations = ledger.durations(entry.server, entry.task_type, entry.workflow_id)
         age = max(0.0, ledger.clock() - entry.submitted)
         started = self.context.clock()
-        self.delays = policy.learned_delays(durations, lambda: age + self.context.clock() - started, self.context.dice)
+        self.delays = polling.learned_delays(durations, lambda: age + self.context.clock() - started, self.context.dice)
 
     def _query(self) -> Flow[WorkflowTaskResult]:
         if not self.deadline.remaining():

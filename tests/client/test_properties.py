@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xalora_client import NetworkError, Text2VideoTask, WorkflowTaskResult, XaloraError, flows, policy, wire
+from xalora_client import NetworkError, Text2VideoTask, WorkflowTaskResult, XaloraError, flows, policy, polling, wire
 from xalora_client.credentials import Credentials
 from xalora_client.drive import run_async, run_sync
 from xalora_client.exchange import Context
@@ -170,7 +170,7 @@ def test_a_wait_never_outlives_its_deadline(script, timeout, interval, seed):
 
 @given(st.integers(), st.integers(0, 60))
 def test_adaptive_delays_stay_in_bounds(seed, count):
-    delays = policy.poll_delays(None, random.Random(seed))
+    delays = polling.poll_delays(None, random.Random(seed))
     for number in range(count):
         full = min(8.0, 1.3**number)
         assert full * 0.85 - 1e-9 <= next(delays) <= full + 1e-9
