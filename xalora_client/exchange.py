@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from . import policy, wire
-from .effects import Call, Flow, Send, Sleep
+from .effects import Call, Flow, Send, Sleep, T
 from .errors import APIStatusError, ConfigurationError, XaloraError
 from .ledger import Ledger
 from .policy import Deadline
@@ -96,12 +96,14 @@ def cancel_interrupted(context: Context, cancel: Request, stop: BaseException) -
         logger.info("Task %s was cancelled after an interruption", cancel.task_id)
 
 
-def note(context: Context, write: Callable[[Ledger], object]) -> Flow[None]:
-    """Write something into the ledger, if there is one. That it cannot be written stops no task that is paid for."""
+def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]:
+    """What ``work`` returns; None without a ledger, or where it cannot be used: that stops no task that is paid for."""
     ledger = context.ledger
     if ledger is None:
-        return
+        return None
     try:
-        yield Call(lambda: write(ledger))
+        answer: T = yield Call(lambda: work(ledger))
     except ConfigurationError as error:
         logger.warning("%s", error)
+        return None
+    return answer

@@ -5,8 +5,7 @@ from __future__ import annotations
 from . import policy, polling, wire
 from .effects import Flow, Sleep
 from .errors import NotFoundError
-from .exchange import Context, answered, cancel_interrupted, note
-from .ledger import Entry
+from .exchange import Context, answered, cancel_interrupted, with_ledger
 from .policy import Deadline
 from .results import TaskStatus, WorkflowTaskResult
 from .submission import submit
@@ -76,7 +75,7 @@ def query(context: Context, task_id: str) -> Flow[WorkflowTaskResult]:
     except NotFoundError as error:
         return (yield from _remembered(context, task_id, error))
     result = wire.read_result(response, request, server=context.sequencer.url)
-    yield from note(context, lambda ledger: ledger.observed(task_id, result, server=context.server))
+    yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result, server=context.server))
     return result
 
 
@@ -100,9 +99,7 @@ def request_resource(
 
 def _remembered(context: Context, task_id: str, error: NotFoundError) -> Flow[WorkflowTaskResult]:
     """What the ledger knows of a finished task that the server has forgotten; else the server's error."""
-    found: list[Entry | None] = []
-    yield from note(context, lambda ledger: found.append(ledger.find(task_id, server=context.server)))
-    entry = found[0] if found else None
+    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id, server=context.server))
     if entry is None or entry.state != TaskStatus.FINISHED:
         raise error
     return entry.as_result()

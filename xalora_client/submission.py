@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from . import policy, wire
 from .effects import Call, Flow, Sleep
 from .errors import APIStatusError, ConfigurationError, InvalidParameterError, NotFoundError, XaloraError
-from .exchange import Context, answered, cancel_interrupted, logger, note
+from .exchange import Context, answered, cancel_interrupted, logger, with_ledger
 from .ledger import Claim, Intent, Ledger, Step
 from .policy import Deadline
 from .results import TaskStatus, WorkflowTaskResult
@@ -104,7 +104,7 @@ def _look(context: Context, task: WorkflowTask, task_id: str, deadline: Deadline
         yield from cancel_interrupted(context, sequencer.cancel(task_id, credentials), stop)
         raise
     result = wire.read_result(response, request, server=sequencer.url)
-    yield from note(context, lambda ledger: ledger.observed(task_id, result, server=context.server))
+    yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result, server=context.server))
     return result
 
 
@@ -122,7 +122,7 @@ def _create_claimed(
             or (isinstance(error, APIStatusError) and not policy.is_transient(error))
         )
         settle = ledger.refused if certain and claim.step is Step.NEW else ledger.doubtful
-        yield from note(context, lambda _: settle(claim, what))
+        yield from with_ledger(context, lambda _: settle(claim, what))
         raise
     except BaseException:
         claim.release()  # Nobody knows whether it arrived: the next run sends it again under its job id.

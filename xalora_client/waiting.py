@@ -9,7 +9,7 @@ from . import policy, polling, wire
 from .credentials import Credentials
 from .effects import Flow, Sleep
 from .errors import TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
-from .exchange import Context, answered, cancel_interrupted, logger, note, retry_after
+from .exchange import Context, answered, cancel_interrupted, logger, retry_after, with_ledger
 from .ledger import Ledger
 from .policy import Deadline
 from .results import TaskStatus, WorkflowTaskResult
@@ -79,7 +79,7 @@ class Wait:
         would not help.
         """
         try:
-            yield from note(self.context, self._learn)
+            yield from with_ledger(self.context, self._learn)
             if self.result is not None and self.result.is_final:
                 yield from self._report(0.0)
                 return _outcome(self.result)
@@ -124,7 +124,7 @@ class Wait:
         self.earliest = wire.read_retry_after(response) or 0.0
         self.result = result = wire.read_result(response, request, server=sequencer.url)
         server = self.context.server
-        yield from note(self.context, lambda ledger: ledger.observed(self.task_id, result, server=server))
+        yield from with_ledger(self.context, lambda ledger: ledger.observed(self.task_id, result, server=server))
         return result
 
     def _pause(self) -> Flow[None]:

@@ -11,9 +11,8 @@ from pathlib import Path
 from .. import policy
 from ..effects import Call, Fetch, Flow, Sleep
 from ..errors import ConfigurationError, DecodeError, DownloadError, MediaTooLargeError, XaloraError
-from ..exchange import Context, logger, note
+from ..exchange import Context, logger, with_ledger
 from ..flows import query
-from ..ledger import Ledger
 from ..media.inspect import MediaInfo, inspect
 from ..media.limits import Limits
 from ..media.store import MediaStore, hash_of
@@ -81,18 +80,17 @@ class _Lost(Enum):
 
 def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> Flow[MediaFile | _Lost]:
     """The file of an earlier download, if the ledger knows of one and its bytes are still right."""
-    found: list[MediaFile | _Lost] = [_Lost.NEVER_HERE]
+    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id, server=context.server))
+    if entry is None or entry.sha256 is None or entry.extension is None:
+        return _Lost.NEVER_HERE
+    sha256, extension = entry.sha256, entry.extension
 
-    def look(ledger: Ledger) -> None:
-        entry = ledger.find(task_id, server=context.server)
-        if entry is not None and entry.sha256 is not None and entry.extension is not None:
-            found[0] = _Lost.SINCE
-            path = store.find(entry.sha256, entry.extension)
-            if path is not None:
-                found[0] = MediaFile(path, entry.sha256, path.stat().st_size, inspect(path, limits))
+    def look() -> MediaFile | _Lost:
+        path = store.find(sha256, extension)
+        return MediaFile(path, sha256, path.stat().st_size, inspect(path, limits)) if path else _Lost.SINCE
 
-    yield from note(context, look)
-    return found[0]
+    kept: MediaFile | _Lost = yield Call(look)
+    return kept
 
 
 def _address(context: Context, result: WorkflowTaskResult, *, refresh: bool) -> Flow[str]:
@@ -174,7 +172,7 @@ def _accept(context: Context, task_id: str, whole: Path, store: MediaStore, limi
     """
     file: MediaFile = yield Call(lambda: _examined(task_id, whole, store, limits))
     extension = file.info.format.extension
-    yield from note(
+    yield from with_ledger(
         context, lambda ledger: ledger.stored(task_id, file.sha256, extension, file.size, server=context.server)
     )
     place: Path = yield Call(lambda: store.adopt(whole, file.sha256, extension))

@@ -118,17 +118,16 @@ class Database:
         try:
             if _identity(self.path) == damaged:
                 aside = damage.set_aside(self.path)
-                carried: list[int] = []
                 try:
-                    self._put(lambda db: carried.append(damage.carry_over(aside, db)))
+                    carried = self._put(lambda db: damage.carry_over(aside, db))
                 except BaseException:  # Above all a full disk: an empty ledger now would have its tasks paid again.
                     damage.rename(aside, self.path)
                     raise
-                damage.warn(self.path, aside, carried[0])
+                damage.warn(self.path, aside, carried)
         finally:
             lock.release()
 
-    def _put(self, fill: Callable[[sqlite3.Connection], object]) -> None:
+    def _put(self, fill: Callable[[sqlite3.Connection], T]) -> T:
         """Build a complete file elsewhere and move it in, so that nobody ever sees it half done."""
         fresh = self.path.with_name(f"{self.path.name}.new")
         for name in damage.names(fresh):
@@ -139,10 +138,11 @@ class Database:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             migrate(db, self._steps)
-            fill(db)
+            filled = fill(db)
         finally:
             db.close()
         durable.move(fresh, self.path)
+        return filled
 
     def _building(self) -> ProcessLock:
         deadline = time.monotonic() + PATIENCE
