@@ -9,7 +9,7 @@ nothing to learn yet, do not count; on "uniform" the first hundred do not, and "
 ``recorded.json`` holds durations of real tasks, in seconds and in their order: what a sandbox on two cores took for
 videos of 848 x 480, one kind after the other. ``xalora tasks --json`` tells you your own.
 
-    python benchmarks/learned_polling.py [--streams 6] [--tasks 150] [--seed 1]
+    python -m benchmarks.learned_polling [--streams 6] [--tasks 150] [--seed 1]
 """
 
 from __future__ import annotations
@@ -18,24 +18,21 @@ import argparse
 import json
 import math
 import random
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from xalora_client import polling
 from xalora_client.credentials import Credentials
 from xalora_client.drive import run_sync
-from xalora_client.effects import Fetch
 from xalora_client.exchange import Context
 from xalora_client.policy import Deadline
 from xalora_client.waiting import Wait
-from xalora_client.wire import Request, Response, Sequencer
+from xalora_client.wire import Sequencer
 
-ROUND_TRIP = 0.2
+from .simulated import Server
+
 HISTORY = 100
 SEQUENCER = Sequencer("http://sequencer.example", Credentials("c", "k"))
 
@@ -73,47 +70,15 @@ RECORDED: dict[str, list[float]] = json.loads(Path(__file__).with_name("recorded
 
 
 @dataclass
-class World:
-    """A clock that only queries and sleeps move, and one task that was created at 0 and takes ``duration``."""
-
-    duration: float
-    now: float = 0.0
-    open_at: float = 0.0
-    queries: int = 0
-
-    def clock(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-    def send(self, request: Request, timeout: float) -> Response:
-        """The transport's side of a query."""
-        self.queries += 1
-        finished = self.now + ROUND_TRIP / 2 >= self.duration
-        self.now += ROUND_TRIP
-        if not finished:
-            self.open_at = self.now
-        answer = {"task_id": "t1", "status": "finished" if finished else "running"}
-        return Response(200, {}, json.dumps(answer).encode(), self.now)
-
-    def fetch(self, fetch: Fetch) -> Response:
-        raise AssertionError("nothing is downloaded here")
-
-    def close(self) -> None:
-        """There are no connections."""
-
-
-@dataclass
 class Tally:
     """What noticing the end took, task by task."""
 
     delays: list[float] = field(default_factory=list)
     queries: list[int] = field(default_factory=list)
 
-    def add(self, world: World) -> None:
-        self.delays.append(world.now - world.duration)
-        self.queries.append(world.queries)
+    def add(self, server: Server) -> None:
+        self.delays.append(server.delay())
+        self.queries.append(server.queries)
 
     @property
     def delay(self) -> float:
@@ -124,17 +89,17 @@ class Tally:
         return fmean(self.queries)
 
 
-def wait(duration: float, delays: Callable[[World], Iterator[float]], dice: random.Random) -> World:
+def wait(duration: float, delays: Callable[[Server], Iterator[float]], dice: random.Random) -> Server:
     """Let the client wait for one task."""
-    world = World(duration)
-    context = Context(SEQUENCER, world.clock, dice)
-    waiting = Wait(context, "t1", Deadline.after(1e6, world.clock))
-    waiting.delays = delays(world)
-    run_sync(waiting.run(), world, world.sleep)
-    return world
+    server = Server(duration)
+    context = Context(SEQUENCER, server.clock, dice)
+    waiting = Wait(context, "t1", Deadline.after(1e6, server.clock))
+    waiting.delays = delays(server)
+    run_sync(waiting.run(), server, server.sleep)
+    return server
 
 
-def every_ten_seconds(world: World) -> Iterator[float]:
+def every_ten_seconds(server: Server) -> Iterator[float]:
     """The reference client asks at once and then every 10 s."""
     yield 0.0
     while True:
@@ -150,7 +115,7 @@ def compare(draw: Draw, streams: int, tasks: int, dice: random.Random) -> tuple[
             duration = max(0.5, draw(dice, number))
             before = history[-HISTORY:]
             theirs = wait(duration, lambda _: polling.poll_delays(None, dice), dice)
-            ours = wait(duration, lambda world, seen=before: polling.learned_delays(seen, world.clock, dice), dice)
+            ours = wait(duration, lambda server, seen=before: polling.learned_delays(seen, server.clock, dice), dice)
             history.append((ours.open_at + ours.now) / 2)
             if number >= polling.ENOUGH_TO_LEARN:
                 adaptive.add(theirs)
@@ -168,7 +133,7 @@ def uniform(streams: int, tasks: int, dice: random.Random) -> tuple[Tally, Tally
             duration = 20 + 100 * (part + dice.random()) / tasks
             fixed.add(wait(duration, every_ten_seconds, dice))
             ours = wait(
-                duration, lambda world, seen=tuple(history): polling.learned_delays(seen, world.clock, dice), dice
+                duration, lambda server, seen=tuple(history): polling.learned_delays(seen, server.clock, dice), dice
             )
             learned.add(ours)
             history = [*history[1:], (ours.open_at + ours.now) / 2]

@@ -1,6 +1,6 @@
 """What the ledger costs: opening and claiming in a ledger of 100,000 tasks, and two processes at once.
 
-python benchmarks/ledger.py [--tasks 100000]
+python -m benchmarks.ledger [--tasks 100000]
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
 from xalora_client.credentials import Credentials

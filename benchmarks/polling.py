@@ -7,82 +7,31 @@ long the tasks before took (the first three, which find nothing to learn from, a
 client: it is what a schedule made for exactly these durations could reach at most with as many queries as each row
 says, and shows what no guessing can beat.
 
-    python benchmarks/polling.py [--tasks 2000] [--seed 1]
+    python -m benchmarks.polling [--tasks 2000] [--seed 1]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
-import sys
 import tempfile
 from bisect import bisect_left
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from xalora_client import Text2VideoTask, flows
 from xalora_client.credentials import Credentials
 from xalora_client.drive import run_sync
-from xalora_client.effects import Fetch
 from xalora_client.exchange import Context
 from xalora_client.ledger import Ledger
-from xalora_client.wire import Request, Response, Sequencer
+from xalora_client.wire import Sequencer
+
+from .simulated import ROUND_TRIP, Server
 
 SHORTEST, LONGEST = 20.0, 120.0
-ROUND_TRIP = 0.2
 REFERENCE_INTERVAL = 10.0
 TIMEOUT = 300.0
-
-
-@dataclass
-class Server:
-    """A clock that only requests and sleeps move, and one task that is finished ``duration`` after its creation."""
-
-    duration: float
-    now: float = 0.0
-    created: float = 0.0
-    queries: int = 0
-
-    def clock(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-    def query(self) -> bool:
-        """Whether the task was finished when the request arrived, half a round trip after it was sent."""
-        self.queries += 1
-        finished = self.now + ROUND_TRIP / 2 >= self.created + self.duration
-        self.now += ROUND_TRIP
-        return finished
-
-    def create(self) -> None:
-        self.created = self.now + ROUND_TRIP / 2
-        self.now += ROUND_TRIP
-
-    def delay(self) -> float:
-        """Seconds from the task's end to now."""
-        return self.now - self.created - self.duration
-
-    def send(self, request: Request, timeout: float) -> Response:
-        """The transport's side."""
-        if request.url.endswith("/task_create"):
-            self.create()
-            answer = {"task_id": "t1"}
-        else:
-            answer = {"task_id": "t1", "status": "finished" if self.query() else "running"}
-        return Response(200, {}, json.dumps(answer).encode(), self.now)
-
-    def fetch(self, fetch: Fetch) -> Response:
-        raise AssertionError("nothing is downloaded here")
-
-    def close(self) -> None:
-        """There are no connections."""
 
 
 def reference(duration: float) -> Server:

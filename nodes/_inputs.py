@@ -13,7 +13,7 @@ def widget(task: type[Text2VideoTask | FluxLoraTask], name: str, default: Any, t
     """A number widget whose range is that of the task's parameter."""
     rule: Any = next(rule for field, rule, _ in task.rules() if field == name)
     kind = "INT" if isinstance(default, int) else "FLOAT"
-    options = {"default": default, "min": rule.minimum, "max": rule.maximum, "tooltip": tooltip}
+    options = {"default": 600, "min": rule.minimum, "max": rule.maximum, "tooltip": tooltip}
     if getattr(rule, "step", 1) > 1:
         options["step"] = rule.step
     return kind, options | more
@@ -24,13 +24,13 @@ def text(tooltip: str, **more: Any) -> Any:
     return "STRING", {"default": "", "tooltip": tooltip} | more
 
 
-def timeout_seconds(default: int = 600) -> Any:
+def timeout_seconds() -> Any:
     """How long the sequencer gives a task."""
     tooltip = (
         "How many seconds the task may take on the miner. The node waits a little longer; if it gives up first, "
         "the task is not lost: queue again with reuse on, or collect it by its id with Xalora Task Status."
     )
-    return "INT", {"default": default, "min": 1, "max": 604_800, "tooltip": tooltip}
+    return "INT", {"default": 600, "min": 1, "max": 604_800, "tooltip": tooltip}
 
 
 def common_options() -> dict[str, Any]:

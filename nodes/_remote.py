@@ -76,7 +76,7 @@ class Remote:
 
     async def decode(self, file: MediaFile) -> Frames:
         """Have the file as tensors."""
-        from ._tensors import load_audio, load_frames  # Bring decoders, as above.
+        from ._tensors import load_audio, load_frames  # Bring torch and decoders, as late as the client below.
 
         self.say = lambda: "decoding"
         self.tick()

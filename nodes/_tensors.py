@@ -19,7 +19,7 @@ from ..xalora_client import InvalidParameterError, Limits, decode, decode_sound,
 STILL_FPS = 1.0
 """The frame rate given for a single image, which has none."""
 
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_CHANNELS = (1, 3, 4)
 
 
 def load_frames(
@@ -89,7 +89,7 @@ def encode_png(image: torch.Tensor) -> bytes:
     Blocks while it compresses, which is set for speed: call it in a thread. Raises InvalidParameterError for another
     shape.
     """
-    if image.ndim != 3 or image.shape[2] not in _MODES or 0 in image.shape:
+    if image.ndim != 3 or image.shape[2] not in _CHANNELS or 0 in image.shape:
         raise InvalidParameterError("image", tuple(image.shape), "one image [height, width, 1, 3 or 4 channels]")
     values = image.detach().float().cpu().nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
     pixels = values.mul(255).round().to(torch.uint8).contiguous().numpy()

@@ -8,6 +8,9 @@ from .errors import ConfigurationError
 
 HIDDEN = "***"
 
+SHORTEST_SECRET = 6
+"""Keys shorter than this are not looked for in texts: they would match by accident."""
+
 
 @dataclass(frozen=True)
 class Credentials:
@@ -34,9 +37,6 @@ class Credentials:
         return cls(consumer_id, api_key)
 
 
-def redact(text: str, *secrets: str) -> str:
-    """Return the text with each secret replaced by ``***``."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, HIDDEN)
-    return text
+def redact(text: str, secret: str) -> str:
+    """Return the text with the secret replaced by ``***``."""
+    return text.replace(secret, HIDDEN) if len(secret) >= SHORTEST_SECRET else text

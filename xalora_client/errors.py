@@ -1,4 +1,4 @@
-"""Every error the SDK raises.
+"""Every kind of error the SDK raises; what it raises is one of these, or a narrower case of one.
 
 ::
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from .errors import InvalidParameterError
-from .parameters import MAX_SEED, MediaAddress, Number, Rule, Text, Whole
+from .parameters import MediaAddress, Number, Rule, Text, Whole
 
 _RULE = "rule"
 _TEXT = Text("")
@@ -122,7 +122,7 @@ class Text2VideoTask(_KnownTask):
     height: int | None = _optional(_VIDEO_HEIGHT)
     length: int | None = _optional(Whole("frames", minimum=1, maximum=4097, step=4, remainder=1))
     steps: int | None = _optional(_STEPS)
-    seed: int | None = _optional(Whole("seed of the noise", maximum=MAX_SEED))
+    seed: int | None = _optional(Whole("seed of the noise"))
     fps: int | None = _optional(Whole("frames per second", minimum=1, maximum=240))
     quality: int | None = _optional(Whole("quality of the encoded video", minimum=1, maximum=100))
 
@@ -149,7 +149,7 @@ class FluxLoraTask(_KnownTask):
     height: int | None = _optional(_HEIGHT)
     guidance: float | None = _optional(Number("guidance scale", minimum=0, maximum=100))
     steps: int | None = _optional(_STEPS)
-    noise_seed: int | None = _optional(Whole("seed of the noise", maximum=MAX_SEED))
+    noise_seed: int | None = _optional(Whole("seed of the noise"))
 
 
 class CustomTask(WorkflowTask):

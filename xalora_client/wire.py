@@ -15,12 +15,9 @@ from http import HTTPStatus
 from typing import Any
 
 from . import errors
-from .credentials import HIDDEN, Credentials, redact
+from .credentials import Credentials, redact
 from .results import WorkflowTaskResult
 from .tasks import WorkflowTask
-
-_SHORTEST_SECRET = 6
-"""Keys shorter than this are not looked for inside answers: they would match by accident."""
 
 
 @dataclass(frozen=True)
@@ -164,10 +161,8 @@ def _read_object(response: Response, request: Request, advice: str | None = None
 
 
 def _scrub(value: Any, secret: str) -> Any:
-    if len(secret) < _SHORTEST_SECRET:
-        return value
     if isinstance(value, str):
-        return value.replace(secret, HIDDEN)
+        return redact(value, secret)
     if isinstance(value, list):
         return [_scrub(each, secret) for each in value]
     if isinstance(value, dict):
@@ -246,7 +241,7 @@ def _said(response: Response) -> str:
         return "no message"
 
 
-def _shorten(text: str, limit: int = 300) -> str:
-    """One line of at most ``limit`` characters."""
+def _shorten(text: str) -> str:
+    """One line of at most 300 characters."""
     line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+    return line if len(line) <= 300 else f"{line[:299]}…"

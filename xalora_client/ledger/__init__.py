@@ -6,7 +6,7 @@ send it again under the same job id, wait for the task there is, or use the resu
 
 from .claim import Claim, Step
 from .entry import Entry
-from .intent import Intent, fingerprint
+from .intent import Intent
 from .ledger import Ledger
 
-__all__ = ["Claim", "Entry", "Intent", "Ledger", "Step", "fingerprint"]
+__all__ = ["Claim", "Entry", "Intent", "Ledger", "Step"]

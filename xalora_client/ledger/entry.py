@@ -53,11 +53,6 @@ class Entry:
     extension: str | None = None
     size: int | None = None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a task with an id is still to end."""
-        return self.task_id is not None and self.state not in FINAL_STATES
-
     def as_result(self) -> WorkflowTaskResult:
         """The server's last answer as far as it was kept. Raises ValueError for a task without an id."""
         if self.task_id is None:

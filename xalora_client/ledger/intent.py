@@ -17,9 +17,6 @@ from ..tasks import WorkflowTask
 LONGEST_TEXT = 16_384
 """Characters of a text that is stored as it is; a longer one is hardly words, and stored by its hash."""
 
-_SHORTEST_SECRET = 6
-"""Keys shorter than this are not looked for in texts: they would match by accident."""
-
 
 @dataclass(frozen=True)
 class Intent:
@@ -28,6 +25,9 @@ class Intent:
     ``server`` is the sequencer's address, or the lasting name of one whose address changes. ``parameters`` are those
     of the task, with media replaced by ``{"sha256", "bytes", "media_type"}``, very long texts by
     ``{"sha256", "characters"}``, and the key by ``***``.
+
+    ``fingerprint`` is SHA-256, in hex, of server, consumer, task type, workflow id and parameters, media counting by
+    their bytes. The key, ``job_id_prefix`` and ``timeout_seconds`` do not count.
     """
 
     fingerprint: str
@@ -62,14 +62,6 @@ class Intent:
         )
 
 
-def fingerprint(server: str, task: WorkflowTask, credentials: Credentials) -> str:
-    """SHA-256, in hex, of server, consumer, task type, workflow id and parameters.
-
-    A ``data:`` URI counts by the bytes it holds. The key, ``job_id_prefix`` and ``timeout_seconds`` do not count.
-    """
-    return Intent.of(server, task, credentials).fingerprint
-
-
 @dataclass(frozen=True)
 class _StandIn:
     """Takes the place of a text that is too big or too private to be kept."""
@@ -101,7 +93,7 @@ def _readable(value: Any, secret: str) -> Any:
 def _name(name: Any, secret: str) -> str:
     if not isinstance(name, str):
         raise TypeError("names are texts")
-    return _without(secret, name)
+    return redact(name, secret)
 
 
 def _readable_text(text: str, secret: str) -> Any:
@@ -109,15 +101,11 @@ def _readable_text(text: str, secret: str) -> Any:
         media_type, content = _decoded(text)
         sha256 = hashlib.sha256(content).hexdigest()
         return _StandIn(sha256, {"sha256": sha256, "bytes": len(content), "media_type": media_type})
-    text = _without(secret, text)
+    text = redact(text, secret)
     if len(text) > LONGEST_TEXT:
         sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return _StandIn(sha256, {"sha256": sha256, "characters": len(text)})
     return text
-
-
-def _without(secret: str, text: str) -> str:
-    return redact(text, secret) if len(secret) >= _SHORTEST_SECRET else text
 
 
 def _decoded(uri: str) -> tuple[str, bytes]:

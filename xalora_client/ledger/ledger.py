@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -176,16 +176,10 @@ class Ledger:
         """The newest entry with this task id; only ``server``'s where it is given."""
         return self._database.run(lambda db: rows.find(db, task_id, server))
 
-    def entries(self, limit: int = 100, *, states: Collection[str] | None = None) -> list[Entry]:
-        """The newest ``limit`` entries, newest first; only those in one of ``states`` where they are given."""
-
-        def work(db: sqlite3.Connection) -> list[Entry]:
-            wanted = tuple(states or ())
-            where = "1" if states is None else f"state IN ({', '.join('?' for _ in wanted)})"
-            query = f"SELECT * FROM tasks WHERE {where} ORDER BY number DESC LIMIT ?"  # noqa: S608 - question marks
-            return [Entry.from_row(row) for row in db.execute(query, (*wanted, limit))]
-
-        return self._database.run(work)
+    def entries(self, limit: int = 100) -> list[Entry]:
+        """The newest ``limit`` entries, newest first."""
+        query = "SELECT * FROM tasks ORDER BY number DESC LIMIT ?"
+        return self._database.run(lambda db: [Entry.from_row(row) for row in db.execute(query, (limit,))])
 
     def forget(self, task_or_job_id: str) -> list[Entry]:
         """Strike the entries with this id out; returns them. The task itself, and what it costs, goes on."""

@@ -1,4 +1,4 @@
-"""What is known of a media file without decoding all of it."""
+"""What is known of a media file, what decoding it gives, and the error where it cannot be decoded."""
 
 from __future__ import annotations
 

@@ -21,11 +21,6 @@ class Orientation:
     flip_rows: bool = False
     flip_columns: bool = False
 
-    @property
-    def identity(self) -> bool:
-        """Whether nothing has to be done."""
-        return not (self.transpose or self.flip_rows or self.flip_columns)
-
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height as displayed."""
         return (height, width) if self.transpose else (width, height)

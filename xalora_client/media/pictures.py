@@ -1,4 +1,4 @@
-"""Images and animations, opened by Pillow: how they are shown, how long, and what is transparent in them."""
+"""Images and animations, opened by Pillow: how they are shown, and what is transparent in them."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _fill(
             pending.append(pool.submit(converters[count % at_once], frame, array.frames[count], mask))
             count += 1
             if progress is not None:
-                progress(count, max(array.capacity, count))
+                progress(count, array.capacity)
             frame = next(frames, None)
         _settle(path, pending, 0)
     finally:

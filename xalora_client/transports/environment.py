@@ -15,7 +15,7 @@ from pathlib import Path
 import certifi
 from requests.utils import get_environ_proxies, select_proxy
 
-from ..credentials import redact
+from ..credentials import HIDDEN
 from ..errors import ConfigurationError
 from ..version import USER_AGENT
 from ..wire import Response
@@ -64,7 +64,8 @@ def ssl_context() -> ssl.SSLContext:
 
 def unsigned(text: object, url: str) -> str:
     """The text without the URL's query, which may hold a signature that opens the file to everyone."""
-    return redact(str(text), url.partition("?")[2])
+    query = url.partition("?")[2]
+    return str(text).replace(query, HIDDEN) if query else str(text)
 
 
 def answer(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> Response:
