@@ -13,7 +13,7 @@ def widget(task: type[Text2VideoTask | FluxLoraTask], name: str, default: Any, t
     """A number widget whose range is that of the task's parameter."""
     rule: Any = next(rule for field, rule, _ in task.rules() if field == name)
     kind = "INT" if isinstance(default, int) else "FLOAT"
-    options = {"default": 600, "min": rule.minimum, "max": rule.maximum, "tooltip": tooltip}
+    options = {"default": default, "min": rule.minimum, "max": rule.maximum, "tooltip": tooltip}
     if getattr(rule, "step", 1) > 1:
         options["step"] = rule.step
     return kind, options | more
