@@ -13,13 +13,15 @@ def move(file: Path, place: Path) -> None:
     Both are on one file system; the place's folder is made where it is missing. Raises OSError.
     """
     make_folder(place.parent)
-    handle = os.open(file, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _sync_bytes(file)
     file.replace(place)
     sync_folder(place.parent)
+
+
+def sync(file: Path) -> None:
+    """Have a file's bytes and its name on the disk. Raises OSError."""
+    _sync_bytes(file)
+    sync_folder(file.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -28,6 +30,14 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
+
+
+def _sync_bytes(file: Path) -> None:
+    handle = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,8 +9,9 @@ import io
 import os
 import resource
 import socket
+import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
@@ -284,6 +285,12 @@ class TestBreaks:
         fetch(files.serve("/x.png", File(b"busy", 503, {"Retry-After": "25"}), File(PNG)))
         assert subject.clock.sleeps == [25]
 
+    def test_but_not_for_any_length_of_time(self, subject, fetch, files):
+        with pytest.raises(DownloadError, match="503, and asks to come back in 604,800 s") as caught:
+            fetch(files.serve("/x.png", File(b"busy", 503, {"Retry-After": "604800"})))
+        assert caught.value.task_id == "t1"
+        assert subject.clock.sleeps == []
+
     def test_no_server_at_all(self, fetch, home):
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
@@ -399,6 +406,14 @@ class TestRedirects:
     def test_a_break_behind_a_redirect_goes_on_from_there(self, fetch, files):
         files.serve("/y.png", File(BIG, etag='"v1"', break_after=MIDDLE), File(BIG, etag='"v1"'))
         assert fetch(files.serve("/x", redirect("/y.png"))).path.read_bytes() == BIG
+        assert files.seen[-1].headers["if-range"] == '"v1"'
+
+    def test_where_one_leads_may_be_short_lived(self, fetch, files):
+        """After a break, the way is followed anew: what was signed for the first try is refused by then."""
+        files.serve("/signed-1.png", File(BIG, etag='"v1"', break_after=MIDDLE), File(b"expired", 403))
+        files.serve("/signed-2.png", File(BIG, etag='"v1"'))
+        url = files.serve("/x", redirect("/signed-1.png"), redirect("/signed-2.png"))
+        assert fetch(url).path.read_bytes() == BIG
         assert files.seen[-1].headers["if-range"] == '"v1"'
 
     def test_five_times_but_not_six(self, fetch, files, home):
@@ -568,7 +583,30 @@ class TestDisk:
         obstacle.unlink()
         assert subject.do(lambda c: c.download(result), ledger=ledger).path.read_bytes() == PNG
         assert len(files.seen) == 1
-        assert left_over(home) == []
+
+    @pytest.mark.parametrize("where", ["not in the ledger", "in a ledger that is full"])
+    def test_what_the_ledger_does_not_take_in_is_found_all_the_same(self, subject, sequencer, files, home, where):
+        result = finished(files.serve("/x.png", File(PNG), File(b"expired", 403)))
+        if where == "in a ledger that is full":
+            subject.do(lambda c: c.execute_workflow(FluxLoraTask("a rabbit", "soft.safetensors")), ledger=True)
+            with closing(sqlite3.connect(home / "ledger.sqlite3")) as db, db:
+                db.execute("CREATE TRIGGER full BEFORE UPDATE ON tasks BEGIN SELECT raise(abort, 'disk is full'); END")
+        for _ in range(3):
+            file = subject.do(lambda c: c.download(result), ledger=True)
+            assert (file.path.read_bytes(), file.info.format.name) == (PNG, "png")
+        file.path.unlink()
+        assert subject.do(lambda c: c.download(result), ledger=True).path.read_bytes() == PNG
+        assert len(files.seen) == 1
+
+    def test_a_complete_download_that_was_damaged_since_is_fetched_again(self, subject, files, home):
+        result = finished(files.serve("/x.png", File(PNG)))
+        subject.do(lambda c: c.download(result), ledger=True)
+        (whole,) = (home / "media" / "incoming").iterdir()
+        whole.write_bytes(OTHER_PNG)
+        assert subject.do(lambda c: c.download(result), ledger=True).path.read_bytes() == PNG
+        assert len(files.seen) == 2
+        (kept,) = (home / "media" / "rejected").iterdir()
+        assert kept.read_bytes() == OTHER_PNG
 
     def test_the_place_of_rejected_files_is_taken(self, fetch, files, home):
         (home / "media").mkdir(parents=True)

@@ -67,13 +67,18 @@ def sha256(content):
 
 def put(store, content, *, age=GRACE_SECONDS * 2, used=False):
     """Store some bytes that were last used ``age`` seconds ago; nobody needs them unless ``used``."""
-    file = store.incoming("t")
-    file.write_bytes(content)
-    place = store.adopt(file, sha256(content), ".mp4")
+    place = store.adopt(part(store, content), sha256(content), ".mp4")
     set_age(place, age)
     if not used:
         store.release(place)
     return place
+
+
+def part(store, content):
+    """A download with all its bytes."""
+    file = store.incoming("t")
+    file.write_bytes(content)
+    return file
 
 
 def set_age(path, seconds):
@@ -216,6 +221,35 @@ def test_downloads_left_behind_go(store):
     assert pruned.files == (old,)
     assert (pruned.freed, pruned.left) == (4, 0)
     assert mine.exists()
+
+
+def test_complete_downloads_stay_within_the_budget(store):
+    old, new = (store.complete(part(store, content), "t", sha256(content)) for content in (b"old", b"newer"))
+    set_age(old, LEFT_BEHIND_SECONDS * 10)
+    set_age(new, LEFT_BEHIND_SECONDS * 9)
+    assert store.completed("t") in [(old, sha256(b"old")), (new, sha256(b"newer"))]
+    assert store.prune(8).files == ()
+    assert store.prune(7).files == (old,)
+    assert store.completed("t") == (new, sha256(b"newer"))
+    assert store.completed("u") is None
+
+
+def test_a_file_that_is_kept_under_its_name_counts_once(store):
+    whole = store.complete(part(store, b"content"), "t", sha256(b"content"))
+    place = store.adopt(whole, sha256(b"content"), ".mp4", keep=True)
+    store.release(place)
+    assert (place.read_bytes(), whole.read_bytes()) == (b"content", b"content")
+    assert store.prune(7).left == 7
+    assert store.adopt(whole, sha256(b"content"), ".mp4") == place
+    assert not whole.exists()
+
+
+def test_a_damaged_file_that_cannot_be_rejected_is_not_found(store, caplog):
+    place = put(store, b"content")
+    place.write_bytes(b"contend")
+    (store.folder / "rejected").touch()
+    assert store.find(sha256(b"content"), ".mp4") is None
+    assert "damaged" in caplog.text
 
 
 def test_what_cannot_be_removed_is_not_counted(store):

@@ -15,7 +15,7 @@ from ..exchange import Context, logger, with_ledger
 from ..flows import query
 from ..media.inspect import MediaInfo, inspect
 from ..media.limits import Limits
-from ..media.store import MediaStore, hash_of
+from ..media.store import MediaStore
 from ..results import TaskStatus, WorkflowTaskResult
 from ..wire import Response
 from .receiver import BrokenOffError, GoneError, OnProgress, Receiver
@@ -23,6 +23,9 @@ from .redirects import redirected, shown
 
 LONGEST_SILENCE = 30.0
 """Seconds without a byte after which a download is taken up again."""
+
+LONGEST_PATIENCE = 120.0
+"""Seconds a file server may ask to wait for; nobody looks at a node that waits for longer."""
 
 TRIES_WITHOUT_PROGRESS = 6
 MOST_REDIRECTS = 5
@@ -53,22 +56,27 @@ def download(
     ConfigurationError when the store cannot be written.
     """
     task_id = result.task_id
+    name = hashlib.sha256(f"{context.server}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
     try:
-        kept = yield from _kept(context, task_id, store, limits)
-        if isinstance(kept, MediaFile):
-            return kept
-        name = hashlib.sha256(f"{context.server}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
-        whole: Path | None = yield Call(lambda: store.completed(name))  # By a run that was killed right then.
-        if whole is None:
-            url = yield from _address(context, result, refresh=kept is _Lost.SINCE)
-            whole = yield from _fetch(context, task_id, url, store, name, limits, on_progress)
-        try:
-            return (yield from _accept(context, task_id, whole, store, limits))
-        except FileNotFoundError:  # Another run found it complete, and gave it its place.
-            return (yield from download(context, result, store, limits, on_progress))
+        while True:
+            kept = yield from _kept(context, task_id, store, limits)
+            if isinstance(kept, MediaFile):
+                return kept
+            try:
+                whole: tuple[Path, str] | None = yield Call(lambda: store.completed(name))
+                if whole is None:
+                    url = yield from _address(context, result, refresh=kept is _Lost.SINCE)
+                    whole = yield from _fetch(context, task_id, url, store, name, limits, on_progress)
+                return (yield from _accept(context, task_id, *whole, store, limits))
+            except _MovedError:
+                continue
     except XaloraError as error:
         error.task_id = error.task_id or task_id
         raise
+
+
+class _MovedError(Exception):
+    """Another run found the file complete, and has just given it its place."""
 
 
 class _Lost(Enum):
@@ -116,8 +124,8 @@ def _fetch(
     name: str,
     limits: Limits,
     on_progress: OnProgress | None,
-) -> Flow[Path]:
-    """Download; returns the complete file, which has no place yet."""
+) -> Flow[tuple[Path, str]]:
+    """Download; returns the complete file, which has no place yet, and its hash."""
     part: Path = yield Call(lambda: store.incoming(name))
     receiver = Receiver(part, task_id, limits, on_progress)
     try:
@@ -129,61 +137,75 @@ def _fetch(
                 raise
             yield from _receive(context, fresh, receiver)
         yield Call(receiver.finish)
-        whole: Path = yield Call(lambda: store.complete(part))
-        return whole
+        sha256 = receiver.digest.hexdigest()
+        whole: Path = yield Call(lambda: store.complete(part, name, sha256))
+        return whole, sha256
     finally:
         receiver.discard()
 
 
 def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
-    """Follow redirects and go on after breaks until the file is whole."""
+    """Go on after breaks until the file is whole."""
     delays = policy.backoff_delays(context.dice)
-    redirects = tries = 0
+    tries = 0
     while True:
         before = receiver.received
         try:
-            response: Response = yield Fetch(url, receiver.request_headers(), receiver.open, LONGEST_SILENCE)
-            if 300 <= response.status < 400 and "location" in response.headers:
-                redirects += 1
-                if redirects > MOST_REDIRECTS:
-                    raise DownloadError(f"The download was redirected more than {MOST_REDIRECTS} times")
-                url = redirected(url, response.headers["location"])
-                continue
-            receiver.check_complete(response)
+            receiver.check_complete((yield from _asked(url, receiver)))
             return
         except XaloraError as error:
             if not (isinstance(error, BrokenOffError) or policy.is_transient(error)):
                 raise
             trouble = error
-            wait = getattr(error, "retry_after", None) or 0.0
         if receiver.received > before:
             tries, delays = 0, policy.backoff_delays(context.dice)
         tries += 1
+        wait = getattr(trouble, "retry_after", None) or 0.0
+        if wait > LONGEST_PATIENCE:
+            raise DownloadError(f"{trouble.what}, and asks to come back in {wait:,.0f} s") from trouble
         if tries >= TRIES_WITHOUT_PROGRESS:
             raise DownloadError(f"The download broke off {tries} times: {trouble.what}") from trouble
         logger.info("The download of %s goes on after a break: %s", shown(url), trouble.what)
         yield Sleep(max(next(delays), wait))
 
 
-def _accept(context: Context, task_id: str, whole: Path, store: MediaStore, limits: Limits) -> Flow[MediaFile]:
+def _asked(url: str, receiver: Receiver) -> Flow[Response]:
+    """Ask for the file, following redirects: from the start each time, for where they lead may be short-lived."""
+    for _ in range(MOST_REDIRECTS + 1):
+        response: Response = yield Fetch(url, receiver.request_headers(), receiver.open, LONGEST_SILENCE)
+        if not (300 <= response.status < 400 and "location" in response.headers):
+            return response
+        url = redirected(url, response.headers["location"])
+    raise DownloadError(f"The download was redirected more than {MOST_REDIRECTS} times")
+
+
+def _accept(
+    context: Context, task_id: str, whole: Path, sha256: str, store: MediaStore, limits: Limits
+) -> Flow[MediaFile]:
     """Look at the bytes, write down what they are, and give them their place.
 
-    In that order: stopped at any moment, the file is found again by the ledger's word or where it is now.
+    In that order: stopped at any moment, the file is found again by the ledger's word or where it is now. Where the
+    ledger does not take it in (a full disk, a task of somebody else's), it also stays where it is.
     """
-    file: MediaFile = yield Call(lambda: _examined(task_id, whole, store, limits))
+    file: MediaFile = yield Call(lambda: _examined(task_id, whole, sha256, store, limits))
     extension = file.info.format.extension
-    yield from with_ledger(
-        context, lambda ledger: ledger.stored(task_id, file.sha256, extension, file.size, server=context.server)
+    noted = yield from with_ledger(
+        context, lambda ledger: ledger.stored(task_id, sha256, extension, file.size, server=context.server)
     )
-    place: Path = yield Call(lambda: store.adopt(whole, file.sha256, extension))
+    keep = context.ledger is not None and not noted
+    place: Path = yield Call(lambda: store.adopt(whole, sha256, extension, keep=keep))
     yield Call(lambda: _prune(store))
     return replace(file, path=place, info=replace(file.info, path=place))
 
 
-def _examined(task_id: str, whole: Path, store: MediaStore, limits: Limits) -> MediaFile:
+def _examined(task_id: str, whole: Path, sha256: str, store: MediaStore, limits: Limits) -> MediaFile:
     try:
-        info = inspect(whole, limits)
+        return MediaFile(whole, sha256, whole.stat().st_size, inspect(whole, limits))
+    except FileNotFoundError:
+        raise _MovedError from None
     except DecodeError as error:
+        if not whole.exists():
+            raise _MovedError from None
         kept = store.reject(whole, f"{task_id}.bin")
         error.what = error.what.replace(whole.name, "The downloaded file")
         error.advice = error.advice.replace(str(whole), str(kept))
@@ -191,10 +213,9 @@ def _examined(task_id: str, whole: Path, store: MediaStore, limits: Limits) -> M
         raise
     except MediaTooLargeError as error:
         error.what = error.what.replace(whole.name, "The downloaded file")
-        error.advice = f"{error.advice} It is kept for a day as {whole} and not downloaded again."
+        error.advice = f"{error.advice} It is kept as {whole} and not downloaded again."
         error.path = whole
         raise
-    return MediaFile(whole, hash_of(whole), whole.stat().st_size, info)
 
 
 def _prune(store: MediaStore) -> None:

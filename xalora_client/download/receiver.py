@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -48,6 +49,7 @@ class Receiver:
         self.limits = limits
         self.on_progress = on_progress
         self.file = path.open("wb")
+        self.digest = hashlib.sha256()
         self.received = 0
         self.total: int | None = None
         self.tag: str | None = None
@@ -106,6 +108,7 @@ class Receiver:
     def _restart(self) -> None:
         self.file.seek(0)
         self.file.truncate()
+        self.digest = hashlib.sha256()
         self.received = 0
 
     def _take(self, chunk: bytes) -> None:
@@ -115,6 +118,7 @@ class Receiver:
             self.file.write(chunk)
         except OSError as error:
             raise unwritable(self.path.parent, error) from error
+        self.digest.update(chunk)
         if self.on_progress is not None:
             self.on_progress(DownloadProgress(self.received, self.total))
 

@@ -162,15 +162,19 @@ class Ledger:
             self.created(unwritten, task_id)
         self._database.run(work)
 
-    def stored(self, task_id: str, sha256: str, extension: str, size: int, *, server: str | None = None) -> None:
-        """Write down which media file holds a task's result: hash in hex, suffix with its dot, bytes."""
+    def stored(self, task_id: str, sha256: str, extension: str, size: int, *, server: str | None = None) -> bool:
+        """Write down which media file holds a task's result: hash in hex, suffix with its dot, bytes.
 
-        def work(db: sqlite3.Connection) -> None:
+        False for a task that is not in the ledger.
+        """
+
+        def work(db: sqlite3.Connection) -> bool:
             entry = rows.find(db, task_id, server)
             if entry is not None:
                 rows.update(db, replace(entry, sha256=sha256, extension=extension, size=size))
+            return entry is not None
 
-        self._database.run(work)
+        return self._database.run(work)
 
     def find(self, task_id: str, *, server: str | None = None) -> Entry | None:
         """The newest entry with this task id; only ``server``'s where it is given."""

@@ -9,6 +9,7 @@ import os
 import re
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,8 @@ class MediaStore:
     """The folder ``media`` in the Xalora home.
 
     ``ab/abcdef….mp4`` holds a finished file, ``rejected`` what could not be read and is kept for inspection.
-    ``incoming`` holds what is being downloaded (``.part``), and what is complete but has no place yet (``.whole``):
-    a run that is killed in between leaves it to the next.
+    ``incoming`` holds what is being downloaded (``.part``), and what is complete (``.whole``, its hash in its name) but
+    has no place yet, or that nothing but its name connects with its task: later runs find it there.
 
     A file's time of last change is that of its last use: content that is named by its hash never changes. Threads and
     processes may share the folder. Each method raises ConfigurationError when the folder cannot be written.
@@ -68,21 +69,30 @@ class MediaStore:
             os.close(handle)
         return Path(path)
 
-    def complete(self, part: Path) -> Path:
-        """Say that a download is complete; returns where it is now, safe from a power cut."""
-        whole = part.with_suffix(".whole")
+    def complete(self, part: Path, name: str, sha256: str) -> Path:
+        """Say that a download is complete; returns where it is now."""
+        whole = part.with_name(f"{name}-{sha256}.whole")
         with self._written(part.parent):
-            durable.move(part, whole)
+            # Its name comes first: whoever is killed while the disk takes its time has it complete all the same.
+            part.replace(whole)
+            durable.sync(whole)
         return whole
 
-    def completed(self, name: str) -> Path | None:
-        """A complete download of that name that has no place yet, or None."""
-        return next(iter((self.folder / "incoming").glob(f"{name}-*.whole")), None)
+    def completed(self, name: str) -> tuple[Path, str] | None:
+        """A complete download of that name and its hash, or None; one whose bytes are not as they were is rejected."""
+        for whole in (self.folder / "incoming").glob(f"{name}-*.whole"):
+            sha256 = whole.stem.rpartition("-")[2]
+            if _is_whole(whole, sha256):
+                return whole, sha256
+            if whole.exists():
+                self._reject_damaged(whole)
+        return None
 
-    def adopt(self, file: Path, sha256: str, extension: str) -> Path:
+    def adopt(self, file: Path, sha256: str, extension: str, *, keep: bool = False) -> Path:
         """Move a complete file to its place, safe from a power cut; returns that place.
 
-        ``extension`` begins with a dot. The place is in use from now on, as after ``find``.
+        ``extension`` begins with a dot. The place is in use from now on, as after ``find``. With ``keep``, the file
+        stays where it is as well, where the file system can have one under two names.
         """
         place = self._place(sha256, extension)
         with contextlib.suppress(OSError):  # No reason to lose a file that is complete.
@@ -91,14 +101,15 @@ class MediaStore:
             if not _is_whole(place, sha256):
                 try:
                     os.utime(file)
-                    durable.move(file, place)
+                    durable.move(_second_name(file) if keep else file, place)
                 except FileNotFoundError:  # Unless another run that found it complete has just moved it there.
                     if not _is_whole(place, sha256):
                         raise
             else:
                 # Somebody may have it open, and Windows does not replace an open file.
                 os.utime(place)
-                file.unlink(missing_ok=True)
+                if not keep:
+                    file.unlink(missing_ok=True)
         return place
 
     def find(self, sha256: str, extension: str) -> Path | None:
@@ -117,11 +128,8 @@ class MediaStore:
             os.utime(place)
         if _is_whole(place, sha256):
             return place
-        with self._written(place.parent):
-            self._in_use.discard(place.name)
-            if place.exists():
-                kept = self.reject(place, place.name)
-                logger.warning("The stored file %s is damaged; it is kept as %s", place, kept)
+        self.release(place)
+        self._reject_damaged(place)
         return None
 
     def reject(self, file: Path, name: str) -> Path:
@@ -141,7 +149,8 @@ class MediaStore:
         """Remove what was not used for longest, until at most ``budget`` bytes are left.
 
         A file stays, whatever the budget, while a live process has it in use and for ten minutes after its last use.
-        Rejected files count like the others. What was left behind in ``incoming`` a day ago is removed in any case.
+        Complete downloads without a place and rejected files count like the others. A download that was left
+        unfinished a day ago is removed in any case.
         """
         with self._written(self.folder):
             now = time.time()
@@ -162,10 +171,19 @@ class MediaStore:
 
     def _stored(self) -> Iterator[_File]:
         yield from _files(self.folder, "[0-9a-f][0-9a-f]/*")
+        yield from _files(self.folder, "incoming/*.whole")
         yield from _files(self.folder, "rejected/*")
 
     def _left_behind(self, now: float) -> list[_File]:
-        return [file for file in _files(self.folder, "incoming/*") if now - file.used > LEFT_BEHIND_SECONDS]
+        return [part for part in _files(self.folder, "incoming/*.part") if now - part.used > LEFT_BEHIND_SECONDS]
+
+    def _reject_damaged(self, file: Path) -> None:
+        try:
+            kept = self.reject(file, file.name)
+        except ConfigurationError as error:  # It is of no use in either case.
+            logger.warning("The stored file %s is damaged: %s", file, error)
+        else:
+            logger.warning("The stored file %s is damaged; it is kept as %s", file, kept)
 
     @contextlib.contextmanager
     def _written(self, folder: Path) -> Iterator[None]:
@@ -188,7 +206,9 @@ def _files(folder: Path, pattern: str) -> Iterator[_File]:
     for path in folder.glob(pattern):
         with contextlib.suppress(FileNotFoundError):  # Another process prunes as well.
             stat = path.stat()
-            yield _File(path, stat.st_mtime, stat.st_size)
+            # A second name takes no room of its own.
+            size = 0 if path.suffix == ".whole" and stat.st_nlink > 1 else stat.st_size
+            yield _File(path, stat.st_mtime, size)
 
 
 def hash_of(path: Path) -> str:
@@ -198,6 +218,18 @@ def hash_of(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _second_name(file: Path) -> Path:
+    """Another name of the same file, or the file itself where there can be none."""
+    other = file.with_name(f"{uuid.uuid4().hex}.part")
+    try:
+        other.hardlink_to(file)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return file
+    return other
 
 
 def _is_whole(path: Path, sha256: str) -> bool:
