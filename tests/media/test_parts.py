@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
+import tracemalloc
 
 from xalora_client.media.orientation import UPRIGHT, Orientation, from_display_matrix
 from xalora_client.media.parts import Part, gif_blocks, iso_boxes, png_chunks, riff_chunks
-from xalora_client.media.sniff import JPEG, MKV, MP4
+from xalora_client.media.sniff import AVIF, JPEG, MKV, MP4
 from xalora_client.media.structure import missing_end
+from xalora_client.media.timing import frame_seconds
 
 
 def boxes(data):
@@ -71,3 +73,20 @@ def test_display_matrices():
     assert from_display_matrix(bytes(36)) == UPRIGHT
     turned = from_display_matrix(matrix(0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30))
     assert turned == Orientation(transpose=True, flip_rows=True)
+
+
+def test_durations_that_a_damaged_file_claims_are_not_all_made(tmp_path):
+    def box(name, *content):
+        body = b"".join(content)
+        return (8 + len(body)).to_bytes(4, "big") + name + body
+
+    claimed = (65536).to_bytes(4, "big") + (1).to_bytes(4, "big")
+    table = box(b"stts", bytes(4), (4000).to_bytes(4, "big"), claimed * 4000)
+    header = box(b"mdhd", bytes(12), (10).to_bytes(4, "big"), bytes(8))
+    media = box(b"mdia", header, box(b"minf", box(b"stbl", table)))
+    file = tmp_path / "a.avif"
+    file.write_bytes(box(b"moov", box(b"trak", media)))
+    tracemalloc.start()
+    assert frame_seconds(file, AVIF, 2) == [0.1, 0.1]
+    assert tracemalloc.get_traced_memory()[1] < 2**21
+    tracemalloc.stop()

@@ -30,7 +30,7 @@ def inspect_picture(path: Path, size: int, file_format: Format, limits: Limits) 
             refuse(path, "its first picture is damaged", error)
     seconds: list[float] = []
     if count > 1:
-        seconds = frame_seconds(path, APNG if file_format == PNG else file_format, count)[:count]
+        seconds = frame_seconds(path, APNG if file_format == PNG else file_format, count)
         count = len(seconds)
     if file_format in (PNG, APNG):
         file_format = APNG if count > 1 else PNG

@@ -34,17 +34,23 @@ def decode_sound(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) 
         return None
     with open_video(info.path, info.format, limits) as (container, _):
         stream = next(each for each in container.streams.audio if each.codec_context is not None)
-        channels, rate = max(stream.codec_context.channels, 1), stream.codec_context.sample_rate or 0
-        require_memory(2, int(info.duration * rate) + 1, channels, 1, f"The sound of {info.path.name}")
-        planar = AudioResampler(format="fltp")  # In the layout and at the rate of the first block.
+        rate = stream.codec_context.sample_rate or 0
+        subject = f"The sound of {info.path.name}"
         parts: list[Array] = []
-        seconds = 0.0
+        samples = checked = 0
+        # In the layout and at the rate of the first block. Packed: PyAV miscounts the planes of more than 7 channels.
+        packed = AudioResampler(format="flt")
         try:
             for block in container.decode(stream):
                 rate = rate or block.sample_rate
-                seconds += block.samples / block.sample_rate
-                limits.check_duration(seconds, f"The sound of {info.path.name}")
-                parts += [np.asarray(each.to_ndarray(), np.float32) for each in planar.resample(block)]
+                for each in packed.resample(block):
+                    values = np.asarray(each.to_ndarray(), np.float32).reshape(each.samples, -1).T
+                    samples += each.samples
+                    parts.append(values)
+                if samples >= checked:  # Once for each second, beginning with the first.
+                    limits.check_duration(samples / rate, subject)
+                    require_memory(2, samples + rate, len(parts[-1]) if parts else 1, 1, subject)
+                    checked = samples + rate
         except (*AV_ERRORS, ZeroDivisionError) as error:
             fail(info.path, f"its sound is damaged after {len(parts)} blocks ({reason(error)})", cause=error)
     return Sound(np.concatenate(parts, axis=1), int(rate)) if parts else None

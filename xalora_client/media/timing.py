@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,13 +18,15 @@ DEFAULT_FRAME_SECONDS = 0.1
 def frame_seconds(path: Path, file_format: Format, told: int) -> list[float]:
     """Return how long each frame of an animation is shown, in seconds; each over 0.
 
-    They are as many as the file's parts hold, or the ``told`` number of frames when the parts say nothing. Raises
-    OSError when the file cannot be read.
+    They are as many as the file's parts hold, at most the ``told`` number of frames, and that many when the parts say
+    nothing. Raises OSError when the file cannot be read.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
-        found = [each or DEFAULT_FRAME_SECONDS for each in _READERS[file_format.name](file, size)]
+        # No more than that: a few bytes of damage can claim milliards.
+        read = islice(_READERS[file_format.name](file, size), told)
+        found = [each or DEFAULT_FRAME_SECONDS for each in read]
     return found or [DEFAULT_FRAME_SECONDS] * told
 
 
