@@ -7,6 +7,7 @@ temporary folder, and a VIDEO that is the plain file or its frames.
 from __future__ import annotations
 
 import functools
+import logging
 import shutil
 import threading
 import time
@@ -36,6 +37,8 @@ except ModuleNotFoundError as error:
         def __init__(self, message: str | None) -> None:
             self.message = message
 
+
+logger = logging.getLogger("xalora_client")
 
 SECONDS_BETWEEN_MESSAGES = 0.25
 
@@ -94,7 +97,7 @@ def video_of(file: Path) -> Any:
         return file
     from comfy_api.input_impl import VideoFromFile
 
-    return VideoFromFile(str(_shared(file)))
+    return VideoFromFile(str(_shared(file) or file))
 
 
 def video_from(frames: Any, fps: float, audio: Any) -> Any:
@@ -112,22 +115,36 @@ def preview(files: list[Path], *, moving: bool) -> dict[str, Any]:
     """The ``ui`` part of a node's answer that shows these media files in the node."""
     if model_management is None:
         return {}
-    shown = [{"filename": _shared(file).name, "subfolder": "", "type": "temp"} for file in files]
+    copies = filter(None, map(_shared, files))
+    shown = [{"filename": copy.name, "subfolder": "", "type": "temp"} for copy in copies]
     # Always both: for a list, ComfyUI merges what it gets by the first one's names.
     return {"images": shown, "animated": (moving,)}
 
 
-def _shared(file: Path) -> Path:
-    """The same file in ComfyUI's folder for temporary files, which it serves, and empties when it starts."""
+def _shared(file: Path) -> Path | None:
+    """The same file in ComfyUI's folder for temporary files, which it serves, and empties when it starts.
+
+    None where that folder takes no more: no reason to withhold a result.
+    """
     folder = Path(get_temp_directory())
-    folder.mkdir(parents=True, exist_ok=True)
     copy = folder / f"xalora_{file.stem[:16]}{file.suffix}"
-    if not copy.exists():
-        try:
-            copy.hardlink_to(file)
-        except OSError:  # Another disk, or one that knows no links.
-            shutil.copyfile(file, copy)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not copy.exists():
+            _link_or_copy(file, copy)
+    except OSError as error:
+        logger.warning("There is no preview of %s: %s", file, error)
+        return None
     return copy
+
+
+def _link_or_copy(file: Path, copy: Path) -> None:
+    try:
+        copy.hardlink_to(file)
+    except OSError:  # Another disk, or one that knows no links.
+        unfinished = copy.with_name(f"{copy.name}.part")
+        shutil.copyfile(file, unfinished)
+        unfinished.replace(copy)
 
 
 class Progress:

@@ -64,7 +64,10 @@ class InvalidParameterError(ConfigurationError):
     """A task parameter has a value that is not allowed; nothing was sent."""
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
-        shown = repr(value)
+        try:
+            shown = repr(value)
+        except (RecursionError, ValueError):  # Nested too deep, or a number of thousands of digits.
+            shown = f"a {type(value).__name__} too large to show"
         if len(shown) > 80:
             shown = shown[:77] + "..."
         super().__init__(f"{field} is {shown}", advice=f"Allowed: {allowed}.")

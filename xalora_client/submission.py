@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 from . import policy, wire
 from .effects import Call, Flow, Sleep
-from .errors import APIStatusError, ConfigurationError, InvalidParameterError, NotFoundError, XaloraError
+from .errors import APIStatusError, ConfigurationError, ConflictError, InvalidParameterError, NotFoundError, XaloraError
 from .exchange import Context, answered, cancel_interrupted, logger, with_ledger
 from .ledger import Claim, Intent, Ledger, Step
+from .parameters import Text
 from .policy import Deadline
 from .results import TaskStatus, WorkflowTaskResult
 from .tasks import WorkflowTask
 
 SECONDS_BETWEEN_CLAIMS = 0.2
+_TASK_TYPE = Text("the kind of task")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: b
     Raises what a create raises, NotFoundError when the sequencer no longer knows the task there is, and
     ConfigurationError when the ledger cannot be written; nothing was sent then.
     """
+    _TASK_TYPE.check("task_type", task.task_type)  # A task of a kind of one's own may say anything.
     ledger = context.ledger
     if ledger is None:
         return Submission((yield from _create(context, task, new_job_id(task), deadline)))
@@ -115,16 +118,24 @@ def _create_claimed(
     try:
         task_id = yield from _create(context, task, claim.entry.job_id, deadline)
     except XaloraError as error:
-        what = error.what
         certain = (
             policy.is_unprocessed(error)
             or isinstance(error, ConfigurationError)
             or (isinstance(error, APIStatusError) and not policy.is_transient(error))
         )
+        if claim.step is Step.RESEND and isinstance(error, ConflictError):
+            error.what = f"Sent again as job {claim.entry.job_id}, which an earlier run left open: {error.what}"
+            error.advice = (
+                "The server has that job and gives no task id for it: look for it in your account. To pay for the task "
+                f"anew, run `xalora tasks --forget {claim.entry.job_id}` first."
+            )
+        what = error.what
         settle = ledger.refused if certain and claim.step is Step.NEW else ledger.doubtful
         yield from with_ledger(context, lambda _: settle(claim, what))
         raise
     except BaseException:
+        job_id = claim.entry.job_id
+        logger.warning("Interrupted while creating job %s, which may run: the same task takes it up again", job_id)
         claim.release()  # Nobody knows whether it arrived: the next run sends it again under its job id.
         raise
     try:
@@ -138,7 +149,7 @@ def _create(context: Context, task: WorkflowTask, job_id: str, deadline: Deadlin
     """Send one intent under one job id, and never again once the server may have taken it."""
     request = context.sequencer.create(task, job_id)
     try:
-        request.content()  # A task of a kind of one's own may hold anything.
+        request.content()  # Its details as well.
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidParameterError("task_details", task.task_details, "JSON values with texts as names") from error
     try:

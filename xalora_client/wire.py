@@ -16,8 +16,11 @@ from typing import Any
 
 from . import errors
 from .credentials import Credentials, redact
+from .parameters import Text
 from .results import WorkflowTaskResult
 from .tasks import WorkflowTask
+
+_TASK_ID = Text("a task's id")
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,11 @@ class Sequencer:
         return Request(f"{self.url}/task_create", body)
 
     def query(self, task_id: str, credentials: Credentials | None = None) -> Request:
-        """``task_result_query``."""
+        """``task_result_query``. Raises InvalidParameterError for what cannot be a task id."""
         return self._about("task_result_query", task_id, credentials)
 
     def cancel(self, task_id: str, credentials: Credentials | None = None) -> Request:
-        """``task_cancel``."""
+        """``task_cancel``. Raises InvalidParameterError for what cannot be a task id."""
         return self._about("task_cancel", task_id, credentials)
 
     def resource(self, consumer_id: str | None, workflow_id: str | None, task_type: str | None) -> Request:
@@ -95,6 +98,7 @@ class Sequencer:
         return Credentials(task.consumer_id or self.credentials.consumer_id, task.api_key or self.credentials.api_key)
 
     def _about(self, endpoint: str, task_id: str, credentials: Credentials | None) -> Request:
+        _TASK_ID.check("task_id", task_id)
         key = (credentials or self.credentials).api_key
         return Request(f"{self.url}/{endpoint}", {"task_id": task_id, "api_key": key}, task_id=task_id)
 

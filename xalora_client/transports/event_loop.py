@@ -110,7 +110,10 @@ def _network_errors(url: str) -> Iterator[None]:
             lasting=isinstance(error, aiohttp.ClientConnectorCertificateError),
             advice=CERTIFICATE_ADVICE,
         ) from error
-    except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
+    except aiohttp.ClientHttpProxyError as error:  # Its text holds the proxy's address, with its password.
+        refusal = f"the proxy answered {error.status} {error.message}"
+        raise NetworkError(f"No answer from {shown}: {refusal}", never_sent=True) from None
+    except aiohttp.ClientConnectorError as error:
         raise NetworkError(f"No answer from {shown}: {error}", never_sent=True) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NetworkError(f"No answer from {shown}: {unsigned(error, url)}") from error
