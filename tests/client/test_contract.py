@@ -11,6 +11,7 @@ from xalora_client import (
     BadRequestError,
     ConfigurationError,
     ConflictError,
+    InvalidParameterError,
     NetworkError,
     NotFoundError,
     PaymentRequiredError,
@@ -23,6 +24,7 @@ from xalora_client import (
     TaskStatus,
     TaskTimeoutError,
     Text2VideoTask,
+    WorkflowTask,
     XaloraError,
 )
 
@@ -306,6 +308,38 @@ class TestMalformed:
         with pytest.raises(ResponseError, match="may have been created"):
             subject.do(make)
         assert sequencer.count("task_create") == 1
+
+    @pytest.mark.parametrize("task_id", ["", " ", "\udcff", None, 7, b"t1"])
+    def test_what_cannot_be_an_id_is_not_sent(self, subject, sequencer, task_id):
+        calls = (
+            lambda c: c.query_task_result(task_id),
+            lambda c: c.cancel_task(task_id),
+            lambda c: c.wait_for_result(task_id),
+        )
+        for call in calls:
+            with pytest.raises(InvalidParameterError, match="task_id is"):
+                subject.do(call)
+        assert sequencer.seen == []
+
+    @pytest.mark.parametrize("ledger", [True, False])
+    @pytest.mark.parametrize("task_type", ["", "\udcff", 7, ["a"]])
+    def test_a_task_of_ones_own_has_a_type(self, subject, sequencer, task_type, ledger):
+        kind = type("Own", (WorkflowTask,), {"task_type": task_type, "task_details": {}})
+        with pytest.raises(InvalidParameterError, match="task_type is"):
+            subject.do(lambda c: c.execute_workflow(kind()), ledger=ledger)
+        assert sequencer.seen == []
+
+    @pytest.mark.parametrize("ledger", [True, False])
+    @pytest.mark.parametrize("details", ["deep", 10**5000, {1, 2}, float("nan")], ids=["deep", "long", "set", "nan"])
+    def test_details_that_are_no_json(self, subject, sequencer, details, ledger):
+        if details == "deep":
+            details = []
+            for _ in range(20_000):
+                details = [details]
+        kind = type("Own", (WorkflowTask,), {"task_type": "t", "task_details": {"a": details}})
+        with pytest.raises(InvalidParameterError, match="task_details is"):
+            subject.do(lambda c: c.execute_workflow(kind()), ledger=ledger)
+        assert sequencer.seen == []
 
     def test_ids_may_be_numbers(self, subject, sequencer):
         sequencer.script("task_create", Answer({"task_id": 42}))

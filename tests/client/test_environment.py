@@ -254,11 +254,12 @@ class TestCertificates:
 
     def test_a_proxy_that_opens_no_tunnel(self, subject, secure, certificates, proxy, monkeypatch):
         monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://bob:passphrase@{proxy.address}")
         proxy.refusal = 407
         with pytest.raises(NetworkError, match="407") as caught:
             subject.do(lambda c: c.execute_workflow(Text2VideoTask("a rabbit")))
         assert caught.value.never_sent
+        assert "passphrase" not in str(caught.value)
         assert secure.seen == []
 
 

@@ -12,6 +12,7 @@ from xalora_client import (
     BadRequestError,
     Client,
     ConfigurationError,
+    ConflictError,
     DownloadError,
     NotFoundError,
     TaskStatus,
@@ -166,11 +167,26 @@ def test_a_resend_that_is_refused_stays_in_doubt(keeper, ids):
     assert len(set(creates(ids))) == 1
 
 
-def test_an_interrupted_create_without_an_answer_is_sent_again_under_its_job_id(keeper, ids):
+def test_a_resend_of_a_job_that_is_known_says_the_way_out(keeper, ids):
+    ids.script("task_create", DROP, Answer({"message": "duplicate job"}, 409), Answer({"task_id": "t9"}))
+    with pytest.raises(XaloraError):
+        keeper.do(make)
+    with pytest.raises(ConflictError, match="duplicate job") as caught:
+        keeper.do(make)
+    (job,) = set(creates(ids))
+    assert f"xalora tasks --forget {job}" in str(caught.value)
+    with Ledger(keeper.options["home"]) as ledger:
+        assert ledger.forget(job)
+    assert keeper.do(make).task_id == "t9"
+    assert len(set(creates(ids))) == 2
+
+
+def test_an_interrupted_create_without_an_answer_is_sent_again_under_its_job_id(keeper, ids, caplog):
     ids.script("task_create", Answer({}, 429), Answer({"task_id": "t9"}))
     keeper.clock.interrupt = (0, Stop())
     with pytest.raises(Stop):
         keeper.do(make)
+    assert f"creating job {creates(ids)[0]}, which may run" in caplog.text
     keeper.clock.interrupt = None
     _, told = origins(keeper)
     assert told == {"resend"}
