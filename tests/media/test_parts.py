@@ -24,6 +24,12 @@ def test_box_lengths_of_every_kind():
     assert boxes(plain + long + rest) == [Part(b"free", 8, 12), Part(b"mdat", 28, 32), Part(b"mdat", 40, 43)]
 
 
+def test_a_box_longer_than_any_file_is_the_last():
+    endless = b"\0\0\0\1mdat" + b"\xff" * 8
+    (box,) = iso_boxes(io.BytesIO(endless), 0, 2**64)
+    assert (box.name, box.start, box.end) == (b"mdat", 16, 2**64 - 1)
+
+
 def test_a_box_shorter_than_its_head_ends_the_walk():
     assert boxes(b"\0\0\0\x04freeabcd") == []
     assert boxes(b"\0\0\0\1mdat" + (12).to_bytes(8, "big")) == []
@@ -61,6 +67,8 @@ def test_matroska_of_unknown_length_is_not_called_cut_off(tmp_path):
 def test_what_has_no_lengths_is_left_to_the_decoder(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
     assert missing_end(tmp_path / "a.jpg", JPEG) is None
+    (tmp_path / "a.mkv").write_bytes(b"\x1a\x45\xdf\xa3\x01" + b"\xff" * 6 + b"\xf0")
+    assert "ends before" in missing_end(tmp_path / "a.mkv", MKV)
     (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x10ftypisom\0\0\0\0")
     assert "moov" in missing_end(tmp_path / "a.mp4", MP4)
 

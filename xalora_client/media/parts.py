@@ -10,6 +10,9 @@ from typing import BinaryIO
 _MAX_PARTS = 500_000
 """Parts read before a walk ends: a file of many tiny parts must not take for ever."""
 
+_FARTHEST = 2**62
+"""Nowhere in any file, and within what ``seek`` takes; lengths of 64 bits lead farther."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -27,8 +30,10 @@ def iso_boxes(file: BinaryIO, start: int, end: int) -> Iterator[Part]:
     """Boxes of the ISO base media family: 32-bit length (1: 64 bits follow; 0: to the end), then 4 letters."""
     at = start
     for _ in range(_MAX_PARTS):
+        if at >= end or at > _FARTHEST:
+            return
         file.seek(at)
-        head = file.read(min(16, max(end - at, 0)))
+        head = file.read(min(16, end - at))
         if len(head) < 8:
             return
         length, content = int.from_bytes(head[:4], "big"), at + 8

@@ -66,7 +66,7 @@ def _check_ebml(file: BinaryIO, size: int) -> str | None:
     header = _element(file)
     if header is None or header[1] is None:
         return None
-    file.seek(header[1], os.SEEK_CUR)
+    file.seek(min(size, file.tell() + header[1]))
     segment = _element(file)
     if segment is None:
         return "it ends before its first part"
