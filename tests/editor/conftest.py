@@ -164,15 +164,18 @@ def editor(
 
 @pytest.fixture(scope="module")
 def opened_once(server: ComfyUI, browser: Any) -> Iterator[Editor]:
-    """The editor that tests share which only look at a graph; opening one takes seconds."""
+    """The editor that tests share which leave nothing open in it; opening one takes seconds."""
     yield from _opened(server, browser)
 
 
 @pytest.fixture
-def canvas(opened_once: Editor) -> Iterator[Editor]:
+def canvas(opened_once: Editor, sandbox: SandboxProcess, configured: Callable[[str], None]) -> Iterator[Editor]:
     """The shared editor with an empty graph. Nothing may have gone wrong in the browser since it was opened."""
+    configured(sandbox.url)
     opened_once.js("() => app.graph.clear()")
     yield opened_once
+    opened_once.comfy.check_alive()
+    opened_once.comfy.settle()
     assert opened_once.problems == []
 
 

@@ -78,21 +78,21 @@ def test_is_exported_as_its_twin_in_api_format(canvas: Editor, example: Path) ->
     assert comparable(exported) == comparable(json.loads(twin.read_text(encoding="utf-8")))
 
 
-def test_runs_and_shows_what_it_made(editor: Editor, example: Path) -> None:
-    editor.load(json.loads(example.read_text(encoding="utf-8")))
-    editor.queue()
-    end = editor.end()
+def test_runs_and_shows_what_it_made(canvas: Editor, example: Path) -> None:
+    canvas.load(json.loads(example.read_text(encoding="utf-8")))
+    canvas.queue()
+    end = canvas.end()
     assert end["name"] == "execution_success", end
 
-    nodes = {node_type: node for node, node_type in editor.nodes().items()}
+    nodes = {node_type: node for node, node_type in canvas.nodes().items()}
     made = {}
     for node_type in MADE[example.stem]:
-        shown = editor.preview(nodes[node_type])[0]
+        shown = canvas.preview(nodes[node_type])[0]
         made[node_type] = (shown["kind"], shown["width"], shown["height"])
     assert made == MADE[example.stem]
     for node_type, node in nodes.items():
         if node_type.startswith("Xalora"):
-            assert editor.texts(node), f"{node_type} showed no progress"
+            assert canvas.texts(node), f"{node_type} showed no progress"
 
 
 def test_each_has_a_note_and_a_picture(example: Path) -> None:
