@@ -103,7 +103,7 @@ def describe(result: WorkflowTaskResult) -> str:
 
 
 def _without_media(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith("data:"):
+    if isinstance(value, str) and value[:5].lower() == "data:":
         return f"{value[:32].partition(',')[0]} ({len(value):,} characters)"
     if isinstance(value, dict):
         return {name: _without_media(each) for name, each in value.items()}

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from .data_uri import is_data_uri
 from .errors import InvalidParameterError
 
 MAX_SEED = 2**53 - 1
@@ -116,4 +117,4 @@ class MediaAddress(Rule):
 
     def accepts(self, value: Any) -> bool:
         """Only the scheme is looked at; whether a miner can reach the address, only the miner knows."""
-        return isinstance(value, str) and value[:8].lower().startswith(("http://", "https://", "data:"))
+        return isinstance(value, str) and (is_data_uri(value) or value[:8].lower().startswith(("http://", "https://")))

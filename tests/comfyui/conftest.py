@@ -4,44 +4,16 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import ComfyUI, booted, found, install, version_of
+from comfyui_server import NONE_FOUND, ComfyUI, booted, figures, found, install, version_of
 from miner import Miner
 from sandbox_process import SandboxProcess
 
 HELPER_NODES = Path(__file__).with_name("helper_nodes")
-NONE_FOUND = "no ComfyUI found: set COMFYUI_PATH, or put one at ~/comfy/ComfyUI*"
-_figures: list[str] = []
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say of each test which version it runs on, for the summary."""
-    for item in items:
-        source = getattr(item, "callspec", None) and item.callspec.params.get("source")
-        if source:
-            item.user_properties.append(("comfyui", version_of(source)))
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """How many tests ran on which version, and what was measured."""
-    ran: Counter[tuple[str, str]] = Counter()
-    for outcome in ("passed", "failed", "error"):
-        for report in terminalreporter.stats.get(outcome, []):
-            for name, version in getattr(report, "user_properties", []):
-                if name == "comfyui":
-                    ran[version, outcome] += 1
-    for version in sorted({version for version, _ in ran}):
-        told = ", ".join(f"{ran[version, outcome]} {outcome}" for outcome in ("passed", "failed", "error"))
-        terminalreporter.write_line(f"ComfyUI {version}: {told}")
-    for figure in _figures:
-        terminalreporter.write_line(figure)
-    if not found():
-        terminalreporter.write_line(f"ComfyUI: no tests ran, {NONE_FOUND}")
 
 
 @pytest.fixture(scope="session", params=found() or [None], ids=lambda source: version_of(source) if source else "none")
@@ -55,7 +27,7 @@ def source(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def figure(source: Path) -> Callable[[str], None]:
     """A function that puts a measurement among the run's last lines."""
-    return lambda text: _figures.append(f"ComfyUI {version_of(source)}: {text}")
+    return lambda text: figures.append(f"ComfyUI {version_of(source)}: {text}")
 
 
 @pytest.fixture(scope="session")

@@ -7,17 +7,15 @@ import os
 import secrets
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import ComfyUI, booted, found, install, version_of
+from comfyui_server import NONE_FOUND, ComfyUI, booted, figures, found, install, version_of
 from processes import ROOT
 from sandbox_process import SandboxProcess
 
-NO_COMFYUI = "no ComfyUI found: set COMFYUI_PATH, or put one at ~/comfy/ComfyUI*"
 NO_PLAYWRIGHT = "Playwright is not installed: pip install playwright"
 NO_CHROMIUM = "no Chromium found: install it, or set CHROMIUM to its path"
 PATIENCE = 60.0
@@ -37,42 +35,12 @@ QUIET = (
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
 """As of someone who has used the editor before: no tour at the start, and nothing over the canvas."""
 
-_told: dict[str, str] = {}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say of each test on which version's editor it runs, for the summary."""
-    for item in items:
-        source = getattr(item, "callspec", None) and item.callspec.params.get("editor_source")
-        if source:
-            item.user_properties.append(("editor", version_of(source)))
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """How many tests ran in which editor, and why others did not."""
-    ran: Counter[tuple[str, str]] = Counter()
-    reasons: set[str] = set()
-    for outcome in ("passed", "failed", "error", "skipped"):
-        for report in terminalreporter.stats.get(outcome, []):
-            for name, version in getattr(report, "user_properties", []):
-                if name == "editor":
-                    ran[version, outcome] += 1
-                    if outcome == "skipped":
-                        reasons.add(str(report.longrepr[2]).removeprefix("Skipped: "))
-    for version in sorted({version for version, _ in ran}):
-        counts = ", ".join(f"{ran[version, o]} {o}" for o in ("passed", "failed", "error", "skipped"))
-        terminalreporter.write_line(f"Editor of ComfyUI {version}{_told.get(version, '')}: {counts}")
-    for reason in sorted(reasons):
-        terminalreporter.write_line(f"Editor: skipped because {reason}")
-    if not found():
-        terminalreporter.write_line(f"Editor: no tests ran, {NO_COMFYUI}")
-
 
 @pytest.fixture(scope="session", params=found() or [None], ids=lambda source: version_of(source) if source else "none")
 def editor_source(request: pytest.FixtureRequest) -> Path:
     """The folder of a ComfyUI; every test that uses it runs once for each."""
     if request.param is None:
-        pytest.skip(NO_COMFYUI)
+        pytest.skip(NONE_FOUND)
     return request.param
 
 
@@ -142,9 +110,10 @@ def _opened(server: ComfyUI, browser: Any) -> Iterator[Editor]:
     context = browser.new_context(viewport={"width": 1600, "height": 900})
     editor = Editor(context.new_page(), server)
     editor.open()
-    _told[server.version] = (
-        f" (frontend {editor.js('window.__COMFYUI_FRONTEND_VERSION__')}, Chromium {browser.version})"
-    )
+    frontend = editor.js("window.__COMFYUI_FRONTEND_VERSION__")
+    figure = f"Editor of ComfyUI {server.version}: frontend {frontend}, Chromium {browser.version}"
+    if figure not in figures:
+        figures.append(figure)
     yield editor
     context.close()
 

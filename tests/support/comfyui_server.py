@@ -42,6 +42,12 @@ def found() -> list[Path]:
     return [folder for folder in folders if (folder / "main.py").exists()]
 
 
+NONE_FOUND = "no ComfyUI found: set COMFYUI_PATH, or put one at ~/comfy/ComfyUI*"
+
+figures: list[str] = []
+"""What was measured, for the run's last lines."""
+
+
 def version_of(source: Path) -> str:
     """For example "0.3.64"."""
     text = (source / "comfyui_version.py").read_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import getpass
 import json
 import mimetypes
@@ -14,12 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .. import config
+from .. import config, data_uri
 from .. import sandbox as local
 from ..aio import AsyncClient
 from ..download import MediaFile
 from ..errors import ConfigurationError, InvalidParameterError
 from ..media.sniff import SNIFF_BYTES, sniff
+from ..parameters import MediaAddress
 from ..results import TaskStatus, WorkflowTaskResult
 from ..tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .outcome import described, exit_code
@@ -66,7 +66,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
                 file, result = await _finish(client, tasks[number], arguments, shown)
         place = output
         if in_folder:
-            stem = "image" if name.startswith("data:") else Path(name.split("?")[0]).stem or "image"
+            stem = "image" if data_uri.is_data_uri(name) else Path(name.split("?")[0]).stem or "image"
             before = [Path(each.split("?")[0]).stem for each in arguments.images[:number]].count(stem)
             place = output / f"{stem}-upscaled{f'-{before + 1}' if before else ''}{file.info.format.extension}"
         return {"image": name, **_save(file, result, place)}
@@ -247,7 +247,7 @@ def _is_folder(output: str, count: int) -> bool:
 
 def _image_address(image: str) -> str:
     """The image as a miner can have it: a URL as it is, a file as a data: URI."""
-    if image[:8].lower().startswith(("http://", "https://", "data:")):
+    if MediaAddress("the image").accepts(image):
         return image
     try:
         content = Path(image).read_bytes()
@@ -256,4 +256,4 @@ def _image_address(image: str) -> str:
     found = sniff(content[:SNIFF_BYTES])
     if found is None or not found.mime_type.startswith("image/"):
         raise InvalidParameterError("IMAGE", image, "an image file, such as PNG, JPEG or WebP")
-    return f"data:{found.mime_type};base64,{base64.b64encode(content).decode()}"
+    return data_uri.encode(content, found.mime_type)

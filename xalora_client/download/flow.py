@@ -29,6 +29,7 @@ LONGEST_PATIENCE = 120.0
 
 TRIES_WITHOUT_PROGRESS = 6
 MOST_REDIRECTS = 5
+MOST_MOVES = 5
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def download(
     task_id = result.task_id
     name = hashlib.sha256(f"{context.server}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
     try:
-        while True:
+        for _ in range(MOST_MOVES):
             kept = yield from _kept(context, task_id, store, limits)
             if isinstance(kept, MediaFile):
                 return kept
@@ -70,6 +71,7 @@ def download(
                 return (yield from _accept(context, task_id, *whole, store, limits))
             except _MovedError:
                 continue
+        raise DownloadError(f"The downloaded file disappeared from {store.folder}, {MOST_MOVES} times in a row")
     except XaloraError as error:
         error.task_id = error.task_id or task_id
         raise

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from ..credentials import Credentials, redact
+from ..data_uri import decode, is_data_uri
 from ..errors import InvalidParameterError
 from ..tasks import WorkflowTask
 
@@ -97,7 +96,7 @@ def _name(name: Any, secret: str) -> str:
 
 
 def _readable_text(text: str, secret: str) -> Any:
-    if text[:5].lower() == "data:":
+    if is_data_uri(text):
         media_type, content = _decoded(text)
         sha256 = hashlib.sha256(content).hexdigest()
         return _StandIn(sha256, {"sha256": sha256, "bytes": len(content), "media_type": media_type})
@@ -109,16 +108,10 @@ def _readable_text(text: str, secret: str) -> Any:
 
 
 def _decoded(uri: str) -> tuple[str, bytes]:
-    """The media type and bytes of a ``data:`` URI (RFC 2397); what cannot be decoded counts as it is written."""
-    head, comma, body = uri[5:].partition(",")
-    media_type, *options = (part.strip().lower() for part in head.split(";"))
-    content = unquote_to_bytes(body)
+    """The media type and bytes of a ``data:`` URI; what cannot be decoded counts as it is written."""
     try:
-        if not comma:
-            raise ValueError("a data: URI has a comma")
-        if "base64" in options:
-            content = base64.b64decode(content)
+        media_type, content = decode(uri)
     except ValueError:
-        content = uri.encode("utf-8", "surrogatepass")
+        media_type, content = "", uri.encode("utf-8", "surrogatepass")
     # Only a plain type is worth keeping: the head is the user's text and may be anything.
     return media_type if len(media_type) <= 100 else "", content

@@ -75,7 +75,8 @@ class MediaStore:
         with self._written(part.parent):
             # Its name comes first: whoever is killed while the disk takes its time has it complete all the same.
             part.replace(whole)
-            durable.sync(whole)
+            with contextlib.suppress(FileNotFoundError):  # Another run gave it its place already.
+                durable.sync(whole)
         return whole
 
     def completed(self, name: str) -> tuple[Path, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from ..data_uri import is_data_uri
 from ..errors import InvalidParameterError
 from ..tasks import FluxLoraTask, Text2VideoTask, UpscalerTask
 
@@ -41,6 +42,6 @@ def shortened(task_details: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shortened_value(value: Any) -> Any:
-    if isinstance(value, str) and value[:5].lower() == "data:" and len(value) > _SHOWN_DATA_URI:
+    if isinstance(value, str) and is_data_uri(value) and len(value) > _SHOWN_DATA_URI:
         return f"{value[:64]}… ({len(value)} characters)"
     return value

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 import aiohttp
 import numpy as np
 from PIL import Image, ImageOps
 from yarl import URL
+
+from ..data_uri import decode, is_data_uri
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 2**25
@@ -28,7 +28,7 @@ async def fetch_image(address: str) -> bytes:
 
     Raises ImageError when there are none, when there are more than 64 MiB, or after 60 seconds.
     """
-    if address[:5].lower() == "data:":
+    if is_data_uri(address):
         # Decoding a large one takes a moment; the loop has others to answer.
         return await asyncio.to_thread(_from_data_uri, address)
     # Proxies from the environment are for the world outside, not for this machine.
@@ -68,17 +68,12 @@ def upscale(data: bytes, path: Path) -> None:
 
 
 def _from_data_uri(uri: str) -> bytes:
-    head, comma, body = uri.partition(",")
-    if not comma:
-        raise ImageError("the image's data: URI has no comma")
-    data = unquote_to_bytes(body)
-    if head.lower().endswith(";base64"):
-        try:
-            data = base64.b64decode(data, validate=True)
-        except ValueError as error:
-            raise ImageError(f"the image's data: URI is not base64: {error}") from error
-    _check_bytes(len(data))
-    return data
+    try:
+        _, content = decode(uri)
+    except ValueError as error:
+        raise ImageError(f"the image's data: URI cannot be read: {error}") from error
+    _check_bytes(len(content))
+    return content
 
 
 def _check_bytes(count: int) -> None:
