@@ -69,7 +69,7 @@ def sandbox(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["library", "command"])
-def test_killed_at_any_moment(kind, sandbox, tmp_path, capsys):
+def test_killed_at_any_moment(kind, sandbox, tmp_path, figure):
     mark = sandbox.mark()
     table: Counter[tuple[str, str]] = Counter()
     for number in range(KILLS):
@@ -86,10 +86,9 @@ def test_killed_at_any_moment(kind, sandbox, tmp_path, capsys):
         assert finish(start(kind, f"{kind} {number}", sandbox.url, tmp_path), tmp_path)[4:8] == b"ftyp"
         assert len(killed.requests("media/*")) == (0 if reached in DOWNLOADED else 1), reached
         assert home.phase() == "stored"
-    with capsys.disabled():
-        print(f"\n{kind}: {KILLS} kills, {len(mark.tasks())} tasks for {KILLS} intents")
-        for (name, reached), count in sorted(table.items()):
-            print(f"  killed {name!r}: {count} × {reached}")
+    figure(f"{kind}: {KILLS} kills, {len(mark.tasks())} tasks for {KILLS} intents")
+    for (name, reached), count in sorted(table.items()):
+        figure(f"{kind}: killed {name!r}: {count} × {reached}")
     jobs = sandbox.rows(
         "SELECT DISTINCT job_id FROM requests WHERE endpoint = 'task_create' AND rowid > ?", mark.last_request
     )

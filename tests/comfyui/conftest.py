@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import NONE_FOUND, ComfyUI, booted, figures, found, install, version_of
+from comfyui_server import NONE_FOUND, ComfyUI, booted, found, install, version_of
 from miner import Miner
 from sandbox_process import SandboxProcess
 
@@ -22,12 +22,6 @@ def source(request: pytest.FixtureRequest) -> Path:
     if request.param is None:
         pytest.skip(NONE_FOUND)
     return request.param
-
-
-@pytest.fixture
-def figure(source: Path) -> Callable[[str], None]:
-    """A function that puts a measurement among the run's last lines."""
-    return lambda text: figures.append(f"ComfyUI {version_of(source)}: {text}")
 
 
 @pytest.fixture(scope="session")

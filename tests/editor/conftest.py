@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import NONE_FOUND, ComfyUI, booted, figures, found, install, version_of
+from comfyui_server import NONE_FOUND, ComfyUI, booted, found, install, version_of
 from processes import ROOT
 from sandbox_process import SandboxProcess
 
@@ -110,21 +110,22 @@ def _opened(server: ComfyUI, browser: Any) -> Iterator[Editor]:
     context = browser.new_context(viewport={"width": 1600, "height": 900})
     editor = Editor(context.new_page(), server)
     editor.open()
-    frontend = editor.js("window.__COMFYUI_FRONTEND_VERSION__")
-    figure = f"Editor of ComfyUI {server.version}: frontend {frontend}, Chromium {browser.version}"
-    if figure not in figures:
-        figures.append(figure)
     yield editor
     context.close()
 
 
 @pytest.fixture
 def editor(
-    server: ComfyUI, browser: Any, sandbox: SandboxProcess, configured: Callable[[str], None]
+    server: ComfyUI,
+    browser: Any,
+    sandbox: SandboxProcess,
+    configured: Callable[[str], None],
+    figure: Callable[[str], None],
 ) -> Iterator[Editor]:
     """The editor, freshly opened, with an empty graph. At the end nothing may have gone wrong in the browser."""
     configured(sandbox.url)
     for editor in _opened(server, browser):
+        figure(f"frontend {editor.js('window.__COMFYUI_FRONTEND_VERSION__')}, Chromium {browser.version}")
         yield editor
         server.check_alive()
         server.settle()

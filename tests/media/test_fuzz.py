@@ -109,7 +109,7 @@ def damage(data: bytes, number: int) -> bytes:
     return bytes(out)
 
 
-def test_damaged_files(seeds, tmp_path, capsys):
+def test_damaged_files(seeds, tmp_path, figure):
     outcomes: dict[str, int] = {}
     slowest, largest, process = 0.0, 0, None
     for number in range(FILES):
@@ -139,5 +139,4 @@ def test_damaged_files(seeds, tmp_path, capsys):
     assert outcomes["frames"] > FILES / 10
     assert outcomes["sound"] > FILES / 50
     assert outcomes["DecodeError"] > FILES / 10
-    with capsys.disabled():
-        print(f"\n{FILES} damaged files: {outcomes}, {slowest:.2f} s at most, peak of {largest / 2**20:.0f} MiB")
+    figure(f"{FILES} damaged files: {outcomes}, {slowest:.2f} s at most, peak of {largest / 2**20:.0f} MiB")

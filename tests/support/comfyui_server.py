@@ -44,9 +44,6 @@ def found() -> list[Path]:
 
 NONE_FOUND = "no ComfyUI found: set COMFYUI_PATH, or put one at ~/comfy/ComfyUI*"
 
-figures: list[str] = []
-"""What was measured, for the run's last lines."""
-
 
 def version_of(source: Path) -> str:
     """For example "0.3.64"."""
