@@ -223,7 +223,19 @@ def test_the_key_is_in_no_repr(sequencer):
     assert asyncio.run(main()) == f"AsyncClient(workflow_url='{sequencer.url}')"
 
 
-@pytest.mark.parametrize("value", [float("nan"), object(), "\ud800"], ids=repr)
+def nested(depth):
+    """Lists within lists."""
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), object(), "\ud800", {1, 2}, 10**5000, nested(20_000)],
+    ids=["not a number", "an object", "half a character", "a set", "5,001 digits", "nested"],
+)
 def test_a_task_of_ones_own_that_is_no_json_is_refused_before_anything_is_sent(subject, sequencer, value):
     class Odd(WorkflowTask):
         task_type = "odd"
