@@ -25,7 +25,7 @@ def decode(uri: str) -> tuple[str, bytes]:
     content = unquote_to_bytes(body)
     if "base64" in options:
         try:
-            content = base64.b64decode(content, validate=True)
+            content = base64.b64decode(b"".join(content.split()), validate=True)  # Some break it into lines.
         except ValueError as error:
             raise ValueError(f"it is not base64: {error}") from error
     return media_type, content
