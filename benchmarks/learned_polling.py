@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from xalora_client import polling
-from xalora_client.credentials import Credentials
-from xalora_client.drive import run_sync
-from xalora_client.exchange import Context
-from xalora_client.policy import Deadline
-from xalora_client.waiting import Wait
-from xalora_client.wire import Sequencer
+from xalora_client.engine import polling
+from xalora_client.engine.drivers import run_sync
+from xalora_client.engine.exchange import Context
+from xalora_client.engine.retrying import Deadline
+from xalora_client.engine.waiting import Wait
+from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.wire import Sequencer
 
 from .simulated import Server
 

@@ -20,12 +20,13 @@ from bisect import bisect_left
 from pathlib import Path
 from statistics import fmean
 
-from xalora_client import Text2VideoTask, flows
-from xalora_client.credentials import Credentials
-from xalora_client.drive import run_sync
-from xalora_client.exchange import Context
+from xalora_client import Text2VideoTask
+from xalora_client.engine import flows
+from xalora_client.engine.drivers import run_sync
+from xalora_client.engine.exchange import Context
 from xalora_client.ledger import Ledger
-from xalora_client.wire import Sequencer
+from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.wire import Sequencer
 
 from .simulated import ROUND_TRIP, Server
 

@@ -19,7 +19,7 @@ from typing import Any
 def ours(video: str) -> Callable[[], Any]:
     """This package: one array, filled in place."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from xalora_client.media import decode
+    from xalora_client.media.decoding import decode
 
     return lambda: decode(video).frames
 

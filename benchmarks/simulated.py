@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from xalora_client.effects import Fetch
-from xalora_client.wire import Request, Response
+from xalora_client.engine.effects import Fetch
+from xalora_client.protocol.wire import Request, Response
 
 ROUND_TRIP = 0.2
 """Seconds from a request to its answer."""

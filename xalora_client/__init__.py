@@ -12,7 +12,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .credentials import Credentials
 from .errors import (
     APIStatusError,
     AuthenticationError,
@@ -38,28 +37,29 @@ from .errors import (
     TaskTimeoutError,
     XaloraError,
 )
-from .results import TaskStatus, WorkflowTaskResult
-from .tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
+from .protocol.credentials import Credentials
+from .protocol.results import TaskStatus, WorkflowTaskResult
+from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .aio import AsyncClient
-    from .client import Client
-    from .download import DownloadProgress, MediaFile
-    from .media import Limits, decode, decode_sound, require_memory
-    from .waiting import TaskUpdate
+    from .clients.asynchronous import AsyncClient
+    from .clients.blocking import Client
+    from .engine.waiting import TaskUpdate
+    from .media.decoding import Limits, decode, decode_sound, require_memory
+    from .media.download import DownloadProgress, MediaFile
 
 # Loaded at first use: they bring HTTP libraries and decoders, which would slow the start of ComfyUI down.
 _LOADED_LATER = {
-    "AsyncClient": ".aio",
-    "Client": ".client",
-    "DownloadProgress": ".download",
-    "Limits": ".media",
-    "MediaFile": ".download",
-    "TaskUpdate": ".waiting",
-    "decode": ".media",
-    "decode_sound": ".media",
-    "require_memory": ".media",
+    "AsyncClient": ".clients.asynchronous",
+    "Client": ".clients.blocking",
+    "DownloadProgress": ".media.download",
+    "Limits": ".media.decoding",
+    "MediaFile": ".media.download",
+    "TaskUpdate": ".engine.waiting",
+    "decode": ".media.decoding",
+    "decode_sound": ".media.decoding",
+    "require_memory": ".media.decoding",
 }
 
 

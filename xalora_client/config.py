@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import platformdirs
 from dotenv import dotenv_values
 
-from .credentials import Credentials
 from .errors import ConfigurationError
+from .protocol.credentials import Credentials
 
 DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
 SANDBOX = "sandbox"

@@ -29,8 +29,8 @@ from xalora_client import (
     TaskStatus,
     WorkflowTaskResult,
 )
-from xalora_client.download.redirects import redirected
-from xalora_client.media import Limits
+from xalora_client.media.decoding import Limits
+from xalora_client.media.download.redirects import redirected
 from xalora_client.media.store import MediaStore
 
 
@@ -248,7 +248,7 @@ class TestBreaks:
         assert fetch(files.serve("/x.png", broken, File(coded, headers=fields, etag='"v1"'))).path.read_bytes() == BIG
 
     def test_silence_is_a_break(self, fetch, files, monkeypatch):
-        monkeypatch.setattr("xalora_client.download.flow.LONGEST_SILENCE", 0.3)
+        monkeypatch.setattr("xalora_client.media.download.flow.LONGEST_SILENCE", 0.3)
         url = files.serve("/x.png", File(BIG, etag='"v1"', stall_after=MIDDLE), File(BIG, etag='"v1"'))
         assert fetch(url).path.read_bytes() == BIG
         assert files.asked("if-range") == [None, '"v1"']

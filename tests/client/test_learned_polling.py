@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xalora_client import policy, polling
-from xalora_client.credentials import Credentials
-from xalora_client.drive import run_sync
-from xalora_client.exchange import Context
-from xalora_client.policy import Deadline
-from xalora_client.waiting import Wait
-from xalora_client.wire import Response, Sequencer
+from xalora_client.engine import polling, retrying
+from xalora_client.engine.drivers import run_sync
+from xalora_client.engine.exchange import Context
+from xalora_client.engine.retrying import Deadline
+from xalora_client.engine.waiting import Wait
+from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.wire import Response, Sequencer
 
-TAKEN_OFF = 1 - policy.JITTER
+TAKEN_OFF = 1 - retrying.JITTER
 seconds = st.floats(0.01, 5000)
 samples = st.lists(seconds, min_size=3, max_size=100)
 

@@ -25,9 +25,9 @@ from xalora_client import (
     WorkflowTask,
     WorkflowTaskResult,
 )
-from xalora_client.credentials import Credentials
 from xalora_client.ledger import Intent, Ledger, Step, database, schema
 from xalora_client.ledger.intent import LONGEST_TEXT
+from xalora_client.protocol.credentials import Credentials
 
 ROOT = Path(__file__).parents[2]
 WHO = Credentials("consumer-1", "secret-key")
@@ -37,7 +37,7 @@ COMMON = """
 import os, sys, time
 from pathlib import Path
 from xalora_client import ConfigurationError, CustomTask
-from xalora_client.credentials import Credentials
+from xalora_client.protocol.credentials import Credentials
 from xalora_client.ledger import Intent, Ledger, Step
 home = Path(sys.argv[1])
 def intent(name):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from xalora_client.process_lock import ProcessLock, is_held
+from xalora_client.files.process_lock import ProcessLock, is_held
 
 ROOT = Path(__file__).parents[2]
 unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -21,7 +21,7 @@ HOLD = """
 import sys
 import threading
 from pathlib import Path
-from xalora_client.process_lock import ProcessLock
+from xalora_client.files.process_lock import ProcessLock
 lock = ProcessLock.acquire(Path(sys.argv[1]))
 print(lock is not None, flush=True)
 sys.stdin.readline()
@@ -30,7 +30,7 @@ sys.stdin.readline()
 CONTEND = """
 import os, sys, time
 from pathlib import Path
-from xalora_client.process_lock import ProcessLock
+from xalora_client.files.process_lock import ProcessLock
 path, inside = Path(sys.argv[1]), Path(sys.argv[2])
 sys.stdin.readline()
 turns = 0
@@ -49,7 +49,7 @@ print("never two", flush=True)
 FORK = """
 import os, sys
 from pathlib import Path
-from xalora_client.process_lock import ProcessLock, is_held
+from xalora_client.files.process_lock import ProcessLock, is_held
 path = Path(sys.argv[1])
 lock = ProcessLock.acquire(path)
 to_child, from_parent = os.pipe()

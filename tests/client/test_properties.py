@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xalora_client import NetworkError, Text2VideoTask, WorkflowTaskResult, XaloraError, flows, policy, polling, wire
-from xalora_client.credentials import Credentials
-from xalora_client.drive import run_async, run_sync
-from xalora_client.exchange import Context
-from xalora_client.policy import Deadline
-from xalora_client.wire import Response, Sequencer
+from xalora_client import NetworkError, Text2VideoTask, WorkflowTaskResult, XaloraError
+from xalora_client.engine import flows, polling, retrying
+from xalora_client.engine.drivers import run_async, run_sync
+from xalora_client.engine.exchange import Context
+from xalora_client.engine.retrying import Deadline
+from xalora_client.protocol import wire
+from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.wire import Response, Sequencer
 
 SEQUENCER = Sequencer("https://sequencer.example", Credentials("c", "secret-key"))
 TASK = Text2VideoTask("a rabbit", job_id_prefix="same")
@@ -178,7 +180,7 @@ def test_adaptive_delays_stay_in_bounds(seed, count):
 
 @given(st.integers(), st.integers(0, 60))
 def test_backoff_stays_in_bounds(seed, count):
-    delays = policy.backoff_delays(random.Random(seed))
+    delays = retrying.backoff_delays(random.Random(seed))
     assert all(0.4 <= next(delays) <= 10 for _ in range(count))
 
 

@@ -21,13 +21,13 @@ from xalora_client import (
     RequestTimeoutError,
     Text2VideoTask,
     WorkflowTask,
-    drive,
-    policy,
 )
-from xalora_client.drive import run_async, run_sync
-from xalora_client.effects import Call, Send
-from xalora_client.transports import blocking, event_loop
-from xalora_client.wire import Request
+from xalora_client.clients import aiohttp_transport as event_loop
+from xalora_client.clients import requests_transport as blocking
+from xalora_client.engine import retrying
+from xalora_client.engine.drivers import run_async, run_sync
+from xalora_client.engine.effects import Call, Send
+from xalora_client.protocol.wire import Request
 
 TASK = Text2VideoTask("a rabbit")
 
@@ -42,8 +42,8 @@ class Stop(BaseException):
 
 class TestSlowServers:
     def test_no_answer_in_time(self, subject, sequencer, monkeypatch):
-        monkeypatch.setattr(policy, "REQUEST_TIMEOUT", 0.1)
-        monkeypatch.setattr(policy, "CALL_TIMEOUT", 0.4)
+        monkeypatch.setattr(retrying, "REQUEST_TIMEOUT", 0.1)
+        monkeypatch.setattr(retrying, "CALL_TIMEOUT", 0.4)
         go_on = threading.Event()
 
         def hold(_):
@@ -60,7 +60,7 @@ class TestSlowServers:
         assert isinstance(caught.value, TimeoutError)
 
     def test_no_answer_to_a_create_in_time(self, subject, sequencer, monkeypatch):
-        monkeypatch.setattr(policy, "REQUEST_TIMEOUT", 0.2)
+        monkeypatch.setattr(retrying, "REQUEST_TIMEOUT", 0.2)
         go_on = threading.Event()
 
         def hold(_):
@@ -88,7 +88,7 @@ class TestSlowServers:
         """A listener with a full queue lets nobody in, and turns nobody away."""
         for each in (blocking, event_loop):
             monkeypatch.setattr(each, "CONNECT_TIMEOUT", 0.2)
-        monkeypatch.setattr(policy, "CALL_TIMEOUT", 0.4)
+        monkeypatch.setattr(retrying, "CALL_TIMEOUT", 0.4)
         with closing(socket.socket()) as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(0)
@@ -132,7 +132,7 @@ class TestInterruptedWork:
     """Work that must not be lost (a create, a write to the ledger) is waited for, but not for ever."""
 
     def test_blocking_work_that_does_not_settle(self, monkeypatch):
-        monkeypatch.setattr(drive, "SETTLE_SECONDS", 0.05)
+        monkeypatch.setattr(drivers, "SETTLE_SECONDS", 0.05)
         go_on, threads = threading.Event(), []
 
         def work():
@@ -150,7 +150,7 @@ class TestInterruptedWork:
             each.join()
 
     def test_awaited_work_that_does_not_settle(self, monkeypatch):
-        monkeypatch.setattr(drive, "SETTLE_SECONDS", 0.05)
+        monkeypatch.setattr(drivers, "SETTLE_SECONDS", 0.05)
         given_up = []
 
         class Transport:

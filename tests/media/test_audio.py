@@ -11,7 +11,7 @@ from PIL import Image
 from processes import ROOT
 
 from xalora_client.errors import DecodeError, MediaTooLargeError
-from xalora_client.media import Limits, decode_sound, memory
+from xalora_client.media.decoding import Limits, decode_sound, memory
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_any_number_of_channels(ffmpeg, tmp_path, channels):
     ffmpeg.run(*inputs, "-t", "0.5", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "flac", tmp_path / "a.mkv")
     raw = ffmpeg.run("-i", tmp_path / "a.mkv", "-map", "0:a", "-f", "f32le", "-")
     script = (
-        "import sys, numpy; from xalora_client.media import decode_sound;"
+        "import sys, numpy; from xalora_client.media.decoding import decode_sound;"
         "numpy.save(sys.argv[2], decode_sound(sys.argv[1]).samples)"
     )
     subprocess.run([sys.executable, "-c", script, tmp_path / "a.mkv", tmp_path / "a.npy"], check=True, cwd=ROOT)

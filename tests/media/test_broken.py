@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, features
 
 from xalora_client.errors import DecodeError, MediaError, MediaTooLargeError
-from xalora_client.media import Limits, decode, inspect
+from xalora_client.media.decoding import Limits, decode, inspect
 
 
 def refused(path, words, error=DecodeError):

@@ -25,7 +25,7 @@ LOOP = """
 import re, sys, time, warnings
 from pathlib import Path
 from xalora_client.errors import MediaError
-from xalora_client.media import Limits, decode, decode_sound
+from xalora_client.media.decoding import Limits, decode, decode_sound
 from PIL import Image
 
 warnings.simplefilter("error")

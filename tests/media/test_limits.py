@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from xalora_client.errors import InvalidParameterError, MediaTooLargeError
-from xalora_client.media import Limits, decode, free_memory, inspect, memory, require_memory
+from xalora_client.media.decoding import (
+    Limits,
+    decode,
+    free_memory,
+    inspect,
+    memory,
+    require_memory,
+)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import io
 import sys
 import tracemalloc
 
-from xalora_client.media.orientation import UPRIGHT, Orientation, from_display_matrix
-from xalora_client.media.parts import Part, gif_blocks, iso_boxes, png_chunks, riff_chunks
-from xalora_client.media.sniff import AVIF, JPEG, MKV, MP4
-from xalora_client.media.structure import missing_end
-from xalora_client.media.timing import frame_seconds
+from xalora_client.media.decoding.completeness import missing_end
+from xalora_client.media.decoding.container_parts import Part, gif_blocks, iso_boxes, png_chunks, riff_chunks
+from xalora_client.media.decoding.formats import AVIF, JPEG, MKV, MP4
+from xalora_client.media.decoding.frame_timing import frame_seconds
+from xalora_client.media.decoding.orientation import UPRIGHT, Orientation, from_display_matrix
 
 
 def boxes(data):
@@ -46,7 +46,7 @@ def test_riff_png_and_gif_end_with_their_bytes():
 
 
 def test_a_walk_ends_after_very_many_parts(monkeypatch):
-    monkeypatch.setattr("xalora_client.media.parts._MAX_PARTS", 10)
+    monkeypatch.setattr("xalora_client.media.decoding.container_parts._MAX_PARTS", 10)
     assert len(boxes(b"\0\0\0\x08free" * 100)) == 10
     assert len(list(png_chunks(io.BytesIO(bytes(8) + (bytes(4) + b"tEXt" + bytes(4)) * 100)))) == 10
     assert len(list(riff_chunks(io.BytesIO(b"RIFF\0\1\0\0WEBP" + b"ABCD\0\0\0\0" * 100)))) == 11

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, features
 
-from xalora_client.media import decode, inspect
+from xalora_client.media.decoding import decode, inspect
 
 RANDOM = np.random.default_rng(7)
 NOISE = RANDOM.integers(0, 256, (23, 37, 4), np.uint8)

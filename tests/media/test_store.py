@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from xalora_client.errors import ConfigurationError
-from xalora_client.media import in_use
-from xalora_client.media.store import GRACE_SECONDS, LEFT_BEHIND_SECONDS, MediaStore
+from xalora_client.media.store import in_use
+from xalora_client.media.store.media_store import GRACE_SECONDS, LEFT_BEHIND_SECONDS, MediaStore
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xalora_client.media import decode, inspect
+from xalora_client.media.decoding import decode, inspect
 
 X265 = ("-x265-params", "log-level=0")
 BT709 = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")

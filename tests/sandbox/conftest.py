@@ -17,7 +17,7 @@ import pytest
 import requests
 from processes import poll
 
-from xalora_client.sandbox import serve
+from xalora_client.sequencer import serve
 
 DEADLINE_SECONDS = 20.0
 

@@ -13,12 +13,12 @@ import pytest
 import requests
 
 from xalora_client.errors import ConfigurationError
-from xalora_client.sandbox import close_local_sandboxes, local, local_sandbox
-from xalora_client.sandbox.lock import FolderLock, url_of_owner
+from xalora_client.sequencer import close_local_sandboxes, in_process, local_sandbox
+from xalora_client.sequencer.folder_lock import FolderLock, url_of_owner
 
 ASK = """
 import sys
-from xalora_client.sandbox import local_sandbox
+from xalora_client.sequencer import local_sandbox
 from pathlib import Path
 print(local_sandbox(Path(sys.argv[1])), flush=True)
 sys.stdin.readline()
@@ -27,8 +27,8 @@ IMPORT = """
 import sys
 import xalora_client
 before = set(sys.modules)
-import xalora_client.sandbox
-print(*{"aiohttp.web", "av", "numpy", "PIL.Image", "xalora_client.sandbox.running"} & (set(sys.modules) - before))
+import xalora_client.sequencer
+print(*{"aiohttp.web", "av", "numpy", "PIL.Image", "xalora_client.sequencer.running"} & (set(sys.modules) - before))
 """
 
 
@@ -137,7 +137,7 @@ def test_an_owner_that_has_not_said_its_url_is_waited_for(tmp_path):
 
 
 def test_an_owner_that_never_answers_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(in_process, "_PATIENCE_SECONDS", 0.1)
     with FolderLock(tmp_path), pytest.raises(ConfigurationError, match="no sandbox answers there"):
         local_sandbox(tmp_path)
 

@@ -12,7 +12,7 @@ import requests
 from processes import free_port
 
 from xalora_client.errors import ConfigurationError
-from xalora_client.sandbox import serve
+from xalora_client.sequencer import serve
 
 
 async def serve_until_ready(host, port, data, **options):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xalora_client.sandbox import upscale
+from xalora_client.sequencer.preview import enlarging as upscale
 
 
 def noise(mode, width=37, height=23):

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import ConfigurationError
-from ..parameters import Number, Rule, Whole
-from ..tasks import FluxLoraTask, Text2VideoTask
+from ..protocol.parameters import Number, Rule, Whole
+from ..protocol.tasks import FluxLoraTask, Text2VideoTask
 from ..version import __version__
-from . import commands, ledger
+from . import commands
+from . import housekeeping as ledger
 
 DEFAULT_TIMEOUT = 900.0
 

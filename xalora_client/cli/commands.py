@@ -13,15 +13,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .. import config, data_uri
-from .. import sandbox as local
-from ..aio import AsyncClient
-from ..download import MediaFile
+from .. import config
+from .. import sequencer as local
+from ..clients.asynchronous import AsyncClient
 from ..errors import ConfigurationError, InvalidParameterError
-from ..media.sniff import SNIFF_BYTES, sniff
-from ..parameters import MediaAddress
-from ..results import TaskStatus, WorkflowTaskResult
-from ..tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
+from ..media.decoding.formats import SNIFF_BYTES, sniff
+from ..media.download import MediaFile
+from ..protocol import data_uri
+from ..protocol.parameters import MediaAddress
+from ..protocol.results import TaskStatus, WorkflowTaskResult
+from ..protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .outcome import described, exit_code
 from .progress import Progress, progress
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..download import DownloadProgress
-from ..waiting import TaskUpdate
+from ..engine.waiting import TaskUpdate
+from ..media.download import DownloadProgress
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -6,7 +6,7 @@ import uuid
 from enum import Enum
 from pathlib import Path
 
-from ..process_lock import ProcessLock, is_held
+from ..files.process_lock import ProcessLock, is_held
 from .entry import Entry
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from .. import durable
 from ..errors import ConfigurationError
-from ..process_lock import ProcessLock
+from ..files import durable
+from ..files.process_lock import ProcessLock
 from . import damage
 from .schema import STEPS, Steps, migrate
 

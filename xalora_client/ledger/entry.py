@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..results import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
+from ..protocol.results import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
 from .intent import Intent
 
 CREATING, DOUBTFUL, REFUSED = "creating", "doubtful", "refused"

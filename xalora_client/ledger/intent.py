@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..credentials import Credentials, redact
-from ..data_uri import decode, is_data_uri
 from ..errors import InvalidParameterError
-from ..tasks import WorkflowTask
+from ..protocol.credentials import Credentials, redact
+from ..protocol.data_uri import decode, is_data_uri
+from ..protocol.tasks import WorkflowTask
 
 LONGEST_TEXT = 16_384
 """Characters of a text that is stored as it is; a longer one is hardly words, and stored by its hash."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import ConfigurationError
-from ..results import TaskStatus, WorkflowTaskResult
+from ..protocol.results import TaskStatus, WorkflowTaskResult
 from . import rows
 from .claim import Claim, Owners, Step
 from .database import Database

@@ -1,0 +1,1 @@
+"""What you call: the blocking client, the one for event loops, and the transports they send through."""

@@ -1,0 +1,91 @@
+"""The client for event loops: the same methods as Client, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+from ..engine import flows
+from ..engine.drivers import AsyncTransport, run_async
+from ..engine.effects import Flow, T
+from ..engine.waiting import OnUpdate
+from ..media.download import MediaFile, OnProgress, download
+from ..protocol.results import WorkflowTaskResult
+from ..protocol.tasks import WorkflowTask
+from .aiohttp_transport import AiohttpTransport
+from .base import BaseClient
+
+
+class AsyncClient(BaseClient[AsyncTransport, Callable[[float], Awaitable[object]]]):
+    """A client for one event loop: use it with ``async with``, or await ``close``. Calls may run side by side.
+
+    See BaseClient for its settings, and Client for the calls; cancelling the asyncio task that awaits one is an
+    interruption like Ctrl-C.
+    """
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        await self._transport.close()
+        self._close_ledger()
+
+    async def _run(self, flow: Flow[T]) -> T:
+        return await run_async(flow, self._transport, self._sleep)
+
+    async def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
+        """As Client.execute_workflow."""
+        return await self._run(flows.execute(self._context, task, reuse=reuse))
+
+    async def query_task_result(self, task_id: str) -> WorkflowTaskResult:
+        """As Client.query_task_result."""
+        return await self._run(flows.query(self._context, task_id))
+
+    async def execute_workflow_and_wait_for_result(
+        self,
+        task: WorkflowTask,
+        timeout: float = 300.0,
+        interval: float | None = None,
+        on_update: OnUpdate | None = None,
+        *,
+        reuse: bool = True,
+    ) -> WorkflowTaskResult:
+        """As Client.execute_workflow_and_wait_for_result."""
+        return await self._run(flows.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
+
+    async def wait_for_result(
+        self,
+        task_id: str,
+        timeout: float = 300.0,
+        interval: float | None = None,
+        on_update: OnUpdate | None = None,
+    ) -> WorkflowTaskResult:
+        """As Client.wait_for_result."""
+        return await self._run(flows.wait(self._context, task_id, timeout, interval, on_update))
+
+    async def cancel_task(self, task_id: str) -> str:
+        """As Client.cancel_task."""
+        return await self._run(flows.cancel(self._context, task_id))
+
+    async def resource_request(
+        self, consumer_id: str | None = None, workflow_id: str | None = None, task_type: str | None = None
+    ) -> str:
+        """As Client.resource_request."""
+        return await self._run(flows.request_resource(self._context, consumer_id, workflow_id, task_type))
+
+    async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
+        """As Client.download; looking at the file runs in a thread."""
+        return await self._run(download(self._context, result, self._store, self._limits, on_progress))
+
+    def _new_transport(self) -> AsyncTransport:
+        return AiohttpTransport()
+
+    def _plain_sleep(self) -> Callable[[float], Awaitable[object]]:
+        return asyncio.sleep

@@ -1,0 +1,206 @@
+"""The only two loops: one carries a flow's effects out by blocking, the other on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..protocol.wire import Request, Response
+from .effects import Call, Effect, Fetch, Flow, Send, Sleep
+
+T = TypeVar("T")
+
+SETTLE_SECONDS = 20.0
+"""How long an interruption waits for the outcome of what must not be lost."""
+
+
+class Transport(Protocol):
+    """One HTTP exchange at a time, blocking. Raises NetworkError where there is no complete answer."""
+
+    def send(self, request: Request, timeout: float) -> Response:
+        """POST the request."""
+
+    def fetch(self, fetch: Fetch) -> Response:
+        """GET a file into its sink."""
+
+    def close(self) -> None:
+        """Let the connections go."""
+
+
+class AsyncTransport(Protocol):
+    """The same on an event loop."""
+
+    async def send(self, request: Request, timeout: float) -> Response:
+        """POST the request."""
+
+    async def fetch(self, fetch: Fetch) -> Response:
+        """GET a file into its sink."""
+
+    async def close(self) -> None:
+        """Let the connections go."""
+
+
+class _Steps(Generic[T]):
+    """A flow, stepped: ``effect`` is what to do next, ``done`` says that ``result`` is there.
+
+    An interruption that was held back while something settled takes the place of the flow's next effect, or of its
+    end. Calls come before it: they write down what was settled.
+    """
+
+    def __init__(self, flow: Flow[T]) -> None:
+        self.flow = flow
+        self.done = False
+        self.effect: Effect
+        self.result: T
+        self.held: BaseException | None = None
+        self._step(lambda: flow.send(None))
+
+    def succeed(self, value: Any) -> None:
+        """Resume the flow with what its effect gave."""
+        self._step(lambda: self.flow.send(value))
+
+    def fail(self, error: BaseException) -> None:
+        """Throw into the flow what its effect raised."""
+        self._step(lambda: self.flow.throw(error))
+
+    def _step(self, resume: Callable[[], Effect]) -> None:
+        try:
+            self.effect = resume()
+        except StopIteration as end:
+            self.done, self.result = True, end.value
+            if self.held is not None:
+                raise self.held from None
+        except BaseException as error:
+            if self.held is not None and error is not self.held:
+                raise self.held from error
+            raise
+        else:
+            if self.held is not None and not isinstance(self.effect, Call):
+                stop, self.held = self.held, None
+                self.fail(stop)
+
+
+def run_sync(flow: Flow[T], transport: Transport, sleep: Callable[[float], object] = time.sleep) -> T:
+    """Carry the flow out, blocking, and return its result."""
+    steps = _Steps(flow)
+    while not steps.done:
+        try:
+            value = _perform(steps, transport, sleep)
+        except BaseException as error:  # noqa: BLE001 - the flow decides what each means
+            steps.fail(error)
+        else:
+            steps.succeed(value)
+    return steps.result
+
+
+def _perform(steps: _Steps[Any], transport: Transport, sleep: Callable[[float], object]) -> Any:
+    match steps.effect:
+        case Send(request, timeout, settle=False):
+            return transport.send(request, timeout)
+        case Send(request, timeout):
+            return _settle(steps, lambda: transport.send(request, timeout))
+        case Sleep(seconds):
+            return sleep(seconds)
+        case Fetch() as fetch:
+            return transport.fetch(fetch)
+        case Call(function):
+            return _settle(steps, function)
+
+
+def _settle(steps: _Steps[Any], settle: Callable[[], Any]) -> Any:
+    """Work in a thread of its own, which an interruption of this one leaves alone."""
+    outcome: list[Any] = []
+    failure: list[BaseException] = []
+    settled = threading.Event()
+
+    def work() -> None:
+        try:
+            outcome.append(settle())
+        except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
+            failure.append(error)
+        settled.set()
+
+    try:
+        threading.Thread(target=work, name="xalora-settle", daemon=True).start()
+        while not settled.wait(0.5):  # Not for ever at once: Windows delivers Ctrl-C only between waits.
+            pass
+    except BaseException as stop:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not settled.is_set() and time.monotonic() < deadline:
+            with suppress(KeyboardInterrupt):  # A second one changes nothing.
+                settled.wait(0.5)
+        if not settled.is_set():
+            raise
+        steps.held = stop
+    if failure:
+        raise failure[0]
+    return outcome[0]
+
+
+async def run_async(
+    flow: Flow[T], transport: AsyncTransport, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+) -> T:
+    """Carry the flow out on the running event loop and return its result."""
+    steps = _Steps(flow)
+    while not steps.done:
+        try:
+            value = await _perform_async(steps, transport, sleep)
+        except BaseException as error:  # noqa: BLE001 - the flow decides what each means
+            steps.fail(error)
+        else:
+            steps.succeed(value)
+    return steps.result
+
+
+async def _perform_async(
+    steps: _Steps[Any], transport: AsyncTransport, sleep: Callable[[float], Awaitable[object]]
+) -> Any:
+    match steps.effect:
+        case Send(request, timeout, settle=False):
+            return await transport.send(request, timeout)
+        case Send(request, timeout):
+            return await _settle_async(steps, transport.send(request, timeout))
+        case Sleep(seconds):
+            return await sleep(seconds)
+        case Fetch() as fetch:
+            return await transport.fetch(fetch)
+        case Call(function):
+            return await _settle_async(steps, asyncio.to_thread(function))
+
+
+async def _settle_async(steps: _Steps[Any], work: Coroutine[Any, Any, Any]) -> Any:
+    """Work in a task of its own, which a cancellation of this one, or several, leave alone."""
+    settling = _Settling(work, loop=asyncio.get_running_loop())
+    stop: asyncio.CancelledError | None = None
+    deadline = 0.0
+    while not settling.done():
+        try:
+            await asyncio.wait({settling}, timeout=max(0.0, deadline - time.monotonic()) if stop else None)
+        except asyncio.CancelledError as error:
+            if stop is None:
+                stop, deadline = error, time.monotonic() + SETTLE_SECONDS
+        else:
+            if not settling.done():
+                settling.cancel()
+                await asyncio.wait({settling})
+    if stop is not None:
+        if settling.cancelled():  # Given up, or its connection was not even made when the loop was torn down.
+            raise stop
+        steps.held = stop
+    return settling.result()
+
+
+class _Settling(asyncio.Task[Any]):
+    """A task that is let finish when its event loop is torn down, which cancels every other task."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Refuse while no loop runs, which is when tasks are told of its end; a transport's own timers do count."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return super().cancel(msg)

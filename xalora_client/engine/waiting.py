@@ -1,0 +1,189 @@
+"""Waiting for one task: when to ask, what to report, how it may end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..errors import TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
+from ..ledger import Ledger
+from ..protocol import wire
+from ..protocol.credentials import Credentials
+from ..protocol.results import TaskStatus, WorkflowTaskResult
+from . import polling, retrying
+from .effects import Flow, Sleep
+from .exchange import Context, answered, cancel_interrupted, logger, retry_after, with_ledger
+from .retrying import Deadline
+
+LAST_LOOK = 1.0
+"""Seconds before the deadline at which the task is looked at once more."""
+
+
+@dataclass(frozen=True)
+class TaskUpdate:
+    """A look at a task that is waited for. ``elapsed`` and ``next_poll`` are in seconds.
+
+    ``elapsed`` counts from the start of the wait, ``next_poll`` from now. ``result`` is the server's last answer,
+    None before the first. ``trouble`` says what went wrong with the last query, None when it was answered.
+    ``origin`` says how the task came to be: "new", "resend" (sent again under its job id after a break), "attach"
+    (created before this call) or "finished" (its result was known already, and costs nothing).
+    """
+
+    task_id: str
+    status: str
+    elapsed: float
+    next_poll: float
+    result: WorkflowTaskResult | None = None
+    trouble: str | None = None
+    origin: str = "new"
+
+    def describe(self, elapsed: float | None = None) -> str:
+        """The update in a few words, such as "running 0:48"; ``elapsed`` brings the time up to date."""
+        minutes, seconds = divmod(int(self.elapsed if elapsed is None else elapsed), 60)
+        word = "queued" if self.status == TaskStatus.WAITING else str(self.status)
+        more = f" (asking again: {self.trouble})" if self.trouble else _ORIGINS.get(self.origin, "")
+        return f"{word} {minutes}:{seconds:02d}{more}"
+
+
+_ORIGINS = {
+    "attach": " · taken up from an earlier run",
+    "finished": " · reused, no charge",
+    "resend": " · sent again under its job id after a break",
+}
+
+OnUpdate = Callable[[TaskUpdate], object]
+
+
+@dataclass
+class Wait:
+    """One wait for one task, until it is final or the deadline passes."""
+
+    context: Context
+    task_id: str
+    deadline: Deadline
+    interval: float | None = None
+    on_update: OnUpdate | None = None
+    credentials: Credentials | None = None
+    origin: str = "new"
+    result: WorkflowTaskResult | None = None
+    earliest: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.context.clock()
+        self.delays = polling.poll_delays(self.interval, self.context.dice)
+        self.unknown: set[str] = set()
+
+    def run(self) -> Flow[WorkflowTaskResult]:
+        """Query until the task is final. A new task is given a moment first; an old one may be done already.
+
+        Raises TaskFailedError, TaskCanceledError, TaskTimeoutError, and what a query raises when asking again
+        would not help.
+        """
+        try:
+            yield from with_ledger(self.context, self._learn)
+            if self.result is not None and self.result.is_final:
+                yield from self._report(0.0)
+                return _outcome(self.result)
+            if self.origin != "attach" or self.result is not None:
+                yield from self._pause()
+            while True:
+                result = yield from self._query()
+                if result.is_final:
+                    return _outcome(result)
+                self._warn_of_unknown(result.status)
+                yield from self._pause()
+        except XaloraError:
+            raise
+        except BaseException as stop:
+            yield from self._cancel(stop)
+            raise
+
+    def _learn(self, ledger: Ledger) -> None:
+        """Expect the end when tasks of this kind have ended before."""
+        entry = ledger.find(self.task_id, server=self.context.server)
+        if self.interval is not None or entry is None or entry.submitted is None:
+            return
+        durations = ledger.durations(entry.server, entry.task_type, entry.workflow_id)
+        age = max(0.0, ledger.clock() - entry.submitted)
+        started = self.context.clock()
+        self.delays = polling.learned_delays(durations, lambda: age + self.context.clock() - started, self.context.dice)
+
+    def _query(self) -> Flow[WorkflowTaskResult]:
+        if not self.deadline.remaining():
+            raise self._timed_out()
+        sequencer = self.context.sequencer
+        request = sequencer.query(self.task_id, self.credentials)
+        try:
+            response = yield from answered(
+                self.context, request, self.deadline, retrying.is_transient, on_trouble=self._report_trouble
+            )
+        except XaloraError as error:
+            # Told to come back after the deadline: the server's own words say more than "timed out".
+            if retrying.is_transient(error) and retry_after(error) is None:
+                raise self._timed_out(error) from error
+            raise
+        self.earliest = wire.read_retry_after(response) or 0.0
+        self.result = result = wire.read_result(response, request, server=sequencer.url)
+        server = self.context.server
+        yield from with_ledger(self.context, lambda ledger: ledger.observed(self.task_id, result, server=server))
+        return result
+
+    def _pause(self) -> Flow[None]:
+        delay = max(next(self.delays), self.earliest)
+        if not self.deadline.remaining():
+            raise self._timed_out()
+        yield from self._report(delay)
+        remaining = self.deadline.remaining()
+        # A pause that would end at the deadline or later ends a little before it: the task may be done by then.
+        last = remaining - LAST_LOOK if remaining > LAST_LOOK else remaining
+        yield Sleep(min(delay, last))
+
+    def _report_trouble(self, error: XaloraError, delay: float) -> Flow[None]:
+        yield from self._report(delay, trouble=error.what)
+
+    def _report(self, next_poll: float, trouble: str | None = None) -> Flow[None]:
+        if self.on_update is None:
+            return
+        update = TaskUpdate(
+            task_id=self.task_id,
+            # The protocol starts every task as waiting; nothing else is known before the first answer.
+            status=self.result.status if self.result else TaskStatus.WAITING,
+            elapsed=self.context.clock() - self.started,
+            next_poll=min(next_poll, self.deadline.remaining()),
+            result=self.result,
+            trouble=trouble,
+            origin=self.origin,
+        )
+        try:
+            self.on_update(update)
+        except XaloraError as stop:  # Raised by the observer, so an interruption all the same.
+            yield from self._cancel(stop)
+            raise
+
+    def _cancel(self, stop: BaseException) -> Flow[None]:
+        request = self.context.sequencer.cancel(self.task_id, self.credentials)
+        yield from cancel_interrupted(self.context, request, stop)
+
+    def _warn_of_unknown(self, status: str) -> None:
+        if not isinstance(status, TaskStatus) and status not in self.unknown:
+            self.unknown.add(status)
+            logger.warning("Task %s has the unknown status %r; waiting on", self.task_id, status)
+
+    def _timed_out(self, error: XaloraError | None = None) -> TaskTimeoutError:
+        waited = self.context.clock() - self.started
+        status = f"its status is {self.result.status}" if self.result else "its status is not known"
+        trouble = f"; the last query failed: {error.what}" if error else ""
+        return TaskTimeoutError(
+            f"The task was not finished after {waited:.0f} s, {status}{trouble}",
+            task_id=self.task_id,
+            result=self.result,
+        )
+
+
+def _outcome(result: WorkflowTaskResult) -> WorkflowTaskResult:
+    said = f": {result.message}" if result.message else ""
+    if result.status == TaskStatus.FAILED:
+        raise TaskFailedError(f"The task failed{said}", task_id=result.task_id, result=result)
+    if result.status == TaskStatus.CANCELED:
+        raise TaskCanceledError(f"The task was canceled{said}", task_id=result.task_id, result=result)
+    return result

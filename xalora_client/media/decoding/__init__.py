@@ -1,0 +1,28 @@
+"""Media: what miners return, from bytes on disk to arrays."""
+
+from __future__ import annotations
+
+from .formats import FORMATS, SNIFF_BYTES, Format, describe, sniff
+from .inspection import decode, inspect
+from .limits import Limits
+from .media_info import Decoded, MediaInfo
+from .memory import FreeMemory, free_memory, require_memory
+from .video_sound import Sound, decode_sound
+
+__all__ = [
+    "FORMATS",
+    "SNIFF_BYTES",
+    "Decoded",
+    "Format",
+    "FreeMemory",
+    "Limits",
+    "MediaInfo",
+    "Sound",
+    "decode",
+    "decode_sound",
+    "describe",
+    "free_memory",
+    "inspect",
+    "require_memory",
+    "sniff",
+]

@@ -1,0 +1,186 @@
+"""Video files: opened without trust, and looked at without decoding more than the first frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from .formats import Format
+from .limits import Limits
+from .media_info import MediaInfo, fail, reason
+from .orientation import UPRIGHT, Orientation, from_display_matrix
+from .video_remuxing import can_remux
+
+AV_ERRORS = (av.FFmpegError, ValueError, OverflowError, MemoryError, LookupError, RuntimeError)
+"""What PyAV raises for a file that is no video or a damaged one."""
+
+_DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska", "mkv": "matroska"}
+_MAX_FPS = 1000
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
+@contextmanager
+def open_video(path: Path, file_format: Format, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video and find its picture stream, checked against ``max_pixels``.
+
+    The demuxer is the one of the sniffed format and the file is opened as a plain local file, so nothing in it makes
+    FFmpeg open other files or addresses. Raises DecodeError when it cannot be opened or has no picture, and
+    MediaTooLargeError.
+    """
+    allowed = str(2 * limits.max_pixels)  # decoders count padding; the exact limit is checked below
+    try:
+        container = av.open(
+            f"file:{path}",
+            format=_DEMUXERS[file_format.name],
+            options={"max_pixels": allowed},
+            metadata_errors="replace",
+        )
+    except av.error.EOFError as error:
+        fail(path, "it ends before its first frame", cause=error)
+    except AV_ERRORS as error:
+        fail(path, f"it is no {file_format.name} that FFmpeg opens ({reason(error)})", cause=error)
+    with container:
+        stream = _picture_stream(path, container)
+        limits.check_pixels(stream.codec_context.width, stream.codec_context.height, path.name)
+        stream.codec_context.options = {"max_pixels": allowed}
+        yield container, stream
+
+
+def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
+    cover = av.stream.Disposition.attached_pic
+    stream = next((each for each in container.streams.video if not each.disposition & cover), None)
+    if stream is None:
+        fail(
+            path,
+            f"it holds {'sound but no video' if container.streams.audio else 'neither picture nor sound'}",
+        )
+    if stream.codec_context is None:
+        fail(path, "its video codec is unknown to this FFmpeg", "Update the “av” package.")
+    return stream
+
+
+def decoder(stream: VideoStream) -> VideoCodecContext:
+    """Return what decodes a stream's packets: its own context, or libvpx's where there is a hidden alpha plane.
+
+    FFmpeg's own VP8 and VP9 decoders drop the alpha that WebM carries beside the picture.
+    """
+    name = _ALPHA_DECODERS.get(stream.codec_context.codec.name, "")
+    if stream.metadata.get("alpha_mode") == "1" and name in av.codecs_available:
+        context = av.CodecContext.create(name, "r")
+        context.options = stream.codec_context.options
+        if isinstance(context, VideoCodecContext):
+            return context
+    return stream.codec_context
+
+
+def orientation(frame: VideoFrame) -> Orientation:
+    """Return how a decoded frame has to be turned."""
+    found: Any = frame.side_data
+    matrix = found.get("DISPLAYMATRIX")
+    return UPRIGHT if matrix is None else from_display_matrix(bytes(matrix))
+
+
+def has_alpha(frame: VideoFrame) -> bool:
+    """Whether a decoded frame has transparency, a palette included."""
+    return frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
+
+
+@dataclass
+class _Timing:
+    """When the packets of a stream are shown, in its time base."""
+
+    packets: int = 0
+    first: int | None = None
+    last: int | None = None
+    end: int | None = None
+
+    def add(self, pts: int | None, duration: int | None) -> None:
+        self.packets += 1
+        if pts is None:
+            return
+        if self.first is None or pts < self.first:
+            self.first = pts
+        if self.last is None or pts > self.last:
+            self.last = pts
+            self.end = pts + (duration or 0)
+
+    def seconds(self, time_base: Fraction | None) -> float:
+        """From the first packet's time to the last one's end; where that end is unknown, as long as the mean.
+
+        0.0 when no time is known, or all packets are shown at the same time.
+        """
+        if self.first is None or self.last is None or self.end is None or time_base is None:
+            return 0.0
+        if self.first == self.last and self.packets > 1:
+            return 0.0
+        length = self.end - self.first
+        if self.end == self.last and self.packets > 1:
+            length = (self.last - self.first) * self.packets // (self.packets - 1)
+        return float(length * time_base)
+
+
+def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) -> MediaInfo:
+    """Read all packets but decode only the first frame. See ``inspect``."""
+    with open_video(path, file_format, limits) as (container, stream):
+        context = decoder(stream)
+        context.thread_count = 1
+        timing, first = _Timing(), None
+        try:
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    timing.add(packet.pts, packet.duration)
+                    limits.check_frames(timing.packets, path.name)
+                if first is None:
+                    first = next(iter(context.decode(packet if packet.size else None)), None)
+        except AV_ERRORS as error:
+            fail(
+                path,
+                f"its video is damaged near frame {max(timing.packets - 1, 0)} ({reason(error)})",
+                cause=error,
+            )
+        if first is None:
+            found = f"{timing.packets} packets of it, and no frame comes out" if timing.packets else "no frame in it"
+            fail(path, f"there is a video stream, but {found}")
+        limits.check_pixels(first.width, first.height, path.name)
+        seconds = timing.seconds(stream.time_base)
+        fps = _rate(path, stream, timing.packets, seconds)
+        duration = seconds or timing.packets / fps
+        limits.check_duration(duration, path.name)
+        width, height = orientation(first).size(first.width, first.height)
+        return MediaInfo(
+            path=path,
+            size=size,
+            format=file_format,
+            kind="video",
+            width=width,
+            height=height,
+            frames=timing.packets,
+            fps=fps,
+            duration=duration,
+            has_audio=any(each.codec_context is not None for each in container.streams.audio),
+            has_alpha=has_alpha(first),
+            codec=stream.codec_context.codec.canonical_name,
+            remuxable=can_remux(container),
+        )
+
+
+def _rate(path: Path, stream: VideoStream, frames: int, seconds: float) -> float:
+    """Frames over seconds; where the container's own rate says the same but for rounding of times, that one."""
+    stated = float(stream.average_rate or 0)
+    measured = frames / seconds if seconds > 0 else 0.0
+    rate = measured if measured and abs(stated - measured) > 0.01 * measured else stated
+    if frames == 1 and not 0 < rate <= _MAX_FPS:
+        return 1.0
+    if not 0 < rate <= _MAX_FPS:
+        fail(path, f"its {frames} frames last {seconds:g} s in all, so its frame rate is not to be had")
+    return rate

@@ -1,0 +1,228 @@
+"""Fetching a finished result: streamed to disk, resumed where it broke off, checked before it counts."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from ...engine import retrying
+from ...engine.effects import Call, Fetch, Flow, Sleep
+from ...engine.exchange import Context, logger, with_ledger
+from ...engine.flows import query
+from ...errors import ConfigurationError, DecodeError, DownloadError, MediaTooLargeError, XaloraError
+from ...protocol.results import TaskStatus, WorkflowTaskResult
+from ...protocol.wire import Response
+from ..decoding.inspection import MediaInfo, inspect
+from ..decoding.limits import Limits
+from ..store import MediaStore
+from .receiver import BrokenOffError, GoneError, OnProgress, Receiver
+from .redirects import redirected, shown
+
+LONGEST_SILENCE = 30.0
+"""Seconds without a byte after which a download is taken up again."""
+
+LONGEST_PATIENCE = 120.0
+"""Seconds a file server may ask to wait for; nobody looks at a node that waits for longer."""
+
+TRIES_WITHOUT_PROGRESS = 6
+MOST_REDIRECTS = 5
+MOST_MOVES = 5
+
+
+@dataclass(frozen=True)
+class MediaFile:
+    """A result on disk: where, what its bytes are, and what they show."""
+
+    path: Path
+    sha256: str
+    size: int
+    info: MediaInfo
+
+
+def download(
+    context: Context,
+    result: WorkflowTaskResult,
+    store: MediaStore,
+    limits: Limits,
+    on_progress: OnProgress | None = None,
+) -> Flow[MediaFile]:
+    """Fetch a finished task's media into the store.
+
+    What an earlier run completed is not downloaded again, wherever that run was stopped. Raises DownloadError when
+    there is nothing to fetch or it cannot be had whole, MediaTooLargeError when a limit would be passed, DecodeError
+    when the bytes are no media (a complete file is kept in either case, and named in the error), and
+    ConfigurationError when the store cannot be written.
+    """
+    task_id = result.task_id
+    name = hashlib.sha256(f"{context.server}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
+    try:
+        for _ in range(MOST_MOVES):
+            kept = yield from _kept(context, task_id, store, limits)
+            if isinstance(kept, MediaFile):
+                return kept
+            try:
+                whole: tuple[Path, str] | None = yield Call(lambda: store.completed(name))
+                if whole is None:
+                    url = yield from _address(context, result, refresh=kept is _Lost.SINCE)
+                    whole = yield from _fetch(context, task_id, url, store, name, limits, on_progress)
+                return (yield from _accept(context, task_id, *whole, store, limits))
+            except _MovedError:
+                continue
+        raise DownloadError(f"The downloaded file disappeared from {store.folder}, {MOST_MOVES} times in a row")
+    except XaloraError as error:
+        error.task_id = error.task_id or task_id
+        raise
+
+
+class _MovedError(Exception):
+    """Another run found the file complete, and has just given it its place."""
+
+
+class _Lost(Enum):
+    """Why there is no file: it was never here, or is gone or damaged since."""
+
+    NEVER_HERE = "never here"
+    SINCE = "since"
+
+
+def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> Flow[MediaFile | _Lost]:
+    """The file of an earlier download, if the ledger knows of one and its bytes are still right."""
+    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id, server=context.server))
+    if entry is None or entry.sha256 is None or entry.extension is None:
+        return _Lost.NEVER_HERE
+    sha256, extension = entry.sha256, entry.extension
+
+    def look() -> MediaFile | _Lost:
+        path = store.find(sha256, extension)
+        return MediaFile(path, sha256, path.stat().st_size, inspect(path, limits)) if path else _Lost.SINCE
+
+    kept: MediaFile | _Lost = yield Call(look)
+    return kept
+
+
+def _address(context: Context, result: WorkflowTaskResult, *, refresh: bool) -> Flow[str]:
+    """Where the media is; asked for once more where the known link is as old as a file that was lost since."""
+    url = result.media_url
+    if result.status != TaskStatus.FINISHED or url is None:
+        raise DownloadError(
+            f"There is no media to download, the task is {result.status} and its result is {result.result!r:.100}",
+            task_id=result.task_id,
+            advice="Wait until the task is finished; if it is, ask support with its id.",
+        )
+    if refresh:
+        with suppress(XaloraError):
+            return (yield from query(context, result.task_id)).media_url or url
+    return url
+
+
+def _fetch(
+    context: Context,
+    task_id: str,
+    url: str,
+    store: MediaStore,
+    name: str,
+    limits: Limits,
+    on_progress: OnProgress | None,
+) -> Flow[tuple[Path, str]]:
+    """Download; returns the complete file, which has no place yet, and its hash."""
+    part: Path = yield Call(lambda: store.incoming(name))
+    receiver = Receiver(part, task_id, limits, on_progress)
+    try:
+        try:
+            yield from _receive(context, url, receiver)
+        except GoneError:
+            fresh = (yield from query(context, task_id)).media_url  # Links expire; there may be another.
+            if fresh is None or fresh == url:
+                raise
+            yield from _receive(context, fresh, receiver)
+        yield Call(receiver.finish)
+        sha256 = receiver.digest.hexdigest()
+        whole: Path = yield Call(lambda: store.complete(part, name, sha256))
+        return whole, sha256
+    finally:
+        receiver.discard()
+
+
+def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
+    """Go on after breaks until the file is whole."""
+    delays = retrying.backoff_delays(context.dice)
+    tries = 0
+    while True:
+        before = receiver.received
+        try:
+            receiver.check_complete((yield from _asked(url, receiver)))
+            return
+        except XaloraError as error:
+            if not (isinstance(error, BrokenOffError) or retrying.is_transient(error)):
+                raise
+            trouble = error
+        if receiver.received > before:
+            tries, delays = 0, retrying.backoff_delays(context.dice)
+        tries += 1
+        wait = getattr(trouble, "retry_after", None) or 0.0
+        if wait > LONGEST_PATIENCE:
+            raise DownloadError(f"{trouble.what}, and asks to come back in {wait:,.0f} s") from trouble
+        if tries >= TRIES_WITHOUT_PROGRESS:
+            raise DownloadError(f"The download broke off {tries} times: {trouble.what}") from trouble
+        logger.info("The download of %s goes on after a break: %s", shown(url), trouble.what)
+        yield Sleep(max(next(delays), wait))
+
+
+def _asked(url: str, receiver: Receiver) -> Flow[Response]:
+    """Ask for the file, following redirects: from the start each time, for where they lead may be short-lived."""
+    for _ in range(MOST_REDIRECTS + 1):
+        response: Response = yield Fetch(url, receiver.request_headers(), receiver.open, LONGEST_SILENCE)
+        if not (300 <= response.status < 400 and "location" in response.headers):
+            return response
+        url = redirected(url, response.headers["location"])
+    raise DownloadError(f"The download was redirected more than {MOST_REDIRECTS} times")
+
+
+def _accept(
+    context: Context, task_id: str, whole: Path, sha256: str, store: MediaStore, limits: Limits
+) -> Flow[MediaFile]:
+    """Look at the bytes, write down what they are, and give them their place.
+
+    In that order: stopped at any moment, the file is found again by the ledger's word or where it is now. Where the
+    ledger does not take it in (a full disk, a task of somebody else's), it also stays where it is.
+    """
+    file: MediaFile = yield Call(lambda: _examined(task_id, whole, sha256, store, limits))
+    extension = file.info.format.extension
+    noted = yield from with_ledger(
+        context, lambda ledger: ledger.stored(task_id, sha256, extension, file.size, server=context.server)
+    )
+    keep = context.ledger is not None and not noted
+    place: Path = yield Call(lambda: store.adopt(whole, sha256, extension, keep=keep))
+    yield Call(lambda: _prune(store))
+    return replace(file, path=place, info=replace(file.info, path=place))
+
+
+def _examined(task_id: str, whole: Path, sha256: str, store: MediaStore, limits: Limits) -> MediaFile:
+    try:
+        return MediaFile(whole, sha256, whole.stat().st_size, inspect(whole, limits))
+    except FileNotFoundError:
+        raise _MovedError from None
+    except DecodeError as error:
+        if not whole.exists():
+            raise _MovedError from None
+        kept = store.reject(whole, f"{task_id}.bin")
+        error.what = error.what.replace(whole.name, "The downloaded file")
+        error.advice = error.advice.replace(str(whole), str(kept))
+        error.path = kept
+        raise
+    except MediaTooLargeError as error:
+        error.what = error.what.replace(whole.name, "The downloaded file")
+        error.advice = f"{error.advice} It is kept as {whole} and not downloaded again."
+        error.path = whole
+        raise
+
+
+def _prune(store: MediaStore) -> None:
+    """Keep the store within its budget. That it cannot be is no reason to withhold what was just downloaded."""
+    try:
+        store.prune()
+    except (ConfigurationError, OSError) as error:
+        logger.warning("Old media could not be removed: %s", error)

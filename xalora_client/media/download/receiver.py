@@ -1,0 +1,147 @@
+"""The receiving end of a download: takes the bytes, knows how far they are, and how to ask for the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import DownloadError
+from ...protocol.wire import Response, read_retry_after
+from ..decoding.limits import Limits
+
+
+@dataclass(frozen=True)
+class DownloadProgress:
+    """Bytes so far, and in all where the server says (else None)."""
+
+    received: int
+    total: int | None
+
+
+OnProgress = Callable[[DownloadProgress], object]
+
+
+class BrokenOffError(DownloadError):
+    """Not whole, but asking again may help."""
+
+    retry_after: float | None = None
+
+
+class GoneError(DownloadError):
+    """The link leads nowhere any more."""
+
+    advice = (
+        "If fetching the task again does not help, the result can only be made anew, and paid for again: "
+        "that is for you to decide, by running the task with reuse off."
+    )
+
+
+class Receiver:
+    """Takes the bytes, knows how far they are, and how to ask for the rest."""
+
+    def __init__(self, path: Path, task_id: str, limits: Limits, on_progress: OnProgress | None) -> None:
+        self.path = path
+        self.task_id = task_id
+        self.limits = limits
+        self.on_progress = on_progress
+        self.file = path.open("wb")
+        self.digest = hashlib.sha256()
+        self.received = 0
+        self.total: int | None = None
+        self.tag: str | None = None
+
+    def request_headers(self) -> dict[str, str]:
+        """Ask for the rest of the same file; a changed one comes whole (RFC 9110, If-Range)."""
+        if not self.received or self.tag is None:
+            return {}
+        return {"Range": f"bytes={self.received}-", "If-Range": self.tag}
+
+    def open(self, status: int, headers: Mapping[str, str]) -> Callable[[bytes], object] | None:
+        """Take the body of a good answer; leave an error's to the caller."""
+        coded = "content-encoding" in headers
+        said = headers.get("etag", "")
+        # A weak tag does not promise the same bytes; a range of coded bytes is of no use here.
+        tag = said if said.startswith('"') and not coded else None
+        if status == 200:
+            self._restart()
+            self.total = _length(headers)
+        elif status == 206:
+            part = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", headers.get("content-range", ""))
+            if coded or part is None or int(part[1]) != self.received or (self.received and tag != self.tag):
+                # Not the rest of this file: ask for all of it.
+                self.tag = None
+                raise BrokenOffError("The file server sent another part of the file than it was asked for")
+            if part[2] != "*":
+                self.total = int(part[2])
+        else:
+            return None
+        self.tag = tag
+        self.limits.check_bytes(self.total or 0, "The download")
+        return self._take
+
+    def check_complete(self, response: Response) -> None:
+        """Raise unless the answer was good and every byte is there."""
+        if response.status not in (200, 206):
+            raise _refused(response)
+        if self.total is not None and self.received != self.total:
+            raise BrokenOffError(f"{self.received} of {self.total} bytes arrived")
+        if not self.received:
+            raise BrokenOffError("The file is empty")
+
+    def finish(self) -> None:
+        """Write out what is still buffered, and close the file."""
+        try:
+            self.file.close()
+        except OSError as error:
+            raise unwritable(self.path.parent, error) from error
+
+    def discard(self) -> None:
+        """Close, and delete what did not become complete."""
+        with suppress(OSError):  # On a full disk, closing tries once more to write what is buffered.
+            self.file.close()
+        self.path.unlink(missing_ok=True)
+
+    def _restart(self) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        self.digest = hashlib.sha256()
+        self.received = 0
+
+    def _take(self, chunk: bytes) -> None:
+        self.received += len(chunk)
+        self.limits.check_bytes(self.received, "The download")
+        try:
+            self.file.write(chunk)
+        except OSError as error:
+            raise unwritable(self.path.parent, error) from error
+        self.digest.update(chunk)
+        if self.on_progress is not None:
+            self.on_progress(DownloadProgress(self.received, self.total))
+
+
+def unwritable(folder: Path, error: OSError) -> DownloadError:
+    return DownloadError(
+        f"The download cannot be written to {folder}: {error.strerror}",
+        advice="Free some space or make the folder writable, then fetch the task again; nothing is charged twice.",
+    )
+
+
+def _refused(response: Response) -> DownloadError:
+    if response.status in (408, 429) or response.status >= 500:
+        broken = BrokenOffError(f"The file server answered {response.status}")
+        broken.retry_after = read_retry_after(response)
+        return broken
+    if response.status in (401, 403, 404, 410):
+        return GoneError(f"The file server answered {response.status}: the link has expired or the file is gone")
+    return DownloadError(f"The file server answered {response.status}")
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    value = headers.get("content-length", "")
+    known = value.isascii() and value.isdigit() and len(value) <= 18
+    # With a content coding, the length is that of the coded bytes.
+    return int(value) if known and "content-encoding" not in headers else None

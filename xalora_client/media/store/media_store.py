@@ -1,0 +1,256 @@
+"""Where media lives: files named by the hash of their content, so that the same bytes are kept once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import ConfigurationError
+from ...files import durable
+from .in_use import in_use
+
+logger = logging.getLogger("xalora_client")
+
+BUDGET = 5_000_000_000
+"""Bytes the stored files may take up together, unless told otherwise."""
+
+GRACE_SECONDS = 600.0
+"""How long a file stays after its last use even where no live process has it in use.
+
+It covers a path that was printed by a process that has ended, and the moment between reading who uses what and
+removing a file.
+"""
+
+LEFT_BEHIND_SECONDS = 24 * 3600.0
+"""The age from which a download without a place is nobody's: a live one writes at least every half minute."""
+
+_ADVICE = "Free some space or make the folder writable, or point XALORA_HOME elsewhere."
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was removed, the bytes that freed, and the bytes of stored media that are left."""
+
+    files: tuple[Path, ...]
+    freed: int
+    left: int
+
+
+class MediaStore:
+    """The folder ``media`` in the Xalora home.
+
+    ``ab/abcdef….mp4`` holds a finished file, ``rejected`` what could not be read and is kept for inspection.
+    ``incoming`` holds what is being downloaded (``.part``), and what is complete (``.whole``, its hash in its name) but
+    has no place yet, or that nothing but its name connects with its task: later runs find it there.
+
+    A file's time of last change is that of its last use: content that is named by its hash never changes. Threads and
+    processes may share the folder. Each method raises ConfigurationError when the folder cannot be written.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "media"
+        self._in_use = in_use(self.folder)
+
+    def incoming(self, name: str) -> Path:
+        """Make an empty file to download into; ``name`` tells one download from another."""
+        folder = self.folder / "incoming"
+        with self._written(folder):
+            durable.make_folder(folder)
+            handle, path = tempfile.mkstemp(dir=folder, prefix=f"{name}-", suffix=".part")
+            os.close(handle)
+        return Path(path)
+
+    def complete(self, part: Path, name: str, sha256: str) -> Path:
+        """Say that a download is complete; returns where it is now."""
+        whole = part.with_name(f"{name}-{sha256}.whole")
+        with self._written(part.parent):
+            # Its name comes first: whoever is killed while the disk takes its time has it complete all the same.
+            part.replace(whole)
+            with contextlib.suppress(FileNotFoundError):  # Another run gave it its place already.
+                durable.sync(whole)
+        return whole
+
+    def completed(self, name: str) -> tuple[Path, str] | None:
+        """A complete download of that name and its hash, or None; one whose bytes are not as they were is rejected."""
+        for whole in (self.folder / "incoming").glob(f"{name}-*.whole"):
+            sha256 = whole.stem.rpartition("-")[2]
+            if _is_whole(whole, sha256):
+                return whole, sha256
+            if whole.exists():
+                self._reject_damaged(whole)
+        return None
+
+    def adopt(self, file: Path, sha256: str, extension: str, *, keep: bool = False) -> Path:
+        """Move a complete file to its place, safe from a power cut; returns that place.
+
+        ``extension`` begins with a dot. The place is in use from now on, as after ``find``. With ``keep``, the file
+        stays where it is as well, where the file system can have one under two names.
+        """
+        place = self._place(sha256, extension)
+        with contextlib.suppress(OSError):  # No reason to lose a file that is complete.
+            self._in_use.add(place.name)
+        with self._written(place.parent):
+            if not _is_whole(place, sha256):
+                try:
+                    os.utime(file)
+                    durable.move(_second_name(file) if keep else file, place)
+                except FileNotFoundError:  # Unless another run that found it complete has just moved it there.
+                    if not _is_whole(place, sha256):
+                        raise
+            else:
+                # Somebody may have it open, and Windows does not replace an open file.
+                os.utime(place)
+                if not keep:
+                    file.unlink(missing_ok=True)
+        return place
+
+    def find(self, sha256: str, extension: str) -> Path | None:
+        """The place of a stored file whose bytes are as they were, or None.
+
+        It is read and hashed, which takes a moment for a large one; a damaged file goes to ``rejected``. A file that
+        is found counts as used now, and as in use until ``release`` or the end of the process.
+        """
+        if not (re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch(r"(\.[a-z0-9]{1,10})?", extension)):
+            return None
+        place = self._place(sha256, extension)
+        if not place.is_file():
+            return None
+        with contextlib.suppress(OSError):  # A full disk is no reason to withhold what is there.
+            self._in_use.add(place.name)
+            os.utime(place)
+        if _is_whole(place, sha256):
+            return place
+        self.release(place)
+        self._reject_damaged(place)
+        return None
+
+    def reject(self, file: Path, name: str) -> Path:
+        """Keep a file that cannot be read where a person finds it; returns that place."""
+        place = self.folder / "rejected" / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:100]
+        with self._written(place.parent):
+            durable.make_folder(place.parent)
+            file.replace(place)
+        return place
+
+    def release(self, place: Path) -> None:
+        """Take back one ``adopt`` or ``find``: after the last, ``prune`` may remove the file."""
+        with contextlib.suppress(OSError):  # It stays a little longer.
+            self._in_use.discard(place.name)
+
+    def prune(self, budget: int = BUDGET) -> Pruned:
+        """Remove what was not used for longest, until at most ``budget`` bytes are left.
+
+        A file stays, whatever the budget, while a live process has it in use and for ten minutes after its last use.
+        Complete downloads without a place and rejected files count like the others. A download that was left
+        unfinished a day ago is removed in any case.
+        """
+        with self._written(self.folder):
+            now = time.time()
+            removed = [part for part in self._left_behind(now) if _removed(part.path)]
+            files = sorted(self._stored(), key=lambda file: file.used)
+            left = sum(file.size for file in files)
+            busy = self._in_use.everywhere()
+            for file in files:
+                if left <= budget:
+                    break
+                if file.path.name not in busy and not _is_fresh(file.path, now) and _removed(file.path):
+                    left -= file.size
+                    removed.append(file)
+        return Pruned(tuple(file.path for file in removed), sum(file.size for file in removed), left)
+
+    def _place(self, sha256: str, extension: str) -> Path:
+        return self.folder / sha256[:2] / f"{sha256}{extension}"
+
+    def _stored(self) -> Iterator[_File]:
+        yield from _files(self.folder, "[0-9a-f][0-9a-f]/*")
+        yield from _files(self.folder, "incoming/*.whole")
+        yield from _files(self.folder, "rejected/*")
+
+    def _left_behind(self, now: float) -> list[_File]:
+        return [part for part in _files(self.folder, "incoming/*.part") if now - part.used > LEFT_BEHIND_SECONDS]
+
+    def _reject_damaged(self, file: Path) -> None:
+        try:
+            kept = self.reject(file, file.name)
+        except ConfigurationError as error:  # It is of no use in either case.
+            logger.warning("The stored file %s is damaged: %s", file, error)
+        else:
+            logger.warning("The stored file %s is damaged; it is kept as %s", file, kept)
+
+    @contextlib.contextmanager
+    def _written(self, folder: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigurationError(
+                f"Media cannot be written to {folder}: {error.strerror}", advice=_ADVICE
+            ) from error
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    used: float
+    size: int
+
+
+def _files(folder: Path, pattern: str) -> Iterator[_File]:
+    for path in folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):  # Another process prunes as well.
+            stat = path.stat()
+            # A second name takes no room of its own.
+            size = 0 if path.suffix == ".whole" and stat.st_nlink > 1 else stat.st_size
+            yield _File(path, stat.st_mtime, size)
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _second_name(file: Path) -> Path:
+    """Another name of the same file, or the file itself where there can be none."""
+    other = file.with_name(f"{uuid.uuid4().hex}.part")
+    try:
+        other.hardlink_to(file)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return file
+    return other
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    try:
+        return hash_of(path) == sha256
+    except OSError:  # Gone, or not readable: no use in either case.
+        return False
+
+
+def _is_fresh(path: Path, now: float) -> bool:
+    """Looked at again just before it would go: somebody may have found it since."""
+    try:
+        return now - path.stat().st_mtime < GRACE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _removed(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # Windows keeps what is open.
+        return False
+    return True

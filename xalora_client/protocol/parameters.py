@@ -1,0 +1,120 @@
+"""What a task parameter may be: one rule each, used to check values, to make command-line flags and widget ranges."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InvalidParameterError
+from .data_uri import is_data_uri
+
+MAX_SEED = 2**53 - 1
+"""The largest whole number that every JSON reader keeps exactly."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Base of the rules. ``help`` is one line for people; ``wire_name`` the parameter's name in the protocol."""
+
+    help: str
+    wire_name: str | None = None
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed, in words."""
+        raise AssertionError("a subclass says what it allows")
+
+    def accepts(self, value: Any) -> bool:
+        """Whether the value is allowed."""
+        raise AssertionError("a subclass says what it accepts")
+
+    def check(self, field: str, value: Any) -> None:
+        """Raise InvalidParameterError unless the value is allowed."""
+        if not self.accepts(value):
+            raise InvalidParameterError(field, value, self.allowed)
+
+
+@dataclass(frozen=True)
+class Whole(Rule):
+    """A whole number from ``minimum`` to ``maximum``, ``remainder`` more than a multiple of ``step``."""
+
+    minimum: int = 0
+    maximum: int = MAX_SEED
+    step: int = 1
+    remainder: int = 0
+
+    @property
+    def allowed(self) -> str:
+        """For example "a whole number from 1 to 1025 of the form 4k + 1"."""
+        text = f"a whole number from {self.minimum} to {self.maximum}"
+        if self.remainder:
+            return f"{text} of the form {self.step}k + {self.remainder}"
+        return f"{text}, a multiple of {self.step}" if self.step > 1 else text
+
+    def accepts(self, value: Any) -> bool:
+        """Booleans and floats are refused: they would change their look in JSON."""
+        return (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and self.minimum <= value <= self.maximum
+            and value % self.step == self.remainder
+        )
+
+
+@dataclass(frozen=True)
+class Number(Rule):
+    """A finite number from ``minimum`` to ``maximum``."""
+
+    minimum: float = 0.0
+    maximum: float = 1.0
+
+    @property
+    def allowed(self) -> str:
+        """For example "a number from 0 to 30"."""
+        return f"a number from {self.minimum:g} to {self.maximum:g}"
+
+    def accepts(self, value: Any) -> bool:
+        """Booleans, NaN and infinities are refused."""
+        return (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and self.minimum <= value <= self.maximum
+        )
+
+
+@dataclass(frozen=True)
+class Text(Rule):
+    """A text that is more than white space and can be sent as UTF-8."""
+
+    @property
+    def allowed(self) -> str:
+        """The rule in words."""
+        return "a text that is not empty"
+
+    def accepts(self, value: Any) -> bool:
+        """Lone surrogates are refused: they cannot be sent."""
+        return isinstance(value, str) and bool(value.strip()) and _encodable(value)
+
+
+def _encodable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class MediaAddress(Rule):
+    """An ``http(s)`` URL a miner can fetch, or a ``data:`` URI that holds the bytes."""
+
+    @property
+    def allowed(self) -> str:
+        """The rule in words."""
+        return "an http or https URL that the miner can reach, or a data: URI"
+
+    def accepts(self, value: Any) -> bool:
+        """Only the scheme is looked at; whether a miner can reach the address, only the miner knows."""
+        return isinstance(value, str) and (is_data_uri(value) or value[:8].lower().startswith(("http://", "https://")))

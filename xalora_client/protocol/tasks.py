@@ -1,0 +1,186 @@
+"""The tasks a sequencer takes, checked when they are built.
+
+Task types, parameter names and defaults are those of the product's "Text2Video Workflow" and "FluxLora Workflow"
+pages and of the npm package ``heurist`` 0.0.43. Only parameters that were set are sent; for the rest the server's
+own defaults hold.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from ..errors import InvalidParameterError
+from .parameters import MediaAddress, Number, Rule, Text, Whole
+
+_RULE = "rule"
+_TEXT = Text("")
+_TIMEOUT = Whole("seconds the sequencer gives the task", minimum=0, maximum=7 * 24 * 3600)
+
+
+def _required(rule: Rule) -> Any:
+    return field(metadata={_RULE: rule})
+
+
+def _optional(rule: Rule) -> Any:
+    return field(default=None, metadata={_RULE: rule})
+
+
+@dataclass(kw_only=True)
+class WorkflowTask(ABC):
+    """One piece of work for a miner. Subclass it for a kind of your own: give ``task_type`` and ``task_details``.
+
+    The options are common to all kinds:
+
+    * ``consumer_id``, ``api_key``: used for this task in place of the client's.
+    * ``job_id_prefix``: starts the job id, "sdk-workflow" if unset.
+    * ``timeout_seconds``: how long the *sequencer* gives the task; 0 or None leaves it to the server. How long this
+      side waits is set at the call that waits.
+    * ``workflow_id``: which of the server's workflows runs, "1" for Hunyuan video, "3" for Flux LoRA.
+
+    Raises InvalidParameterError when a value is not allowed.
+    """
+
+    consumer_id: str | None = None
+    job_id_prefix: str | None = None
+    timeout_seconds: int | None = None
+    workflow_id: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("consumer_id", "job_id_prefix", "workflow_id"):
+            if getattr(self, name) is not None:
+                _TEXT.check(name, getattr(self, name))
+        if self.api_key is not None and not _TEXT.accepts(self.api_key):
+            raise InvalidParameterError("api_key", "<hidden>", _TEXT.allowed)
+        if self.timeout_seconds is not None:
+            _TIMEOUT.check("timeout_seconds", self.timeout_seconds)
+
+    @property
+    @abstractmethod
+    def task_type(self) -> str:
+        """The protocol's name of the kind, such as "txt2vid"."""
+
+    @property
+    @abstractmethod
+    def task_details(self) -> dict[str, Any]:
+        """What the miner is told: JSON values under "parameters"."""
+
+
+@dataclass
+class _KnownTask(WorkflowTask):
+    """A kind whose parameters are dataclass fields, each with a rule."""
+
+    type_name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, rule, required in self.rules():
+            value = getattr(self, name)
+            if required or value is not None:
+                rule.check(name, value)
+
+    @classmethod
+    def rules(cls) -> list[tuple[str, Rule, bool]]:
+        """The kind's parameters in order: field name, rule, whether it is required."""
+        return [
+            (each.name, each.metadata[_RULE], each.default is not None)
+            for each in fields(cls)
+            if _RULE in each.metadata
+        ]
+
+    @property
+    def task_type(self) -> str:
+        """The protocol's name of the kind."""
+        return self.type_name
+
+    @property
+    def task_details(self) -> dict[str, Any]:
+        """The parameters that were set, under their names in the protocol."""
+        values = {rule.wire_name or name: getattr(self, name) for name, rule, _ in self.rules()}
+        return {"parameters": {name: value for name, value in values.items() if value is not None}}
+
+
+_WIDTH = Whole("width in pixels", minimum=16, maximum=4096)
+_HEIGHT = Whole("height in pixels", minimum=16, maximum=4096)
+_VIDEO_WIDTH = Whole("width in pixels", minimum=16, maximum=4096, step=16)
+_VIDEO_HEIGHT = Whole("height in pixels", minimum=16, maximum=4096, step=16)
+_STEPS = Whole("sampling steps", minimum=1, maximum=1000)
+
+
+@dataclass
+class Text2VideoTask(_KnownTask):
+    """A video from a text (``txt2vid``). ``workflow_id="1"`` selects Hunyuan, which the product's page requires."""
+
+    type_name: ClassVar[str] = "txt2vid"
+
+    prompt: str = _required(Text("what the video shows"))
+    width: int | None = _optional(_VIDEO_WIDTH)
+    height: int | None = _optional(_VIDEO_HEIGHT)
+    length: int | None = _optional(Whole("frames", minimum=1, maximum=4097, step=4, remainder=1))
+    steps: int | None = _optional(_STEPS)
+    seed: int | None = _optional(Whole("seed of the noise"))
+    fps: int | None = _optional(Whole("frames per second", minimum=1, maximum=240))
+    quality: int | None = _optional(Whole("quality of the encoded video", minimum=1, maximum=100))
+
+
+@dataclass
+class UpscalerTask(_KnownTask):
+    """A larger version of one image (``upscaler``). The miner fetches the image by itself."""
+
+    type_name: ClassVar[str] = "upscaler"
+
+    image_url: str = _required(MediaAddress("the image's address", wire_name="image"))
+
+
+@dataclass
+class FluxLoraTask(_KnownTask):
+    """An image from a text with Flux and a LoRA (``txt2img``). ``workflow_id="3"`` selects it."""
+
+    type_name: ClassVar[str] = "txt2img"
+
+    prompt: str = _required(Text("what the image shows"))
+    lora_name: str = _required(Text("file name of the LoRA on the miners"))
+    aspect_ratio: str | None = _optional(Text("aspect ratio by name; “custom” uses width and height"))
+    width: int | None = _optional(_WIDTH)
+    height: int | None = _optional(_HEIGHT)
+    guidance: float | None = _optional(Number("guidance scale", minimum=0, maximum=100))
+    steps: int | None = _optional(_STEPS)
+    noise_seed: int | None = _optional(Whole("seed of the noise"))
+
+
+class CustomTask(WorkflowTask):
+    """Any other workflow: its task type and the parameters it takes, as JSON values."""
+
+    def __init__(self, task_type: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        _TEXT.check("task_type", task_type)
+        self._task_type = task_type
+        self._parameters = _json_object("parameters", {} if parameters is None else parameters)
+
+    @property
+    def task_type(self) -> str:
+        """The type as given."""
+        return self._task_type
+
+    @property
+    def task_details(self) -> dict[str, Any]:
+        """The parameters as given."""
+        return {"parameters": self._parameters}
+
+
+def _json_object(field_name: str, value: Any) -> dict[str, Any]:
+    """Return an independent copy of a JSON object, or raise InvalidParameterError."""
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        try:
+            text = json.dumps(dict(value), allow_nan=False, ensure_ascii=False)
+            text.encode()
+            copy: dict[str, Any] = json.loads(text)
+        except (TypeError, ValueError, RecursionError):
+            pass
+        else:
+            return copy
+    raise InvalidParameterError(field_name, value, "an object of JSON values with texts as names")

@@ -1,0 +1,101 @@
+"""The sandbox inside this process, for ``XALORA_WORKFLOW_URL=sandbox``."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import threading
+import time
+from pathlib import Path
+
+from ..errors import ConfigurationError
+from .folder_lock import FolderInUseError, FolderLock, url_of_owner
+from .options import Options
+
+_PATIENCE_SECONDS = 10.0
+_STOPPING_SECONDS = 5.0
+
+_guard = threading.Lock()
+_servers: dict[Path, _Server] = {}
+
+
+def local_sandbox(data: Path, *, workers: int = 2, render_seconds: float = 0.0) -> str:
+    """Return the URL of a sandbox for the data folder on 127.0.0.1, starting one in a thread where none runs.
+
+    There is one per folder, over all processes of this machine: a later call, or another process, gets the
+    URL of the one that runs, whose options stay as they are. It ends with its process and leaves unfinished
+    tasks to the next.
+
+    ``workers`` is the number of tasks rendered at once (1 to 64), ``render_seconds`` the least seconds a task
+    spends running (0 to 86400). Blocks until the sandbox answers, well under a second. Raises
+    ConfigurationError when an option is not allowed, or the folder cannot be written.
+    """
+    options = Options(workers=workers, render_seconds=render_seconds)
+    data = Path(data).resolve()
+    with _guard:
+        running = _servers.get(data)
+        if running is not None and running.is_alive():
+            return running.url
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                lock = FolderLock(data)
+            except FolderInUseError as error:
+                url = url_of_owner(data)
+                if url is not None:
+                    return url
+                # Its owner is just starting, or ending: look again.
+                if time.monotonic() > deadline:
+                    raise ConfigurationError(
+                        f"Another process uses the data folder {data}, but no sandbox answers there",
+                        advice="Stop that process, or choose another folder.",
+                    ) from error
+                time.sleep(0.02)
+            else:
+                _servers[data] = _Server(lock, options)
+                return _servers[data].url
+
+
+def close_local_sandboxes() -> None:
+    """Stop the sandboxes that ``local_sandbox`` started in this process; at exit this happens by itself."""
+    with _guard:
+        for server in _servers.values():
+            server.stop()
+        _servers.clear()
+
+
+atexit.register(close_local_sandboxes)
+
+
+class _Server:
+    """A sandbox in a daemon thread with an event loop of its own. ``url`` is where it answers."""
+
+    def __init__(self, lock: FolderLock, options: Options) -> None:
+        from .running import run
+
+        self._loop = asyncio.new_event_loop()
+        self._ready: concurrent.futures.Future[str] = concurrent.futures.Future()
+        self._serving = self._loop.create_task(run("127.0.0.1", 0, lock, options, self._ready.set_result))
+        self._thread = threading.Thread(target=self._run, args=(lock,), name="xalora-sandbox", daemon=True)
+        self._thread.start()
+        self.url = self._ready.result()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._serving.cancel)
+        self._thread.join(_STOPPING_SECONDS)
+
+    def _run(self, lock: FolderLock) -> None:
+        # asyncio.run would start a thread to wait for other threads, which is not allowed any more at exit.
+        try:
+            self._loop.run_until_complete(self._serving)
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:  # noqa: BLE001 - it is raised again where the URL is awaited
+            self._ready.set_exception(error)
+        finally:
+            self._loop.close()
+            lock.release()
