@@ -24,7 +24,7 @@ from xalora_client import (
 )
 from xalora_client.clients import aiohttp_transport as event_loop
 from xalora_client.clients import requests_transport as blocking
-from xalora_client.engine import retrying
+from xalora_client.engine import drivers, retrying
 from xalora_client.engine.drivers import run_async, run_sync
 from xalora_client.engine.effects import Call, Send
 from xalora_client.protocol.wire import Request
