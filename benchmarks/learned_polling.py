@@ -28,8 +28,7 @@ from xalora_client.engine.drivers import run_sync
 from xalora_client.engine.exchange import Context
 from xalora_client.engine.retrying import Deadline
 from xalora_client.engine.waiting import Wait
-from xalora_client.protocol.credentials import Credentials
-from xalora_client.protocol.wire import Sequencer
+from xalora_client.protocol.requests import Credentials, Sequencer
 
 from .simulated import Server
 

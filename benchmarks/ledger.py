@@ -17,7 +17,7 @@ from statistics import median
 from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
 from xalora_client.ledger import Intent, Ledger, Step, rows
 from xalora_client.ledger.entry import Entry
-from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.requests import Credentials
 
 ROOT = Path(__file__).parents[1]
 SERVER = "https://sequencer.example"
@@ -30,7 +30,7 @@ import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from xalora_client import CustomTask
-from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.requests import Credentials
 from xalora_client.ledger import Intent, Ledger, Step
 sys.stdin.readline()
 with Ledger(Path({home!r})) as ledger:

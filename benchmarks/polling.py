@@ -25,8 +25,7 @@ from xalora_client.engine import flows
 from xalora_client.engine.drivers import run_sync
 from xalora_client.engine.exchange import Context
 from xalora_client.ledger import Ledger
-from xalora_client.protocol.credentials import Credentials
-from xalora_client.protocol.wire import Sequencer
+from xalora_client.protocol.requests import Credentials, Sequencer
 
 from .simulated import ROUND_TRIP, Server
 

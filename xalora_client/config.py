@@ -15,7 +15,7 @@ import platformdirs
 from dotenv import dotenv_values
 
 from .errors import ConfigurationError
-from .protocol.credentials import Credentials
+from .protocol.requests import Credentials
 
 DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
 SANDBOX = "sandbox"

@@ -19,9 +19,8 @@ from ..clients.asynchronous import AsyncClient
 from ..errors import ConfigurationError, InvalidParameterError
 from ..media.decoding.formats import SNIFF_BYTES, sniff
 from ..media.download import MediaFile
-from ..protocol import data_uri
-from ..protocol.parameters import MediaAddress
-from ..protocol.results import TaskStatus, WorkflowTaskResult
+from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.parameters import MediaAddress, encode_data_uri, is_data_uri
 from ..protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .outcome import described, exit_code
 from .progress import Progress, progress
@@ -67,7 +66,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
                 file, result = await _finish(client, tasks[number], arguments, shown)
         place = output
         if in_folder:
-            stem = "image" if data_uri.is_data_uri(name) else Path(name.split("?")[0]).stem or "image"
+            stem = "image" if is_data_uri(name) else Path(name.split("?")[0]).stem or "image"
             before = [Path(each.split("?")[0]).stem for each in arguments.images[:number]].count(stem)
             place = output / f"{stem}-upscaled{f'-{before + 1}' if before else ''}{file.info.format.extension}"
         return {"image": name, **_save(file, result, place)}
@@ -257,4 +256,4 @@ def _image_address(image: str) -> str:
     found = sniff(content[:SNIFF_BYTES])
     if found is None or not found.mime_type.startswith("image/"):
         raise InvalidParameterError("IMAGE", image, "an image file, such as PNG, JPEG or WebP")
-    return data_uri.encode(content, found.mime_type)
+    return encode_data_uri(content, found.mime_type)

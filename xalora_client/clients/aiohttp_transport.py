@@ -12,7 +12,7 @@ import aiohttp
 
 from ..engine.effects import Fetch
 from ..errors import NetworkError, RequestTimeoutError
-from ..protocol.wire import Request, Response
+from ..protocol.requests import Request, Response
 from .environment import (
     CERTIFICATE_ADVICE,
     CHUNK,

@@ -16,8 +16,7 @@ import certifi
 from requests.utils import get_environ_proxies, select_proxy
 
 from ..errors import ConfigurationError
-from ..protocol.credentials import HIDDEN
-from ..protocol.wire import Response
+from ..protocol.requests import HIDDEN, Response
 from ..version import USER_AGENT
 
 HEADERS = {"User-Agent": USER_AGENT, "Accept": "application/json"}

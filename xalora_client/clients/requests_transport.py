@@ -14,7 +14,7 @@ from urllib3.exceptions import SSLError as HandshakeError
 
 from ..engine.effects import Fetch
 from ..errors import NetworkError, RequestTimeoutError
-from ..protocol.wire import Request, Response
+from ..protocol.requests import Request, Response
 from .environment import (
     CERTIFICATE_ADVICE,
     CHUNK,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import InvalidParameterError
-from ..protocol.credentials import Credentials
 from ..protocol.parameters import Number, Whole
+from ..protocol.requests import Credentials
 
 _WORKERS = Whole("tasks rendered at once", minimum=1, maximum=64)
 _RENDER_SECONDS = Number("least seconds a task runs", minimum=0, maximum=86_400)

@@ -11,8 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import InvalidParameterError
-from ..protocol.credentials import Credentials
 from ..protocol.parameters import Text
+from ..protocol.requests import Credentials
 from .kinds import build_task, check_task_type
 from .task_store import Store
 from .workers import Workers

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from ..errors import ConfigurationError
-from ..protocol.credentials import Credentials
+from ..protocol.requests import Credentials
 from .folder_lock import FolderLock, unusable
 from .options import Options
 from .routes import Routes

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from ...engine import retrying
+from ...engine import timing
 from ...engine.effects import Call, Fetch, Flow, Sleep
-from ...engine.exchange import Context, logger, with_ledger
-from ...engine.flows import query
+from ...engine.exchange import Context, logger, query, with_ledger
 from ...errors import ConfigurationError, DecodeError, DownloadError, MediaTooLargeError, XaloraError
-from ...protocol.results import TaskStatus, WorkflowTaskResult
-from ...protocol.wire import Response
+from ...protocol.answers import TaskStatus, WorkflowTaskResult
+from ...protocol.requests import Response
 from ..decoding.inspection import MediaInfo, inspect
 from ..decoding.limits import Limits
 from ..store import MediaStore
@@ -90,7 +89,7 @@ class _Lost(Enum):
 
 def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> Flow[MediaFile | _Lost]:
     """The file of an earlier download, if the ledger knows of one and its bytes are still right."""
-    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id, server=context.server))
+    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
     if entry is None or entry.sha256 is None or entry.extension is None:
         return _Lost.NEVER_HERE
     sha256, extension = entry.sha256, entry.extension
@@ -148,7 +147,7 @@ def _fetch(
 
 def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
     """Go on after breaks until the file is whole."""
-    delays = retrying.backoff_delays(context.dice)
+    delays = timing.backoff_delays(context.dice)
     tries = 0
     while True:
         before = receiver.received
@@ -156,11 +155,11 @@ def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
             receiver.check_complete((yield from _asked(url, receiver)))
             return
         except XaloraError as error:
-            if not (isinstance(error, BrokenOffError) or retrying.is_transient(error)):
+            if not (isinstance(error, BrokenOffError) or timing.is_transient(error)):
                 raise
             trouble = error
         if receiver.received > before:
-            tries, delays = 0, retrying.backoff_delays(context.dice)
+            tries, delays = 0, timing.backoff_delays(context.dice)
         tries += 1
         wait = getattr(trouble, "retry_after", None) or 0.0
         if wait > LONGEST_PATIENCE:
@@ -191,9 +190,7 @@ def _accept(
     """
     file: MediaFile = yield Call(lambda: _examined(task_id, whole, sha256, store, limits))
     extension = file.info.format.extension
-    noted = yield from with_ledger(
-        context, lambda ledger: ledger.stored(task_id, sha256, extension, file.size, server=context.server)
-    )
+    noted = yield from with_ledger(context, lambda ledger: ledger.stored(task_id, sha256, extension, file.size))
     keep = context.ledger is not None and not noted
     place: Path = yield Call(lambda: store.adopt(whole, sha256, extension, keep=keep))
     yield Call(lambda: _prune(store))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DownloadError
-from ...protocol.wire import Response, read_retry_after
+from ...protocol.answers import read_retry_after
+from ...protocol.requests import Response
 from ..decoding.limits import Limits
 
 

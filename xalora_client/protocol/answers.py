@@ -1,106 +1,139 @@
-"""The sequencer's protocol, without I/O: a task becomes a Request, a Response becomes an answer or an error.
+"""What the sequencer says, without I/O: an answer becomes a value, or an error.
 
-Every call is ``POST {server}/{endpoint}`` with a JSON body; the key travels in the body. Endpoints, bodies and
-answers are those recorded from the npm package ``heurist`` 0.0.43.
+Answers, fields and statuses are those of the product's "Text2Video Workflow" page and of the npm package ``heurist``
+0.0.43.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
 
 from .. import errors
-from .credentials import Credentials, redact
-from .parameters import Text
-from .results import WorkflowTaskResult
-from .tasks import WorkflowTask
+from .requests import Request, Response, redact
 
-_TASK_ID = Text("a task's id")
+
+class TaskStatus(str, Enum):
+    """The five states of a task; the last three are final."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+FINAL_STATUSES = frozenset({TaskStatus.FINISHED, TaskStatus.FAILED, TaskStatus.CANCELED})
 
 
 @dataclass(frozen=True)
-class Request:
-    """One POST. ``body`` holds the key, so ``repr`` leaves it out."""
+class WorkflowTaskResult:
+    """One answer about one task.
 
-    url: str
-    body: Mapping[str, Any] = field(repr=False)
-    task_id: str | None = None
+    ``create_timestamp`` is in Unix seconds, the two latencies and ``timeout_seconds`` are in seconds. A field the
+    server left out, or sent in a form that cannot be read, is None. ``extra`` keeps every field not known here.
+    ``status`` is a TaskStatus, or the server's own word where that is none of the five. ``retry_after`` is the
+    seconds the server asked to wait before the next query.
+    """
+
+    task_id: str
+    status: str
+    result: Any = None
+    task_type: str | None = None
+    task_details: Any = None
+    create_timestamp: float | None = None
+    inference_latency: float | None = None
+    upload_latency: float | None = None
+    timeout_seconds: float | None = None
+    workflow_id: str | None = None
+    msg: str | None = None
+    media_url: str | None = None
+    retry_after: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def secret(self) -> str:
-        """What must not appear in anything shown to people."""
-        return str(self.body.get("api_key") or "")
+    def is_final(self) -> bool:
+        """Whether the status will not change any more."""
+        return self.status in FINAL_STATUSES
 
-    def content(self) -> bytes:
-        """The body as it is sent."""
-        return json.dumps(self.body, ensure_ascii=False, allow_nan=False).encode()
+    @property
+    def message(self) -> str | None:
+        """The server's own words about the task, wherever it put them."""
+        candidates = [self.msg, self.extra.get("message"), self.extra.get("error")]
+        if self.status != TaskStatus.FINISHED:
+            candidates.append(self.result)
+        return next((text for text in candidates if isinstance(text, str) and text.strip()), None)
 
-
-@dataclass(frozen=True)
-class Response:
-    """One answer: status, headers with lower-case names, the whole body, and the Unix time it came in."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    received: float
-
-
-@dataclass(frozen=True)
-class Sequencer:
-    """Where requests go and who sends them."""
-
-    url: str
-    credentials: Credentials
-
-    def create(self, task: WorkflowTask, job_id: str) -> Request:
-        """``task_create``. ``workflow_id`` and ``timeout_seconds`` are left out when unset (or 0)."""
-        who = self.credentials_of(task)
-        body: dict[str, Any] = {
-            "consumer_id": who.consumer_id,
-            "api_key": who.api_key,
-            "task_type": task.task_type,
-            "task_details": task.task_details,
-            "job_id": job_id,
-        }
-        if task.workflow_id:
-            body["workflow_id"] = task.workflow_id
-        if task.timeout_seconds:
-            body["timeout_seconds"] = task.timeout_seconds
-        return Request(f"{self.url}/task_create", body)
-
-    def query(self, task_id: str, credentials: Credentials | None = None) -> Request:
-        """``task_result_query``. Raises InvalidParameterError for what cannot be a task id."""
-        return self._about("task_result_query", task_id, credentials)
-
-    def cancel(self, task_id: str, credentials: Credentials | None = None) -> Request:
-        """``task_cancel``. Raises InvalidParameterError for what cannot be a task id."""
-        return self._about("task_cancel", task_id, credentials)
-
-    def resource(self, consumer_id: str | None, workflow_id: str | None, task_type: str | None) -> Request:
-        """``resource_request``."""
-        body = {
-            "consumer_id": consumer_id or self.credentials.consumer_id,
-            "api_key": self.credentials.api_key,
-        }
-        optional = {"workflow_id": workflow_id, "task_type": task_type}
-        return Request(
-            f"{self.url}/resource_request", body | {name: value for name, value in optional.items() if value}
+    @classmethod
+    def from_answer(
+        cls, answer: Mapping[str, Any], *, task_id: str, server: str, retry_after: float | None = None
+    ) -> WorkflowTaskResult:
+        """Read an answer that has a ``status``; ``server`` is the URL a bare file name is resolved against."""
+        status = str(answer["status"])
+        finished = status == TaskStatus.FINISHED
+        return cls(
+            task_id=_text(answer.get("task_id")) or task_id,
+            status=TaskStatus(status) if status in {each.value for each in TaskStatus} else status,
+            result=answer.get("result"),
+            task_type=_text(answer.get("task_type")),
+            task_details=answer.get("task_details"),
+            create_timestamp=_number(answer.get("create_timestamp")),
+            inference_latency=_number(answer.get("inference_latency")),
+            upload_latency=_number(answer.get("upload_latency")),
+            timeout_seconds=_number(answer.get("timeout_seconds")),
+            workflow_id=_text(answer.get("workflow_id")),
+            msg=_text(answer.get("msg")),
+            media_url=_media_url(answer.get("result"), server) if finished else None,
+            retry_after=retry_after,
+            extra={name: value for name, value in answer.items() if name not in _KNOWN},
         )
 
-    def credentials_of(self, task: WorkflowTask) -> Credentials:
-        """The task's own consumer and key where it has them, else the client's."""
-        return Credentials(task.consumer_id or self.credentials.consumer_id, task.api_key or self.credentials.api_key)
 
-    def _about(self, endpoint: str, task_id: str, credentials: Credentials | None) -> Request:
-        _TASK_ID.check("task_id", task_id)
-        key = (credentials or self.credentials).api_key
-        return Request(f"{self.url}/{endpoint}", {"task_id": task_id, "api_key": key}, task_id=task_id)
+_KNOWN = frozenset(WorkflowTaskResult.__dataclass_fields__) - {"media_url", "retry_after", "extra"}
+
+
+def _media_url(result: Any, server: str) -> str | None:
+    """Find the address in each form the docs show: a URL, ``{"url": ...}``, or a bare file name."""
+    if isinstance(result, Mapping):
+        result = result.get("url")
+    if not isinstance(result, str) or not result.strip():
+        return None
+    address = result.strip()
+    try:
+        scheme = urlsplit(address).scheme
+        if scheme in ("http", "https"):
+            return address
+        # Only a name or path is left to resolve; any other scheme (file:, data:, ...) is no place to fetch from.
+        return None if scheme else urljoin(f"{server}/", quote(address, safe="/%?=&~+,;@"))
+    except ValueError:
+        return None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def check_status(response: Response, request: Request) -> None:
@@ -131,7 +164,9 @@ def read_result(response: Response, request: Request, *, server: str) -> Workflo
     status = answer.get("status")
     if not isinstance(status, str) or not status:
         raise errors.ResponseError("The server's answer has no status", task_id=request.task_id)
-    return WorkflowTaskResult.from_answer(answer, task_id=request.task_id or "", server=server)
+    return WorkflowTaskResult.from_answer(
+        answer, task_id=request.task_id or "", server=server, retry_after=read_retry_after(response)
+    )
 
 
 _UNSURE = "The task may have been created: look at your account, or at `xalora tasks`, before submitting it again."
