@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from ..errors import ConfigurationError, XaloraError
 from .arguments import parse
@@ -22,8 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parse(argv)
     except ConfigurationError as error:
         return _complain(error, "--json" in (sys.argv[1:] if argv is None else argv))
+    import asyncio  # As late as what the command itself needs.
+
+    module, name = arguments.command.split(".")
     try:
-        code: int = asyncio.run(arguments.command(arguments))
+        code: int = asyncio.run(getattr(import_module(f".{module}", __name__), name)(arguments))
     except KeyboardInterrupt as stop:
         return _complain(stop, arguments.json)
     except XaloraError as error:
@@ -32,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: BaseException, as_json: bool) -> int:
-    told = described(error)
-    print(f"xalora: {told['message']}", file=sys.stderr)
+    summary = described(error)
+    print(f"xalora: {summary['message']}", file=sys.stderr)
     if as_json:
-        print(json.dumps(told, ensure_ascii=False))
+        print(json.dumps(summary, ensure_ascii=False))
     return exit_code(error)

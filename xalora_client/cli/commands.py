@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import config
-from .. import sequencer as local
 from ..clients.asynchronous import AsyncClient
 from ..errors import ConfigurationError, InvalidParameterError
 from ..media.decoding.formats import SNIFF_BYTES, sniff
@@ -22,6 +21,7 @@ from ..media.download import MediaFile
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.parameters import MediaAddress, encode_data_uri, is_data_uri
 from ..protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
+from ..sequencer import Options
 from .outcome import described, exit_code
 from .progress import Progress, progress
 
@@ -63,7 +63,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
         name = arguments.images[number]
         async with turns:
             with progress(label=name if len(tasks) > 1 else None) as shown:
-                file, result = await _finish(client, tasks[number], arguments, shown)
+                file, result = await _run_task(client, tasks[number], arguments, shown)
         place = output
         if in_folder:
             stem = "image" if is_data_uri(name) else Path(name.split("?")[0]).stem or "image"
@@ -78,9 +78,9 @@ async def upscale(arguments: argparse.Namespace) -> int:
     for failure in failures:
         print(f"xalora: {failure}", file=sys.stderr)
     if arguments.json:
-        # What did work out is paid for, and told whatever became of the others.
-        told = {"results": saved} | (described(failures[0]) if failures else {})
-        print(json.dumps(told, ensure_ascii=False))
+        # What did work out is paid for, and reported whatever became of the others.
+        summary = {"results": saved} | (described(failures[0]) if failures else {})
+        print(json.dumps(summary, ensure_ascii=False))
     else:
         for answer in saved:
             print(answer["path"])
@@ -131,15 +131,13 @@ async def sandbox(arguments: argparse.Namespace) -> int:
         line = json.dumps({"url": url}) if arguments.json else f"Xalora sandbox listening on {url}"
         print(line, flush=True)
 
-    await local.serve(
-        arguments.host,
-        arguments.port,
-        arguments.data or config.load().home / "sandbox",
-        workers=arguments.workers,
-        render_seconds=arguments.render_seconds,
-        video_format=arguments.video_format,
-        on_ready=announce,
+    from ..sequencer.serving import serve  # Brings a web server, which no other command needs.
+
+    options = Options(
+        workers=arguments.workers, render_seconds=arguments.render_seconds, video_format=arguments.video_format
     )
+    data = arguments.data or config.load().home / "sandbox"
+    await serve(arguments.host, arguments.port, data, options, on_ready=announce)
     return 0
 
 
@@ -156,11 +154,11 @@ async def _make(arguments: argparse.Namespace, task: WorkflowTask) -> int:
     _check_writable(arguments.output)
     async with _client(arguments) as client:
         with progress() as shown:
-            file, result = await _finish(client, task, arguments, shown)
+            file, result = await _run_task(client, task, arguments, shown)
     return _print_saved(arguments, _save(file, result, arguments.output))
 
 
-async def _finish(
+async def _run_task(
     client: AsyncClient, task: WorkflowTask, arguments: argparse.Namespace, shown: Progress
 ) -> tuple[MediaFile, WorkflowTaskResult]:
     result = await client.execute_workflow_and_wait_for_result(

@@ -28,7 +28,7 @@ async def tasks(arguments: argparse.Namespace) -> int:
         else:
             entries = ledger.entries(arguments.limit)
     if arguments.json:
-        print(json.dumps({"forgotten" if arguments.forget else "tasks": [_told(each) for each in entries]}))
+        print(json.dumps({"forgotten" if arguments.forget else "tasks": [_described(each) for each in entries]}))
     elif arguments.forget:
         print(f"Forgotten: {arguments.forget}. The task itself, and what it costs, goes on.")
     elif entries:
@@ -44,14 +44,18 @@ async def prune(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: 0 or more gigabytes.")
     pruned = MediaStore(config.load().home).prune(int(arguments.budget * 1e9))
     if arguments.json:
-        told = {"removed": [str(path) for path in pruned.files], "freed_bytes": pruned.freed, "left_bytes": pruned.left}
-        print(json.dumps(told))
+        summary = {
+            "removed": [str(path) for path in pruned.files],
+            "freed_bytes": pruned.freed,
+            "left_bytes": pruned.left,
+        }
+        print(json.dumps(summary))
     else:
         print(f"{len(pruned.files)} files removed, {pruned.freed / 1e6:.1f} MB freed, {pruned.left / 1e6:.1f} MB left")
     return 0
 
 
-def _told(entry: Entry) -> dict[str, Any]:
+def _described(entry: Entry) -> dict[str, Any]:
     return {
         "task_id": entry.task_id,
         "job_id": entry.job_id,

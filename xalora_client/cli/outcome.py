@@ -1,4 +1,4 @@
-"""How a command that did not work out is told: to scripts by an exit code and JSON, to people in words."""
+"""How a failed command is reported: to scripts by an exit code and JSON, to people in words."""
 
 from __future__ import annotations
 

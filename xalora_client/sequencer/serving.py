@@ -1,4 +1,4 @@
-"""A sandbox at work: store, workers and routes put together."""
+"""Serving a sequencer: store, workers and routes put together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 from aiohttp import web
 
@@ -14,7 +15,7 @@ from ..protocol.requests import Credentials
 from .folder_lock import FolderLock, unusable
 from .options import Options
 from .routes import Routes
-from .task_store import Store
+from .task_store import TaskStore
 from .workers import Workers
 
 # The sandbox prints nothing by itself; who wants to read its log sets up logging.
@@ -25,21 +26,37 @@ _GOODBYE_SECONDS = 1.0
 """How long open requests and downloads may go on when the sandbox is told to stop."""
 
 
-async def run(host: str, port: int, lock: FolderLock, options: Options, on_ready: Callable[[str], None]) -> None:
+async def serve(
+    host: str,
+    port: int,
+    data: Path,
+    options: Options | None = None,
+    *,
+    on_ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve the sandbox at ``host``:``port`` until this coroutine is canceled. Prints nothing.
+
+    Port 0 takes any free one; ``on_ready`` is called with the real URL, ``http://host:port``. ``data`` is the folder
+    for tasks and media: its tasks are answered for, and unfinished ones are rendered.
+
+    Raises ConfigurationError when the address cannot be listened on, the folder cannot be written, or another
+    sandbox serves it.
+    """
+    with FolderLock(Path(data)) as lock:
+        await serve_locked(host, port, lock, options or Options(), on_ready)
+
+
+async def serve_locked(
+    host: str, port: int, lock: FolderLock, options: Options, on_ready: Callable[[str], None]
+) -> None:
     """Do what ``serve`` does for a folder whose lock is held already."""
     try:
-        store = Store(lock.data)
+        store = TaskStore(lock.data)
     except sqlite3.Error as error:
         raise unusable(lock.data, error) from error
     try:
         try:
-            pool = Workers(
-                store,
-                lock.data,
-                workers=options.workers,
-                render_seconds=options.render_seconds,
-                video_format=options.video_format,
-            )
+            pool = Workers(store, lock.data, options)
         except OSError as error:
             raise unusable(lock.data, error) from error
         required = None if options.api_key is None else Credentials.parse(options.api_key)
