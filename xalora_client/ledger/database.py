@@ -7,7 +7,8 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,26 +100,33 @@ class Database:
             self._close()
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        db = self._opened()
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            value = work(db)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        return value
+        while True:
+            db = self._opened()
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                value = work(db)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            if self._file == _identity(self.path):
+                return value
+            # Another process set the file aside meanwhile, perhaps before it held this: once more, on the new one.
 
     def _opened(self) -> sqlite3.Connection:
         # Another process may have set the file aside, or a person deleted it: what is written there would be lost.
         if self._db is not None and self._file != _identity(self.path):
             self._close()
-        return self._open() if self._db is None else self._db
+        if self._db is not None:
+            return self._db
+        # Whoever opens it waits for whoever is just replacing it: between the old file and the new there is none.
+        with self._alone():
+            return self._open()
 
     def _open(self) -> sqlite3.Connection:
         if not self.path.exists():
-            self._build()
+            self._put(lambda db: None)
         self._file = _identity(self.path)
         # Not made by connecting: a file has its tables from its first moment on.
         self._db = db = sqlite3.connect(
@@ -139,21 +147,11 @@ class Database:
             raise
         return db
 
-    def _build(self) -> None:
-        """Make an empty ledger, unless another process just did."""
-        lock = self._building()
-        try:
-            if not self.path.exists():
-                self._put(lambda db: None)
-        finally:
-            lock.release()
-
     def _replace_damaged(self) -> None:
         """Set the damaged file aside, unless another process just did, and put a new one in its place."""
         damaged = self._file
         self._close()
-        lock = self._building()
-        try:
+        with self._alone():
             if _identity(self.path) == damaged:
                 aside = damage.set_aside(self.path)
                 try:
@@ -162,8 +160,6 @@ class Database:
                     damage.rename(aside, self.path)
                     raise
                 damage.warn(self.path, aside, carried)
-        finally:
-            lock.release()
 
     def _put(self, fill: Callable[[sqlite3.Connection], T]) -> T:
         """Build a complete file elsewhere and move it in, so that nobody ever sees it half done."""
@@ -182,16 +178,22 @@ class Database:
         durable.move(fresh, self.path)
         return filled
 
-    def _building(self) -> ProcessLock:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only one, over all processes, who opens, makes or replaces the file."""
         deadline = time.monotonic() + PATIENCE
         while True:
             durable.make_folder(self.path.parent)
             lock = ProcessLock.acquire(self.path.with_name(f"{self.path.name}.building"))
             if lock is not None:
-                return lock
+                break
             if time.monotonic() > deadline:
-                raise sqlite3.OperationalError("another process has been building it for too long")
+                raise sqlite3.OperationalError("another process has been opening it for too long")
             time.sleep(0.02)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _close(self) -> None:
         if self._db is not None:
