@@ -23,10 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
+from xalora_client.engine.retrying import Deadline
+
 from xalora_client.engine import polling
 from xalora_client.engine.drivers import run_sync
 from xalora_client.engine.exchange import Context
-from xalora_client.engine.retrying import Deadline
 from xalora_client.engine.waiting import Wait
 from xalora_client.protocol.requests import Credentials, Sequencer
 

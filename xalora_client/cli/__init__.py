@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 task failed or canceled (or its result unusable), 2 usage or configuration, 3 network or server,
     4 timed out, 130 interrupted, after the remote cancel.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Names of files, say, may hold what cannot be printed.
     try:
         arguments = parse(argv)
     except ConfigurationError as error:
@@ -38,5 +42,5 @@ def _complain(error: BaseException, as_json: bool) -> int:
     summary = described(error)
     print(f"xalora: {summary['message']}", file=sys.stderr)
     if as_json:
-        print(json.dumps(summary, ensure_ascii=False))
+        print(json.dumps(summary))
     return exit_code(error)

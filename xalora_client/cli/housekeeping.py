@@ -18,7 +18,7 @@ WIDEST_TEXT = 40
 
 async def tasks(arguments: argparse.Namespace) -> int:
     """``xalora tasks [--forget ID]``: newest first, from the ledger alone; no server is asked."""
-    with Ledger(config.load().home) as ledger:
+    with Ledger(config.home_folder()) as ledger:
         if arguments.forget:
             entries = ledger.forget(arguments.forget)
             if not entries:
@@ -42,7 +42,7 @@ async def prune(arguments: argparse.Namespace) -> int:
     """``xalora prune [--budget GB]``: remove the media used longest ago until the rest fits."""
     if not arguments.budget >= 0:
         raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: 0 or more gigabytes.")
-    pruned = MediaStore(config.load().home).prune(int(arguments.budget * 1e9))
+    pruned = MediaStore(config.home_folder()).prune(int(arguments.budget * 1e9))
     if arguments.json:
         summary = {
             "removed": [str(path) for path in pruned.files],

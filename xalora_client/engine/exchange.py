@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..errors import APIStatusError, ConfigurationError, NotFoundError, XaloraError
+from ..errors import APIStatusError, NotFoundError, StorageError, XaloraError
 from ..ledger import Ledger
 from ..protocol import answers
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
@@ -61,8 +61,10 @@ def query(context: Context, task_id: str) -> Flow[WorkflowTaskResult]:
 
 def cancel(context: Context, task_id: str) -> Flow[str]:
     """Cancel a task; returns the server's message."""
-    request = context.sequencer.cancel(task_id, context.sequencer.credentials)
+    credentials = context.sequencer.credentials
+    request = context.sequencer.cancel(task_id, credentials)
     response = yield from answered(context, request, context.deadline(timing.CALL_TIMEOUT), timing.is_transient)
+    yield from _note_canceled(context, task_id, credentials)
     return answers.read_message(response, request)
 
 
@@ -71,7 +73,8 @@ def request_resource(
 ) -> Flow[str]:
     """Ask for a miner; returns its id. Like a create, it is not repeated where the server may have acted."""
     request = context.sequencer.resource(consumer_id, workflow_id, task_type)
-    response = yield from answered(context, request, context.deadline(timing.CALL_TIMEOUT), timing.is_unprocessed)
+    deadline = context.deadline(timing.CALL_TIMEOUT)
+    response = yield from answered(context, request, deadline, timing.is_unprocessed, settle=True)
     return answers.read_miner_id(response, request)
 
 
@@ -109,12 +112,12 @@ def answered(
 ) -> Flow[Response]:
     """Send until there is a 2xx answer, or repeating would be wrong or come after the deadline.
 
-    ``on_trouble(error, delay)`` runs before each pause. With ``settle`` every try keeps its full time: a create cut
+    ``on_trouble(error, delay)`` runs before each pause. With ``settle`` every try has its full minute: a create cut
     short would leave a task that nobody knows of.
     """
     delays = timing.backoff_delays(context.dice)
     while True:
-        timeout = timing.REQUEST_TIMEOUT if settle else min(timing.REQUEST_TIMEOUT, deadline.remaining() or 0.001)
+        timeout = timing.REQUEST_TIMEOUT if settle else min(timing.QUERY_TIMEOUT, deadline.remaining() or 0.001)
         try:
             response: Response = yield Send(request, timeout, settle)
             answers.check_status(response, request)
@@ -152,6 +155,25 @@ def cancel_interrupted(context: Context, task_id: str, credentials: Credentials,
         logger.warning("Task %s may still be running, canceling it failed: %s", task_id, error)
     else:
         logger.info("Task %s was canceled after an interruption", task_id)
+        yield from _note_canceled(context, task_id, credentials)
+
+
+def _note_canceled(context: Context, task_id: str, credentials: Credentials) -> Flow[None]:
+    """Have the ledger know how a cancel ended.
+
+    The server is asked, for the task may have finished just before, and that result is paid for.
+    """
+    if context.ledger is None:
+        return
+    request = context.sequencer.query(task_id, credentials)
+    try:
+        response: Response = yield Send(request, timing.CANCEL_TIMEOUT, settle=True)
+        answers.check_status(response, request)
+        result = answers.read_result(response, request, server=context.sequencer.url)
+    except XaloraError as error:
+        logger.info("How task %s stands after the cancel is not known: %s", task_id, error.what)
+    else:
+        yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result))
 
 
 def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]:
@@ -161,7 +183,7 @@ def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]
         return None
     try:
         answer: T = yield Call(lambda: work(ledger))
-    except ConfigurationError as error:
+    except StorageError as error:
         logger.warning("%s", error)
         return None
     return answer

@@ -7,11 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..errors import (
-    APIStatusError,
     ConfigurationError,
     ConflictError,
     InvalidParameterError,
     NotFoundError,
+    ResponseError,
+    StorageError,
     XaloraError,
 )
 from ..ledger import Claim, Intent, Ledger, Step
@@ -58,7 +59,7 @@ def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: b
     """Create the task, or with a ledger take up the one there is for the same intent.
 
     Raises what a create raises, NotFoundError when the sequencer no longer knows the task there is, and
-    ConfigurationError when the ledger cannot be written; nothing was sent then.
+    StorageError when the ledger cannot be written; nothing was sent then.
     """
     _TASK_TYPE.check("task_type", task.task_type)  # A task of a kind of one's own may say anything.
     job = Job(task, context.sequencer.credentials_of(task), new_job_id(task))
@@ -120,7 +121,7 @@ def _look(context: Context, submission: Submission, deadline: Deadline) -> Flow[
         )
         raise
     except XaloraError as error:
-        if timing.is_transient(error):
+        if timing.is_transient(error) or isinstance(error, ResponseError):
             return None
         raise
     except BaseException as stop:
@@ -134,11 +135,6 @@ def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, de
     try:
         task_id = yield from _create(context, replace(job, job_id=job_id), deadline)
     except XaloraError as error:
-        certain = (
-            timing.is_unprocessed(error)
-            or isinstance(error, ConfigurationError)
-            or (isinstance(error, APIStatusError) and not timing.is_transient(error))
-        )
         if claim.step is Step.RESEND and isinstance(error, ConflictError):
             error.what = f"Sent again as job {job_id}, which an earlier run left open: {error.what}"
             error.advice = (
@@ -146,7 +142,8 @@ def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, de
                 f"for the task again, run `xalora tasks --forget {job_id}` first."
             )
         what = error.what
-        settle = ledger.refused if certain and claim.step is Step.NEW else ledger.doubtful
+        refused = timing.is_refusal(error) and claim.step is Step.NEW
+        settle = ledger.refused if refused else ledger.doubtful
         yield from with_ledger(context, lambda _: settle(claim, what))
         raise
     except BaseException:
@@ -155,7 +152,7 @@ def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, de
         raise
     try:
         yield Call(lambda: ledger.created(claim, task_id))
-    except ConfigurationError as error:
+    except StorageError as error:
         logger.error("%s", error)  # The task is there and paid for: waiting for it matters more.
     return task_id
 
@@ -169,16 +166,17 @@ def _create(context: Context, job: Job, deadline: Deadline) -> Flow[str]:
         raise InvalidParameterError("task_details", job.task.task_details, "JSON values with texts as names") from error
     try:
         response = yield from answered(context, request, deadline, timing.is_unprocessed, settle=True)
+        task_id = answers.read_task_id(response, request)
     except XaloraError as error:
-        if timing.is_transient(error) and not timing.is_unprocessed(error):
+        if not timing.is_refusal(error):
             error.what = f"{error.what.rstrip('.')}, while creating job {job.job_id}"
             error.advice = (
-                "The task may have been created and is not sent again by itself: "
+                "The task may have been created and charged, and is not sent again by itself: "
                 "look for the job in your account before submitting it again."
                 if context.ledger is None
-                else "The task may have been created: run it again with reuse on, and it is taken up under its job id."
+                else "The task may have been created and charged: run it again with reuse on, and it is taken up "
+                "under its job id."
             )
         raise
-    task_id = answers.read_task_id(response, request)
     logger.info("task_create %s: task %s, job %s", response.status, task_id, job.job_id)
     return task_id

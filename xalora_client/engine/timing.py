@@ -13,6 +13,9 @@ from ..errors import APIStatusError, ConfigurationError, NetworkError, RateLimit
 REQUEST_TIMEOUT = 60.0
 """Seconds one request may take; the reference client's figure."""
 
+QUERY_TIMEOUT = 15.0
+"""Seconds one query or cancel may take: both are free, so a silent connection is given up and another one tried."""
+
 CALL_TIMEOUT = 60.0
 """Seconds a single call (create, query, cancel) may go on retrying."""
 
@@ -69,22 +72,35 @@ def growing_delays(delay: float, factor: float, ceiling: float, dice: random.Ran
 
 
 def is_transient(error: XaloraError) -> bool:
-    """Whether asking again may help: no answer, 408, 429, 5xx. Right for queries and cancels, which are free."""
+    """Whether asking again may help: no answer, 408, 425, 429, 5xx. Right for queries and cancels, which are free."""
     if isinstance(error, APIStatusError):
-        return error.status_code == 408 or isinstance(error, RateLimitError | ServerError)
+        return error.status_code in (408, 425) or isinstance(error, RateLimitError | ServerError)
     return isinstance(error, NetworkError) and not error.lasting
 
 
 def is_unprocessed(error: XaloraError) -> bool:
-    """Whether the server certainly did nothing: no connection, 429, or 503 that says when to come back.
+    """Whether the server certainly did nothing: no connection, 425, 429, or 503 that says when to come back.
 
-    Only then is a create sent again: anything less certain could be paid twice.
+    Only then is a create sent again: anything less certain could be charged twice.
     """
     if isinstance(error, NetworkError):
         return error.never_sent and not error.lasting
-    return isinstance(error, RateLimitError) or (
-        isinstance(error, ServerError) and error.status_code == 503 and error.retry_after is not None
-    )
+    if not isinstance(error, APIStatusError):
+        return False
+    return error.status_code in (425, 429) or (error.status_code == 503 and error.retry_after is not None)
+
+
+_REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 406, 407, 410, 411, 413, 414, 415, 421, 422, 426, 428, 431, 451})
+"""Statuses that say that a request was understood and not carried out (RFC 9110). Of the redirects, 307 and 308."""
+
+
+def is_refusal(error: XaloraError) -> bool:
+    """Whether a create that ended so was certainly not taken. Whatever else came back leaves it in doubt."""
+    if isinstance(error, NetworkError):
+        return error.never_sent
+    if isinstance(error, APIStatusError):
+        return error.status_code in _REFUSALS or error.status_code in (307, 308) or is_unprocessed(error)
+    return isinstance(error, ConfigurationError)
 
 
 def poll_delays(interval: float | None, dice: random.Random) -> Iterator[float]:

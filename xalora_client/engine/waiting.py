@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import NotFoundError, TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
+from ..errors import NotFoundError, ResponseError, TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
 from ..ledger import Ledger
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
@@ -14,6 +14,12 @@ from .effects import Flow, Sleep
 from .exchange import Context, cancel_interrupted, logger, look, remembered, retry_after, with_ledger
 from .submission import Submission, submit
 from .timing import Deadline
+
+MOST_GARBAGE = 5
+"""Answers in a row that are none of the protocol, after which a wait ends: one alone is a proxy's or a restart's."""
+
+UNKNOWN_AT_FIRST = 30.0
+"""Seconds after the create in which a server may not know the task yet: its parts may learn of it one by one."""
 
 LAST_LOOK = 1.0
 """Seconds before the deadline at which the task is looked at once more."""
@@ -101,6 +107,8 @@ class Wait:
         self.on_update = on_update
         self.started = context.clock()
         self.delays = timing.poll_delays(interval, context.dice)
+        self.trouble: str | None = None
+        self.garbage = 0
         self.unknown: set[str] = set()
 
     def run(self) -> Flow[WorkflowTaskResult]:
@@ -118,9 +126,8 @@ class Wait:
                 yield from self._pause()
             while True:
                 result = yield from self._query()
-                if result.is_final:
+                if result is not None and result.is_final:
                     return _outcome(result)
-                self._warn_of_unknown(result.status)
                 yield from self._pause()
         except XaloraError:
             raise
@@ -138,27 +145,42 @@ class Wait:
         started = self.context.clock()
         self.delays = timing.learned_delays(durations, lambda: age + self.context.clock() - started, self.context.dice)
 
-    def _query(self) -> Flow[WorkflowTaskResult]:
+    def _query(self) -> Flow[WorkflowTaskResult | None]:
+        """Ask how the task stands; None after an answer that says nothing, which ``trouble`` then tells."""
         if not self.deadline.remaining():
             raise self._timed_out()
-        submission = self.submission
+        self.trouble = None
         try:
-            self.result = yield from look(
-                self.context, self.task_id, submission.credentials, self.deadline, self._report_trouble
+            result = yield from look(
+                self.context, self.task_id, self.submission.credentials, self.deadline, self._report_trouble
             )
         except XaloraError as error:
             # Told to come back after the deadline: the server's own words say more than "timed out".
             if timing.is_transient(error) and retry_after(error) is None:
                 raise self._timed_out(error) from error
-            raise
-        return self.result
+            if not self._says_nothing(error):
+                raise
+            self.trouble = error.what
+            return None
+        self.garbage = 0
+        self.result = result
+        self._warn_of_unknown(result.status)
+        return result
+
+    def _says_nothing(self, error: XaloraError) -> bool:
+        """Whether an answer is no reason to give a task up that is paid for: asking is free."""
+        if isinstance(error, ResponseError):
+            self.garbage += 1
+            return self.garbage < MOST_GARBAGE
+        is_new = self.submission.origin != "attach" and self.context.clock() - self.started < UNKNOWN_AT_FIRST
+        return isinstance(error, NotFoundError) and is_new and self.result is None
 
     def _pause(self) -> Flow[None]:
         asked = self.result.retry_after if self.result else None
         delay = max(next(self.delays), asked or 0.0)
         if not self.deadline.remaining():
             raise self._timed_out()
-        yield from self._report(delay)
+        yield from self._report(delay, trouble=self.trouble)
         remaining = self.deadline.remaining()
         # A pause that would end at the deadline or later ends a little before it: the task may be done by then.
         last = remaining - LAST_LOOK if remaining > LAST_LOOK else remaining

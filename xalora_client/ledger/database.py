@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import ConfigurationError
+from ..errors import StorageError
 from ..files import durable
 from ..files.process_lock import ProcessLock
 from . import damage
@@ -22,7 +22,6 @@ T = TypeVar("T")
 PATIENCE = 10.0
 """Seconds to wait for another process that is writing."""
 
-_ADVICE = "Free some space or make the folder writable, or point XALORA_HOME elsewhere."
 _BUSY_ADVICE = "Another program keeps it locked: end that, then try again."
 
 Steps = Sequence[Sequence[str]]
@@ -80,7 +79,7 @@ class Database:
         """Do some work in one transaction that excludes other writers.
 
         It may run twice: where the file turns out to be damaged, it is set aside and the work done on a new one.
-        Raises ConfigurationError when the file cannot be read or written.
+        Raises StorageError when the file cannot be read or written.
         """
         with self._guard:
             try:
@@ -200,18 +199,16 @@ class Database:
             self._db.close()
             self._db = None
 
-    def _unusable(self, error: Exception) -> ConfigurationError:
+    def _unusable(self, error: Exception) -> StorageError:
         busy = "locked" in str(error) or "for too long" in str(error)
         said = error.strerror if isinstance(error, OSError) else error
-        return ConfigurationError(
-            f"The ledger {self.path} cannot be used: {said}", advice=_BUSY_ADVICE if busy else _ADVICE
-        )
+        return StorageError(f"The ledger {self.path} cannot be used: {said}", advice=_BUSY_ADVICE if busy else None)
 
 
 def migrate(db: sqlite3.Connection, steps: Steps = STEPS) -> None:
     """Bring the tables to the newest version, in one transaction.
 
-    Raises ConfigurationError when a later version of the client wrote them, and sqlite3.Error.
+    Raises StorageError when a later version of the client wrote them, and sqlite3.Error.
     """
     if _version(db, steps) == len(steps):
         return
@@ -231,7 +228,7 @@ def migrate(db: sqlite3.Connection, steps: Steps = STEPS) -> None:
 def _version(db: sqlite3.Connection, steps: Steps) -> int:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > len(steps):
-        raise ConfigurationError(
+        raise StorageError(
             f"The ledger was written by a newer version of this client (schema {version}, known up to {len(steps)})",
             advice="Update the client, or point XALORA_HOME elsewhere.",
         )

@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import ConfigurationError
+from ..errors import StorageError
 from ..files.process_lock import LockFolder, ProcessLock
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Job
@@ -80,7 +80,7 @@ class Ledger:
     ``server`` is the lasting name of the sequencer whose tasks are meant; None means those of every server, for
     lists. Threads and processes may use it at once; any number of Ledger objects may be open on one home. Every method
     blocks for some milliseconds, and up to 10 s while another process writes; a change is on the disk when its
-    method returns. Each raises ConfigurationError when the file cannot be read or written. Nothing is opened before
+    method returns. Each raises StorageError when the file cannot be read or written. Nothing is opened before
     the first use. ``clock`` gives Unix seconds.
     """
 
@@ -166,7 +166,7 @@ class Ledger:
 
         try:
             entry = self._database.run(work)
-        except ConfigurationError as error:
+        except StorageError as error:
             self._unwritten[task_id] = claim
             error.task_id = task_id
             error.advice = f"The task is running and paid for: note its id. {error.advice}"

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from .. import errors
+from ..errors import ResponseError, one_line
 from .requests import Request, Response, redact
 
 
@@ -34,17 +33,20 @@ class TaskStatus(str, Enum):
         return self.value
 
 
+_LONGEST_STATUS = 60
+_LONGEST_ID = 256
+
 FINAL_STATUSES = frozenset({TaskStatus.FINISHED, TaskStatus.FAILED, TaskStatus.CANCELED})
 
 
 @dataclass(frozen=True)
 class WorkflowTaskResult:
-    """One answer about one task.
+    """One answer about one task, the one that was asked for.
 
     ``create_timestamp`` is in Unix seconds, the two latencies and ``timeout_seconds`` are in seconds. A field the
     server left out, or sent in a form that cannot be read, is None. ``extra`` keeps every field not known here.
     ``status`` is a TaskStatus, or the server's own word where that is none of the five. ``retry_after`` is the
-    seconds the server asked to wait before the next query.
+    seconds the server asked to wait before the next query. Words for people (``status``, ``msg``) are one line each.
     """
 
     task_id: str
@@ -73,18 +75,18 @@ class WorkflowTaskResult:
         candidates = [self.msg, self.extra.get("message"), self.extra.get("error")]
         if self.status != TaskStatus.FINISHED:
             candidates.append(self.result)
-        return next((text for text in candidates if isinstance(text, str) and text.strip()), None)
+        return next(filter(None, map(_words, candidates)), None)
 
     @classmethod
     def from_answer(
         cls, answer: Mapping[str, Any], *, task_id: str, server: str, retry_after: float | None = None
     ) -> WorkflowTaskResult:
         """Read an answer that has a ``status``; ``server`` is the URL a bare file name is resolved against."""
-        status = str(answer["status"])
+        status = _status(answer["status"])
         finished = status == TaskStatus.FINISHED
         return cls(
-            task_id=_text(answer.get("task_id")) or task_id,
-            status=TaskStatus(status) if status in {each.value for each in TaskStatus} else status,
+            task_id=task_id,
+            status=status,
             result=answer.get("result"),
             task_type=_text(answer.get("task_type")),
             task_details=answer.get("task_details"),
@@ -93,7 +95,7 @@ class WorkflowTaskResult:
             upload_latency=_number(answer.get("upload_latency")),
             timeout_seconds=_number(answer.get("timeout_seconds")),
             workflow_id=_text(answer.get("workflow_id")),
-            msg=_text(answer.get("msg")),
+            msg=_words(answer.get("msg")),
             media_url=_media_url(answer.get("result"), server) if finished else None,
             retry_after=retry_after,
             extra={name: value for name, value in answer.items() if name not in _KNOWN},
@@ -120,6 +122,16 @@ def _media_url(result: Any, server: str) -> str | None:
         return None
 
 
+def _status(word: str) -> str:
+    """One of TaskStatus, whatever its case; else the server's own word."""
+    known = word.strip().lower().replace("cancelled", "canceled")
+    return TaskStatus(known) if known in {each.value for each in TaskStatus} else one_line(word, _LONGEST_STATUS)
+
+
+def _words(value: Any) -> str | None:
+    return one_line(value) or None if isinstance(value, str) else None
+
+
 def _text(value: Any) -> str | None:
     if isinstance(value, str):
         return value
@@ -139,12 +151,14 @@ def _number(value: Any) -> float | None:
 def check_status(response: Response, request: Request) -> None:
     """Raise the APIStatusError that a status outside 2xx stands for."""
     if not 200 <= response.status < 300:
-        raise _status_error(response, request)
+        from .refusals import status_error
+
+        raise status_error(response, request, read_retry_after(response))
 
 
 def read_task_id(response: Response, request: Request) -> str:
-    """The id in an answer to ``task_create``."""
-    return _read_id(response, request, "task_id", advice=_UNSURE)
+    """The id in an answer to ``task_create``. Raises ResponseError where there is none that can be asked for."""
+    return _read_id(response, request, "task_id")
 
 
 def read_miner_id(response: Response, request: Request) -> str:
@@ -154,54 +168,50 @@ def read_miner_id(response: Response, request: Request) -> str:
 
 def read_message(response: Response, request: Request) -> str:
     """The server's words in an answer to ``task_cancel``."""
-    message = _read_object(response, request).get("msg")
-    return message if isinstance(message, str) and message else "The server took the cancel request."
+    return _words(_read_object(response, request).get("msg")) or "The server took the cancel request."
 
 
 def read_result(response: Response, request: Request, *, server: str) -> WorkflowTaskResult:
     """The answer to ``task_result_query``. A missing status is a ResponseError."""
     answer = _read_object(response, request)
     status = answer.get("status")
-    if not isinstance(status, str) or not status:
-        raise errors.ResponseError("The server's answer has no status", task_id=request.task_id)
+    if not isinstance(status, str) or not status.strip():
+        raise ResponseError("The server's answer has no status", task_id=request.task_id)
     return WorkflowTaskResult.from_answer(
         answer, task_id=request.task_id or "", server=server, retry_after=read_retry_after(response)
     )
 
 
-_UNSURE = "The task may have been created: look at your account, or at `xalora tasks`, before submitting it again."
-
-
-def _read_id(response: Response, request: Request, name: str, advice: str | None = None) -> str:
-    answer = _read_object(response, request, advice)
+def _read_id(response: Response, request: Request, name: str) -> str:
+    answer = _read_object(response, request)
     value = answer.get(name)
-    if isinstance(value, str) and value:
-        return value
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    words = answer.get("msg")
-    said = f": {_shorten(words)}" if isinstance(words, str) and words else ""
-    raise errors.ResponseError(f"The server's answer has no {name}{said}", advice=advice)
+        value = str(value)
+    if isinstance(value, str) and value.strip() and len(value) <= _LONGEST_ID and value.isprintable():
+        return value
+    if value:
+        raise ResponseError(f"The server's {name} cannot be one: {one_line(repr(value), 80)}")
+    words = _words(answer.get("msg"))
+    raise ResponseError(f"The server's answer has no {name}{f': {words}' if words else ''}")
 
 
-def _read_object(response: Response, request: Request, advice: str | None = None) -> dict[str, Any]:
+def _read_object(response: Response, request: Request) -> dict[str, Any]:
     """Return the answer's JSON object, its texts cleared of the key, or raise a ResponseError."""
     try:
         # Scrubbing is inside: like parsing, it recurses as deep as the server's JSON goes.
         answer = _scrub(json.loads(response.body), request.secret)
     except (ValueError, RecursionError):
-        start = _shorten(redact(response.body.decode("utf-8", "replace"), request.secret))
-        raise errors.ResponseError(
-            f"The server's answer is not JSON: {start!r}", task_id=request.task_id, advice=advice
-        ) from None
+        start = one_line(redact(response.body[:4096].decode("utf-8", "replace"), request.secret), 100)
+        raise ResponseError(f"The server's answer is not JSON: {start!r}", task_id=request.task_id) from None
     if not isinstance(answer, dict):
-        raise errors.ResponseError("The server's answer is not a JSON object", task_id=request.task_id, advice=advice)
+        raise ResponseError("The server's answer is not a JSON object", task_id=request.task_id)
     return answer
 
 
 def _scrub(value: Any, secret: str) -> Any:
     if isinstance(value, str):
-        return redact(value, secret)
+        # Halves of characters, which JSON can hold, could neither be printed nor sent nor stored.
+        return redact(value, secret).encode("utf-8", "replace").decode()
     if isinstance(value, list):
         return [_scrub(each, secret) for each in value]
     if isinstance(value, dict):
@@ -229,58 +239,3 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
     return max(0.0, moment - now)
-
-
-_ERRORS: dict[int, type[errors.APIStatusError]] = {
-    400: errors.BadRequestError,
-    401: errors.AuthenticationError,
-    402: errors.PaymentRequiredError,
-    403: errors.PermissionDeniedError,
-    404: errors.NotFoundError,
-    409: errors.ConflictError,
-    410: errors.NotFoundError,
-    422: errors.BadRequestError,
-    429: errors.RateLimitError,
-}
-
-
-def _status_error(response: Response, request: Request) -> errors.APIStatusError:
-    status = response.status
-    kind = _ERRORS.get(status) or (errors.ServerError if status >= 500 else errors.APIStatusError)
-    advice = None
-    if 300 <= status < 400:
-        # Following would hand the key to another host.
-        target = redact(response.headers.get("location", "another address"), request.secret)
-        advice = f"It redirects to {_shorten(target)}: if that is right, set XALORA_WORKFLOW_URL to it."
-    return kind(
-        _shorten(redact(_said(response), request.secret)),
-        status_code=status,
-        retry_after=read_retry_after(response),
-        task_id=request.task_id,
-        advice=advice,
-    )
-
-
-def _said(response: Response) -> str:
-    """The server's words: ``message`` or ``error`` of a JSON object, else the text, else the status in words."""
-    text = response.body[:65536].decode("utf-8", "replace").strip()
-    try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
-        answer = None
-    if isinstance(answer, dict):
-        said = next((answer[name] for name in ("message", "error", "msg", "detail") if answer.get(name)), None)
-        if said is not None:
-            return said if isinstance(said, str) else json.dumps(said)
-    if text and answer is None:
-        return re.sub(r"<[^>]*>", " ", text) if text.startswith("<") else text
-    try:
-        return HTTPStatus(response.status).phrase
-    except ValueError:
-        return "no message"
-
-
-def _shorten(text: str) -> str:
-    """One line of at most 300 characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= 300 else f"{line[:299]}…"

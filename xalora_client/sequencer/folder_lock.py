@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StorageError
 from ..files.process_lock import ProcessLock
 
 _ANSWER_SECONDS = 2.0
@@ -22,7 +22,7 @@ class FolderInUseError(ConfigurationError):
 class FolderLock:
     """The right to serve a data folder, held until ``release`` or the end of the process, however it ends.
 
-    Raises FolderInUseError when another holds it, and ConfigurationError when the folder cannot be made or written.
+    Raises FolderInUseError when another holds it, and StorageError when the folder cannot be made or written.
     """
 
     def __init__(self, data: Path) -> None:
@@ -61,9 +61,9 @@ class FolderLock:
         self.release()
 
 
-def unusable(data: Path, error: Exception) -> ConfigurationError:
+def unusable(data: Path, error: Exception) -> StorageError:
     """Return the error for a data folder that cannot be made, read or written."""
-    return ConfigurationError(
+    return StorageError(
         f"The sandbox cannot use the data folder {data}: {error}", advice="Choose one that can be written."
     )
 

@@ -27,7 +27,7 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
     URL of the one that runs, whose options stay as they are. It ends with its process and leaves unfinished
     tasks to the next.
 
-    Blocks until the sandbox answers, well under a second. Raises ConfigurationError when the folder cannot be
+    Blocks until the sandbox answers, well under a second. Raises StorageError when the folder cannot be
     written.
     """
     data = Path(data).resolve()

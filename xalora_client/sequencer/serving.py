@@ -39,8 +39,8 @@ async def serve(
     Port 0 takes any free one; ``on_ready`` is called with the real URL, ``http://host:port``. ``data`` is the folder
     for tasks and media: its tasks are answered for, and unfinished ones are rendered.
 
-    Raises ConfigurationError when the address cannot be listened on, the folder cannot be written, or another
-    sandbox serves it.
+    Raises ConfigurationError when the address cannot be listened on or another sandbox serves the folder, and
+    StorageError when the folder cannot be written.
     """
     with FolderLock(Path(data)) as lock:
         await serve_locked(host, port, lock, options or Options(), on_ready)

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...engine import timing
 from ...engine.effects import Call, Fetch, Flow, Sleep
 from ...engine.exchange import Context, logger, query, with_ledger
-from ...errors import ConfigurationError, DecodeError, DownloadError, MediaTooLargeError, XaloraError
+from ...errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError
 from ...protocol.answers import TaskStatus, WorkflowTaskResult
 from ...protocol.requests import Response
 from ..decoding.inspection import MediaInfo, inspect
@@ -53,7 +53,7 @@ def download(
     What an earlier run completed is not downloaded again, wherever that run was stopped. Raises DownloadError when
     there is nothing to fetch or it cannot be had whole, MediaTooLargeError when a limit would be passed, DecodeError
     when the bytes are no media (a complete file is kept in either case, and named in the error), and
-    ConfigurationError when the store cannot be written.
+    StorageError when the store cannot be written.
     """
     task_id = result.task_id
     name = hashlib.sha256(f"{context.server}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
@@ -221,5 +221,5 @@ def _prune(store: MediaStore) -> None:
     """Keep the store within its budget. That it cannot be is no reason to withhold what was just downloaded."""
     try:
         store.prune()
-    except (ConfigurationError, OSError) as error:
+    except (StorageError, OSError) as error:
         logger.warning("Old media could not be removed: %s", error)
