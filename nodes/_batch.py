@@ -53,7 +53,8 @@ class Batch(Remote):
         images = await asyncio.to_thread(
             load_batch, [file.info for file in files], alpha=alpha, progress=self.show_decoding
         )
-        return [task_id for task_id, _ in made], images, _host.preview([file.path for file in files], moving=False)
+        preview = await asyncio.to_thread(_host.preview, [file.path for file in files], moving=False)
+        return [task_id for task_id, _ in made], images, preview
 
     async def _make_one(self, number: int) -> tuple[str, MediaFile]:
         task = await asyncio.to_thread(self.task_of, number)

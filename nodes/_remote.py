@@ -149,10 +149,13 @@ class Remote:
         if file.info.kind == "image":
             video = _host.blocked()
         elif file.info.remuxable:
-            video = _host.video_of(file.path)
+            # In a thread, for where ComfyUI's temporary folder is on another disk the file is copied.
+            video = await asyncio.to_thread(_host.video_of, file.path)
         else:
             video = _host.video_from(frames, fps, await asyncio.to_thread(load_audio, file.info))
-        return Media(result.task_id, frames, video, fps, _host.preview([file.path], moving=file.info.kind != "image"))
+        moving = file.info.kind != "image"
+        preview = await asyncio.to_thread(_host.preview, [file.path], moving=moving)
+        return Media(result.task_id, frames, video, fps, preview)
 
     def tick(self) -> None:
         """Bring the text up to date."""

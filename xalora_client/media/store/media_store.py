@@ -148,8 +148,8 @@ class MediaStore:
         """Remove what was not used for longest, until at most ``budget`` bytes are left.
 
         A file stays, whatever the budget, while a live process has it in use and for ten minutes after its last use.
-        Complete downloads without a place and rejected files count like the others. A download that was left
-        unfinished a day ago is removed in any case.
+        Complete downloads without a place and rejected files count like the others. What was left in ``incoming`` a
+        day ago is removed in any case: a download that is not finished, or one that has its place as well.
         """
         with self._written(self.folder):
             now = time.time()
@@ -174,7 +174,13 @@ class MediaStore:
         yield from _files(self.folder, "rejected/*")
 
     def _left_behind(self, now: float) -> list[_File]:
-        return [part for part in _files(self.folder, "incoming/*.part") if now - part.used > LEFT_BEHIND_SECONDS]
+        placed = {file.path.stem for file in _files(self.folder, "[0-9a-f][0-9a-f]/*")}
+        return [
+            file
+            for file in _files(self.folder, "incoming/*")
+            if now - file.used > LEFT_BEHIND_SECONDS
+            and (file.path.suffix == ".part" or file.path.stem.rpartition("-")[2] in placed)
+        ]
 
     def _reject_damaged(self, file: Path) -> None:
         try:
