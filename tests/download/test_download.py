@@ -18,6 +18,7 @@ import pytest
 from file_server import File, FileServer, redirect
 from PIL import Image
 from sequencer import Answer, status
+from subject import Stop
 
 from xalora_client import (
     AsyncClient,
@@ -47,18 +48,6 @@ HALF = len(PNG) // 2
 BIG, OTHER_BIG = picture(2, 1000), picture(3, 1000)
 """Several times what lies in buffers: of a connection that breaks, the last bytes may be lost."""
 MIDDLE = len(BIG) // 2
-
-
-@pytest.fixture
-def files():
-    server = FileServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
 
 
 @pytest.fixture
@@ -479,10 +468,6 @@ class TestRedirects:
         with pytest.raises(DownloadError) as caught:
             fetch(f"{url}?signature=abcdef")
         assert "abcdef" not in str(caught.value)
-
-
-class Stop(BaseException):
-    """An interruption known to nobody."""
 
 
 class TestInterruptions:

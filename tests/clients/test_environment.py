@@ -8,7 +8,7 @@ import ssl
 import subprocess
 
 import pytest
-from file_server import File, FileServer
+from file_server import File
 from proxy import Proxy
 from sequencer import Sequencer
 
@@ -34,13 +34,6 @@ def no_certificates_of_this_machine(monkeypatch):
 @pytest.fixture
 def proxy():
     server = Proxy()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def files():
-    server = FileServer()
     yield server
     server.close()
 

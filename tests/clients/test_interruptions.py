@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from sequencer import DROP, Answer, Sequencer, status
+from subject import Stop
 
 from xalora_client import AsyncClient, Client, NetworkError, Text2VideoTask
 
@@ -20,10 +21,6 @@ def running(sequencer):
 
 def make(client, **options):
     return client.execute_workflow_and_wait_for_result(TASK, **options)
-
-
-class Stop(BaseException):
-    """An interruption like ComfyUI's, known to nobody."""
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Stop(), ValueError("observer"), NetworkError("from observer")])

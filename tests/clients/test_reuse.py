@@ -6,7 +6,9 @@ import threading
 
 import pytest
 from file_server import File, FileServer
+from pictures import png
 from sequencer import DROP, Answer, status
+from subject import Stop
 
 from xalora_client import (
     BadRequestError,
@@ -23,10 +25,6 @@ from xalora_client import (
 from xalora_client.ledger import Ledger
 
 TASK = Text2VideoTask("a rabbit")
-
-
-class Stop(BaseException):
-    """An interruption."""
 
 
 @pytest.fixture
@@ -270,13 +268,7 @@ def test_the_ledger_holds_what_happened_and_no_key(keeper, ids, tmp_path):
 
 
 class TestMedia:
-    PNG = File(
-        bytes.fromhex(
-            "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
-            "1f15c4890000000d49444154789c6360606060000000050001a5f64540"
-            "0000000049454e44ae426082"
-        )
-    )
+    PNG = File(png())
 
     @pytest.fixture
     def served(self, ids):

@@ -159,11 +159,6 @@ def clock():
 
 
 @pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
-
-
-@pytest.fixture
 def ledger(home, clock):
     with Ledger(home, clock) as ledger:
         yield ledger

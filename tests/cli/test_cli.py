@@ -24,39 +24,23 @@ from contextlib import closing, contextmanager
 import av
 import pytest
 import requests
-from file_server import File, FileServer
+from file_server import File
 from PIL import Image
 from processes import PATIENCE, ROOT, Command, poll
 from sandbox_process import SandboxProcess
 from sequencer import Answer, status
+from subject import KEY, SECRET
 
 from xalora_client import __version__
 from xalora_client.cli import main
 
-KEY = "consumer-1#very-secret-key"
-SECRET = "very-secret-key"
 SMALL = ["--width", "64", "--height", "48", "--length", "5"]
-
-
-@pytest.fixture(scope="session")
-def sandbox(tmp_path_factory):
-    """One quick sandbox for all."""
-    server = SandboxProcess(tmp_path_factory.mktemp("sandbox"), workers=4)
-    yield server
-    server.close()
 
 
 @pytest.fixture
 def slow(tmp_path):
     """A sandbox that never finishes anything, serving the folder that --sandbox uses."""
     server = SandboxProcess(tmp_path / "slow", "--data", tmp_path / "home" / "sandbox", render_seconds=3600)
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def files():
-    server = FileServer()
     yield server
     server.close()
 

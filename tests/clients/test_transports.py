@@ -12,6 +12,7 @@ from contextlib import closing
 
 import pytest
 from sequencer import DROP, Answer
+from subject import Stop
 
 from xalora_client import (
     APIStatusError,
@@ -34,10 +35,6 @@ TASK = Text2VideoTask("a rabbit")
 
 def query(client):
     return client.query_task_result("t1")
-
-
-class Stop(BaseException):
-    """An interruption known to nobody."""
 
 
 class TestSlowServers:
