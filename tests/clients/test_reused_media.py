@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import pytest
-from file_server import File, FileServer
+from file_server import File
 from pictures import png
 from sequencer import status
 
-from xalora_client import (
-    DownloadError,
-    TaskStatus,
-    Text2VideoTask,
-    WorkflowTaskResult,
-)
-
-TASK = Text2VideoTask("a rabbit")
-
-
-def make(client, **options):
-    return client.execute_workflow_and_wait_for_result(TASK, **options)
-
+from xalora_client import DownloadError, TaskStatus, Text2VideoTask, WorkflowTaskResult
 
 PNG = File(png())
 
 
+def make(client):
+    return client.execute_workflow_and_wait_for_result(Text2VideoTask("a rabbit"))
+
+
 @pytest.fixture
-def served(ids):
-    files = FileServer()
+def served(ids, files):
+    """The file server, which has the results of all tasks."""
     url = files.serve("/x.png", PNG)
     ids.script("task_result_query", status("finished", result=url))
-    yield files
-    files.close()
+    return files
 
 
 async def _both(client):

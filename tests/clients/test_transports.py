@@ -9,12 +9,7 @@ from contextlib import closing
 import pytest
 from sequencer import DROP, Answer
 
-from xalora_client import (
-    APIStatusError,
-    NetworkError,
-    RequestTimeoutError,
-    Text2VideoTask,
-)
+from xalora_client import APIStatusError, NetworkError, RequestTimeoutError, Text2VideoTask
 from xalora_client.clients import aiohttp_transport as event_loop
 from xalora_client.clients import requests_transport as blocking
 from xalora_client.engine import retrying

@@ -10,9 +10,7 @@ from downloads import BIG, HALF, MIDDLE, OTHER_BIG, PNG, left_over
 from file_server import File
 from loopback import deaf_url
 
-from xalora_client import (
-    DownloadError,
-)
+from xalora_client import DownloadError
 
 
 def start_of(header):

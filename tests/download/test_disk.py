@@ -11,12 +11,7 @@ import pytest
 from downloads import HALF, OTHER_PNG, PNG, finished, left_over
 from file_server import File
 
-from xalora_client import (
-    ConfigurationError,
-    DecodeError,
-    DownloadError,
-    FluxLoraTask,
-)
+from xalora_client import ConfigurationError, DecodeError, DownloadError, FluxLoraTask
 
 
 @contextmanager

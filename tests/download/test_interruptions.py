@@ -9,9 +9,7 @@ from downloads import HALF, OTHER_PNG, PNG, finished, left_over
 from file_server import File
 from subject import Stop
 
-from xalora_client import (
-    AsyncClient,
-)
+from xalora_client import AsyncClient
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Stop(), ValueError("observer")])

@@ -6,9 +6,7 @@ import pytest
 from downloads import BIG, MIDDLE, PNG, left_over
 from file_server import File, FileServer, redirect
 
-from xalora_client import (
-    DownloadError,
-)
+from xalora_client import DownloadError
 from xalora_client.media.download.redirects import redirected
 
 

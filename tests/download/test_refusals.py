@@ -9,11 +9,7 @@ from downloads import HALF, PNG, left_over
 from file_server import File
 from sequencer import status
 
-from xalora_client import (
-    DecodeError,
-    DownloadError,
-    MediaTooLargeError,
-)
+from xalora_client import DecodeError, DownloadError, MediaTooLargeError
 from xalora_client.media.decoding import Limits
 
 

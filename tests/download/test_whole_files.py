@@ -14,13 +14,7 @@ from file_server import File
 from pictures import noise
 from sequencer import Answer, status
 
-from xalora_client import (
-    AsyncClient,
-    DownloadError,
-    FluxLoraTask,
-    TaskStatus,
-    WorkflowTaskResult,
-)
+from xalora_client import AsyncClient, DownloadError, FluxLoraTask, TaskStatus, WorkflowTaskResult
 from xalora_client.media.store import MediaStore
 
 

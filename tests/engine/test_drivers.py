@@ -15,8 +15,6 @@ from xalora_client.engine.drivers import run_async, run_sync
 from xalora_client.engine.effects import Call, Send
 from xalora_client.protocol.wire import Request
 
-"""Work that must not be lost (a create, a write to the ledger) is waited for, but not for ever."""
-
 
 def test_blocking_work_that_does_not_settle(monkeypatch):
     monkeypatch.setattr(drivers, "SETTLE_SECONDS", 0.05)

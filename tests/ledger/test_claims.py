@@ -10,11 +10,7 @@ import pytest
 from ledger_steps import COMMON, SERVER, answer, claim, intent, run_to
 from processes import run_together, start_script
 
-from xalora_client import (
-    ConfigurationError,
-    CustomTask,
-    TaskStatus,
-)
+from xalora_client import ConfigurationError, CustomTask, TaskStatus
 from xalora_client.ledger import Intent, Ledger, Step
 from xalora_client.protocol.credentials import Credentials
 

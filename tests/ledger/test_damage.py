@@ -8,9 +8,7 @@ import pytest
 from ledger_steps import COMMON, claim, intent, run_to, spoil
 from processes import run_together
 
-from xalora_client import (
-    ConfigurationError,
-)
+from xalora_client import ConfigurationError
 from xalora_client.ledger import Ledger, Step
 
 SPOIL = (

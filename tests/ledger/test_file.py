@@ -10,10 +10,7 @@ import pytest
 from ledger_steps import COMMON, SERVER, WHO, claim, full, run_to
 from processes import start_script
 
-from xalora_client import (
-    ConfigurationError,
-    CustomTask,
-)
+from xalora_client import ConfigurationError, CustomTask
 from xalora_client.ledger import Intent, Ledger, Step, database
 
 FULL = (

@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 from ledger_steps import SERVER, WHO, answer, claim, full, intent, run_to
 
-from xalora_client import (
-    ConfigurationError,
-    CustomTask,
-    WorkflowTaskResult,
-)
+from xalora_client import ConfigurationError, CustomTask, WorkflowTaskResult
 from xalora_client.ledger import Intent, Ledger, Step
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 from ledger_steps import claim, run_to
 
-from xalora_client import (
-    ConfigurationError,
-)
+from xalora_client import ConfigurationError
 from xalora_client.ledger import database, schema
 
 

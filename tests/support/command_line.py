@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import os
 import pty
@@ -17,6 +16,7 @@ import time
 from contextlib import contextmanager
 
 import requests
+from pictures import encoded
 from PIL import Image
 from processes import PATIENCE, ROOT, poll
 from subject import SECRET
@@ -40,12 +40,12 @@ class Outcome:
 
 
 def picture(width=24, height=16, kind="PNG"):
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), (200, 30, 90)).save(file, kind)
-    return file.getvalue()
+    """The file of a picture in PNG or JPEG."""
+    return encoded(Image.new("RGB", (width, height), (200, 30, 90)), kind)
 
 
 def state_of(server, task_id, key=SECRET):
+    """The task's status as the server answers."""
     answer = requests.post(f"{server.url}/task_result_query", json={"task_id": task_id, "api_key": key}, timeout=30)
     return answer.json().get("status")
 

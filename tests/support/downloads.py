@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pictures import noise
 
-from xalora_client import (
-    TaskStatus,
-    WorkflowTaskResult,
-)
+from xalora_client import TaskStatus, WorkflowTaskResult
 
 PNG, OTHER_PNG = noise(0), noise(1)
 HALF = len(PNG) // 2

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from xalora_client import (
-    CustomTask,
-    TaskStatus,
-    WorkflowTaskResult,
-)
+from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
 from xalora_client.ledger import Intent
 from xalora_client.protocol.credentials import Credentials
 
