@@ -1,47 +1,27 @@
 """With a ledger, nothing is paid for twice: whatever an earlier call left is taken up."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import sqlite3
 import threading
 
 import pytest
-from file_server import File, FileServer
 from sequencer import DROP, Answer, status
+from subject import Stop
 
 from xalora_client import (
     BadRequestError,
     Client,
     ConfigurationError,
     ConflictError,
-    DownloadError,
     NotFoundError,
-    TaskStatus,
     Text2VideoTask,
-    WorkflowTaskResult,
     XaloraError,
 )
 from xalora_client.ledger import Ledger
 
 TASK = Text2VideoTask("a rabbit")
-
-
-class Stop(BaseException):
-    """An interruption."""
-
-
-@pytest.fixture
-def keeper(subject):
-    """A client with a ledger."""
-    subject.options["ledger"] = True
-    return subject
-
-
-@pytest.fixture
-def ids(sequencer):
-    """Each create gets an id of its own."""
-    numbers = iter(range(1, 100))
-    sequencer.script("task_create", lambda _: Answer({"task_id": f"t{next(numbers)}"}))
-    return sequencer
 
 
 def make(client, **options):
@@ -267,63 +247,3 @@ def test_the_ledger_holds_what_happened_and_no_key(keeper, ids, tmp_path):
     assert entry.parameters == {"prompt": "a rabbit"}
     kept = b"".join(each.read_bytes() for each in (tmp_path / "home").rglob("*") if each.is_file())
     assert b"secret-key" not in kept
-
-
-class TestMedia:
-    PNG = File(
-        bytes.fromhex(
-            "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
-            "1f15c4890000000d49444154789c6360606060000000050001a5f64540"
-            "0000000049454e44ae426082"
-        )
-    )
-
-    @pytest.fixture
-    def served(self, ids):
-        files = FileServer()
-        url = files.serve("/x.png", self.PNG)
-        ids.script("task_result_query", status("finished", result=url))
-        yield files
-        files.close()
-
-    @staticmethod
-    async def _both(client):
-        return await client.download(await make(client))
-
-    def fetch(self, keeper):
-        if keeper.kind == "blocking":
-            return keeper.do(lambda c: c.download(make(c)))
-        return keeper.do(self._both)
-
-    def test_what_was_downloaded_needs_no_server_any_more(self, keeper, served, sequencer):
-        first = self.fetch(keeper)
-        served.close()
-        sequencer.close()
-        assert self.fetch(keeper).path == first.path
-
-    def test_damaged_bytes_are_downloaded_again(self, keeper, served):
-        first = self.fetch(keeper)
-        whole = first.path.read_bytes()
-        first.path.write_bytes(b"x" * len(whole))
-        assert self.fetch(keeper).path.read_bytes() == whole
-
-    def test_damaged_bytes_and_a_dead_link_are_said_and_nothing_is_paid(self, keeper, served, ids):
-        first = self.fetch(keeper)
-        first.path.unlink()
-        served.serve("/x.png", File(b"", status=404))
-        with pytest.raises(DownloadError, match="reuse off"):
-            self.fetch(keeper)
-        assert len(creates(ids)) == 1
-
-    def test_an_expired_link_is_asked_for_anew(self, keeper, served, ids):
-        first = self.fetch(keeper)
-        first.path.unlink()
-        served.serve("/x.png", File(b"", status=403))
-        ids.script("task_result_query", status("finished", result=served.serve("/fresh.png", self.PNG)))
-        assert self.fetch(keeper).path == first.path
-
-    def test_stored_bytes_need_no_link(self, keeper, served, ids):
-        first = self.fetch(keeper)
-        ids.script("task_result_query", status("finished", result=None))
-        result = WorkflowTaskResult("t1", TaskStatus.FINISHED)
-        assert keeper.do(lambda c: c.download(result)).path == first.path

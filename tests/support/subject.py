@@ -1,27 +1,29 @@
-"""Both clients behind one face, a sequencer that says what it is told, and a clock that nobody waits for."""
+"""Both clients behind one face, with a clock that nobody waits for."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-from sequencer import Sequencer
-
 from xalora_client import AsyncClient, Client
 
-KEY = "consumer-1#secret-key"
+SECRET = "secret-key"
+KEY = f"consumer-1#{SECRET}"
+
+
+class Stop(BaseException):
+    """An interruption like ComfyUI's: no Exception, and of a class that the client does not know."""
 
 
 class Clock:
     """Time that passes only when somebody sleeps. ``interrupt`` is raised at the sleep after ``naps`` sleeps."""
 
-    def __init__(self) -> None:
-        self.now = 1000.0
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
         self.sleeps: list[float] = []
         self.interrupt: tuple[int, BaseException] | None = None
 
@@ -64,27 +66,3 @@ class Subject:
                 return await answer if inspect.isawaitable(answer) else answer
 
         return asyncio.run(main())
-
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of this machine reaches a test."""
-    for name in ("XALORA_API_KEY", "XALORA_WORKFLOW_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setenv("XALORA_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def sequencer() -> Iterator[Sequencer]:
-    server = Sequencer()
-    yield server
-    server.close()
-
-
-@pytest.fixture(params=["blocking", "event loop"])
-def subject(request: pytest.FixtureRequest, sequencer: Sequencer, tmp_path: Path) -> Subject:
-    return Subject(request.param, sequencer.url, tmp_path / "home")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from file_server import File, FileServer
 from kills import DOWNLOADED, Home, moments, wait_until
+from pictures import png
 from processes import PATIENCE, ROOT, bare_environment, poll
 from sandbox_process import SandboxProcess
 from sequencer import Answer, status
@@ -116,11 +117,7 @@ class Killer:
 def test_killed_at_a_chosen_moment(kind, moment, sequencer, tmp_path):
     kill = Killer()
     files = FileServer()
-    content = bytes.fromhex(
-        "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
-        "1f15c4890000000d49444154789c6360606060000000050001a5f64540"
-        "0000000049454e44ae426082"
-    )
+    content = png()
     url = files.serve("/x.png", File(content, etag='"1"'))
     created, finished = Answer({"task_id": "t1"}), status("finished", result=url)
     if moment == "create in flight":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import ssl
 import subprocess
 
 import pytest
-from file_server import File, FileServer
+from file_server import File
+from loopback import deaf_url
 from proxy import Proxy
 from sequencer import Sequencer
 
@@ -34,13 +34,6 @@ def no_certificates_of_this_machine(monkeypatch):
 @pytest.fixture
 def proxy():
     server = Proxy()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def files():
-    server = FileServer()
     yield server
     server.close()
 
@@ -116,9 +109,8 @@ class TestProxies:
         assert sequencer.seen == []
 
     def test_one_that_is_not_there(self, subject, sequencer, monkeypatch):
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        with deaf_url() as url:
+            monkeypatch.setenv("HTTP_PROXY", url)
             with pytest.raises(NetworkError, match="proxy") as caught:
                 subject.do(lambda c: c.execute_workflow(Text2VideoTask("a rabbit")))
         assert caught.value.never_sent

@@ -12,11 +12,13 @@ import urllib.request
 
 import av
 import pytest
+from pictures import png
 from PIL import Image
 from sandbox_process import SandboxProcess
+from subject import KEY
 
 PACKAGE, VERSION = "heurist", "0.0.43"
-CONNECTION = {"apiKey": "consumer-1#secret-key"}
+CONNECTION = {"apiKey": KEY}
 
 SCRIPT = """
 import Heurist, * as heurist from 'heurist';
@@ -74,13 +76,6 @@ def package(pytestconfig, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory):
-    server = SandboxProcess(tmp_path_factory.mktemp("sandbox"), "--workers", 4)
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
 def slow_sandbox(tmp_path_factory):
     server = SandboxProcess(tmp_path_factory.mktemp("slow"), "--render-seconds", 3600)
     yield server
@@ -108,12 +103,6 @@ def reference(package):
     return run
 
 
-def picture(width, height):
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), (30, 200, 90)).save(file, "PNG")
-    return file.getvalue()
-
-
 def media_of(outcome):
     result = outcome["value"]
     assert result["status"] == "finished", result
@@ -122,7 +111,7 @@ def media_of(outcome):
 
 
 def test_it_completes_every_kind_of_task(reference, sandbox):
-    data_uri = f"data:image/png;base64,{base64.b64encode(picture(30, 20)).decode()}"
+    data_uri = f"data:image/png;base64,{base64.b64encode(png(30, 20)).decode()}"
     small = {
         "prompt": "a rabbit",
         "width": 64,

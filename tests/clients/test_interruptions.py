@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from sequencer import DROP, Answer, Sequencer, status
+from subject import Stop
 
 from xalora_client import AsyncClient, Client, NetworkError, Text2VideoTask
 
@@ -20,10 +21,6 @@ def running(sequencer):
 
 def make(client, **options):
     return client.execute_workflow_and_wait_for_result(TASK, **options)
-
-
-class Stop(BaseException):
-    """An interruption like ComfyUI's, known to nobody."""
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Stop(), ValueError("observer"), NetworkError("from observer")])
@@ -150,3 +147,28 @@ def test_a_flow_that_is_dropped_midway_is_silent(running):
 
     asyncio.run(main())
     assert running.count("task_cancel") == 0
+
+
+def test_a_loop_that_is_torn_down(sequencer):
+    """Everything is cancelled at once, the create in flight included: there is nothing left to wait for."""
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def hold(_):
+        arrived.set()
+        go_on.wait(20)
+        return DROP
+
+    sequencer.script("task_create", hold)
+
+    async def main() -> None:
+        async with AsyncClient("a#b", sequencer.url) as client:
+            running = asyncio.create_task(client.execute_workflow(TASK))
+            assert await asyncio.to_thread(arrived.wait, 10)
+            for each in asyncio.all_tasks() - {asyncio.current_task()}:
+                each.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            go_on.set()
+
+    asyncio.run(main())
+    assert sequencer.count("task_cancel") == 0

@@ -9,12 +9,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from loopback import HandlerBase, LoopbackServer
 from processes import poll
 
 from xalora_client.sequencer import serve
@@ -147,32 +148,28 @@ def _poll() -> Callable[[Callable[[], Any]], Any]:
     return poll
 
 
-class Website(ThreadingHTTPServer):
+class Website(LoopbackServer):
     """A web server: ``pages`` maps a path to its bytes; /endless never ends, /silent never starts."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Page)
         self.pages: dict[str, bytes] = {}
         self.closing = threading.Event()
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        super().__init__(_Page)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing when a client goes away in the middle."""
+    def close(self) -> None:
+        self.closing.set()
+        super().close()
 
 
-class _Page(BaseHTTPRequestHandler):
-    server: Website
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""
+class _Page(HandlerBase, BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.0"
+    owner: Website
 
     def do_GET(self) -> None:
         if self.path == "/silent":
-            self.server.closing.wait(DEADLINE_SECONDS)
+            self.owner.closing.wait(DEADLINE_SECONDS)
             return
-        body = self.server.pages.get(self.path)
+        body = self.owner.pages.get(self.path)
         if self.path != "/endless" and body is None:
             self.send_error(404)
             return
@@ -181,17 +178,13 @@ class _Page(BaseHTTPRequestHandler):
         if body is not None:
             self.wfile.write(body)
             return
-        while not self.server.closing.is_set():
+        while not self.owner.closing.is_set():
             self.wfile.write(bytes(2**20))
 
 
 @pytest.fixture
 def website() -> Iterator[Website]:
     """A web server where the upscaler finds its images."""
-    with Website() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield server
-        server.closing.set()
-        server.shutdown()
-        thread.join()
+    server = Website()
+    yield server
+    server.close()

@@ -5,16 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
+from processes import run_together, start_script
 
 from xalora_client.files.process_lock import ProcessLock, is_held
 
-ROOT = Path(__file__).parents[2]
 unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 HOLD = """
@@ -72,16 +69,6 @@ os.waitpid(child, 0)
 """
 
 
-def start(script: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-
-
 def test_one_at_a_time(tmp_path):
     path = tmp_path / "a" / "lock"
     lock = ProcessLock.acquire(path)
@@ -133,7 +120,7 @@ def test_a_lock_that_cannot_be_had_at_all(tmp_path):
 
 def test_a_killed_process_holds_nothing(tmp_path):
     path = tmp_path / "lock"
-    with start(HOLD, path) as holder:
+    with start_script(HOLD, path) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
         assert is_held(path)
@@ -146,12 +133,7 @@ def test_a_killed_process_holds_nothing(tmp_path):
 
 
 def test_processes_take_turns(tmp_path):
-    contenders = [start(CONTEND, tmp_path / "lock", tmp_path / "inside") for _ in range(3)]
-    for contender in contenders:
-        assert contender.stdin is not None
-        contender.stdin.write("go\n")
-        contender.stdin.flush()
-    outputs = [contender.communicate(timeout=60)[0] for contender in contenders]
+    outputs = run_together(CONTEND, 3, tmp_path / "lock", tmp_path / "inside")
     assert outputs == ["never two\n"] * 3
 
 
@@ -178,7 +160,7 @@ def test_threads_take_turns(tmp_path):
 
 @unix
 def test_a_forked_child_holds_nothing(tmp_path):
-    with start(FORK, tmp_path / "lock") as parent:
+    with start_script(FORK, tmp_path / "lock") as parent:
         output, _ = parent.communicate(timeout=60)
     assert output.splitlines() == [
         "child owns False parent holds True True",
