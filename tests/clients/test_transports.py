@@ -12,7 +12,7 @@ from sequencer import DROP, Answer
 from xalora_client import APIStatusError, NetworkError, RequestTimeoutError, Text2VideoTask
 from xalora_client.clients import aiohttp_transport as event_loop
 from xalora_client.clients import requests_transport as blocking
-from xalora_client.engine import retrying
+from xalora_client.engine import timing
 
 TASK = Text2VideoTask("a rabbit")
 
@@ -23,8 +23,8 @@ def query(client):
 
 class TestSlowServers:
     def test_no_answer_in_time(self, subject, sequencer, monkeypatch):
-        monkeypatch.setattr(retrying, "REQUEST_TIMEOUT", 0.1)
-        monkeypatch.setattr(retrying, "CALL_TIMEOUT", 0.4)
+        monkeypatch.setattr(timing, "REQUEST_TIMEOUT", 0.1)
+        monkeypatch.setattr(timing, "CALL_TIMEOUT", 0.4)
         with (
             sequencer.silent("task_result_query"),
             pytest.raises(RequestTimeoutError, match="No answer from") as caught,
@@ -34,7 +34,7 @@ class TestSlowServers:
         assert isinstance(caught.value, TimeoutError)
 
     def test_no_answer_to_a_create_in_time(self, subject, sequencer, monkeypatch):
-        monkeypatch.setattr(retrying, "REQUEST_TIMEOUT", 0.2)
+        monkeypatch.setattr(timing, "REQUEST_TIMEOUT", 0.2)
         began = time.monotonic()
         with sequencer.silent("task_create"), pytest.raises(RequestTimeoutError, match="may have been created"):
             subject.do(lambda c: c.execute_workflow(TASK))
@@ -52,7 +52,7 @@ class TestSlowServers:
         """A listener with a full queue lets nobody in, and turns nobody away."""
         for each in (blocking, event_loop):
             monkeypatch.setattr(each, "CONNECT_TIMEOUT", 0.2)
-        monkeypatch.setattr(retrying, "CALL_TIMEOUT", 0.4)
+        monkeypatch.setattr(timing, "CALL_TIMEOUT", 0.4)
         with closing(socket.socket()) as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(0)

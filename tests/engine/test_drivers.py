@@ -13,7 +13,7 @@ from subject import Stop
 from xalora_client.engine import drivers
 from xalora_client.engine.drivers import run_async, run_sync
 from xalora_client.engine.effects import Call, Send
-from xalora_client.protocol.wire import Request
+from xalora_client.protocol.requests import Request
 
 
 def test_blocking_work_that_does_not_settle(monkeypatch):

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xalora_client.engine import polling, retrying
+from xalora_client.engine import timing
 from xalora_client.engine.drivers import run_sync
 from xalora_client.engine.exchange import Context
-from xalora_client.engine.retrying import Deadline
+from xalora_client.engine.submission import Submission
+from xalora_client.engine.timing import Deadline
 from xalora_client.engine.waiting import Wait
-from xalora_client.protocol.credentials import Credentials
-from xalora_client.protocol.wire import Response, Sequencer
+from xalora_client.protocol.requests import Credentials, Response, Sequencer
 
-TAKEN_OFF = 1 - retrying.JITTER
+TAKEN_OFF = 1 - timing.JITTER
 seconds = st.floats(0.01, 5000)
 samples = st.lists(seconds, min_size=3, max_size=100)
 
@@ -27,7 +27,7 @@ samples = st.lists(seconds, min_size=3, max_size=100)
 def polls(durations, until, start=0.0, answer=0.0, seed=1):
     """The moments of the polls of a task whose wait starts at ``start``."""
     now = start
-    delays = polling.learned_delays(durations, lambda: now, random.Random(seed))
+    delays = timing.learned_delays(durations, lambda: now, random.Random(seed))
     moments = []
     while now < until:
         now += next(delays)
@@ -40,11 +40,11 @@ def polls(durations, until, start=0.0, answer=0.0, seed=1):
 @settings(deadline=None)
 def test_no_pause_is_too_short_or_too_long(durations, start, answer, seed):
     now = start
-    delays = polling.learned_delays(durations, lambda: now, random.Random(seed))
+    delays = timing.learned_delays(durations, lambda: now, random.Random(seed))
     for _ in range(40):
         overdue = now >= max(durations)
         delay = next(delays)
-        assert 0.5 * TAKEN_OFF <= delay <= (polling.SLOWEST_POLL if overdue else polling.LONGEST_BLIND)
+        assert 0.5 * TAKEN_OFF <= delay <= (timing.SLOWEST_POLL if overdue else timing.LONGEST_BLIND)
         now += delay + answer
 
 
@@ -53,16 +53,16 @@ def test_no_pause_is_too_short_or_too_long(durations, start, answer, seed):
 def test_the_longest_is_looked_for_at_once_and_then_as_a_new_task(durations, seed):
     longest = max(durations)
     moments = [moment for moment in polls(durations, longest + 60, seed=seed) if moment >= longest]
-    assert moments[0] <= longest + 2 * polling.FIRST_POLL
+    assert moments[0] <= longest + 2 * timing.FIRST_POLL
     for earlier, later in pairwise(moments):
-        grown = polling.FIRST_POLL + (polling.POLL_GROWTH - 1) * (earlier - longest)
-        assert later - earlier <= min(polling.SLOWEST_POLL, grown) + 1e-6
+        grown = timing.FIRST_POLL + (timing.POLL_GROWTH - 1) * (earlier - longest)
+        assert later - earlier <= min(timing.SLOWEST_POLL, grown) + 1e-6
 
 
 @given(st.lists(seconds, max_size=2) | st.lists(st.sampled_from([0.0, -1.0, math.inf, math.nan]), min_size=3))
 def test_too_little_to_learn_from_is_adaptive(durations):
-    learned = polling.learned_delays(durations, lambda: 0.0, random.Random(4))
-    assert list(islice(learned, 20)) == list(islice(polling.poll_delays(None, random.Random(4)), 20))
+    learned = timing.learned_delays(durations, lambda: 0.0, random.Random(4))
+    assert list(islice(learned, 20)) == list(islice(timing.poll_delays(None, random.Random(4)), 20))
 
 
 def test_sparse_before_and_every_second_around_the_end():
@@ -87,7 +87,7 @@ def test_a_wait_may_begin_at_any_time(start):
     if start < 99:
         assert first <= 101
     else:
-        assert first - start <= polling.SLOWEST_POLL
+        assert first - start <= timing.SLOWEST_POLL
 
 
 @pytest.mark.parametrize("answer", [0.2, 0.4])
@@ -106,7 +106,7 @@ def test_a_slow_server_is_left_half_the_pause():
 
 
 def test_a_clock_that_was_set_back_is_no_trouble():
-    delays = polling.learned_delays([10, 11, 12], lambda: -500.0, random.Random(1))
+    delays = timing.learned_delays([10, 11, 12], lambda: -500.0, random.Random(1))
     assert 0.4 <= next(delays) <= 12
 
 
@@ -130,8 +130,9 @@ class World:
 def noticed(duration, delays, dice):
     """Drive the client's own wait; returns the delay and the queries."""
     world = World(duration)
-    context = Context(Sequencer("http://sequencer.example", Credentials("c", "k")), lambda: world.now, dice)
-    wait = Wait(context, "t1", Deadline.after(1e6, lambda: world.now))
+    sequencer = Sequencer("http://sequencer.example", Credentials("c", "k"))
+    context = Context(sequencer, lambda: world.now, dice)
+    wait = Wait(context, Submission("t1", sequencer.credentials), Deadline.after(1e6, lambda: world.now))
     wait.delays = delays(lambda: world.now)
     run_sync(wait.run(), world, world.sleep)
     return world.now - duration, world.queries
@@ -154,8 +155,8 @@ def test_it_beats_adaptive_polling(kind, known):
         durations = [KINDS[kind](dice) for _ in range(known)]
         for _ in range(12):
             duration = KINDS[kind](dice)
-            ours.append(noticed(duration, lambda clock, d=durations: polling.learned_delays(d, clock, dice), dice))
-            theirs.append(noticed(duration, lambda _: polling.poll_delays(None, dice), dice))
+            ours.append(noticed(duration, lambda clock, d=durations: timing.learned_delays(d, clock, dice), dice))
+            theirs.append(noticed(duration, lambda _: timing.poll_delays(None, dice), dice))
     (delay, queries), (their_delay, their_queries) = (
         [sum(column) / len(column) for column in zip(*each, strict=True)] for each in (ours, theirs)
     )

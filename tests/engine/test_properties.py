@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from dataclasses import replace
 
@@ -10,14 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xalora_client import NetworkError, Text2VideoTask, XaloraError
-from xalora_client.engine import flows, polling, retrying
+from xalora_client import NetworkError, Text2VideoTask, XaloraError, errors
+from xalora_client.engine import exchange, submission, timing, waiting
 from xalora_client.engine.drivers import run_async, run_sync
 from xalora_client.engine.exchange import Context
-from xalora_client.engine.retrying import Deadline
-from xalora_client.protocol import wire
-from xalora_client.protocol.credentials import Credentials
-from xalora_client.protocol.wire import Response, Sequencer
+from xalora_client.engine.timing import Deadline
+from xalora_client.protocol.requests import Credentials, Response, Sequencer
 
 SEQUENCER = Sequencer("https://sequencer.example", Credentials("c", "secret-key"))
 TASK = Text2VideoTask("a rabbit", job_id_prefix="same")
@@ -41,7 +40,7 @@ class World:
         self.trace.append(("send", request.url, body, round(timeout, 6)))
         if took > timeout:
             self.now += timeout
-            raise wire.errors.RequestTimeoutError("slow")
+            raise errors.RequestTimeoutError("slow")
         self.now += took
         if isinstance(outcome, NetworkError):
             raise NetworkError(outcome.what, never_sent=outcome.never_sent)
@@ -72,7 +71,7 @@ class World:
 
 
 def response(status, body, **fields):
-    return Response(status, fields, wire.json.dumps(body).encode(), 0.0)
+    return Response(status, fields, json.dumps(body).encode(), 0.0)
 
 
 outcomes = st.sampled_from(
@@ -98,11 +97,11 @@ outcomes = st.sampled_from(
 scripts = st.lists(st.tuples(st.floats(0, 90), outcomes), min_size=1, max_size=30)
 calls = st.sampled_from(
     [
-        lambda context, timeout, interval: flows.execute_and_wait(context, TASK, timeout, interval, None),
-        lambda context, timeout, interval: flows.wait(context, "t1", timeout, interval, None),
-        lambda context, timeout, interval: flows.execute(context, TASK),
-        lambda context, timeout, interval: flows.query(context, "t1"),
-        lambda context, timeout, interval: flows.cancel(context, "t1"),
+        lambda context, timeout, interval: waiting.execute_and_wait(context, TASK, timeout, interval, None),
+        lambda context, timeout, interval: waiting.wait(context, "t1", timeout, interval, None),
+        lambda context, timeout, interval: submission.execute(context, TASK),
+        lambda context, timeout, interval: exchange.query(context, "t1"),
+        lambda context, timeout, interval: exchange.cancel(context, "t1"),
     ]
 )
 
@@ -128,13 +127,13 @@ def test_both_drivers_leave_the_same_trace(script, call, timeout, interval, seed
 @given(scripts, st.floats(0.1, 400), st.none() | st.floats(1, 30), st.integers())
 def test_a_wait_never_outlives_its_deadline(script, timeout, interval, seed):
     world = World(script, blocking=True)
-    outcome_of(world, lambda c, t, i: flows.wait(c, "t1", t, i, None), timeout, interval, seed)
+    outcome_of(world, lambda c, t, i: waiting.wait(c, "t1", t, i, None), timeout, interval, seed)
     assert world.now <= timeout + 1e-6
 
 
 @given(st.integers(), st.integers(0, 60))
 def test_adaptive_delays_stay_in_bounds(seed, count):
-    delays = polling.poll_delays(None, random.Random(seed))
+    delays = timing.poll_delays(None, random.Random(seed))
     for number in range(count):
         full = min(8.0, 1.3**number)
         assert full * 0.85 - 1e-9 <= next(delays) <= full + 1e-9
@@ -142,7 +141,7 @@ def test_adaptive_delays_stay_in_bounds(seed, count):
 
 @given(st.integers(), st.integers(0, 60))
 def test_backoff_stays_in_bounds(seed, count):
-    delays = retrying.backoff_delays(random.Random(seed))
+    delays = timing.backoff_delays(random.Random(seed))
     assert all(0.4 <= next(delays) <= 10 for _ in range(count))
 
 

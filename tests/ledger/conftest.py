@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ledger_steps import SERVER
 from subject import Clock
 
 from xalora_client.ledger import Ledger
@@ -15,5 +16,5 @@ def clock():
 
 @pytest.fixture
 def ledger(home, clock):
-    with Ledger(home, clock) as ledger:
+    with Ledger(home, SERVER, clock) as ledger:
         yield ledger

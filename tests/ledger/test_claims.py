@@ -12,7 +12,7 @@ from processes import run_together, start_script
 
 from xalora_client import ConfigurationError, CustomTask, TaskStatus
 from xalora_client.ledger import Intent, Ledger, Step
-from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.requests import Credentials
 
 RACE = (
     COMMON

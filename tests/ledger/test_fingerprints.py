@@ -19,7 +19,7 @@ from xalora_client import (
 )
 from xalora_client.ledger import Intent
 from xalora_client.ledger.intent import LONGEST_TEXT
-from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.requests import Credentials
 
 
 class OddTask(WorkflowTask):

@@ -100,14 +100,17 @@ def test_answers_change_only_what_they_say(ledger):
     assert (ledger.find("t1").inference_latency, ledger.find("t1").message) == (2.0, "busy")
 
 
-def test_servers_are_kept_apart(ledger):
+def test_servers_are_kept_apart(ledger, home):
     ledger.created(claim(ledger), "t1")
     there = Intent.of("https://other.example", CustomTask("kind"), WHO)
     ledger.created(claim(ledger, there), "t1")
-    ledger.observed("t1", answer("failed"), server=SERVER)
-    assert ledger.find("t1").server == "https://other.example"
-    assert ledger.find("t1", server=SERVER).state == "failed"
-    assert ledger.find("t1", server="https://third.example") is None
+    ledger.observed("t1", answer("failed"))
+    assert (ledger.find("t1").server, ledger.find("t1").state) == (SERVER, "failed")
+    with Ledger(home, "https://other.example") as other, Ledger(home, "https://third.example") as third:
+        assert other.find("t1").state == "waiting"
+        assert third.find("t1") is None
+    with Ledger(home) as every:
+        assert every.find("t1").server == "https://other.example"
 
 
 def test_entries_newest_first(ledger):
@@ -116,7 +119,7 @@ def test_entries_newest_first(ledger):
     assert [entry.task_id for entry in ledger.entries(3)] == ["t4", "t3", "t2"]
 
 
-def test_durations_are_those_of_watched_ends(ledger, clock):
+def test_durations_are_those_of_watched_ends(ledger, home, clock):
     def task(task_id, *looks, last="finished"):
         ledger.created(claim(ledger, reuse=False), task_id)
         for gap in looks[:-1]:
@@ -130,11 +133,11 @@ def test_durations_are_those_of_watched_ends(ledger, clock):
     task("t3", 10, 2, last="failed")
     task("t4", 4)
     task("t5", 1, -50)
-    assert ledger.durations(SERVER, "kind", None) == [2.0, 21.0]
-    assert ledger.durations(SERVER, "kind", None, limit=1) == [2.0]
-    assert ledger.durations(SERVER, "kind", "1") == []
+    assert ledger.durations("kind", None) == [2.0, 21.0]
+    assert ledger.durations("kind", None, limit=1) == [2.0]
+    assert ledger.durations("kind", "1") == []
     ledger.close()
-    with Ledger(ledger._database.path.parent, clock) as other:  # It came back after a crash: nobody watched.
+    with Ledger(home, SERVER, clock) as other:  # It came back after a crash: nobody watched.
         ledger.created(claim(ledger, reuse=False), "t6")
         other.observed("t6", answer("finished", "t6"))
-        assert other.durations(SERVER, "kind", None) == [2.0, 21.0]
+        assert other.durations("kind", None) == [2.0, 21.0]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xalora_client import WorkflowTaskResult, XaloraError
-from xalora_client.protocol import wire
-from xalora_client.protocol.credentials import Credentials
-from xalora_client.protocol.wire import Response, Sequencer
+from xalora_client.protocol import answers as reading
+from xalora_client.protocol.requests import Credentials, Response, Sequencer
 
 SEQUENCER = Sequencer("https://sequencer.example", Credentials("c", "secret-key"))
 json_values = st.recursive(
@@ -22,11 +22,7 @@ statuses = st.sampled_from(["waiting", "running", "finished", "failed", "cancele
 answers = st.dictionaries(
     st.sampled_from(sorted(WorkflowTaskResult.__dataclass_fields__)) | st.text(), json_values
 ).flatmap(lambda fields: statuses.map(lambda name: fields | {"status": name}))
-bodies = (
-    st.binary()
-    | json_values.map(lambda v: wire.json.dumps(v).encode())
-    | answers.map(lambda v: wire.json.dumps(v).encode())
-)
+bodies = st.binary() | json_values.map(lambda v: json.dumps(v).encode()) | answers.map(lambda v: json.dumps(v).encode())
 headers = st.dictionaries(
     st.sampled_from(["retry-after", "location", "content-type"]),
     st.text() | st.sampled_from(["3", "Wed, 21 Oct 2015 07:28:00 GMT", "9" * 400, "-1", "1e9", "٣"]),
@@ -39,27 +35,27 @@ def test_any_answer_is_a_result_or_our_error(status, fields, body):
     response = Response(status, fields, body, 1e9)
     request = SEQUENCER.query("t1")
     with suppress(XaloraError):
-        wire.check_status(response, request)
+        reading.check_status(response, request)
     with suppress(XaloraError):
-        result = wire.read_result(response, request, server=SEQUENCER.url)
+        result = reading.read_result(response, request, server=SEQUENCER.url)
         assert result.task_id
         assert result.media_url is None or result.media_url.startswith(("http://", "https://"))
         assert isinstance(result.message, str | None)
-    for read in (wire.read_task_id, wire.read_miner_id, wire.read_message):
+    for read in (reading.read_task_id, reading.read_miner_id, reading.read_message):
         with suppress(XaloraError):
             assert read(response, request)
-    assert (wire.read_retry_after(response) or 0) >= 0
+    assert (reading.read_retry_after(response) or 0) >= 0
 
 
 @given(st.text() | st.sampled_from(["5", " 7 ", "0.5", "Mon, 01 Jan 2001 00:00:09 GMT"]), st.floats(0, 2e9))
 def test_any_retry_after_is_seconds_or_nothing(value, now):
-    seconds = wire.parse_retry_after(value, now)
+    seconds = reading.parse_retry_after(value, now)
     assert seconds is None or 0 <= seconds < 1e12
 
 
 def test_retry_after_forms():
-    assert wire.parse_retry_after("120", 0) == 120
-    assert wire.parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 40) == 60
-    assert wire.parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 400) == 0
-    assert wire.parse_retry_after("soon", 0) is None
-    assert wire.parse_retry_after(None, 0) is None
+    assert reading.parse_retry_after("120", 0) == 120
+    assert reading.parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 40) == 60
+    assert reading.parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 400) == 0
+    assert reading.parse_retry_after("soon", 0) is None
+    assert reading.parse_retry_after(None, 0) is None

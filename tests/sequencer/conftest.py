@@ -18,7 +18,8 @@ import requests
 from loopback import HandlerBase, LoopbackServer
 from processes import poll
 
-from xalora_client.sequencer import serve
+from xalora_client.sequencer import Options
+from xalora_client.sequencer.serving import serve
 
 DEADLINE_SECONDS = 20.0
 
@@ -92,7 +93,9 @@ class Sandbox(Caller):
         self.data = data
         self._loop = asyncio.new_event_loop()
         ready: concurrent.futures.Future[str] = concurrent.futures.Future()
-        self._serving = self._loop.create_task(serve("127.0.0.1", 0, data, on_ready=ready.set_result, **options))
+        self._serving = self._loop.create_task(
+            serve("127.0.0.1", 0, data, Options(**options), on_ready=ready.set_result)
+        )
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         super().__init__(ready.result(DEADLINE_SECONDS))

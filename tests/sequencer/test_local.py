@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from xalora_client.errors import ConfigurationError
-from xalora_client.sequencer import close_local_sandboxes, in_process, local_sandbox
+from xalora_client.sequencer import Options, close_local_sandboxes, in_process, local_sandbox
 from xalora_client.sequencer.folder_lock import FolderLock, url_of_owner
 
 ASK = """
@@ -28,7 +28,7 @@ import sys
 import xalora_client
 before = set(sys.modules)
 import xalora_client.sequencer
-print(*{"aiohttp.web", "av", "numpy", "PIL.Image", "xalora_client.sequencer.running"} & (set(sys.modules) - before))
+print(*{"aiohttp.web", "av", "numpy", "PIL.Image", "xalora_client.sequencer.serving"} & (set(sys.modules) - before))
 """
 
 
@@ -61,7 +61,7 @@ def elsewhere():
 
 
 def test_one_per_folder(tmp_path, caller):
-    url = local_sandbox(tmp_path / "a", workers=1, render_seconds=0.01)
+    url = local_sandbox(tmp_path / "a", Options(workers=1, render_seconds=0.01))
     assert url.startswith("http://127.0.0.1:")
     assert local_sandbox(tmp_path / "a") == url
     assert local_sandbox(tmp_path / "b" / ".." / "a") == url
@@ -83,7 +83,7 @@ def test_importing_it_is_cheap():
 
 
 def test_unfinished_tasks_outlive_it(tmp_path, caller):
-    client = caller(local_sandbox(tmp_path, render_seconds=3600))
+    client = caller(local_sandbox(tmp_path, Options(render_seconds=3600)))
     task = client.video()
     client.wait(task, "running")
     close_local_sandboxes()
@@ -163,4 +163,4 @@ def test_unusable_folders_and_options(tmp_path):
         with pytest.raises(ConfigurationError, match="cannot use the data folder"):
             local_sandbox(tmp_path / "a")
     with pytest.raises(ConfigurationError, match="workers is 0"):
-        local_sandbox(Path(tmp_path), workers=0)
+        local_sandbox(Path(tmp_path), Options(workers=0))

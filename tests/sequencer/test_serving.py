@@ -12,13 +12,14 @@ import requests
 from processes import free_port
 
 from xalora_client.errors import ConfigurationError
-from xalora_client.sequencer import serve
+from xalora_client.sequencer import Options
+from xalora_client.sequencer.serving import serve
 
 
 async def serve_until_ready(host, port, data, **options):
     """Serve, ask the URL for an answer, and cancel; return the URL."""
     ready = asyncio.get_running_loop().create_future()
-    serving = asyncio.ensure_future(serve(host, port, data, on_ready=ready.set_result, **options))
+    serving = asyncio.ensure_future(serve(host, port, data, Options(**options), on_ready=ready.set_result))
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         ready.cancel()
@@ -107,7 +108,7 @@ def test_a_damaged_database_is_an_error(tmp_path):
 )
 def test_options_that_are_not_allowed(tmp_path, options):
     with pytest.raises(ConfigurationError, match="consumer#key" if "api_key" in options else next(iter(options))):
-        asyncio.run(serve("127.0.0.1", 0, tmp_path, **options))
+        asyncio.run(serve("127.0.0.1", 0, tmp_path, Options(**options)))
 
 
 def test_the_table_of_requests_does_not_grow_for_ever(start):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
 from xalora_client.ledger import Intent
-from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.requests import Credentials
 
 WHO = Credentials("consumer-1", "secret-key")
 SERVER = "https://sequencer.example"
@@ -12,7 +12,7 @@ COMMON = """
 import os, sys, time
 from pathlib import Path
 from xalora_client import ConfigurationError, CustomTask
-from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.requests import Credentials
 from xalora_client.ledger import Intent, Ledger, Step
 home = Path(sys.argv[1])
 def intent(name):

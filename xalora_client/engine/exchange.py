@@ -35,10 +35,10 @@ class Context:
     """
 
     sequencer: Sequencer
-    server: str = ""
     clock: Callable[[], float] = time.monotonic
     dice: random.Random = field(default_factory=random.Random)
     cancels: Callable[[BaseException], bool] = lambda _: True
+    server: str = ""
     ledger: Ledger | None = None
     source: str = "library"
 

@@ -36,7 +36,7 @@ class Intent:
     parameters: Any
 
     @classmethod
-    def of(cls, task: WorkflowTask, credentials: Credentials, server: str) -> Intent:
+    def of(cls, server: str, task: WorkflowTask, credentials: Credentials) -> Intent:
         """Read a task; ``credentials`` are those it is sent with, ``server`` the lasting name of the sequencer.
 
         Hashes the media in it, which takes a moment for large ones. Raises InvalidParameterError when the task's

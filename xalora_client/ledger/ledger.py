@@ -113,7 +113,7 @@ class Ledger:
 
         Raises InvalidParameterError when the task's details are not JSON.
         """
-        return Intent.of(job.task, job.credentials, self.server or "")
+        return Intent.of(self.server or "", job.task, job.credentials)
 
     def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str) -> Claim:
         """Say what to do about an intent, in one atomic step over all threads and processes.
