@@ -48,7 +48,7 @@ def test_help_imports_nothing_heavy(tmp_path, arguments):
 
 
 def test_help_is_there_at_once(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Of several rounds the quickest, in CPU time and with Python's own start: what other processes do counts little."""
+    """The quickest of several rounds, in CPU time with Python's own start: what other processes do counts little."""
     seconds = min(start(tmp_path, "--help")["cpu"] for _ in range(ROUNDS))
     figure(f"xalora --help takes {seconds * 1000:.0f} ms of CPU")
     assert seconds <= MOST_SECONDS

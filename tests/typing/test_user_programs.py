@@ -47,13 +47,14 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("*.whl")
 
     venv.create(folder / "venv", with_pip=False)
-    scheme = {"base": str(folder / "venv"), "platbase": str(folder / "venv")}
-    installed = Path(sysconfig.get_path("purelib", "venv" if "venv" in sysconfig.get_scheme_names() else None, scheme))
+    python = folder / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    installed = Path(subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.strip())
     pip = run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", installed, wheel, cwd=folder)
     assert pip.returncode == 0, pip.stderr
     assert (installed / "xalora_client" / "py.typed").is_file()
     (installed / "environment.pth").write_text(sysconfig.get_path("purelib"))
-    return folder / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    return python
 
 
 def mypy(python: Path, program: Path, cwd: Path, *options: str) -> subprocess.CompletedProcess[str]:
