@@ -17,16 +17,18 @@ from typing import Any
 
 try:
     from comfy import model_management
-    from comfy.model_management import InterruptProcessingException as Interrupted
     from comfy.utils import ProgressBar
     from comfy_execution.graph_utils import ExecutionBlocker
     from comfy_execution.utils import get_executing_context
     from folder_paths import get_temp_directory
     from server import PromptServer
+
+    IN_COMFYUI = True
+    Interrupted = model_management.InterruptProcessingException
 except ModuleNotFoundError as error:
     if error.name not in ("comfy", "comfy_execution", "folder_paths", "server"):
         raise
-    model_management = None
+    IN_COMFYUI = False
 
     class Interrupted(BaseException):  # type: ignore[no-redef]
         """The user pressed Cancel."""
@@ -65,7 +67,7 @@ def _hear_cancel() -> None:
     model_management.interrupt_current_processing = heard
 
 
-if model_management is not None:
+if IN_COMFYUI:
     _hear_cancel()
 
 
@@ -93,7 +95,7 @@ def video_of(file: Path) -> Any:
 
     It may be read at any time, for ComfyUI caches it; the file it is given stays until ComfyUI starts anew.
     """
-    if model_management is None:
+    if not IN_COMFYUI:
         return file
     from comfy_api.input_impl import VideoFromFile
 
@@ -103,7 +105,7 @@ def video_of(file: Path) -> Any:
 def video_from(frames: Any, fps: float, audio: Any) -> Any:
     """A VIDEO of frames ``[F, H, W, 3]`` (0..1) at ``fps`` frames per second, with an AUDIO or None."""
     rate = Fraction(fps).limit_denominator(100_000)
-    if model_management is None:
+    if not IN_COMFYUI:
         return frames, rate
     from comfy_api.input_impl import VideoFromComponents
     from comfy_api.util import VideoComponents
@@ -113,7 +115,7 @@ def video_from(frames: Any, fps: float, audio: Any) -> Any:
 
 def preview(files: list[Path], *, moving: bool) -> dict[str, Any]:
     """The ``ui`` part of a node's answer that shows these media files in the node."""
-    if model_management is None:
+    if not IN_COMFYUI:
         return {}
     copies = filter(None, map(_shared, files))
     shown = [{"filename": copy.name, "subfolder": "", "type": "temp"} for copy in copies]
@@ -151,7 +153,7 @@ class Progress:
     """The bar and the line of text in the node that is being executed, a few messages a second at most."""
 
     def __init__(self) -> None:
-        context = get_executing_context() if model_management is not None else None
+        context = get_executing_context() if IN_COMFYUI else None
         self.node_id = context.node_id if context else None
         self.text_shown = ""
         self.text_at = self.bar_at = -SECONDS_BETWEEN_MESSAGES

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from xalora_client.errors import ConfigurationError
+from xalora_client.errors import StorageError
 from xalora_client.media.store import in_use
 from xalora_client.media.store.media_store import GRACE_SECONDS, LEFT_BEHIND_SECONDS, MediaStore
 
@@ -275,7 +275,7 @@ def test_a_home_that_cannot_be_written(tmp_path):
         lambda: store.adopt(file, sha256(b"content"), ".mp4"),
         lambda: store.reject(file, "x"),
     ):
-        with pytest.raises(ConfigurationError, match="Media cannot be written"):
+        with pytest.raises(StorageError, match="Media cannot be written"):
             action()
     assert file.read_bytes() == b"content"
     assert store.find(sha256(b"content"), ".mp4") is None

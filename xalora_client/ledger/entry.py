@@ -53,6 +53,11 @@ class Entry:
     extension: str | None = None
     size: int | None = None
 
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will become of the task."""
+        return self.state in FINAL_STATES
+
     def as_result(self) -> WorkflowTaskResult:
         """The server's last answer as far as it was kept. Raises ValueError for a task without an id."""
         if self.task_id is None:
