@@ -40,7 +40,7 @@ from .errors import (
 )
 from .protocol.answers import TaskStatus, WorkflowTaskResult
 from .protocol.parameters import Rule, encode_data_uri
-from .protocol.requests import Credentials
+from .protocol.requests import Credentials, Request, Response
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .version import __version__
 
@@ -48,11 +48,13 @@ if TYPE_CHECKING:
     from .clients.asynchronous import AsyncClient
     from .clients.blocking import Client
     from .engine.drivers import AsyncTransport, Transport
+    from .engine.effects import Fetch
     from .engine.waiting import OnUpdate, TaskUpdate
     from .media.decoding import (
         Array,
         Decoded,
         Format,
+        Kind,
         Limits,
         MediaInfo,
         Progress,
@@ -68,9 +70,12 @@ else:
         "AsyncClient": ".clients.asynchronous",
         "Client": ".clients.blocking",
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
+        "Fetch": ".engine.effects",
         **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.waiting"),
         **dict.fromkeys(["DownloadProgress", "MediaFile", "OnProgress"], ".media.download"),
-        **dict.fromkeys(["Array", "Decoded", "Format", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"),
+        **dict.fromkeys(
+            ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
+        ),
         **dict.fromkeys(["decode", "decode_sound", "require_memory"], ".media.decoding"),
     }
 
@@ -97,9 +102,11 @@ __all__ = [
     "Decoded",
     "DownloadError",
     "DownloadProgress",
+    "Fetch",
     "FluxLoraTask",
     "Format",
     "InvalidParameterError",
+    "Kind",
     "Limits",
     "MediaError",
     "MediaFile",
@@ -113,7 +120,9 @@ __all__ = [
     "PermissionDeniedError",
     "Progress",
     "RateLimitError",
+    "Request",
     "RequestTimeoutError",
+    "Response",
     "ResponseError",
     "Rule",
     "ServerError",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .formats import FORMATS, SNIFF_BYTES, Format, describe, sniff
+from .formats import FORMATS, SNIFF_BYTES, Format, Kind, describe, sniff
 from .inspection import decode, inspect
 from .limits import Limits
 from .media_info import Array, Decoded, MediaInfo, Progress
@@ -16,6 +16,7 @@ __all__ = [
     "Decoded",
     "Format",
     "FreeMemory",
+    "Kind",
     "Limits",
     "MediaInfo",
     "Progress",
