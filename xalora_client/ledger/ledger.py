@@ -17,8 +17,7 @@ from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Job
 from . import entry as rows
 from .database import Database
-from .entry import CREATING, DOUBTFUL, REFUSED, Entry, storable
-from .intent import Intent
+from .entry import CREATING, DOUBTFUL, REFUSED, Entry, Intent, storable
 
 logger = logging.getLogger("xalora_client")
 
