@@ -39,7 +39,7 @@ class FrameArray:
         self._require(target - self.capacity, 3 if self.mask is None else 4)
         self._resize(target)
 
-    def finish(self, count: int, fps: float | None) -> Decoded:
+    def trimmed(self, count: int, fps: float | None) -> Decoded:
         """Give the first ``count`` frames away, returning what was not used."""
         if count != self.capacity:
             self._resize(count)
@@ -55,7 +55,7 @@ class FrameArray:
         require_memory(frames, self.width, self.height, planes, self._subject)
 
 
-def store(pixels: npt.NDArray[np.uint8 | np.uint16], frame: Array, mask: Array | None) -> None:
+def write_pixels(pixels: npt.NDArray[np.uint8 | np.uint16], frame: Array, mask: Array | None) -> None:
     """Write integer pixels ``[H, W, C]`` (C 3, or 4 with alpha) as 0..1 into a frame ``[H, W, 3]`` and its mask.
 
     Every value is exactly the float32 nearest to value / 255 (or / 65535 of 16 bits); the mask is 1 - alpha, or 0

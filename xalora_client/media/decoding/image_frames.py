@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from .formats import APNG, PNG, Format
-from .frame_array import FrameArray, store
+from .frame_array import FrameArray, write_pixels
 from .frame_timing import frame_seconds
 from .image_file import PICTURE_ERRORS, first_frame, frame_count, open_picture, orientation, pixels, refuse
 from .limits import Limits
@@ -60,11 +60,11 @@ def decode_picture(info: MediaInfo, limits: Limits, progress: Progress | None) -
     for picture in _pictures(info, limits):
         if picture.shape[2] == 4 and (info.format.name != "gif" or picture[..., 3].min() < 255):
             array.add_mask()
-        store(picture, array.frames[count], None if array.mask is None else array.mask[count])
+        write_pixels(picture, array.frames[count], None if array.mask is None else array.mask[count])
         count += 1
         if progress is not None:
             progress(count, array.capacity)
-    return array.finish(count, info.fps)
+    return array.trimmed(count, info.fps)
 
 
 def _pictures(info: MediaInfo, limits: Limits) -> Iterator[npt.NDArray[Any]]:
