@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from .limits import Limits
 from .media_info import Array, Decoded
 from .memory import require_memory
+from .pixels import Integers
 
 
 class FrameArray:
@@ -15,11 +15,12 @@ class FrameArray:
 
     Memory is taken page by page as frames are written, so a count that is too high costs nothing, and one that is too
     low is grown in place (the C library moves large blocks by remapping, where the system can). Raises
-    MediaTooLargeError when the frames do not fit into free memory or pass ``max_frames``.
+    MediaTooLargeError when the frames do not fit into free memory or pass ``max_frames``. ``beside`` are the bytes that
+    decoding still takes beside the frames.
     """
 
-    def __init__(self, expected: int, width: int, height: int, limits: Limits, subject: str) -> None:
-        self._limits, self._subject = limits, subject
+    def __init__(self, expected: int, width: int, height: int, limits: Limits, subject: str, beside: int = 0) -> None:
+        self._limits, self._subject, self._beside = limits, subject, beside
         self.width, self.height = width, height
         self.capacity = max(expected, 1)
         self.mask: Array | None = None
@@ -52,21 +53,20 @@ class FrameArray:
             self.mask.resize((count, self.height, self.width), refcheck=False)
 
     def _require(self, frames: int, planes: int) -> None:
-        require_memory(frames, self.width, self.height, planes, self._subject)
+        require_memory(frames, self.width, self.height, planes, self._subject, self._beside)
 
 
-def write_pixels(pixels: npt.NDArray[np.uint8 | np.uint16], frame: Array, mask: Array | None) -> None:
-    """Write integer pixels ``[H, W, C]`` (C 3, or 4 with alpha) as 0..1 into a frame ``[H, W, 3]`` and its mask.
+def write_pixels(colors: Integers, alpha: Integers | None, frame: Array, mask: Array | None) -> None:
+    """Write integer colors ``[H, W, 3]`` as 0..1 into a frame ``[H, W, 3]``, and 1 - alpha ``[H, W]`` into its mask.
 
-    Every value is exactly the float32 nearest to value / 255 (or / 65535 of 16 bits); the mask is 1 - alpha, or 0
-    without one.
+    Every value is exactly the float32 nearest to value / 255 (or / 65535 of 16 bits); without alpha the mask is 0.
     """
-    scale = np.float32(np.iinfo(pixels.dtype).max)
-    np.divide(pixels[..., :3], scale, out=frame, dtype=np.float32)
+    scale = np.float32(np.iinfo(colors.dtype).max)
+    np.divide(colors, scale, out=frame, dtype=np.float32)
     if mask is None:
         return
-    if pixels.shape[-1] == 3:
+    if alpha is None:
         mask.fill(0)
         return
-    np.divide(pixels[..., 3], scale, out=mask, dtype=np.float32)
+    np.divide(alpha, scale, out=mask, dtype=np.float32)
     np.subtract(np.float32(1), mask, out=mask)

@@ -34,7 +34,7 @@ def library_errors(path: Path, what: str) -> Iterator[None]:
     except MemoryError as error:
         raise MediaTooLargeError(
             f"{path.name} cannot be decoded: {what}, and the decoder got no memory for it ({reason(error)})",
-            advice="Close other programs, or ask for smaller frames. A damaged file may also ask for more than there is.",
+            advice="Close other programs, or ask for smaller frames. A damaged file may ask for too much.",
         ) from error
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see above
         fail(path, f"{what} ({reason(error)})", cause=error)

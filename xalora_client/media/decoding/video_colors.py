@@ -71,7 +71,8 @@ class ToRgb:
                 dst_color_range=_FULL_RANGE,
                 **self._options,
             )
-        write_pixels(self._orientation.apply(self._view(packed)), out, mask)
+        pixels = self._orientation.apply(self._view(packed))
+        write_pixels(pixels[..., :3], pixels[..., 3] if self._channels == 4 else None, out, mask)
 
     def _as_plain(self, frame: VideoFrame, matrix: int) -> VideoFrame:
         """The frame without what newer FFmpegs would make of it beyond matrix and range, or refuse."""

@@ -18,8 +18,8 @@ from av.video.stream import VideoStream
 
 from .formats import Format
 from .frame_filters import FrameFilters
-from .limits import Limits
 from .library_errors import library_errors
+from .limits import Limits
 from .media_info import MediaInfo, fail
 from .orientation import UPRIGHT, Orientation, from_display_matrix
 from .video_remuxing import can_remux
@@ -96,7 +96,7 @@ def _display_matrix(frame: VideoFrame) -> bytes | None:
     try:
         found: Any = frame.side_data
     except ValueError:  # PyAV reads all side data or none, and newer FFmpegs have kinds that it has no name for.
-        known = {kind.value for kind in SideDataType}
+        known: set[Any] = {kind.value for kind in SideDataType}
         unknown = [number for number in range(_SIDE_DATA_TYPES) if number not in known]
         without = FrameFilters(frame, [("sidedata", f"mode=delete:type={number}") for number in unknown])
         found = without(frame).side_data

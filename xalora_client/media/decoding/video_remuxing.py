@@ -25,6 +25,6 @@ def can_remux(container: InputContainer) -> bool:
             output.start_encoding()
     except MemoryError:
         raise
-    except Exception:  # Whatever the writer has against it, ComfyUI would meet the same.
+    except Exception:  # noqa: BLE001 - whatever the writer has against it, ComfyUI would meet the same
         return False
     return True
