@@ -119,10 +119,19 @@ def composed(path: Path, file: BinaryIO, parts: GifParts) -> Iterator[Integers]:
 
 
 def _colors(frame: GifFrame) -> npt.NDArray[np.uint32]:
-    """The 256 colors by number, each RGBA in one word; what the table does not hold is a gray."""
-    colors = np.full((256, 4), 255, np.uint8)
-    colors[:, :3] = np.arange(256)[:, np.newaxis]
-    colors[: len(frame.table) // 3, :3] = np.frombuffer(frame.table, np.uint8).reshape(-1, 3)
+    """The 256 colors by number, each RGBA in one word.
+
+    What lies beyond the table is transparent, as in browsers. Without any table, the standard lets a decoder choose:
+    numbers are grays, as in Pillow.
+    """
+    colors = np.zeros((256, 4), np.uint8)
+    if frame.table:
+        count = len(frame.table) // 3
+        colors[:count, :3] = np.frombuffer(frame.table, np.uint8).reshape(count, 3)
+        colors[:count, 3] = 255
+    else:
+        colors[:, :3] = np.arange(256)[:, np.newaxis]
+        colors[:, 3] = 255
     if frame.transparent is not None:
         colors[frame.transparent, 3] = 0
     words: npt.NDArray[np.uint32] = colors.view(np.uint32)[:, 0]
