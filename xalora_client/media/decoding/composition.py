@@ -55,11 +55,16 @@ def _draw(frame: Integers, area: Integers, over: bool) -> None:
     if not over:
         area[:] = frame
         return
-    alpha = frame[..., 3]
-    largest = np.iinfo(frame.dtype).max
-    # A pixel is one word: copied by one mask, not by four.
-    np.copyto(_words(area), _words(frame), where=alpha == largest)
-    partial = (alpha > 0) & (alpha < largest)
+    # A pixel is one word: compared and copied as one, not as four values.
+    front, back = _words(frame), _words(area)
+    full = _words(np.array([[0, 0, 0, np.iinfo(frame.dtype).max]], frame.dtype))[0]
+    alpha = front & full
+    opaque = alpha == full
+    if opaque.all():
+        area[:] = frame
+        return
+    np.copyto(back, front, where=opaque)
+    partial = ~opaque & (alpha != 0)
     if partial.any():
         area[partial] = _over(frame[partial], area[partial])
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
+from ...errors import MediaTooLargeError
 from .limits import Limits
 from .media_info import Array, Decoded
 from .memory import require_memory
@@ -25,20 +29,23 @@ class FrameArray:
         self.capacity = max(expected, 1)
         self.mask: Array | None = None
         self._require(self.capacity, 3)
-        self.frames: Array = np.empty((self.capacity, height, width, 3), np.float32)
+        with self._allocation():
+            self.frames: Array = np.empty((self.capacity, height, width, 3), np.float32)
 
     def add_mask(self) -> None:
         """Begin a mask, 0 (opaque) for all frames written so far."""
         if self.mask is None:
             self._require(self.capacity, 1)
-            self.mask = np.zeros((self.capacity, self.height, self.width), np.float32)
+            with self._allocation():
+                self.mask = np.zeros((self.capacity, self.height, self.width), np.float32)
 
     def grow(self) -> None:
         """Make room for more frames. No view into the arrays may be in use."""
         self._limits.check_frames(self.capacity + 1, self._subject)
         target = min(self.capacity + max(self.capacity // 8, 16), self._limits.max_frames)
         self._require(target - self.capacity, 3 if self.mask is None else 4)
-        self._resize(target)
+        with self._allocation():
+            self._resize(target)
 
     def trimmed(self, count: int, fps: float | None) -> Decoded:
         """Give the first ``count`` frames away, returning what was not used."""
@@ -51,6 +58,17 @@ class FrameArray:
         self.frames.resize((count, self.height, self.width, 3), refcheck=False)
         if self.mask is not None:
             self.mask.resize((count, self.height, self.width), refcheck=False)
+
+    @contextmanager
+    def _allocation(self) -> Iterator[None]:
+        """The system may refuse what it said was free, as under a limit for this process."""
+        try:
+            yield
+        except MemoryError as error:
+            raise MediaTooLargeError(
+                f"{self._subject} needs more memory than the system gives this process ({error})",
+                advice="Close other programs, ask for fewer or smaller frames, or raise the limit of the process.",
+            ) from error
 
     def _require(self, frames: int, planes: int) -> None:
         require_memory(frames, self.width, self.height, planes, self._subject, self._beside)

@@ -113,7 +113,7 @@ def composed(path: Path, file: BinaryIO, parts: GifParts) -> Iterator[Integers]:
             code_bits, codes = packed[0], packed[1:]
             with library_errors(path, f"its picture {number} of {len(parts.frames)} is damaged"):
                 indices = np.asarray(Image.frombytes("P", size, codes, "gif", code_bits, frame.interlaced, -1))
-            yield frame.placement, _colors(frame)[indices].view(np.uint8).reshape(*indices.shape, 4)
+            yield frame.placement, _colors(frame).take(indices, mode="clip").view(np.uint8).reshape(*indices.shape, 4)
 
     return compose(parts.width, parts.height, np.uint8, decoded())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -27,9 +28,9 @@ from .pixels import Pixels, from_image, from_rgba
 
 logger = logging.getLogger("xalora_client")
 
-_DECODER_BYTES = {"jpeg": 16, "png": 24, "apng": 32, "gif": 24, "webp": 32, "avif": 32}
-"""What decoding takes beside the result, in bytes for each pixel of the canvas, by measurement: canvases of the
-decoder's own, its planes, and the picture on its way."""
+_DECODER_BYTES = {"jpeg": 16, "png": 20, "apng": 36, "gif": 28, "webp": 30, "avif": 34}
+"""What decoding takes beside the result, in bytes for each pixel of the canvas, by measurement: canvases and planes of
+the decoder's own, and one or two pictures on their way."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,24 @@ def decode_picture(info: MediaInfo, limits: Limits, progress: Progress | None) -
     beside = info.width * info.height * _DECODER_BYTES[info.format.name]
     array = FrameArray(info.frames or 1, info.width, info.height, limits, info.path.name, beside)
     count = 0
-    with _open_pictures(info.path, info.format, limits) as pictures:
+    writing: Future[None] | None = None
+    # The last picture is written while the next one is decoded.
+    with (
+        _open_pictures(info.path, info.format, limits) as pictures,
+        ThreadPoolExecutor(1, thread_name_prefix="xalora-decode") as pool,
+    ):
         for picture in islice(pictures.pixels, info.frames):
+            if writing is not None:
+                writing.result()
             if picture.alpha is not None:
                 array.add_mask()
             mask = None if array.mask is None else array.mask[count]
-            write_pixels(picture.colors, picture.alpha, array.frames[count], mask)
+            writing = pool.submit(write_pixels, picture.colors, picture.alpha, array.frames[count], mask)
             count += 1
             if progress is not None:
                 progress(count, array.capacity)
+        if writing is not None:
+            writing.result()
     return array.trimmed(count, info.fps)
 
 

@@ -13,7 +13,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 
 HEADROOM = 256 * 2**20
-"""Bytes left to everything else: decoders, the interpreter, the rest of the graph."""
+"""Bytes left to everything else: decoders at usual sizes, the interpreter, the rest of the graph."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ def free_memory() -> FreeMemory | None:
 def require_memory(frames: int, width: int, height: int, planes: int, subject: str, beside: int = 0) -> None:
     """Raise MediaTooLargeError when float32 frames of ``planes`` values a pixel do not fit into free memory.
 
-    ``beside`` are the bytes that decoding takes beside them. Says what is needed and free, and what to do. Passes
+    ``beside`` are the bytes that decoding takes beside them, of which ``HEADROOM`` bytes are free anyway. Says what is needed and free, and what to do. Passes
     silently when the free memory is unknown.
     """
     _require(
-        frames * width * height * planes * 4 + beside,
+        frames * width * height * planes * 4 + max(beside - HEADROOM, 0),
         f"as {frames} frames of {width} x {height}",
         subject,
         "Close other programs, ask for fewer or smaller frames, or use the file itself:"
@@ -52,13 +52,14 @@ def require_memory(frames: int, width: int, height: int, planes: int, subject: s
 
 
 def require_decoder_memory(width: int, height: int, bytes_a_pixel: float, subject: str) -> None:
-    """Raise MediaTooLargeError when what a decoder itself allocates for its pictures does not fit into free memory."""
-    _require(
-        int(width * height * bytes_a_pixel),
-        f"as 1 frames of {width} x {height} in its decoder",
-        subject,
-        "Close other programs, or ask for smaller frames.",
-    )
+    """Raise MediaTooLargeError when what a decoder itself allocates for its pictures does not fit into free memory.
+
+    At usual sizes that is less than ``HEADROOM``, and nothing is asked.
+    """
+    needed = int(width * height * bytes_a_pixel)
+    if needed > HEADROOM:
+        purpose = f"to decode pictures of {width} x {height}"
+        _require(needed, purpose, subject, "Close other programs, or ask for smaller frames.")
 
 
 def _require(needed: int, purpose: str, subject: str, advice: str) -> None:

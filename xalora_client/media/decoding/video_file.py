@@ -13,6 +13,7 @@ import av
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -21,11 +22,15 @@ from .frame_filters import FrameFilters
 from .library_errors import library_errors
 from .limits import Limits
 from .media_info import MediaInfo, fail
+from .memory import require_decoder_memory
 from .orientation import UPRIGHT, Orientation, from_display_matrix
 from .video_remuxing import can_remux
 
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska", "mkv": "matroska"}
 _MAX_FPS = 1000
+FRAMES_HELD = 8
+"""As many frames a decoder keeps to decode others from, at the sizes where memory counts."""
+
 _SIDE_DATA_TYPES = 64
 """More than FFmpeg has kinds of side data; they are numbered from 0."""
 
@@ -51,7 +56,9 @@ def open_video(path: Path, file_format: Format, limits: Limits) -> Iterator[tupl
             fail(path, "it ends before its first frame", cause=error)
     with container:
         stream = _picture_stream(path, container)
-        limits.check_pixels(stream.codec_context.width, stream.codec_context.height, path.name)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        limits.check_pixels(width, height, path.name)
+        require_decoder_memory(width, height, FRAMES_HELD * bytes_a_pixel(stream.codec_context.format), path.name)
         stream.codec_context.options = {"max_pixels": allowed}
         yield container, stream
 
@@ -102,6 +109,11 @@ def _display_matrix(frame: VideoFrame) -> bytes | None:
         found = without(frame).side_data
     matrix = found.get("DISPLAYMATRIX")
     return None if matrix is None else bytes(matrix)
+
+
+def bytes_a_pixel(pixel_format: VideoFormat | None) -> float:
+    """What a decoded frame takes in memory, for each pixel; 4.0 while the format is unknown."""
+    return pixel_format.padded_bits_per_pixel / 8 if pixel_format is not None else 4.0
 
 
 def has_alpha(frame: VideoFrame) -> bool:

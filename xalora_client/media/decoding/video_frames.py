@@ -18,7 +18,7 @@ from .library_errors import library_errors
 from .limits import Limits
 from .media_info import Decoded, MediaInfo, Progress, fail
 from .video_colors import ToRgb
-from .video_file import decoder, has_alpha, open_video, orientation
+from .video_file import FRAMES_HELD, bytes_a_pixel, decoder, has_alpha, open_video, orientation
 
 
 def decode_video(info: MediaInfo, limits: Limits, progress: Progress | None) -> Decoded:
@@ -31,7 +31,8 @@ def decode_video(info: MediaInfo, limits: Limits, progress: Progress | None) -> 
         if first is None:
             fail(info.path, "there is a video stream, but no frame comes out of it")
         width, height = orientation(info.path, first).size(first.width, first.height)
-        array = FrameArray(info.frames or 1, width, height, limits, info.path.name)
+        beside = int(width * height * _working_bytes(first))
+        array = FrameArray(info.frames or 1, width, height, limits, info.path.name, beside)
         if has_alpha(first):
             array.add_mask()
         with ThreadPoolExecutor(_workers(), thread_name_prefix="xalora-decode") as pool:
@@ -42,6 +43,16 @@ def decode_video(info: MediaInfo, limits: Limits, progress: Progress | None) -> 
 def _workers() -> int:
     """Threads that convert: two keep up with the decoder on two cores, and memory is the limit beyond four."""
     return min(os.cpu_count() or 1, 4)
+
+
+def _working_bytes(first: VideoFrame) -> float:
+    """What decoding takes beside the result, for each pixel of a frame.
+
+    Frames that the decoder keeps, one for each of its threads, and those that wait to be converted, each with its RGB.
+    """
+    waiting = 2 * _workers()
+    frames = FRAMES_HELD + min(os.cpu_count() or 1, 16) + waiting
+    return frames * bytes_a_pixel(first.format) + waiting * 4
 
 
 def _frames(
