@@ -14,12 +14,17 @@ from .formats import WEBP, Format
 from .library_errors import library_errors
 from .limits import Limits
 from .media_info import fail
+from .memory import require_decoder_memory
 from .orientation import UPRIGHT, Orientation
 
 try:
     from PIL import AvifImagePlugin
 except ImportError:  # Pillow before 11.3
     AvifImagePlugin = None  # type: ignore[assignment]
+
+DECODER_BYTES = {"jpeg": 16, "png": 20, "apng": 36, "gif": 28, "webp": 30, "avif": 34}
+"""What decoding takes beside the result, in bytes for each pixel of the canvas, by measurement: canvases and planes of
+the decoder's own, and one or two pictures on their way."""
 
 _EXIF_ORIENTATION = 0x0112
 _EXIF = {
@@ -35,7 +40,9 @@ _EXIF = {
 
 @contextmanager
 def open_picture(path: Path, file_format: Format, limits: Limits) -> Iterator[ImageFile.ImageFile]:
-    """Open an image or animation by its sniffed format, checked against ``max_pixels`` before a pixel is decoded.
+    """Open an image or animation by its sniffed format, checked before a pixel is decoded.
+
+    Checked are ``max_pixels``, and that what decoding takes fits into free memory.
 
     Pillow's guess at the format and, where it can be, its own process-wide pixel limit are passed by. Raises
     DecodeError, and MediaTooLargeError.
@@ -44,13 +51,18 @@ def open_picture(path: Path, file_format: Format, limits: Limits) -> Iterator[Im
     if opener is None:
         fail(path, "this Pillow does not read AVIF", "Update the “pillow” package to 11.3 or newer.")
     with path.open("rb") as file:
-        if file_format == WEBP:  # Its decoder allocates the canvas at once.
-            limits.check_pixels(*webp_size(file), path.name)
+        if file_format == WEBP:  # Its decoder takes the canvas when it opens the file.
+            _check_size(path, file_format, webp_size(file), limits)
             file.seek(0)
         with library_errors(path, f"it is no {file_format.name} that Pillow opens"):
             picture: ImageFile.ImageFile = opener(file, str(path))
-        limits.check_pixels(picture.width, picture.height, path.name)
+        _check_size(path, file_format, picture.size, limits)
         yield picture
+
+
+def _check_size(path: Path, file_format: Format, size: tuple[int, int], limits: Limits) -> None:
+    limits.check_pixels(*size, path.name)
+    require_decoder_memory(*size, DECODER_BYTES[file_format.name], path.name)
 
 
 def _openers() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from . import gif_file, png_file
 from .formats import APNG, GIF, PNG, Format
 from .frame_array import FrameArray, write_pixels
 from .frame_timing import DEFAULT_FRAME_SECONDS, frame_seconds
-from .image_file import open_picture, orientation
+from .image_file import DECODER_BYTES, open_picture, orientation
 from .library_errors import library_errors
 from .limits import Limits
 from .media_info import Decoded, MediaInfo, Progress, fail
@@ -27,10 +27,6 @@ from .orientation import UPRIGHT
 from .pixels import Pixels, from_image, from_rgba
 
 logger = logging.getLogger("xalora_client")
-
-_DECODER_BYTES = {"jpeg": 16, "png": 20, "apng": 36, "gif": 28, "webp": 30, "avif": 34}
-"""What decoding takes beside the result, in bytes for each pixel of the canvas, by measurement: canvases and planes of
-the decoder's own, and one or two pictures on their way."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ def inspect_picture(path: Path, size: int, file_format: Format, limits: Limits) 
 
 def decode_picture(info: MediaInfo, limits: Limits, progress: Progress | None) -> Decoded:
     """Decode every picture of a file that was inspected. See ``decode``."""
-    beside = info.width * info.height * _DECODER_BYTES[info.format.name]
+    beside = info.width * info.height * DECODER_BYTES[info.format.name]
     array = FrameArray(info.frames or 1, info.width, info.height, limits, info.path.name, beside)
     count = 0
     writing: Future[None] | None = None
@@ -110,31 +106,24 @@ def _open_pictures(path: Path, file_format: Format, limits: Limits) -> Iterator[
         with path.open("rb") as file:
             png = png_file.read_parts(path, file, limits)
             if png.frames:
-                require_decoder_memory(png.width, png.height, _DECODER_BYTES["apng"], path.name)
+                require_decoder_memory(png.width, png.height, DECODER_BYTES["apng"], path.name)
                 yield _apng(path, file, png)
                 return
-        with _opened(path, PNG, limits) as picture:
+        with open_picture(path, PNG, limits) as picture:
             yield _Pictures([0.0], _png(path, picture, png))
     elif file_format == GIF:
         with path.open("rb") as file:
             gif = gif_file.read_parts(path, file, limits)
-            require_decoder_memory(gif.width, gif.height, _DECODER_BYTES["gif"], path.name)
+            require_decoder_memory(gif.width, gif.height, DECODER_BYTES["gif"], path.name)
             seconds = [each.seconds or DEFAULT_FRAME_SECONDS for each in gif.frames]
             yield _Pictures(seconds, _gif(path, file, gif), gif.remark)
     else:
-        with _opened(path, file_format, limits) as picture:
+        with open_picture(path, file_format, limits) as picture:
             # A JPEG of several pictures (MPO) shows the first.
             count = int(getattr(picture, "n_frames", 1)) if file_format.kind == "animation" else 1
             limits.check_frames(count, path.name)
             seconds = frame_seconds(path, file_format, count) if count > 1 else [0.0]
             yield _Pictures(seconds, _pillow(path, picture, len(seconds)))
-
-
-@contextmanager
-def _opened(path: Path, file_format: Format, limits: Limits) -> Iterator[ImageFile.ImageFile]:
-    with open_picture(path, file_format, limits) as picture:
-        require_decoder_memory(*picture.size, _DECODER_BYTES[file_format.name], path.name)
-        yield picture
 
 
 def _pillow(path: Path, picture: ImageFile.ImageFile, count: int) -> Iterator[Pixels]:

@@ -39,8 +39,8 @@ def free_memory() -> FreeMemory | None:
 def require_memory(frames: int, width: int, height: int, planes: int, subject: str, beside: int = 0) -> None:
     """Raise MediaTooLargeError when float32 frames of ``planes`` values a pixel do not fit into free memory.
 
-    ``beside`` are the bytes that decoding takes beside them, of which ``HEADROOM`` bytes are free anyway. Says what is needed and free, and what to do. Passes
-    silently when the free memory is unknown.
+    ``beside`` are the bytes that decoding takes beside them, of which ``HEADROOM`` bytes are free anyway. Says what is
+    needed and free, and what to do. Passes silently when the free memory is unknown.
     """
     _require(
         frames * width * height * planes * 4 + max(beside - HEADROOM, 0),
