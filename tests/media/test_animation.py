@@ -226,6 +226,35 @@ def test_webp_as_pillow_writes_it(tmp_path, mode, lossless, loop):
     assert (decoded.mask is not None) is (mode == "RGBA")
 
 
+@needs_webp
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_webp_that_only_could_be_transparent_has_no_mask(tmp_path, lossless):
+    """Encoders set the flag of alpha for pictures that come with an alpha channel, whatever is in it."""
+    pixels = RANDOM.integers(0, 256, (4, HEIGHT, WIDTH, 4), np.uint8)
+    pixels[..., 3] = 255
+    pictures = [Image.fromarray(each) for each in pixels]
+    path = tmp_path / "a.webp"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], lossless=lossless)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"VP8X") + 8] |= 0x10
+    path.write_bytes(data)
+    with Image.open(path) as picture:
+        assert picture.mode == "RGBA"
+    assert assert_as_pillow(path).mask is None
+    assert inspect(path).has_alpha is False
+
+
+@needs_webp
+def test_a_webp_that_becomes_transparent_late_has_a_mask_from_then_on(frame, tmp_path):
+    solid = np.full((HEIGHT, WIDTH, 4), 200, np.uint8)
+    solid[..., 3] = 255
+    clear = solid.copy()
+    clear[3:9, 4:10, 3] = 77
+    path = webp_of(tmp_path / "a.webp", [frame(solid), frame(solid // 2 + 128), frame(clear), frame(solid)])
+    decoded = assert_as_pillow(path)
+    assert [each.max() > 0 for each in decoded.mask] == [False, False, True, False]
+
+
 @needs_avif
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_avif_sequence(tmp_path, mode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 
 import numpy as np
 import pytest
@@ -124,3 +125,19 @@ def test_no_picture_at_all(tmp_path):
 def test_times_count_for_the_picture_that_follows(tmp_path):
     path = gif(tmp_path / "a.gif", picture(0, seconds=50), picture(1, seconds=0), picture(2, seconds=4))
     assert inspect(path).duration == pytest.approx(0.5 + 0.1 + 0.04)
+
+
+def test_no_gif_ends_in_a_bare_exception(tmp_path):
+    """Tables of all kinds or none, transparent colors inside and outside of them, every disposal, any rectangle."""
+    for seed in range(300):
+        chance = random.Random(seed)
+        blocks = []
+        for _ in range(chance.randint(1, 4)):
+            width, height = chance.choice((1, 2, 4, 6)), chance.choice((1, 2, 4, 6))
+            place = (chance.choice((0, 0, 1, 5)), chance.choice((0, 0, 1, 9)), width, height)
+            transparent = chance.choice((None, None, 0, 3, 200))
+            blocks.append(picture(chance.choice((0, 1, 7, 120)), *place, chance.randrange(8), transparent))
+        path = gif(
+            tmp_path / "a.gif", *blocks, width=chance.choice((0, 4, 9)), table=chance.choice((b"", TABLE, bytes(12)))
+        )
+        assert len(decode(path).frames) == len(blocks), seed

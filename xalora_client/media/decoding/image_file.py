@@ -1,4 +1,4 @@
-"""Images and animations, opened by Pillow, and how they have to be turned."""
+"""Images and animations that Pillow reads by itself, and how they have to be turned."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from .container_parts import webp_size
 from .formats import WEBP, Format
@@ -67,9 +67,7 @@ def _check_size(path: Path, file_format: Format, size: tuple[int, int], limits: 
 
 def _openers() -> dict[str, Any]:
     found: dict[str, Any] = {
-        "gif": GifImagePlugin.GifImageFile,
         "webp": WebPImagePlugin.WebPImageFile,
-        "apng": PngImagePlugin.PngImageFile,
         "png": PngImagePlugin.PngImageFile,
         "jpeg": JpegImagePlugin.JpegImageFile,
     }

@@ -122,7 +122,7 @@ def has_alpha(frame: VideoFrame) -> bool:
 
 
 @dataclass
-class _Timing:
+class Timing:
     """When the packets of a stream are shown, in its time base."""
 
     packets: int = 0
@@ -160,7 +160,7 @@ def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) ->
     with open_video(path, file_format, limits) as (container, stream):
         context = decoder(stream)
         context.thread_count = 1
-        timing, first = _Timing(), None
+        timing, first = Timing(), None
         packets = container.demux(stream)
         while True:
             with library_errors(path, f"its video is damaged near frame {max(timing.packets - 1, 0)}"):
