@@ -13,8 +13,8 @@ from ..engine.waiting import OnUpdate
 from ..media.download import MediaFile, OnProgress, download
 from ..protocol.results import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
-from .aiohttp_transport import AiohttpTransport
 from .base import BaseClient
+from .http import HttpTransport
 
 
 class AsyncClient(BaseClient[AsyncTransport, Callable[[float], Awaitable[object]]]):
@@ -85,7 +85,7 @@ class AsyncClient(BaseClient[AsyncTransport, Callable[[float], Awaitable[object]
         return await self._run(download(self._context, result, self._store, self._limits, on_progress))
 
     def _new_transport(self) -> AsyncTransport:
-        return AiohttpTransport()
+        return HttpTransport()
 
     def _plain_sleep(self) -> Callable[[float], Awaitable[object]]:
         return asyncio.sleep

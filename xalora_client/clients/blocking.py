@@ -14,7 +14,8 @@ from ..media.download import MediaFile, OnProgress, download
 from ..protocol.results import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from .base import BaseClient
-from .requests_transport import RequestsTransport
+from .http import HttpTransport
+from .on_thread import ThreadTransport
 
 
 class Client(BaseClient[Transport, Callable[[float], object]]):
@@ -104,7 +105,7 @@ class Client(BaseClient[Transport, Callable[[float], object]]):
         return self._run(download(self._context, result, self._store, self._limits, on_progress))
 
     def _new_transport(self) -> Transport:
-        return RequestsTransport()
+        return ThreadTransport(HttpTransport())
 
     def _plain_sleep(self) -> Callable[[float], object]:
         return time.sleep

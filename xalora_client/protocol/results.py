@@ -6,11 +6,13 @@ Fields and statuses are those of the product's "Text2Video Workflow" page.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+
+from .links import Link
 
 
 class TaskStatus(str, Enum):
@@ -97,12 +99,12 @@ def _media_url(result: Any, server: str) -> str | None:
     if not isinstance(result, str) or not result.strip():
         return None
     address = result.strip()
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", address)
+    if scheme is not None:
+        # Any other scheme (file:, data:, ...) is no place to fetch from.
+        return address if scheme[1].lower() in ("http", "https") else None
     try:
-        scheme = urlsplit(address).scheme
-        if scheme in ("http", "https"):
-            return address
-        # Only a name or path is left to resolve; any other scheme (file:, data:, ...) is no place to fetch from.
-        return None if scheme else urljoin(f"{server}/", quote(address, safe="/%?=&~+,;@"))
+        return Link.parse(f"{server}/").join(address.replace("#", "%23")).text
     except ValueError:
         return None
 
