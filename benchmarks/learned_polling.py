@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from xalora_client.engine import polling
+from xalora_client.engine import timing
 from xalora_client.engine.drivers import run_sync
 from xalora_client.engine.exchange import Context
-from xalora_client.engine.retrying import Deadline
+from xalora_client.engine.submission import Submission
+from xalora_client.engine.timing import Deadline
 from xalora_client.engine.waiting import Wait
-from xalora_client.protocol.credentials import Credentials
-from xalora_client.protocol.wire import Sequencer
+from xalora_client.protocol.requests import Credentials, Sequencer
 
 from .simulated import Server
 
@@ -93,7 +93,7 @@ def wait(duration: float, delays: Callable[[Server], Iterator[float]], dice: ran
     """Let the client wait for one task."""
     server = Server(duration)
     context = Context(SEQUENCER, server.clock, dice)
-    waiting = Wait(context, "t1", Deadline.after(1e6, server.clock))
+    waiting = Wait(context, Submission("t1", context.sequencer.credentials), Deadline.after(1e6, server.clock))
     waiting.delays = delays(server)
     run_sync(waiting.run(), server, server.sleep)
     return server
@@ -114,10 +114,10 @@ def compare(draw: Draw, streams: int, tasks: int, dice: random.Random) -> tuple[
         for number in range(tasks):
             duration = max(0.5, draw(dice, number))
             before = history[-HISTORY:]
-            theirs = wait(duration, lambda _: polling.poll_delays(None, dice), dice)
-            ours = wait(duration, lambda server, seen=before: polling.learned_delays(seen, server.clock, dice), dice)
+            theirs = wait(duration, lambda _: timing.poll_delays(None, dice), dice)
+            ours = wait(duration, lambda server, seen=before: timing.learned_delays(seen, server.clock, dice), dice)
             history.append((ours.open_at + ours.now) / 2)
-            if number >= polling.ENOUGH_TO_LEARN:
+            if number >= timing.ENOUGH_TO_LEARN:
                 adaptive.add(theirs)
                 learned.add(ours)
     return adaptive, learned
@@ -133,7 +133,7 @@ def uniform(streams: int, tasks: int, dice: random.Random) -> tuple[Tally, Tally
             duration = 20 + 100 * (part + dice.random()) / tasks
             fixed.add(wait(duration, every_ten_seconds, dice))
             ours = wait(
-                duration, lambda server, seen=tuple(history): polling.learned_delays(seen, server.clock, dice), dice
+                duration, lambda server, seen=tuple(history): timing.learned_delays(seen, server.clock, dice), dice
             )
             learned.add(ours)
             history = [*history[1:], (ours.open_at + ours.now) / 2]

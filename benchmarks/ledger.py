@@ -17,7 +17,7 @@ from statistics import median
 from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
 from xalora_client.ledger import Intent, Ledger, Step, rows
 from xalora_client.ledger.entry import Entry
-from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.requests import Credentials
 
 ROOT = Path(__file__).parents[1]
 SERVER = "https://sequencer.example"
@@ -30,7 +30,7 @@ import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from xalora_client import CustomTask
-from xalora_client.protocol.credentials import Credentials
+from xalora_client.protocol.requests import Credentials
 from xalora_client.ledger import Intent, Ledger, Step
 sys.stdin.readline()
 with Ledger(Path({home!r})) as ledger:
@@ -52,7 +52,7 @@ def intent(number: int) -> Intent:
 def fill(home: Path, tasks: int) -> None:
     """Write finished tasks, in one transaction."""
     answer = WorkflowTaskResult("", TaskStatus.FINISHED, result="https://media.example/x.mp4", inference_latency=60.0)
-    with Ledger(home) as ledger:
+    with Ledger(home, SERVER) as ledger:
 
         def work(db: object) -> None:
             for number in range(tasks):
@@ -68,7 +68,7 @@ def measure(home: Path, use: Callable[[Ledger, int], object]) -> tuple[float, fl
     took = []
     for number in range(TIMES):
         begun = time.perf_counter()
-        with Ledger(home) as ledger:
+        with Ledger(home, SERVER) as ledger:
             use(ledger, number)
             took.append(time.perf_counter() - begun)
     return median(took), max(took)
@@ -117,7 +117,7 @@ def main() -> None:
             "open and find a finished task": attach,
             "open and write a new one down": submit,
             "open and list the newest 100": lambda ledger, _: ledger.entries(100),
-            "open and read 100 durations": lambda ledger, _: ledger.durations(SERVER, "txt2vid", "1"),
+            "open and read 100 durations": lambda ledger, _: ledger.durations("txt2vid", "1"),
         }
         met = True
         for name, use in uses.items():

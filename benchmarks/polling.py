@@ -21,12 +21,11 @@ from pathlib import Path
 from statistics import fmean
 
 from xalora_client import Text2VideoTask
-from xalora_client.engine import flows
+from xalora_client.engine import waiting
 from xalora_client.engine.drivers import run_sync
 from xalora_client.engine.exchange import Context
 from xalora_client.ledger import Ledger
-from xalora_client.protocol.credentials import Credentials
-from xalora_client.protocol.wire import Sequencer
+from xalora_client.protocol.requests import Credentials, Sequencer
 
 from .simulated import ROUND_TRIP, Server
 
@@ -48,7 +47,7 @@ def adaptive(duration: float, dice: random.Random) -> Server:
     """The client's own flow."""
     server = Server(duration)
     context = Context(Sequencer("http://sequencer.example", Credentials("c", "k")), server.clock, dice)
-    flow = flows.execute_and_wait(context, Text2VideoTask("a rabbit"), TIMEOUT, None, None)
+    flow = waiting.execute_and_wait(context, Text2VideoTask("a rabbit"), TIMEOUT, None, None)
     run_sync(flow, server, server.sleep)
     return server
 
@@ -61,9 +60,11 @@ def learned(durations: list[float], dice: random.Random) -> list[Server]:
         for duration in durations:
             server = Server(duration)
             sequencer = Sequencer("http://sequencer.example", Credentials("c", "k"))
-            with Ledger(Path(home), clock=lambda began=began, server=server: began + server.now) as ledger:
+            with Ledger(
+                Path(home), sequencer.url, clock=lambda began=began, server=server: began + server.now
+            ) as ledger:
                 context = Context(sequencer, server.clock, dice, server=sequencer.url, ledger=ledger)
-                flow = flows.execute_and_wait(context, Text2VideoTask("a rabbit"), TIMEOUT, None, None, reuse=False)
+                flow = waiting.execute_and_wait(context, Text2VideoTask("a rabbit"), TIMEOUT, None, None, reuse=False)
                 run_sync(flow, server, server.sleep)
             began += server.now + 1.0
             servers.append(server)

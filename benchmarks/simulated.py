@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from xalora_client.engine.effects import Fetch
-from xalora_client.protocol.wire import Request, Response
+from xalora_client.protocol.requests import Request, Response
 
 ROUND_TRIP = 0.2
 """Seconds from a request to its answer."""

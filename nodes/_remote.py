@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..xalora_client import WorkflowTask, WorkflowTaskResult
+from ..xalora_client import BadRequestError, ConflictError, TaskStatus, WorkflowTask, WorkflowTaskResult
 from . import _host
 from ._interrupt import Prompt
 
 if TYPE_CHECKING:
-    from ..xalora_client import AsyncClient, DownloadProgress, MediaFile, TaskUpdate
+    from ..xalora_client import DownloadProgress, MediaFile, TaskUpdate
 
 T = TypeVar("T")
 
@@ -22,36 +22,105 @@ LOCAL_GRACE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Frames:
-    """Decoded media: ``images`` [F, H, W, 3], float32 of 0..1, ``fps``, and ``audio`` where a VIDEO needs it."""
+class Media:
+    """What a task made, as node outputs: each is blocked where there is nothing (yet).
 
-    images: Any
-    fps: float
-    audio: Any
+    ``frames`` is an IMAGE ``[F, H, W, 3]``, float32 of 0..1; ``video`` a VIDEO, blocked for a still; ``fps`` frames
+    per second. ``ui`` shows the media in the node.
+    """
+
+    task_id: str
+    frames: Any
+    video: Any
+    fps: Any
+    ui: dict[str, Any]
+
+    @classmethod
+    def nothing(cls, task_id: str) -> Media:
+        """The outputs of a task that has no media yet."""
+        return cls(task_id, _host.blocked(), _host.blocked(), _host.blocked(), {})
+
+    def answer(self, *outputs: Any) -> dict[str, Any]:
+        """What the node returns to ComfyUI."""
+        return {"ui": self.ui, "result": outputs}
 
 
 class Remote:
-    """What a node's work uses. Made by ``perform``."""
+    """One node at work: with a client of its own, progress in the node, and stopped by ComfyUI's Cancel.
 
-    def __init__(self, client: AsyncClient, prompt: Prompt) -> None:
-        self.client = client
-        self.prompt = prompt
+    The class methods do all of a node's work. They raise XaloraError, and ComfyUI's InterruptProcessingException
+    when Cancel was pressed, after the remote tasks were canceled.
+    """
+
+    @classmethod
+    async def make(cls, task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
+        """Create the task, and with ``wait`` have what it makes. ``reuse`` takes up the task or result there is."""
+        remote = cls()
+        return await remote.perform(remote._make(task, wait, reuse))
+
+    @classmethod
+    async def collect(cls, task_id: str, *, wait: bool, timeout_seconds: float) -> tuple[WorkflowTaskResult, Media]:
+        """Look at a task that was created before, and have its media where it is finished.
+
+        With ``wait``, a task that fails or is canceled is an error; without, it is a status.
+        """
+        remote = cls()
+        return await remote.perform(remote._collect(task_id, wait, timeout_seconds))
+
+    @classmethod
+    async def cancel(cls, task_id: str) -> str:
+        """Cancel a task; returns the server's message. Canceling one that has ended is no error."""
+        remote = cls()
+        return await remote.perform(remote._cancel(task_id))
+
+    def __init__(self) -> None:
+        from ..xalora_client import AsyncClient  # Brings HTTP libraries, which would slow the start of ComfyUI down.
+
+        self.prompt = Prompt.current()
+        self.client = AsyncClient(fallback_home=_host.home(), ledger=True, source="node", cancels=self.prompt.cancels)
         self.progress = _host.Progress()
         self.files: list[MediaFile] = []
         self.say: Callable[[], str] = str
         self.ending = "done"
 
-    def tick(self) -> None:
-        """Bring the text up to date."""
-        if text := self.say():
-            self.progress.text(text)
+    async def perform(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work, then let everything go that it used."""
+        async with self.client:
+            try:
+                outcome = await self.prompt.run(work, self.tick)
+            finally:
+                for file in self.files:
+                    self.client.release(file)
+            self.progress.text(self.ending, last=True)
+            return outcome
 
-    async def submit(self, task: WorkflowTask, *, reuse: bool) -> str:
-        """Create the task; returns its id."""
+    async def _make(self, task: WorkflowTask, wait: bool, reuse: bool) -> Media:
+        if wait:
+            return await self._media(await self.finish(task, reuse=reuse))
         self.say = lambda: "submitting"
         self.ending = "submitted"
         self.tick()
-        return await self.client.execute_workflow(task, reuse=reuse)
+        return Media.nothing(await self.client.execute_workflow(task, reuse=reuse))
+
+    async def _collect(self, task_id: str, wait: bool, timeout_seconds: float) -> tuple[WorkflowTaskResult, Media]:
+        if wait:
+            result = await self.client.wait_for_result(task_id, timeout=timeout_seconds, on_update=self.show_task)
+        else:
+            result = await self.client.query_task_result(task_id)
+        self.ending = " · ".join(filter(None, [str(result.status), result.message]))
+        finished = result.status == TaskStatus.FINISHED
+        return result, await self._media(result) if finished else Media.nothing(task_id)
+
+    async def _cancel(self, task_id: str) -> str:
+        try:
+            message = await self.client.cancel_task(task_id)
+        except (BadRequestError, ConflictError) as error:
+            # A server may refuse to cancel what has ended; for the user that is no error.
+            if not (await self.client.query_task_result(task_id)).is_final:
+                raise
+            message = error.message
+        self.ending = message
+        return message
 
     async def finish(
         self, task: WorkflowTask, *, reuse: bool, on_update: Callable[[TaskUpdate], object] | None = None
@@ -62,10 +131,6 @@ class Remote:
             task, timeout=timeout, on_update=on_update or self.show_task, reuse=reuse
         )
 
-    async def collect(self, task_id: str, timeout_seconds: float) -> WorkflowTaskResult:
-        """Wait for a task that was created before."""
-        return await self.client.wait_for_result(task_id, timeout=timeout_seconds, on_update=self.show_task)
-
     async def download(
         self, result: WorkflowTaskResult, on_progress: Callable[[DownloadProgress], object] | None = None
     ) -> MediaFile:
@@ -74,15 +139,28 @@ class Remote:
         self.files.append(file)
         return file
 
-    async def decode(self, file: MediaFile) -> Frames:
-        """Have the file as tensors."""
-        from ._tensors import load_audio, load_frames  # Bring torch and decoders, as late as the client below.
+    async def _media(self, result: WorkflowTaskResult) -> Media:
+        from ._tensors import load_audio, load_frames  # Bring torch and decoders, as late as the client above.
 
+        file = await self.download(result)
         self.say = lambda: "decoding"
         self.tick()
-        images, _, fps = await asyncio.to_thread(load_frames, file.path, progress=self.show_decoding)
-        audio = None if file.info.remuxable else await asyncio.to_thread(load_audio, file.path)
-        return Frames(images, fps, audio)
+        frames, _, fps = await asyncio.to_thread(load_frames, file.info, progress=self.show_decoding)
+        if file.info.kind == "image":
+            video = _host.blocked()
+        elif file.info.remuxable:
+            # In a thread, for where ComfyUI's temporary folder is on another disk the file is copied.
+            video = await asyncio.to_thread(_host.video_of, file.path)
+        else:
+            video = _host.video_from(frames, fps, await asyncio.to_thread(load_audio, file.info))
+        moving = file.info.kind != "image"
+        preview = await asyncio.to_thread(_host.preview, [file.path], moving=moving)
+        return Media(result.task_id, frames, video, fps, preview)
+
+    def tick(self) -> None:
+        """Bring the text up to date."""
+        if text := self.say():
+            self.progress.text(text)
 
     def show_decoding(self, done: int, expected: int) -> None:
         """Show how much is decoded, from the thread that does it; raises Interrupted once Cancel was pressed."""
@@ -101,46 +179,8 @@ class Remote:
         """Show how much is there."""
         done = f"{progress.received / 1e6:.1f}"
         self.say = lambda: (
-            f"downloading {done} / {progress.total / 1e6:.1f} MB" if progress.total else (f"downloading {done} MB")
+            f"downloading {done} / {progress.total / 1e6:.1f} MB" if progress.total else f"downloading {done} MB"
         )
         self.tick()
         if progress.total:
             self.progress.bar(progress.received, progress.total)
-
-
-async def perform(work: Callable[[Remote], Awaitable[T]]) -> T:
-    """Do a node's work: with a client of its own, progress in the node, and stopped by ComfyUI's Cancel.
-
-    Raises what the work raises, and ComfyUI's InterruptProcessingException when Cancel was pressed, after the remote
-    tasks were cancelled.
-    """
-    from ..xalora_client import AsyncClient  # Brings HTTP libraries, which would slow the start of ComfyUI down.
-
-    prompt = Prompt.current()
-    async with AsyncClient(fallback_home=_host.home(), ledger=True, source="node", cancels=prompt.cancels) as client:
-        remote = Remote(client, prompt)
-
-        async def working() -> T:
-            return await work(remote)
-
-        try:
-            outcome = await prompt.run(working(), remote.tick)
-        finally:
-            for file in remote.files:
-                client.release(file)
-        remote.progress.text(remote.ending, last=True)
-        return outcome
-
-
-def video_output(file: MediaFile, frames: Frames) -> Any:
-    """The VIDEO of a result: its file where ComfyUI can take it as it is, else its frames; blocked for a still."""
-    if file.info.kind == "image":
-        return _host.blocked()
-    return (
-        _host.video_of(file.path) if file.info.remuxable else _host.video_from(frames.images, frames.fps, frames.audio)
-    )
-
-
-def answer(file: MediaFile, *result: Any) -> dict[str, Any]:
-    """A node's answer with the media shown in the node."""
-    return {"ui": _host.preview([file.path], moving=file.info.kind != "image"), "result": result}

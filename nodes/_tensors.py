@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..xalora_client import InvalidParameterError, Limits, decode, decode_sound, require_memory
+from ..xalora_client import InvalidParameterError, Limits, MediaInfo, decode, decode_sound, require_memory
 
 STILL_FPS = 1.0
 """The frame rate given for a single image, which has none."""
@@ -23,9 +23,13 @@ _CHANNELS = (1, 3, 4)
 
 
 def load_frames(
-    path: str | os.PathLike[str], limits: Limits | None = None, progress: Callable[[int, int], None] | None = None
+    media: str | os.PathLike[str] | MediaInfo,
+    limits: Limits | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None, float]:
     """Return all frames of an image, animation or video, the mask, and the frame rate.
+
+    ``media`` is a file, or what inspecting it has told.
 
     The frames are ``[F, H, W, 3]`` float32 of 0..1 on the CPU, as displayed. The mask is ``[F, H, W]`` float32,
     1 - alpha, or None when the media has no transparency. The rate is in frames per second, 1.0 for a single image.
@@ -36,25 +40,28 @@ def load_frames(
     MediaTooLargeError when it passes a limit or does not fit into free memory (needed and free bytes are in the
     message), OSError when it cannot be read.
     """
-    decoded = decode(path, limits or Limits(), progress=progress)
+    decoded = decode(media, limits or Limits(), progress=progress)
     mask = None if decoded.mask is None else torch.from_numpy(decoded.mask)
     return torch.from_numpy(decoded.frames), mask, decoded.fps or STILL_FPS
 
 
-def load_audio(path: str | os.PathLike[str], limits: Limits | None = None) -> dict[str, Any] | None:
+def load_audio(media: str | os.PathLike[str] | MediaInfo, limits: Limits | None = None) -> dict[str, Any] | None:
     """Return a video's sound as ComfyUI's AUDIO, or None when it has none.
 
     AUDIO is a dict: ``waveform`` ``[1, channels, samples]`` float32 of -1..1, and ``sample_rate`` in Hz.
     For a VIDEO that has to be built from frames, so that it keeps its sound. Blocks, and raises, as ``load_frames``.
     """
-    sound = decode_sound(path, limits or Limits())
+    sound = decode_sound(media, limits or Limits())
     if sound is None:
         return None
     return {"waveform": torch.from_numpy(sound.samples)[None], "sample_rate": sound.rate}
 
 
 def load_batch(
-    paths: Sequence[str | os.PathLike[str]], *, alpha: bool, progress: Callable[[int, int], None] | None = None
+    files: Sequence[str | os.PathLike[str] | MediaInfo],
+    *,
+    alpha: bool,
+    progress: Callable[[int, int], None] | None = None,
 ) -> torch.Tensor:
     """Return the first frame of each file as one batch ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``.
 
@@ -63,19 +70,19 @@ def load_batch(
     called after each file.
     """
     batch: torch.Tensor | None = None
-    for number, path in enumerate(paths):
-        frames, mask, _ = load_frames(path)
+    for number, file in enumerate(files):
+        frames, mask, _ = load_frames(file)
         if batch is None:
             channels = 4 if alpha else 3
-            require_memory(len(paths), frames.shape[2], frames.shape[1], channels, "The batch")
-            batch = torch.ones(len(paths), *frames.shape[1:3], channels)
+            require_memory(len(files), frames.shape[2], frames.shape[1], channels, "The batch")
+            batch = torch.ones(len(files), *frames.shape[1:3], channels)
         batch[number, :, :, :3] = frames[0]
         if alpha and mask is not None:
             batch[number, :, :, 3] = 1 - mask[0]
         if progress is not None:
-            progress(number + 1, len(paths))
+            progress(number + 1, len(files))
     if batch is None:
-        raise InvalidParameterError("paths", [], "one file or more")
+        raise InvalidParameterError("files", [], "one file or more")
     return batch
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..xalora_client import BadRequestError, ConflictError
 from ._inputs import CATEGORY, checked_id, text
-from ._remote import Remote, perform
+from ._remote import Remote
 
 
 class XaloraCancelTask:
@@ -33,17 +32,4 @@ class XaloraCancelTask:
 
     async def cancel(self, task_id: str) -> Any:
         """Return the server's message."""
-        task_id = checked_id(task_id)
-
-        async def work(remote: Remote) -> Any:
-            try:
-                message = await remote.client.cancel_task(task_id)
-            except (BadRequestError, ConflictError) as error:
-                # A server may refuse to cancel what has ended; for the user that is no error.
-                if not (await remote.client.query_task_result(task_id)).is_final:
-                    raise
-                message = error.message
-            remote.ending = message
-            return (message,)
-
-        return await perform(work)
+        return (await Remote.cancel(checked_id(task_id)),)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..xalora_client import FluxLoraTask
-from . import _host
 from ._inputs import CATEGORY, common_options, text, widget
-from ._remote import Remote, answer, perform
+from ._remote import Remote
 
 WORKFLOW_ID = "3"
 """FluxLora, from the product's "FluxLora Workflow" page."""
@@ -69,13 +68,5 @@ class XaloraFluxLora:
             workflow_id=WORKFLOW_ID,
             timeout_seconds=timeout_seconds,
         )
-
-        async def work(remote: Remote) -> Any:
-            if not wait:
-                return _host.blocked(), await remote.submit(task, reuse=reuse)
-            result = await remote.finish(task, reuse=reuse)
-            file = await remote.download(result)
-            frames = await remote.decode(file)
-            return answer(file, frames.images, result.task_id)
-
-        return await perform(work)
+        media = await Remote.make(task, wait=wait, reuse=reuse)
+        return media.answer(media.frames, media.task_id)

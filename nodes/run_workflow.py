@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 from ..xalora_client import CustomTask, InvalidParameterError
-from . import _host
 from ._inputs import CATEGORY, common_options, text
-from ._remote import Remote, answer, perform, video_output
+from ._remote import Remote
 
 
 class XaloraRunWorkflow:
@@ -55,16 +54,8 @@ class XaloraRunWorkflow:
             workflow_id=workflow_id.strip() or None,
             timeout_seconds=timeout_seconds,
         )
-
-        async def work(remote: Remote) -> Any:
-            if not wait:
-                return _host.blocked(), _host.blocked(), await remote.submit(task, reuse=reuse)
-            result = await remote.finish(task, reuse=reuse)
-            file = await remote.download(result)
-            frames = await remote.decode(file)
-            return answer(file, frames.images, video_output(file, frames), result.task_id)
-
-        return await perform(work)
+        media = await Remote.make(task, wait=wait, reuse=reuse)
+        return media.answer(media.frames, media.video, media.task_id)
 
 
 def _parsed(parameters: str) -> Any:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..xalora_client import TaskStatus, WorkflowTaskResult
-from . import _host
+from ..xalora_client import WorkflowTaskResult
 from ._inputs import CATEGORY, checked_id, text, timeout_seconds
-from ._remote import Frames, Remote, answer, perform, video_output
+from ._remote import Remote
 
 
 class XaloraTaskStatus:
@@ -64,30 +63,16 @@ class XaloraTaskStatus:
 
         With ``wait``, a task that fails or is canceled is an error; without, it is a status.
         """
-        task_id = checked_id(task_id)
-
-        async def work(remote: Remote) -> Any:
-            if wait:
-                result = await remote.collect(task_id, timeout_seconds)
-            else:
-                result = await remote.client.query_task_result(task_id)
-            number, still_open = self._looks.get(unique_id, (0, None))
-            others = (still_open or set()) - {task_id}
-            self._looks[unique_id] = (number, others if result.is_final else others | {task_id})
-            told = (str(result.status), result.media_url or "", describe(result))
-            remote.ending = " · ".join(filter(None, [told[0], result.message]))
-            if result.status != TaskStatus.FINISHED:
-                return told[0], _host.blocked(), _host.blocked(), told[1], told[2]
-            file = await remote.download(result)
-            frames: Frames = await remote.decode(file)
-            return answer(file, told[0], frames.images, video_output(file, frames), told[1], told[2])
-
-        return await perform(work)
+        result, media = await Remote.collect(checked_id(task_id), wait=wait, timeout_seconds=timeout_seconds)
+        number, still_open = self._looks.get(unique_id, (0, None))
+        others = (still_open or set()) - {result.task_id}
+        self._looks[unique_id] = (number, others if result.is_final else others | {result.task_id})
+        return media.answer(str(result.status), media.frames, media.video, result.media_url or "", describe(result))
 
 
 def describe(result: WorkflowTaskResult) -> str:
     """Everything the server says about a task but its media, as JSON for people."""
-    told = {
+    summary = {
         "task_id": result.task_id,
         "status": str(result.status),
         "message": result.message,
@@ -99,7 +84,9 @@ def describe(result: WorkflowTaskResult) -> str:
         "timeout_seconds": result.timeout_seconds,
         "task_details": _without_media(result.task_details),
     }
-    return json.dumps({name: value for name, value in told.items() if value is not None}, indent=2, ensure_ascii=False)
+    return json.dumps(
+        {name: value for name, value in summary.items() if value is not None}, indent=2, ensure_ascii=False
+    )
 
 
 def _without_media(value: Any) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..xalora_client import Text2VideoTask
-from . import _host
 from ._inputs import CATEGORY, common_options, text, widget
-from ._remote import Remote, answer, perform, video_output
+from ._remote import Remote
 
 WORKFLOWS = {"Hunyuan": "1"}
 """The server's text-to-video workflows by name, from the product's "Text2Video Workflow" page."""
@@ -77,14 +76,5 @@ class XaloraText2Video:
             workflow_id=WORKFLOWS[model],
             timeout_seconds=timeout_seconds,
         )
-
-        async def work(remote: Remote) -> Any:
-            if not wait:
-                task_id = await remote.submit(task, reuse=reuse)
-                return _host.blocked(), _host.blocked(), _host.blocked(), task_id
-            result = await remote.finish(task, reuse=reuse)
-            file = await remote.download(result)
-            frames = await remote.decode(file)
-            return answer(file, frames.images, video_output(file, frames), frames.fps, result.task_id)
-
-        return await perform(work)
+        media = await Remote.make(task, wait=wait, reuse=reuse)
+        return media.answer(media.frames, media.video, media.fps, media.task_id)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..xalora_client import InvalidParameterError, MediaError, UpscalerTask, XaloraError
+from ..xalora_client import InvalidParameterError, UpscalerTask, encode_data_uri
 from . import _host
+from ._batch import Batch
 from ._inputs import CATEGORY, common_options
-from ._remote import Remote, perform
-
-if TYPE_CHECKING:
-    from ..xalora_client import TaskUpdate
 
 
 class XaloraUpscale:
@@ -53,120 +48,25 @@ class XaloraUpscale:
         reuse: bool = True,
     ) -> Any:
         """Take images [B, H, W, 3 or 4] (0..1); return them enlarged, and a list of B task ids."""
-        if image.shape[0] == 0:
+        count = image.shape[0]
+        if count == 0:
             raise InvalidParameterError("image", tuple(image.shape), "a batch of one image or more")
 
-        async def work(remote: Remote) -> Any:
-            batch = _Batch(remote, image, max_parallel, timeout_seconds, reuse)
-            if not wait:
-                return _host.blocked(), await batch.submit_all()
-            results = await batch.each(batch.finish)
-            _check_sizes([file for file, _ in results])
-            from ._tensors import load_batch
+        def task_of(number: int) -> UpscalerTask:
+            return UpscalerTask(image_address(image[number]), timeout_seconds=timeout_seconds)
 
-            files = [file.path for file, _ in results]
-            images = await asyncio.to_thread(
-                load_batch, files, alpha=image.shape[3] == 4, progress=remote.show_decoding
-            )
-            shown = _host.preview(files, moving=False)
-            return {"ui": shown, "result": (images, [task_id for _, task_id in results])}
-
-        return await perform(work)
+        batch = Batch(count, task_of, parallel=max_parallel, reuse=reuse)
+        if not wait:
+            return _host.blocked(), await batch.submit()
+        task_ids, images, preview = await batch.make_images(alpha=image.shape[3] == 4)
+        return {"ui": preview, "result": (images, task_ids)}
 
 
-class _Batch:
-    """The images of one run, each a task of its own."""
-
-    def __init__(self, remote: Remote, images: Any, parallel: int, timeout_seconds: int, reuse: bool) -> None:
-        self.remote = remote
-        self.images = images
-        self.turns = asyncio.Semaphore(parallel)
-        self.timeout_seconds = timeout_seconds
-        self.reuse = reuse
-        self.done = 0
-        self.count = len(images)
-        self.statuses: dict[int, TaskUpdate] = {}
-
-    async def each(self, step: Any) -> list[Any]:
-        """Run the step for every image. One that fails is named, after the others have ended."""
-        self.remote.say = self._say
-        answers = await asyncio.gather(*(self._one(step, n) for n in range(self.count)), return_exceptions=True)
-        for number, answer in enumerate(answers):
-            if isinstance(answer, XaloraError) and self.count > 1:
-                kept = sum(not isinstance(each, BaseException) for each in answers)
-                answer.what = f"Image {number + 1} of {self.count}: {answer.what}"
-                if kept and self.reuse:
-                    answer.advice = f"{answer.advice} The other {kept} are kept: queue again to send only what failed."
-            if isinstance(answer, BaseException):
-                raise answer
-        return answers
-
-    async def submit_all(self) -> list[str]:
-        """Create every image's task; returns their ids. Those that exist when Cancel is pressed are cancelled too."""
-        submitted: list[str] = []
-
-        async def submit(number: int) -> str:
-            task_id = await self.remote.client.execute_workflow(await self._task(number), reuse=self.reuse)
-            submitted.append(task_id)
-            return task_id
-
-        try:
-            return await self.each(submit)
-        except asyncio.CancelledError as stop:
-            if self.remote.prompt.cancels(stop):
-                cancels = [self.remote.client.cancel_task(task_id) for task_id in submitted]
-                await asyncio.gather(*cancels, return_exceptions=True)
-            raise
-
-    async def finish(self, number: int) -> Any:
-        """Have the image enlarged; returns the file and the task's id."""
-        task = await self._task(number)
-
-        def note(update: TaskUpdate) -> None:
-            self.statuses[number] = update
-
-        result = await self.remote.finish(task, reuse=self.reuse, on_update=note)
-        return await self.remote.download(result, on_progress=lambda _: None), result.task_id
-
-    async def _one(self, step: Any, number: int) -> Any:
-        async with self.turns:
-            answer = await step(number)
-        self.done += 1
-        self.remote.tick()
-        self.remote.progress.bar(self.done, self.count)
-        return answer
-
-    async def _task(self, number: int) -> UpscalerTask:
-        from ._tensors import encode_png
-
-        png = await asyncio.to_thread(encode_png, self.images[number])
-        address = await asyncio.to_thread(image_address, png)
-        return UpscalerTask(address, timeout_seconds=self.timeout_seconds)
-
-    def _say(self) -> str:
-        if self.count == 1 and self.statuses:
-            return self.statuses[0].describe()
-        return f"upscaling {self.done} / {self.count}"
-
-
-def image_address(png: bytes) -> str:
-    """Where a miner gets the image: for now the bytes themselves as a ``data:`` URI.
+def image_address(image: Any) -> str:
+    """Where a miner gets an image ``[H, W, C]``: for now its bytes as PNG in a ``data:`` URI.
 
     This is the seam for delivery through buckets: miners are only known to fetch ``http(s)`` URLs.
     """
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    from ._tensors import encode_png  # Brings torch, which would slow the start of ComfyUI down.
 
-
-def _check_sizes(files: list[Any]) -> None:
-    """Images of one batch have one size; where the miners disagree, nothing is scaled or cropped to fit."""
-    sizes: dict[tuple[int, int], list[int]] = {}
-    for number, file in enumerate(files, 1):
-        sizes.setdefault((file.info.width, file.info.height), []).append(number)
-    if len(sizes) > 1:
-        told = "; ".join(
-            f"{width}x{height}: image {', '.join(map(str, numbers))}" for (width, height), numbers in sizes.items()
-        )
-        raise MediaError(
-            f"The enlarged images have different sizes ({told})",
-            advice="Enlarge them one by one, or with a batch of images of one kind. The results are kept.",
-        )
+    return encode_data_uri(encode_png(image), "image/png")

@@ -1,17 +1,73 @@
-"""Which tests run side by side, and what every run says in its last lines."""
+"""What all tests share, which of them run side by side, and what every run says in its last lines."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from comfyui_server import NONE_FOUND, found, version_of
+from file_server import FileServer
+from processes import ROOT, bare_environment
+from sandbox_process import SandboxProcess
+from sequencer import Sequencer
+from subject import Subject
 
 INSTALLED = {"source": "ComfyUI", "editor_source": "Editor of ComfyUI"}
 """The fixtures that give a test each ComfyUI there is, and what its tests are called."""
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> None:
+    """No setting of this machine reaches a test, which runs in its own folder with its own home.
+
+    Processes that it starts find the client of this checkout.
+    """
+    for name in os.environ.keys() - bare_environment().keys():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("XALORA_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Where the client of a test keeps its things. The folder is not there yet."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def sequencer() -> Iterator[Sequencer]:
+    """A sequencer that answers what the test says."""
+    server = Sequencer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["blocking", "event loop"])
+def subject(request: pytest.FixtureRequest, sequencer: Sequencer, home: Path) -> Subject:
+    """Each client, with that sequencer."""
+    return Subject(request.param, sequencer.url, home)
+
+
+@pytest.fixture
+def files() -> Iterator[FileServer]:
+    """A file server that answers what the test says."""
+    server = FileServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """A sandbox that renders at once, in a process of its own."""
+    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
+    yield process
+    process.close()
 
 
 @pytest.fixture

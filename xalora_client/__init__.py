@@ -37,8 +37,9 @@ from .errors import (
     TaskTimeoutError,
     XaloraError,
 )
-from .protocol.credentials import Credentials
-from .protocol.results import TaskStatus, WorkflowTaskResult
+from .protocol.answers import TaskStatus, WorkflowTaskResult
+from .protocol.parameters import encode_data_uri
+from .protocol.requests import Credentials
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .version import __version__
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from .clients.asynchronous import AsyncClient
     from .clients.blocking import Client
     from .engine.waiting import TaskUpdate
-    from .media.decoding import Limits, decode, decode_sound, require_memory
+    from .media.decoding import Limits, MediaInfo, decode, decode_sound, require_memory
     from .media.download import DownloadProgress, MediaFile
 
 # Loaded at first use: they bring HTTP libraries and decoders, which would slow the start of ComfyUI down.
@@ -56,6 +57,7 @@ _LOADED_LATER = {
     "DownloadProgress": ".media.download",
     "Limits": ".media.decoding",
     "MediaFile": ".media.download",
+    "MediaInfo": ".media.decoding",
     "TaskUpdate": ".engine.waiting",
     "decode": ".media.decoding",
     "decode_sound": ".media.decoding",
@@ -88,6 +90,7 @@ __all__ = [
     "Limits",
     "MediaError",
     "MediaFile",
+    "MediaInfo",
     "MediaTooLargeError",
     "NetworkError",
     "NotFoundError",
@@ -111,5 +114,6 @@ __all__ = [
     "__version__",
     "decode",
     "decode_sound",
+    "encode_data_uri",
     "require_memory",
 ]

@@ -13,9 +13,9 @@ from pathlib import Path
 import platformdirs
 from dotenv import dotenv_values
 
-from .errors import ConfigurationError
-from .protocol.credentials import Credentials
+from .errors import ConfigurationError, StorageError
 from .protocol.links import Link
+from .protocol.requests import Credentials
 
 DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
 SANDBOX = "sandbox"
@@ -53,6 +53,14 @@ class Config:
         return self.credentials
 
 
+_ARGUMENT, _ENVIRONMENT, _DOTENV, _STORED = (
+    "an argument",
+    "the environment",
+    "the .env file here",
+    "the stored settings",
+)
+
+
 def load(
     api_key: str | None = None,
     workflow_url: str | None = None,
@@ -61,22 +69,44 @@ def load(
 ) -> Config:
     """Settle every setting from its first source that has one; ``fallback_home`` is for when nobody names a home.
 
-    Raises ConfigurationError for a key or URL in the wrong form and for a stored file that cannot be read.
+    Raises ConfigurationError for a key or URL in the wrong form, for a stored file that cannot be read, and where the
+    key and the address of a server that is not the default one come from two sources.
     """
     dotenv = _read_dotenv(Path(".env"))
-
-    def first(argument: str | None, name: str, stored: str | None) -> str | None:
-        return argument or os.environ.get(name) or dotenv.get(name) or stored
-
-    folder = first(os.fspath(home) if home else None, _HOME, None)
-    home_path = Path(folder).expanduser() if folder else fallback_home or default_home()
+    home_path = home_folder(home, fallback_home)
     stored = _read_stored(home_path)
     if not stored and home_path == fallback_home:
         stored = _read_stored(default_home())  # Where `xalora login` put them.
-    url = _checked_url(first(workflow_url, _URL, stored.get("workflow_url")) or DEFAULT_URL)
-    # A real key stays at home: it is of no use to a server that renders previews.
-    key = (api_key or SANDBOX_KEY) if url == SANDBOX else first(api_key, _KEY, stored.get("api_key"))
+
+    def first(argument: str | None, name: str, stored_name: str) -> tuple[str | None, str]:
+        sources = {
+            _ARGUMENT: argument,
+            _ENVIRONMENT: os.environ.get(name),
+            _DOTENV: dotenv.get(name),
+            _STORED: stored.get(stored_name),
+        }
+        return next(((value, source) for source, value in sources.items() if value), (None, ""))
+
+    address, address_source = first(workflow_url, _URL, "workflow_url")
+    url = _checked_url(address or DEFAULT_URL)
+    if url == SANDBOX:
+        # A real key stays at home: it is of no use to a server that renders previews.
+        key: str | None = api_key or SANDBOX_KEY
+    else:
+        key, key_source = first(api_key, _KEY, "api_key")
+        if key and url != DEFAULT_URL and address_source != _ARGUMENT and key_source not in (_ARGUMENT, address_source):
+            raise ConfigurationError(
+                f"The key comes from {key_source}, and the server's address {url} from {address_source}",
+                advice=f"Nothing was sent, for a key goes only to the server it was set with: set {_KEY} and {_URL} in "
+                "the same place, or give both as arguments.",
+            )
     return Config(Credentials.parse(key) if key else None, url, home_path)
+
+
+def home_folder(home: str | os.PathLike[str] | None = None, fallback_home: Path | None = None) -> Path:
+    """The folder for the ledger, media and the stored settings, from its first source that has one."""
+    folder = os.fspath(home) if home else os.environ.get(_HOME) or _read_dotenv(Path(".env")).get(_HOME)
+    return Path(folder).expanduser() if folder else fallback_home or default_home()
 
 
 def default_home() -> Path:
@@ -87,8 +117,8 @@ def default_home() -> Path:
 def store(home: Path, *, api_key: str | None = None, workflow_url: str | None = None) -> Path:
     """Write the given settings to the home's config file, mode 0600, keeping the others; returns its path.
 
-    An empty text removes a setting. Raises ConfigurationError when a value has the wrong form or the file cannot
-    be written; the old file is then untouched.
+    An empty text removes a setting. Raises ConfigurationError when a value has the wrong form, and StorageError when
+    the file cannot be written; the old file is then untouched.
     """
     settings = _read_stored(home)
     for name, value in (("api_key", api_key), ("workflow_url", workflow_url)):
@@ -110,7 +140,7 @@ def store(home: Path, *, api_key: str | None = None, workflow_url: str | None = 
             json.dump(settings, file, indent=2)
         fresh.replace(path)
     except OSError as error:
-        raise ConfigurationError(
+        raise StorageError(
             f"The settings cannot be written to {path}: {error.strerror}",
             advice=f"Make the folder writable, or point {_HOME} elsewhere.",
         ) from error

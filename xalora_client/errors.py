@@ -3,8 +3,9 @@
 ::
 
     XaloraError
-    ├── ConfigurationError (ValueError)      no key, a bad URL, an unusable home folder
+    ├── ConfigurationError (ValueError)      no key, a bad URL, settings that contradict
     │   └── InvalidParameterError            a value no task can be built with; nothing was sent
+    ├── StorageError                         a full disk, a folder that cannot be written, a damaged file
     ├── NetworkError (ConnectionError)       no complete answer came back
     │   └── RequestTimeoutError (TimeoutError)
     ├── APIStatusError                       the server answered with a status outside 2xx
@@ -31,7 +32,19 @@ A message has three parts: what happened, to which task, and what to do now.
 
 from __future__ import annotations
 
+import pickle
+import re
 from typing import Any
+
+# Control characters, marks that turn the direction of text around, and halves of characters.
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
+
+
+def one_line(text: str, longest: int = 300) -> str:
+    """Text from outside, fit to be shown: one line of at most ``longest`` characters, without control characters."""
+    # What is far beyond the end is not even looked at: a server may send a megabyte.
+    line = " ".join(_UNSHOWN.sub(" ", text[: 4 * longest]).split())
+    return line if len(line) <= longest and len(text) <= 4 * longest else f"{line[: longest - 1]}…"
 
 
 class XaloraError(Exception):
@@ -55,6 +68,20 @@ class XaloraError(Exception):
             what = f"{what} (task {self.task_id})"
         return f"{what}. {self.advice}".rstrip()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name: these classes are shown as the SDK's, wherever the package lies."""
+        kind = type(self)
+        known: Any = kind.__name__ if globals().get(kind.__name__) is kind else kind
+        return _unpickled, (known, self.args, self.__dict__)
+
+
+def _unpickled(kind: Any, args: tuple[Any, ...], state: dict[str, Any]) -> XaloraError:
+    kind = globals()[kind] if isinstance(kind, str) else kind
+    error: XaloraError = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class ConfigurationError(XaloraError, ValueError):
     """The client cannot work as it is set up; nothing was sent."""
@@ -65,18 +92,28 @@ class InvalidParameterError(ConfigurationError):
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         try:
-            shown = repr(value)
+            shown = one_line(repr(value), 80)
         except (RecursionError, ValueError):  # Nested too deep, or a number of thousands of digits.
             shown = f"a {type(value).__name__} too large to show"
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
         super().__init__(f"{field} is {shown}", advice=f"Allowed: {allowed}.")
         self.field = field
         self.value = value
         self.allowed = allowed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.field, self.value, self.allowed)
+        """Pickle the value where it can be, else its look."""
+        rebuild, (kind, args, state) = super().__reduce__()
+        try:
+            pickle.dumps(self.value)
+        except Exception:  # noqa: BLE001 - whatever the value's own code raises
+            state = state | {"value": repr(self.value)}
+        return rebuild, (kind, args, state)
+
+
+class StorageError(XaloraError):
+    """This machine's disk does not do what is needed: it is full, cannot be written, or holds a damaged file."""
+
+    advice = "Free some space or make the folder writable, or point XALORA_HOME elsewhere."
 
 
 class NetworkError(XaloraError, ConnectionError):
@@ -232,7 +269,7 @@ class DecodeError(MediaError, ValueError):
 class MediaTooLargeError(MediaError):
     """A limit on bytes, pixels, frames or duration would be passed; the message names the limit and the value."""
 
-    advice = "Raise that limit if the file is trusted."
+    advice = "Ask for fewer or smaller frames. In Python, Client(limits=...) can allow more."
 
 
 # Shown to people as "xalora_client.NotFoundError" wherever the package is: inside ComfyUI its own path is long.

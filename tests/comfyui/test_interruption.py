@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from comfyui_prompts import flux_lora, image, node, show, text2video, upscale
 from comfyui_server import ComfyUI, Run
-from miner import Miner, png
+from miner import Miner
+from pictures import png
 from processes import PATIENCE, poll
 from sandbox_process import SandboxProcess
 from sequencer import status

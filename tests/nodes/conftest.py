@@ -7,7 +7,6 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -75,28 +74,16 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pack]:
 
 
 @pytest.fixture(autouse=True)
-def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A key and a home of the test, and no setting of this machine."""
-    for name in ("XALORA_WORKFLOW_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+def key(isolated: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key, which every node needs."""
     monkeypatch.setenv("XALORA_API_KEY", KEY)
-    monkeypatch.setenv("XALORA_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def _sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
-    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
-    yield process
-    process.close()
 
 
 @pytest.fixture
-def sandbox(_sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> SandboxProcess:
-    """A sandbox, as the nodes' sequencer."""
-    monkeypatch.setenv("XALORA_WORKFLOW_URL", _sandbox.url)
-    return _sandbox
+def sandbox(sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> SandboxProcess:
+    """The sandbox, as the nodes' sequencer."""
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", sandbox.url)
+    return sandbox
 
 
 @pytest.fixture

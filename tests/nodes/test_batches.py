@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from miner import Miner, png
+from miner import Miner
+from pictures import png
 from PIL import Image
 from sequencer import Answer, status
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from miner import Miner, png
+from miner import Miner
+from pictures import png
 from processes import PATIENCE
 from sequencer import status
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from miner import Miner, png
+from miner import Miner
+from pictures import png
 from PIL import Image
 from sandbox_process import SandboxProcess
 from sequencer import Answer, status

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from http.server import BaseHTTPRequestHandler
+from typing import Literal
+
+from loopback import HandlerBase, LoopbackServer
 
 PATIENCE = 20.0
 """Seconds after which a stalled answer ends even if the test forgot it."""
@@ -49,7 +51,7 @@ class Asked:
     headers: dict[str, str]
 
 
-class FileServer:
+class FileServer(LoopbackServer):
     """Answers each path from its own list, the last answer again and again; 404 where there is none."""
 
     def __init__(self) -> None:
@@ -58,16 +60,7 @@ class FileServer:
         self.released = threading.Event()
         self.stalled = threading.Event()
         self.lock = threading.Lock()
-        outer = self
-
-        class Handler(_Handler):
-            files = outer
-
-        self.server = _Server(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
-        self.thread.start()
+        super().__init__(_Handler)
 
     def serve(self, path: str, *answers: File) -> str:
         """Answer the path like this from now on; returns its URL."""
@@ -86,26 +79,15 @@ class FileServer:
 
     def close(self) -> None:
         self.released.set()
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+        super().close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that go away in the middle are what is tested."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    files: FileServer
+class _Handler(HandlerBase, BaseHTTPRequestHandler):
+    owner: FileServer
 
     def do_GET(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        file = self.files.take(Asked(self.path, headers))
+        headers = self.lower_headers()
+        file = self.owner.take(Asked(self.path, headers))
         if file.drop:
             self.close_connection = True
             return
@@ -133,8 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
         limit = file.break_after if file.stall_after is None else file.stall_after
         write(body if limit is None else body[:limit])
         if file.stall_after is not None:
-            self.files.stalled.set()
-            self.files.released.wait(PATIENCE)
+            self.owner.stalled.set()
+            self.owner.released.wait(PATIENCE)
         if limit is not None or file.framing == "close" or file.length is not None:
             self.close_connection = True
         elif file.framing == "chunked":
@@ -143,9 +125,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _write_chunk(self, data: bytes) -> None:
         if data:
             self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def _start_of_range(headers: dict[str, str], file: File) -> int | None:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
+from pictures import png
 from sequencer import Answer, Seen, Sequencer, status
 
 HOLD_SECONDS = 30.0
 """After so long an answer that is held back is given even if the test forgot it."""
-
-
-def png(width: int = 8, height: int = 8, colour: tuple[int, ...] = (10, 20, 30)) -> bytes:
-    """A picture of one colour; four values make it transparent."""
-    buffer = io.BytesIO()
-    Image.new("RGBA" if len(colour) == 4 else "RGB", (width, height), colour).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 class Gate:

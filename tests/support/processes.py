@@ -45,6 +45,27 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def start_script(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Python code in a process of its own, with pipes; it finds the client of this checkout."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def run_together(code: str, count: int, *arguments: object) -> list[str]:
+    """Run code that waits for a line in some processes, which so begin at once; returns what each wrote."""
+    processes = [start_script(code, *arguments) for _ in range(count)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    results = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, results
+    return [output for output, _ in results]
+
+
 class Command:
     """``xalora ARGUMENTS`` as a process. ``errors()`` is what it wrote to stderr so far."""
 

@@ -5,60 +5,38 @@ from __future__ import annotations
 import http.client
 import select
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from loopback import HandlerBase, LoopbackServer
 
 PATIENCE = 20.0
 _OF_THE_CONNECTION = {"connection", "proxy-connection", "proxy-authorization", "keep-alive", "te", "host"}
 
 
-class Proxy:
+class Proxy(LoopbackServer):
     """``seen`` holds (method, target, headers) of each request; ``refusal`` answers all with that status."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self.refusal: int | None = None
-        outer = self
-
-        class Handler(_Handler):
-            proxy = outer
-
-        self.server = _Server(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self.server.server_address[1]}"
-        self.url = f"http://{self.address}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
-        self.thread.start()
+        super().__init__(_Handler)
+        self.address = f"127.0.0.1:{self.port}"
 
     def targets(self) -> list[tuple[str, str]]:
         return [(method, target) for method, target, _ in self.seen]
 
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing when a client goes away in the middle."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    proxy: Proxy
+class _Handler(HandlerBase, BaseHTTPRequestHandler):
+    owner: Proxy
 
     def note(self) -> bool:
         """Remember the request; answer it here where the proxy refuses everything."""
-        self.proxy.seen.append((self.command, self.path, {n.lower(): v for n, v in self.headers.items()}))
-        if self.proxy.refusal is None:
+        self.owner.seen.append((self.command, self.path, self.lower_headers()))
+        if self.owner.refusal is None:
             return True
         self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.send_response(self.proxy.refusal)
+        self.send_response(self.owner.refusal)
         self.send_header("Content-Length", "0")
         self.end_headers()
         return False
@@ -102,6 +80,3 @@ class _Handler(BaseHTTPRequestHandler):
                     if not data:
                         return
                     ends[each].sendall(data)
-
-    def log_message(self, *_: object) -> None:
-        pass

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from loopback import HandlerBase, LoopbackServer
+
+LONGEST_SILENCE = 20.0
+"""Seconds after which a request that is left without an answer is cut even if the test never ends."""
 
 
 @dataclass
@@ -41,7 +47,7 @@ class Seen:
     body: Any
 
 
-class Sequencer:
+class Sequencer(LoopbackServer):
     """Answers each endpoint from its own list, the last answer again and again."""
 
     def __init__(self) -> None:
@@ -52,43 +58,8 @@ class Sequencer:
             "/task_cancel": [Answer({"task_id": "t1", "msg": "cancelled"})],
             "/resource_request": [Answer({"miner_id": "m1"})],
         }
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_POST(self) -> None:
-                length = int(self.headers.get("content-length", 0))
-                self.answer(self.rfile.read(length))
-
-            def do_GET(self) -> None:
-                self.answer(b"null")
-
-            def answer(self, body: bytes) -> None:
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                seen = Seen(self.command, self.path, headers, json.loads(body))
-                answer = outer.take(seen)
-                if answer.drop:
-                    self.close_connection = True
-                    return
-                content = answer.content()
-                self.send_response(answer.status)
-                for name, value in {"Content-Length": str(len(content)), **answer.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-                if answer.headers.get("Content-Length", str(len(content))) != str(len(content)):
-                    self.close_connection = True
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.lock = threading.Lock()
-        threading.Thread(target=lambda: self.server.serve_forever(0.01), daemon=True).start()
+        super().__init__(_Handler)
 
     def take(self, seen: Seen) -> Answer:
         with self.lock:
@@ -100,12 +71,46 @@ class Sequencer:
     def script(self, endpoint: str, *answers: Answer | Callable[[Seen], Answer]) -> None:
         self.answers[f"/{endpoint}"] = list(answers)
 
+    @contextmanager
+    def silent(self, endpoint: str) -> Iterator[None]:
+        """Leave the endpoint's requests without an answer for as long as the context lasts, then cut them."""
+        ended = threading.Event()
+
+        def hold(_: Seen) -> Answer:
+            ended.wait(LONGEST_SILENCE)
+            return DROP
+
+        self.script(endpoint, hold)
+        try:
+            yield
+        finally:
+            ended.set()
+
     def paths(self) -> list[str]:
         return [seen.path.lstrip("/") for seen in self.seen]
 
     def count(self, endpoint: str) -> int:
         return self.paths().count(endpoint)
 
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+
+class _Handler(HandlerBase, BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        length = int(self.headers.get("content-length", 0))
+        self.answer(self.rfile.read(length))
+
+    def do_GET(self) -> None:
+        self.answer(b"null")
+
+    def answer(self, body: bytes) -> None:
+        answer = self.owner.take(Seen(self.command, self.path, self.lower_headers(), json.loads(body)))
+        if answer.drop:
+            self.close_connection = True
+            return
+        content = answer.content()
+        self.send_response(answer.status)
+        for name, value in {"Content-Length": str(len(content)), **answer.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+        if answer.headers.get("Content-Length", str(len(content))) != str(len(content)):
+            self.close_connection = True

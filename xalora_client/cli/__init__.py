@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import io
 import json
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from ..errors import ConfigurationError, XaloraError
 from .arguments import parse
@@ -18,12 +19,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 task failed or canceled (or its result unusable), 2 usage or configuration, 3 network or server,
     4 timed out, 130 interrupted, after the remote cancel.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Names of files, say, may hold what cannot be printed.
     try:
         arguments = parse(argv)
     except ConfigurationError as error:
         return _complain(error, "--json" in (sys.argv[1:] if argv is None else argv))
+    import asyncio  # As late as what the command itself needs.
+
+    module, name = arguments.command.split(".")
     try:
-        code: int = asyncio.run(arguments.command(arguments))
+        code: int = asyncio.run(getattr(import_module(f".{module}", __name__), name)(arguments))
     except KeyboardInterrupt as stop:
         return _complain(stop, arguments.json)
     except XaloraError as error:
@@ -32,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: BaseException, as_json: bool) -> int:
-    told = described(error)
-    print(f"xalora: {told['message']}", file=sys.stderr)
+    summary = described(error)
+    print(f"xalora: {summary['message']}", file=sys.stderr)
     if as_json:
-        print(json.dumps(told, ensure_ascii=False))
+        print(json.dumps(summary))
     return exit_code(error)

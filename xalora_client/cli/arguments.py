@@ -12,8 +12,6 @@ from ..errors import ConfigurationError
 from ..protocol.parameters import Number, Rule, Whole
 from ..protocol.tasks import FluxLoraTask, Text2VideoTask
 from ..version import __version__
-from . import commands
-from . import housekeeping as ledger
 
 DEFAULT_TIMEOUT = 900.0
 
@@ -25,37 +23,40 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments; ``command`` is the coroutine function to run. Raises ConfigurationError on bad usage."""
+    """Parse the arguments; ``command`` says which function runs it, as module and name.
+
+    Nothing a command needs is imported for that: help is to come at once. Raises ConfigurationError on bad usage.
+    """
     parser = _Parser(prog="xalora", description="Run heavy work on Xalora's GPU miners.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"xalora {__version__}")
     commands_of = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(name: str, command: Any, help_text: str) -> argparse.ArgumentParser:
+    def add(name: str, command: str, help_text: str) -> argparse.ArgumentParser:
         added = commands_of.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
         added.set_defaults(command=command)
         added.add_argument("--json", action="store_true", help="print one JSON object on stdout")
         return added
 
-    video = add("text2video", commands.text2video, "Make a video from a text.")
+    video = add("text2video", "commands.text2video", "Make a video from a text.")
     video.add_argument("prompt", metavar="PROMPT")
     _add_parameters(video, Text2VideoTask.rules())
     _add_task_options(video, workflow_id="1")
     _add_output(video, "FILE")
 
-    upscale = add("upscale", commands.upscale, "Enlarge images.")
+    upscale = add("upscale", "commands.upscale", "Enlarge images.")
     upscale.add_argument("images", metavar="IMAGE", nargs="+", help="a file, or a URL the miner can fetch")
     upscale.add_argument("--max-parallel", type=int, default=8, metavar="N", help="images at once (%(default)s)")
     _add_task_options(upscale, workflow_id=None)
     _add_output(upscale, "FILE_OR_DIR", str)
 
-    flux = add("flux-lora", commands.flux_lora, "Make an image from a text with Flux and a LoRA.")
+    flux = add("flux-lora", "commands.flux_lora", "Make an image from a text with Flux and a LoRA.")
     flux.add_argument("prompt", metavar="PROMPT")
     flux.add_argument("--lora", dest="lora_name", metavar="NAME", required=True, help="file name on the miners")
     _add_parameters(flux, [rule for rule in FluxLoraTask.rules() if rule[0] != "lora_name"])
     _add_task_options(flux, workflow_id="3")
     _add_output(flux, "FILE")
 
-    run = add("run", commands.run, "Run any other workflow.")
+    run = add("run", "commands.run", "Run any other workflow.")
     run.add_argument("--task-type", required=True, metavar="T")
     run.add_argument(
         "--param", dest="parameters", type=_parameter, action="append", default=[], metavar="K=JSON",
@@ -64,25 +65,25 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_task_options(run, workflow_id=None)
     _add_output(run, "FILE")
 
-    status = add("status", commands.status, "Say how a task stands.")
-    fetch = add("fetch", commands.fetch, "Wait for a task and download its result.")
-    cancel = add("cancel", commands.cancel, "Cancel a task.")
+    status = add("status", "commands.status", "Say how a task stands.")
+    fetch = add("fetch", "commands.fetch", "Wait for a task and download its result.")
+    cancel = add("cancel", "commands.cancel", "Cancel a task.")
     for each in (status, fetch, cancel):
         each.add_argument("task_id", metavar="ID")
         _add_sandbox(each)
     _add_timeout(fetch)
     _add_output(fetch, "FILE")
 
-    tasks = add("tasks", ledger.tasks, "List the tasks submitted from here, newest first.")
+    tasks = add("tasks", "housekeeping.tasks", "List the tasks submitted from here, newest first.")
     tasks.add_argument("--limit", type=int, default=50, metavar="N", help="how many (%(default)s)")
     tasks.add_argument("--forget", metavar="ID", help="strike a task out, so that it is paid for anew next time")
 
-    prune = add("prune", ledger.prune, "Remove downloaded media that was not used for longest.")
+    prune = add("prune", "housekeeping.prune", "Remove downloaded media that was not used for longest.")
     prune.add_argument("--budget", type=float, default=5.0, metavar="GB", help="what may stay (%(default)g)")
 
-    add("login", commands.login, "Store an API key, readable by you alone.")
+    add("login", "commands.login", "Store an API key, readable by you alone.")
 
-    sandbox = add("sandbox", commands.sandbox, "Serve a local sequencer that renders previews, to try things out.")
+    sandbox = add("sandbox", "commands.sandbox", "Serve a local sequencer that renders previews, to try things out.")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     sandbox.add_argument("--port", type=int, default=8787, help="0 takes any free port (%(default)s)")
     sandbox.add_argument("--data", type=Path, metavar="DIR", help="where tasks and media are kept")

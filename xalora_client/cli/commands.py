@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import config
-from .. import sequencer as local
 from ..clients.asynchronous import AsyncClient
-from ..errors import ConfigurationError, InvalidParameterError
+from ..errors import ConfigurationError, InvalidParameterError, StorageError
 from ..media.decoding.formats import SNIFF_BYTES, sniff
 from ..media.download import MediaFile
-from ..protocol import data_uri
-from ..protocol.parameters import MediaAddress
-from ..protocol.results import TaskStatus, WorkflowTaskResult
+from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.parameters import MediaAddress, encode_data_uri, is_data_uri
 from ..protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
+from ..sequencer import Options
 from .outcome import described, exit_code
 from .progress import Progress, progress
 
@@ -55,33 +54,37 @@ async def upscale(arguments: argparse.Namespace) -> int:
     if arguments.max_parallel < 1:
         raise ConfigurationError(f"--max-parallel is {arguments.max_parallel}", advice="Allowed: 1 or more.")
     options = {"workflow_id": arguments.workflow_id, "timeout_seconds": arguments.timeout_seconds}
-    tasks = [UpscalerTask(_image_address(image), **options) for image in arguments.images]
+    for image in arguments.images:
+        _check_image(image)
+    count = len(arguments.images)
     output = Path(arguments.output)
-    in_folder = _is_folder(arguments.output, len(tasks))
+    in_folder = _is_folder(arguments.output, count)
     turns = asyncio.Semaphore(arguments.max_parallel)
 
     async def one(client: AsyncClient, number: int) -> dict[str, Any]:
         name = arguments.images[number]
         async with turns:
-            with progress(label=name if len(tasks) > 1 else None) as shown:
-                file, result = await _finish(client, tasks[number], arguments, shown)
+            # Encoded in its turn: all of them at once could be more than memory holds.
+            task = UpscalerTask(await asyncio.to_thread(_image_address, name), **options)
+            with progress(label=name if count > 1 else None) as shown:
+                file, result = await _run_task(client, task, arguments, shown)
         place = output
         if in_folder:
-            stem = "image" if data_uri.is_data_uri(name) else Path(name.split("?")[0]).stem or "image"
+            stem = "image" if is_data_uri(name) else Path(name.split("?")[0]).stem or "image"
             before = [Path(each.split("?")[0]).stem for each in arguments.images[:number]].count(stem)
             place = output / f"{stem}-upscaled{f'-{before + 1}' if before else ''}{file.info.format.extension}"
         return {"image": name, **_save(file, result, place)}
 
     async with _client(arguments) as client:
-        answers = await asyncio.gather(*(one(client, number) for number in range(len(tasks))), return_exceptions=True)
+        answers = await asyncio.gather(*(one(client, number) for number in range(count)), return_exceptions=True)
     saved = [answer for answer in answers if isinstance(answer, dict)]
     failures = [answer for answer in answers if isinstance(answer, BaseException)]
     for failure in failures:
         print(f"xalora: {failure}", file=sys.stderr)
     if arguments.json:
-        # What did work out is paid for, and told whatever became of the others.
-        told = {"results": saved} | (described(failures[0]) if failures else {})
-        print(json.dumps(told, ensure_ascii=False))
+        # What did work out is paid for, and reported whatever became of the others.
+        summary = {"results": saved} | (described(failures[0]) if failures else {})
+        print(json.dumps(summary))
     else:
         for answer in saved:
             print(answer["path"])
@@ -93,7 +96,7 @@ async def status(arguments: argparse.Namespace) -> int:
     async with _client(arguments) as client:
         result = await client.query_task_result(arguments.task_id)
     if arguments.json:
-        print(json.dumps(_described(result), ensure_ascii=False))
+        print(json.dumps(_described(result)))
     else:
         print(" ".join(filter(None, [str(result.status), result.media_url, result.message])))
     return 1 if result.status in (TaskStatus.FAILED, TaskStatus.CANCELED) else 0
@@ -120,7 +123,7 @@ async def cancel(arguments: argparse.Namespace) -> int:
 async def login(arguments: argparse.Namespace) -> int:
     """``xalora login``: the key is asked for, so that it is in no shell history."""
     key = getpass.getpass("API key (consumer#key): ") if sys.stdin.isatty() else sys.stdin.readline()
-    path = config.store(config.load().home, api_key=key.strip() or " ")
+    path = config.store(config.home_folder(), api_key=key.strip() or " ")
     print(json.dumps({"path": str(path)}) if arguments.json else f"Stored in {path}")
     return 0
 
@@ -132,15 +135,13 @@ async def sandbox(arguments: argparse.Namespace) -> int:
         line = json.dumps({"url": url}) if arguments.json else f"Xalora sandbox listening on {url}"
         print(line, flush=True)
 
-    await local.serve(
-        arguments.host,
-        arguments.port,
-        arguments.data or config.load().home / "sandbox",
-        workers=arguments.workers,
-        render_seconds=arguments.render_seconds,
-        video_format=arguments.video_format,
-        on_ready=announce,
+    from ..sequencer.serving import serve  # Brings a web server, which no other command needs.
+
+    options = Options(
+        workers=arguments.workers, render_seconds=arguments.render_seconds, video_format=arguments.video_format
     )
+    data = arguments.data or config.home_folder() / "sandbox"
+    await serve(arguments.host, arguments.port, data, options, on_ready=announce)
     return 0
 
 
@@ -157,11 +158,11 @@ async def _make(arguments: argparse.Namespace, task: WorkflowTask) -> int:
     _check_writable(arguments.output)
     async with _client(arguments) as client:
         with progress() as shown:
-            file, result = await _finish(client, task, arguments, shown)
+            file, result = await _run_task(client, task, arguments, shown)
     return _print_saved(arguments, _save(file, result, arguments.output))
 
 
-async def _finish(
+async def _run_task(
     client: AsyncClient, task: WorkflowTask, arguments: argparse.Namespace, shown: Progress
 ) -> tuple[MediaFile, WorkflowTaskResult]:
     result = await client.execute_workflow_and_wait_for_result(
@@ -180,7 +181,7 @@ def _save(file: MediaFile, result: WorkflowTaskResult, place: Path) -> dict[str,
         shutil.copyfile(file.path, fresh)
         fresh.replace(place)
     except OSError as error:
-        raise ConfigurationError(
+        raise StorageError(
             f"{place} cannot be written: {error.strerror}",
             task_id=result.task_id,
             advice=f"The result is safe in {file.path}.",
@@ -207,7 +208,7 @@ def _described(result: WorkflowTaskResult) -> dict[str, Any]:
 
 
 def _print_saved(arguments: argparse.Namespace, saved: dict[str, Any]) -> int:
-    print(json.dumps(saved, ensure_ascii=False) if arguments.json else saved["path"])
+    print(json.dumps(saved) if arguments.json else saved["path"])
     return 0
 
 
@@ -246,15 +247,29 @@ def _is_folder(output: str, count: int) -> bool:
     return True
 
 
+def _check_image(image: str) -> None:
+    """Refuse what is no image before anything is paid for."""
+    if not MediaAddress("the image").accepts(image):
+        _image_type(Path(image))
+
+
 def _image_address(image: str) -> str:
     """The image as a miner can have it: a URL as it is, a file as a data: URI."""
     if MediaAddress("the image").accepts(image):
         return image
-    try:
-        content = Path(image).read_bytes()
-    except OSError as error:
-        raise InvalidParameterError("IMAGE", image, f"a file that can be read ({error.strerror})") from error
-    found = sniff(content[:SNIFF_BYTES])
+    return encode_data_uri(_read(Path(image)), _image_type(Path(image)))
+
+
+def _image_type(path: Path) -> str:
+    found = sniff(_read(path, SNIFF_BYTES))
     if found is None or not found.mime_type.startswith("image/"):
-        raise InvalidParameterError("IMAGE", image, "an image file, such as PNG, JPEG or WebP")
-    return data_uri.encode(content, found.mime_type)
+        raise InvalidParameterError("IMAGE", str(path), "an image file, such as PNG, JPEG or WebP")
+    return found.mime_type
+
+
+def _read(path: Path, most: int = -1) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise InvalidParameterError("IMAGE", str(path), f"a file that can be read ({error.strerror})") from error

@@ -18,7 +18,7 @@ WIDEST_TEXT = 40
 
 async def tasks(arguments: argparse.Namespace) -> int:
     """``xalora tasks [--forget ID]``: newest first, from the ledger alone; no server is asked."""
-    with Ledger(config.load().home) as ledger:
+    with Ledger(config.home_folder()) as ledger:
         if arguments.forget:
             entries = ledger.forget(arguments.forget)
             if not entries:
@@ -28,7 +28,7 @@ async def tasks(arguments: argparse.Namespace) -> int:
         else:
             entries = ledger.entries(arguments.limit)
     if arguments.json:
-        print(json.dumps({"forgotten" if arguments.forget else "tasks": [_told(each) for each in entries]}))
+        print(json.dumps({"forgotten" if arguments.forget else "tasks": [_described(each) for each in entries]}))
     elif arguments.forget:
         print(f"Forgotten: {arguments.forget}. The task itself, and what it costs, goes on.")
     elif entries:
@@ -42,16 +42,20 @@ async def prune(arguments: argparse.Namespace) -> int:
     """``xalora prune [--budget GB]``: remove the media used longest ago until the rest fits."""
     if not arguments.budget >= 0:
         raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: 0 or more gigabytes.")
-    pruned = MediaStore(config.load().home).prune(int(arguments.budget * 1e9))
+    pruned = MediaStore(config.home_folder()).prune(int(arguments.budget * 1e9))
     if arguments.json:
-        told = {"removed": [str(path) for path in pruned.files], "freed_bytes": pruned.freed, "left_bytes": pruned.left}
-        print(json.dumps(told))
+        summary = {
+            "removed": [str(path) for path in pruned.files],
+            "freed_bytes": pruned.freed,
+            "left_bytes": pruned.left,
+        }
+        print(json.dumps(summary))
     else:
         print(f"{len(pruned.files)} files removed, {pruned.freed / 1e6:.1f} MB freed, {pruned.left / 1e6:.1f} MB left")
     return 0
 
 
-def _told(entry: Entry) -> dict[str, Any]:
+def _described(entry: Entry) -> dict[str, Any]:
     return {
         "task_id": entry.task_id,
         "job_id": entry.job_id,

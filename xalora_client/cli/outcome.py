@@ -1,4 +1,4 @@
-"""How a command that did not work out is told: to scripts by an exit code and JSON, to people in words."""
+"""How a failed command is reported: to scripts by an exit code and JSON, to people in words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..errors import (
     DownloadError,
     NetworkError,
     ResponseError,
+    StorageError,
     TaskTimeoutError,
     XaloraError,
 )
@@ -19,7 +20,7 @@ TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 
 def exit_code(error: BaseException) -> int:
     """The exit code an error stands for."""
-    if isinstance(error, ConfigurationError):
+    if isinstance(error, ConfigurationError | StorageError):
         return USAGE
     if isinstance(error, TaskTimeoutError):
         return TIMED_OUT

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
-from ..engine import flows
+from ..engine import exchange, submission, waiting
 from ..engine.drivers import AsyncTransport, run_async
 from ..engine.effects import Flow, T
 from ..engine.waiting import OnUpdate
 from ..media.download import MediaFile, OnProgress, download
-from ..protocol.results import WorkflowTaskResult
+from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from .base import BaseClient
 from .http import HttpTransport
@@ -42,11 +42,11 @@ class AsyncClient(BaseClient[AsyncTransport, Callable[[float], Awaitable[object]
 
     async def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
         """As Client.execute_workflow."""
-        return await self._run(flows.execute(self._context, task, reuse=reuse))
+        return await self._run(submission.execute(self._context, task, reuse=reuse))
 
     async def query_task_result(self, task_id: str) -> WorkflowTaskResult:
         """As Client.query_task_result."""
-        return await self._run(flows.query(self._context, task_id))
+        return await self._run(exchange.query(self._context, task_id))
 
     async def execute_workflow_and_wait_for_result(
         self,
@@ -58,7 +58,7 @@ class AsyncClient(BaseClient[AsyncTransport, Callable[[float], Awaitable[object]
         reuse: bool = True,
     ) -> WorkflowTaskResult:
         """As Client.execute_workflow_and_wait_for_result."""
-        return await self._run(flows.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
+        return await self._run(waiting.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
 
     async def wait_for_result(
         self,
@@ -68,17 +68,17 @@ class AsyncClient(BaseClient[AsyncTransport, Callable[[float], Awaitable[object]
         on_update: OnUpdate | None = None,
     ) -> WorkflowTaskResult:
         """As Client.wait_for_result."""
-        return await self._run(flows.wait(self._context, task_id, timeout, interval, on_update))
+        return await self._run(waiting.wait(self._context, task_id, timeout, interval, on_update))
 
     async def cancel_task(self, task_id: str) -> str:
         """As Client.cancel_task."""
-        return await self._run(flows.cancel(self._context, task_id))
+        return await self._run(exchange.cancel(self._context, task_id))
 
     async def resource_request(
         self, consumer_id: str | None = None, workflow_id: str | None = None, task_type: str | None = None
     ) -> str:
         """As Client.resource_request."""
-        return await self._run(flows.request_resource(self._context, consumer_id, workflow_id, task_type))
+        return await self._run(exchange.request_resource(self._context, consumer_id, workflow_id, task_type))
 
     async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
         """As Client.download; looking at the file runs in a thread."""

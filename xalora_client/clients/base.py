@@ -16,7 +16,7 @@ from ..ledger import Ledger
 from ..media.decoding.limits import Limits
 from ..media.download import MediaFile
 from ..media.store import MediaStore
-from ..protocol.wire import Sequencer
+from ..protocol.requests import Sequencer
 from ..sequencer import local_sandbox
 
 TransportT = TypeVar("TransportT")
@@ -61,7 +61,7 @@ class BaseClient(ABC, Generic[TransportT, SleepT]):
             Sequencer(url, credentials),
             # The sandbox has another port each time; its tasks are the same.
             server=self.config.workflow_url,
-            ledger=Ledger(folder) if ledger else None,
+            ledger=Ledger(folder, self.config.workflow_url) if ledger else None,
             source=source,
             clock=clock,
             dice=dice or random.Random(),  # noqa: S311 - it only spreads requests

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from ..engine import flows
+from ..engine import exchange, submission, waiting
 from ..engine.drivers import Transport, run_sync
 from ..engine.effects import Flow, T
 from ..engine.waiting import OnUpdate
 from ..media.download import MediaFile, OnProgress, download
-from ..protocol.results import WorkflowTaskResult
+from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from .base import BaseClient
 from .http import HttpTransport
@@ -47,14 +47,14 @@ class Client(BaseClient[Transport, Callable[[float], object]]):
         ``reuse``, the id may be that of an earlier task with the same intent. Raises APIStatusError,
         NetworkError or ResponseError.
         """
-        return self._run(flows.execute(self._context, task, reuse=reuse))
+        return self._run(submission.execute(self._context, task, reuse=reuse))
 
     def query_task_result(self, task_id: str) -> WorkflowTaskResult:
         """Return how the task stands now; a failed or canceled task is an answer, not an error.
 
         Raises APIStatusError, NetworkError or ResponseError.
         """
-        return self._run(flows.query(self._context, task_id))
+        return self._run(exchange.query(self._context, task_id))
 
     def execute_workflow_and_wait_for_result(
         self,
@@ -74,7 +74,7 @@ class Client(BaseClient[Transport, Callable[[float], object]]):
         the task open. An interruption (Ctrl-C, or whatever ``on_update`` raises) cancels the task remotely. Raises
         TaskError, APIStatusError, NetworkError or ResponseError.
         """
-        return self._run(flows.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
+        return self._run(waiting.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
 
     def wait_for_result(
         self,
@@ -84,17 +84,17 @@ class Client(BaseClient[Transport, Callable[[float], object]]):
         on_update: OnUpdate | None = None,
     ) -> WorkflowTaskResult:
         """Wait for a task created before; the rest is as for ``execute_workflow_and_wait_for_result``."""
-        return self._run(flows.wait(self._context, task_id, timeout, interval, on_update))
+        return self._run(waiting.wait(self._context, task_id, timeout, interval, on_update))
 
     def cancel_task(self, task_id: str) -> str:
         """Cancel the task and return the server's message. Raises APIStatusError, NetworkError or ResponseError."""
-        return self._run(flows.cancel(self._context, task_id))
+        return self._run(exchange.cancel(self._context, task_id))
 
     def resource_request(
         self, consumer_id: str | None = None, workflow_id: str | None = None, task_type: str | None = None
     ) -> str:
         """Ask for a miner and return its id. Raises APIStatusError, NetworkError or ResponseError."""
-        return self._run(flows.request_resource(self._context, consumer_id, workflow_id, task_type))
+        return self._run(exchange.request_resource(self._context, consumer_id, workflow_id, task_type))
 
     def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
         """Fetch a finished task's media into the home's store, check it, and return where it is.

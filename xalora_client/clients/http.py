@@ -15,7 +15,7 @@ import aiohttp
 from ..engine.effects import Fetch
 from ..errors import DownloadError, NetworkError, ResponseError, XaloraError
 from ..protocol.links import Link
-from ..protocol.wire import Request, Response
+from ..protocol.requests import Request, Response
 from ..version import USER_AGENT
 from . import addresses
 from .addresses import Resolver

@@ -16,7 +16,7 @@ from typing import Any, Generic
 
 from ..engine.drivers import AsyncTransport
 from ..engine.effects import Fetch, T
-from ..protocol.wire import Request, Response
+from ..protocol.requests import Request, Response
 
 BETWEEN_LOOKS = 0.5
 """Seconds of one wait. Windows delivers Ctrl-C only between waits."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..protocol.wire import Request, Response
+from ..protocol.requests import Request, Response
 from .effects import Call, Effect, Fetch, Flow, Send, Sleep
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from ..protocol.wire import Request
+from ..protocol.requests import Request
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 A driver throws failures *into* the flow, Ctrl-C, task cancellation and ComfyUI's interrupt among them. An error of
 the SDK means that a call did not work; anything else thrown in is an interruption, and means that nobody waits for
-the task any more: it is cancelled remotely before the interruption goes on its way.
+the task any more: it is canceled remotely before the interruption goes on its way.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..errors import APIStatusError, ConfigurationError, XaloraError
+from ..errors import APIStatusError, NotFoundError, RateLimitError, StorageError, XaloraError
 from ..ledger import Ledger
-from ..protocol import wire
-from ..protocol.wire import Request, Response, Sequencer
-from . import retrying
+from ..protocol import answers
+from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.requests import Credentials, Request, Response, Sequencer
+from . import pacing, timing
 from .effects import Call, Flow, Send, Sleep, T
-from .retrying import Deadline
+from .timing import Deadline
 
 logger = logging.getLogger("xalora_client")
 
@@ -29,8 +30,8 @@ class Context:
     """What every flow of one client shares.
 
     ``clock`` is monotonic, in seconds. ``cancels(interruption)`` says whether an interruption should cancel the
-    remote task. ``ledger`` is where tasks are written down, if anywhere, under the lasting name ``server`` of the
-    sequencer and with ``source`` as the one who asked.
+    remote task. ``server`` is the sequencer's lasting name. ``ledger`` is where tasks are written down, if anywhere,
+    with ``source`` as the one who asked.
     """
 
     sequencer: Sequencer
@@ -40,6 +41,64 @@ class Context:
     server: str = ""
     ledger: Ledger | None = None
     source: str = "library"
+
+    def deadline(self, seconds: float) -> Deadline:
+        """The moment ``seconds`` from now. Raises ConfigurationError unless that is a positive number."""
+        return Deadline.after(seconds, self.clock)
+
+
+def query(context: Context, task_id: str) -> Flow[WorkflowTaskResult]:
+    """Ask once how a task stands, trying again where that may help.
+
+    What the ledger knows of a finished task counts where the server has forgotten it.
+    """
+    deadline = context.deadline(timing.CALL_TIMEOUT)
+    try:
+        return (yield from look(context, task_id, context.sequencer.credentials, deadline))
+    except NotFoundError as error:
+        return (yield from remembered(context, task_id, error))
+
+
+def cancel(context: Context, task_id: str) -> Flow[str]:
+    """Cancel a task; returns the server's message."""
+    credentials = context.sequencer.credentials
+    request = context.sequencer.cancel(task_id, credentials)
+    response = yield from answered(context, request, context.deadline(timing.CALL_TIMEOUT), timing.is_transient)
+    yield from _note_canceled(context, task_id, credentials)
+    return answers.read_message(response, request)
+
+
+def request_resource(
+    context: Context, consumer_id: str | None, workflow_id: str | None, task_type: str | None
+) -> Flow[str]:
+    """Ask for a miner; returns its id. Like a create, it is not repeated where the server may have acted."""
+    request = context.sequencer.resource(consumer_id, workflow_id, task_type)
+    deadline = context.deadline(timing.CALL_TIMEOUT)
+    response = yield from answered(context, request, deadline, timing.is_unprocessed, settle=True)
+    return answers.read_miner_id(response, request)
+
+
+def look(
+    context: Context,
+    task_id: str,
+    credentials: Credentials,
+    deadline: Deadline,
+    on_trouble: Callable[[XaloraError, float], Flow[None]] | None = None,
+) -> Flow[WorkflowTaskResult]:
+    """Ask how a task stands until there is an answer, and tell the ledger."""
+    request = context.sequencer.query(task_id, credentials)
+    response = yield from answered(context, request, deadline, timing.is_transient, on_trouble=on_trouble)
+    result = answers.read_result(response, request, server=context.sequencer.url)
+    yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result))
+    return result
+
+
+def remembered(context: Context, task_id: str, error: NotFoundError) -> Flow[WorkflowTaskResult]:
+    """What the ledger knows of a finished task that the server has forgotten; else the server's error."""
+    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
+    if entry is None or entry.state != TaskStatus.FINISHED:
+        raise error
+    return entry.as_result()
 
 
 def answered(
@@ -53,17 +112,20 @@ def answered(
 ) -> Flow[Response]:
     """Send until there is a 2xx answer, or repeating would be wrong or come after the deadline.
 
-    ``on_trouble(error, delay)`` runs before each pause. With ``settle`` every try keeps its full time: a create cut
+    ``on_trouble(error, delay)`` runs before each pause. With ``settle`` every try has its full minute: a create cut
     short would leave a task that nobody knows of.
     """
-    delays = retrying.backoff_delays(context.dice)
+    delays = timing.backoff_delays(context.dice)
     while True:
-        timeout = retrying.REQUEST_TIMEOUT if settle else min(retrying.REQUEST_TIMEOUT, deadline.remaining() or 0.001)
+        yield from pacing.paced(context.sequencer.url, deadline)
+        timeout = timing.REQUEST_TIMEOUT if settle else min(timing.QUERY_TIMEOUT, deadline.remaining() or 0.001)
         try:
             response: Response = yield Send(request, timeout, settle)
-            wire.check_status(response, request)
+            answers.check_status(response, request)
         except XaloraError as error:
             delay = max(next(delays), retry_after(error) or 0.0)
+            if isinstance(error, RateLimitError):
+                pacing.slow_down(context.sequencer.url, context.clock, delay)
             if not may_repeat(error) or delay >= deadline.remaining():
                 error.task_id = error.task_id or request.task_id
                 raise
@@ -82,19 +144,39 @@ def retry_after(error: XaloraError) -> float | None:
     return error.retry_after if isinstance(error, APIStatusError) else None
 
 
-def cancel_interrupted(context: Context, cancel: Request, stop: BaseException) -> Flow[None]:
+def cancel_interrupted(context: Context, task_id: str, credentials: Credentials, stop: BaseException) -> Flow[None]:
     """Send one short cancel because of an interruption; its own failure is only logged."""
     # A generator that is being closed may not yield, and whoever closes it drives it no more.
     if isinstance(stop, GeneratorExit) or not context.cancels(stop):
         return
+    request = context.sequencer.cancel(task_id, credentials)
     try:
         # Settled, because interruptions come in swarms: a loop that is torn down cancels each task more than once.
-        response: Response = yield Send(cancel, retrying.CANCEL_TIMEOUT, settle=True)
-        wire.check_status(response, cancel)
+        response: Response = yield Send(request, timing.CANCEL_TIMEOUT, settle=True)
+        answers.check_status(response, request)
     except XaloraError as error:
-        logger.warning("Task %s may still be running, cancelling it failed: %s", cancel.task_id, error)
+        logger.warning("Task %s may still be running, canceling it failed: %s", task_id, error)
     else:
-        logger.info("Task %s was cancelled after an interruption", cancel.task_id)
+        logger.info("Task %s was canceled after an interruption", task_id)
+        yield from _note_canceled(context, task_id, credentials)
+
+
+def _note_canceled(context: Context, task_id: str, credentials: Credentials) -> Flow[None]:
+    """Have the ledger know how a cancel ended.
+
+    The server is asked, for the task may have finished just before, and that result is paid for.
+    """
+    if context.ledger is None:
+        return
+    request = context.sequencer.query(task_id, credentials)
+    try:
+        response: Response = yield Send(request, timing.CANCEL_TIMEOUT, settle=True)
+        answers.check_status(response, request)
+        result = answers.read_result(response, request, server=context.sequencer.url)
+    except XaloraError as error:
+        logger.info("How task %s stands after the cancel is not known: %s", task_id, error.what)
+    else:
+        yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result))
 
 
 def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]:
@@ -104,7 +186,7 @@ def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]
         return None
     try:
         answer: T = yield Call(lambda: work(ledger))
-    except ConfigurationError as error:
+    except StorageError as error:
         logger.warning("%s", error)
         return None
     return answer

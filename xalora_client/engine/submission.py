@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import (
-    APIStatusError,
     ConfigurationError,
     ConflictError,
     InvalidParameterError,
     NotFoundError,
+    ResponseError,
+    StorageError,
     XaloraError,
 )
 from ..ledger import Claim, Intent, Ledger, Step
-from ..protocol import wire
+from ..protocol import answers
+from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.parameters import Text
-from ..protocol.results import TaskStatus, WorkflowTaskResult
+from ..protocol.requests import Credentials, Job
 from ..protocol.tasks import WorkflowTask
-from . import retrying
+from . import timing
 from .effects import Call, Flow, Sleep
-from .exchange import Context, answered, cancel_interrupted, logger, with_ledger
-from .retrying import Deadline
+from .exchange import Context, answered, cancel_interrupted, logger, look, with_ledger
+from .timing import Deadline
 
 SECONDS_BETWEEN_CLAIMS = 0.2
 _TASK_TYPE = Text("the kind of task")
@@ -30,46 +32,60 @@ _TASK_TYPE = Text("the kind of task")
 
 @dataclass(frozen=True)
 class Submission:
-    """A task that exists at the sequencer.
+    """A task that exists at the sequencer, and whose it is.
 
     ``origin`` says how it came to be: "new", "resend" (sent again under its old job id), "attach" (created by an
-    earlier run) or "finished" (its result is known). ``result`` is what was heard of it on the way, if anything.
+    earlier run) or "finished" (its result is known). ``result`` is the last answer about it, if there was one.
     """
 
     task_id: str
+    credentials: Credentials
     origin: str = Step.NEW.value
     result: WorkflowTaskResult | None = None
+
+
+def execute(context: Context, task: WorkflowTask, *, reuse: bool = True) -> Flow[str]:
+    """Create the task; returns its id. With a ledger and ``reuse``, take up the one there is."""
+    submission = yield from submit(context, task, context.deadline(timing.CALL_TIMEOUT), reuse=reuse)
+    try:
+        yield Sleep(0)  # An interruption held back while the create was in flight lands here.
+    except BaseException as stop:
+        yield from cancel_interrupted(context, submission.task_id, submission.credentials, stop)
+        raise
+    return submission.task_id
 
 
 def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: bool) -> Flow[Submission]:
     """Create the task, or with a ledger take up the one there is for the same intent.
 
     Raises what a create raises, NotFoundError when the sequencer no longer knows the task there is, and
-    ConfigurationError when the ledger cannot be written; nothing was sent then.
+    StorageError when the ledger cannot be written; nothing was sent then.
     """
     _TASK_TYPE.check("task_type", task.task_type)  # A task of a kind of one's own may say anything.
+    job = Job(task, context.sequencer.credentials_of(task), new_job_id(task))
     ledger = context.ledger
     if ledger is None:
-        return Submission((yield from _create(context, task, new_job_id(task), deadline)))
-    credentials = context.sequencer.credentials_of(task)
-    intent: Intent = yield Call(lambda: Intent.of(context.server, task, credentials))
+        return Submission((yield from _create(context, job, deadline)), job.credentials)
+    intent: Intent = yield Call(lambda: ledger.intent(job))
     ended: set[str] = set()
     while True:
-        claim = yield from _claim(context, ledger, intent, task, deadline, reuse=reuse)
+        claim = yield from _claim(context, ledger, intent, job, deadline, reuse=reuse)
         if claim.step in (Step.NEW, Step.RESEND):
-            return Submission((yield from _create_claimed(context, ledger, claim, task, deadline)), claim.step.value)
+            task_id = yield from _create_claimed(context, ledger, claim, job, deadline)
+            return Submission(task_id, job.credentials, claim.step.value)
         known = claim.entry.as_result()
-        task_id = known.task_id
+        submission = Submission(known.task_id, job.credentials, claim.step.value, known)
         if claim.step is Step.FINISHED:
             if claim.entry.sha256 is None:
                 with suppress(XaloraError):  # Its media is still to be fetched, and links go stale.
-                    known = (yield from _look(context, task, task_id, deadline)) or known
-            return Submission(task_id, claim.step.value, known)
-        result = yield from _look(context, task, task_id, deadline)
-        if result is not None and result.is_final and result.status != TaskStatus.FINISHED and task_id not in ended:
-            ended.add(task_id)
+                    known = (yield from _look(context, submission, deadline)) or known
+            return replace(submission, result=known)
+        result = yield from _look(context, submission, deadline)
+        failed = result is not None and result.is_final and result.status != TaskStatus.FINISHED
+        if failed and submission.task_id not in ended:
+            ended.add(submission.task_id)
             continue  # It ended unseen; the ledger knows now, and the next claim is a new task.
-        return Submission(task_id, claim.step.value, result)
+        return replace(submission, result=result)
 
 
 def new_job_id(task: WorkflowTask) -> str:
@@ -78,12 +94,11 @@ def new_job_id(task: WorkflowTask) -> str:
 
 
 def _claim(
-    context: Context, ledger: Ledger, intent: Intent, task: WorkflowTask, deadline: Deadline, *, reuse: bool
+    context: Context, ledger: Ledger, intent: Intent, job: Job, deadline: Deadline, *, reuse: bool
 ) -> Flow[Claim]:
     """Ask the ledger, until nobody else is sending the same intent."""
-    job_id = new_job_id(task)
     while True:
-        claim: Claim = yield Call(lambda: ledger.claim(intent, job_id, reuse=reuse, source=context.source))
+        claim: Claim = yield Call(lambda: ledger.claim(intent, job.job_id, reuse=reuse, source=context.source))
         if claim.step is not Step.BUSY:
             return claim
         if not deadline.remaining():
@@ -94,84 +109,74 @@ def _claim(
         yield Sleep(SECONDS_BETWEEN_CLAIMS)
 
 
-def _look(context: Context, task: WorkflowTask, task_id: str, deadline: Deadline) -> Flow[WorkflowTaskResult | None]:
+def _look(context: Context, submission: Submission, deadline: Deadline) -> Flow[WorkflowTaskResult | None]:
     """See how a task from an earlier run stands; None when the server cannot be asked at the moment."""
-    sequencer = context.sequencer
-    credentials = sequencer.credentials_of(task)
-    request = sequencer.query(task_id, credentials)
+    task_id, credentials = submission.task_id, submission.credentials
     try:
-        response = yield from answered(context, request, deadline, retrying.is_transient)
+        return (yield from look(context, task_id, credentials, deadline))
     except NotFoundError as error:
         error.what = f"An earlier run submitted this very task, and the server no longer knows it: {error.message}"
         error.advice = (
-            f"To pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
+            f"To run and pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
         )
         raise
     except XaloraError as error:
-        if retrying.is_transient(error):
+        if timing.is_transient(error) or isinstance(error, ResponseError):
             return None
         raise
     except BaseException as stop:
-        yield from cancel_interrupted(context, sequencer.cancel(task_id, credentials), stop)
+        yield from cancel_interrupted(context, task_id, credentials, stop)
         raise
-    result = wire.read_result(response, request, server=sequencer.url)
-    yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result, server=context.server))
-    return result
 
 
-def _create_claimed(
-    context: Context, ledger: Ledger, claim: Claim, task: WorkflowTask, deadline: Deadline
-) -> Flow[str]:
+def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, deadline: Deadline) -> Flow[str]:
     """Send the create that was claimed, and write down what became of it."""
+    job_id = claim.entry.job_id
     try:
-        task_id = yield from _create(context, task, claim.entry.job_id, deadline)
+        task_id = yield from _create(context, replace(job, job_id=job_id), deadline)
     except XaloraError as error:
-        certain = (
-            retrying.is_unprocessed(error)
-            or isinstance(error, ConfigurationError)
-            or (isinstance(error, APIStatusError) and not retrying.is_transient(error))
-        )
         if claim.step is Step.RESEND and isinstance(error, ConflictError):
-            error.what = f"Sent again as job {claim.entry.job_id}, which an earlier run left open: {error.what}"
+            error.what = f"Sent again as job {job_id}, which an earlier run left open: {error.what}"
             error.advice = (
-                "The server has that job and gives no task id for it: look for it in your account. To pay for the task "
-                f"anew, run `xalora tasks --forget {claim.entry.job_id}` first."
+                "The server has that job and gives no task id for it: look for it in your account. To run and pay "
+                f"for the task again, run `xalora tasks --forget {job_id}` first."
             )
         what = error.what
-        settle = ledger.refused if certain and claim.step is Step.NEW else ledger.doubtful
+        refused = timing.is_refusal(error) and claim.step is Step.NEW
+        settle = ledger.refused if refused else ledger.doubtful
         yield from with_ledger(context, lambda _: settle(claim, what))
         raise
     except BaseException:
-        job_id = claim.entry.job_id
         logger.warning("Interrupted while creating job %s, which may run: the same task takes it up again", job_id)
         claim.release()  # Nobody knows whether it arrived: the next run sends it again under its job id.
         raise
     try:
         yield Call(lambda: ledger.created(claim, task_id))
-    except ConfigurationError as error:
+    except StorageError as error:
         logger.error("%s", error)  # The task is there and paid for: waiting for it matters more.
     return task_id
 
 
-def _create(context: Context, task: WorkflowTask, job_id: str, deadline: Deadline) -> Flow[str]:
+def _create(context: Context, job: Job, deadline: Deadline) -> Flow[str]:
     """Send one intent under one job id, and never again once the server may have taken it."""
-    request = context.sequencer.create(task, job_id)
+    request = context.sequencer.create(job)
     try:
         request.content()  # Its details as well.
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidParameterError("task_details", task.task_details, "JSON values with texts as names") from error
+        raise InvalidParameterError("task_details", job.task.task_details, "JSON values with texts as names") from error
     try:
-        response = yield from answered(context, request, deadline, retrying.is_unprocessed, settle=True)
+        response = yield from answered(context, request, deadline, timing.is_unprocessed, settle=True)
+        task_id = answers.read_task_id(response, request)
     except XaloraError as error:
-        if retrying.is_transient(error) and not retrying.is_unprocessed(error):
-            error.what = f"{error.what.rstrip('.')}, while creating job {job_id}"
+        if not timing.is_refusal(error):
+            error.what = f"{error.what.rstrip('.')}, while creating job {job.job_id}"
             error.advice = (
-                "The task may have been created and is not sent again by itself: "
-                "look for the job in your account before submitting it anew."
+                "The task may have been created and charged, and is not sent again by itself: "
+                "look for the job in your account before submitting it again."
                 if context.ledger is None
-                else "The task may have been created: run it again with reuse on, and it is taken up under its job id."
+                else "The task may have been created and charged: run it again with reuse on, and it is taken up "
+                "under its job id."
             )
         raise
-    task_id = wire.read_task_id(response, request)
-    logger.info("task_create %s: task %s, job %s", response.status, task_id, job_id)
+    logger.info("task_create %s: task %s, job %s", response.status, task_id, job.job_id)
     return task_id

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ..errors import TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
+from ..errors import NotFoundError, ResponseError, TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
 from ..ledger import Ledger
-from ..protocol import wire
-from ..protocol.credentials import Credentials
-from ..protocol.results import TaskStatus, WorkflowTaskResult
-from . import polling, retrying
+from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.tasks import WorkflowTask
+from . import timing
 from .effects import Flow, Sleep
-from .exchange import Context, answered, cancel_interrupted, logger, retry_after, with_ledger
-from .retrying import Deadline
+from .exchange import Context, cancel_interrupted, logger, look, remembered, retry_after, with_ledger
+from .submission import Submission, submit
+from .timing import Deadline
+
+MOST_GARBAGE = 5
+"""Answers in a row that are none of the protocol, after which a wait ends: one alone is a proxy's or a restart's."""
+
+UNKNOWN_AT_FIRST = 30.0
+"""Seconds after the create in which a server may not know the task yet: its parts may learn of it one by one."""
 
 LAST_LOOK = 1.0
 """Seconds before the deadline at which the task is looked at once more."""
@@ -54,23 +60,55 @@ _ORIGINS = {
 OnUpdate = Callable[[TaskUpdate], object]
 
 
-@dataclass
+def execute_and_wait(
+    context: Context,
+    task: WorkflowTask,
+    timeout: float,
+    interval: float | None,
+    on_update: OnUpdate | None,
+    *,
+    reuse: bool = True,
+) -> Flow[WorkflowTaskResult]:
+    """Create the task and wait for its result. The deadline counts from the start of the create."""
+    timing.poll_delays(interval, context.dice)  # A bad interval is refused before anything is paid for.
+    deadline = context.deadline(timeout)
+    submission = yield from submit(context, task, context.deadline(min(timeout, timing.CALL_TIMEOUT)), reuse=reuse)
+    return (yield from Wait(context, submission, deadline, interval, on_update).run())
+
+
+def wait(
+    context: Context, task_id: str, timeout: float, interval: float | None, on_update: OnUpdate | None
+) -> Flow[WorkflowTaskResult]:
+    """Wait for a task that was created before."""
+    submission = Submission(task_id, context.sequencer.credentials, "attach")
+    try:
+        return (yield from Wait(context, submission, context.deadline(timeout), interval, on_update).run())
+    except NotFoundError as error:
+        return (yield from remembered(context, task_id, error))
+
+
 class Wait:
     """One wait for one task, until it is final or the deadline passes."""
 
-    context: Context
-    task_id: str
-    deadline: Deadline
-    interval: float | None = None
-    on_update: OnUpdate | None = None
-    credentials: Credentials | None = None
-    origin: str = "new"
-    result: WorkflowTaskResult | None = None
-    earliest: float = field(default=0.0, init=False)
-
-    def __post_init__(self) -> None:
-        self.started = self.context.clock()
-        self.delays = polling.poll_delays(self.interval, self.context.dice)
+    def __init__(
+        self,
+        context: Context,
+        submission: Submission,
+        deadline: Deadline,
+        interval: float | None = None,
+        on_update: OnUpdate | None = None,
+    ) -> None:
+        self.context = context
+        self.submission = submission
+        self.task_id = submission.task_id
+        self.result = submission.result
+        self.deadline = deadline
+        self.interval = interval
+        self.on_update = on_update
+        self.started = context.clock()
+        self.delays = timing.poll_delays(interval, context.dice)
+        self.trouble: str | None = None
+        self.garbage = 0
         self.unknown: set[str] = set()
 
     def run(self) -> Flow[WorkflowTaskResult]:
@@ -84,13 +122,12 @@ class Wait:
             if self.result is not None and self.result.is_final:
                 yield from self._report(0.0)
                 return _outcome(self.result)
-            if self.origin != "attach" or self.result is not None:
+            if self.submission.origin != "attach" or self.result is not None:
                 yield from self._pause()
             while True:
                 result = yield from self._query()
-                if result.is_final:
+                if result is not None and result.is_final:
                     return _outcome(result)
-                self._warn_of_unknown(result.status)
                 yield from self._pause()
         except XaloraError:
             raise
@@ -100,39 +137,50 @@ class Wait:
 
     def _learn(self, ledger: Ledger) -> None:
         """Expect the end when tasks of this kind have ended before."""
-        entry = ledger.find(self.task_id, server=self.context.server)
+        entry = ledger.find(self.task_id)
         if self.interval is not None or entry is None or entry.submitted is None:
             return
-        durations = ledger.durations(entry.server, entry.task_type, entry.workflow_id)
+        durations = ledger.durations(entry.task_type, entry.workflow_id)
         age = max(0.0, ledger.clock() - entry.submitted)
         started = self.context.clock()
-        self.delays = polling.learned_delays(durations, lambda: age + self.context.clock() - started, self.context.dice)
+        self.delays = timing.learned_delays(durations, lambda: age + self.context.clock() - started, self.context.dice)
 
-    def _query(self) -> Flow[WorkflowTaskResult]:
+    def _query(self) -> Flow[WorkflowTaskResult | None]:
+        """Ask how the task stands; None after an answer that says nothing, which ``trouble`` then tells."""
         if not self.deadline.remaining():
             raise self._timed_out()
-        sequencer = self.context.sequencer
-        request = sequencer.query(self.task_id, self.credentials)
+        self.trouble = None
         try:
-            response = yield from answered(
-                self.context, request, self.deadline, retrying.is_transient, on_trouble=self._report_trouble
+            result = yield from look(
+                self.context, self.task_id, self.submission.credentials, self.deadline, self._report_trouble
             )
         except XaloraError as error:
             # Told to come back after the deadline: the server's own words say more than "timed out".
-            if retrying.is_transient(error) and retry_after(error) is None:
+            if timing.is_transient(error) and retry_after(error) is None:
                 raise self._timed_out(error) from error
-            raise
-        self.earliest = wire.read_retry_after(response) or 0.0
-        self.result = result = wire.read_result(response, request, server=sequencer.url)
-        server = self.context.server
-        yield from with_ledger(self.context, lambda ledger: ledger.observed(self.task_id, result, server=server))
+            if not self._says_nothing(error):
+                raise
+            self.trouble = error.what
+            return None
+        self.garbage = 0
+        self.result = result
+        self._warn_of_unknown(result.status)
         return result
 
+    def _says_nothing(self, error: XaloraError) -> bool:
+        """Whether an answer is no reason to give a task up that is paid for: asking is free."""
+        if isinstance(error, ResponseError):
+            self.garbage += 1
+            return self.garbage < MOST_GARBAGE
+        is_new = self.submission.origin != "attach" and self.context.clock() - self.started < UNKNOWN_AT_FIRST
+        return isinstance(error, NotFoundError) and is_new and self.result is None
+
     def _pause(self) -> Flow[None]:
-        delay = max(next(self.delays), self.earliest)
+        asked = self.result.retry_after if self.result else None
+        delay = max(next(self.delays), asked or 0.0)
         if not self.deadline.remaining():
             raise self._timed_out()
-        yield from self._report(delay)
+        yield from self._report(delay, trouble=self.trouble)
         remaining = self.deadline.remaining()
         # A pause that would end at the deadline or later ends a little before it: the task may be done by then.
         last = remaining - LAST_LOOK if remaining > LAST_LOOK else remaining
@@ -152,7 +200,7 @@ class Wait:
             next_poll=min(next_poll, self.deadline.remaining()),
             result=self.result,
             trouble=trouble,
-            origin=self.origin,
+            origin=self.submission.origin,
         )
         try:
             self.on_update(update)
@@ -161,8 +209,7 @@ class Wait:
             raise
 
     def _cancel(self, stop: BaseException) -> Flow[None]:
-        request = self.context.sequencer.cancel(self.task_id, self.credentials)
-        yield from cancel_interrupted(self.context, request, stop)
+        yield from cancel_interrupted(self.context, self.task_id, self.submission.credentials, stop)
 
     def _warn_of_unknown(self, status: str) -> None:
         if not isinstance(status, TaskStatus) and status not in self.unknown:

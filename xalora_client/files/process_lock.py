@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import uuid
 import weakref
 from pathlib import Path
 
@@ -87,6 +88,24 @@ class ProcessLock:
         """In a forked child: close the copy of the parent's handle, which leaves the parent's lock alone."""
         self._handle = None
         self._closing()
+
+
+class LockFolder:
+    """A folder of locks, each with a name of its own: who reads a name later can tell whether its holder is alive."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def new(self) -> ProcessLock:
+        """Make and hold a lock; its name is that of its path. Raises OSError."""
+        while True:
+            lock = ProcessLock.acquire(self.folder / uuid.uuid4().hex)
+            if lock is not None:
+                return lock
+
+    def is_held(self, name: str) -> bool:
+        """Whether the holder of that lock is alive. Raises OSError when that cannot be told."""
+        return is_held(self.folder / name)
 
 
 def is_held(path: Path) -> bool:

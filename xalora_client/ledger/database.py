@@ -7,23 +7,61 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import ConfigurationError
+from ..errors import StorageError
 from ..files import durable
 from ..files.process_lock import ProcessLock
 from . import damage
-from .schema import STEPS, Steps, migrate
 
 T = TypeVar("T")
 
 PATIENCE = 10.0
 """Seconds to wait for another process that is writing."""
 
-_ADVICE = "Free some space or make the folder writable, or point XALORA_HOME elsewhere."
 _BUSY_ADVICE = "Another program keeps it locked: end that, then try again."
+
+Steps = Sequence[Sequence[str]]
+
+STEPS: Steps = (
+    (
+        """
+        CREATE TABLE tasks (
+            number INTEGER PRIMARY KEY,
+            job_id TEXT NOT NULL UNIQUE,
+            fingerprint TEXT NOT NULL,
+            server TEXT NOT NULL,
+            task_type TEXT NOT NULL,
+            workflow_id TEXT,
+            parameters TEXT NOT NULL,
+            source TEXT NOT NULL,
+            state TEXT NOT NULL,
+            tries INTEGER NOT NULL,
+            created REAL NOT NULL,
+            owner TEXT,
+            task_id TEXT,
+            submitted REAL,
+            finished REAL,
+            ran REAL,
+            inference_latency REAL,
+            upload_latency REAL,
+            message TEXT,
+            result TEXT NOT NULL,
+            media_url TEXT,
+            sha256 TEXT,
+            extension TEXT,
+            size INTEGER
+        )
+        """,
+        "CREATE INDEX tasks_by_fingerprint ON tasks (fingerprint, state)",
+        "CREATE INDEX tasks_by_task_id ON tasks (task_id)",
+        "CREATE INDEX tasks_by_kind ON tasks (server, task_type, workflow_id, finished) WHERE ran IS NOT NULL",
+    ),
+)
+"""Step n leads from version n to n + 1. Released steps are never changed, only followed by others."""
 
 
 class Database:
@@ -41,7 +79,7 @@ class Database:
         """Do some work in one transaction that excludes other writers.
 
         It may run twice: where the file turns out to be damaged, it is set aside and the work done on a new one.
-        Raises ConfigurationError when the file cannot be read or written.
+        Raises StorageError when the file cannot be read or written.
         """
         with self._guard:
             try:
@@ -61,26 +99,33 @@ class Database:
             self._close()
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        db = self._opened()
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            value = work(db)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        return value
+        while True:
+            db = self._opened()
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                value = work(db)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            if self._file == _identity(self.path):
+                return value
+            # Another process set the file aside meanwhile, perhaps before it held this: once more, on the new one.
 
     def _opened(self) -> sqlite3.Connection:
         # Another process may have set the file aside, or a person deleted it: what is written there would be lost.
         if self._db is not None and self._file != _identity(self.path):
             self._close()
-        return self._open() if self._db is None else self._db
+        if self._db is not None:
+            return self._db
+        # Whoever opens it waits for whoever is just replacing it: between the old file and the new there is none.
+        with self._alone():
+            return self._open()
 
     def _open(self) -> sqlite3.Connection:
         if not self.path.exists():
-            self._build()
+            self._put(lambda db: None)
         self._file = _identity(self.path)
         # Not made by connecting: a file has its tables from its first moment on.
         self._db = db = sqlite3.connect(
@@ -101,21 +146,11 @@ class Database:
             raise
         return db
 
-    def _build(self) -> None:
-        """Make an empty ledger, unless another process just did."""
-        lock = self._building()
-        try:
-            if not self.path.exists():
-                self._put(lambda db: None)
-        finally:
-            lock.release()
-
     def _replace_damaged(self) -> None:
         """Set the damaged file aside, unless another process just did, and put a new one in its place."""
         damaged = self._file
         self._close()
-        lock = self._building()
-        try:
+        with self._alone():
             if _identity(self.path) == damaged:
                 aside = damage.set_aside(self.path)
                 try:
@@ -124,8 +159,6 @@ class Database:
                     damage.rename(aside, self.path)
                     raise
                 damage.warn(self.path, aside, carried)
-        finally:
-            lock.release()
 
     def _put(self, fill: Callable[[sqlite3.Connection], T]) -> T:
         """Build a complete file elsewhere and move it in, so that nobody ever sees it half done."""
@@ -144,28 +177,62 @@ class Database:
         durable.move(fresh, self.path)
         return filled
 
-    def _building(self) -> ProcessLock:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only one, over all processes, who opens, makes or replaces the file."""
         deadline = time.monotonic() + PATIENCE
         while True:
             durable.make_folder(self.path.parent)
             lock = ProcessLock.acquire(self.path.with_name(f"{self.path.name}.building"))
             if lock is not None:
-                return lock
+                break
             if time.monotonic() > deadline:
-                raise sqlite3.OperationalError("another process has been building it for too long")
+                raise sqlite3.OperationalError("another process has been opening it for too long")
             time.sleep(0.02)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _close(self) -> None:
         if self._db is not None:
             self._db.close()
             self._db = None
 
-    def _unusable(self, error: Exception) -> ConfigurationError:
+    def _unusable(self, error: Exception) -> StorageError:
         busy = "locked" in str(error) or "for too long" in str(error)
         said = error.strerror if isinstance(error, OSError) else error
-        return ConfigurationError(
-            f"The ledger {self.path} cannot be used: {said}", advice=_BUSY_ADVICE if busy else _ADVICE
+        return StorageError(f"The ledger {self.path} cannot be used: {said}", advice=_BUSY_ADVICE if busy else None)
+
+
+def migrate(db: sqlite3.Connection, steps: Steps = STEPS) -> None:
+    """Bring the tables to the newest version, in one transaction.
+
+    Raises StorageError when a later version of the client wrote them, and sqlite3.Error.
+    """
+    if _version(db, steps) == len(steps):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for step in steps[_version(db, steps) :]:  # Another process may have just done it.
+            for statement in step:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(steps)}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _version(db: sqlite3.Connection, steps: Steps) -> int:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(steps):
+        raise StorageError(
+            f"The ledger was written by a newer version of this client (schema {version}, known up to {len(steps)})",
+            advice="Update the client, or point XALORA_HOME elsewhere.",
         )
+    return int(version)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

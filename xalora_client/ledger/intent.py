@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidParameterError
-from ..protocol.credentials import Credentials, redact
-from ..protocol.data_uri import decode, is_data_uri
+from ..protocol.parameters import decode_data_uri, is_data_uri
+from ..protocol.requests import Credentials, redact
 from ..protocol.tasks import WorkflowTask
 
 LONGEST_TEXT = 16_384
@@ -37,7 +37,7 @@ class Intent:
 
     @classmethod
     def of(cls, server: str, task: WorkflowTask, credentials: Credentials) -> Intent:
-        """Read a task; ``credentials`` are those it is sent with.
+        """Read a task; ``credentials`` are those it is sent with, ``server`` the lasting name of the sequencer.
 
         Hashes the media in it, which takes a moment for large ones. Raises InvalidParameterError when the task's
         details are not JSON.
@@ -110,7 +110,7 @@ def _readable_text(text: str, secret: str) -> Any:
 def _decoded(uri: str) -> tuple[str, bytes]:
     """The media type and bytes of a ``data:`` URI; what cannot be decoded counts as it is written."""
     try:
-        media_type, content = decode(uri)
+        media_type, content = decode_data_uri(uri)
     except ValueError:
         media_type, content = "", uri.encode("utf-8", "surrogatepass")
     # Only a plain type is worth keeping: the head is the user's text and may be anything.

@@ -7,13 +7,15 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import ConfigurationError
-from ..protocol.results import TaskStatus, WorkflowTaskResult
-from . import rows
-from .claim import Claim, Owners, Step
+from ..errors import StorageError
+from ..files.process_lock import LockFolder, ProcessLock
+from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.requests import Job
+from . import entry as rows
 from .database import Database
 from .entry import CREATING, DOUBTFUL, FINAL_STATES, REFUSED, Entry, storable
 from .intent import Intent
@@ -31,18 +33,62 @@ _USABLE = """
 """
 
 
+class Step(str, Enum):
+    """What to do about an intent."""
+
+    NEW = "new"
+    """Send the create; the entry is written."""
+
+    RESEND = "resend"
+    """Send the create of the entry again, under its old job id: nobody knows whether the first one arrived."""
+
+    ATTACH = "attach"
+    """There is a task that is waiting or running."""
+
+    FINISHED = "finished"
+    """There is a result."""
+
+    BUSY = "busy"
+    """Somebody else is sending the create at this moment: ask again in a moment."""
+
+
+class Claim:
+    """What to do about an intent, and for ``NEW`` and ``RESEND`` the right to be the only one who does it.
+
+    That right ends with ``Ledger.created``, ``doubtful`` or ``refused``; with ``release``, which leaves the create
+    to be re-sent by the next who asks; and with the claim object or the process, however that ends.
+    """
+
+    def __init__(self, step: Step, entry: Entry, lock: ProcessLock | None = None) -> None:
+        self.step = step
+        self.entry = entry
+        self._lock = lock
+
+    def __repr__(self) -> str:
+        return f"<Claim {self.step.value} {self.entry.job_id} {self.entry.task_id or self.entry.state}>"
+
+    def release(self) -> None:
+        """Let the next who asks re-send the create. Does nothing once it was answered. Touches no database."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
 class Ledger:
     """The tasks of one Xalora home, in ``home/ledger.sqlite3``.
 
-    Threads and processes may use it at once; any number of Ledger objects may be open on one home. Every method
+    ``server`` is the lasting name of the sequencer whose tasks are meant; None means those of every server, for
+    lists. Threads and processes may use it at once; any number of Ledger objects may be open on one home. Every method
     blocks for some milliseconds, and up to 10 s while another process writes; a change is on the disk when its
-    method returns. Each raises ConfigurationError when the file cannot be read or written. Nothing is opened before
+    method returns. Each raises StorageError when the file cannot be read or written. Nothing is opened before
     the first use. ``clock`` gives Unix seconds.
     """
 
-    def __init__(self, home: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, home: Path, server: str | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.server = server
         self._database = Database(home / "ledger.sqlite3")
-        self._owners = Owners(home)
+        # A locked file for each create that is being sent.
+        self._owners = LockFolder(home / "owners")
         self.clock = clock
         self._last_open: dict[str, float] = {}
         self._unwritten: dict[str, Claim] = {}
@@ -62,6 +108,13 @@ class Ledger:
         self._unwritten.clear()
         self._database.close()
 
+    def intent(self, job: Job) -> Intent:
+        """What a job asks of this ledger's server. Hashes the media in it, which takes a moment for large ones.
+
+        Raises InvalidParameterError when the task's details are not JSON.
+        """
+        return Intent.of(self.server or "", job.task, job.credentials)
+
     def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str) -> Claim:
         """Say what to do about an intent, in one atomic step over all threads and processes.
 
@@ -77,7 +130,7 @@ class Ledger:
             entry = Entry.from_row(row)
             if entry.task_id is not None:
                 return Claim(Step.FINISHED if entry.state == TaskStatus.FINISHED else Step.ATTACH, entry)
-            if entry.owner is not None and self._owners.is_alive(entry.owner):
+            if entry.owner is not None and self._owners.is_held(entry.owner):
                 return Claim(Step.BUSY, entry)
             return self._start(db, entry)
 
@@ -113,7 +166,7 @@ class Ledger:
 
         try:
             entry = self._database.run(work)
-        except ConfigurationError as error:
+        except StorageError as error:
             self._unwritten[task_id] = claim
             error.task_id = task_id
             error.advice = f"The task is running and paid for: note its id. {error.advice}"
@@ -133,7 +186,7 @@ class Ledger:
         """Write down that the server certainly did not take the task; the next claim is a new one."""
         self._settle(claim, REFUSED, message)
 
-    def observed(self, task_id: str, result: WorkflowTaskResult, *, server: str | None = None) -> None:
+    def observed(self, task_id: str, result: WorkflowTaskResult) -> None:
         """Take in an answer about a task; one that is not in the ledger is ignored.
 
         Tell it of *every* answer: it writes only what changed, and learns from the pauses how exactly it knows the
@@ -141,7 +194,7 @@ class Ledger:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            entry = rows.find(db, task_id, server)
+            entry = rows.find(db, task_id, self.server)
             if entry is None or not isinstance(result.status, TaskStatus):
                 return
             now = self.clock()
@@ -162,23 +215,23 @@ class Ledger:
             self.created(unwritten, task_id)
         self._database.run(work)
 
-    def stored(self, task_id: str, sha256: str, extension: str, size: int, *, server: str | None = None) -> bool:
+    def stored(self, task_id: str, sha256: str, extension: str, size: int) -> bool:
         """Write down which media file holds a task's result: hash in hex, suffix with its dot, bytes.
 
         False for a task that is not in the ledger.
         """
 
         def work(db: sqlite3.Connection) -> bool:
-            entry = rows.find(db, task_id, server)
+            entry = rows.find(db, task_id, self.server)
             if entry is not None:
                 rows.update(db, replace(entry, sha256=sha256, extension=extension, size=size))
             return entry is not None
 
         return self._database.run(work)
 
-    def find(self, task_id: str, *, server: str | None = None) -> Entry | None:
-        """The newest entry with this task id; only ``server``'s where it is given."""
-        return self._database.run(lambda db: rows.find(db, task_id, server))
+    def find(self, task_id: str) -> Entry | None:
+        """The newest entry with this task id."""
+        return self._database.run(lambda db: rows.find(db, task_id, self.server))
 
     def entries(self, limit: int = 100) -> list[Entry]:
         """The newest ``limit`` entries, newest first."""
@@ -186,7 +239,7 @@ class Ledger:
         return self._database.run(lambda db: [Entry.from_row(row) for row in db.execute(query, (limit,))])
 
     def forget(self, task_or_job_id: str) -> list[Entry]:
-        """Strike the entries with this id out; returns them. The task itself, and what it costs, goes on."""
+        """Remove the entries with this id; returns them. The task itself, and what it costs, goes on."""
 
         def work(db: sqlite3.Connection) -> list[Entry]:
             key = (storable(task_or_job_id),) * 2
@@ -198,20 +251,20 @@ class Ledger:
 
         return self._database.run(work)
 
-    def durations(self, server: str, task_type: str, workflow_id: str | None, limit: int = 100) -> list[float]:
-        """Seconds from submitted to finished of the newest ``limit`` tasks of a kind whose end was watched."""
+    def durations(self, task_type: str, workflow_id: str | None, limit: int = 100) -> list[float]:
+        """Seconds from submitted to finished of the server's newest ``limit`` tasks of a kind whose end was watched."""
         query = (
-            "SELECT ran FROM tasks WHERE server = ? AND task_type = ? AND workflow_id IS ? AND ran IS NOT NULL"
+            "SELECT ran FROM tasks WHERE server IS ? AND task_type = ? AND workflow_id IS ? AND ran IS NOT NULL"
             " ORDER BY finished DESC LIMIT ?"
         )
-        kind = (server, task_type, workflow_id or None, limit)
+        kind = (self.server, task_type, workflow_id or None, limit)
         return self._database.run(lambda db: [ran for (ran,) in db.execute(query, kind)])
 
     def _start(self, db: sqlite3.Connection, entry: Entry) -> Claim:
-        owner, lock = self._owners.new()
+        lock = self._owners.new()
         known = entry.tries > 0
         try:
-            entry = replace(entry, state=CREATING, owner=owner, tries=entry.tries + 1, message=None)
+            entry = replace(entry, state=CREATING, owner=lock.path.name, tries=entry.tries + 1, message=None)
             if known:
                 rows.update(db, entry)
             else:

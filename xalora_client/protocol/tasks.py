@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from ..errors import InvalidParameterError
+from ..errors import InvalidParameterError, one_line
 from .parameters import MediaAddress, Number, Rule, Text, Whole
 
 _RULE = "rule"
@@ -29,7 +29,7 @@ def _optional(rule: Rule) -> Any:
     return field(default=None, metadata={_RULE: rule})
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class WorkflowTask(ABC):
     """One piece of work for a miner. Subclass it for a kind of your own: give ``task_type`` and ``task_details``.
 
@@ -41,6 +41,7 @@ class WorkflowTask(ABC):
       side waits is set at the call that waits.
     * ``workflow_id``: which of the server's workflows runs, "1" for Hunyuan video, "3" for Flux LoRA.
 
+    Two tasks are equal when they are of one class and send the same; ``repr`` shows what is sent, but no key.
     Raises InvalidParameterError when a value is not allowed.
     """
 
@@ -59,6 +60,21 @@ class WorkflowTask(ABC):
         if self.timeout_seconds is not None:
             _TIMEOUT.check("timeout_seconds", self.timeout_seconds)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, WorkflowTask) or type(other) is not type(self):
+            return NotImplemented
+        return self._sent() == other._sent() and self.api_key == other.api_key
+
+    __hash__ = None  # type: ignore[assignment]  # What is sent may change.
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={_short(value)}" for name, value in self._sent().items() if value is not None)
+        return f"{type(self).__name__}({shown})"
+
+    def _sent(self) -> dict[str, Any]:
+        options = {each.name: getattr(self, each.name) for each in fields(WorkflowTask) if each.name != "api_key"}
+        return {"task_type": self.task_type, "task_details": self.task_details} | options
+
     @property
     @abstractmethod
     def task_type(self) -> str:
@@ -70,7 +86,7 @@ class WorkflowTask(ABC):
         """What the miner is told: JSON values under "parameters"."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _KnownTask(WorkflowTask):
     """A kind whose parameters are dataclass fields, each with a rule."""
 
@@ -111,7 +127,7 @@ _VIDEO_HEIGHT = Whole("height in pixels", minimum=16, maximum=4096, step=16)
 _STEPS = Whole("sampling steps", minimum=1, maximum=1000)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Text2VideoTask(_KnownTask):
     """A video from a text (``txt2vid``). ``workflow_id="1"`` selects Hunyuan, which the product's page requires."""
 
@@ -127,7 +143,7 @@ class Text2VideoTask(_KnownTask):
     quality: int | None = _optional(Whole("quality of the encoded video", minimum=1, maximum=100))
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class UpscalerTask(_KnownTask):
     """A larger version of one image (``upscaler``). The miner fetches the image by itself."""
 
@@ -136,7 +152,7 @@ class UpscalerTask(_KnownTask):
     image_url: str = _required(MediaAddress("the image's address", wire_name="image"))
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class FluxLoraTask(_KnownTask):
     """An image from a text with Flux and a LoRA (``txt2img``). ``workflow_id="3"`` selects it."""
 
@@ -184,3 +200,10 @@ def _json_object(field_name: str, value: Any) -> dict[str, Any]:
         else:
             return copy
     raise InvalidParameterError(field_name, value, "an object of JSON values with texts as names")
+
+
+def _short(value: Any) -> str:
+    """The look of a value, each text in it cut: a ``data:`` URI may be megabytes."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name!r}: {_short(each)}" for name, each in value.items()) + "}"
+    return one_line(repr(value[:100] if isinstance(value, str) else value), 80)

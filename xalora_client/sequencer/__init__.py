@@ -1,12 +1,12 @@
-"""A sequencer on this machine: the whole protocol over real HTTP, with real media rendered on the CPU.
+"""A sequencer: the other end of the wire, the whole protocol over real HTTP.
 
-It lets anyone try the pack without an account, and gives tests a real counterpart. Endpoints, bodies and
-answers are those of the product's pages and of the npm package ``heurist`` 0.0.43. What the sandbox adds of
-its own, and no real sequencer is known to promise, is said where it is done. Pictures made from prompts are
-plainly marked PREVIEW.
+Its miner is for now the preview, which renders real media on the CPU, plainly marked PREVIEW: together they are the
+sandbox, which lets anyone try the pack without an account, and gives tests a real counterpart. Endpoints, bodies and
+answers are those of the product's pages and of the npm package ``heurist`` 0.0.43. What the sandbox adds of its own,
+and no real sequencer is known to promise, is said where it is done.
 """
 
 from .in_process import close_local_sandboxes, local_sandbox
-from .server import serve
+from .options import Options
 
-__all__ = ["close_local_sandboxes", "local_sandbox", "serve"]
+__all__ = ["Options", "close_local_sandboxes", "local_sandbox"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import secrets
-import sqlite3
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StorageError
+from ..files.process_lock import ProcessLock
 
 _ANSWER_SECONDS = 2.0
 
@@ -22,32 +22,22 @@ class FolderInUseError(ConfigurationError):
 class FolderLock:
     """The right to serve a data folder, held until ``release`` or the end of the process, however it ends.
 
-    The lock is an exclusive transaction on a small SQLite file: it works the same on all systems, and the
-    system drops it when the process dies. Raises FolderInUseError when another holds it, and
-    ConfigurationError when the folder cannot be made or written. It may be made in one thread and used in
-    another.
+    Raises FolderInUseError when another holds it, and StorageError when the folder cannot be made or written.
     """
 
     def __init__(self, data: Path) -> None:
         self.data = data
         self.instance = secrets.token_hex(8)
         try:
-            data.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                data / "lock.sqlite3", timeout=0.1, isolation_level=None, check_same_thread=False
-            )
-        except (OSError, sqlite3.Error) as error:
+            lock = ProcessLock.acquire(data / "lock")
+        except OSError as error:
             raise unusable(data, error) from error
-        try:
-            self._db.execute("BEGIN EXCLUSIVE")
-        except sqlite3.Error as error:
-            self._db.close()
-            if "locked" not in str(error):
-                raise unusable(data, error) from error
+        if lock is None:
             raise FolderInUseError(
                 f"Another sandbox uses the data folder {data}",
                 advice="Use that one, stop it, or choose another folder.",
-            ) from None
+            )
+        self._lock = lock
 
     def publish(self, url: str) -> None:
         """Tell other processes where this sandbox answers."""
@@ -60,7 +50,7 @@ class FolderLock:
 
     def release(self) -> None:
         """Let others serve the folder."""
-        self._db.close()
+        self._lock.release()
 
     def __enter__(self) -> FolderLock:
         return self
@@ -71,9 +61,9 @@ class FolderLock:
         self.release()
 
 
-def unusable(data: Path, error: Exception) -> ConfigurationError:
+def unusable(data: Path, error: Exception) -> StorageError:
     """Return the error for a data folder that cannot be made, read or written."""
-    return ConfigurationError(
+    return StorageError(
         f"The sandbox cannot use the data folder {data}: {error}", advice="Choose one that can be written."
     )
 

@@ -20,18 +20,16 @@ _guard = threading.Lock()
 _servers: dict[Path, _Server] = {}
 
 
-def local_sandbox(data: Path, *, workers: int = 2, render_seconds: float = 0.0) -> str:
+def local_sandbox(data: Path, options: Options | None = None) -> str:
     """Return the URL of a sandbox for the data folder on 127.0.0.1, starting one in a thread where none runs.
 
     There is one per folder, over all processes of this machine: a later call, or another process, gets the
     URL of the one that runs, whose options stay as they are. It ends with its process and leaves unfinished
     tasks to the next.
 
-    ``workers`` is the number of tasks rendered at once (1 to 64), ``render_seconds`` the least seconds a task
-    spends running (0 to 86400). Blocks until the sandbox answers, well under a second. Raises
-    ConfigurationError when an option is not allowed, or the folder cannot be written.
+    Blocks until the sandbox answers, well under a second. Raises StorageError when the folder cannot be
+    written.
     """
-    options = Options(workers=workers, render_seconds=render_seconds)
     data = Path(data).resolve()
     with _guard:
         running = _servers.get(data)
@@ -53,7 +51,7 @@ def local_sandbox(data: Path, *, workers: int = 2, render_seconds: float = 0.0) 
                     ) from error
                 time.sleep(0.02)
             else:
-                _servers[data] = _Server(lock, options)
+                _servers[data] = _Server(lock, options or Options())
                 return _servers[data].url
 
 
@@ -72,11 +70,12 @@ class _Server:
     """A sandbox in a daemon thread with an event loop of its own. ``url`` is where it answers."""
 
     def __init__(self, lock: FolderLock, options: Options) -> None:
-        from .running import run
+
+        from .serving import serve_locked  # takes long to import; who uses a real sequencer needs none of it
 
         self._loop = asyncio.new_event_loop()
         self._ready: concurrent.futures.Future[str] = concurrent.futures.Future()
-        self._serving = self._loop.create_task(run("127.0.0.1", 0, lock, options, self._ready.set_result))
+        self._serving = self._loop.create_task(serve_locked("127.0.0.1", 0, lock, options, self._ready.set_result))
         self._thread = threading.Thread(target=self._run, args=(lock,), name="xalora-sandbox", daemon=True)
         self._thread.start()
         self.url = self._ready.result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from ..errors import InvalidParameterError
-from ..protocol.data_uri import is_data_uri
+from ..protocol.parameters import is_data_uri
 from ..protocol.tasks import FluxLoraTask, Text2VideoTask, UpscalerTask
 
 KnownTask: TypeAlias = Text2VideoTask | UpscalerTask | FluxLoraTask

@@ -5,17 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import InvalidParameterError
-from ..protocol.credentials import Credentials
 from ..protocol.parameters import Number, Whole
+from ..protocol.requests import Credentials
 
 _WORKERS = Whole("tasks rendered at once", minimum=1, maximum=64)
 _RENDER_SECONDS = Number("least seconds a task runs", minimum=0, maximum=86_400)
-_VIDEO_FORMATS = ("mp4", "webp")
+VIDEO_FORMATS = ("mp4", "webp")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a sandbox works; the fields are described at ``serve``. Raises ConfigurationError."""
+    """How a sandbox works.
+
+    * ``workers``: tasks rendered at once, 1 to 64.
+    * ``render_seconds``: the least seconds a task spends running, 0 to 86400.
+    * ``video_format``: "mp4" (H.264) or "webp" (animated).
+    * ``api_key``: as ``consumer#key``, the only key accepted; None accepts all.
+
+    Raises ConfigurationError when a value is not allowed.
+    """
 
     workers: int = 2
     render_seconds: float = 0.0
@@ -25,7 +33,7 @@ class Options:
     def __post_init__(self) -> None:
         _WORKERS.check("workers", self.workers)
         _RENDER_SECONDS.check("render_seconds", self.render_seconds)
-        if self.video_format not in _VIDEO_FORMATS:
-            raise InvalidParameterError("video_format", self.video_format, " or ".join(_VIDEO_FORMATS))
+        if self.video_format not in VIDEO_FORMATS:
+            raise InvalidParameterError("video_format", self.video_format, " or ".join(VIDEO_FORMATS))
         if self.api_key is not None:
             Credentials.parse(self.api_key)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from typing import Any
 
 from aiohttp import web
 
 from ..errors import InvalidParameterError
-from ..protocol.credentials import Credentials
 from ..protocol.parameters import Text
+from ..protocol.requests import Credentials
 from .kinds import build_task, check_task_type
-from .task_store import Store
+from .task_store import TaskStore
 from .workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -23,8 +22,8 @@ _CONTENT_TYPES = {".mp4": "video/mp4", ".webp": "image/webp", ".png": "image/png
 _TEXT = Text("")
 _LOGGED_CHARACTERS = 200
 
-_noted: ContextVar[dict[str, str]] = ContextVar("noted")
-"""What a request said, for the table of requests; each request has its own."""
+_NOTED = "noted"
+"""Where a request carries what it said, for the table of requests."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -40,7 +39,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a failure of this progr
 class Routes:
     """The endpoints. ``required`` are the only ones accepted; None accepts all."""
 
-    def __init__(self, store: Store, workers: Workers, *, instance: str, required: Credentials | None) -> None:
+    def __init__(self, store: TaskStore, workers: Workers, *, instance: str, required: Credentials | None) -> None:
         self._store = store
         self._workers = workers
         self._instance = instance
@@ -68,7 +67,7 @@ class Routes:
     async def media(self, request: web.Request) -> web.StreamResponse:
         """Send a result, whole or the range asked for."""
         path = self._workers.media / request.match_info["name"]
-        _noted.get()["task_id"] = path.stem[:_LOGGED_CHARACTERS]
+        request[_NOTED]["task_id"] = path.stem[:_LOGGED_CHARACTERS]
         # A decoded name may hold slashes and dots; only files of this folder itself are sent.
         if path.parent != self._workers.media or path.suffix not in _CONTENT_TYPES or not path.is_file():
             raise Refusal(404, "there is no such media")
@@ -90,7 +89,7 @@ class Routes:
             timeout_seconds=body.get("timeout_seconds"),
         )
         task_id, new = self._store.create(task, consumer_id=consumer_id, api_key=api_key, job_id=job_id)
-        _noted.get()["task_id"] = task_id
+        request[_NOTED]["task_id"] = task_id
         if new:
             self._workers.submit(task_id)
         msg = "queued in the sandbox" if new else "this job_id was submitted before"
@@ -145,7 +144,7 @@ class Routes:
     @web.middleware
     async def _note_request(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         noted: dict[str, str] = {}
-        _noted.set(noted)
+        request[_NOTED] = noted
         answer = await handler(request)
         endpoint = request.path.strip("/")[:_LOGGED_CHARACTERS]
         if request.method == "POST" or endpoint.startswith("media/"):
@@ -179,7 +178,7 @@ async def _body(request: web.Request) -> dict[str, Any]:
         raise Refusal(400, "the body is not a JSON object")
     for name in ("job_id", "task_id"):
         if _TEXT.accepts(body.get(name)):
-            _noted.get()[name] = body[name][:_LOGGED_CHARACTERS]
+            request[_NOTED][name] = body[name][:_LOGGED_CHARACTERS]
     return body
 
 

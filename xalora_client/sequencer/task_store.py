@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS requests (
 """
 
 
-class Store:
+class TaskStore:
     """Tasks and requests of one data folder. To be used from one thread; raises sqlite3.Error.
 
     The file is ``sandbox.sqlite3``. Its table ``requests`` lists every POST and every download (time, endpoint, job_id,
@@ -133,7 +133,7 @@ class Store:
         task_type, work = self._db.execute("SELECT task_type, work FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
         return task_type, json.loads(work)
 
-    def finish(self, task_id: str, media: str, *, inference_latency: float, upload_latency: float) -> None:
+    def mark_finished(self, task_id: str, media: str, *, inference_latency: float, upload_latency: float) -> None:
         """Set a task to finished, with the name of its media file and the seconds it took."""
         self._db.execute(
             "UPDATE tasks SET status = 'finished', media = ?, inference_latency = ?, upload_latency = ?,"

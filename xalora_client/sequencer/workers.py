@@ -13,9 +13,10 @@ from pathlib import Path
 
 from ..protocol.tasks import UpscalerTask
 from .kinds import build_task
+from .options import Options
 from .preview.enlarging import ImageError, fetch_image
 from .preview.rendering import render
-from .task_store import Store
+from .task_store import TaskStore
 
 logger = logging.getLogger(__name__)
 _CLOSING_SECONDS = 3.0
@@ -28,16 +29,15 @@ class Workers:
     loop stays free for answers. A task spends at least ``render_seconds`` seconds running.
     """
 
-    def __init__(self, store: Store, data: Path, *, workers: int, render_seconds: float, video_format: str) -> None:
+    def __init__(self, store: TaskStore, data: Path, options: Options) -> None:
         self.media = data / "media"
         self._rendering = data / "rendering"
         shutil.rmtree(self._rendering, ignore_errors=True)  # what a killed process left behind
         for folder in (self.media, self._rendering):
             folder.mkdir(parents=True, exist_ok=True)
         self._store = store
-        self._slots = asyncio.Semaphore(workers)
-        self._render_seconds = render_seconds
-        self._video_format = video_format
+        self._slots = asyncio.Semaphore(options.workers)
+        self._options = options
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._threads: set[concurrent.futures.Future[str]] = set()
 
@@ -88,17 +88,17 @@ class Workers:
         stop = threading.Event()
         try:
             suffix = await self._in_thread(
-                lambda: render(task, image, unfinished, video_format=self._video_format, stopped=stop.is_set)
+                lambda: render(task, image, unfinished, video_format=self._options.video_format, stopped=stop.is_set)
             )
         finally:
             stop.set()
         try:
-            await asyncio.sleep(self._render_seconds - (time.monotonic() - begun))
+            await asyncio.sleep(self._options.render_seconds - (time.monotonic() - begun))
             rendered = time.monotonic()
             media = task_id + suffix
             unfinished.replace(self.media / media)
             # No await since the sleep: a task that was stopped never gets here.
-            self._store.finish(
+            self._store.mark_finished(
                 task_id,
                 media,
                 inference_latency=rendered - begun,

@@ -45,9 +45,11 @@ def inspect(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Me
 
 
 def decode(
-    path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS, *, progress: Progress | None = None
+    media: str | os.PathLike[str] | MediaInfo, limits: Limits = DEFAULT_LIMITS, *, progress: Progress | None = None
 ) -> Decoded:
     """Decode all frames of an image, animation or video into one array.
+
+    ``media`` is a file, or what ``inspect`` has said of it, which is not asked again then.
 
     The frames are float32 ``[F, H, W, 3]`` of 0..1 (see ``Decoded``). They are written once, in place; beside the array
     only a few frames are held at any time. A video's frames are all returned as they are stored, none dropped or
@@ -58,7 +60,7 @@ def decode(
     Raises what ``inspect`` raises, for damage in any frame; MediaTooLargeError also when the frames do not fit into
     free memory.
     """
-    info = inspect(path, limits=limits)
+    info = media if isinstance(media, MediaInfo) else inspect(media, limits)
     if info.kind == "video":
         return decode_video(info, limits, progress)
     return decode_picture(info, limits, progress)

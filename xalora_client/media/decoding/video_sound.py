@@ -10,7 +10,7 @@ from av.audio.resampler import AudioResampler
 
 from .inspection import DEFAULT_LIMITS, inspect
 from .limits import Limits
-from .media_info import Array, fail, reason
+from .media_info import Array, MediaInfo, fail, reason
 from .memory import require_memory
 from .video_file import AV_ERRORS, open_video
 
@@ -23,13 +23,13 @@ class Sound:
     rate: int
 
 
-def decode_sound(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Sound | None:
+def decode_sound(media: str | os.PathLike[str] | MediaInfo, limits: Limits = DEFAULT_LIMITS) -> Sound | None:
     """Decode the first sound track of a video that has a decoder, or return None when there is none.
 
     Images and animations have none. Raises what ``inspect`` raises; DecodeError also when the sound is damaged, and
     MediaTooLargeError when it does not fit into free memory.
     """
-    info = inspect(path, limits)
+    info = media if isinstance(media, MediaInfo) else inspect(media, limits)
     if not info.has_audio:
         return None
     with open_video(info.path, info.format, limits) as (container, _):

@@ -8,19 +8,18 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from ...engine import retrying
+from ...engine import timing
 from ...engine.effects import Call, Fetch, Flow, Sleep
-from ...engine.exchange import Context, logger, with_ledger
-from ...engine.flows import query
-from ...errors import ConfigurationError, DecodeError, DownloadError, MediaTooLargeError, XaloraError
+from ...engine.exchange import Context, logger, query, with_ledger
+from ...errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
+from ...protocol.answers import TaskStatus, WorkflowTaskResult
 from ...protocol.links import shown
-from ...protocol.results import TaskStatus, WorkflowTaskResult
-from ...protocol.wire import Response
+from ...protocol.requests import Response
 from ..decoding.inspection import MediaInfo, inspect
 from ..decoding.limits import Limits
 from ..store import MediaStore
 from .receiver import BrokenOffError, GoneError, OnProgress, Receiver
-from .redirects import redirected, warn_of_plain
+from .redirects import redirected
 
 LONGEST_SILENCE = 30.0
 """Seconds without a byte after which a download is taken up again."""
@@ -59,7 +58,7 @@ def download(
     What an earlier run completed is not downloaded again, wherever that run was stopped. Raises DownloadError when
     there is nothing to fetch or it cannot be had whole, MediaTooLargeError when a limit would be passed, DecodeError
     when the bytes are no media (a complete file is kept in either case, and named in the error), and
-    ConfigurationError when the store cannot be written.
+    StorageError when the store cannot be written.
     """
     task_id = result.task_id
     name = hashlib.sha256(f"{context.server}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
@@ -95,7 +94,7 @@ class _Lost(Enum):
 
 def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> Flow[MediaFile | _Lost]:
     """The file of an earlier download, if the ledger knows of one and its bytes are still right."""
-    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id, server=context.server))
+    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
     if entry is None or entry.sha256 is None or entry.extension is None:
         return _Lost.NEVER_HERE
     sha256, extension = entry.sha256, entry.extension
@@ -113,7 +112,7 @@ def _address(context: Context, result: WorkflowTaskResult, *, refresh: bool) -> 
     url = result.media_url
     if result.status != TaskStatus.FINISHED or url is None:
         raise DownloadError(
-            f"There is no media to download, the task is {result.status} and its result is {result.result!r:.100}",
+            f"There is no media to download, the task is {result.status} and its result is {_described(result.result)}",
             task_id=result.task_id,
             advice="Wait until the task is finished; if it is, ask support with its id.",
         )
@@ -121,6 +120,11 @@ def _address(context: Context, result: WorkflowTaskResult, *, refresh: bool) -> 
         with suppress(XaloraError):
             return (yield from query(context, result.task_id)).media_url or url
     return url
+
+
+def _described(result: object) -> str:
+    """A result that names no media; an address may hold a password or a signature."""
+    return shown(result) if isinstance(result, str) and "//" in result else one_line(repr(result), 100)
 
 
 def _fetch(
@@ -154,7 +158,7 @@ def _fetch(
 def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
     """Go on after breaks until the file is whole."""
     warn_of_plain(context.sequencer.url, url)
-    delays = retrying.backoff_delays(context.dice)
+    delays = timing.backoff_delays(context.dice)
     tries = 0
     while True:
         before = receiver.received
@@ -162,11 +166,11 @@ def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
             receiver.check_complete((yield from _asked(context, url, receiver)))
             return
         except XaloraError as error:
-            if not (isinstance(error, BrokenOffError) or retrying.is_transient(error)):
+            if not (isinstance(error, BrokenOffError) or timing.is_transient(error)):
                 raise
             trouble = error
         if receiver.received >= before + LEAST_PROGRESS:
-            tries, delays = 0, retrying.backoff_delays(context.dice)
+            tries, delays = 0, timing.backoff_delays(context.dice)
         tries += 1
         wait = getattr(trouble, "retry_after", None) or 0.0
         if wait > LONGEST_PATIENCE:
@@ -198,9 +202,7 @@ def _accept(
     """
     file: MediaFile = yield Call(lambda: _examined(task_id, whole, sha256, store, limits))
     extension = file.info.format.extension
-    noted = yield from with_ledger(
-        context, lambda ledger: ledger.stored(task_id, sha256, extension, file.size, server=context.server)
-    )
+    noted = yield from with_ledger(context, lambda ledger: ledger.stored(task_id, sha256, extension, file.size))
     keep = context.ledger is not None and not noted
     place: Path = yield Call(lambda: store.adopt(whole, sha256, extension, keep=keep))
     yield Call(lambda: _prune(store))
@@ -231,5 +233,5 @@ def _prune(store: MediaStore) -> None:
     """Keep the store within its budget. That it cannot be is no reason to withhold what was just downloaded."""
     try:
         store.prune()
-    except (ConfigurationError, OSError) as error:
+    except (StorageError, OSError) as error:
         logger.warning("Old media could not be removed: %s", error)

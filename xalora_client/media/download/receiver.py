@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import DownloadError
-from ...protocol.wire import Response, read_retry_after
+from ...errors import DownloadError, StorageError
+from ...protocol.answers import read_retry_after
+from ...protocol.requests import Response
 from ..decoding.limits import Limits
 
 
@@ -127,8 +128,8 @@ class Receiver:
             self.on_progress(DownloadProgress(self.received, self.total))
 
 
-def unwritable(folder: Path, error: OSError) -> DownloadError:
-    return DownloadError(
+def unwritable(folder: Path, error: OSError) -> StorageError:
+    return StorageError(
         f"The download cannot be written to {folder}: {error.strerror}",
         advice="Free some space or make the folder writable, then fetch the task again; nothing is charged twice.",
     )

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
 from collections import Counter
 from pathlib import Path
 
-from ...files.process_lock import ProcessLock, is_held
+from ...files.process_lock import LockFolder, ProcessLock, is_held
 
 
 class InUse:
@@ -23,7 +22,7 @@ class InUse:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "in-use"
+        self._notes = LockFolder(folder / "in-use")
         self._names: Counter[str] = Counter()
         self._lock: ProcessLock | None = None
 
@@ -33,7 +32,7 @@ class InUse:
             known = name in self._names
             self._names[name] += 1
             if self._lock is None or not self._lock.is_ours:
-                self._lock = self._new_lock()
+                self._lock = self._notes.new()
                 self._lock.append("".join(f"+{each}\n" for each in self._names))
             elif not known:
                 self._lock.append(f"+{name}\n")
@@ -52,16 +51,10 @@ class InUse:
         with _guard:
             names = set(self._names)
             own = self._lock.path if self._lock is not None and self._lock.is_ours else None
-        for notes in self._folder.glob("*"):
+        for notes in self._notes.folder.glob("*"):
             if notes != own and is_held(notes):
                 names |= _read(notes)
         return names
-
-    def _new_lock(self) -> ProcessLock:
-        while True:
-            lock = ProcessLock.acquire(self._folder / uuid.uuid4().hex)
-            if lock is not None:
-                return lock
 
 
 def _read(notes: Path) -> set[str]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import ConfigurationError
+from ...errors import StorageError
 from ...files import durable
 from .in_use import in_use
 
@@ -32,8 +32,6 @@ removing a file.
 
 LEFT_BEHIND_SECONDS = 24 * 3600.0
 """The age from which a download without a place is nobody's: a live one writes at least every half minute."""
-
-_ADVICE = "Free some space or make the folder writable, or point XALORA_HOME elsewhere."
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class MediaStore:
     has no place yet, or that nothing but its name connects with its task: later runs find it there.
 
     A file's time of last change is that of its last use: content that is named by its hash never changes. Threads and
-    processes may share the folder. Each method raises ConfigurationError when the folder cannot be written.
+    processes may share the folder. Each method raises StorageError when the folder cannot be written.
     """
 
     def __init__(self, home: Path) -> None:
@@ -150,8 +148,8 @@ class MediaStore:
         """Remove what was not used for longest, until at most ``budget`` bytes are left.
 
         A file stays, whatever the budget, while a live process has it in use and for ten minutes after its last use.
-        Complete downloads without a place and rejected files count like the others. A download that was left
-        unfinished a day ago is removed in any case.
+        Complete downloads without a place and rejected files count like the others. What was left in ``incoming`` a
+        day ago is removed in any case: a download that is not finished, or one that has its place as well.
         """
         with self._written(self.folder):
             now = time.time()
@@ -176,12 +174,18 @@ class MediaStore:
         yield from _files(self.folder, "rejected/*")
 
     def _left_behind(self, now: float) -> list[_File]:
-        return [part for part in _files(self.folder, "incoming/*.part") if now - part.used > LEFT_BEHIND_SECONDS]
+        placed = {file.path.stem for file in _files(self.folder, "[0-9a-f][0-9a-f]/*")}
+        return [
+            file
+            for file in _files(self.folder, "incoming/*")
+            if now - file.used > LEFT_BEHIND_SECONDS
+            and (file.path.suffix == ".part" or file.path.stem.rpartition("-")[2] in placed)
+        ]
 
     def _reject_damaged(self, file: Path) -> None:
         try:
             kept = self.reject(file, file.name)
-        except ConfigurationError as error:  # It is of no use in either case.
+        except StorageError as error:  # It is of no use in either case.
             logger.warning("The stored file %s is damaged: %s", file, error)
         else:
             logger.warning("The stored file %s is damaged; it is kept as %s", file, kept)
@@ -191,9 +195,7 @@ class MediaStore:
         try:
             yield
         except OSError as error:
-            raise ConfigurationError(
-                f"Media cannot be written to {folder}: {error.strerror}", advice=_ADVICE
-            ) from error
+            raise StorageError(f"Media cannot be written to {folder}: {error.strerror}") from error
 
 
 @dataclass(frozen=True)

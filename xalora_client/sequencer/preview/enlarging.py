@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from yarl import URL
 
-from ...protocol.data_uri import decode, is_data_uri
+from ...protocol.parameters import decode_data_uri, is_data_uri
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 2**25
@@ -69,7 +69,7 @@ def upscale(data: bytes, path: Path) -> None:
 
 def _from_data_uri(uri: str) -> bytes:
     try:
-        _, content = decode(uri)
+        _, content = decode_data_uri(uri)
     except ValueError as error:
         raise ImageError(f"the image's data: URI cannot be read: {error}") from error
     _check_bytes(len(content))

@@ -1,0 +1,124 @@
+"""Several tasks of one node, side by side: one for each image of a batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..xalora_client import MediaError, WorkflowTask, XaloraError
+from . import _host
+from ._remote import Remote
+
+if TYPE_CHECKING:
+    from ..xalora_client import MediaFile, TaskUpdate
+
+T = TypeVar("T")
+
+
+class Batch(Remote):
+    """A node at work on ``count`` tasks, at most ``parallel`` of them at once.
+
+    ``task_of(number)`` builds each; it runs in a thread, for it may have to encode an image.
+    """
+
+    def __init__(self, count: int, task_of: Callable[[int], WorkflowTask], *, parallel: int, reuse: bool) -> None:
+        super().__init__()
+        self.count = count
+        self.task_of = task_of
+        self.turns = asyncio.Semaphore(parallel)
+        self.reuse = reuse
+        self.done = 0
+        self.updates: dict[int, TaskUpdate] = {}
+        self.say = self._say
+
+    async def make_images(self, *, alpha: bool) -> tuple[list[str], Any, dict[str, Any]]:
+        """Create the tasks and wait for them; returns their ids, their images as one batch, and the preview.
+
+        The batch is an IMAGE ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``. Raises MediaError when the images
+        have different sizes.
+        """
+        return await self.perform(self._make_images(alpha))
+
+    async def submit(self) -> list[str]:
+        """Create the tasks; returns their ids. Those that exist when Cancel is pressed are canceled too."""
+        return await self.perform(self._submit())
+
+    async def _make_images(self, alpha: bool) -> tuple[list[str], Any, dict[str, Any]]:
+        from ._tensors import load_batch
+
+        made = await self._each(self._make_one)
+        files = [file for _, file in made]
+        _check_sizes(files)
+        images = await asyncio.to_thread(
+            load_batch, [file.info for file in files], alpha=alpha, progress=self.show_decoding
+        )
+        preview = await asyncio.to_thread(_host.preview, [file.path for file in files], moving=False)
+        return [task_id for task_id, _ in made], images, preview
+
+    async def _make_one(self, number: int) -> tuple[str, MediaFile]:
+        task = await asyncio.to_thread(self.task_of, number)
+
+        def note(update: TaskUpdate) -> None:
+            self.updates[number] = update
+
+        result = await self.finish(task, reuse=self.reuse, on_update=note)
+        return result.task_id, await self.download(result, on_progress=lambda _: None)
+
+    async def _submit(self) -> list[str]:
+        submitted: list[str] = []
+
+        async def submit_one(number: int) -> str:
+            task = await asyncio.to_thread(self.task_of, number)
+            task_id = await self.client.execute_workflow(task, reuse=self.reuse)
+            submitted.append(task_id)
+            return task_id
+
+        try:
+            return await self._each(submit_one)
+        except asyncio.CancelledError as stop:
+            if self.prompt.cancels(stop):
+                cancels = [self.client.cancel_task(task_id) for task_id in submitted]
+                await asyncio.gather(*cancels, return_exceptions=True)
+            raise
+
+    async def _each(self, step: Callable[[int], Awaitable[T]]) -> list[T]:
+        """Run the step for every task. One that fails is named, after the others have ended."""
+        answers = await asyncio.gather(*(self._one(step, n) for n in range(self.count)), return_exceptions=True)
+        kept = [answer for answer in answers if not isinstance(answer, BaseException)]
+        for number, answer in enumerate(answers):
+            if isinstance(answer, XaloraError) and self.count > 1:
+                answer.what = f"Image {number + 1} of {self.count}: {answer.what}"
+                if kept and self.reuse:
+                    answer.advice += f" The other {len(kept)} are kept: queue again to send only what failed."
+            if isinstance(answer, BaseException):
+                raise answer
+        return kept
+
+    async def _one(self, step: Callable[[int], Awaitable[T]], number: int) -> T:
+        async with self.turns:
+            answer = await step(number)
+        self.done += 1
+        self.tick()
+        self.progress.bar(self.done, self.count)
+        return answer
+
+    def _say(self) -> str:
+        if self.count == 1 and self.updates:
+            return self.updates[0].describe()
+        return f"upscaling {self.done} / {self.count}"
+
+
+def _check_sizes(files: Sequence[MediaFile]) -> None:
+    """Images of one batch have one size; where the miners disagree, nothing is scaled or cropped to fit."""
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for number, file in enumerate(files, 1):
+        sizes.setdefault((file.info.width, file.info.height), []).append(number)
+    if len(sizes) > 1:
+        listed = "; ".join(
+            f"{width}x{height}: image {', '.join(map(str, numbers))}" for (width, height), numbers in sizes.items()
+        )
+        raise MediaError(
+            f"The enlarged images have different sizes ({listed})",
+            advice="Enlarge them one by one, or with a batch of images of one kind. The results are kept.",
+        )

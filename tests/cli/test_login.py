@@ -1,0 +1,52 @@
+"""`xalora login` takes a key without showing it."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import json
+import stat
+import sys
+
+import pytest
+from command_line import on_terminal
+from subject import KEY, SECRET
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["words", "json"])
+def test_from_stdin_for_the_owner_alone(command, sequencer, tmp_path, as_json):
+    path = tmp_path / "home" / "config.json"
+    done = command("login", *["--json"] * as_json, stdin=f"{KEY}\n")
+    assert done.wait() == 0, done.errors()
+    assert done.output().strip() == (json.dumps({"path": str(path)}) if as_json else f"Stored in {path}")
+    assert SECRET not in done.output() + done.errors()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    later = command("cancel", "t1", XALORA_WORKFLOW_URL=sequencer.url)
+    assert later.wait() == 0, later.errors()
+    assert sequencer.seen[0].body["api_key"] == SECRET
+
+
+@pytest.mark.parametrize("typed", ["", "\n", "nonsense\n", "#\n"])
+def test_what_is_no_key_is_refused(xalora, tmp_path, monkeypatch, typed):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{KEY}\n"))
+    assert xalora("login").out == f"Stored in {tmp_path / 'home' / 'config.json'}\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    refused = xalora("login", "--json")
+    assert refused.code == 2
+    assert "consumer#key" in refused.json["message"]
+    assert json.loads((tmp_path / "home" / "config.json").read_text())["api_key"] == KEY
+
+
+def test_on_a_terminal_the_key_is_not_shown(tmp_path):
+    with on_terminal("login", home=tmp_path / "home", cwd=tmp_path) as terminal:
+        terminal.until("API key")
+        terminal.write(f"{KEY}\n")
+        assert terminal.wait() == 0
+    assert SECRET not in terminal.shown
+    assert json.loads((tmp_path / "home" / "config.json").read_text())["api_key"] == KEY
+
+
+def test_no_key_typed_at_the_prompt(xalora, monkeypatch):
+    monkeypatch.setattr(getpass, "getpass", lambda _: "")
+    monkeypatch.setattr(sys, "stdin", type("Terminal", (io.StringIO,), {"isatty": lambda _: True})())
+    assert xalora("login").code == 2

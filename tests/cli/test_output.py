@@ -1,0 +1,111 @@
+"""Where results go, and what is printed where."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from command_line import picture
+from PIL import Image
+from processes import PATIENCE, ROOT
+from sequencer import Answer, status
+from subject import KEY
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["text2video", "x"],
+        ["flux-lora", "x", "--lora", "l"],
+        ["run", "--task-type", "t"],
+        ["upscale", "a.png"],
+        ["fetch", "t1"],
+    ],
+    ids=lambda each: each[0],
+)
+@pytest.mark.parametrize("output", ["missing/x.png", "file/x.png", "folder"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_sent(
+    xalora, scripted, tmp_path, arguments, output
+):
+    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    if arguments[0] == "upscale" and output == "folder":
+        output = "file/folder/"
+    refused = xalora(*arguments, "-o", output, "--json")
+    assert refused.code == 2
+    assert refused.json["error"] == "ConfigurationError"
+    assert output.partition("/")[0] in refused.json["message"]
+    assert scripted.seen == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["text2video", "x", "-o", "locked/x.mp4"], ["upscale", "a.png", "-o", "locked"]],
+    ids=lambda each: each[0],
+)
+def test_a_locked_folder(sequencer, tmp_path, arguments):
+    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "locked").mkdir(mode=0o500)
+    # Root writes everywhere; so the command gives that right up (PR_CAPBSET_DROP, CAP_DAC_OVERRIDE) first.
+    drop = (
+        "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 1, 0, 0, 0);"
+        "os.execv(sys.executable, [sys.executable, '-m', 'xalora_client', *sys.argv[1:]])"
+    )
+    environ = {
+        "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1",
+        "XALORA_API_KEY": KEY, "XALORA_WORKFLOW_URL": sequencer.url,
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", drop, *arguments],
+        cwd=tmp_path, env=os.environ | environ, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "locked" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sequencer.seen == []
+
+
+def test_a_name_that_says_something_else(xalora, scripted, tmp_path):
+    done = xalora("fetch", "t1", "-o", "x.mp4")
+    assert (done.code, done.out) == (0, "x.mp4\n")
+    assert "x.mp4 holds png, whatever its name says" in done.err
+    assert (tmp_path / "x.mp4").read_bytes() == picture(32, 16)
+
+
+def test_an_old_file_is_replaced_and_nothing_else_left(xalora, scripted, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.png").write_text("old")
+    assert xalora("fetch", "t1", "-o", "out/x.png").code == 0
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["x.png"]
+    assert (tmp_path / "out" / "x.png").read_bytes() == picture(32, 16)
+
+
+def test_a_place_that_vanishes_meanwhile_does_not_lose_the_result(xalora, scripted, files, tmp_path):
+    (tmp_path / "out").mkdir()
+
+    def vanish(_):
+        (tmp_path / "out").rmdir()
+        return status("finished", result=f"{files.url}/result.png")
+
+    scripted.script("task_result_query", vanish)
+    failed = xalora("fetch", "t1", "-o", "out/x.png", "--json")
+    assert failed.code == 2
+    assert failed.json["task_id"] == "t1"
+    kept = re.search(r"safe in (\S+\.png)", failed.json["message"])[1]
+    with Image.open(kept) as image:
+        assert image.size == (32, 16)
+
+
+def test_progress_on_stderr_results_on_stdout(xalora, scripted, files):
+    url = f"{files.url}/result.png"
+    scripted.script("task_result_query", status("running"), Answer({}, 503), status("finished", result=url))
+    done = xalora("run", "--task-type", "t", "-o", "x.png")
+    assert done.out == "x.png\n"
+    lines = done.err.splitlines()
+    assert lines[0] == "task t1 queued 0:00"
+    assert re.fullmatch(r"task t1 running 0:0\d", lines[1])
+    assert lines[-1] == "downloaded 0.0 MB"

@@ -1,0 +1,98 @@
+"""`xalora upscale`: one image or many, from files and addresses, to files and folders."""
+
+from __future__ import annotations
+
+import pytest
+from command_line import picture
+from file_server import File
+from PIL import Image
+
+
+def test_one_file_to_a_file(xalora, preview, tmp_path):
+    (tmp_path / "a.png").write_bytes(picture())
+    done = xalora("upscale", "a.png", "-o", "b.png", "--json")
+    assert done.code == 0
+    assert [(each["image"], each["path"], each["width"]) for each in done.json["results"]] == [("a.png", "b.png", 48)]
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.size == (48, 32)
+
+
+def test_several_to_a_new_folder_where_names_collide(xalora, preview, tmp_path):
+    names = {"x.png": 10, "one/x.png": 11, "two/x.jpg": 12, "x-upscaled.png": 13, "x-upscaled-2.png": 14}
+    for name, width in names.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture(width, kind="JPEG" if name.endswith("jpg") else "PNG"))
+    done = xalora("upscale", *names, "x.png", "-o", "new/folder", "--json")
+    assert done.code == 0, done.err
+    results = done.json["results"]
+    assert [each["image"] for each in results] == [*names, "x.png"]
+    assert len({each["path"] for each in results}) == len(results) == len(list((tmp_path / "new/folder").iterdir()))
+    for each in results:
+        with Image.open(tmp_path / each["path"]) as image:
+            assert image.width == 2 * names[each["image"]]
+
+
+def test_one_to_a_folder(xalora, preview, tmp_path):
+    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "there").mkdir()
+    assert xalora("upscale", "a.png", "-o", "there").out == "there/a-upscaled.png\n"
+    assert xalora("upscale", "a.png", "-o", "new/").out == "new/a-upscaled.png\n"
+
+
+def test_a_url_and_a_data_uri(xalora, scripted, files, tmp_path):
+    url = f"{files.url}/cat.png?token=1"
+    done = xalora("upscale", url, "data:image/png;base64,AAAA", "-o", "out")
+    assert done.code == 0
+    assert done.out.splitlines() == ["out/cat-upscaled.png", "out/image-upscaled.png"]
+    sent = [seen.body["task_details"]["parameters"]["image"] for seen in scripted.seen if "task_details" in seen.body]
+    assert set(sent) == {url, "data:image/png;base64,AAAA"}
+
+
+def test_a_url_that_the_sandbox_fetches(xalora, preview, files, tmp_path):
+    assert xalora("upscale", files.serve("/a.png", File(picture())), "-o", "b.png").code == 0
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.size == (48, 32)
+
+
+@pytest.mark.parametrize("name", ["missing.png", "text.png", "empty.png", "folder", "movie.mp4"])
+def test_what_is_no_image_is_refused_before_anything_is_sent(xalora, scripted, tmp_path, name):
+    (tmp_path / "good.png").write_bytes(picture())
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "empty.png").write_text("")
+    (tmp_path / "movie.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\0\0isomiso2")
+    (tmp_path / "folder").mkdir()
+    refused = xalora("upscale", "good.png", name, "-o", "out", "--json")
+    assert refused.code == 2
+    assert name in refused.json["message"]
+    assert scripted.seen == []
+
+
+def test_at_most_so_many_at_once(xalora, scripted, tmp_path):
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(picture(16 + number))
+    assert xalora("upscale", "0.png", "1.png", "-o", "out", "--max-parallel", 1).code == 0
+    assert scripted.paths() == ["task_create", "task_result_query"] * 2
+    refused = xalora("upscale", "0.png", "-o", "out", "--max-parallel", 0)
+    assert refused.code == 2
+    assert "--max-parallel" in refused.err
+
+
+def test_one_failure_does_not_stop_the_others(xalora, preview, files, tmp_path):
+    gone = [files.serve(f"/{name}.png", File(b"gone", 404)) for name in ("gone", "lost")]
+    (tmp_path / "good.png").write_bytes(picture())
+    arguments = ["upscale", gone[0], "good.png", gone[1], "-o", "out"]
+    done = xalora(*arguments)
+    assert done.code == 1
+    assert done.out == "out/good-upscaled.png\n"
+    assert done.err.count("404") == 2
+    done = xalora(*arguments, "--json")
+    assert done.code == 1
+    assert done.json["error"] == "TaskFailedError"
+
+
+def test_each_image_is_named_in_the_progress(xalora, scripted, tmp_path):
+    for width, name in enumerate(("a.png", "b.png"), start=16):
+        (tmp_path / name).write_bytes(picture(width))
+    lines = xalora("upscale", "a.png", "b.png", "-o", "out").err
+    assert "a.png: task t1 queued 0:00" in lines
+    assert "b.png: task t1 queued 0:00" in lines

@@ -1,0 +1,270 @@
+"""Proxies and certificate authorities come from the usual variables, alike in both clients; ~/.netrc does not."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+
+import pytest
+from file_server import File
+from loopback import deaf_url
+from proxy import Proxy
+from sequencer import Sequencer
+
+from xalora_client import (
+    AuthenticationError,
+    ConfigurationError,
+    DownloadError,
+    NetworkError,
+    TaskStatus,
+    Text2VideoTask,
+    WorkflowTaskResult,
+)
+
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@pytest.fixture(autouse=True)
+def no_certificates_of_this_machine(monkeypatch):
+    for name in CA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def proxy():
+    server = Proxy()
+    yield server
+    server.close()
+
+
+def query(client):
+    return client.query_task_result("t1")
+
+
+def asked_through(proxy, sequencer):
+    return proxy.targets() == [("POST", f"{sequencer.url}/task_result_query")] and len(sequencer.seen) == 1
+
+
+class TestProxies:
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+    def test_requests_go_through_it(self, subject, sequencer, proxy, monkeypatch, name):
+        monkeypatch.setenv(name, proxy.url)
+        assert subject.do(query).status == "finished"
+        assert asked_through(proxy, sequencer)
+        assert sequencer.seen[0].headers["user-agent"] == "xalora-client/0.1.0"
+
+    def test_an_address_without_a_scheme(self, subject, sequencer, proxy, monkeypatch):
+        monkeypatch.setenv("http_proxy", proxy.address)
+        assert subject.do(query).status == "finished"
+        assert asked_through(proxy, sequencer)
+
+    def test_downloads_go_through_it(self, subject, files, proxy, monkeypatch):
+        monkeypatch.setenv("http_proxy", proxy.url)
+        url = files.serve("/x.png", File(b"not for you", 451))
+        with pytest.raises(DownloadError, match="451"):
+            subject.do(lambda c: c.download(WorkflowTaskResult("t1", TaskStatus.FINISHED, media_url=url)))
+        assert proxy.targets() == [("GET", url)]
+
+    def test_a_login_for_the_proxy_stays_with_the_proxy(self, subject, sequencer, proxy, monkeypatch):
+        monkeypatch.setenv("http_proxy", f"http://me:p%40ss@{proxy.address}")
+        subject.do(query)
+        assert proxy.seen[0][2]["proxy-authorization"] == "Basic bWU6cEBzcw=="
+        assert not {"proxy-authorization", "authorization"} & set(sequencer.seen[0].headers)
+
+    @pytest.mark.parametrize("exempt", ["127.0.0.1", "*", "example.com,127.0.0.0/8", "example.com, 127.0.0.1"])
+    @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+    def test_what_needs_no_proxy_gets_none(self, subject, sequencer, proxy, monkeypatch, name, exempt):
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv(name, exempt)
+        assert subject.do(query).status == "finished"
+        assert proxy.seen == []
+
+    def test_other_hosts_still_need_it(self, subject, sequencer, proxy, monkeypatch):
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "example.com,10.0.0.0/8")
+        subject.do(query)
+        assert asked_through(proxy, sequencer)
+
+    def test_one_for_https_is_not_used_for_http(self, subject, proxy, monkeypatch):
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        assert subject.do(query).status == "finished"
+        assert proxy.seen == []
+
+    def test_the_variables_are_read_at_each_request(self, subject, sequencer, proxy, monkeypatch):
+        def first_without(client):
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            return query(client)
+
+        subject.do(query)
+        subject.do(first_without)
+        assert len(sequencer.seen) == 2
+        assert len(proxy.seen) == 1
+
+    def test_what_it_refuses_is_the_servers_answer(self, subject, sequencer, proxy, monkeypatch):
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        proxy.refusal = 401
+        with pytest.raises(AuthenticationError):
+            subject.do(query)
+        assert sequencer.seen == []
+
+    def test_one_that_is_not_there(self, subject, sequencer, monkeypatch):
+        with deaf_url() as url:
+            monkeypatch.setenv("HTTP_PROXY", url)
+            with pytest.raises(NetworkError, match="proxy") as caught:
+                subject.do(lambda c: c.execute_workflow(Text2VideoTask("a rabbit")))
+        assert caught.value.never_sent
+        assert len(subject.clock.sleeps) > 3  # So it was safe to try again.
+        assert sequencer.seen == []
+
+    @pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "ftp://127.0.0.1:1", "http://127.0.0.1:x", "http://["])
+    def test_one_of_a_kind_that_cannot_be_used(self, subject, sequencer, monkeypatch, address):
+        monkeypatch.setenv("ALL_PROXY", address)
+        with pytest.raises(NetworkError, match=r"127\.0\.0\.1"):
+            subject.do(query)
+        assert sequencer.seen == []
+
+
+def openssl(folder, *arguments):
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+
+
+EXTENSIONS = """
+[authority]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+[server]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+subjectAltName = IP:127.0.0.1, DNS:localhost
+[req]
+distinguished_name = nobody
+[nobody]
+"""
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """A folder with an authority (ca.pem, and hashed/ with it) and a certificate it signed (server.pem, server.key)."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl command to make certificates with")
+    folder = tmp_path_factory.mktemp("certificates")
+    (folder / "x.cnf").write_text(EXTENSIONS)
+    for name in ("ca", "server"):
+        openssl(folder, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
+        subject = f"/CN=xalora test {name}"
+        openssl(
+            folder, "req", "-new", "-config", "x.cnf", "-key", f"{name}.key", "-subj", subject, "-out", f"{name}.csr"
+        )
+    of_x = ["x509", "-req", "-days", "2", "-extfile", "x.cnf"]
+    openssl(folder, *of_x, "-extensions", "authority", "-in", "ca.csr", "-signkey", "ca.key", "-out", "ca.pem")
+    signed_by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "2"]
+    openssl(folder, *of_x, "-extensions", "server", "-in", "server.csr", *signed_by, "-out", "server.pem")
+    (folder / "hashed").mkdir()
+    shutil.copy(folder / "ca.pem", folder / "hashed")
+    openssl(folder, "rehash", "hashed")
+    return folder
+
+
+@pytest.fixture
+def secure(certificates, subject):
+    """A sequencer with a certificate of our own authority; the subject talks to it."""
+    server = Sequencer()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
+    server.url = server.url.replace("http:", "https:")
+    subject.options["workflow_url"] = server.url
+    yield server
+    server.close()
+
+
+class TestCertificates:
+    @pytest.mark.parametrize("name", CA_VARIABLES)
+    def test_an_authority_of_ones_own_is_trusted(self, subject, secure, certificates, monkeypatch, name):
+        monkeypatch.setenv(name, str(certificates / ("hashed" if name == "SSL_CERT_DIR" else "ca.pem")))
+        assert subject.do(query).status == "finished"
+
+    def test_a_bundle_may_be_a_folder(self, subject, secure, certificates, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates / "hashed"))
+        assert subject.do(query).status == "finished"
+
+    def test_the_first_variable_that_is_set_counts(self, subject, secure, certificates, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", ssl.get_default_verify_paths().openssl_cafile)
+        assert subject.do(query).status == "finished"
+
+    def test_others_are_refused_and_it_is_said_what_to_do(self, subject, secure):
+        with pytest.raises(NetworkError, match="REQUESTS_CA_BUNDLE") as caught:
+            subject.do(query)
+        assert "certificate" in str(caught.value)
+        assert secure.seen == []
+
+    def test_a_create_that_was_refused_is_known_not_to_exist(self, subject, secure):
+        with pytest.raises(NetworkError, match="REQUESTS_CA_BUNDLE") as caught:
+            subject.do(lambda c: c.execute_workflow(Text2VideoTask("a rabbit")))
+        assert caught.value.never_sent
+        assert "may have been created" not in str(caught.value)
+
+    def test_a_certificate_that_is_not_trusted_now_is_not_in_a_minute_either(self, subject, secure):
+        with pytest.raises(NetworkError):
+            subject.do(lambda c: c.execute_workflow_and_wait_for_result(Text2VideoTask("a rabbit"), timeout=900))
+        assert subject.clock.sleeps == []
+
+    def test_another_hosts_certificate_is_refused(self, subject, secure, certificates, monkeypatch):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+        subject.options["workflow_url"] = secure.url.replace("127.0.0.1", "127.0.0.2")
+        with pytest.raises(NetworkError, match=r"127\.0\.0\.2"):
+            subject.do(query)
+        assert secure.seen == []
+
+    @pytest.mark.parametrize("content", [None, "no certificate"])
+    def test_a_bundle_that_cannot_be_read(self, subject, secure, tmp_path, monkeypatch, content):
+        bundle = tmp_path / "bundle.pem"
+        if content:
+            bundle.write_text(content)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+        with pytest.raises(ConfigurationError, match=r"bundle\.pem.*REQUESTS_CA_BUNDLE"):
+            subject.do(query)
+        assert secure.seen == []
+
+    def test_which_nobody_asks_for_where_there_is_nothing_to_secure(self, subject, tmp_path, monkeypatch):
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "left over from an old installation.pem"))
+        assert subject.do(query).status == "finished"
+
+    @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+    def test_a_proxy_tunnels_and_sees_nothing(self, subject, secure, certificates, proxy, monkeypatch, name):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+        monkeypatch.setenv(name, proxy.url)
+        assert subject.do(query).status == "finished"
+        assert proxy.targets() == [("CONNECT", secure.url.removeprefix("https://"))]
+        assert "secret-key" not in str(proxy.seen)
+
+    def test_a_proxy_that_opens_no_tunnel(self, subject, secure, certificates, proxy, monkeypatch):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://bob:passphrase@{proxy.address}")
+        proxy.refusal = 407
+        with pytest.raises(NetworkError, match="407") as caught:
+            subject.do(lambda c: c.execute_workflow(Text2VideoTask("a rabbit")))
+        assert caught.value.never_sent
+        assert "passphrase" not in str(caught.value)
+        assert secure.seen == []
+
+
+@pytest.mark.parametrize("variable", [False, True], ids=["~/.netrc", "NETRC"])
+def test_logins_of_other_programs_are_not_used(subject, sequencer, files, tmp_path, monkeypatch, variable):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if variable:
+        monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    subject.do(query)
+    url = files.serve("/x.png", File(b"not for you", 451))
+    with pytest.raises(DownloadError):
+        subject.do(lambda c: c.download(WorkflowTaskResult("t1", TaskStatus.FINISHED, media_url=url)))
+    assert "authorization" not in sequencer.seen[0].headers
+    assert "authorization" not in files.seen[0].headers

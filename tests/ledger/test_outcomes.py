@@ -1,0 +1,143 @@
+"""What became of a claim, and what the server says of a task, is written down."""
+
+from __future__ import annotations
+
+import pytest
+from ledger_steps import SERVER, WHO, answer, claim, full, intent, run_to
+
+from xalora_client import ConfigurationError, CustomTask, WorkflowTaskResult
+from xalora_client.ledger import Intent, Ledger, Step
+
+
+def test_late_words_of_the_first_sender_do_no_harm(ledger, caplog):
+    first = claim(ledger)
+    first.release()
+    second = claim(ledger)
+    ledger.refused(first, "too late")
+    assert ledger.entries()[0].state == "creating"
+    ledger.created(second, "t1")
+    ledger.doubtful(first, "too late")
+    ledger.refused(second, "too late")
+    assert ledger.created(first, "t1").task_id == "t1"
+    assert ledger.find("t1").state == "waiting"
+    assert not caplog.text
+    assert "t1 and t2" in ledger.created(first, "t2").message
+    assert "t1 and t2" in caplog.text
+
+
+def test_a_forgotten_task_is_written_down_when_it_is_paid_for(ledger):
+    created, doubtful, refused = (claim(ledger, intent(name)) for name in "abc")
+    for each in (created, doubtful, refused):
+        assert [entry.job_id for entry in ledger.forget(each.entry.job_id)] == [each.entry.job_id]
+    assert ledger.entries() == []
+    assert ledger.created(created, "t1").task_id == "t1"
+    ledger.doubtful(doubtful, "who knows")
+    ledger.refused(refused, "no")
+    assert [entry.state for entry in ledger.entries()] == ["doubtful", "waiting"]
+    assert [entry.task_id for entry in ledger.forget("t1")] == ["t1"]
+    assert ledger.forget("t1") == []
+
+
+def test_a_task_id_that_cannot_be_written_is_in_the_error(ledger):
+    claimed = claim(ledger)
+    full(ledger)
+    task_id = "t9" * 50_000
+    with pytest.raises(ConfigurationError, match=rf"task {task_id}.*running and paid for.*Free some space"):
+        ledger.created(claimed, task_id)
+    assert claim(ledger).step is Step.BUSY
+    ledger.close()
+    assert claim(ledger).step is Step.RESEND
+
+
+def test_a_task_id_that_could_not_be_written_is_written_once_there_is_room(ledger):
+    claimed = claim(ledger)
+    full(ledger)
+    task_id = "t9" * 50_000
+    with pytest.raises(ConfigurationError):
+        ledger.created(claimed, task_id)
+    with pytest.raises(ConfigurationError):
+        ledger.observed(task_id, answer("running", task_id))
+    ledger._database.run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
+    ledger.observed(task_id, answer("running", task_id))
+    attached = claim(ledger)
+    assert (attached.step, attached.entry.task_id, attached.entry.state) == (Step.ATTACH, task_id, "running")
+
+
+def test_final_states_stay(ledger, clock):
+    run_to(ledger, "finished")
+    first = ledger.find("t1")
+    clock.now += 5
+    for status in ("running", "failed", "canceled"):
+        ledger.observed("t1", answer(status))
+    assert ledger.find("t1") == first
+    ledger.observed("t1", answer("finished", media_url="https://media.example/new"))
+    assert ledger.find("t1").media_url == "https://media.example/new"
+    assert ledger.find("t1").finished == first.finished
+
+
+def test_a_result_after_all_is_taken(ledger):
+    run_to(ledger, "failed")
+    ledger.observed("t1", answer("finished", result="x.mp4"))
+    assert ledger.find("t1").state == "finished"
+
+
+def test_strange_answers_are_survived(ledger):
+    ledger.observed("unknown", answer("finished"))
+    ledger.stored("unknown", "ab" * 32, ".mp4", 1)
+    ledger.created(claim(ledger), "t\ud8001")
+    ledger.observed("t\ud8001", WorkflowTaskResult("t1", "refused"))
+    ledger.observed("t\ud8001", answer("running", msg="\ud800", extra={"x": 1}))
+    ledger.observed("t\ud8001", answer("finished", result={"odd": {1, 2}}, media_url="https://e/\ud800"))
+    entry = ledger.find("t?1")
+    assert (entry.state, entry.message, entry.media_url) == ("finished", "?", "https://e/?")
+    assert entry.result == {"odd": "{1, 2}"}
+
+
+def test_answers_change_only_what_they_say(ledger):
+    ledger.created(claim(ledger), "t1")
+    ledger.observed("t1", answer("running", inference_latency=2.0, msg="busy"))
+    ledger.observed("t1", answer("running"))
+    assert (ledger.find("t1").inference_latency, ledger.find("t1").message) == (2.0, "busy")
+
+
+def test_servers_are_kept_apart(ledger, home):
+    ledger.created(claim(ledger), "t1")
+    there = Intent.of("https://other.example", CustomTask("kind"), WHO)
+    ledger.created(claim(ledger, there), "t1")
+    ledger.observed("t1", answer("failed"))
+    assert (ledger.find("t1").server, ledger.find("t1").state) == (SERVER, "failed")
+    with Ledger(home, "https://other.example") as other, Ledger(home, "https://third.example") as third:
+        assert other.find("t1").state == "waiting"
+        assert third.find("t1") is None
+    with Ledger(home) as every:
+        assert every.find("t1").server == "https://other.example"
+
+
+def test_entries_newest_first(ledger):
+    for number in range(5):
+        run_to(ledger, "finished" if number % 2 else "failed", f"t{number}")
+    assert [entry.task_id for entry in ledger.entries(3)] == ["t4", "t3", "t2"]
+
+
+def test_durations_are_those_of_watched_ends(ledger, home, clock):
+    def task(task_id, *looks, last="finished"):
+        ledger.created(claim(ledger, reuse=False), task_id)
+        for gap in looks[:-1]:
+            clock.now += gap
+            ledger.observed(task_id, answer("running", task_id))
+        clock.now += looks[-1]
+        ledger.observed(task_id, answer(last, task_id))
+
+    task("t1", 10, 10, 2)
+    task("t2", 10, 200)
+    task("t3", 10, 2, last="failed")
+    task("t4", 4)
+    task("t5", 1, -50)
+    assert ledger.durations("kind", None) == [2.0, 21.0]
+    assert ledger.durations("kind", None, limit=1) == [2.0]
+    assert ledger.durations("kind", "1") == []
+    ledger.close()
+    with Ledger(home, SERVER, clock) as other:  # It came back after a crash: nobody watched.
+        ledger.created(claim(ledger, reuse=False), "t6")
+        other.observed("t6", answer("finished", "t6"))
+        assert other.durations("kind", None) == [2.0, 21.0]

@@ -1,0 +1,40 @@
+"""Ledgers of older and newer versions."""
+
+from __future__ import annotations
+
+import pytest
+from ledger_steps import claim, run_to
+
+from xalora_client import ConfigurationError
+from xalora_client.ledger import database
+
+
+def test_a_newer_schema_is_left_alone(ledger, home):
+    run_to(ledger, "finished")
+    ledger._database.run(lambda db: db.execute("PRAGMA user_version = 99"))
+    ledger.close()
+    with pytest.raises(ConfigurationError, match=r"newer version.*Update the client"):
+        claim(ledger)
+    assert not list(home.glob("*corrupt*"))
+
+
+def test_an_older_schema_is_brought_up_to_date(ledger, home):
+    run_to(ledger, "finished")
+    ledger.close()
+    steps = (*database.STEPS, ("ALTER TABLE tasks ADD COLUMN price REAL", "CREATE INDEX by_price ON tasks (price)"))
+    newer = database.Database(home / "ledger.sqlite3", steps)
+    assert newer.run(lambda db: db.execute("SELECT task_id, price FROM tasks").fetchone()[:]) == ("t1", None)
+    assert newer.run(lambda db: db.execute("PRAGMA user_version").fetchone()[0]) == len(steps)
+    newer.close()
+
+
+def test_a_step_that_fails_changes_nothing(ledger, home):
+    run_to(ledger, "finished")
+    ledger.close()
+    broken = database.Database(
+        home / "ledger.sqlite3", (*database.STEPS, ("ALTER TABLE tasks ADD COLUMN price REAL", "NO SQL"))
+    )
+    with pytest.raises(ConfigurationError, match="syntax"):
+        broken.run(lambda db: None)
+    assert ledger.find("t1").state == "finished"
+    assert ledger._database.run(lambda db: db.execute("PRAGMA user_version").fetchone()[0]) == len(database.STEPS)

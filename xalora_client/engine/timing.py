@@ -1,0 +1,217 @@
+"""When to try again, when to look again, and when to stop. Pure: clocks and dice are handed in."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..errors import APIStatusError, ConfigurationError, NetworkError, RateLimitError, ServerError, XaloraError
+
+REQUEST_TIMEOUT = 60.0
+"""Seconds one request may take; the reference client's figure."""
+
+QUERY_TIMEOUT = 15.0
+"""Seconds one query or cancel may take: both are free, so a silent connection is given up and another one tried."""
+
+CALL_TIMEOUT = 60.0
+"""Seconds a single call (create, query, cancel) may go on retrying."""
+
+CANCEL_TIMEOUT = 5.0
+"""Seconds for the one cancel sent when somebody interrupts."""
+
+FIRST_BACKOFF, SLOWEST_BACKOFF = 0.5, 10.0
+JITTER = 0.15
+"""Delays are shortened by up to this share, so that clients that started together drift apart."""
+
+FIRST_POLL, POLL_GROWTH, SLOWEST_POLL = 1.0, 1.3, 8.0
+ENOUGH_TO_LEARN = 3
+"""Finished tasks of a kind from which on its durations say when to look."""
+
+EAGERNESS = 2.05
+"""Polls per second, over the square root of the hazard per second: a poll may cost 1 / (2 * 2.05**2) s of waiting."""
+
+MOST_REQUESTS = 1.1
+"""Polls that learned polling expects to make at most, as a multiple of those of adaptive polling."""
+
+LONGEST_BLIND = 60.0
+"""Seconds that learned polling looks away at most."""
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment on a monotonic clock."""
+
+    clock: Callable[[], float]
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float, clock: Callable[[], float]) -> Deadline:
+        """The moment ``seconds`` from now. Raises ConfigurationError unless that is a positive number."""
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+            raise ConfigurationError(f"timeout is {seconds!r}", advice="Allowed: a number of seconds above 0.")
+        return cls(clock, clock() + seconds)
+
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self.at - self.clock())
+
+
+def backoff_delays(dice: random.Random) -> Iterator[float]:
+    """Seconds to wait before each further try: from 0.5 s doubling to 10 s, less jitter."""
+    return growing_delays(FIRST_BACKOFF, 2.0, SLOWEST_BACKOFF, dice)
+
+
+def growing_delays(delay: float, factor: float, ceiling: float, dice: random.Random) -> Iterator[float]:
+    """``delay`` seconds, then longer by ``factor`` each time up to ``ceiling``, each less jitter."""
+    while True:
+        yield delay * (1 - JITTER * dice.random())
+        delay = min(ceiling, delay * factor)
+
+
+def is_transient(error: XaloraError) -> bool:
+    """Whether asking again may help: no answer, 408, 425, 429, 5xx. Right for queries and cancels, which are free."""
+    if isinstance(error, APIStatusError):
+        return error.status_code in (408, 425) or isinstance(error, RateLimitError | ServerError)
+    return isinstance(error, NetworkError) and not error.lasting
+
+
+def is_unprocessed(error: XaloraError) -> bool:
+    """Whether the server certainly did nothing: no connection, 425, 429, or 503 that says when to come back.
+
+    Only then is a create sent again: anything less certain could be charged twice.
+    """
+    if isinstance(error, NetworkError):
+        return error.never_sent and not error.lasting
+    if not isinstance(error, APIStatusError):
+        return False
+    return error.status_code in (425, 429) or (error.status_code == 503 and error.retry_after is not None)
+
+
+_REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 406, 407, 410, 411, 413, 414, 415, 421, 422, 426, 428, 431, 451})
+"""Statuses that say that a request was understood and not carried out (RFC 9110). Of the redirects, 307 and 308."""
+
+
+def is_refusal(error: XaloraError) -> bool:
+    """Whether a create that ended so was certainly not taken. Whatever else came back leaves it in doubt."""
+    if isinstance(error, NetworkError):
+        return error.never_sent
+    if isinstance(error, APIStatusError):
+        return error.status_code in _REFUSALS or error.status_code in (307, 308) or is_unprocessed(error)
+    return isinstance(error, ConfigurationError)
+
+
+def poll_delays(interval: float | None, dice: random.Random) -> Iterator[float]:
+    """Seconds to wait before each query: ``interval`` each time, or from 1 s growing by 1.3 to 8 s, less jitter.
+
+    Raises ConfigurationError for an interval under 1 s, as the reference client does.
+    """
+    if interval is not None:
+        if isinstance(interval, bool) or not isinstance(interval, int | float) or not 1 <= interval < math.inf:
+            raise ConfigurationError(f"interval is {interval!r}", advice="Allowed: 1 second or more, or None.")
+        return _steady(float(interval))
+    return growing_delays(FIRST_POLL, POLL_GROWTH, SLOWEST_POLL, dice)
+
+
+def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dice: random.Random) -> Iterator[float]:
+    """Seconds to wait before each query of a task whose kind took ``durations`` (seconds) before.
+
+    Sparse while an end is unlikely, every second where ends crowd, adaptive again once the task takes longer than
+    all before; each delay is 1 to 60 s, less jitter and less what the last answer took, and never under 0.4 s.
+    ``elapsed()`` gives the seconds since the task was created, which may be any when the wait begins. With fewer than
+    three durations this is ``poll_delays(None, dice)``.
+
+    A new task is as likely to end in any one of the gaps between the sorted durations as in any other. That gives
+    the hazard: the chance of an end in the next second, if there was none yet. Of all schedules with as many polls,
+    the one that detects the end soonest polls with a density proportional to the hazard's square root; from one poll
+    to the next, it adds up to 1.
+    """
+    known = sorted(each for each in durations if 0 < each < math.inf)
+    if len(known) < ENOUGH_TO_LEARN:
+        return poll_delays(None, dice)
+    return _expecting(_affordable(_densities(_smoothed(known))), elapsed, dice)
+
+
+def _smoothed(known: list[float]) -> list[float]:
+    """Space the durations evenly within groups of neighbours: chance makes clumps.
+
+    The number of groups grows with the cube root of theirs, the best rate for the bars of a histogram. A gap as wide
+    as ten common ones is no chance, but lies between two modes or in a tail: it stays.
+    """
+    last = len(known) - 1
+    groups = round(1.5 * last ** (1 / 3))
+    kept = {round(group * last / groups) for group in range(groups + 1)}
+    gaps = [later - earlier for earlier, later in itertools.pairwise(known)]
+    wide = 10 * sorted(gaps)[len(gaps) // 2]
+    kept |= {edge for index, gap in enumerate(gaps) if gap > wide for edge in (index, index + 1)}
+    smooth = [known[0]]
+    for a, b in itertools.pairwise(sorted(kept)):
+        smooth += [known[a] + (known[b] - known[a]) * step / (b - a) for step in range(1, b - a + 1)]
+    return smooth
+
+
+def _densities(known: list[float]) -> list[tuple[float, float]]:
+    """The polls per second up to each duration."""
+    stretches, start = [], 0.0
+    # Most of the time before the quickest is too early for any end: the more are known, the less that gap counts.
+    weight = 1 / math.sqrt(len(known))
+    for index, end in enumerate(known):
+        if end > start:
+            gaps_left = len(known) - index + 0.5  # This one, half of it on average, and those after it.
+            density = EAGERNESS * math.sqrt(weight / ((end - start) * gaps_left))
+            stretches.append((end, min(1 / FIRST_POLL, max(1 / LONGEST_BLIND, density))))
+            start, weight = end, 1.0
+    return stretches
+
+
+def _affordable(stretches: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Thin the polls out where ends are so spread that these many would be more than adaptive polling makes."""
+    ours = theirs = so_far = start = 0.0
+    for end, density in stretches:
+        so_far += density * (end - start)
+        ours, start = ours + so_far, end
+        growing = min(end, (SLOWEST_POLL - FIRST_POLL) / (POLL_GROWTH - 1))
+        theirs += math.log(1 + (POLL_GROWTH - 1) * growing / FIRST_POLL, POLL_GROWTH) + (end - growing) / SLOWEST_POLL
+    thinner = max(1.0, ours / (MOST_REQUESTS * theirs))
+    return [(end, max(1 / LONGEST_BLIND, density / thinner)) for end, density in stretches]
+
+
+def _expecting(
+    stretches: list[tuple[float, float]], elapsed: Callable[[], float], dice: random.Random
+) -> Iterator[float]:
+    asked = None
+    while True:
+        now = max(0.0, elapsed())
+        jitter = 1 - JITTER * dice.random()
+        at_most = _pause(stretches, now) * jitter
+        # The time the last answer took was waited as well; but a slow server is left at least half the pause.
+        since = now if asked is None else asked
+        planned = _pause(stretches, since) * jitter
+        delay = min(at_most, max(planned / 2, since + planned - now))
+        asked = now + delay
+        yield delay
+
+
+def _pause(stretches: list[tuple[float, float]], now: float) -> float:
+    return min(LONGEST_BLIND, max(FIRST_POLL, _until_next(stretches, now)))
+
+
+def _until_next(stretches: list[tuple[float, float]], now: float) -> float:
+    """Seconds until the densities from now on add up to one poll."""
+    missing, moment = 1.0, now
+    for end, density in stretches:
+        polls = density * (end - moment)
+        if polls >= missing:
+            return moment + missing / density - now
+        if polls > 0:
+            missing, moment = missing - polls, end
+    # Longer than all before: from here on as after a create, 1 s and then longer by 1.3 each time.
+    overdue = moment - stretches[-1][0]
+    return moment - now + min(SLOWEST_POLL, missing * FIRST_POLL + (POLL_GROWTH - 1) * overdue)
+
+
+def _steady(delay: float) -> Iterator[float]:
+    while True:
+        yield delay

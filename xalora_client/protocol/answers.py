@@ -1,0 +1,241 @@
+"""What the sequencer says, without I/O: an answer becomes a value, or an error.
+
+Answers, fields and statuses are those of the product's "Text2Video Workflow" page and of the npm package ``heurist``
+0.0.43.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Any
+
+from ..errors import ResponseError, one_line
+from .links import Link
+from .requests import Request, Response, redact
+
+
+class TaskStatus(str, Enum):
+    """The five states of a task; the last three are final."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_LONGEST_STATUS = 60
+_LONGEST_ID = 256
+
+FINAL_STATUSES = frozenset({TaskStatus.FINISHED, TaskStatus.FAILED, TaskStatus.CANCELED})
+
+
+@dataclass(frozen=True)
+class WorkflowTaskResult:
+    """One answer about one task, the one that was asked for.
+
+    ``create_timestamp`` is in Unix seconds, the two latencies and ``timeout_seconds`` are in seconds. A field the
+    server left out, or sent in a form that cannot be read, is None. ``extra`` keeps every field not known here.
+    ``status`` is a TaskStatus, or the server's own word where that is none of the five. ``retry_after`` is the
+    seconds the server asked to wait before the next query. Words for people (``status``, ``msg``) are one line each.
+    """
+
+    task_id: str
+    status: str
+    result: Any = None
+    task_type: str | None = None
+    task_details: Any = None
+    create_timestamp: float | None = None
+    inference_latency: float | None = None
+    upload_latency: float | None = None
+    timeout_seconds: float | None = None
+    workflow_id: str | None = None
+    msg: str | None = None
+    media_url: str | None = None
+    retry_after: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the status will not change any more."""
+        return self.status in FINAL_STATUSES
+
+    @property
+    def message(self) -> str | None:
+        """The server's own words about the task, wherever it put them."""
+        candidates = [self.msg, self.extra.get("message"), self.extra.get("error")]
+        if self.status != TaskStatus.FINISHED:
+            candidates.append(self.result)
+        return next(filter(None, map(_words, candidates)), None)
+
+    @classmethod
+    def from_answer(
+        cls, answer: Mapping[str, Any], *, task_id: str, server: str, retry_after: float | None = None
+    ) -> WorkflowTaskResult:
+        """Read an answer that has a ``status``; ``server`` is the URL a bare file name is resolved against."""
+        status = _status(answer["status"])
+        finished = status == TaskStatus.FINISHED
+        return cls(
+            task_id=task_id,
+            status=status,
+            result=answer.get("result"),
+            task_type=_text(answer.get("task_type")),
+            task_details=answer.get("task_details"),
+            create_timestamp=_number(answer.get("create_timestamp")),
+            inference_latency=_number(answer.get("inference_latency")),
+            upload_latency=_number(answer.get("upload_latency")),
+            timeout_seconds=_number(answer.get("timeout_seconds")),
+            workflow_id=_text(answer.get("workflow_id")),
+            msg=_words(answer.get("msg")),
+            media_url=_media_url(answer.get("result"), server) if finished else None,
+            retry_after=retry_after,
+            extra={name: value for name, value in answer.items() if name not in _KNOWN},
+        )
+
+
+_KNOWN = frozenset(WorkflowTaskResult.__dataclass_fields__) - {"media_url", "retry_after", "extra"}
+
+
+def _media_url(result: Any, server: str) -> str | None:
+    """Find the address in each form the docs show: a URL, ``{"url": ...}``, or a bare file name."""
+    if isinstance(result, Mapping):
+        result = result.get("url")
+    if not isinstance(result, str) or not result.strip():
+        return None
+    address = result.strip()
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", address)
+    try:
+        if scheme is None:
+            return Link.parse(f"{server}/").join(address.replace("#", "%23")).text
+        Link.parse(address)  # Any other scheme (file:, data:, ...) is no place to fetch from.
+        return address
+    except ValueError:
+        return None
+
+
+def _status(word: str) -> str:
+    """One of TaskStatus, whatever its case; else the server's own word."""
+    known = word.strip().lower().replace("cancelled", "canceled")
+    return TaskStatus(known) if known in {each.value for each in TaskStatus} else one_line(word, _LONGEST_STATUS)
+
+
+def _words(value: Any) -> str | None:
+    return one_line(value) or None if isinstance(value, str) else None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def check_status(response: Response, request: Request) -> None:
+    """Raise the APIStatusError that a status outside 2xx stands for."""
+    if not 200 <= response.status < 300:
+        from .refusals import status_error
+
+        raise status_error(response, request, read_retry_after(response))
+
+
+def read_task_id(response: Response, request: Request) -> str:
+    """The id in an answer to ``task_create``. Raises ResponseError where there is none that can be asked for."""
+    return _read_id(response, request, "task_id")
+
+
+def read_miner_id(response: Response, request: Request) -> str:
+    """The id in an answer to ``resource_request``."""
+    return _read_id(response, request, "miner_id")
+
+
+def read_message(response: Response, request: Request) -> str:
+    """The server's words in an answer to ``task_cancel``."""
+    return _words(_read_object(response, request).get("msg")) or "The server took the cancel request."
+
+
+def read_result(response: Response, request: Request, *, server: str) -> WorkflowTaskResult:
+    """The answer to ``task_result_query``. A missing status is a ResponseError."""
+    answer = _read_object(response, request)
+    status = answer.get("status")
+    if not isinstance(status, str) or not status.strip():
+        raise ResponseError("The server's answer has no status", task_id=request.task_id)
+    return WorkflowTaskResult.from_answer(
+        answer, task_id=request.task_id or "", server=server, retry_after=read_retry_after(response)
+    )
+
+
+def _read_id(response: Response, request: Request, name: str) -> str:
+    answer = _read_object(response, request)
+    value = answer.get(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and value.strip() and len(value) <= _LONGEST_ID and value.isprintable():
+        return value
+    if value:
+        raise ResponseError(f"The server's {name} cannot be one: {one_line(repr(value), 80)}")
+    words = _words(answer.get("msg"))
+    raise ResponseError(f"The server's answer has no {name}{f': {words}' if words else ''}")
+
+
+def _read_object(response: Response, request: Request) -> dict[str, Any]:
+    """Return the answer's JSON object, its texts cleared of the key, or raise a ResponseError."""
+    try:
+        # Scrubbing is inside: like parsing, it recurses as deep as the server's JSON goes.
+        answer = _scrub(json.loads(response.body), request.secret)
+    except (ValueError, RecursionError):
+        start = one_line(redact(response.body[:4096].decode("utf-8", "replace"), request.secret), 100)
+        raise ResponseError(f"The server's answer is not JSON: {start!r}", task_id=request.task_id) from None
+    if not isinstance(answer, dict):
+        raise ResponseError("The server's answer is not a JSON object", task_id=request.task_id)
+    return answer
+
+
+def _scrub(value: Any, secret: str) -> Any:
+    if isinstance(value, str):
+        # Halves of characters, which JSON can hold, could neither be printed nor sent nor stored.
+        return redact(value, secret).encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_scrub(each, secret) for each in value]
+    if isinstance(value, dict):
+        return {_scrub(name, secret): _scrub(each, secret) for name, each in value.items()}
+    return value
+
+
+def read_retry_after(response: Response) -> float | None:
+    """Seconds the server asks to wait before the next request, or None."""
+    return parse_retry_after(response.headers.get("retry-after"), response.received)
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Seconds to wait from a Retry-After header (RFC 9110: seconds, or a date); None when absent or unreadable.
+
+    ``now`` is the Unix time that a date is counted from. A date in the past gives 0.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value, re.ASCII):
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+    return max(0.0, moment - now)

@@ -1,0 +1,142 @@
+"""What is said to the sequencer, without I/O: requests, and whose they are.
+
+Every call is ``POST {server}/{endpoint}`` with a JSON body; the key travels in the body. Endpoints and bodies are
+those recorded from the npm package ``heurist`` 0.0.43.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import ConfigurationError
+from .parameters import Text
+from .tasks import WorkflowTask
+
+_TASK_ID = Text("a task's id")
+
+HIDDEN = "***"
+
+SHORTEST_SECRET = 6
+"""Keys shorter than this are not looked for in texts: they would match by accident."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A consumer and its key. Both travel in the request's body; ``repr`` shows neither."""
+
+    consumer_id: str = field(repr=False)
+    api_key: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, combined: str) -> Credentials:
+        """Split ``consumer#key`` at the first ``#``, or ``consumer-key`` at the first ``-``.
+
+        The rest is kept whole, unlike in npm ``heurist`` 0.0.43, which drops what follows a second separator.
+        Raises ConfigurationError, without the key in its text, when one half is missing.
+        """
+        combined = combined.strip()
+        separator = "#" if "#" in combined else "-"
+        consumer_id, _, api_key = combined.partition(separator)
+        if not consumer_id or not api_key:
+            raise ConfigurationError(
+                "The API key is not in the form consumer#key",
+                advice="Copy the whole key from your Xalora account into XALORA_API_KEY.",
+            )
+        return cls(consumer_id, api_key)
+
+
+def redact(text: str, secret: str) -> str:
+    """Return the text with the secret replaced by ``***``."""
+    return text.replace(secret, HIDDEN) if len(secret) >= SHORTEST_SECRET else text
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task on its way to the sequencer: what is asked for, by whom, and the job id it is created under."""
+
+    task: WorkflowTask
+    credentials: Credentials
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """One POST. ``body`` holds the key, so ``repr`` leaves it out."""
+
+    url: str
+    body: Mapping[str, Any] = field(repr=False)
+    task_id: str | None = None
+
+    @property
+    def secret(self) -> str:
+        """What must not appear in anything shown to people."""
+        return str(self.body.get("api_key") or "")
+
+    def content(self) -> bytes:
+        """The body as it is sent."""
+        return json.dumps(self.body, ensure_ascii=False, allow_nan=False).encode()
+
+
+@dataclass(frozen=True)
+class Response:
+    """One answer: status, headers with lower-case names, the whole body, and the Unix time it came in."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received: float
+
+
+@dataclass(frozen=True)
+class Sequencer:
+    """Where requests go, and who sends them."""
+
+    url: str
+    credentials: Credentials
+
+    def create(self, job: Job) -> Request:
+        """``task_create``. ``workflow_id`` and ``timeout_seconds`` are left out when unset (or 0)."""
+        task = job.task
+        body: dict[str, Any] = {
+            "consumer_id": job.credentials.consumer_id,
+            "api_key": job.credentials.api_key,
+            "task_type": task.task_type,
+            "task_details": task.task_details,
+            "job_id": job.job_id,
+        }
+        if task.workflow_id:
+            body["workflow_id"] = task.workflow_id
+        if task.timeout_seconds:
+            body["timeout_seconds"] = task.timeout_seconds
+        return Request(f"{self.url}/task_create", body)
+
+    def query(self, task_id: str, credentials: Credentials) -> Request:
+        """``task_result_query``. Raises InvalidParameterError for what cannot be a task id."""
+        return self._about("task_result_query", task_id, credentials)
+
+    def cancel(self, task_id: str, credentials: Credentials) -> Request:
+        """``task_cancel``. Raises InvalidParameterError for what cannot be a task id."""
+        return self._about("task_cancel", task_id, credentials)
+
+    def resource(self, consumer_id: str | None, workflow_id: str | None, task_type: str | None) -> Request:
+        """``resource_request``."""
+        body = {
+            "consumer_id": consumer_id or self.credentials.consumer_id,
+            "api_key": self.credentials.api_key,
+        }
+        optional = {"workflow_id": workflow_id, "task_type": task_type}
+        return Request(
+            f"{self.url}/resource_request", body | {name: value for name, value in optional.items() if value}
+        )
+
+    def credentials_of(self, task: WorkflowTask) -> Credentials:
+        """The task's own consumer and key where it has them, else the client's."""
+        return Credentials(task.consumer_id or self.credentials.consumer_id, task.api_key or self.credentials.api_key)
+
+    def _about(self, endpoint: str, task_id: str, credentials: Credentials) -> Request:
+        _TASK_ID.check("task_id", task_id)
+        body = {"task_id": task_id, "api_key": credentials.api_key}
+        return Request(f"{self.url}/{endpoint}", body, task_id=task_id)
