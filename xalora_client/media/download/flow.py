@@ -19,7 +19,7 @@ from ..decoding.inspection import MediaInfo, inspect
 from ..decoding.limits import Limits
 from ..store import MediaStore
 from .receiver import BrokenOffError, GoneError, OnProgress, Receiver
-from .redirects import redirected
+from .redirects import redirected, warn_of_plain
 
 LONGEST_SILENCE = 30.0
 """Seconds without a byte after which a download is taken up again."""
