@@ -10,7 +10,7 @@ import asyncio
 import math
 import ssl
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -42,6 +42,7 @@ class Exchange:
             connector=self._connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
         )
         self._response: aiohttp.ClientResponse | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def sent(self) -> bool:
@@ -56,10 +57,15 @@ class Exchange:
     ) -> None:
         if self._response is not None:
             self._response.close()
-        await self._session.close()
         if self._connector.transport is not None:
             # Saying goodbye in TLS takes two; nobody waits for a server that does not.
             self._connector.transport.abort()
+        if kind is not GeneratorExit:
+            await self._session.close()
+            return
+        with suppress(RuntimeError):  # A coroutine that is dropped may wait for nothing; and the loop may be gone.
+            loop = asyncio.get_running_loop()
+            self._closing = loop.create_task(self._session.close())
 
     async def ask(
         self, method: str, headers: dict[str, str], data: bytes | None = None, silence: float | None = None

@@ -45,10 +45,13 @@ class Link:
         port = int(parts[2]) if parts[2] else _DEFAULT_PORTS[scheme]
         if not 0 < port < 65536:
             raise ValueError("the address has an impossible port")
-        target = _encoded(match[3])
+        try:
+            host, target = _host(parts[1]), _encoded(match[3])
+        except ValueError:  # Its words may hold the address.
+            raise ValueError("the address has an impossible host or path") from None
         if not target.startswith("/"):
             target = f"/{target}"
-        return cls(scheme, _host(parts[1]), port, target, login if at else None)
+        return cls(scheme, host, port, target, login if at else None)
 
     def join(self, location: str) -> Link:
         """Where a redirect from here leads. Only what is relative is resolved; the rest stays as it is written.
@@ -136,9 +139,9 @@ def _host(name: str) -> str:
     bare = name.removesuffix(".")
     # Before inet_aton, which takes whatever follows a space.
     if len(bare) > 253 or not all(re.fullmatch(r"[a-z0-9_-]{1,63}", label) for label in bare.split(".")):
-        raise ValueError("the address has an impossible host")
+        raise ValueError
     with suppress(OSError):
         return socket.inet_ntoa(socket.inet_aton(bare))  # Also "127.1", "0x7f000001" and "2130706433".
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", bare.rpartition(".")[2]):
-        raise ValueError("the address has an impossible host")
+        raise ValueError
     return name
