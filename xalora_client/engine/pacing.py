@@ -30,8 +30,7 @@ def paced(server: str, deadline: Deadline) -> Flow[None]:
         if pause <= 0:
             _pauses.pop((server, id(clock)), None)
         elif pause >= deadline.remaining():
-            raise RateLimitError(
-                f"The server has too many requests and asked to wait for {pause:.0f} s", retry_after=pause
-            )
+            said = f"too many requests; it asked to wait for another {pause:.0f} s"
+            raise RateLimitError(said, status_code=429, retry_after=pause)
         else:
             yield Sleep(pause)
