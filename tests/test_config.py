@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, config
+from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, StorageError, config
 
 KEY = "consumer#a-secret-key"
 
@@ -104,7 +104,7 @@ def test_bad_settings_are_not_stored(tmp_path):
 
 def test_a_home_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="XALORA_HOME"):
+    with pytest.raises(StorageError, match="XALORA_HOME"):
         config.store(tmp_path / "file" / "home", api_key=KEY)
 
 

@@ -80,7 +80,7 @@ class TestRedirects:
 
     def test_without_an_address(self, subject, sequencer):
         sequencer.script("task_result_query", Answer({}, 301))
-        with pytest.raises(APIStatusError, match="another address"):
+        with pytest.raises(APIStatusError, match="redirects elsewhere"):
             subject.do(query)
 
 

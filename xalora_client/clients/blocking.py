@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from types import TracebackType
+from typing import cast
 
 from ..engine import exchange, submission, waiting
 from ..engine.drivers import Transport, run_sync
@@ -18,7 +18,7 @@ from .http import HttpTransport
 from .on_thread import ThreadTransport
 
 
-class Client(BaseClient[Transport, Callable[[float], object]]):
+class Client(BaseClient):
     """A blocking client: use it as a context manager, or call ``close``. One is for one thread at a time.
 
     See BaseClient for its settings, and for the ConfigurationError that a bad one raises.
@@ -34,11 +34,11 @@ class Client(BaseClient[Transport, Callable[[float], object]]):
 
     def close(self) -> None:
         """Let the connections go."""
-        self._transport.close()
+        cast("Transport", self._transport).close()
         self._close_ledger()
 
     def _run(self, flow: Flow[T]) -> T:
-        return run_sync(flow, self._transport, self._sleep)
+        return run_sync(flow, cast("Transport", self._transport), self._sleep or time.sleep)
 
     def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
         """Create the task and return its id, without waiting.
@@ -106,6 +106,3 @@ class Client(BaseClient[Transport, Callable[[float], object]]):
 
     def _new_transport(self) -> Transport:
         return ThreadTransport(HttpTransport())
-
-    def _plain_sleep(self) -> Callable[[float], object]:
-        return time.sleep

@@ -166,7 +166,8 @@ def _note_canceled(context: Context, task_id: str, credentials: Credentials) -> 
 
     The server is asked, for the task may have finished just before, and that result is paid for.
     """
-    if context.ledger is None:
+    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
+    if entry is None or entry.is_final:
         return
     request = context.sequencer.query(task_id, credentials)
     try:

@@ -51,9 +51,9 @@ class WorkflowTaskResult:
 
     task_id: str
     status: str
-    result: Any = None
+    result: object = None
     task_type: str | None = None
-    task_details: Any = None
+    task_details: object = None
     create_timestamp: float | None = None
     inference_latency: float | None = None
     upload_latency: float | None = None
@@ -62,7 +62,7 @@ class WorkflowTaskResult:
     msg: str | None = None
     media_url: str | None = None
     retry_after: float | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def is_final(self) -> bool:
@@ -79,7 +79,7 @@ class WorkflowTaskResult:
 
     @classmethod
     def from_answer(
-        cls, answer: Mapping[str, Any], *, task_id: str, server: str, retry_after: float | None = None
+        cls, answer: Mapping[str, object], *, task_id: str, server: str, retry_after: float | None = None
     ) -> WorkflowTaskResult:
         """Read an answer that has a ``status``; ``server`` is the URL a bare file name is resolved against."""
         status = _status(answer["status"])
@@ -122,8 +122,9 @@ def _media_url(result: Any, server: str) -> str | None:
         return None
 
 
-def _status(word: str) -> str:
+def _status(word: object) -> str:
     """One of TaskStatus, whatever its case; else the server's own word."""
+    word = str(word)
     known = word.strip().lower().replace("cancelled", "canceled")
     return TaskStatus(known) if known in {each.value for each in TaskStatus} else one_line(word, _LONGEST_STATUS)
 

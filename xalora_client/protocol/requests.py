@@ -67,7 +67,7 @@ class Request:
     """One POST. ``body`` holds the key, so ``repr`` leaves it out."""
 
     url: str
-    body: Mapping[str, Any] = field(repr=False)
+    body: Mapping[str, object] = field(repr=False)
     task_id: str | None = None
 
     @property
