@@ -14,8 +14,8 @@ from ..engine.waiting import OnUpdate
 from ..media.download import MediaFile, OnProgress, download
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
-from .aiohttp_transport import AiohttpTransport
 from .base import BaseClient
+from .http import HttpTransport
 
 
 class AsyncClient(BaseClient):
@@ -87,4 +87,4 @@ class AsyncClient(BaseClient):
         return await self._run(download(self._context, result, self._store, self._limits, on_progress))
 
     def _new_transport(self) -> AsyncTransport:
-        return AiohttpTransport()
+        return HttpTransport()

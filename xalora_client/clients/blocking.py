@@ -14,7 +14,8 @@ from ..media.download import MediaFile, OnProgress, download
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from .base import BaseClient
-from .requests_transport import RequestsTransport
+from .http import HttpTransport
+from .on_thread import ThreadTransport
 
 
 class Client(BaseClient):
@@ -104,4 +105,4 @@ class Client(BaseClient):
         return self._run(download(self._context, result, self._store, self._limits, on_progress))
 
     def _new_transport(self) -> Transport:
-        return RequestsTransport()
+        return ThreadTransport(HttpTransport())

@@ -1,42 +1,56 @@
-"""Proxies and certificate authorities from the environment, read one way for both transports.
+"""Proxies and certificate authorities from the environment.
 
-The variables are those requests and OpenSSL know: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY`` in
-either case, and ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``.
+The variables are the usual ones: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY`` in either case (or the
+system's own settings on Windows and macOS), and ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE``,
+``SSL_CERT_DIR``.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
-import time
-from collections.abc import Iterable
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from urllib.request import getproxies, proxy_bypass
 
 import certifi
-from requests.utils import get_environ_proxies, select_proxy
 
-from ..errors import ConfigurationError
-from ..protocol.requests import HIDDEN, Response
-from ..version import USER_AGENT
-
-HEADERS = {"User-Agent": USER_AGENT, "Accept": "application/json"}
-SEND_HEADERS = HEADERS | {"Content-Type": "application/json"}
-FETCH_HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
-
-CHUNK = 64 * 1024
-LONGEST_ERROR_PAGE = 64 * 1024
-
-CONNECT_TIMEOUT = 15.0
-"""Seconds to make a connection. Well under a request's own timeout, so that "never connected" can be told apart."""
-
+from ..errors import ConfigurationError, NetworkError
+from ..protocol.links import Link
 
 CERTIFICATE_ADVICE = "If a proxy or company certificate is in use, set REQUESTS_CA_BUNDLE to its file."
+PROXY_ADVICE = "Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or unset it: an address like http://host:port is needed."
 
 
-def proxy_for(url: str) -> str | None:
-    """The proxy to go through to reach the URL, or None."""
-    proxy: str | None = select_proxy(url, get_environ_proxies(url))
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+def proxy_for(link: Link) -> Link | None:
+    """The proxy to go through, or None. Raises NetworkError for one of a kind that cannot be used."""
+    proxies = getproxies()
+    address = proxies.get(link.scheme) or proxies.get("all")
+    if not address or _goes_direct(link, proxies.get("no", "")):
+        return None
+    try:
+        return Link.parse(address if "://" in address else f"http://{address}")
+    except ValueError as error:
+        raise NetworkError(
+            f"No connection to {link.shown}: the proxy set for it is no http proxy, or {error}",
+            never_sent=True,
+            lasting=True,
+            advice=PROXY_ADVICE,
+        ) from None
+
+
+def _goes_direct(link: Link, exempt: str) -> bool:
+    host = f"[{link.host}]" if ":" in link.host else link.host
+    if proxy_bypass(f"{host}:{link.port}"):
+        return True
+    with suppress(ValueError):
+        address = ip_address(link.host)
+        for each in exempt.split(","):  # The standard library knows names there, but no networks.
+            with suppress(ValueError):
+                if address in ip_network(each.strip().strip("[]"), strict=False):
+                    return True
+    return False
 
 
 def certificate_authorities() -> str:
@@ -59,14 +73,3 @@ def ssl_context() -> ssl.SSLContext:
             f"The certificates in {trusted} cannot be read: {error.strerror}",
             advice="Correct REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE or SSL_CERT_DIR, or unset it.",
         ) from error
-
-
-def unsigned(text: object, url: str) -> str:
-    """The text without the URL's query, which may hold a signature that opens the file to everyone."""
-    query = url.partition("?")[2]
-    return str(text).replace(query, HIDDEN) if query else str(text)
-
-
-def answer(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> Response:
-    """A Response as the protocol code wants it."""
-    return Response(status, {name.lower(): value for name, value in headers}, body, time.time())

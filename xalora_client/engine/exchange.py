@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..errors import APIStatusError, NotFoundError, StorageError, XaloraError
+from ..errors import APIStatusError, NotFoundError, RateLimitError, StorageError, XaloraError
 from ..ledger import Ledger
 from ..protocol import answers
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Credentials, Request, Response, Sequencer
-from . import timing
+from . import pacing, timing
 from .effects import Call, Flow, Send, Sleep, T
 from .timing import Deadline
 
@@ -117,12 +117,15 @@ def answered(
     """
     delays = timing.backoff_delays(context.dice)
     while True:
+        yield from pacing.paced(context.sequencer.url, deadline)
         timeout = timing.REQUEST_TIMEOUT if settle else min(timing.QUERY_TIMEOUT, deadline.remaining() or 0.001)
         try:
             response: Response = yield Send(request, timeout, settle)
             answers.check_status(response, request)
         except XaloraError as error:
             delay = max(next(delays), retry_after(error) or 0.0)
+            if isinstance(error, RateLimitError):
+                pacing.slow_down(context.sequencer.url, context.clock, delay)
             if not may_repeat(error) or delay >= deadline.remaining():
                 error.task_id = error.task_id or request.task_id
                 raise

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
 
 from ..errors import ResponseError, one_line
+from .links import Link
 from .requests import Request, Response, redact
 
 
@@ -113,12 +113,12 @@ def _media_url(result: Any, server: str) -> str | None:
     if not isinstance(result, str) or not result.strip():
         return None
     address = result.strip()
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", address)
     try:
-        scheme = urlsplit(address).scheme
-        if scheme in ("http", "https"):
-            return address
-        # Only a name or path is left to resolve; any other scheme (file:, data:, ...) is no place to fetch from.
-        return None if scheme else urljoin(f"{server}/", quote(address, safe="/%?=&~+,;@"))
+        if scheme is None:
+            return Link.parse(f"{server}/").join(address.replace("#", "%23")).text
+        Link.parse(address)  # Any other scheme (file:, data:, ...) is no place to fetch from.
+        return address
     except ValueError:
         return None
 
