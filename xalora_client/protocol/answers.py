@@ -16,8 +16,7 @@ from enum import Enum
 from typing import Any
 
 from ..errors import ResponseError, one_line
-from .links import Link
-from .requests import Request, Response, redact
+from .requests import Link, Request, Response, redact
 
 
 class TaskStatus(str, Enum):
