@@ -38,7 +38,8 @@ def test_each_limit_of_a_video(clip, limits, words):
     for question in (inspect, decode):
         with pytest.raises(MediaTooLargeError, match=words) as caught:
             question(clip, limits)
-        assert "Ask for fewer or smaller" in str(caught.value)
+        assert "Ask for fewer or smaller frames" in str(caught.value)
+        assert "Client(limits=...)" in str(caught.value)
     assert clip.exists()
 
 

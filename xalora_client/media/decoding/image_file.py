@@ -79,7 +79,7 @@ def _openers() -> dict[str, Any]:
 _OPENERS = _openers()
 
 
-def orientation(path: Path, picture: Image.Image) -> Orientation:
+def picture_orientation(path: Path, picture: Image.Image) -> Orientation:
     """Return how a loaded picture has to be turned according to its EXIF data."""
     with library_errors(path, "what it says of its orientation is damaged"):
         turn = picture.getexif().get(_EXIF_ORIENTATION, 1)

@@ -15,7 +15,7 @@ from .frame_array import write_pixels
 from .frame_filters import FrameFilters
 from .library_errors import library_errors
 from .media_info import Array
-from .video_file import orientation
+from .video_file import frame_orientation
 
 _BICUBIC = 4
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
@@ -50,7 +50,7 @@ class ToRgb:
         self._path = path
         self._format, self._channels = ("rgba", 4) if alpha else ("rgb24", 3)
         self._width, self._height = first.width, first.height
-        self._orientation = orientation(path, first)
+        self._orientation = frame_orientation(path, first)
         self._reformatter = VideoReformatter()
         self._options: dict[str, Any] = {"threads": 1} if _NEW_SWSCALE else {}
         self._plain: FrameFilters | None = None

@@ -92,7 +92,7 @@ def decoder(stream: VideoStream) -> VideoCodecContext:
     return stream.codec_context
 
 
-def orientation(path: Path, frame: VideoFrame) -> Orientation:
+def frame_orientation(path: Path, frame: VideoFrame) -> Orientation:
     """Return how a decoded frame has to be turned."""
     with library_errors(path, "its first frame cannot be read"):
         matrix = _display_matrix(frame)
@@ -180,7 +180,7 @@ def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) ->
         fps = _rate(path, stream, timing.packets, seconds)
         duration = seconds or timing.packets / fps
         limits.check_duration(duration, path.name)
-        width, height = orientation(path, first).size(first.width, first.height)
+        width, height = frame_orientation(path, first).size(first.width, first.height)
         return MediaInfo(
             path=path,
             size=size,

@@ -18,7 +18,7 @@ from .library_errors import library_errors
 from .limits import Limits
 from .media_info import Decoded, MediaInfo, Progress, fail
 from .video_colors import ToRgb
-from .video_file import FRAMES_HELD, bytes_a_pixel, decoder, has_alpha, open_video, orientation
+from .video_file import FRAMES_HELD, bytes_a_pixel, decoder, frame_orientation, has_alpha, open_video
 
 
 def decode_video(info: MediaInfo, limits: Limits, progress: Progress | None) -> Decoded:
@@ -30,7 +30,7 @@ def decode_video(info: MediaInfo, limits: Limits, progress: Progress | None) -> 
         first = next(frames, None)
         if first is None:
             fail(info.path, "there is a video stream, but no frame comes out of it")
-        width, height = orientation(info.path, first).size(first.width, first.height)
+        width, height = frame_orientation(info.path, first).size(first.width, first.height)
         beside = int(width * height * _working_bytes(first))
         array = FrameArray(info.frames or 1, width, height, limits, info.path.name, beside)
         if has_alpha(first):
