@@ -136,6 +136,7 @@ async def _body(exchange: Exchange, status: int, request: Request) -> bytes:
             if not 200 <= status < 300 and len(body) >= LONGEST_ERROR_PAGE:
                 break
             if max(len(body), exchange.received) > LARGEST_ANSWER:
+                body.clear()  # The error's traceback holds on to it.
                 raise ResponseError(
                     f"The answer of {exchange.link.shown} is larger than {LARGEST_ANSWER // 2**20} MiB",
                     task_id=request.task_id,

@@ -82,7 +82,11 @@ class _Call(Generic[T]):
             raise
         thread.join()
         if self._error is not None:
-            raise self._error
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # Else it would hold on to itself, and to what it knows of the answer.
         return self._result
 
     def ask(self, question: Callable[[], Any]) -> Any:
