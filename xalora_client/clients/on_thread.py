@@ -78,7 +78,8 @@ class _Call(Generic[T]):
                 self._answers.put((True, question()))
         except BaseException:
             self._stop()
-            thread.join(SECONDS_TO_STOP)
+            with suppress(RuntimeError):  # It was not even started.
+                thread.join(SECONDS_TO_STOP)
             raise
         thread.join()
         if self._error is not None:
