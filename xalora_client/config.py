@@ -14,8 +14,7 @@ import platformdirs
 from dotenv import dotenv_values
 
 from .errors import ConfigurationError, StorageError
-from .protocol.links import Link
-from .protocol.requests import Credentials
+from .protocol.requests import Credentials, Link
 
 DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
 SANDBOX = "sandbox"

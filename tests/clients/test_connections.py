@@ -12,7 +12,7 @@ from loopback import deaf_url
 from raw_server import RawServer, answer, header
 
 from xalora_client import NetworkError, ServerError, Text2VideoTask
-from xalora_client.clients import network_errors
+from xalora_client.clients import http
 
 CREATED = answer(b'{"task_id": "t1"}')
 TASK = Text2VideoTask("a rabbit")
@@ -29,7 +29,7 @@ def query(client):
 @pytest.fixture(autouse=True)
 def nothing_reached_yet(monkeypatch):
     """Earlier tests reached hosts that these think of as never reached."""
-    monkeypatch.setattr(network_errors, "_reached", set())
+    monkeypatch.setattr(http, "_reached", set())
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from sequencer import Answer, Sequencer
 
 from xalora_client import AsyncClient, Client, NetworkError, RateLimitError, Text2VideoTask
-from xalora_client.clients.gate import AT_ONCE, ORDINARY_AT_ONCE, gate_of
+from xalora_client.clients.network import AT_ONCE, ORDINARY_AT_ONCE, gate_of
 from xalora_client.engine import timing
 
 PATIENCE = 20.0
@@ -84,16 +84,16 @@ def test_a_cancel_does_not_wait_behind_what_is_not_answered(sequencer, crowd):
 
 
 def test_those_who_give_up_leave_their_place(sequencer, subject, monkeypatch):
-    """Also those who never came in, whose request was never sent."""
+    """Also those who never came in, and those whose request was never sent."""
 
     async def many():
         async with AsyncClient("a#b", sequencer.url) as client:
             calls = (client.query_task_result("t1") for _ in range(3 * AT_ONCE))
             return await asyncio.gather(*calls, return_exceptions=True)
 
-    with monkeypatch.context() as short, sequencer.silent("task_result_query"):
-        short.setattr(timing, "QUERY_TIMEOUT", 0.3)
-        short.setattr(timing, "CALL_TIMEOUT", 0.2)
+    with sequencer.silent("task_result_query"), monkeypatch.context() as impatient:
+        impatient.setattr(timing, "QUERY_TIMEOUT", 0.2)
+        impatient.setattr(timing, "CALL_TIMEOUT", 0.3)
         ends = asyncio.run(many())
     assert all(isinstance(each, NetworkError) for each in ends)
     assert any(each.never_sent for each in ends)  # Those who only waited.

@@ -10,7 +10,7 @@ import pytest
 from sequencer import DROP, Answer
 
 from xalora_client import APIStatusError, ConfigurationError, NetworkError, RequestTimeoutError, Text2VideoTask
-from xalora_client.clients import exchange
+from xalora_client.clients import http
 from xalora_client.engine import timing
 
 TASK = Text2VideoTask("a rabbit")
@@ -49,7 +49,7 @@ class TestSlowServers:
 
     def test_no_connection_in_time(self, subject, monkeypatch):
         """A listener with a full queue lets nobody in, and turns nobody away."""
-        monkeypatch.setattr(exchange, "CONNECT_TIMEOUT", 0.2)
+        monkeypatch.setattr(http, "CONNECT_TIMEOUT", 0.2)
         monkeypatch.setattr(timing, "CALL_TIMEOUT", 0.4)
         with closing(socket.socket()) as listener:
             listener.bind(("127.0.0.1", 0))

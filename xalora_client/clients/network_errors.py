@@ -12,9 +12,9 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import NetworkError, RequestTimeoutError
-from ..protocol.links import Link
+from ..protocol.requests import Link
 from .content_coding import CodingError
-from .environment import CERTIFICATE_ADVICE, PROXY_ADVICE
+from .network import CERTIFICATE_ADVICE, PROXY_ADVICE
 
 FAILURES = (aiohttp.ClientError, HttpProcessingError, asyncio.TimeoutError, OSError, ValueError, CodingError)
 """What aiohttp raises, and what it lets through."""
@@ -22,16 +22,15 @@ FAILURES = (aiohttp.ClientError, HttpProcessingError, asyncio.TimeoutError, OSEr
 _NO_SUCH_NAME = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA")} - {None}
 _NO_WAY_THERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL, errno.ENETUNREACH, errno.EACCES, errno.EPERM}
 
-_reached: set[str] = set()
 
+def explained(
+    error: BaseException, link: Link, proxy: Link | None, *, sent: bool, reached: bool = False
+) -> NetworkError:
+    """The error to raise.
 
-def reached(host: str) -> None:
-    """Take note that the host was connected to: what goes wrong with it later may pass."""
-    _reached.add(host)
-
-
-def explained(error: BaseException, link: Link, proxy: Link | None, *, sent: bool) -> NetworkError:
-    """The error to raise. ``sent`` says that a connection was made, so that the request may have arrived."""
+    ``sent`` says that a connection was made, so that the request may have arrived; ``reached`` that the host was
+    connected to before, so that what is wrong with it now may pass.
+    """
     if isinstance(error, asyncio.TimeoutError):
         words = "No answer from" if sent else "No connection to"
         return RequestTimeoutError(f"{words} {link.shown} in time", never_sent=not sent)
@@ -51,12 +50,11 @@ def explained(error: BaseException, link: Link, proxy: Link | None, *, sent: boo
         return NetworkError(f"No connection to {link.shown}: {said}", never_sent=True)
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
-        place = proxy or link
         through = f"the proxy {proxy.origin} cannot be reached: " if proxy else ""
         return NetworkError(
             f"No answer from {link.shown}: {through}{_words(cause)}",
             never_sent=not sent,
-            lasting=place.host not in _reached and _is_final(cause),
+            lasting=not reached and _is_final(cause),
         )
     return NetworkError(f"No answer from {link.shown}: {_words(error)}", never_sent=not sent)
 

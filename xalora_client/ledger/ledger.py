@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import StorageError
-from ..files.process_lock import LockFolder, ProcessLock
+from ..files import LockFolder, ProcessLock
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Job
 from . import entry as rows

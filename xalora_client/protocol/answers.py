@@ -16,8 +16,7 @@ from enum import Enum
 from typing import Any
 
 from ..errors import ResponseError, one_line
-from .links import Link
-from .requests import Request, Response, redact
+from .requests import Link, Request, Response, redact
 
 
 class TaskStatus(str, Enum):
@@ -35,6 +34,7 @@ class TaskStatus(str, Enum):
 
 _LONGEST_STATUS = 60
 _LONGEST_ID = 256
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 FINAL_STATUSES = frozenset({TaskStatus.FINISHED, TaskStatus.FAILED, TaskStatus.CANCELED})
 
@@ -188,7 +188,8 @@ def _read_id(response: Response, request: Request, name: str) -> str:
     value = answer.get(name)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if isinstance(value, str) and value.strip() and len(value) <= _LONGEST_ID and value.isprintable():
+    whole = isinstance(value, str) and value.isprintable() and _REPLACED not in value
+    if isinstance(value, str) and whole and value.strip() and len(value) <= _LONGEST_ID:
         return value
     if value:
         raise ResponseError(f"The server's {name} cannot be one: {one_line(repr(value), 80)}")
@@ -212,7 +213,7 @@ def _read_object(response: Response, request: Request) -> dict[str, Any]:
 def _scrub(value: Any, secret: str) -> Any:
     if isinstance(value, str):
         # Halves of characters, which JSON can hold, could neither be printed nor sent nor stored.
-        return redact(value, secret).encode("utf-8", "replace").decode()
+        return redact(value, secret).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
         return [_scrub(each, secret) for each in value]
     if isinstance(value, dict):

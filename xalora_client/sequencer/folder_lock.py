@@ -10,7 +10,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, StorageError
-from ..files.process_lock import ProcessLock
+from ..files import ProcessLock
 
 _ANSWER_SECONDS = 2.0
 

@@ -16,14 +16,11 @@ from PIL import ImageFile, PngImagePlugin
 
 from . import gif_file, png_file
 from .formats import APNG, GIF, PNG, Format
-from .frame_array import FrameArray, write_pixels
+from .frame_array import UPRIGHT, FrameArray, write_pixels
 from .frame_timing import DEFAULT_FRAME_SECONDS, frame_seconds
-from .image_file import DECODER_BYTES, open_picture, orientation
-from .library_errors import library_errors
-from .limits import Limits
-from .media_info import Decoded, MediaInfo, Progress, fail
-from .memory import require_decoder_memory
-from .orientation import UPRIGHT
+from .image_file import DECODER_BYTES, open_picture, picture_orientation
+from .limits import Limits, require_decoder_memory
+from .media_info import Decoded, MediaInfo, Progress, fail, library_errors
 from .pixels import Pixels, from_image, from_rgba
 
 logger = logging.getLogger("xalora_client")
@@ -135,7 +132,7 @@ def _pillow(path: Path, picture: ImageFile.ImageFile, count: int) -> Iterator[Pi
                 return
             picture.load()
         pixels = from_image(path, picture, opaque_alpha=count == 1)
-        yield pixels.turned(orientation(path, picture))
+        yield pixels.turned(picture_orientation(path, picture))
 
 
 def _gif(path: Path, file: BinaryIO, parts: gif_file.GifParts) -> Iterator[Pixels]:
@@ -150,7 +147,7 @@ def _png(path: Path, picture: ImageFile.ImageFile, parts: png_file.PngParts) -> 
         pixels = from_rgba(path, png_file.rgba(path, picture, parts), opaque_alpha=parts.color_key is not None)
     else:
         pixels = from_image(path, picture, opaque_alpha=True)
-    yield pixels.turned(orientation(path, picture))
+    yield pixels.turned(picture_orientation(path, picture))
 
 
 def _apng(path: Path, file: BinaryIO, parts: png_file.PngParts) -> _Pictures:
@@ -159,7 +156,7 @@ def _apng(path: Path, file: BinaryIO, parts: png_file.PngParts) -> _Pictures:
         with library_errors(path, "what it says of its orientation is damaged"):
             alone = PngImagePlugin.PngImageFile(io.BytesIO(png_file.metadata_picture(path, file, parts)))
             alone.load()
-        turn = orientation(path, alone)
+        turn = picture_orientation(path, alone)
     seconds = [each.seconds or DEFAULT_FRAME_SECONDS for each in parts.frames]
     composed = png_file.composed(path, file, parts)
     return _Pictures(seconds, (from_rgba(path, each).turned(turn) for each in composed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -13,13 +14,11 @@ from ...engine.effects import Call, Fetch, Flow, Sleep
 from ...engine.exchange import Context, logger, query, with_ledger
 from ...errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
 from ...protocol.answers import TaskStatus, WorkflowTaskResult
-from ...protocol.links import shown
-from ...protocol.requests import Response
+from ...protocol.requests import Link, Response, shown
 from ..decoding.inspection import MediaInfo, inspect
 from ..decoding.limits import Limits
 from ..store import MediaStore
 from .receiver import BrokenOffError, GoneError, OnProgress, Receiver
-from .redirects import redirected, warn_of_plain
 
 LONGEST_SILENCE = 30.0
 """Seconds without a byte after which a download is taken up again."""
@@ -235,3 +234,24 @@ def _prune(store: MediaStore) -> None:
         store.prune()
     except (StorageError, OSError) as error:
         logger.warning("Old media could not be removed: %s", error)
+
+
+def redirected(url: str, location: str) -> str:
+    """Where a redirect leads, or DownloadError where it may not lead: it is the server's word, not the user's."""
+    kind = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]{0,20}):", location)
+    if kind is not None and kind[1].lower() not in ("http", "https"):
+        raise DownloadError(f"The download was redirected to an unsafe address, of the kind {kind[1]}:")
+    try:
+        old = Link.parse(url)
+        new = old.join(location)
+    except ValueError:
+        raise DownloadError("The download was redirected to something that is no address") from None
+    if old.scheme == "https" and new.scheme == "http":
+        raise DownloadError(f"The download was redirected to an unsafe address, {new.shown}")
+    return new.text
+
+
+def warn_of_plain(sequencer: str, url: str) -> None:
+    """Say that a secure sequencer names an address that is not. It is asked all the same: the result is paid for."""
+    if sequencer.lower().startswith("https:") and url.strip().lower().startswith("http:"):
+        logger.warning("The result is fetched without encryption, for the server names it so: %s", shown(url))

@@ -1,23 +1,26 @@
-"""Whom a download may contact. A result's address is the server's word, and a redirect is anybody's.
-
-Addresses of this machine and of private networks are asked only where the sequencer is on such an address itself;
-link-local ones, where clouds keep their machines' secrets, never. What counts is what is connected to.
-"""
+"""The way to a server: proxies and certificates, which machines may be contacted, and how many requests at once."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.request import getproxies, proxy_bypass
 
+import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from ..errors import DownloadError
-from ..protocol.links import Link
+from ..errors import ConfigurationError, DownloadError, NetworkError
+from ..protocol.requests import Link
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
@@ -144,3 +147,111 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
     if address in _TRANSLATED or (address in _COMPATIBLE and int(address) > 1):
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return None
+
+
+CERTIFICATE_ADVICE = "If a proxy or company certificate is in use, set REQUESTS_CA_BUNDLE to its file."
+PROXY_ADVICE = "Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or unset it: an address like http://host:port is needed."
+
+
+def proxy_for(link: Link) -> Link | None:
+    """The proxy to go through, or None. Raises NetworkError for one of a kind that cannot be used."""
+    proxies = getproxies()
+    address = proxies.get(link.scheme) or proxies.get("all")
+    if not address or _goes_direct(link, proxies.get("no", "")):
+        return None
+    try:
+        return Link.parse(address if "://" in address else f"http://{address}")
+    except ValueError as error:
+        raise NetworkError(
+            f"No connection to {link.shown}: the proxy set for it is no http proxy, or {error}",
+            never_sent=True,
+            lasting=True,
+            advice=PROXY_ADVICE,
+        ) from None
+
+
+def _goes_direct(link: Link, exempt: str) -> bool:
+    host = f"[{link.host}]" if ":" in link.host else link.host
+    if proxy_bypass(f"{host}:{link.port}"):
+        return True
+    with suppress(ValueError):
+        address = ip_address(link.host)
+        for each in exempt.split(","):  # The standard library knows names there, but no networks.
+            with suppress(ValueError):
+                if address in ip_network(each.strip().strip("[]"), strict=False):
+                    return True
+    return False
+
+
+def certificate_authorities() -> str:
+    """The file or folder of certificates to trust: the environment's, else certifi's."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        if os.environ.get(name):
+            return os.environ[name]
+    return certifi.where()
+
+
+def ssl_context() -> ssl.SSLContext:
+    """A context that trusts those authorities. Raises ConfigurationError where they cannot be read."""
+    trusted = certificate_authorities()
+    try:
+        if Path(trusted).is_dir():
+            return ssl.create_default_context(capath=trusted)
+        return ssl.create_default_context(cafile=trusted)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The certificates in {trusted} cannot be read: {error.strerror}",
+            advice="Correct REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE or SSL_CERT_DIR, or unset it.",
+        ) from error
+
+
+AT_ONCE = 16
+"""Requests that one server is sent at the same time."""
+
+ORDINARY_AT_ONCE = 12
+"""How many of them may be other than urgent: a cancel must not wait behind creates that nobody answers."""
+
+
+class Gate:
+    """Lets requests to one server through, in their order, the urgent ones first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._urgent: deque[Future[None]] = deque()
+        self._ordinary: deque[Future[None]] = deque()
+
+    @asynccontextmanager
+    async def passed(self, *, urgent: bool = False) -> AsyncIterator[None]:
+        """Wait for a place, and hold it."""
+        place: Future[None] = Future()
+        with self._lock:
+            (self._urgent if urgent else self._ordinary).append(place)
+            self._let_in()
+        try:
+            if not place.done():
+                await asyncio.wrap_future(place)
+            yield
+        finally:
+            with self._lock:
+                if not place.cancel() and not place.cancelled():  # It was given its place, maybe unseen.
+                    self._inside -= 1
+                self._let_in()
+
+    def _let_in(self) -> None:
+        for queue, places in ((self._urgent, AT_ONCE), (self._ordinary, ORDINARY_AT_ONCE)):
+            while queue and self._inside < places:
+                place = queue.popleft()
+                if place.set_running_or_notify_cancel():
+                    self._inside += 1
+                    place.set_result(None)
+
+
+_gates: dict[str, Gate] = {}
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_gates.clear)  # Who holds a place there is not in the child.
+
+
+def gate_of(origin: str) -> Gate:
+    """The process's one gate before that server."""
+    return _gates.setdefault(origin, Gate())
