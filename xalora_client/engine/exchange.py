@@ -94,7 +94,7 @@ def look(
 
 
 def remembered(context: Context, task_id: str, error: NotFoundError) -> Flow[WorkflowTaskResult]:
-    """The ledger's record of a finished task that the server has forgotten; without one, the server's error is raised."""
+    """The ledger's record of a finished task that the server has forgotten. Without one, raises the server's error."""
     entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
     if entry is None or entry.state != TaskStatus.FINISHED:
         raise error

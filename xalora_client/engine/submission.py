@@ -116,7 +116,9 @@ def _look(context: Context, submission: Submission, deadline: Deadline) -> Flow[
         return (yield from look(context, task_id, credentials, deadline))
     except NotFoundError as error:
         error.what = f"An earlier run submitted this task, and the server no longer knows it: {error.message}"
-        error.advice = f"To run it and pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
+        error.advice = (
+            f"To run and pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
+        )
         raise
     except XaloraError as error:
         if timing.is_transient(error) or isinstance(error, ResponseError):

@@ -84,7 +84,9 @@ def _redirect_advice(response: Response, request: Request) -> str:
     except ValueError:
         host = port = None
     if not host or target.scheme != "https":
-        return "Check that XALORA_WORKFLOW_URL is the sequencer's own address; to protect the key, no redirect is followed."
+        return (
+            "To protect the key, redirects are not followed: check that XALORA_WORKFLOW_URL is a sequencer's address."
+        )
     shown = f"[{host}]" if ":" in host else host
     address = one_line(redact(f"https://{shown}{f':{port}' if port else ''}", request.secret))
     return f"It redirects to {address}: if that is right, set XALORA_WORKFLOW_URL to it."
