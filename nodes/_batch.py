@@ -90,7 +90,10 @@ class Batch(Remote):
             if isinstance(answer, XaloraError) and self.count > 1:
                 answer.what = f"Image {number + 1} of {self.count}: {answer.what}"
                 if kept and self.reuse:
-                    answer.advice = f"{answer.advice.rstrip('.')}; the other {len(kept)} are kept, so only failed ones are sent again."
+                    advice = answer.advice.rstrip(".")
+                    answer.advice = (
+                        f"{advice}; the other {len(kept)} are kept, and queueing again sends only what failed."
+                    )
             if isinstance(answer, BaseException):
                 raise answer
         return kept

@@ -41,7 +41,7 @@ def common_options() -> dict[str, Any]:
             "BOOLEAN",
             {
                 "default": True,
-                "tooltip": "Off: submit and continue with the task id; collect the result later with Xalora Task Status.",
+                "tooltip": "Off: submit and continue with the task id; collect it later with Xalora Task Status.",
             },
         ),
         "reuse": (

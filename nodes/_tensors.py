@@ -89,9 +89,9 @@ def load_batch(
 def encode_png(image: torch.Tensor) -> bytes:
     """Return an image as a lossless PNG of 8 bits a channel.
 
-    ``image`` is ``[H, W, C]`` of any dtype and device, with values of 0..1. They are clamped to that range, NaN counts as
-    0, and they are rounded to the nearest of 256 steps (so decoding returns them to within 1/510). C is 1 for gray, 3
-    for red, green and blue, 4 with alpha, which is kept and not multiplied into the colors.
+    ``image`` is ``[H, W, C]`` of any dtype and device, with values of 0..1. They are clamped to that range, NaN counts
+    as 0, and they are rounded to the nearest of 256 steps (so decoding returns them to within 1/510). C is 1 for gray,
+    3 for red, green and blue, 4 with alpha, which is kept and not multiplied into the colors.
 
     Blocks while it compresses, with the fastest setting: call it in a thread. Raises InvalidParameterError for another
     shape.

@@ -84,9 +84,7 @@ def _redirect_advice(response: Response, request: Request) -> str:
     except ValueError:
         host = port = None
     if not host or target.scheme != "https":
-        return (
-            "To protect the key, redirects are not followed: check that XALORA_WORKFLOW_URL is a sequencer's address."
-        )
+        return "It redirects elsewhere, which is not followed to protect the key: check XALORA_WORKFLOW_URL."
     shown = f"[{host}]" if ":" in host else host
     address = one_line(redact(f"https://{shown}{f':{port}' if port else ''}", request.secret))
     return f"It redirects to {address}: if that is right, set XALORA_WORKFLOW_URL to it."
