@@ -1,0 +1,19 @@
+"""All cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+
+from tests.faults.steps import Case
+
+KINDS = ("size_and_time", "what_counts_as_refused")
+
+
+def cases() -> list[Case]:
+    """Every case, with its kind."""
+    return [
+        replace(case, kind=kind.replace("_", " "))
+        for kind in KINDS
+        for case in import_module(f"tests.faults.cases.{kind}").CASES
+    ]
