@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import shutil
 import ssl
@@ -34,42 +35,29 @@ def available() -> bool:
 
 
 @functools.lru_cache(maxsize=1)
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    folder = tempfile.TemporaryDirectory(prefix="xalora-faults-", ignore_cleanup_errors=True)
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="xalora-faults-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for authority in ("trusted", "unknown"):
-        _make(
-            Path(folder.name), authority, f"{authority} authority", "authority", _NAMES, "-signkey", f"{authority}.key"
-        )
-        _signed(Path(folder.name), f"{authority}-server", authority, _NAMES)
-    _signed(Path(folder.name), "other-name", "trusted", "DNS:somebody-else.example")
-    _signed(
-        Path(folder.name),
-        "expired",
-        "trusted",
-        _NAMES,
-        "-not_before",
-        "20200101000000Z",
-        "-not_after",
-        "20200102000000Z",
-    )
+        _make(folder, authority, "authority", _NAMES, "-signkey", f"{authority}.key")
+        _make_signed(folder, f"{authority}-server", authority)
+    _make_signed(folder, "other-name", "trusted", names="DNS:somebody-else.example")
+    _make_signed(folder, "expired", "trusted", days="-1")
     return folder
 
 
-def _signed(folder: Path, name: str, authority: str, names: str, *validity: str) -> None:
-    by = ("-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-set_serial", str(sum(name.encode())))
-    _make(folder, name, name, "server", names, *by, validity=validity)
+def _make_signed(folder: Path, name: str, authority: str, names: str = _NAMES, days: str = "2") -> None:
+    number = str(sum(name.encode()))
+    by = ("-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-set_serial", number)
+    _make(folder, name, "server", names, *by, days=days)
 
 
-def _make(
-    folder: Path, name: str, subject: str, kind: str, names: str, *signing: str, validity: tuple[str, ...] = ()
-) -> None:
+def _make(folder: Path, name: str, kind: str, names: str, *signing: str, days: str = "2") -> None:
     (folder / "x.cnf").write_text(_EXTENSIONS.format(names=names))
     _openssl(folder, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
-    _openssl(
-        folder, "req", "-new", "-config", "x.cnf", "-key", f"{name}.key", "-subj", f"/CN={subject}", "-out", "x.csr"
-    )
-    request = ("x509", "-req", "-in", "x.csr", "-extfile", "x.cnf", "-extensions", kind, "-out", f"{name}.pem")
-    _openssl(folder, *request, *signing, *(validity or ("-days", "2")))
+    _openssl(folder, "req", "-new", "-config", "x.cnf", "-key", f"{name}.key", "-subj", f"/CN={name}", "-out", "x.csr")
+    extensions = ("-extfile", "x.cnf", "-extensions", kind)
+    _openssl(folder, "x509", "-req", "-in", "x.csr", *extensions, *signing, "-days", days, "-out", f"{name}.pem")
 
 
 def _openssl(folder: Path, *arguments: str) -> None:
@@ -78,12 +66,12 @@ def _openssl(folder: Path, *arguments: str) -> None:
 
 def authority(name: str = "trusted") -> str:
     """The file of an authority's certificate: "trusted" or "unknown"."""
-    return str(Path(_folder().name) / f"{name}.pem")
+    return str(_folder() / f"{name}.pem")
 
 
 @functools.lru_cache(maxsize=8)
 def context(name: str = "trusted-server") -> ssl.SSLContext:
     """What a server speaks TLS with: "trusted-server", "unknown-server", "other-name" or "expired"."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(f"{_folder().name}/{name}.pem", f"{_folder().name}/{name}.key")
+    made.load_cert_chain(_folder() / f"{name}.pem", _folder() / f"{name}.key")
     return made

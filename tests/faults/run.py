@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import importlib
 import inspect
@@ -12,7 +13,7 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,10 @@ def _act(world: World, kind: str, home: Path, on_update: Callable[[Any], None]) 
         "limits": Limits(**case.limits),
     }
     # What was waited for before a fault is run once more as a whole: so a second run shows what was charged.
-    calls = [_CALLS[each] for each in (case.do if not world.healed or case.do != "create" else "run").split("+")]
+    calls = [
+        _idle(world) if each == "idle" else _CALLS[each]
+        for each in (case.do if not world.healed or case.do != "create" else "run").split("+")
+    ]
     if kind == "blocking":
         with Client(**options, sleep=world.clock.sleep) as client:
             return [_blocking(call(client, on_update)) for call in calls][-1]
@@ -169,6 +173,20 @@ async def _run_and_download(client: Any, on_update: Callable[[Any], None]) -> An
 
 def _task() -> Text2VideoTask:
     return Text2VideoTask("a rabbit", workflow_id="1")
+
+
+def _idle(world: World) -> Callable[[Any, Callable[[Any], None]], Awaitable[Any]]:
+    async def idle(client: Any, _: Any) -> None:
+        if world.healed:
+            return
+        if isinstance(client, Client):
+            world.be_idle()
+            return
+        await asyncio.to_thread(world.be_idle)
+        for _ in range(5):  # What came in by now is seen.
+            await asyncio.sleep(0)
+
+    return idle
 
 
 _CALLS: dict[str, Callable[[Any, Callable[[Any], None]], Awaitable[Any]]] = {
@@ -241,6 +259,8 @@ def _limits(case: Case) -> Iterator[None]:
 
 def _memory_at_rest() -> float | None:
     """Present memory in MiB, from which the peak counts anew; None where the system does not say (it is not Linux)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # What earlier cases used and freed is no rest.
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

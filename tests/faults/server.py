@@ -11,7 +11,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from tests.faults.steps import (
     Silence,
     Step,
     Take,
+    WhenIdle,
 )
 
 PATIENCE = 4.0
@@ -73,6 +74,9 @@ class Script(Protocol):
 
     def passes(self, seconds: float) -> None:
         """Let time pass on the client's clock."""
+
+    def idle(self) -> AbstractContextManager[None]:
+        """Wait until the client is idle, and afterwards let it go on."""
 
     def filled(self, data: bytes) -> bytes:
         """The bytes with the servers' addresses in place of their names."""
@@ -192,6 +196,9 @@ class _Conversation:
             case Silence(passes):
                 self.script.passes(passes)
                 self._wait_for_the_end()
+            case WhenIdle(data):
+                with self.script.idle():
+                    self._send(data) if data else self.connection.close()
             case Read():
                 if not self.connection.recv(65536):
                     raise EOFError

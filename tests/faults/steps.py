@@ -64,7 +64,7 @@ class Endless:
 
     head: bytes
     piece: bytes
-    most: int = 256 * 2**20
+    most: int = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,13 @@ class Silence:
     """Say nothing until the client goes; on its clock, ``passes`` seconds go by."""
 
     passes: float = 15.0
+
+
+@dataclass(frozen=True)
+class WhenIdle:
+    """Once the client has taken the answer and does nothing, send this on the idle connection, or close it."""
+
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,9 @@ class Reset:
     """Drop the connection: the other side learns that it was reset."""
 
 
-Step: TypeAlias = Raw | Reply | Take | Honest | Drip | Endless | Bomb | Silence | Read | HalfClose | Close | Reset
+Step: TypeAlias = (
+    Raw | Reply | Take | Honest | Drip | Endless | Bomb | Silence | WhenIdle | Read | HalfClose | Close | Reset
+)
 Answer: TypeAlias = Step | tuple[Step, ...]
 
 TAKE, HONEST, CLOSE, RESET, SILENCE = Take(), Honest(), Close(), Reset(), Silence()
@@ -119,16 +128,20 @@ class Case:
     * ``create``, ``query``, ``cancel``, ``resource``: what the sequencer answers there, call by call, the last again
       and again; ``file``, ``elsewhere``, ``proxy``: what those servers answer. Nothing given: an honest answer.
     * ``accept``, ``file_accept``: what the sequencer or the file server does on each connection before it reads.
-    * ``do``: the calls, of run (create, wait, download), create, query, cancel, resource; with a + in between.
+    * ``do``: the calls, of run (create, wait, download), create, query, wait, cancel, resource, idle (for
+      a ``WhenIdle``); with a + in between.
     * ``result``: what a query says where the result is.
     * ``public``: the sequencer and the file server are on the internet, as far as the client can tell.
-    * ``secure``, ``untrusted``: servers that speak TLS, with a certificate that the client trusts, or does not.
+    * ``secure``, ``untrusted``: servers that speak TLS, with a certificate that the client trusts, or does not;
+      ``certificate`` is the one of the former.
     * ``creates``: requests to create in the first run; ``charges``: jobs that were charged once a second run, with
       everything healed, has ended in success.
     * ``slow``: the client's time limits are short ones, for the case is about them.
     * ``at_once``: the client does not sleep, for nothing gets better by it.
     * ``says``, ``names_job``: what the error's text holds. ``target``: what the file server was asked for, to the byte.
     * ``authorization``: what the file server was sent as login, where anything.
+    * ``any_id``: the sequencer gives an id of its own. ``whole``: in spite of what the file server answers, the file is
+      the picture.
     * ``contacts``: addresses that may be contacted besides the servers' own.
     * ``again``: how the second run ends.
     * ``seconds``, ``memory``: the most that the first run may take, the latter in MiB above rest.
@@ -151,6 +164,7 @@ class Case:
     public: bool = False
     secure: tuple[str, ...] = ()
     untrusted: tuple[str, ...] = ()
+    certificate: str = "trusted-server"
     environment: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
@@ -161,6 +175,8 @@ class Case:
     says: tuple[str, ...] = ()
     logs: str | None = None
     names_job: bool = False
+    any_id: bool = False
+    whole: bool = False
     target: str | None = None
     authorization: str | None = None
     seconds: float = 4.0

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from tests.faults.steps import Case
 
-KINDS = ("size_and_time", "what_counts_as_refused")
+KINDS = ("size_and_time", "what_counts_as_refused", "where_requests_go", "words", "downloads", "secure_connections")
 
 
 def cases() -> list[Case]:

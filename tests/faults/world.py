@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from tests.faults import certificates
-from tests.faults.server import Request, Server, packed
+from tests.faults.server import PATIENCE, Request, Server, packed
 from tests.faults.steps import HONEST, PICTURE, Answer, Bomb, Case, Reply
 
 _NAMES = re.compile(rb"\{(sequencer|files|elsewhere|proxy|nobody)(\.port)?\}")
@@ -57,7 +57,11 @@ class Clock:
 
 
 class World:
-    """Plays a case's servers. ``created`` are the job ids of all requests to create, ``jobs`` those taken: their tasks."""
+    """Plays a case's servers.
+
+    ``created`` are the job ids of all requests to create; ``jobs`` are those that were taken and charged, each with
+    its task's id.
+    """
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -69,6 +73,7 @@ class World:
         self._asked: dict[str, int] = {}
         self._lock = threading.Lock()
         self._unused = socket.socket()
+        self._is_idle, self._may_go_on = threading.Event(), threading.Event()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -76,7 +81,7 @@ class World:
         for name in ("sequencer", "files", "elsewhere", "proxy"):
             context = None
             if name in self.case.secure:
-                context = certificates.context()
+                context = certificates.context(self.case.certificate)
             elif name in self.case.untrusted:
                 context = certificates.context("unknown-server")
             self.servers[name] = Server(name, self, context)
@@ -126,6 +131,20 @@ class World:
     def passes(self, seconds: float) -> None:
         """Let time pass on the client's clock."""
         self.clock.passes(seconds)
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Wait until the client is idle, and afterwards let it go on."""
+        self._is_idle.wait(PATIENCE)
+        try:
+            yield
+        finally:
+            self._may_go_on.set()
+
+    def be_idle(self) -> None:
+        """Wait, as the client, until the server has done what it does then."""
+        self._is_idle.set()
+        self._may_go_on.wait(PATIENCE)
 
     def greeting(self, server: Server) -> Answer:
         """What the server does on a new connection before anything is read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults.steps import CLOSE, HONEST, RESET, TAKE, Answer, Case, Raw, Reply
+from tests.faults.steps import CLOSE, HONEST, RESET, TAKE, Answer, Case, Raw, Reply, WhenIdle
 
 _YES = b'{"task_id": "t-1"}'
 _ENTIRE = b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n" + _YES
@@ -135,13 +135,12 @@ CASES = (
          create=((TAKE, Raw(b"HTTP/1.0 200 OK\r\n\r\n" + _YES), CLOSE),)),
     Case("create: an answer without a phrase", create=((TAKE, Raw(_ENTIRE.replace(b"200 OK", b"200"))),)),
     Case("create: more than was announced", create=((TAKE, Raw(_ENTIRE + b"and more"), CLOSE),)),
-    *(Case(f"create: an answer lies there already, {name}", do="query+run", query=((HONEST, Raw(stray)), HONEST))
+    *(Case(f"create: an answer lies there already, {name}", do="query+idle+run", query=((HONEST, WhenIdle(stray)), HONEST))
       for name, stray in {
           "another task": _FOREIGN, "a refusal": b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", "garbage": b"\0\1\2\3",
           "a login page": b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>", "an interim one": _INTERIM[0],
       }.items()),
-    Case("create: the idle connection is closed", do="query+run", query=((HONEST, CLOSE), HONEST)),
-    Case("create: the idle connection is reset", do="query+run", query=((HONEST, RESET), HONEST)),
+    Case("create: the idle connection is closed", do="query+idle+run", query=((HONEST, WhenIdle(b"")), HONEST)),
     *(Case(f"query: {name} once", query=(answer, HONEST)) for name, answer in _BAD_POLLS.items()),
     *(Case(f"query: running, {name}, done", query=(_ended("running"), answer, HONEST))
       for name, answer in _BAD_POLLS.items() if name in ("a page", "nothing", "no status", "502", "no HTTP")),
