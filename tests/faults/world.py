@@ -108,7 +108,7 @@ class World:
     @property
     def url(self) -> str:
         """The sequencer's address."""
-        if self.case.url is not None and not self.healed:
+        if self.case.url is not None and (not self.healed or self.case.ends == "success"):
             return self.text(self.case.url)
         scheme = "https" if "sequencer" in self.case.secure + self.case.untrusted else "http"
         host = "sequencer.example:{sequencer.port}" if self.case.public else "{sequencer}"

@@ -49,7 +49,6 @@ CASES = (
     *(Case(f"handshake: {name}", "NetworkError", secure=_SECURE, accept=steps, creates=0) for name, steps in _HANDSHAKES.items()),
     Case("handshake: silence", "RequestTimeoutError", secure=_SECURE, accept=(Read(), SILENCE), creates=0, slow=True, seconds=10),
     Case("plain http to a secure port", "NetworkError", secure=_SECURE, url="http://{sequencer}", creates=0),
-    Case("a secure address of a plain port", "NetworkError", url="https://{sequencer}", creates=0),
     Case("all is well", secure=_SECURE),
     Case("a create whose answer is cut", "NetworkError", secure=_SECURE,
          create=((TAKE, Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"), RESET),), names_job=True),
