@@ -6,27 +6,33 @@ temporary folder, and a VIDEO that is the plain file or its frames.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import shutil
 import threading
 import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 try:
     from comfy import model_management
-    from comfy.model_management import InterruptProcessingException as Interrupted
     from comfy.utils import ProgressBar
     from comfy_execution.graph_utils import ExecutionBlocker
     from comfy_execution.utils import get_executing_context
     from folder_paths import get_temp_directory
     from server import PromptServer
+
+    IN_COMFYUI = True
+    Interrupted = model_management.InterruptProcessingException
 except ModuleNotFoundError as error:
     if error.name not in ("comfy", "comfy_execution", "folder_paths", "server"):
         raise
-    model_management = None
+    IN_COMFYUI = False
 
     class Interrupted(BaseException):  # type: ignore[no-redef]
         """The user pressed Cancel."""
@@ -41,6 +47,9 @@ except ModuleNotFoundError as error:
 logger = logging.getLogger("xalora_client")
 
 SECONDS_BETWEEN_MESSAGES = 0.25
+SECONDS_BETWEEN_LOOKS = 0.05
+
+T = TypeVar("T")
 
 _cancel_pressed = threading.Event()
 
@@ -65,7 +74,7 @@ def _hear_cancel() -> None:
     model_management.interrupt_current_processing = heard
 
 
-if model_management is not None:
+if IN_COMFYUI:
     _hear_cancel()
 
 
@@ -93,7 +102,7 @@ def video_of(file: Path) -> Any:
 
     It may be read at any time, for ComfyUI caches it; the file it is given stays until ComfyUI starts anew.
     """
-    if model_management is None:
+    if not IN_COMFYUI:
         return file
     from comfy_api.input_impl import VideoFromFile
 
@@ -103,7 +112,7 @@ def video_of(file: Path) -> Any:
 def video_from(frames: Any, fps: float, audio: Any) -> Any:
     """A VIDEO of frames ``[F, H, W, 3]`` (0..1) at ``fps`` frames per second, with an AUDIO or None."""
     rate = Fraction(fps).limit_denominator(100_000)
-    if model_management is None:
+    if not IN_COMFYUI:
         return frames, rate
     from comfy_api.input_impl import VideoFromComponents
     from comfy_api.util import VideoComponents
@@ -113,7 +122,7 @@ def video_from(frames: Any, fps: float, audio: Any) -> Any:
 
 def preview(files: list[Path], *, moving: bool) -> dict[str, Any]:
     """The ``ui`` part of a node's answer that shows these media files in the node."""
-    if model_management is None:
+    if not IN_COMFYUI:
         return {}
     copies = filter(None, map(_shared, files))
     shown = [{"filename": copy.name, "subfolder": "", "type": "temp"} for copy in copies]
@@ -147,11 +156,89 @@ def _link_or_copy(file: Path, copy: Path) -> None:
         unfinished.replace(copy)
 
 
+class Prompt:
+    """The Xalora nodes at work in one prompt. ComfyUI runs each prompt on an event loop of its own.
+
+    ComfyUI does not wake nodes that wait, so a thread looks whether Cancel was pressed: also while another node's
+    sampler holds the event loop. Then all work is cancelled together, and no node reports the interruption before
+    every one has told the sequencer: the first report tears the loop down.
+    """
+
+    _prompts: WeakKeyDictionary[asyncio.AbstractEventLoop, Prompt] = WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self.at_work: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    def current(cls) -> Prompt:
+        """The prompt of the running event loop."""
+        return cls._prompts.setdefault(asyncio.get_running_loop(), cls())
+
+    def cancels(self, _: BaseException) -> bool:
+        """Whether a cancelled wait was the user's wish. Another node's failure also cancels, and is not."""
+        return self.interrupted or interrupted()
+
+    def check(self) -> None:
+        """Raise Interrupted once Cancel was pressed; for work in threads, which cannot be cancelled otherwise."""
+        if self.interrupted:
+            raise Interrupted
+
+    async def run(self, work: Coroutine[Any, Any, T], each_second: Callable[[], object]) -> T:
+        """Await the work, calling ``each_second`` meanwhile. Raises Interrupted when Cancel is pressed."""
+        if self.interrupted or interrupted():  # A node that begins while the others are being cancelled.
+            work.close()
+            raise Interrupted
+        task = asyncio.create_task(work)
+        self.at_work.add(task)
+        if len(self.at_work) == 1:
+            threading.Thread(
+                target=self._watch, args=(asyncio.get_running_loop(),), name="xalora-interrupt", daemon=True
+            ).start()
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=1.0)
+                each_second()
+            if not self.interrupted and isinstance(_exception_of(task), Interrupted):
+                self._interrupt()  # ComfyUI's progress bar saw the flag, and reset it, before the watch did.
+            if self.interrupted:
+                await asyncio.wait(set(self.at_work))
+                raise Interrupted
+            return task.result()
+        finally:
+            if not task.done():
+                # ComfyUI leaves the prompt, which cancels the work too. That may still have a task to cancel or an
+                # id to note, and the client is closed after this.
+                if not getattr(task, "cancelling", int)():  # Before Python 3.11, nobody can tell.
+                    task.cancel()
+                await asyncio.wait({task})
+            self.at_work.discard(task)
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        for task in self.at_work:
+            task.cancel()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        pause = threading.Event()
+        while self.at_work and not loop.is_closed():
+            if interrupted():
+                self.interrupted = True
+                with suppress(RuntimeError):  # The loop was closed since.
+                    loop.call_soon_threadsafe(self._interrupt)
+                return
+            pause.wait(SECONDS_BETWEEN_LOOKS)
+
+
+def _exception_of(task: asyncio.Task[Any]) -> BaseException | None:
+    return None if task.cancelled() else task.exception()
+
+
 class Progress:
     """The bar and the line of text in the node that is being executed, a few messages a second at most."""
 
     def __init__(self) -> None:
-        context = get_executing_context() if model_management is not None else None
+        context = get_executing_context() if IN_COMFYUI else None
         self.node_id = context.node_id if context else None
         self.text_shown = ""
         self.text_at = self.bar_at = -SECONDS_BETWEEN_MESSAGES

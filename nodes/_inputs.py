@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..xalora_client import FluxLoraTask, InvalidParameterError, Text2VideoTask
+from ..xalora_client import InvalidParameterError, WorkflowTask
 
 CATEGORY = "Xalora"
 
 
-def widget(task: type[Text2VideoTask | FluxLoraTask], name: str, default: Any, tooltip: str, **more: Any) -> Any:
+def widget(task: type[WorkflowTask], name: str, default: Any, tooltip: str, **more: Any) -> Any:
     """A number widget whose range is that of the task's parameter."""
     rule: Any = next(rule for field, rule, _ in task.rules() if field == name)
     kind = "INT" if isinstance(default, int) else "FLOAT"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..xalora_client import BadRequestError, ConflictError, TaskStatus, WorkflowTask, WorkflowTaskResult
 from . import _host
-from ._interrupt import Prompt
 
 if TYPE_CHECKING:
     from ..xalora_client import DownloadProgress, MediaFile, TaskUpdate
@@ -76,7 +75,7 @@ class Remote:
     def __init__(self) -> None:
         from ..xalora_client import AsyncClient  # Brings HTTP libraries, which would slow the start of ComfyUI down.
 
-        self.prompt = Prompt.current()
+        self.prompt = _host.Prompt.current()
         self.client = AsyncClient(fallback_home=_host.home(), ledger=True, source="node", cancels=self.prompt.cancels)
         self.progress = _host.Progress()
         self.files: list[MediaFile] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, config
+from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, StorageError, config
 
 KEY = "consumer#a-secret-key"
 
@@ -104,7 +104,7 @@ def test_bad_settings_are_not_stored(tmp_path):
 
 def test_a_home_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="XALORA_HOME"):
+    with pytest.raises(StorageError, match="XALORA_HOME"):
         config.store(tmp_path / "file" / "home", api_key=KEY)
 
 
@@ -137,3 +137,53 @@ def test_a_fallback_home_finds_what_login_stored(tmp_path, monkeypatch):
     assert loaded.home == tmp_path / "of-comfyui"
     config.store(tmp_path / "of-comfyui", api_key="other#key")
     assert config.load(fallback_home=tmp_path / "of-comfyui").credentials.consumer_id == "other"
+
+
+OWN = "https://own.example"
+
+
+class TestKeyAndServerFromOnePlace:
+    """A key goes only to the server it was set with: a folder of a stranger may hold a .env."""
+
+    @pytest.fixture(params=["environment", ".env", "stored"])
+    def place(self, request, tmp_path, monkeypatch):
+        def put(name, value, where=request.param):
+            if where == "environment":
+                monkeypatch.setenv(name, value)
+            elif where == ".env":
+                with (tmp_path / ".env").open("a") as file:
+                    file.write(f"{name}={value}\n")
+            else:
+                config.store(tmp_path / "home", **{name.removeprefix("XALORA_").lower(): value})
+
+        put.name = request.param
+        return put
+
+    def test_both_from_one(self, place, tmp_path):
+        place("XALORA_API_KEY", "c#own-key")
+        place("XALORA_WORKFLOW_URL", OWN)
+        loaded = config.load(home=tmp_path / "home")
+        assert (loaded.workflow_url, loaded.credentials) == (OWN, Credentials("c", "own-key"))
+
+    @pytest.mark.parametrize("other", ["environment", ".env", "stored"])
+    def test_from_two_is_refused_and_says_which(self, place, other, tmp_path):
+        if other == place.name:
+            pytest.skip("that is one place")
+        place("XALORA_API_KEY", "c#secret-key", other)
+        place("XALORA_WORKFLOW_URL", OWN)
+        with pytest.raises(ConfigurationError, match=r"Nothing was sent") as caught:
+            Client(home=tmp_path / "home")
+        names = {"environment": "the environment", ".env": "the .env file here", "stored": "the stored settings"}
+        assert names[place.name] in str(caught.value)
+        assert names[other] in str(caught.value)
+        assert "secret-key" not in str(caught.value)
+
+    @pytest.mark.parametrize("url", [config.DEFAULT_URL, "sandbox"])
+    def test_the_default_server_and_the_sandbox_are_no_strangers(self, place, url, tmp_path):
+        config.store(tmp_path / "home", api_key="c#own-key")
+        place("XALORA_WORKFLOW_URL", url)
+        assert config.load(home=tmp_path / "home").workflow_url == url
+
+    def test_arguments_say_it_themselves(self, place, tmp_path):
+        place("XALORA_API_KEY", "c#own-key")
+        assert config.load(workflow_url=OWN, home=tmp_path / "home").workflow_url == OWN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -14,6 +15,30 @@ tomllib = pytest.importorskip("tomllib")
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def marked(name: str) -> str:
+    """The shell block below a marker, as ``.ci/run`` finds it."""
+    (block,) = re.findall(rf"^<!-- ci: {name} -->\n```sh\n(.*?)\n```$", README, re.DOTALL | re.MULTILINE)
+    return block
+
+
+def test_ci_runs_the_blocks_that_are_marked():
+    """Its blocks are the README's; the workflow for bare machines has the tests' one word for word."""
+    called = re.findall(r"readme_block (\w+)\)", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    assert called == re.findall(r"<!-- ci: (\w+) -->", README) == ["try", "test"]
+    assert marked("try").startswith("pip install . && xalora ")
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert re.findall(r"- run: (.*)", workflow) == [".ci/run", marked("test")]
+
+
+def test_extras_are_apart():
+    """Checking the code must not bring torch, nor running the tests a browser's driver."""
+    extras = {name: {re.split(r"[^\w-]", line)[0] for line in lines} for name, lines in EXTRAS.items()}
+    assert extras.keys() == {"test", "lint", "browser"}
+    assert "torch" in extras["test"]
+    assert not any(one & other for one, other in itertools.combinations(extras.values(), 2))
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))

@@ -10,7 +10,7 @@
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import (
     APIStatusError,
@@ -31,6 +31,7 @@ from .errors import (
     RequestTimeoutError,
     ResponseError,
     ServerError,
+    StorageError,
     TaskCanceledError,
     TaskError,
     TaskFailedError,
@@ -38,43 +39,58 @@ from .errors import (
     XaloraError,
 )
 from .protocol.answers import TaskStatus, WorkflowTaskResult
-from .protocol.parameters import encode_data_uri
-from .protocol.requests import Credentials
+from .protocol.parameters import Rule, encode_data_uri
+from .protocol.requests import Credentials, Request, Response
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .version import __version__
 
 if TYPE_CHECKING:
     from .clients.asynchronous import AsyncClient
     from .clients.blocking import Client
-    from .engine.waiting import TaskUpdate
-    from .media.decoding import Limits, MediaInfo, decode, decode_sound, require_memory
-    from .media.download import DownloadProgress, MediaFile
+    from .engine.drivers import AsyncTransport, Transport
+    from .engine.effects import Fetch
+    from .engine.waiting import OnUpdate, TaskUpdate
+    from .media.decoding import (
+        Array,
+        Decoded,
+        Format,
+        Kind,
+        Limits,
+        MediaInfo,
+        Progress,
+        Sound,
+        decode,
+        decode_sound,
+        require_memory,
+    )
+    from .media.download import DownloadProgress, MediaFile, OnProgress
+else:
+    # Loaded at first use: they bring HTTP libraries and decoders, which would slow the start of ComfyUI down.
+    _LOADED_LATER = {
+        "AsyncClient": ".clients.asynchronous",
+        "Client": ".clients.blocking",
+        **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
+        "Fetch": ".engine.effects",
+        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.waiting"),
+        **dict.fromkeys(["DownloadProgress", "MediaFile", "OnProgress"], ".media.download"),
+        **dict.fromkeys(
+            ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
+        ),
+        **dict.fromkeys(["decode", "decode_sound", "require_memory"], ".media.decoding"),
+    }
 
-# Loaded at first use: they bring HTTP libraries and decoders, which would slow the start of ComfyUI down.
-_LOADED_LATER = {
-    "AsyncClient": ".clients.asynchronous",
-    "Client": ".clients.blocking",
-    "DownloadProgress": ".media.download",
-    "Limits": ".media.decoding",
-    "MediaFile": ".media.download",
-    "MediaInfo": ".media.decoding",
-    "TaskUpdate": ".engine.waiting",
-    "decode": ".media.decoding",
-    "decode_sound": ".media.decoding",
-    "require_memory": ".media.decoding",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LOADED_LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value = getattr(import_module(_LOADED_LATER[name], __name__), name)
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in _LOADED_LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value = getattr(import_module(_LOADED_LATER[name], __name__), name)
+        return value
 
 
 __all__ = [
     "APIStatusError",
+    "Array",
     "AsyncClient",
+    "AsyncTransport",
     "AuthenticationError",
     "BadRequestError",
     "Client",
@@ -83,10 +99,14 @@ __all__ = [
     "Credentials",
     "CustomTask",
     "DecodeError",
+    "Decoded",
     "DownloadError",
     "DownloadProgress",
+    "Fetch",
     "FluxLoraTask",
+    "Format",
     "InvalidParameterError",
+    "Kind",
     "Limits",
     "MediaError",
     "MediaFile",
@@ -94,12 +114,20 @@ __all__ = [
     "MediaTooLargeError",
     "NetworkError",
     "NotFoundError",
+    "OnProgress",
+    "OnUpdate",
     "PaymentRequiredError",
     "PermissionDeniedError",
+    "Progress",
     "RateLimitError",
+    "Request",
     "RequestTimeoutError",
+    "Response",
     "ResponseError",
+    "Rule",
     "ServerError",
+    "Sound",
+    "StorageError",
     "TaskCanceledError",
     "TaskError",
     "TaskFailedError",
@@ -107,6 +135,7 @@ __all__ = [
     "TaskTimeoutError",
     "TaskUpdate",
     "Text2VideoTask",
+    "Transport",
     "UpscalerTask",
     "WorkflowTask",
     "WorkflowTaskResult",

@@ -9,13 +9,12 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import platformdirs
 from dotenv import dotenv_values
 
 from .errors import ConfigurationError, StorageError
-from .protocol.requests import Credentials
+from .protocol.requests import Credentials, Link
 
 DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
 SANDBOX = "sandbox"
@@ -175,11 +174,10 @@ def _checked_url(url: str) -> str:
     if url.lower() == SANDBOX:
         return SANDBOX
     try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        link = Link.parse(url)
     except ValueError:
-        usable = False
-    if not usable or parts.username or parts.query or parts.fragment:
+        link = None
+    if link is None or link.login is not None or "?" in link.target or "#" in url:
         raise ConfigurationError(
             "The workflow URL is not the plain address of a server",
             advice=f"Set {_URL} to something like {DEFAULT_URL}, or to {SANDBOX}.",

@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from pathlib import Path
 from typing import Any
 
 # Control characters, marks that turn the direction of text around, and halves of characters.
@@ -225,7 +226,9 @@ class ResponseError(XaloraError, ValueError):
 class TaskError(XaloraError):
     """A task did not end well. ``result`` is the server's last answer about it, where there is one."""
 
-    def __init__(self, what: str, *, task_id: str | None = None, advice: str | None = None, result: Any = None) -> None:
+    def __init__(
+        self, what: str, *, task_id: str | None = None, advice: str | None = None, result: object = None
+    ) -> None:
         super().__init__(what, task_id=task_id, advice=advice)
         self.result = result
 
@@ -251,7 +254,9 @@ class TaskTimeoutError(TaskError, TimeoutError):
 class MediaError(XaloraError):
     """A result cannot be had as media. ``path`` is the file that is kept, where there is one."""
 
-    def __init__(self, what: str, *, task_id: str | None = None, advice: str | None = None, path: Any = None) -> None:
+    def __init__(
+        self, what: str, *, task_id: str | None = None, advice: str | None = None, path: Path | None = None
+    ) -> None:
         super().__init__(what, task_id=task_id, advice=advice)
         self.path = path
 

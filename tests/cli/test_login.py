@@ -12,6 +12,8 @@ import pytest
 from command_line import on_terminal
 from subject import KEY, SECRET
 
+from xalora_client import config
+
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["words", "json"])
 def test_from_stdin_for_the_owner_alone(command, sequencer, tmp_path, as_json):
@@ -21,7 +23,8 @@ def test_from_stdin_for_the_owner_alone(command, sequencer, tmp_path, as_json):
     assert done.output().strip() == (json.dumps({"path": str(path)}) if as_json else f"Stored in {path}")
     assert SECRET not in done.output() + done.errors()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    later = command("cancel", "t1", XALORA_WORKFLOW_URL=sequencer.url)
+    config.store(tmp_path / "home", workflow_url=sequencer.url)
+    later = command("cancel", "t1")
     assert later.wait() == 0, later.errors()
     assert sequencer.seen[0].body["api_key"] == SECRET
 

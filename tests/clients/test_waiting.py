@@ -8,7 +8,9 @@ from sequencer import DROP, Answer, status
 from xalora_client import (
     ConfigurationError,
     NetworkError,
+    NotFoundError,
     RateLimitError,
+    ResponseError,
     ServerError,
     TaskTimeoutError,
     Text2VideoTask,
@@ -145,3 +147,46 @@ class TestRetries:
         subject.do(lambda c: c.execute_workflow(TASK))
         subject.do(lambda c: c.execute_workflow(TASK))
         assert len({seen.body["job_id"] for seen in sequencer.seen}) == 2
+
+
+class TestAnswersThatSayNothing:
+    """Polls are free, so they are no reason to give a task up that is paid for."""
+
+    @pytest.mark.parametrize("garbage", [Answer(b"<html>"), Answer({}), Answer([]), Answer({"status": 5})], ids=repr)
+    def test_one_does_not_end_a_wait(self, subject, sequencer, garbage):
+        sequencer.script("task_result_query", status("running"), garbage, status("finished"))
+        updates = []
+        assert subject.do(lambda c: make(c, on_update=updates.append)).status == "finished"
+        assert [bool(update.trouble) for update in updates] == [False, False, True]
+
+    def test_many_in_a_row_do(self, subject, sequencer):
+        sequencer.script("task_result_query", Answer(b"<html>"))
+        with pytest.raises(ResponseError, match="t1"):
+            subject.do(make)
+        assert sequencer.count("task_result_query") == 5
+
+    def test_a_new_task_may_not_be_known_at_first(self, subject, sequencer):
+        sequencer.script("task_result_query", Answer({}, 404), Answer({}, 404), status("finished"))
+        assert subject.do(make).status == "finished"
+
+    def test_but_not_for_long(self, subject, sequencer):
+        sequencer.script("task_result_query", Answer({}, 404))
+        with pytest.raises(NotFoundError, match="t1"):
+            subject.do(make)
+        assert 1030 <= subject.clock.now <= 1060
+
+    def test_nor_once_it_was_known(self, subject, sequencer):
+        sequencer.script("task_result_query", status("running"), Answer({}, 404))
+        with pytest.raises(NotFoundError):
+            subject.do(make)
+        assert sequencer.count("task_result_query") == 2
+
+    @pytest.mark.parametrize("word", ["FINISHED", "Finished", " finished\n"])
+    def test_a_status_counts_whatever_its_case(self, subject, sequencer, word):
+        sequencer.script("task_result_query", status(word, result="https://media.example/x.mp4"))
+        result = subject.do(make)
+        assert (result.status, result.media_url) == ("finished", "https://media.example/x.mp4")
+
+    def test_a_result_is_that_of_the_task_that_was_asked_for(self, subject, sequencer):
+        sequencer.script("task_result_query", status("finished", task_id="another"))
+        assert subject.do(make).task_id == "t1"

@@ -11,7 +11,7 @@ import pytest
 from downloads import HALF, OTHER_PNG, PNG, finished, left_over
 from file_server import File
 
-from xalora_client import ConfigurationError, DecodeError, DownloadError, FluxLoraTask
+from xalora_client import DecodeError, DownloadError, FluxLoraTask, StorageError
 
 
 @contextmanager
@@ -27,14 +27,14 @@ def full_disk(size: int):
 
 def test_the_home_is_a_file(fetch, files, home):
     home.write_text("")
-    with pytest.raises(ConfigurationError, match="XALORA_HOME"):
+    with pytest.raises(StorageError, match="XALORA_HOME"):
         fetch(files.serve("/x.png", File(PNG)))
     assert files.seen == []
 
 
 def test_a_full_disk(fetch, files, home):
     url = files.serve("/x.png", File(PNG))
-    with full_disk(HALF), pytest.raises(DownloadError, match="cannot be written") as caught:
+    with full_disk(HALF), pytest.raises(StorageError, match="cannot be written") as caught:
         fetch(url)
     assert "nothing is charged twice" in str(caught.value)
     assert str(home) in str(caught.value)
@@ -44,7 +44,7 @@ def test_a_full_disk(fetch, files, home):
 def test_a_disk_that_is_full_at_the_last_byte(fetch, files, home):
     """The last bytes stay in a buffer until the file is closed."""
     url = files.serve("/x.png", File(PNG))
-    with full_disk(len(PNG) - 1), pytest.raises(DownloadError, match="cannot be written"):
+    with full_disk(len(PNG) - 1), pytest.raises(StorageError, match="cannot be written"):
         fetch(url)
     assert left_over(home) == []
 
@@ -57,7 +57,7 @@ def test_the_place_of_the_file_is_taken(subject, files, home, ledger):
     obstacle.write_text("in the way")
     result = finished(files.serve("/x.png", File(PNG)))
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match="cannot be written") as caught:
+        with pytest.raises(StorageError, match="cannot be written") as caught:
             subject.do(lambda c: c.download(result), ledger=ledger)
         assert caught.value.task_id == "t1"
     obstacle.unlink()
@@ -94,6 +94,6 @@ def test_a_complete_download_that_was_damaged_since_is_fetched_again(subject, fi
 def test_the_place_of_rejected_files_is_taken(fetch, files, home):
     (home / "media").mkdir(parents=True)
     (home / "media" / "rejected").write_text("in the way")
-    with pytest.raises((DownloadError, ConfigurationError, DecodeError)):
+    with pytest.raises((DownloadError, StorageError, DecodeError)):
         fetch(files.serve("/x.png", File(b"no media")))
     assert not list((home / "media").rglob("*.part"))

@@ -10,7 +10,7 @@ import pytest
 from ledger_steps import COMMON, SERVER, answer, claim, intent, run_to
 from processes import run_together, start_script
 
-from xalora_client import ConfigurationError, CustomTask, TaskStatus
+from xalora_client import CustomTask, StorageError, TaskStatus
 from xalora_client.ledger import Intent, Ledger, Step
 from xalora_client.protocol.requests import Credentials
 
@@ -159,7 +159,7 @@ def test_other_intents_are_strangers(ledger):
 
 def test_a_job_id_is_used_once(ledger):
     first = ledger.claim(intent(), "same", reuse=True, source="cli")
-    with pytest.raises(ConfigurationError, match="job_id"):
+    with pytest.raises(StorageError, match="job_id"):
         ledger.claim(intent("a hare"), "same", reuse=True, source="cli")
     assert [entry.owner for entry in ledger.entries()] == [first.entry.owner]
     assert len(list((ledger._database.path.parent / "owners").iterdir())) == 1

@@ -8,7 +8,7 @@ import pytest
 from ledger_steps import COMMON, claim, intent, run_to, spoil
 from processes import run_together
 
-from xalora_client import ConfigurationError
+from xalora_client import StorageError
 from xalora_client.ledger import Ledger, Step
 
 SPOIL = (
@@ -46,7 +46,7 @@ def test_where_nothing_new_can_be_written_the_damaged_ledger_stays(ledger, home)
     run_to(ledger, "finished")
     spoil(ledger, "tasks_by_fingerprint")
     (home / "ledger.sqlite3.new").mkdir()
-    with pytest.raises(ConfigurationError, match="cannot be used"):
+    with pytest.raises(StorageError, match="cannot be used"):
         claim(ledger)
     assert not list(home.glob("*corrupt*"))
     (home / "ledger.sqlite3.new").rmdir()

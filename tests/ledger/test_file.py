@@ -10,7 +10,7 @@ import pytest
 from ledger_steps import COMMON, SERVER, WHO, claim, full, run_to
 from processes import start_script
 
-from xalora_client import ConfigurationError, CustomTask
+from xalora_client import CustomTask, StorageError
 from xalora_client.ledger import Intent, Ledger, Step, database
 
 FULL = (
@@ -24,7 +24,7 @@ with Ledger(home) as ledger:
     try:
         for number in range(1000):
             claim(ledger, number).release()
-    except ConfigurationError as error:
+    except StorageError as error:
         print(error)
     print(claim(ledger, "before").step.value)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -36,7 +36,7 @@ with Ledger(home) as ledger:
 def test_a_full_disk_is_told_before_anything_is_sent(ledger):
     claim(ledger).release()
     full(ledger)
-    with pytest.raises(ConfigurationError, match=r"full.*Free some space"):
+    with pytest.raises(StorageError, match=r"full.*Free some space"):
         claim(ledger, Intent.of(SERVER, CustomTask("kind", {"texts": ["long" * 1000] * 50}), WHO))
     assert not list(ledger._database.path.parent.glob("*corrupt*"))
 
@@ -56,7 +56,7 @@ def test_a_file_that_cannot_grow(home):
 @pytest.mark.parametrize("make", [Path.touch, lambda path: (path / "ledger.sqlite3").mkdir(parents=True)])
 def test_a_home_that_cannot_be_used(home, make):
     make(home)
-    with pytest.raises(ConfigurationError, match=r"cannot be used.*XALORA_HOME"):
+    with pytest.raises(StorageError, match=r"cannot be used.*XALORA_HOME"):
         claim(Ledger(home))
 
 
@@ -66,7 +66,7 @@ def test_a_locked_ledger_is_waited_for_and_never_set_aside(ledger, home, monkeyp
     monkeypatch.setattr(database, "PATIENCE", 0.05)
     other = sqlite3.connect(home / "ledger.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(ConfigurationError, match=r"locked.*Another program"):
+    with pytest.raises(StorageError, match=r"locked.*Another program"):
         claim(ledger)
     other.execute("ROLLBACK")
     other.close()
@@ -78,7 +78,7 @@ def test_a_ledger_that_is_being_built_for_too_long(home, monkeypatch):
     monkeypatch.setattr(database, "PATIENCE", 0.05)
     home.mkdir()
     building = database.ProcessLock.acquire(home / "ledger.sqlite3.building")
-    with pytest.raises(ConfigurationError, match="too long"):
+    with pytest.raises(StorageError, match="too long"):
         claim(Ledger(home))
     building.release()
 

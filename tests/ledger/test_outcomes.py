@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ledger_steps import SERVER, WHO, answer, claim, full, intent, run_to
 
-from xalora_client import ConfigurationError, CustomTask, WorkflowTaskResult
+from xalora_client import CustomTask, StorageError, WorkflowTaskResult
 from xalora_client.ledger import Intent, Ledger, Step
 
 
@@ -42,7 +42,7 @@ def test_a_task_id_that_cannot_be_written_is_in_the_error(ledger):
     claimed = claim(ledger)
     full(ledger)
     task_id = "t9" * 50_000
-    with pytest.raises(ConfigurationError, match=rf"task {task_id}.*running and paid for.*Free some space"):
+    with pytest.raises(StorageError, match=rf"task {task_id}.*running and paid for.*Free some space"):
         ledger.created(claimed, task_id)
     assert claim(ledger).step is Step.BUSY
     ledger.close()
@@ -53,9 +53,9 @@ def test_a_task_id_that_could_not_be_written_is_written_once_there_is_room(ledge
     claimed = claim(ledger)
     full(ledger)
     task_id = "t9" * 50_000
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(StorageError):
         ledger.created(claimed, task_id)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(StorageError):
         ledger.observed(task_id, answer("running", task_id))
     ledger._database.run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
     ledger.observed(task_id, answer("running", task_id))
@@ -86,10 +86,10 @@ def test_strange_answers_are_survived(ledger):
     ledger.stored("unknown", "ab" * 32, ".mp4", 1)
     ledger.created(claim(ledger), "t\ud8001")
     ledger.observed("t\ud8001", WorkflowTaskResult("t1", "refused"))
-    ledger.observed("t\ud8001", answer("running", msg="\ud800", extra={"x": 1}))
+    ledger.observed("t\ud8001", answer("running", msg="a\ud800b", extra={"x": 1}))
     ledger.observed("t\ud8001", answer("finished", result={"odd": {1, 2}}, media_url="https://e/\ud800"))
     entry = ledger.find("t?1")
-    assert (entry.state, entry.message, entry.media_url) == ("finished", "?", "https://e/?")
+    assert (entry.state, entry.message, entry.media_url) == ("finished", "a b", "https://e/?")
     assert entry.result == {"odd": "{1, 2}"}
 
 

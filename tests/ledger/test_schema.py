@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ledger_steps import claim, run_to
 
-from xalora_client import ConfigurationError
+from xalora_client import StorageError
 from xalora_client.ledger import database
 
 
@@ -13,7 +13,7 @@ def test_a_newer_schema_is_left_alone(ledger, home):
     run_to(ledger, "finished")
     ledger._database.run(lambda db: db.execute("PRAGMA user_version = 99"))
     ledger.close()
-    with pytest.raises(ConfigurationError, match=r"newer version.*Update the client"):
+    with pytest.raises(StorageError, match=r"newer version.*Update the client"):
         claim(ledger)
     assert not list(home.glob("*corrupt*"))
 
@@ -34,7 +34,7 @@ def test_a_step_that_fails_changes_nothing(ledger, home):
     broken = database.Database(
         home / "ledger.sqlite3", (*database.STEPS, ("ALTER TABLE tasks ADD COLUMN price REAL", "NO SQL"))
     )
-    with pytest.raises(ConfigurationError, match="syntax"):
+    with pytest.raises(StorageError, match="syntax"):
         broken.run(lambda db: None)
     assert ledger.find("t1").state == "finished"
     assert ledger._database.run(lambda db: db.execute("PRAGMA user_version").fetchone()[0]) == len(database.STEPS)

@@ -51,6 +51,23 @@ def assert_as_pillow(path):
     return decoded
 
 
+def assert_as_ffmpeg(ffmpeg, path):
+    """Frames and mask are exactly what ffmpeg shows, but for a GIF's background color, which browsers do not paint."""
+    info = inspect(path)
+    raw = ffmpeg.run("-i", path, "-vsync", "passthrough", "-pix_fmt", "rgba", "-f", "rawvideo", "-")
+    expected = np.frombuffer(raw, np.uint8).reshape(-1, info.height, info.width, 4)
+    decoded = decode(path)
+    alpha = np.ones(expected.shape[:3]) if decoded.mask is None else 1 - decoded.mask
+    data = path.read_bytes()
+    if data[:3] == b"GIF" and data[10] & 0x80:
+        background = np.frombuffer(data[13 + 3 * data[11] :][:3], np.uint8)
+        expected = np.where(((expected[..., :3] == background).all(-1) & (alpha == 0))[..., None], 0, expected)
+    np.testing.assert_array_equal(np.rint(alpha * 255), expected[..., 3])
+    seen = alpha > 0
+    np.testing.assert_array_equal(np.rint(decoded.frames[seen] * 255), expected[seen][:, :3])
+    return decoded
+
+
 MODES = list(itertools.product(("keep", "background", "previous"), (False, True)))
 
 
@@ -64,7 +81,7 @@ def every_mode(frame, modes):
 def test_apng_of_every_disposal_and_blend_mode(apng, frame, composed, tmp_path):
     frames = list(every_mode(frame, MODES))
     path = apng(tmp_path / "a.png", WIDTH, HEIGHT, frames)
-    assert_as_pillow(path)
+    assert_shows(path, composed(WIDTH, HEIGHT, frames))
     info = inspect(path)
     assert (info.format.name, info.kind, info.frames, info.has_alpha) == ("apng", "animation", 13, True)
     assert info.fps == pytest.approx(10)
@@ -125,13 +142,16 @@ def test_gif_of_every_disposal(frame, composed, tmp_path):
 
 @pytest.mark.parametrize("disposal", [0, 1, 2, 3])
 @pytest.mark.parametrize("mode", ["P", "RGB", "RGBA", "L"])
-def test_gif_as_pillow_writes_it(tmp_path, disposal, mode):
+def test_gif_as_pillow_writes_it(ffmpeg, tmp_path, disposal, mode):
     pictures = [Image.fromarray(patch(WIDTH, HEIGHT)).convert(mode) for _ in range(4)]
     pictures[0].save(
         tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=[40, 80, 120, 160], disposal=disposal
     )
-    decoded = assert_as_pillow(tmp_path / "a.gif")
-    assert decoded.fps == pytest.approx(10)
+    if disposal == 3 and mode != "RGBA":
+        assert_as_ffmpeg(ffmpeg, tmp_path / "a.gif")  # Pillow itself leaves an opaque first picture lying there
+    else:
+        assert_as_pillow(tmp_path / "a.gif")
+    assert decode(tmp_path / "a.gif").fps == pytest.approx(10)
 
 
 def test_an_opaque_gif_has_no_mask(frame, tmp_path):
@@ -206,6 +226,35 @@ def test_webp_as_pillow_writes_it(tmp_path, mode, lossless, loop):
     assert (decoded.mask is not None) is (mode == "RGBA")
 
 
+@needs_webp
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_webp_that_only_could_be_transparent_has_no_mask(tmp_path, lossless):
+    """Encoders set the flag of alpha for pictures that come with an alpha channel, whatever is in it."""
+    pixels = RANDOM.integers(0, 256, (4, HEIGHT, WIDTH, 4), np.uint8)
+    pixels[..., 3] = 255
+    pictures = [Image.fromarray(each) for each in pixels]
+    path = tmp_path / "a.webp"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], lossless=lossless)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"VP8X") + 8] |= 0x10
+    path.write_bytes(data)
+    with Image.open(path) as picture:
+        assert picture.mode == "RGBA"
+    assert assert_as_pillow(path).mask is None
+    assert inspect(path).has_alpha is False
+
+
+@needs_webp
+def test_a_webp_that_becomes_transparent_late_has_a_mask_from_then_on(frame, tmp_path):
+    solid = np.full((HEIGHT, WIDTH, 4), 200, np.uint8)
+    solid[..., 3] = 255
+    clear = solid.copy()
+    clear[3:9, 4:10, 3] = 77
+    path = webp_of(tmp_path / "a.webp", [frame(solid), frame(solid // 2 + 128), frame(clear), frame(solid)])
+    decoded = assert_as_pillow(path)
+    assert [each.max() > 0 for each in decoded.mask] == [False, False, True, False]
+
+
 @needs_avif
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_avif_sequence(tmp_path, mode):
@@ -265,7 +314,9 @@ def test_a_growing_gif_is_read_to_its_end(frame, tmp_path):
 def test_ffmpegs_own_animations(ffmpeg, tmp_path):
     kinds = [("a.png", "apng", ("-f", "apng")), ("b.gif", "gif", ()), ("c.webp", "libwebp_anim", ())]
     for name, codec, options in kinds:
-        path = ffmpeg.make(tmp_path / name, codec, *options, source="testsrc2")
+        # libwebp_anim joins frames that look alike, so it gets a picture where all differ.
+        source = "testsrc2" if codec == "libwebp_anim" else "mandelbrot"
+        path = ffmpeg.make(tmp_path / name, codec, *options, source=source)
         decoded = assert_as_pillow(path)
         assert decoded.frames.shape == (7, 64, 96, 3)
         assert decoded.fps == pytest.approx(12, rel=0.05)

@@ -204,8 +204,7 @@ def test_headers_of_other_pictures_as_large_as_they_can_be(tmp_path, name):
         at = data.index(b"VP8X") + 12
         data[at : at + 6] = (16382).to_bytes(3, "little") + (16382).to_bytes(3, "little")
     (tmp_path / "a").write_bytes(data)
-    words = "pixels a frame, and the limit is max_pixels|exceeds limit of [0-9]+ pixels"
-    refused(tmp_path / "a", words, MediaTooLargeError)
+    refused(tmp_path / "a", "pixels a frame, and the limit is max_pixels", MediaTooLargeError)
 
 
 def test_a_video_header_of_10_gigapixels(ffmpeg, tmp_path):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from PIL import Image
+from PIL import Image, features
+from processes import ROOT
 
 from xalora_client.errors import InvalidParameterError, MediaTooLargeError
 from xalora_client.media.decoding import (
@@ -34,7 +38,8 @@ def test_each_limit_of_a_video(clip, limits, words):
     for question in (inspect, decode):
         with pytest.raises(MediaTooLargeError, match=words) as caught:
             question(clip, limits)
-        assert "Raise that limit" in str(caught.value)
+        assert "Ask for fewer or smaller frames" in str(caught.value)
+        assert "Client(limits=...)" in str(caught.value)
     assert clip.exists()
 
 
@@ -44,9 +49,10 @@ def test_each_limit_of_a_video(clip, limits, words):
         (Limits(max_bytes=10), "max_bytes = 10"),
         (Limits(max_pixels=24), "5 x 5 = 25 pixels a frame, and the limit is max_pixels = 24"),
         (Limits(max_frames=2), "3 frames or more, and the limit is max_frames = 2"),
+        (Limits(max_animation_pixels=74), "3 frames of 5 x 5 = 75 pixels, and the limit is max_animation_pixels = 74"),
         (Limits(max_duration_seconds=1), "plays for 1.5 s"),
     ],
-    ids=["bytes", "pixels", "frames", "duration"],
+    ids=["bytes", "pixels", "frames", "animation", "duration"],
 )
 def test_each_limit_of_an_animation(tmp_path, limits, words):
     pictures = [Image.new("RGB", (5, 5), color) for color in ("red", "green", "blue")]
@@ -55,13 +61,19 @@ def test_each_limit_of_an_animation(tmp_path, limits, words):
         inspect(tmp_path / "a.gif", limits)
 
 
+def test_the_limit_of_an_animation_is_not_one_of_a_picture_or_video(clip, tmp_path):
+    Image.new("RGB", (5, 5)).save(tmp_path / "a.gif")
+    assert inspect(tmp_path / "a.gif", Limits(max_animation_pixels=24)).frames == 1
+    assert inspect(clip, Limits(max_animation_pixels=24)).frames == 7
+
+
 def test_a_file_at_its_limits_passes(clip):
     info = inspect(clip)
     exact = Limits(max_bytes=info.size, max_pixels=96 * 64, max_frames=7, max_duration_seconds=max(info.duration, 0.01))
     assert decode(clip, exact).frames.shape == (7, 64, 96, 3)
 
 
-@pytest.mark.parametrize("name", ["max_bytes", "max_pixels", "max_frames", "max_duration_seconds"])
+@pytest.mark.parametrize("name", [each.name for each in fields(Limits)])
 def test_a_limit_has_to_be_positive(name):
     with pytest.raises(InvalidParameterError, match=name):
         Limits(**{name: 0})
@@ -92,6 +104,75 @@ def test_decoding_refuses_before_it_takes_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "HEADROOM", free_memory().size)
     with pytest.raises(MediaTooLargeError, match="of memory as 1 frames of 64 x 64"):
         decode(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "apng", "gif", "webp", "webp-animation", "avif"])
+def test_what_a_decoder_takes_for_itself_is_refused_before_it_is_taken(tmp_path, monkeypatch, name):
+    """A file of a few hundred bytes: its pictures are large, and decoders hold them several times over."""
+    kind = name.removesuffix("-animation").replace("apng", "png")
+    if kind in ("webp", "avif") and not features.check(kind):
+        pytest.skip(f"this Pillow has no {kind}")
+    first, second = (Image.new("RGB", (4200, 4200), color) for color in ("red", "blue"))
+    many = {"save_all": True, "append_images": [second]} if name in ("apng", "gif", "webp-animation") else {}
+    first.save(tmp_path / "a", format=kind, **many)
+    free = memory.FreeMemory(memory.HEADROOM + 200 * 2**20, "this test")
+    monkeypatch.setattr(memory, "free_memory", lambda: free)
+    with pytest.raises(MediaTooLargeError, match=r"a needs .* of memory to decode pictures of 4200 x 4200"):
+        inspect(tmp_path / "a")
+
+
+def test_what_a_video_decoder_takes_for_itself_is_refused_before_it_is_taken(ffmpeg, tmp_path, monkeypatch):
+    source = ("-f", "lavfi", "-i", "color=size=5000x5000:rate=1", "-frames:v", "1")
+    ffmpeg.run(*source, "-c:v", "mpeg4", "-pix_fmt", "yuv420p", tmp_path / "a.mp4")
+    free = memory.FreeMemory(memory.HEADROOM + 200 * 2**20, "this test")
+    monkeypatch.setattr(memory, "free_memory", lambda: free)
+    with pytest.raises(MediaTooLargeError, match=r"a\.mp4 needs .* of memory to decode pictures of 5000 x 5000"):
+        inspect(tmp_path / "a.mp4")
+
+
+def test_the_decoders_memory_counts_beside_the_frames(clip, monkeypatch):
+    frames = 7 * 96 * 64 * 3 * 4
+    monkeypatch.setattr(memory, "HEADROOM", 0)
+    monkeypatch.setattr(memory, "free_memory", lambda: memory.FreeMemory(frames + 50_000, "this test"))
+    with pytest.raises(MediaTooLargeError, match="clip"):
+        decode(clip)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read where Linux says it")
+def test_a_small_webp_that_claims_much_is_refused_without_its_memory(tmp_path):
+    """Within ``max_pixels``, but more than is free: Pillow's decoder takes its canvases as it opens the file."""
+    if not features.check("webp"):
+        pytest.skip("this Pillow has no WebP")
+    frames = [Image.new("RGB", (2, 2), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    data = bytearray((tmp_path / "a.webp").read_bytes())
+    at = data.index(b"VP8X") + 12
+    data[at : at + 6] = (16382).to_bytes(3, "little") + (8190).to_bytes(3, "little")
+    (tmp_path / "a.webp").write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED, tmp_path / "a.webp"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 64 * 2**20
+
+
+REFUSED = """
+import re, sys
+from pathlib import Path
+from xalora_client.errors import MediaTooLargeError
+from xalora_client.media.decoding import decode, inspect, memory
+status = lambda name: 1024 * int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+memory.free_memory = lambda: memory.FreeMemory(2**30, "this test")
+Path("/proc/self/clear_refs").write_text("5")
+before = status("VmRSS")
+for question in (inspect, decode):
+    try:
+        question(sys.argv[1])
+    except MediaTooLargeError as error:
+        assert "16383 x 8191" in str(error), error
+    else:
+        raise AssertionError("not refused")
+print(status("VmHWM") - before)
+"""
 
 
 def test_free_memory_of_the_system(tmp_path):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from xalora_client.errors import ConfigurationError
-from xalora_client.media.store import in_use
+from xalora_client.errors import StorageError
+from xalora_client.files import process_lock
 from xalora_client.media.store.media_store import GRACE_SECONDS, LEFT_BEHIND_SECONDS, MediaStore
 
 ROOT = Path(__file__).parents[2]
@@ -275,7 +275,7 @@ def test_a_home_that_cannot_be_written(tmp_path):
         lambda: store.adopt(file, sha256(b"content"), ".mp4"),
         lambda: store.reject(file, "x"),
     ):
-        with pytest.raises(ConfigurationError, match="Media cannot be written"):
+        with pytest.raises(StorageError, match="Media cannot be written"):
             action()
     assert file.read_bytes() == b"content"
     assert store.find(sha256(b"content"), ".mp4") is None
@@ -283,10 +283,10 @@ def test_a_home_that_cannot_be_written(tmp_path):
 
 def test_what_is_stored_is_found_even_where_nothing_can_be_noted(store):
     place = put(store, b"content")
-    notes = in_use.InUse(store.folder)
-    for file in notes._folder.iterdir():
+    notes = store.folder / "in-use"
+    for file in notes.iterdir():
         file.unlink()
-    notes._folder.rmdir()
-    notes._folder.touch()
-    store._in_use = notes
+    notes.rmdir()
+    notes.touch()
+    store._in_use = process_lock.InUse(store.folder)
     assert store.find(sha256(b"content"), ".mp4") == place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -103,3 +104,9 @@ def test_a_local_timeout_loses_nothing(pack: Any, miner: Miner, monkeypatch: pyt
     with pytest.raises(pack.error("TaskTimeoutError"), match=r"task-1.*goes on remotely: collect it later"):
         pack.run("XaloraTaskStatus", task_id=task_id, wait=True, timeout_seconds=1)
     assert miner.cancelled == {}
+
+
+def test_the_packs_errors_pickle(pack):
+    error = pack.error("NotFoundError")("gone", status_code=404, task_id="t1")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.status_code) == (type(error), str(error), 404)

@@ -77,7 +77,7 @@ def test_cancel_while_a_create_is_in_flight(
         node = asyncio.create_task(pack.start("XaloraText2Video", **VIDEO))
         await until(miner.creates.waiting.is_set)
         cancel_button()
-        await until(lambda: pack.part("nodes._interrupt").Prompt.current().interrupted)
+        await until(lambda: pack.part("nodes._host").Prompt.current().interrupted)
         assert not node.done()
         miner.creates.open()
         await node

@@ -33,7 +33,7 @@ headers = st.dictionaries(
 @given(st.sampled_from([200, 201, 204, 301, 400, 404, 429, 500, 503]) | st.integers(100, 599), headers, bodies)
 def test_any_answer_is_a_result_or_our_error(status, fields, body):
     response = Response(status, fields, body, 1e9)
-    request = SEQUENCER.query("t1")
+    request = SEQUENCER.query("t1", SEQUENCER.credentials)
     with suppress(XaloraError):
         reading.check_status(response, request)
     with suppress(XaloraError):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from xalora_client.errors import ConfigurationError
+from xalora_client.errors import ConfigurationError, StorageError
 from xalora_client.sequencer import Options, close_local_sandboxes, in_process, local_sandbox
 from xalora_client.sequencer.folder_lock import FolderLock, url_of_owner
 
@@ -156,11 +156,11 @@ def test_the_url_of_another_instance_is_nobodys(tmp_path):
 
 def test_unusable_folders_and_options(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="cannot use the data folder"):
+    with pytest.raises(StorageError, match="cannot use the data folder"):
         local_sandbox(tmp_path / "file")
     (tmp_path / "a" / "sandbox.sqlite3").mkdir(parents=True)
     for _ in range(2):  # the lock was given back
-        with pytest.raises(ConfigurationError, match="cannot use the data folder"):
+        with pytest.raises(StorageError, match="cannot use the data folder"):
             local_sandbox(tmp_path / "a")
     with pytest.raises(ConfigurationError, match="workers is 0"):
         local_sandbox(Path(tmp_path), Options(workers=0))

@@ -11,7 +11,7 @@ SERVER = "https://sequencer.example"
 COMMON = """
 import os, sys, time
 from pathlib import Path
-from xalora_client import ConfigurationError, CustomTask
+from xalora_client import StorageError, CustomTask
 from xalora_client.protocol.requests import Credentials
 from xalora_client.ledger import Intent, Ledger, Step
 home = Path(sys.argv[1])

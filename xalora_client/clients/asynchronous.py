@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
+from typing import cast
 
 from ..engine import exchange, submission, waiting
 from ..engine.drivers import AsyncTransport, run_async
@@ -13,11 +14,11 @@ from ..engine.waiting import OnUpdate
 from ..media.download import MediaFile, OnProgress, download
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
-from .aiohttp_transport import AiohttpTransport
 from .base import BaseClient
+from .http import HttpTransport
 
 
-class AsyncClient(BaseClient[AsyncTransport, Callable[[float], Awaitable[object]]]):
+class AsyncClient(BaseClient):
     """A client for one event loop: use it with ``async with``, or await ``close``. Calls may run side by side.
 
     See BaseClient for its settings, and Client for the calls; cancelling the asyncio task that awaits one is an
@@ -34,11 +35,12 @@ class AsyncClient(BaseClient[AsyncTransport, Callable[[float], Awaitable[object]
 
     async def close(self) -> None:
         """Let the connections go."""
-        await self._transport.close()
+        await cast("AsyncTransport", self._transport).close()
         self._close_ledger()
 
     async def _run(self, flow: Flow[T]) -> T:
-        return await run_async(flow, self._transport, self._sleep)
+        sleep = cast("Callable[[float], Awaitable[object]]", self._sleep or asyncio.sleep)
+        return await run_async(flow, cast("AsyncTransport", self._transport), sleep)
 
     async def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
         """As Client.execute_workflow."""
@@ -85,7 +87,4 @@ class AsyncClient(BaseClient[AsyncTransport, Callable[[float], Awaitable[object]
         return await self._run(download(self._context, result, self._store, self._limits, on_progress))
 
     def _new_transport(self) -> AsyncTransport:
-        return AiohttpTransport()
-
-    def _plain_sleep(self) -> Callable[[float], Awaitable[object]]:
-        return asyncio.sleep
+        return HttpTransport()

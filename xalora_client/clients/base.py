@@ -8,9 +8,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
 
 from ..config import load
+from ..engine.drivers import AsyncTransport, Transport
 from ..engine.exchange import Context
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
@@ -19,11 +19,8 @@ from ..media.store import MediaStore
 from ..protocol.requests import Sequencer
 from ..sequencer import local_sandbox
 
-TransportT = TypeVar("TransportT")
-SleepT = TypeVar("SleepT", bound=Callable[[float], object])
 
-
-class BaseClient(ABC, Generic[TransportT, SleepT]):
+class BaseClient(ABC):
     """A client of one sequencer, but for its calls. ``config`` is what it works with.
 
     ``api_key`` is ``consumer#key``; it, ``workflow_url`` and ``home`` come from the environment, ``.env`` or the
@@ -48,8 +45,8 @@ class BaseClient(ABC, Generic[TransportT, SleepT]):
         source: str = "library",
         limits: Limits | None = None,
         cancels: Callable[[BaseException], bool] | None = None,
-        transport: TransportT | None = None,
-        sleep: SleepT | None = None,
+        transport: Transport | AsyncTransport | None = None,
+        sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         dice: random.Random | None = None,
     ) -> None:
@@ -70,7 +67,7 @@ class BaseClient(ABC, Generic[TransportT, SleepT]):
         self._store = MediaStore(folder)
         self._limits = limits or Limits()
         self._transport = transport or self._new_transport()
-        self._sleep = sleep or self._plain_sleep()
+        self._sleep = sleep
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(workflow_url={self._context.sequencer.url!r})"
@@ -84,9 +81,5 @@ class BaseClient(ABC, Generic[TransportT, SleepT]):
             self._context.ledger.close()
 
     @abstractmethod
-    def _new_transport(self) -> TransportT:
+    def _new_transport(self) -> Transport | AsyncTransport:
         """What requests go through where nothing else was given."""
-
-    @abstractmethod
-    def _plain_sleep(self) -> SleepT:
-        """What passes the time where nothing else was given."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from types import TracebackType
+from typing import cast
 
 from ..engine import exchange, submission, waiting
 from ..engine.drivers import Transport, run_sync
@@ -14,10 +14,11 @@ from ..media.download import MediaFile, OnProgress, download
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from .base import BaseClient
-from .requests_transport import RequestsTransport
+from .http import HttpTransport
+from .on_thread import ThreadTransport
 
 
-class Client(BaseClient[Transport, Callable[[float], object]]):
+class Client(BaseClient):
     """A blocking client: use it as a context manager, or call ``close``. One is for one thread at a time.
 
     See BaseClient for its settings, and for the ConfigurationError that a bad one raises.
@@ -33,11 +34,11 @@ class Client(BaseClient[Transport, Callable[[float], object]]):
 
     def close(self) -> None:
         """Let the connections go."""
-        self._transport.close()
+        cast("Transport", self._transport).close()
         self._close_ledger()
 
     def _run(self, flow: Flow[T]) -> T:
-        return run_sync(flow, self._transport, self._sleep)
+        return run_sync(flow, cast("Transport", self._transport), self._sleep or time.sleep)
 
     def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
         """Create the task and return its id, without waiting.
@@ -104,7 +105,4 @@ class Client(BaseClient[Transport, Callable[[float], object]]):
         return self._run(download(self._context, result, self._store, self._limits, on_progress))
 
     def _new_transport(self) -> Transport:
-        return RequestsTransport()
-
-    def _plain_sleep(self) -> Callable[[float], object]:
-        return time.sleep
+        return ThreadTransport(HttpTransport())

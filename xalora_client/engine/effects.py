@@ -38,13 +38,15 @@ class Fetch:
 
     ``sink(status, headers)`` is called once when the headers are there and returns what takes the chunks, or None
     to have the body in the Response, as for an error page. Redirects are not followed. ``timeout`` is the longest
-    silence in seconds, not the whole download's time.
+    silence in seconds, not the whole download's time. ``sequencer`` is whose word the address is: where that server is
+    not on this machine or in a private network, addresses there are refused with a DownloadError.
     """
 
     url: str
     headers: Mapping[str, str]
     sink: Callable[[int, Mapping[str, str]], Callable[[bytes], object] | None]
     timeout: float
+    sequencer: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..errors import APIStatusError, NotFoundError, StorageError, XaloraError
+from ..errors import APIStatusError, NotFoundError, RateLimitError, StorageError, XaloraError
 from ..ledger import Ledger
 from ..protocol import answers
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
@@ -117,12 +117,15 @@ def answered(
     """
     delays = timing.backoff_delays(context.dice)
     while True:
+        yield from _paced(context.sequencer.url, deadline)
         timeout = timing.REQUEST_TIMEOUT if settle else min(timing.QUERY_TIMEOUT, deadline.remaining() or 0.001)
         try:
             response: Response = yield Send(request, timeout, settle)
             answers.check_status(response, request)
         except XaloraError as error:
             delay = max(next(delays), retry_after(error) or 0.0)
+            if isinstance(error, RateLimitError):
+                _slow_down(context.sequencer.url, context.clock, delay)
             if not may_repeat(error) or delay >= deadline.remaining():
                 error.task_id = error.task_id or request.task_id
                 raise
@@ -163,7 +166,8 @@ def _note_canceled(context: Context, task_id: str, credentials: Credentials) -> 
 
     The server is asked, for the task may have finished just before, and that result is paid for.
     """
-    if context.ledger is None:
+    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
+    if entry is None or entry.is_final:
         return
     request = context.sequencer.query(task_id, credentials)
     try:
@@ -187,3 +191,31 @@ def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]
         logger.warning("%s", error)
         return None
     return answer
+
+
+LONGEST_PAUSE = 120.0
+"""Seconds that one answer slows everybody down at most; a server that still has too much to do says so again."""
+
+# By server and clock: moments on different clocks cannot be compared. The clock is kept, or its id could come again.
+_pauses: dict[tuple[str, int], tuple[Callable[[], float], float]] = {}
+
+
+def _slow_down(server: str, clock: Callable[[], float], seconds: float) -> None:
+    """Let nothing be sent to the server for so long."""
+    until = clock() + min(seconds, LONGEST_PAUSE)
+    _, before = _pauses.get((server, id(clock)), (clock, until))
+    _pauses[server, id(clock)] = clock, max(before, until)
+
+
+def _paced(server: str, deadline: Deadline) -> Flow[None]:
+    """Wait until the server may be asked again. Raises RateLimitError where that is after the deadline."""
+    clock = deadline.clock
+    while (known := _pauses.get((server, id(clock)))) is not None:
+        pause = known[1] - clock()
+        if pause <= 0:
+            _pauses.pop((server, id(clock)), None)
+        elif pause >= deadline.remaining():
+            said = f"too many requests; it asked to wait for another {pause:.0f} s"
+            raise RateLimitError(said, status_code=429, retry_after=pause)
+        else:
+            yield Sleep(pause)

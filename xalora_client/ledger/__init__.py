@@ -4,8 +4,7 @@ A task is known by its fingerprint. ``Ledger.claim`` says in one atomic step wha
 send it again under the same job id, wait for the task there is, or use the result there is.
 """
 
-from .entry import Entry
-from .intent import Intent
+from .entry import Entry, Intent
 from .ledger import Claim, Ledger, Step
 
 __all__ = ["Claim", "Entry", "Intent", "Ledger", "Step"]

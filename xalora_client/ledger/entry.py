@@ -1,19 +1,74 @@
-"""Entries of the ledger, and how they lie in the table ``tasks``."""
+"""What the ledger holds: intents, what became of them, and how both lie in the table ``tasks``.
+
+An intent is what is asked for, as one hash: the same for the same work, whoever asks and however often.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ..errors import InvalidParameterError
 from ..protocol.answers import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
-from .intent import Intent
+from ..protocol.parameters import decode_data_uri, is_data_uri
+from ..protocol.requests import Credentials, redact
+from ..protocol.tasks import WorkflowTask
+
+LONGEST_TEXT = 16_384
+"""Characters of a text that is stored as it is; a longer one is hardly words, and stored by its hash."""
 
 CREATING, DOUBTFUL, REFUSED = "creating", "doubtful", "refused"
 """What a task is before it has an id: about to be sent, sent without an answer that settles it, not taken."""
 
 FINAL_STATES = frozenset({REFUSED, *(status.value for status in FINAL_STATUSES)})
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A task as the ledger knows it.
+
+    ``server`` is the sequencer's address, or the lasting name of one whose address changes. ``parameters`` are those
+    of the task, with media replaced by ``{"sha256", "bytes", "media_type"}``, very long texts by
+    ``{"sha256", "characters"}``, and the key by ``***``.
+
+    ``fingerprint`` is SHA-256, in hex, of server, consumer, task type, workflow id and parameters, media counting by
+    their bytes. The key, ``job_id_prefix`` and ``timeout_seconds`` do not count.
+    """
+
+    fingerprint: str
+    server: str
+    task_type: str
+    workflow_id: str | None
+    parameters: Any
+
+    @classmethod
+    def of(cls, server: str, task: WorkflowTask, credentials: Credentials) -> Intent:
+        """Read a task; ``credentials`` are those it is sent with, ``server`` the lasting name of the sequencer.
+
+        Hashes the media in it, which takes a moment for large ones. Raises InvalidParameterError when the task's
+        details are not JSON.
+        """
+        details = task.task_details
+        workflow_id = task.workflow_id or None
+        try:
+            readable = _readable(details, credentials.api_key)
+            identity = [server, credentials.consumer_id, task.task_type, workflow_id, readable]
+            canonical = _json(identity, lambda stand_in: {"sha256": stand_in.sha256})
+            stored = json.loads(_json(readable, lambda stand_in: stand_in.shown))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidParameterError("task_details", details, "JSON values with texts as names") from error
+        only_parameters = isinstance(stored, dict) and stored.keys() == {"parameters"}
+        return cls(
+            fingerprint=hashlib.sha256(canonical.encode()).hexdigest(),
+            server=server,
+            task_type=task.task_type,
+            workflow_id=workflow_id,
+            parameters=stored["parameters"] if only_parameters else stored,
+        )
 
 
 @dataclass(frozen=True)
@@ -52,6 +107,11 @@ class Entry:
     sha256: str | None = None
     extension: str | None = None
     size: int | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will become of the task."""
+        return self.state in FINAL_STATES
 
     def as_result(self) -> WorkflowTaskResult:
         """The server's last answer as far as it was kept. Raises ValueError for a task without an id."""
@@ -156,3 +216,59 @@ def update(db: sqlite3.Connection, entry: Entry) -> None:
     row = entry.row()
     changes = ", ".join(f"{name} = :{name}" for name in row if name != "job_id")
     db.execute(f"UPDATE tasks SET {changes} WHERE job_id = :job_id", row)  # noqa: S608 - names of columns
+
+
+@dataclass(frozen=True)
+class _StandIn:
+    """Takes the place of a text that is too big or too private to be kept."""
+
+    sha256: str
+    shown: dict[str, Any]
+
+
+def _json(value: Any, stand_in: Callable[[_StandIn], dict[str, Any]]) -> str:
+    return json.dumps(value, default=stand_in, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _readable(value: Any, secret: str) -> Any:
+    """Copy JSON values, with stand-ins for what is not to be kept."""
+    match value:
+        case str():
+            return _readable_text(value, secret)
+        case dict():
+            return {_name(name, secret): _readable(each, secret) for name, each in value.items()}
+        case list() | tuple():
+            return [_readable(each, secret) for each in value]
+        case float() if value.is_integer():
+            return int(value)  # 4.0 and 4 are one number in JSON.
+        case None | bool() | int() | float():
+            return value
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def _name(name: Any, secret: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError("names are texts")
+    return redact(name, secret)
+
+
+def _readable_text(text: str, secret: str) -> Any:
+    if is_data_uri(text):
+        media_type, content = _decoded(text)
+        sha256 = hashlib.sha256(content).hexdigest()
+        return _StandIn(sha256, {"sha256": sha256, "bytes": len(content), "media_type": media_type})
+    text = redact(text, secret)
+    if len(text) > LONGEST_TEXT:
+        sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return _StandIn(sha256, {"sha256": sha256, "characters": len(text)})
+    return text
+
+
+def _decoded(uri: str) -> tuple[str, bytes]:
+    """The media type and bytes of a ``data:`` URI; what cannot be decoded counts as it is written."""
+    try:
+        media_type, content = decode_data_uri(uri)
+    except ValueError:
+        media_type, content = "", uri.encode("utf-8", "surrogatepass")
+    # Only a plain type is worth keeping: the head is the user's text and may be anything.
+    return media_type if len(media_type) <= 100 else "", content

@@ -17,8 +17,7 @@ from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Job
 from . import entry as rows
 from .database import Database
-from .entry import CREATING, DOUBTFUL, FINAL_STATES, REFUSED, Entry, storable
-from .intent import Intent
+from .entry import CREATING, DOUBTFUL, REFUSED, Entry, Intent, storable
 
 logger = logging.getLogger("xalora_client")
 
@@ -201,7 +200,7 @@ class Ledger:
             seen = self._last_open.get(entry.job_id)
             if not result.is_final:
                 self._last_open[entry.job_id] = now
-            if entry.state in FINAL_STATES and result.status != TaskStatus.FINISHED:
+            if entry.is_final and result.status != TaskStatus.FINISHED:
                 return
             new = entry.with_answer(result)
             if result.is_final and entry.finished is None:

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
 
 from ..errors import ResponseError, one_line
-from .requests import Request, Response, redact
+from .requests import Link, Request, Response, redact
 
 
 class TaskStatus(str, Enum):
@@ -35,6 +34,7 @@ class TaskStatus(str, Enum):
 
 _LONGEST_STATUS = 60
 _LONGEST_ID = 256
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 FINAL_STATUSES = frozenset({TaskStatus.FINISHED, TaskStatus.FAILED, TaskStatus.CANCELED})
 
@@ -51,9 +51,9 @@ class WorkflowTaskResult:
 
     task_id: str
     status: str
-    result: Any = None
+    result: object = None
     task_type: str | None = None
-    task_details: Any = None
+    task_details: object = None
     create_timestamp: float | None = None
     inference_latency: float | None = None
     upload_latency: float | None = None
@@ -62,7 +62,7 @@ class WorkflowTaskResult:
     msg: str | None = None
     media_url: str | None = None
     retry_after: float | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def is_final(self) -> bool:
@@ -79,7 +79,7 @@ class WorkflowTaskResult:
 
     @classmethod
     def from_answer(
-        cls, answer: Mapping[str, Any], *, task_id: str, server: str, retry_after: float | None = None
+        cls, answer: Mapping[str, object], *, task_id: str, server: str, retry_after: float | None = None
     ) -> WorkflowTaskResult:
         """Read an answer that has a ``status``; ``server`` is the URL a bare file name is resolved against."""
         status = _status(answer["status"])
@@ -112,18 +112,19 @@ def _media_url(result: Any, server: str) -> str | None:
     if not isinstance(result, str) or not result.strip():
         return None
     address = result.strip()
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", address)
     try:
-        scheme = urlsplit(address).scheme
-        if scheme in ("http", "https"):
-            return address
-        # Only a name or path is left to resolve; any other scheme (file:, data:, ...) is no place to fetch from.
-        return None if scheme else urljoin(f"{server}/", quote(address, safe="/%?=&~+,;@"))
+        if scheme is None:
+            return Link.parse(f"{server}/").join(address.replace("#", "%23")).text
+        Link.parse(address)  # Any other scheme (file:, data:, ...) is no place to fetch from.
+        return address
     except ValueError:
         return None
 
 
-def _status(word: str) -> str:
+def _status(word: object) -> str:
     """One of TaskStatus, whatever its case; else the server's own word."""
+    word = str(word)
     known = word.strip().lower().replace("cancelled", "canceled")
     return TaskStatus(known) if known in {each.value for each in TaskStatus} else one_line(word, _LONGEST_STATUS)
 
@@ -187,7 +188,8 @@ def _read_id(response: Response, request: Request, name: str) -> str:
     value = answer.get(name)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if isinstance(value, str) and value.strip() and len(value) <= _LONGEST_ID and value.isprintable():
+    whole = isinstance(value, str) and value.isprintable() and _REPLACED not in value
+    if isinstance(value, str) and whole and value.strip() and len(value) <= _LONGEST_ID:
         return value
     if value:
         raise ResponseError(f"The server's {name} cannot be one: {one_line(repr(value), 80)}")
@@ -211,7 +213,7 @@ def _read_object(response: Response, request: Request) -> dict[str, Any]:
 def _scrub(value: Any, secret: str) -> Any:
     if isinstance(value, str):
         # Halves of characters, which JSON can hold, could neither be printed nor sent nor stored.
-        return redact(value, secret).encode("utf-8", "replace").decode()
+        return redact(value, secret).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
         return [_scrub(each, secret) for each in value]
     if isinstance(value, dict):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import math
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ..errors import InvalidParameterError
@@ -26,11 +25,11 @@ class Rule:
         """What is allowed, in words."""
         raise AssertionError("a subclass says what it allows")
 
-    def accepts(self, value: Any) -> bool:
+    def accepts(self, value: object) -> bool:
         """Whether the value is allowed."""
         raise AssertionError("a subclass says what it accepts")
 
-    def check(self, field: str, value: Any) -> None:
+    def check(self, field: str, value: object) -> None:
         """Raise InvalidParameterError unless the value is allowed."""
         if not self.accepts(value):
             raise InvalidParameterError(field, value, self.allowed)
@@ -53,7 +52,7 @@ class Whole(Rule):
             return f"{text} of the form {self.step}k + {self.remainder}"
         return f"{text}, a multiple of {self.step}" if self.step > 1 else text
 
-    def accepts(self, value: Any) -> bool:
+    def accepts(self, value: object) -> bool:
         """Booleans and floats are refused: they would change their look in JSON."""
         return (
             isinstance(value, int)
@@ -75,7 +74,7 @@ class Number(Rule):
         """For example "a number from 0 to 30"."""
         return f"a number from {self.minimum:g} to {self.maximum:g}"
 
-    def accepts(self, value: Any) -> bool:
+    def accepts(self, value: object) -> bool:
         """Booleans, NaN and infinities are refused."""
         return (
             isinstance(value, int | float)
@@ -94,7 +93,7 @@ class Text(Rule):
         """The rule in words."""
         return "a text that is not empty"
 
-    def accepts(self, value: Any) -> bool:
+    def accepts(self, value: object) -> bool:
         """Lone surrogates are refused: they cannot be sent."""
         return isinstance(value, str) and bool(value.strip()) and _encodable(value)
 
@@ -116,7 +115,7 @@ class MediaAddress(Rule):
         """The rule in words."""
         return "an http or https URL that the miner can reach, or a data: URI"
 
-    def accepts(self, value: Any) -> bool:
+    def accepts(self, value: object) -> bool:
         """Only the scheme is looked at; whether a miner can reach the address, only the miner knows."""
         return isinstance(value, str) and (is_data_uri(value) or value[:8].lower().startswith(("http://", "https://")))
 

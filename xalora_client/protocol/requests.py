@@ -1,4 +1,4 @@
-"""What is said to the sequencer, without I/O: requests, and whose they are.
+"""What is said to the sequencer, without I/O: requests, whose they are, and the addresses they go to.
 
 Every call is ``POST {server}/{endpoint}`` with a JSON body; the key travels in the body. Endpoints and bodies are
 those recorded from the npm package ``heurist`` 0.0.43.
@@ -7,9 +7,15 @@ those recorded from the npm package ``heurist`` 0.0.43.
 from __future__ import annotations
 
 import json
+import re
+import socket
+from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import ConfigurationError
 from .parameters import Text
@@ -67,7 +73,7 @@ class Request:
     """One POST. ``body`` holds the key, so ``repr`` leaves it out."""
 
     url: str
-    body: Mapping[str, Any] = field(repr=False)
+    body: Mapping[str, object] = field(repr=False)
     task_id: str | None = None
 
     @property
@@ -140,3 +146,140 @@ class Sequencer:
         _TASK_ID.check("task_id", task_id)
         body = {"task_id": task_id, "api_key": credentials.api_key}
         return Request(f"{self.url}/{endpoint}", body, task_id=task_id)
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+LONGEST_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Link:
+    """An http or https address.
+
+    ``host`` is what is connected to: ASCII, in lower case, an IPv6 address without brackets. ``target`` is the path and
+    query as they are sent. ``login`` is the address's own ``user:password``, as written.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    target: str = field(repr=False)
+    login: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Link:
+        """Read an absolute address. Non-ASCII characters and spaces in it are percent-encoded, nothing else changes.
+
+        Raises ValueError, without the address in its text, for what cannot be connected to.
+        """
+        match = re.fullmatch(r"(https?)://([^/?#]*)([^#]*)(?:#.*)?", text.strip(), re.IGNORECASE | re.DOTALL)
+        if match is None or re.search(r"[\x00-\x1f\x7f]", match[0]):
+            raise ValueError("this is no http address")
+        login, at, place = match[2].rpartition("@")
+        parts = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{0,5}))?", place)
+        if parts is None:
+            raise ValueError("the address has no host that can be read")
+        scheme = match[1].lower()
+        port = int(parts[2]) if parts[2] else _DEFAULT_PORTS[scheme]
+        if not 0 < port < 65536:
+            raise ValueError("the address has an impossible port")
+        try:
+            host, target = _host(parts[1]), _encoded(match[3])
+        except ValueError:  # Its words may hold the address.
+            raise ValueError("the address has an impossible host or path") from None
+        if not target.startswith("/"):
+            target = f"/{target}"
+        return cls(scheme, host, port, target, login if at else None)
+
+    def join(self, location: str) -> Link:
+        """Where a redirect from here leads. Only what is relative is resolved; the rest stays as it is written.
+
+        Raises ValueError as ``parse`` does.
+        """
+        location = location.strip()
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", location):
+            return Link.parse(location)
+        if location.startswith("//"):
+            return Link.parse(f"{self.scheme}:{location}")
+        path = self.target.partition("?")[0]
+        location = location.partition("#")[0]
+        if not location:
+            target = self.target
+        elif location.startswith("/"):
+            target = location
+        elif location.startswith("?"):
+            target = path + location
+        else:
+            folder = path.rpartition("/")[0]
+            while match := re.match(r"\.(\.?)(?:/|$|(?=\?))", location):
+                location = location[match.end() :]
+                folder = folder.rpartition("/")[0] if match[1] else folder
+            target = f"{folder}/{location}"
+        return Link.parse(self._prefix(self.login) + target)
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, the last where it is not the scheme's own."""
+        return self._prefix(None)
+
+    @property
+    def text(self) -> str:
+        """The whole address, its login included."""
+        return self._prefix(self.login) + self.target
+
+    @property
+    def shown(self) -> str:
+        """The address for people: without login, and without the query, which may be a signature."""
+        text = self.origin + self.target.partition("?")[0]
+        return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+
+    @property
+    def authorization(self) -> str | None:
+        """The header that the address's login stands for."""
+        return None if self.login is None else basic_authorization(self.login)
+
+    def _prefix(self, login: str | None) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{login + '@' if login is not None else ''}{host}{port}"
+
+
+def basic_authorization(login: str) -> str:
+    """The value of an Authorization header for a percent-encoded ``user:password``."""
+    user, _, password = login.partition(":")
+    return "Basic " + b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password)).decode()
+
+
+def shown(text: str) -> str:
+    """Any text that is meant as an address, as it may be shown."""
+    try:
+        return Link.parse(text).shown
+    except ValueError:
+        return "an address that cannot be read"
+
+
+def _encoded(text: str) -> str:
+    # What came in a header as bytes that are not UTF-8 is held as lone surrogates, and becomes those bytes again.
+    data = text.encode("utf-8", "surrogateescape")
+    return re.sub(rb"[^\x21-\x7e]", lambda match: b"%%%02X" % match[0][0], data).decode("ascii")
+
+
+def _host(name: str) -> str:
+    """The host in the one spelling that is resolved, checked and connected to."""
+    if name.startswith("["):
+        return IPv6Address(name[1:-1]).compressed
+    name = unquote(name, errors="strict")
+    if not name.isascii():
+        from yarl import URL  # Here, because ComfyUI would wait for it at every start.
+
+        name = URL.build(scheme="http", host=name).raw_host or ""
+    name = name.lower()
+    bare = name.removesuffix(".")
+    # Before inet_aton, which takes whatever follows a space.
+    if len(bare) > 253 or not all(re.fullmatch(r"[a-z0-9_-]{1,63}", label) for label in bare.split(".")):
+        raise ValueError
+    with suppress(OSError):
+        return socket.inet_ntoa(socket.inet_aton(bare))  # Also "127.1", "0x7f000001" and "2130706433".
+    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", bare.rpartition(".")[2]):
+        raise ValueError
+    return name

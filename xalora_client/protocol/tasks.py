@@ -82,8 +82,13 @@ class WorkflowTask(ABC):
 
     @property
     @abstractmethod
-    def task_details(self) -> dict[str, Any]:
-        """What the miner is told: JSON values under "parameters"."""
+    def task_details(self) -> dict[str, object]:
+        """What the miner gets: JSON values under "parameters"."""
+
+    @classmethod
+    def rules(cls) -> list[tuple[str, Rule, bool]]:
+        """The kind's parameters in order: field name, rule, whether it is required. None for kinds without rules."""
+        return []
 
 
 @dataclass(eq=False, repr=False)
@@ -114,7 +119,7 @@ class _KnownTask(WorkflowTask):
         return self.type_name
 
     @property
-    def task_details(self) -> dict[str, Any]:
+    def task_details(self) -> dict[str, object]:
         """The parameters that were set, under their names in the protocol."""
         values = {rule.wire_name or name: getattr(self, name) for name, rule, _ in self.rules()}
         return {"parameters": {name: value for name, value in values.items() if value is not None}}
@@ -171,8 +176,24 @@ class FluxLoraTask(_KnownTask):
 class CustomTask(WorkflowTask):
     """Any other workflow: its task type and the parameters it takes, as JSON values."""
 
-    def __init__(self, task_type: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        task_type: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        consumer_id: str | None = None,
+        job_id_prefix: str | None = None,
+        timeout_seconds: int | None = None,
+        workflow_id: str | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        super().__init__(
+            consumer_id=consumer_id,
+            job_id_prefix=job_id_prefix,
+            timeout_seconds=timeout_seconds,
+            workflow_id=workflow_id,
+            api_key=api_key,
+        )
         _TEXT.check("task_type", task_type)
         self._task_type = task_type
         self._parameters = _json_object("parameters", {} if parameters is None else parameters)
@@ -183,7 +204,7 @@ class CustomTask(WorkflowTask):
         return self._task_type
 
     @property
-    def task_details(self) -> dict[str, Any]:
+    def task_details(self) -> dict[str, object]:
         """The parameters as given."""
         return {"parameters": self._parameters}
 

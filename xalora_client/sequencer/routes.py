@@ -22,7 +22,7 @@ _CONTENT_TYPES = {".mp4": "video/mp4", ".webp": "image/webp", ".png": "image/png
 _TEXT = Text("")
 _LOGGED_CHARACTERS = 200
 
-_NOTED = "noted"
+_NOTED: Any = web.RequestKey("noted", dict[str, str]) if hasattr(web, "RequestKey") else "noted"
 """Where a request carries what it said, for the table of requests."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from .formats import FORMATS, SNIFF_BYTES, Format, describe, sniff
+from .formats import FORMATS, SNIFF_BYTES, Format, Kind, describe, sniff
 from .inspection import decode, inspect
 from .limits import Limits
-from .media_info import Decoded, MediaInfo
+from .media_info import Array, Decoded, MediaInfo, Progress
 from .memory import FreeMemory, free_memory, require_memory
 from .video_sound import Sound, decode_sound
 
 __all__ = [
     "FORMATS",
     "SNIFF_BYTES",
+    "Array",
     "Decoded",
     "Format",
     "FreeMemory",
+    "Kind",
     "Limits",
     "MediaInfo",
+    "Progress",
     "Sound",
     "decode",
     "decode_sound",

@@ -63,6 +63,20 @@ def riff_chunks(file: BinaryIO) -> Iterator[Part]:
         at += 8 + length + (length & 1)
 
 
+def webp_size(file: BinaryIO) -> tuple[int, int]:
+    """Width and height of a WebP's canvas as its first chunk says; (0, 0) where it does not."""
+    head = file.read(30).ljust(30, b"\0")
+    name = head[12:16]
+    if name == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if name == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if name == b"VP8 ":
+        return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+    return 0, 0
+
+
 def png_chunks(file: BinaryIO) -> Iterator[Part]:
     """Chunks of a PNG: length, 4 letters, data, checksum. The checksum counts as the part's."""
     at = 8

@@ -1,4 +1,4 @@
-"""How long the frames of an animation are shown, read from the file's parts without decoding a frame."""
+"""How long the frames of a WebP or AVIF are shown, read from the file's parts without decoding a frame."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from .container_parts import Part, gif_blocks, iso_boxes, png_chunks, riff_chunks
+from .container_parts import Part, iso_boxes, riff_chunks
 from .formats import Format
 
 DEFAULT_FRAME_SECONDS = 0.1
@@ -28,25 +28,6 @@ def frame_seconds(path: Path, file_format: Format, told: int) -> list[float]:
         read = islice(_READERS[file_format.name](file, size), told)
         found = [each or DEFAULT_FRAME_SECONDS for each in read]
     return found or [DEFAULT_FRAME_SECONDS] * told
-
-
-def _gif(file: BinaryIO, size: int) -> Iterator[float]:
-    """Hundredths of a second, in the control block before each picture."""
-    delay = 0.0
-    for block in gif_blocks(file, size):
-        if block.name == b"!\xf9":
-            delay = int.from_bytes(_read(file, block.start + 2, 2), "little") / 100
-        elif block.name == b",":
-            yield delay
-            delay = 0.0
-
-
-def _apng(file: BinaryIO, _size: int) -> Iterator[float]:
-    """A fraction of a second in each frame's ``fcTL``; a denominator of 0 means 100."""
-    for chunk in png_chunks(file):
-        if chunk.name == b"fcTL":
-            raw = _read(file, chunk.start + 20, 4)
-            yield int.from_bytes(raw[:2], "big") / (int.from_bytes(raw[2:], "big") or 100)
 
 
 def _webp(file: BinaryIO, _size: int) -> Iterator[float]:
@@ -91,8 +72,6 @@ def _read(file: BinaryIO, start: int, length: int) -> bytes:
 
 
 _READERS: dict[str, Callable[[BinaryIO, int], Iterator[float]]] = {
-    "gif": _gif,
-    "apng": _apng,
     "webp": _webp,
     "avif": _avif,
 }

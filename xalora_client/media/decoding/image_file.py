@@ -1,21 +1,20 @@
-"""Images and animations, opened by Pillow: how they are shown, and what is transparent in them."""
+"""Images and animations that Pillow reads by itself, and how they have to be turned."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from ...errors import MediaTooLargeError
-from .formats import Format
+from .container_parts import webp_size
+from .formats import WEBP, Format
+from .library_errors import library_errors
 from .limits import Limits
-from .media_info import fail, reason
+from .media_info import fail
+from .memory import require_decoder_memory
 from .orientation import UPRIGHT, Orientation
 
 try:
@@ -23,21 +22,9 @@ try:
 except ImportError:  # Pillow before 11.3
     AvifImagePlugin = None  # type: ignore[assignment]
 
-PICTURE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow raises for a file that is no picture or a damaged one."""
+DECODER_BYTES = {"jpeg": 16, "png": 20, "apng": 36, "gif": 28, "webp": 30, "avif": 34}
+"""What decoding takes beside the result, in bytes for each pixel of the canvas, by measurement: canvases and planes of
+the decoder's own, and one or two pictures on their way."""
 
 _EXIF_ORIENTATION = 0x0112
 _EXIF = {
@@ -53,38 +40,34 @@ _EXIF = {
 
 @contextmanager
 def open_picture(path: Path, file_format: Format, limits: Limits) -> Iterator[ImageFile.ImageFile]:
-    """Open an image or animation by its sniffed format, checked against ``max_pixels`` before a pixel is decoded.
+    """Open an image or animation by its sniffed format, checked before a pixel is decoded.
 
-    Pillow's guess at the format and its own, process-wide pixel limit are passed by. Raises DecodeError, and
-    MediaTooLargeError.
+    Checked are ``max_pixels``, and that what decoding takes fits into free memory.
+
+    Pillow's guess at the format and, where it can be, its own process-wide pixel limit are passed by. Raises
+    DecodeError, and MediaTooLargeError.
     """
     opener = _OPENERS.get(file_format.name)
     if opener is None:
         fail(path, "this Pillow does not read AVIF", "Update the “pillow” package to 11.3 or newer.")
     with path.open("rb") as file:
-        try:
-            picture = opener(file, str(path))
-        except PICTURE_ERRORS as error:
-            refuse(path, f"it is no {file_format.name} that Pillow opens", error)
-        limits.check_pixels(picture.width, picture.height, path.name)
+        if file_format == WEBP:  # Its decoder takes the canvas when it opens the file.
+            _check_size(path, file_format, webp_size(file), limits)
+            file.seek(0)
+        with library_errors(path, f"it is no {file_format.name} that Pillow opens"):
+            picture: ImageFile.ImageFile = opener(file, str(path))
+        _check_size(path, file_format, picture.size, limits)
         yield picture
 
 
-def refuse(path: Path, what: str, error: BaseException) -> NoReturn:
-    """Raise the error for what Pillow raised: DecodeError, or MediaTooLargeError for pixels past its own limit."""
-    if isinstance(error, Image.DecompressionBombError):
-        raise MediaTooLargeError(
-            f"{path.name} is refused by Pillow: {reason(error)}",
-            advice="Raise PIL.Image.MAX_IMAGE_PIXELS if the file is trusted.",
-        ) from error
-    fail(path, f"{what} ({reason(error)})", cause=error)
+def _check_size(path: Path, file_format: Format, size: tuple[int, int], limits: Limits) -> None:
+    limits.check_pixels(*size, path.name)
+    require_decoder_memory(*size, DECODER_BYTES[file_format.name], path.name)
 
 
 def _openers() -> dict[str, Any]:
     found: dict[str, Any] = {
-        "gif": GifImagePlugin.GifImageFile,
         "webp": WebPImagePlugin.WebPImageFile,
-        "apng": PngImagePlugin.PngImageFile,
         "png": PngImagePlugin.PngImageFile,
         "jpeg": JpegImagePlugin.JpegImageFile,
     }
@@ -96,29 +79,8 @@ def _openers() -> dict[str, Any]:
 _OPENERS = _openers()
 
 
-def orientation(picture: Image.Image) -> Orientation:
-    """Return how a picture has to be turned according to its EXIF data."""
-    return _EXIF.get(picture.getexif().get(_EXIF_ORIENTATION, 1), UPRIGHT)
-
-
-def frame_count(picture: ImageFile.ImageFile, file_format: Format) -> int:
-    """How many pictures a file holds, as far as it says; a PNG's fallback outside its animation is not counted."""
-    if file_format.kind == "image" and file_format.name != "png":
-        return 1
-    return max(int(getattr(picture, "n_frames", 1)) - first_frame(picture), 1)
-
-
-def first_frame(picture: ImageFile.ImageFile) -> int:
-    """The number of the first picture of an animation: 1 where picture 0 is only shown by those who cannot animate."""
-    return 1 if picture.info.get("default_image") else 0
-
-
-def pixels(picture: Image.Image) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Return the loaded picture as ``[H, W, 3]``, or ``[H, W, 4]`` where it has transparency, not premultiplied.
-
-    8 bits a channel as Pillow converts them; 16-bit grayscale keeps its 16 bits.
-    """
-    if picture.mode.startswith("I;16"):
-        gray = np.asarray(picture).astype(np.uint16)
-        return np.repeat(gray[..., np.newaxis], 3, axis=2)
-    return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+def picture_orientation(path: Path, picture: Image.Image) -> Orientation:
+    """Return how a loaded picture has to be turned according to its EXIF data."""
+    with library_errors(path, "what it says of its orientation is damaged"):
+        turn = picture.getexif().get(_EXIF_ORIENTATION, 1)
+    return _EXIF.get(turn, UPRIGHT) if isinstance(turn, int) else UPRIGHT

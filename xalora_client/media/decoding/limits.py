@@ -14,6 +14,8 @@ class Limits:
     * ``max_bytes``: size of the file, 4 GiB.
     * ``max_pixels``: width times height of one frame, 16384 x 8192.
     * ``max_frames``: frames of a video or animation, 20 minutes at 30 per second.
+    * ``max_animation_pixels``: width times height times frames of an animation in an image format, 258 frames of
+      1920 x 1080. There a frame may take 30 bytes of the file, whatever its size.
     * ``max_duration_seconds``: how long a video or animation plays, one hour.
 
     Each ``check_*`` method raises MediaTooLargeError naming the limit and the value that passed it; ``subject`` is the
@@ -23,6 +25,7 @@ class Limits:
     max_bytes: int = 4 * 2**30
     max_pixels: int = 16384 * 8192
     max_frames: int = 36_000
+    max_animation_pixels: int = 2**29
     max_duration_seconds: float = 3600.0
 
     def __post_init__(self) -> None:
@@ -46,6 +49,12 @@ class Limits:
         """Refuse more than ``max_frames`` frames."""
         if frames > self.max_frames:
             _refuse(f"{subject} has {frames:,} frames or more", f"max_frames = {self.max_frames:,}")
+
+    def check_animation(self, width: int, height: int, frames: int, subject: str) -> None:
+        """Refuse an animation of more than ``max_animation_pixels`` in all its frames."""
+        if frames > 1 and width * height * frames > self.max_animation_pixels:
+            total = f"{frames:,} frames of {width:,} x {height:,} = {width * height * frames:,} pixels"
+            _refuse(f"{subject} has {total}", f"max_animation_pixels = {self.max_animation_pixels:,}")
 
     def check_duration(self, seconds: float, subject: str) -> None:
         """Refuse media that plays for more than ``max_duration_seconds``."""

@@ -32,7 +32,8 @@ class MediaInfo:
       an image.
     * ``duration``: seconds from the first frame's beginning to the last one's end; 0.0 for an image.
     * ``has_audio``: a video with sound.
-    * ``has_alpha``: the first frame has transparency.
+    * ``has_alpha``: the first frame has transparency: an alpha channel or a transparent color; of an animation, a pixel
+      that is transparent.
     * ``codec``: the picture's codec as FFmpeg names it ("h264"), or the format's name for images and animations.
     * ``remuxable``: ComfyUI can save the file as it is, packet by packet, without encoding again. Where it is False, a
       VIDEO must be built from frames and rate.
@@ -58,7 +59,8 @@ class Decoded:
     """Decoded media.
 
     * ``frames``: float32 ``[F, H, W, 3]``, red green blue, 0..1, as displayed (rotated), never premultiplied.
-    * ``mask``: float32 ``[F, H, W]``, 0..1, or None for media without transparency. It is ``1 - alpha``, as ComfyUI's
+    * ``mask``: float32 ``[F, H, W]``, 0..1, or None for media without transparency and for an
+      animation without a transparent pixel. It is ``1 - alpha``, as ComfyUI's
       own LoadImage gives it: 0 opaque, 1 wholly transparent.
     * ``fps``: frames per second, or None for a single image.
     """

@@ -13,7 +13,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 
 HEADROOM = 256 * 2**20
-"""Bytes left to everything else: decoders, the interpreter, the rest of the graph."""
+"""Bytes left to everything else: decoders at usual sizes, the interpreter, the rest of the graph."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,40 @@ def free_memory() -> FreeMemory | None:
     return min(found, key=lambda each: each.size, default=None)
 
 
-def require_memory(frames: int, width: int, height: int, planes: int, subject: str) -> None:
+def require_memory(frames: int, width: int, height: int, planes: int, subject: str, beside: int = 0) -> None:
     """Raise MediaTooLargeError when float32 frames of ``planes`` values a pixel do not fit into free memory.
 
-    Says what is needed and free, and what to do. Passes silently when the free memory is unknown.
+    ``beside`` are the bytes that decoding takes beside them, of which ``HEADROOM`` bytes are free anyway. Says what is
+    needed and free, and what to do. Passes silently when the free memory is unknown.
     """
-    needed = frames * width * height * planes * 4
+    _require(
+        frames * width * height * planes * 4 + max(beside - HEADROOM, 0),
+        f"as {frames} frames of {width} x {height}",
+        subject,
+        "Close other programs, ask for fewer or smaller frames, or use the file itself:"
+        " the VIDEO output and the saved file need no decoding.",
+    )
+
+
+def require_decoder_memory(width: int, height: int, bytes_a_pixel: float, subject: str) -> None:
+    """Raise MediaTooLargeError when what a decoder itself allocates for its pictures does not fit into free memory.
+
+    At usual sizes that is less than ``HEADROOM``, and nothing is asked.
+    """
+    needed = int(width * height * bytes_a_pixel)
+    if needed > HEADROOM:
+        purpose = f"to decode pictures of {width} x {height}"
+        _require(needed, purpose, subject, "Close other programs, or ask for smaller frames.")
+
+
+def _require(needed: int, purpose: str, subject: str, advice: str) -> None:
     free = free_memory()
     if free is None or needed + HEADROOM <= free.size:
         return
     raise MediaTooLargeError(
-        f"{subject} needs {_show(needed)} of memory as {frames} frames of {width} x {height},"
-        f" and {_show(max(free.size - HEADROOM, 0))} are free"
+        f"{subject} needs {_show(needed)} of memory {purpose}, and {_show(max(free.size - HEADROOM, 0))} are free"
         f" (by {free.source}, less {_show(HEADROOM)} for everything else)",
-        advice="Close other programs, ask for fewer or smaller frames, or use the file itself:"
-        " the VIDEO output and the saved file need no decoding.",
+        advice=advice,
     )
 
 

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
-from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from .frame_array import store
+from .frame_array import write_pixels
+from .frame_filters import FrameFilters
+from .library_errors import library_errors
 from .media_info import Array
-from .video_file import orientation
+from .video_file import frame_orientation
 
 _BICUBIC = 4
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 _BT709, _BT601 = 1, 5
-_MATRICES = {1: _BT709, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: 9}
-"""From a frame's color space to swscale's matrix; what is not here, or not said, is BT.601, as in FFmpeg."""
+_BT2020 = 9
+_MATRICES = {1: _BT709, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: _BT2020, 10: _BT2020}
+"""From a frame's color space to swscale's matrix; what is not here, or not said, is BT.601, as in FFmpeg.
+
+Constant luminance (10) is no matrix; FFmpeg takes the one of BT.2020 for it, and so do we.
+"""
 
 _NEW_SWSCALE = int(av.__version__.split(".")[0]) >= 17
-"""From PyAV 17 on, swscale has threads of its own and moves chroma samples to where the frame says they lie.
+"""From PyAV 17 on, swscale has threads of its own and believes what a frame says of itself.
+
+It moves chroma samples to where they are said to lie, and scales the chroma of each field by itself. The ``ffmpeg``
+program does neither unless it is told to, and files say both of frames that are not so.
 """
+
+_PLAIN = "chroma_location=unspecified:field_mode=prog:color_primaries=unknown:color_trc=unknown"
 
 
 class ToRgb:
@@ -33,40 +43,46 @@ class ToRgb:
     All frames get the size and orientation of the first, as players show a video that changes them midway. Colors go by
     way of 8 bits a channel, bicubic where chroma has to be scaled, which is what the ``ffmpeg`` program makes of a
     video as rgb24; so the pixels are the same as its own, and the same with every PyAV. One thread at a time may use
-    one of these.
+    one of these. Raises DecodeError for a frame that cannot be converted; ``path`` is the file.
     """
 
-    def __init__(self, first: VideoFrame, alpha: bool) -> None:
+    def __init__(self, path: Path, first: VideoFrame, alpha: bool) -> None:
+        self._path = path
         self._format, self._channels = ("rgba", 4) if alpha else ("rgb24", 3)
         self._width, self._height = first.width, first.height
-        self._orientation = orientation(first)
+        self._orientation = frame_orientation(path, first)
         self._reformatter = VideoReformatter()
         self._options: dict[str, Any] = {"threads": 1} if _NEW_SWSCALE else {}
-        self._placing: _ChromaPlacing | None = None
+        self._plain: FrameFilters | None = None
 
     def __call__(self, frame: VideoFrame, out: Array, mask: Array | None) -> None:
         full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
         matrix = _MATRICES.get(int(frame.colorspace), _BT601)
-        packed = self._reformatter.reformat(
-            self._without_chroma_place(frame),
-            self._width,
-            self._height,
-            self._format,
-            src_colorspace=matrix,
-            dst_colorspace=_BT709 if matrix == _BT601 else _BT601,  # RGB has none; PyAV < 17 must see a difference
-            interpolation=_BICUBIC,
-            src_color_range=_FULL_RANGE if full else _LIMITED_RANGE,
-            dst_color_range=_FULL_RANGE,
-            **self._options,
-        )
-        store(self._orientation.apply(self._view(packed)), out, mask)
+        with library_errors(self._path, "a frame of its video cannot be converted"):
+            packed = self._reformatter.reformat(
+                self._as_plain(frame, matrix),
+                self._width,
+                self._height,
+                self._format,
+                src_colorspace=matrix,
+                dst_colorspace=_BT709 if matrix == _BT601 else _BT601,  # RGB has none; PyAV < 17 must see a difference
+                interpolation=_BICUBIC,
+                src_color_range=_FULL_RANGE if full else _LIMITED_RANGE,
+                dst_color_range=_FULL_RANGE,
+                **self._options,
+            )
+        pixels = self._orientation.apply(self._view(packed))
+        write_pixels(pixels[..., :3], pixels[..., 3] if self._channels == 4 else None, out, mask)
 
-    def _without_chroma_place(self, frame: VideoFrame) -> VideoFrame:
+    def _as_plain(self, frame: VideoFrame, matrix: int) -> VideoFrame:
+        """The frame without what newer FFmpegs would make of it beyond matrix and range, or refuse."""
         if not _NEW_SWSCALE:
             return frame
-        if self._placing is None or not self._placing.fits(frame):
-            self._placing = _ChromaPlacing(frame)
-        return self._placing.forget(frame)
+        if self._plain is None or not self._plain.fits(frame):
+            self._plain = FrameFilters(frame, [("setparams", _PLAIN)])
+        plain = self._plain(frame)
+        plain.colorspace = matrix
+        return plain
 
     def _view(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """The frame's pixels ``[H, W, C]``, without a copy and without the padding at the end of each row."""
@@ -76,28 +92,3 @@ class ToRgb:
             shape, np.uint8, buffer=plane, strides=(plane.line_size, self._channels, 1)
         )
         return pixels
-
-
-class _ChromaPlacing:
-    """Makes frames forget where their chroma samples lie; the pixels are shared, not copied."""
-
-    def __init__(self, frame: VideoFrame) -> None:
-        self._key = (frame.width, frame.height, frame.format.name)
-        self._graph = Graph()
-        self._source = self._graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
-        )
-        forget = self._graph.add("setparams", "chroma_location=unspecified")
-        self._sink = self._graph.add("buffersink")
-        self._source.link_to(forget)
-        forget.link_to(self._sink)
-        self._graph.configure()
-
-    def fits(self, frame: VideoFrame) -> bool:
-        return self._key == (frame.width, frame.height, frame.format.name)
-
-    def forget(self, frame: VideoFrame) -> VideoFrame:
-        self._source.push(frame)
-        found: Any = self._sink.pull()
-        result: VideoFrame = found
-        return result

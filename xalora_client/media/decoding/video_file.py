@@ -11,21 +11,29 @@ from typing import Any
 
 import av
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .formats import Format
+from .frame_filters import FrameFilters
+from .library_errors import library_errors
 from .limits import Limits
-from .media_info import MediaInfo, fail, reason
+from .media_info import MediaInfo, fail
+from .memory import require_decoder_memory
 from .orientation import UPRIGHT, Orientation, from_display_matrix
 from .video_remuxing import can_remux
 
-AV_ERRORS = (av.FFmpegError, ValueError, OverflowError, MemoryError, LookupError, RuntimeError)
-"""What PyAV raises for a file that is no video or a damaged one."""
-
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska", "mkv": "matroska"}
 _MAX_FPS = 1000
+FRAMES_HELD = 8
+"""As many frames a decoder keeps to decode others from, at the sizes where memory counts."""
+
+_SIDE_DATA_TYPES = 64
+"""More than FFmpeg has kinds of side data; they are numbered from 0."""
+
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
@@ -38,20 +46,19 @@ def open_video(path: Path, file_format: Format, limits: Limits) -> Iterator[tupl
     MediaTooLargeError.
     """
     allowed = str(2 * limits.max_pixels)  # decoders count padding; the exact limit is checked below
-    try:
-        container = av.open(
-            f"file:{path}",
-            format=_DEMUXERS[file_format.name],
-            options={"max_pixels": allowed},
-            metadata_errors="replace",
-        )
-    except av.error.EOFError as error:
-        fail(path, "it ends before its first frame", cause=error)
-    except AV_ERRORS as error:
-        fail(path, f"it is no {file_format.name} that FFmpeg opens ({reason(error)})", cause=error)
+    demuxer = _DEMUXERS[file_format.name]
+    with library_errors(path, f"it is no {file_format.name} that FFmpeg opens"):
+        try:
+            container = av.open(
+                f"file:{path}", format=demuxer, options={"max_pixels": allowed}, metadata_errors="replace"
+            )
+        except av.error.EOFError as error:
+            fail(path, "it ends before its first frame", cause=error)
     with container:
         stream = _picture_stream(path, container)
-        limits.check_pixels(stream.codec_context.width, stream.codec_context.height, path.name)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        limits.check_pixels(width, height, path.name)
+        require_decoder_memory(width, height, FRAMES_HELD * bytes_a_pixel(stream.codec_context.format), path.name)
         stream.codec_context.options = {"max_pixels": allowed}
         yield container, stream
 
@@ -75,7 +82,9 @@ def decoder(stream: VideoStream) -> VideoCodecContext:
     FFmpeg's own VP8 and VP9 decoders drop the alpha that WebM carries beside the picture.
     """
     name = _ALPHA_DECODERS.get(stream.codec_context.codec.name, "")
-    if stream.metadata.get("alpha_mode") == "1" and name in av.codecs_available:
+    # Matroska's tag is read in capitals where FFmpeg has copied it from another file.
+    tags = {tag.lower(): value for tag, value in stream.metadata.items()}
+    if tags.get("alpha_mode") == "1" and name in av.codecs_available:
         context = av.CodecContext.create(name, "r")
         context.options = stream.codec_context.options
         if isinstance(context, VideoCodecContext):
@@ -83,11 +92,28 @@ def decoder(stream: VideoStream) -> VideoCodecContext:
     return stream.codec_context
 
 
-def orientation(frame: VideoFrame) -> Orientation:
+def frame_orientation(path: Path, frame: VideoFrame) -> Orientation:
     """Return how a decoded frame has to be turned."""
-    found: Any = frame.side_data
+    with library_errors(path, "its first frame cannot be read"):
+        matrix = _display_matrix(frame)
+    return UPRIGHT if matrix is None else from_display_matrix(matrix)
+
+
+def _display_matrix(frame: VideoFrame) -> bytes | None:
+    try:
+        found: Any = frame.side_data
+    except ValueError:  # PyAV reads all side data or none, and newer FFmpegs have kinds that it has no name for.
+        known: set[Any] = {kind.value for kind in SideDataType}
+        unknown = [number for number in range(_SIDE_DATA_TYPES) if number not in known]
+        without = FrameFilters(frame, [("sidedata", f"mode=delete:type={number}") for number in unknown])
+        found = without(frame).side_data
     matrix = found.get("DISPLAYMATRIX")
-    return UPRIGHT if matrix is None else from_display_matrix(bytes(matrix))
+    return None if matrix is None else bytes(matrix)
+
+
+def bytes_a_pixel(pixel_format: VideoFormat | None) -> float:
+    """What a decoded frame takes in memory, for each pixel; 4.0 while the format is unknown."""
+    return pixel_format.padded_bits_per_pixel / 8 if pixel_format is not None else 4.0
 
 
 def has_alpha(frame: VideoFrame) -> bool:
@@ -96,7 +122,7 @@ def has_alpha(frame: VideoFrame) -> bool:
 
 
 @dataclass
-class _Timing:
+class Timing:
     """When the packets of a stream are shown, in its time base."""
 
     packets: int = 0
@@ -134,20 +160,18 @@ def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) ->
     with open_video(path, file_format, limits) as (container, stream):
         context = decoder(stream)
         context.thread_count = 1
-        timing, first = _Timing(), None
-        try:
-            for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:
-                    timing.add(packet.pts, packet.duration)
-                    limits.check_frames(timing.packets, path.name)
-                if first is None:
+        timing, first = Timing(), None
+        packets = container.demux(stream)
+        while True:
+            with library_errors(path, f"its video is damaged near frame {max(timing.packets - 1, 0)}"):
+                packet = next(packets, None)
+                if packet is not None and first is None:
                     first = next(iter(context.decode(packet if packet.size else None)), None)
-        except AV_ERRORS as error:
-            fail(
-                path,
-                f"its video is damaged near frame {max(timing.packets - 1, 0)} ({reason(error)})",
-                cause=error,
-            )
+            if packet is None:
+                break
+            if packet.size and not packet.is_discard:
+                timing.add(packet.pts, packet.duration)
+                limits.check_frames(timing.packets, path.name)
         if first is None:
             found = f"{timing.packets} packets of it, and no frame comes out" if timing.packets else "no frame in it"
             fail(path, f"there is a video stream, but {found}")
@@ -156,7 +180,7 @@ def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) ->
         fps = _rate(path, stream, timing.packets, seconds)
         duration = seconds or timing.packets / fps
         limits.check_duration(duration, path.name)
-        width, height = orientation(first).size(first.width, first.height)
+        width, height = frame_orientation(path, first).size(first.width, first.height)
         return MediaInfo(
             path=path,
             size=size,

@@ -14,10 +14,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .frame_array import FrameArray
+from .library_errors import library_errors
 from .limits import Limits
-from .media_info import Decoded, MediaInfo, Progress, fail, reason
+from .media_info import Decoded, MediaInfo, Progress, fail
 from .video_colors import ToRgb
-from .video_file import AV_ERRORS, decoder, has_alpha, open_video, orientation
+from .video_file import FRAMES_HELD, bytes_a_pixel, decoder, frame_orientation, has_alpha, open_video
 
 
 def decode_video(info: MediaInfo, limits: Limits, progress: Progress | None) -> Decoded:
@@ -29,13 +30,14 @@ def decode_video(info: MediaInfo, limits: Limits, progress: Progress | None) -> 
         first = next(frames, None)
         if first is None:
             fail(info.path, "there is a video stream, but no frame comes out of it")
-        width, height = orientation(first).size(first.width, first.height)
-        array = FrameArray(info.frames or 1, width, height, limits, info.path.name)
+        width, height = frame_orientation(info.path, first).size(first.width, first.height)
+        beside = int(width * height * _working_bytes(first))
+        array = FrameArray(info.frames or 1, width, height, limits, info.path.name, beside)
         if has_alpha(first):
             array.add_mask()
         with ThreadPoolExecutor(_workers(), thread_name_prefix="xalora-decode") as pool:
             count = _fill(info.path, array, first, frames, pool, progress)
-    return array.finish(count, info.fps)
+    return array.trimmed(count, info.fps)
 
 
 def _workers() -> int:
@@ -43,22 +45,31 @@ def _workers() -> int:
     return min(os.cpu_count() or 1, 4)
 
 
+def _working_bytes(first: VideoFrame) -> float:
+    """What decoding takes beside the result, for each pixel of a frame.
+
+    Frames that the decoder keeps, one for each of its threads, and those that wait to be converted, each with its RGB.
+    """
+    waiting = 2 * _workers()
+    frames = FRAMES_HELD + min(os.cpu_count() or 1, 16) + waiting
+    return frames * bytes_a_pixel(first.format) + waiting * 4
+
+
 def _frames(
     path: Path, container: InputContainer, stream: VideoStream, context: VideoCodecContext
 ) -> Iterator[VideoFrame]:
     """Yield decoded frames in the order they are shown. Raises DecodeError at the first damaged one."""
     count = 0
-    try:
-        for packet in container.demux(stream):
-            if packet.size:
-                for frame in context.decode(packet):
-                    yield frame
-                    count += 1
-        for frame in context.decode(None):
+    packets = container.demux(stream)
+    more = True
+    while more:
+        with library_errors(path, f"its video is damaged after frame {count}"):
+            packet = next(packets, None)
+            more = packet is not None
+            frames = context.decode(packet) if packet is None or packet.size else []
+        for frame in frames:
             yield frame
             count += 1
-    except AV_ERRORS as error:
-        fail(path, f"its video is damaged after frame {count} ({reason(error)})", cause=error)
 
 
 def _fill(
@@ -71,15 +82,15 @@ def _fill(
 ) -> int:
     """Convert ``first`` and all other frames into the array, several at a time. Return how many there were."""
     at_once = 2 * _workers()
-    converters = [ToRgb(first, array.mask is not None) for _ in range(at_once)]
+    converters = [ToRgb(path, first, array.mask is not None) for _ in range(at_once)]
     pending: deque[Future[None]] = deque()
     count = 0
     frame: VideoFrame | None = first
     try:
         while frame is not None:
-            _settle(path, pending, at_once - 1)
+            _settle(pending, at_once - 1)
             if count == array.capacity:
-                _settle(path, pending, 0)
+                _settle(pending, 0)
                 array.grow()
             mask = None if array.mask is None else array.mask[count]
             pending.append(pool.submit(converters[count % at_once], frame, array.frames[count], mask))
@@ -87,17 +98,14 @@ def _fill(
             if progress is not None:
                 progress(count, array.capacity)
             frame = next(frames, None)
-        _settle(path, pending, 0)
+        _settle(pending, 0)
     finally:
         for each in pending:
             each.cancel()
     return count
 
 
-def _settle(path: Path, pending: deque[Future[None]], leave: int) -> None:
-    """Wait for the oldest conversions until no more than ``leave`` are under way."""
+def _settle(pending: deque[Future[None]], leave: int) -> None:
+    """Wait for the oldest conversions until no more than ``leave`` are under way, and raise what they raised."""
     while len(pending) > leave:
-        try:
-            pending.popleft().result()
-        except AV_ERRORS as error:
-            fail(path, f"a frame of its video cannot be converted ({reason(error)})", cause=error)
+        pending.popleft().result()

@@ -23,6 +23,8 @@ def can_remux(container: InputContainer) -> bool:
             for stream in streams:
                 output.add_stream_from_template(stream, opaque=True)
             output.start_encoding()
-    except (av.FFmpegError, ValueError, RuntimeError):
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever the writer has against it, ComfyUI would meet the same
         return False
     return True

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 
 from .inspection import DEFAULT_LIMITS, inspect
+from .library_errors import library_errors
 from .limits import Limits
-from .media_info import Array, MediaInfo, fail, reason
+from .media_info import Array, MediaInfo, fail
 from .memory import require_memory
-from .video_file import AV_ERRORS, open_video
+from .video_file import open_video
 
 
 @dataclass(frozen=True)
@@ -38,19 +43,31 @@ def decode_sound(media: str | os.PathLike[str] | MediaInfo, limits: Limits = DEF
         subject = f"The sound of {info.path.name}"
         parts: list[Array] = []
         samples = checked = 0
-        # In the layout and at the rate of the first block. Packed: PyAV miscounts the planes of more than 7 channels.
-        packed = AudioResampler(format="flt")
-        try:
-            for block in container.decode(stream):
-                rate = rate or block.sample_rate
-                for each in packed.resample(block):
-                    values = np.asarray(each.to_ndarray(), np.float32).reshape(each.samples, -1).T
-                    samples += each.samples
-                    parts.append(values)
-                if samples >= checked:  # Once for each second, beginning with the first.
-                    limits.check_duration(samples / rate, subject)
-                    require_memory(2, samples + rate, len(parts[-1]) if parts else 1, 1, subject)
-                    checked = samples + rate
-        except (*AV_ERRORS, ZeroDivisionError) as error:
-            fail(info.path, f"its sound is damaged after {len(parts)} blocks ({reason(error)})", cause=error)
+        for values, block_rate in _blocks(info.path, container, stream):
+            rate = rate or block_rate
+            if not rate:
+                fail(info.path, "its sound does not say how many samples make a second")
+            samples += values.shape[1]
+            parts.append(values)
+            if samples >= checked:  # Once for each second, beginning with the first.
+                limits.check_duration(samples / rate, subject)
+                require_memory(2, samples + rate, len(values), 1, subject)
+                checked = samples + rate
     return Sound(np.concatenate(parts, axis=1), int(rate)) if parts else None
+
+
+def _blocks(path: Path, container: InputContainer, stream: AudioStream) -> Iterator[tuple[Array, int]]:
+    """Yield decoded sound ``[channels, samples]`` in the layout of the first block, with its samples per second."""
+    packed = AudioResampler(format="flt")  # PyAV miscounts the planes of more than 7 channels.
+    decoded = container.decode(stream)
+    count = 0
+    while True:
+        with library_errors(path, f"its sound is damaged after {count} blocks"):
+            block = next(decoded, None)
+            resampled = [] if block is None else packed.resample(block)
+            values = [np.asarray(each.to_ndarray(), np.float32).reshape(each.samples, -1).T for each in resampled]
+        if block is None:
+            return
+        for each in values:
+            yield each, block.sample_rate
+        count += 1

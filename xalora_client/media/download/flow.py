@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -11,14 +12,13 @@ from pathlib import Path
 from ...engine import timing
 from ...engine.effects import Call, Fetch, Flow, Sleep
 from ...engine.exchange import Context, logger, query, with_ledger
-from ...errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError
+from ...errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
 from ...protocol.answers import TaskStatus, WorkflowTaskResult
-from ...protocol.requests import Response
+from ...protocol.requests import Link, Response, shown
 from ..decoding.inspection import MediaInfo, inspect
 from ..decoding.limits import Limits
 from ..store import MediaStore
 from .receiver import BrokenOffError, GoneError, OnProgress, Receiver
-from .redirects import redirected, shown
 
 LONGEST_SILENCE = 30.0
 """Seconds without a byte after which a download is taken up again."""
@@ -27,6 +27,10 @@ LONGEST_PATIENCE = 120.0
 """Seconds a file server may ask to wait for; nobody looks at a node that waits for longer."""
 
 TRIES_WITHOUT_PROGRESS = 6
+
+LEAST_PROGRESS = 1024
+"""Bytes by which a try must get further to count as progress: a byte at a time, a download would never end."""
+
 MOST_REDIRECTS = 5
 MOST_MOVES = 5
 
@@ -107,7 +111,7 @@ def _address(context: Context, result: WorkflowTaskResult, *, refresh: bool) -> 
     url = result.media_url
     if result.status != TaskStatus.FINISHED or url is None:
         raise DownloadError(
-            f"There is no media to download, the task is {result.status} and its result is {result.result!r:.100}",
+            f"There is no media to download, the task is {result.status} and its result is {_described(result.result)}",
             task_id=result.task_id,
             advice="Wait until the task is finished; if it is, ask support with its id.",
         )
@@ -115,6 +119,11 @@ def _address(context: Context, result: WorkflowTaskResult, *, refresh: bool) -> 
         with suppress(XaloraError):
             return (yield from query(context, result.task_id)).media_url or url
     return url
+
+
+def _described(result: object) -> str:
+    """A result that names no media; an address may hold a password or a signature."""
+    return shown(result) if isinstance(result, str) and "//" in result else one_line(repr(result), 100)
 
 
 def _fetch(
@@ -147,18 +156,19 @@ def _fetch(
 
 def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
     """Go on after breaks until the file is whole."""
+    warn_of_plain(context.sequencer.url, url)
     delays = timing.backoff_delays(context.dice)
     tries = 0
     while True:
         before = receiver.received
         try:
-            receiver.check_complete((yield from _asked(url, receiver)))
+            receiver.check_complete((yield from _asked(context, url, receiver)))
             return
         except XaloraError as error:
             if not (isinstance(error, BrokenOffError) or timing.is_transient(error)):
                 raise
             trouble = error
-        if receiver.received > before:
+        if receiver.received >= before + LEAST_PROGRESS:
             tries, delays = 0, timing.backoff_delays(context.dice)
         tries += 1
         wait = getattr(trouble, "retry_after", None) or 0.0
@@ -170,10 +180,11 @@ def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
         yield Sleep(max(next(delays), wait))
 
 
-def _asked(url: str, receiver: Receiver) -> Flow[Response]:
+def _asked(context: Context, url: str, receiver: Receiver) -> Flow[Response]:
     """Ask for the file, following redirects: from the start each time, for where they lead may be short-lived."""
     for _ in range(MOST_REDIRECTS + 1):
-        response: Response = yield Fetch(url, receiver.request_headers(), receiver.open, LONGEST_SILENCE)
+        headers = receiver.request_headers()
+        response: Response = yield Fetch(url, headers, receiver.open, LONGEST_SILENCE, context.sequencer.url)
         if not (300 <= response.status < 400 and "location" in response.headers):
             return response
         url = redirected(url, response.headers["location"])
@@ -223,3 +234,24 @@ def _prune(store: MediaStore) -> None:
         store.prune()
     except (StorageError, OSError) as error:
         logger.warning("Old media could not be removed: %s", error)
+
+
+def redirected(url: str, location: str) -> str:
+    """Where a redirect leads, or DownloadError where it may not lead: it is the server's word, not the user's."""
+    kind = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]{0,20}):", location)
+    if kind is not None and kind[1].lower() not in ("http", "https"):
+        raise DownloadError(f"The download was redirected to an unsafe address, of the kind {kind[1]}:")
+    try:
+        old = Link.parse(url)
+        new = old.join(location)
+    except ValueError:
+        raise DownloadError("The download was redirected to something that is no address") from None
+    if old.scheme == "https" and new.scheme == "http":
+        raise DownloadError(f"The download was redirected to an unsafe address, {new.shown}")
+    return new.text
+
+
+def warn_of_plain(sequencer: str, url: str) -> None:
+    """Say that a secure sequencer names an address that is not. It is asked all the same: the result is paid for."""
+    if sequencer.lower().startswith("https:") and url.strip().lower().startswith("http:"):
+        logger.warning("The result is fetched without encryption, for the server names it so: %s", shown(url))

@@ -86,6 +86,10 @@ class Receiver:
 
     def check_complete(self, response: Response) -> None:
         """Raise unless the answer was good and every byte is there."""
+        if response.status == 416 and self.request_headers():
+            # All bytes may be here, and only the end of the answer was lost: ask for the whole file.
+            self.tag = None
+            raise BrokenOffError("The file server has nothing more of the file")
         if response.status not in (200, 206):
             raise _refused(response)
         if self.total is not None and self.received != self.total:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...errors import StorageError
 from ...files import durable
-from .in_use import in_use
+from ...files.process_lock import in_use
 
 logger = logging.getLogger("xalora_client")
 

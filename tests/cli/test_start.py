@@ -1,0 +1,54 @@
+"""What the command costs before it does anything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from processes import ROOT, bare_environment
+
+HEAVY = {"PIL", "aiohttp", "asyncio", "av", "certifi", "dotenv", "numpy", "requests", "sqlite3", "ssl", "tqdm"}
+"""What brings many modules, or opens libraries. Only commands that use it may import it."""
+
+MOST_SECONDS = 0.25
+ROUNDS = 5
+START = """
+import json, sys, time
+from xalora_client.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stop:
+    code = stop.code
+print(json.dumps({"code": code, "modules": sorted(sys.modules), "cpu": time.process_time()}))
+"""
+
+
+def start(folder: Path, *arguments: str) -> dict:
+    """Run the command in a process of its own; what it printed, its exit code, its modules and its CPU seconds."""
+    done = subprocess.run(
+        [sys.executable, "-c", START, *arguments],
+        cwd=folder,
+        env=bare_environment(PYTHONPATH=str(ROOT), XALORA_HOME=str(folder / "home")),
+        capture_output=True, text=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    printed, _, last = done.stdout.rstrip("\n").rpartition("\n")
+    return {"printed": printed, **json.loads(last)}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("text2video", "--help")], ids=" ".join)
+def test_help_imports_nothing_heavy(tmp_path, arguments):
+    told = start(tmp_path, *arguments)
+    assert told["code"] == 0
+    assert told["printed"]
+    assert HEAVY & {name.partition(".")[0] for name in told["modules"]} == set()
+
+
+def test_help_is_there_at_once(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """The quickest of several rounds, in CPU time with Python's own start: what other processes do counts little."""
+    seconds = min(start(tmp_path, "--help")["cpu"] for _ in range(ROUNDS))
+    figure(f"xalora --help takes {seconds * 1000:.0f} ms of CPU")
+    assert seconds <= MOST_SECONDS

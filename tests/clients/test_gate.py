@@ -1,0 +1,192 @@
+"""At most 16 requests of a process are at one server at once, from whichever client, thread and loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import pytest
+from sequencer import Answer, Sequencer
+
+from xalora_client import AsyncClient, Client, NetworkError, RateLimitError, Text2VideoTask
+from xalora_client.clients.network import AT_ONCE, ORDINARY_AT_ONCE, gate_of
+from xalora_client.engine import timing
+
+PATIENCE = 20.0
+
+
+class Crowd:
+    """Lets nobody go until it is full, or until ``open``; ``most`` says how many were there at once."""
+
+    def __init__(self):
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+        self.full = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self, _):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            if self.now == ORDINARY_AT_ONCE:
+                self.full.set()
+        self.open.wait(PATIENCE)
+        with self.lock:
+            self.now -= 1
+        return Answer({"status": "running"})
+
+
+@pytest.fixture
+def crowd(sequencer):
+    made = Crowd()
+    sequencer.script("task_result_query", made)
+    yield made
+    made.open.set()
+
+
+def test_all_clients_of_a_process_together(sequencer, crowd):
+    """Five blocking clients in threads, and two loops with 20 calls each."""
+
+    def block():
+        with Client("a#b", sequencer.url) as client:
+            assert client.query_task_result("t1").status == "running"
+
+    async def ask():
+        async with AsyncClient("a#b", sequencer.url) as client:
+            await asyncio.gather(*(client.query_task_result("t1") for _ in range(20)))
+
+    threads = [threading.Thread(target=block) for _ in range(5)]
+    threads += [threading.Thread(target=lambda: asyncio.run(ask())) for _ in range(2)]
+    for each in threads:
+        each.start()
+    assert crowd.full.wait(PATIENCE)
+    crowd.open.set()
+    for each in threads:
+        each.join(PATIENCE)
+    assert sequencer.count("task_result_query") == 45
+    assert ORDINARY_AT_ONCE <= crowd.most <= AT_ONCE
+
+
+def test_a_cancel_does_not_wait_behind_what_is_not_answered(sequencer, crowd):
+    async def main():
+        async with AsyncClient("a#b", sequencer.url) as client:
+            stuck = [asyncio.create_task(client.query_task_result("t1")) for _ in range(3 * AT_ONCE)]
+            assert await asyncio.to_thread(crowd.full.wait, PATIENCE)
+            said = await asyncio.wait_for(client.cancel_task("t1"), PATIENCE)
+            for each in stuck:
+                each.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
+            return said
+
+    assert asyncio.run(main()) == "cancelled"
+    assert sequencer.count("task_result_query") == ORDINARY_AT_ONCE
+
+
+def test_those_who_give_up_leave_their_place(sequencer, subject, monkeypatch):
+    """Also those who never came in, and those whose request was never sent."""
+
+    async def many():
+        async with AsyncClient("a#b", sequencer.url) as client:
+            calls = (client.query_task_result("t1") for _ in range(3 * AT_ONCE))
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    with sequencer.silent("task_result_query"), monkeypatch.context() as impatient:
+        impatient.setattr(timing, "QUERY_TIMEOUT", 0.2)
+        impatient.setattr(timing, "CALL_TIMEOUT", 0.3)
+        ends = asyncio.run(many())
+    assert all(isinstance(each, NetworkError) for each in ends)
+    assert any(each.never_sent for each in ends)  # Those who only waited.
+    sequencer.script("task_result_query", Answer({"status": "running"}))
+    assert subject.do(lambda c: c.query_task_result("t1")).status == "running"
+
+
+def test_places_are_not_lost_to_cancellations_at_any_moment():
+    gate = gate_of("http://nowhere.example")
+
+    async def main():
+        async def hold(turns):
+            async with gate.passed():
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+
+        for seed in range(50):
+            tasks = [asyncio.create_task(hold(number % 4)) for number in range(40)]
+            for turn in range(8):
+                tasks[(seed * 7 + turn * 5) % 40].cancel()
+                await asyncio.sleep(0)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(hold(1) for _ in range(AT_ONCE)))
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_has_places_of_its_own(sequencer, crowd):
+    """Those in the parent who hold a place are not in the child to give it back."""
+
+    async def fill():
+        async with AsyncClient("a#b", sequencer.url) as client:
+            stuck = [asyncio.create_task(client.query_task_result("t1")) for _ in range(AT_ONCE)]
+            assert await asyncio.to_thread(crowd.full.wait, PATIENCE)
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if _asks_in(sequencer.url) else 1)
+            code = await asyncio.to_thread(os.waitpid, child, 0)
+            for each in stuck:
+                each.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
+            return code[1]
+
+    assert asyncio.run(fill()) == 0
+
+
+def _asks_in(url):
+    with Client("a#b", url) as client:
+        return client.cancel_task("t1") == "cancelled" and client.execute_workflow(Text2VideoTask("a rabbit")) == "t1"
+
+
+class TestPace:
+    def test_a_429_slows_the_others_too(self, subject, sequencer):
+        """One call is told to wait and gives up; the next one waits for it."""
+        busy = Answer({"message": "slow down"}, 429, {"Retry-After": "70"})
+        sequencer.script("task_result_query", busy, Answer({"status": "running"}))
+        with pytest.raises(RateLimitError, match="slow down"):
+            subject.do(lambda c: c.query_task_result("t1"))
+        with pytest.raises(RateLimitError, match="asked to wait for another 70 s"):
+            subject.do(lambda c: c.query_task_result("t2"))
+        assert sequencer.count("task_result_query") == 1
+        subject.clock.now += 30
+        assert subject.do(lambda c: c.query_task_result("t2")).status == "running"
+        assert subject.clock.sleeps == [40]
+
+    def test_a_create_that_was_slowed_down_was_not_sent(self, subject, sequencer):
+        sequencer.script("task_result_query", Answer({}, 429, {"Retry-After": "100"}))
+        with pytest.raises(RateLimitError):
+            subject.do(lambda c: c.query_task_result("t1"))
+        with pytest.raises(RateLimitError) as caught:
+            subject.do(lambda c: c.execute_workflow(Text2VideoTask("a rabbit")), ledger=True)
+        assert "may have been created" not in str(caught.value)
+        assert sequencer.count("task_create") == 0
+        subject.clock.now += 100
+        assert subject.do(lambda c: c.execute_workflow(Text2VideoTask("a rabbit")), ledger=True) == "t1"
+
+    def test_no_server_slows_a_process_down_for_ever(self, subject, sequencer):
+        sequencer.script(
+            "task_result_query", Answer({}, 429, {"Retry-After": "999999999"}), Answer({"status": "running"})
+        )
+        with pytest.raises(RateLimitError):
+            subject.do(lambda c: c.query_task_result("t1"))
+        subject.clock.now += 120
+        assert subject.do(lambda c: c.query_task_result("t1")).status == "running"
+
+    def test_other_servers_are_not_meant(self, subject, sequencer):
+        sequencer.script("task_result_query", Answer({}, 429, {"Retry-After": "100"}))
+        with pytest.raises(RateLimitError):
+            subject.do(lambda c: c.query_task_result("t1"))
+        other = Sequencer()
+        try:
+            assert subject.do(lambda c: c.query_task_result("t1"), workflow_url=other.url).status == "finished"
+        finally:
+            other.close()
+        assert subject.clock.sleeps == []

@@ -1,0 +1,159 @@
+"""The blocking client runs its requests on a loop in a thread, of which nobody notices anything."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from downloads import PNG, finished
+from file_server import File
+from raw_server import RawServer
+from subject import Stop
+
+from xalora_client import Client, Text2VideoTask
+from xalora_client.clients.http import HttpTransport
+from xalora_client.clients.on_thread import ThreadTransport
+from xalora_client.engine.effects import Fetch
+from xalora_client.protocol.requests import Request
+
+TASK = Text2VideoTask("a rabbit")
+
+
+@pytest.fixture
+def client(sequencer):
+    with Client("a#b", sequencer.url) as made:
+        yield made
+
+
+@pytest.fixture
+def transport():
+    made = ThreadTransport(HttpTransport())
+    yield made
+    made.close()
+
+
+def test_where_a_loop_runs_already(client):
+    """As in a notebook."""
+
+    async def cell():
+        return client.execute_workflow(TASK)
+
+    assert asyncio.run(cell()) == "t1"
+
+
+def test_from_several_threads_at_once(client):
+    ids = []
+    threads = [threading.Thread(target=lambda: ids.append(client.query_task_result("t1").task_id)) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert ids == ["t1"] * 8
+
+
+def test_after_it_was_closed_it_works_as_before(sequencer):
+    client = Client("a#b", sequencer.url)
+    client.close()
+    assert client.execute_workflow(TASK) == "t1"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_in_a_forked_process(client):
+    assert client.execute_workflow(TASK) == "t1"
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if client.execute_workflow(TASK) == "t1" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert client.execute_workflow(TASK) == "t1"
+
+
+def test_in_a_spawned_process(sequencer):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_create, (sequencer.url,)) == "t1"
+
+
+def _create(url):
+    with Client("a#b", url) as client:
+        return client.execute_workflow(TASK)
+
+
+class TestInterruptions:
+    def test_ctrl_c_ends_a_request_at_once(self, transport):
+        def serve(_):
+            os.kill(os.getpid(), signal.SIGINT)
+            over.wait(20)
+            yield b""
+
+        over = threading.Event()
+        with RawServer(serve) as server:
+            began = time.monotonic()
+            with pytest.raises(KeyboardInterrupt):
+                transport.send(Request(f"{server.url}/task_result_query", {"task_id": "t1"}), 20.0)
+            over.set()
+        assert time.monotonic() - began < 10
+        assert not _calls()
+
+    @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Stop(), ValueError("own"), SystemExit(3), StopIteration()])
+    def test_what_a_sink_raises_goes_through_unchanged(self, transport, files, stop):
+        def sink(status, headers):
+            def take(piece):
+                raise stop
+
+            return take
+
+        fetch = Fetch(files.serve("/x", File(PNG)), {}, sink, 10.0, files.url)
+        with pytest.raises(type(stop)) as caught:
+            transport.fetch(fetch)
+        assert caught.value is stop
+        assert not _calls()
+
+    def test_a_sink_runs_in_the_calling_thread(self, transport, files):
+        threads = set()
+
+        def sink(status, headers):
+            threads.add(threading.current_thread())
+            return lambda piece: threads.add(threading.current_thread())
+
+        transport.fetch(Fetch(files.serve("/x", File(PNG)), {}, sink, 10.0, files.url))
+        assert threads == {threading.current_thread()}
+
+    def test_on_progress_may_use_the_client(self, client, files):
+        """The loop of one call is not that of another."""
+        seen = []
+        result = finished(files.serve("/x", File(PNG)))
+        client.download(result, lambda _: seen.append(client.query_task_result("t1").status))
+        assert set(seen) == {"finished"}
+
+
+def _calls():
+    return [each for each in threading.enumerate() if each.name.startswith("xalora")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files cannot be counted here")
+def test_nothing_is_left_open(client, files):
+    """Neither threads nor, as warnings of unclosed ones would say, sockets and loops."""
+
+    def both():
+        client.query_task_result("t1")
+        client.download(finished(files.serve("/x", File(PNG))))
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    first = both()
+    assert max(both() for _ in range(20)) <= first + 4  # The servers of this test have their ends open a while longer.
+    assert not _calls()
+
+
+def test_a_client_nobody_closed_keeps_no_thread(sequencer):
+    client = Client("a#b", sequencer.url)
+    client.execute_workflow(TASK)
+    del client
+    gc.collect()
+    assert not _calls()

@@ -1,0 +1,55 @@
+"""What public signatures mention can be imported from the facade, and is never Any."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import xalora_client
+
+FROM_ELSEWHERE = {
+    *("Any", "Awaitable", "BaseException", "Callable", "ClassVar", "Iterator", "Literal", "Mapping", "NDArray", "None"),
+    *("Path", "PathLike", "Random", "Sequence"),
+}
+"""Names of Python's own and of numpy."""
+
+
+def functions(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A public name's functions, and those of its bases that are ours."""
+    if inspect.isfunction(value):
+        yield name, value
+    for kind in value.__mro__ if isinstance(value, type) else ():
+        if not kind.__module__.startswith("xalora_client"):
+            continue
+        for member, part in vars(kind).items():
+            part = part.fget if isinstance(part, property) else getattr(part, "__func__", part)
+            if inspect.isfunction(part) and (member == "__init__" or not member.startswith("_")):
+                yield f"{name}.{member}", part
+
+
+def annotations(name: str) -> Iterator[tuple[str, str]]:
+    """Where a type is mentioned, and the annotation as it is written."""
+    value = getattr(xalora_client, name)
+    for place, function in functions(name, value):
+        for parameter, annotation in function.__annotations__.items():
+            yield f"{place}: {parameter}", str(annotation)
+    for kind in value.__mro__ if isinstance(value, type) else ():
+        if kind.__module__.startswith("xalora_client"):
+            for field, annotation in vars(kind).get("__annotations__", {}).items():
+                if not field.startswith("_"):
+                    yield f"{name}.{field}", str(annotation)
+
+
+@pytest.mark.parametrize("name", xalora_client.__all__)
+def test_what_is_mentioned_is_exported_and_no_any(name):
+    mentioned = {
+        f"{place}: {word}"
+        for place, annotation in annotations(name)
+        for word in re.findall(r"(?<![\w.])[A-Z]\w*", annotation)
+        if word == "Any" or (word not in FROM_ELSEWHERE and word not in xalora_client.__all__)
+    }
+    assert sorted(mentioned) == []

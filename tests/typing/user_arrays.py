@@ -1,0 +1,27 @@
+"""A user's program that decodes media. Nothing runs it: mypy reads it, against the installed wheel.
+
+Apart from user_program.py because numpy's own arrays have Any in their types, for the shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import assert_type
+
+from xalora_client import Client, Limits, WorkflowTaskResult, decode, decode_sound, require_memory
+
+
+def frames(client: Client, result: WorkflowTaskResult) -> npt.NDArray[np.float32]:
+    """From a finished task to its frames and its sound."""
+    file = client.download(result)
+    decoded = decode(file.path, Limits(max_frames=100), progress=lambda done, expected: print(done, expected))
+    assert_type(decoded.frames, npt.NDArray[np.float32])
+    assert_type(decoded.mask, npt.NDArray[np.float32] | None)
+    assert_type(decoded.fps, float | None)
+    sound = decode_sound(file.path)
+    if sound is not None:
+        assert_type(sound.samples, npt.NDArray[np.float32])
+        assert_type(sound.rate, int)
+    require_memory(37, 848, 480, 3, "The batch")
+    return decoded.frames

@@ -1,0 +1,195 @@
+"""A user's program over the facade. Nothing runs it: mypy reads it, against the installed wheel.
+
+``assert_type`` fails where a type is another, and where it is Any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from typing_extensions import assert_type
+
+from xalora_client import (
+    APIStatusError,
+    AsyncClient,
+    Client,
+    ConfigurationError,
+    Credentials,
+    CustomTask,
+    DecodeError,
+    DownloadError,
+    DownloadProgress,
+    FluxLoraTask,
+    InvalidParameterError,
+    Limits,
+    MediaError,
+    MediaFile,
+    MediaTooLargeError,
+    NetworkError,
+    RateLimitError,
+    ResponseError,
+    TaskCanceledError,
+    TaskError,
+    TaskFailedError,
+    TaskStatus,
+    TaskTimeoutError,
+    TaskUpdate,
+    Text2VideoTask,
+    UpscalerTask,
+    WorkflowTask,
+    WorkflowTaskResult,
+    XaloraError,
+    __version__,
+)
+
+assert_type(__version__, str)
+
+
+@dataclass
+class SketchTask(WorkflowTask):
+    """A kind of task of the user's own."""
+
+    subject: str
+
+    @property
+    def task_type(self) -> str:
+        return "sketch"
+
+    @property
+    def task_details(self) -> dict[str, object]:
+        return {"parameters": {"subject": self.subject}}
+
+
+def tasks() -> list[WorkflowTask]:
+    """One task of each kind."""
+    video = Text2VideoTask("a rabbit", width=848, height=480, length=37, workflow_id="1", timeout_seconds=600)
+    assert_type(video.prompt, str)
+    assert_type(video.length, int | None)
+    assert_type(video.workflow_id, str | None)
+    flux = FluxLoraTask("a gecko", "gecko.safetensors", guidance=3.5)
+    assert_type(flux.guidance, float | None)
+    sketch = SketchTask("a hare", job_id_prefix="sketches")
+    assert_type(sketch.subject, str)
+    custom = CustomTask("txt2vid", {"prompt": "a rabbit", "length": 5}, workflow_id="1")
+    assert_type(custom.task_type, str)
+    return [video, UpscalerTask("https://example.com/a.png"), flux, sketch, custom]
+
+
+def show(update: TaskUpdate) -> None:
+    """What a wait reports."""
+    assert_type(update.task_id, str)
+    assert_type(update.elapsed, float)
+    assert_type(update.next_poll, float)
+    assert_type(update.result, WorkflowTaskResult | None)
+    assert_type(update.trouble, str | None)
+    assert_type(update.describe(), str)
+
+
+def show_bytes(progress: DownloadProgress) -> None:
+    """What a download reports."""
+    assert_type(progress.received, int)
+    assert_type(progress.total, int | None)
+
+
+def read(result: WorkflowTaskResult) -> None:
+    """What a server's answer has."""
+    assert_type(result.task_id, str)
+    assert_type(result.status, str)
+    assert_type(result.status == TaskStatus.FINISHED, bool)
+    assert_type(result.is_final, bool)
+    assert_type(result.message, str | None)
+    assert_type(result.media_url, str | None)
+    assert_type(result.create_timestamp, float | None)
+    assert_type(result.workflow_id, str | None)
+    # What a miner or a server makes up has no fixed type. It has to be looked at, so it is not Any.
+    print(isinstance(result.result, str), isinstance(result.task_details, dict), isinstance(result.extra, dict))
+
+
+def look_at(file: MediaFile) -> None:
+    """What is known of a downloaded file."""
+    assert_type(file.path, Path)
+    assert_type(file.sha256, str)
+    assert_type(file.size, int)
+    assert_type(file.info.width, int)
+    assert_type(file.info.frames, int | None)
+    assert_type(file.info.fps, float | None)
+    assert_type(file.info.has_audio, bool)
+    assert_type(file.info.format.mime_type, str)
+    if file.info.kind == "video":
+        print(file.info.duration)
+
+
+def blocking() -> None:
+    """The blocking client."""
+    with Client("consumer#key", ledger=True, home=Path("home"), limits=Limits(max_bytes=2**20)) as client:
+        assert_type(client, Client)
+        for task in tasks():
+            task_id = client.execute_workflow(task, reuse=False)
+            assert_type(task_id, str)
+            result = client.wait_for_result(task_id, timeout=60, interval=2.0, on_update=show)
+            assert_type(result, WorkflowTaskResult)
+            assert_type(client.query_task_result(task_id), WorkflowTaskResult)
+            assert_type(client.execute_workflow_and_wait_for_result(task, timeout=60), WorkflowTaskResult)
+            assert_type(client.cancel_task(task_id), str)
+            file = client.download(result, on_progress=show_bytes)
+            assert_type(file, MediaFile)
+            client.release(file)
+        assert_type(client.resource_request(workflow_id="1"), str)
+
+
+async def awaited() -> None:
+    """The client for event loops."""
+    async with AsyncClient(workflow_url="sandbox") as client:
+        assert_type(client, AsyncClient)
+        results = await asyncio.gather(*[client.execute_workflow_and_wait_for_result(task) for task in tasks()])
+        assert_type(results, list[WorkflowTaskResult])
+        task_id = await client.execute_workflow(Text2VideoTask("a rabbit", workflow_id="1"))
+        assert_type(task_id, str)
+        assert_type(await client.wait_for_result(task_id, on_update=show), WorkflowTaskResult)
+        assert_type(await client.query_task_result(task_id), WorkflowTaskResult)
+        assert_type(await client.cancel_task(task_id), str)
+        assert_type(await client.resource_request(), str)
+        assert_type(await client.download(results[0]), MediaFile)
+
+
+def failing() -> None:
+    """Every error has a text of three parts; some know more."""
+    try:
+        blocking()
+    except InvalidParameterError as error:
+        assert_type(error.field, str)
+        assert_type(error.value, object)
+        assert_type(error.allowed, str)
+    except ConfigurationError as error:
+        assert_type(error.what, str)
+    except NetworkError as error:
+        assert_type(error.never_sent, bool)
+    except RateLimitError as error:
+        assert_type(error.retry_after, float | None)
+    except APIStatusError as error:
+        assert_type(error.status_code, int)
+        assert_type(error.message, str)
+    except (TaskFailedError, TaskCanceledError, TaskTimeoutError) as error:
+        assert_type(error, TaskFailedError | TaskCanceledError | TaskTimeoutError)
+    except TaskError as error:
+        assert_type(error.task_id, str | None)
+        if isinstance(error.result, WorkflowTaskResult):
+            read(error.result)
+    except (DownloadError, DecodeError, MediaTooLargeError) as error:
+        assert_type(error.advice, str)
+    except MediaError as error:
+        assert_type(error.path, Path | None)
+    except ResponseError as error:
+        assert_type(error.task_id, str | None)
+    except XaloraError as error:
+        assert_type(error.advice, str)
+
+
+def keys() -> Mapping[str, str]:
+    """The two halves of a key."""
+    credentials = Credentials.parse("consumer#key")
+    assert_type(credentials, Credentials)
+    return {credentials.consumer_id: credentials.api_key}

@@ -1,0 +1,297 @@
+"""The transport over aiohttp, which both clients use: one request, one connection, one answer.
+
+No connection is used twice: what lies on an idle one is no answer to the next request, and a create must never be
+sent into a connection that is just being closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+import sys
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import replace
+from functools import cached_property, partial
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from ..engine.effects import Fetch
+from ..errors import DownloadError, NetworkError, ResponseError, XaloraError
+from ..protocol.requests import Link, Request, Response
+from ..version import USER_AGENT
+from . import network
+from .content_coding import PIECE, Decoder
+from .network import Resolver, gate_of, proxy_for, ssl_context
+from .network_errors import FAILURES, explained
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout as time_limit
+else:
+    from async_timeout import timeout as time_limit  # Comes with aiohttp.
+
+SEND_HEADERS = {
+    "User-Agent": USER_AGENT,
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+}
+FETCH_HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+
+LARGEST_ANSWER = 16 * 1024 * 1024
+"""Bytes of an answer of the sequencer, packed or unpacked."""
+
+LONGEST_ERROR_PAGE = 64 * 1024
+"""Bytes that are read of an answer that is an error: enough for its message."""
+
+LEAST_PROGRESS = 16 * 1024
+"""Bytes that must come in during a fetch's longest silence: a byte now and then is silence too."""
+
+
+class HttpTransport:
+    """Sends and fetches over HTTP/1.1, each over a connection of its own. May be used on any event loop."""
+
+    def __init__(self) -> None:
+        self._local: dict[str, bool] = {}
+
+    async def send(self, request: Request, timeout: float) -> Response:
+        """POST the request and return the answer, all within ``timeout`` seconds.
+
+        Redirects are not followed: they would carry the key to another host. Raises NetworkError, and ResponseError
+        for an answer of more than 16 MiB.
+        """
+        try:
+            link = Link.parse(request.url)
+        except ValueError as error:
+            raise NetworkError(f"No request was sent: {error}", never_sent=True, lasting=True) from None
+        proxy = proxy_for(link)
+        exchange: Exchange | None = None
+        try:
+            # Cancels are let through first: they are short, and end what costs money.
+            urgent = request.url.endswith("/task_cancel")
+            async with time_limit(timeout), gate_of(link.origin).passed(urgent=urgent):
+                exchange = Exchange(link, proxy, Resolver(), self._trusted_for(link, proxy))
+                async with exchange:
+                    head = _head(await exchange.ask("POST", SEND_HEADERS, request.content()))
+                    return replace(head, body=await _body(exchange, head.status, request))
+        except XaloraError:
+            raise
+        except asyncio.TimeoutError as error:
+            raise explained(error, link, proxy, sent=exchange is not None and exchange.sent) from None
+
+    async def fetch(self, fetch: Fetch) -> Response:
+        """GET a file into its sink. What the sink raises goes through unchanged.
+
+        Raises NetworkError, and DownloadError for an address that may not be contacted or never can be.
+        """
+        try:
+            link = Link.parse(fetch.url)
+        except ValueError as error:
+            raise DownloadError(f"The result's address cannot be used: {error}") from None
+        try:
+            local = await self._is_local(fetch.sequencer)
+            network.check_named(link, local)
+            proxy = proxy_for(link)
+            # A proxy looks names up by itself, and its own address is the user's choice.
+            resolver = Resolver() if proxy else Resolver(partial(network.is_forbidden, local=local))
+            async with Exchange(link, proxy, resolver, self._trusted_for(link, proxy)) as exchange:
+                return await _fetched(exchange, fetch)
+        except NetworkError as error:
+            if error.lasting:
+                raise DownloadError(error.what, advice=error.advice) from None
+            raise
+
+    async def close(self) -> None:
+        """Nothing is held between requests."""
+
+    def _trusted_for(self, link: Link, proxy: Link | None) -> ssl.SSLContext | bool:
+        secure = link.scheme == "https" or (proxy is not None and proxy.scheme == "https")
+        return self._trusted if secure else True
+
+    @cached_property
+    def _trusted(self) -> ssl.SSLContext:
+        """What servers' certificates are checked against; made at the first request that needs it."""
+        return ssl_context()
+
+    async def _is_local(self, sequencer: str) -> bool:
+        """Whether the sequencer is on this machine or in a private network; found out once."""
+        if sequencer not in self._local:
+            try:
+                self._local[sequencer] = await network.is_local(Link.parse(sequencer))
+            except (OSError, ValueError):
+                return False
+        return self._local[sequencer]
+
+
+async def _body(exchange: Exchange, status: int, request: Request) -> bytes:
+    body = bytearray()
+    async with aclosing(exchange.pieces()) as pieces:
+        async for piece in pieces:
+            body += piece
+            if not 200 <= status < 300 and len(body) >= LONGEST_ERROR_PAGE:
+                break
+            if max(len(body), exchange.received) > LARGEST_ANSWER:
+                raise ResponseError(
+                    f"The answer of {exchange.link.shown} is larger than {LARGEST_ANSWER // 2**20} MiB",
+                    task_id=request.task_id,
+                )
+    return bytes(body)
+
+
+async def _fetched(exchange: Exchange, fetch: Fetch) -> Response:
+    loop = asyncio.get_running_loop()
+    try:
+        async with time_limit(CONNECT_TIMEOUT + fetch.timeout):
+            head = _head(await exchange.ask("GET", FETCH_HEADERS | dict(fetch.headers), silence=fetch.timeout))
+    except XaloraError:
+        raise
+    except asyncio.TimeoutError as error:
+        raise explained(error, exchange.link, exchange.proxy, sent=exchange.sent) from None
+    take = fetch.sink(head.status, head.headers)
+    waited, counted, since = 0.0, 0, loop.time()
+    async with aclosing(exchange.pieces()) as pieces:
+        async for piece in pieces:
+            if take is None:
+                return replace(head, body=piece)
+            waited += loop.time() - since
+            if exchange.received - counted >= LEAST_PROGRESS:
+                waited, counted = 0.0, exchange.received
+            elif waited > fetch.timeout:
+                raise explained(asyncio.TimeoutError(), exchange.link, exchange.proxy, sent=True)
+            take(piece)
+            since = loop.time()  # What the sink takes its time for is no silence of the server's.
+    return head
+
+
+def _head(response: aiohttp.ClientResponse) -> Response:
+    return Response(
+        response.status, {name.lower(): value for name, value in response.headers.items()}, b"", time.time()
+    )
+
+
+CONNECT_TIMEOUT = 15.0
+"""Seconds to make a connection. Well under a request's own timeout, so that "never connected" can be told apart."""
+
+_reached: set[str] = set()
+"""Hosts that were connected to."""
+
+
+class Exchange:
+    """Use it with ``async with``. ``sent`` says that a connection was made, so that the request may have arrived.
+
+    ``received`` counts the bytes of the answer's body as they came in.
+    """
+
+    def __init__(self, link: Link, proxy: Link | None, resolver: Resolver, trusted: ssl.SSLContext | bool) -> None:
+        self.link = link
+        self.proxy = proxy
+        self.received = 0
+        self._trusted = trusted
+        self._connector = _OneConnection(resolver)
+        self._session = aiohttp.ClientSession(
+            connector=self._connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+        )
+        self._response: aiohttp.ClientResponse | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def sent(self) -> bool:
+        """Whether a connection was made, through the proxy if there is one, so that the request may have arrived."""
+        return self._connector.transport is not None
+
+    async def __aenter__(self) -> Exchange:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._response is not None:
+            self._response.close()
+        if self._connector.transport is not None:
+            # Saying goodbye in TLS takes two; nobody waits for a server that does not.
+            self._connector.transport.abort()
+        if kind is not GeneratorExit:
+            await self._session.close()
+            return
+        with suppress(RuntimeError):  # A coroutine that is dropped may wait for nothing; and the loop may be gone.
+            loop = asyncio.get_running_loop()
+            self._closing = loop.create_task(self._session.close())
+
+    async def ask(
+        self, method: str, headers: dict[str, str], data: bytes | None = None, silence: float | None = None
+    ) -> aiohttp.ClientResponse:
+        """Send the request; returns when the answer's headers are there. Redirects are not followed.
+
+        ``silence`` is the longest time in seconds without a byte. Raises NetworkError.
+        """
+        link = self.link
+        if link.authorization is not None:
+            headers = headers | {"Authorization": link.authorization}
+        to_proxy: dict[str, str] = {}
+        if self.proxy is not None and self.proxy.authorization is not None:
+            to_proxy = {"Proxy-Authorization": self.proxy.authorization}
+            if link.scheme == "http":  # Such a request goes to the proxy itself, not through a tunnel.
+                headers = headers | to_proxy
+        with self._explained():
+            self._response = await self._session.request(
+                method,
+                _as_it_is(link),
+                data=data,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=CONNECT_TIMEOUT, sock_read=silence, ceil_threshold=math.inf
+                ),
+                allow_redirects=False,
+                proxy=None if self.proxy is None else URL(self.proxy.origin),
+                proxy_headers=to_proxy,
+                ssl=self._trusted,
+            )
+        return self._response
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The answer's body, unpacked, in pieces of at most 64 KiB. Raises NetworkError."""
+        assert self._response is not None  # noqa: S101 - asked before
+        with self._explained():
+            coding = self._response.headers.get("Content-Encoding")
+            decoder = Decoder(coding) if coding else None
+            while data := await self._response.content.read(PIECE):
+                self.received += len(data)
+                for piece in decoder.feed(data) if decoder else (data,):
+                    yield piece
+            if decoder:
+                decoder.end()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as error:
+            # Not chained: aiohttp's words show whole addresses, proxy passwords and whatever came back.
+            reached = (self.proxy or self.link).host in _reached
+            raise explained(error, self.link, self.proxy, sent=self.sent, reached=reached) from None
+
+
+class _OneConnection(aiohttp.TCPConnector):
+    """A connector for one request, which keeps hold of the connection it made."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        super().__init__(resolver=resolver, use_dns_cache=False, force_close=True)
+        self.transport: asyncio.Transport | None = None
+
+    async def connect(self, req: Any, *args: Any, **kwargs: Any) -> Any:
+        """Connect, through a proxy's tunnel and TLS where they are needed: then the request is sent at once."""
+        connection = await super().connect(req, *args, **kwargs)
+        self.transport = connection.transport
+        _reached.add((req.proxy or req.url).host)
+        return connection
+
+
+def _as_it_is(link: Link) -> URL:
+    """The address for aiohttp. Its whole target goes as the path, for that is sent as it is: an empty query as well."""
+    port = None if link.port == URL.build(scheme=link.scheme, host="x").port else link.port
+    return URL.build(scheme=link.scheme, host=link.host, port=port, path=link.target, encoded=True)

@@ -1,0 +1,93 @@
+"""What the network did, in words: fixed ones, for the other side's may hold anything."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from ..errors import NetworkError, RequestTimeoutError
+from ..protocol.requests import Link
+from .content_coding import CodingError
+from .network import CERTIFICATE_ADVICE, PROXY_ADVICE
+
+FAILURES = (aiohttp.ClientError, HttpProcessingError, asyncio.TimeoutError, OSError, ValueError, CodingError)
+"""What aiohttp raises, and what it lets through."""
+
+_NO_SUCH_NAME = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA")} - {None}
+_NO_WAY_THERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL, errno.ENETUNREACH, errno.EACCES, errno.EPERM}
+
+
+def explained(
+    error: BaseException, link: Link, proxy: Link | None, *, sent: bool, reached: bool = False
+) -> NetworkError:
+    """The error to raise.
+
+    ``sent`` says that a connection was made, so that the request may have arrived; ``reached`` that the host was
+    connected to before, so that what is wrong with it now may pass.
+    """
+    if isinstance(error, asyncio.TimeoutError):
+        words = "No answer from" if sent else "No connection to"
+        return RequestTimeoutError(f"{words} {link.shown} in time", never_sent=not sent)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return _failed("No secure connection to", link, _words_of_tls(error.certificate_error), CERTIFICATE_ADVICE)
+    if isinstance(error, aiohttp.ClientSSLError):
+        cause = getattr(error, "os_error", error)
+        return NetworkError(
+            f"No secure connection to {link.shown}: {_words_of_tls(cause)}",
+            never_sent=not sent,
+            advice=CERTIFICATE_ADVICE,
+        )
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        said = f"the proxy answered {error.status}"
+        if error.status in (401, 403, 405, 407):
+            return _failed("No connection to", link, said, PROXY_ADVICE)
+        return NetworkError(f"No connection to {link.shown}: {said}", never_sent=True)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        through = f"the proxy {proxy.origin} cannot be reached: " if proxy else ""
+        return NetworkError(
+            f"No answer from {link.shown}: {through}{_words(cause)}",
+            never_sent=not sent,
+            lasting=not reached and _is_final(cause),
+        )
+    return NetworkError(f"No answer from {link.shown}: {_words(error)}", never_sent=not sent)
+
+
+def _failed(what: str, link: Link, reason: str, advice: str) -> NetworkError:
+    return NetworkError(f"{what} {link.shown}: {reason}", never_sent=True, lasting=True, advice=advice)
+
+
+def _is_final(error: OSError) -> bool:
+    """Whether a host that was never reached will not be: a server that starts again refuses, it does not vanish."""
+    return error.errno in (_NO_SUCH_NAME if isinstance(error, socket.gaierror) else _NO_WAY_THERE)
+
+
+def _words(error: BaseException) -> str:
+    match error:
+        case socket.gaierror():
+            return "its name is not known" if error.errno in _NO_SUCH_NAME else "its name could not be looked up"
+        case aiohttp.ServerDisconnectedError():
+            return "the connection was closed without one"
+        case aiohttp.ClientPayloadError():
+            return "it broke off"
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            return "what came back is not HTTP"
+        case CodingError():
+            return str(error)
+        case OSError() if error.errno and error.errno > 0:
+            return os.strerror(error.errno)
+    return type(error).__name__
+
+
+def _words_of_tls(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message.rstrip('.')})"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return "the connection was closed" if isinstance(error, ConnectionError) else _words(error)

@@ -1,0 +1,220 @@
+"""PNG, animated or not, by the PNG specification: the parts of the file, its frames, and what is transparent in them.
+
+Pillow decodes the pictures; transparency of single colors it gets right only for some depths, and animation it
+composes otherwise than the specification.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from .composition import Disposal, Placement, compose
+from .container_parts import Part, png_chunks
+from .library_errors import library_errors
+from .limits import Limits
+from .media_info import fail
+from .pixels import Integers
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GRAY, _RGB = 0, 2
+_DISPOSALS: tuple[Disposal, ...] = ("keep", "background", "previous")
+_METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+"""Chunks that may say how the picture is turned."""
+
+
+@dataclass
+class AnimationFrame:
+    """A frame of an animation: its place, its seconds as the file says, the chunks of its data."""
+
+    placement: Placement
+    seconds: float
+    data: list[Part] = field(default_factory=list)
+
+
+@dataclass
+class PngParts:
+    """What a PNG's chunks say. ``frames`` is empty for a PNG without animation."""
+
+    width: int = 0
+    height: int = 0
+    depth: int = 8
+    color_type: int = 6
+    header: bytes = b""
+    palette: bytes | None = None
+    transparency: bytes | None = None
+    metadata: list[Part] = field(default_factory=list)
+    frames: list[AnimationFrame] = field(default_factory=list)
+
+    @property
+    def sixteen_bits(self) -> bool:
+        """Whether pixels are returned with 16 bits a channel, as of 16-bit grayscale."""
+        return self.color_type == _GRAY and self.depth == 16
+
+    @property
+    def color_key(self) -> bytes | None:
+        """The one color that is transparent, as the file stores it; None where there is none."""
+        return self.transparency if self.color_type in (_GRAY, _RGB) else None
+
+
+def read_parts(path: Path, file: BinaryIO, limits: Limits) -> PngParts:
+    """Read the chunks of a PNG, but not its pixels. Raises DecodeError, and MediaTooLargeError for too many frames."""
+    parts = PngParts()
+    told = 0  # By the animation's announcement, which stands before the picture.
+    begun = numbers = 0
+    current: AnimationFrame | None = None
+    for chunk in png_chunks(file):
+        if chunk.name == b"IHDR" and not parts.header:
+            parts.header = content(path, file, chunk)
+            if len(parts.header) != 13:
+                fail(path, "its header is not 13 bytes long")
+            parts.width, parts.height = _number(parts.header, 0), _number(parts.header, 4)
+            parts.depth, parts.color_type = parts.header[8], parts.header[9]
+            limits.check_pixels(parts.width, parts.height, path.name)
+        elif chunk.name == b"PLTE" and parts.palette is None:
+            parts.palette = content(path, file, chunk)
+        elif chunk.name == b"tRNS":
+            parts.transparency = content(path, file, chunk)
+        elif chunk.name in _METADATA:
+            parts.metadata.append(chunk)
+        elif chunk.name == b"acTL" and not begun:
+            told = _number(content(path, file, chunk), 0)
+            limits.check_frames(told, path.name)
+        elif chunk.name == b"IDAT":
+            begun += 1
+            if current is not None and len(parts.frames) == 1:
+                current.data.append(chunk)
+        elif chunk.name == b"fcTL" and told:
+            current = None
+            if len(parts.frames) == told:
+                continue
+            control = content(path, file, chunk)
+            numbers = _in_sequence(path, control, numbers)
+            current = _frame(path, control, parts)
+            parts.frames.append(current)
+        elif chunk.name == b"fdAT" and begun and current is not None:
+            numbers = _in_sequence(path, content(path, file, chunk), numbers)
+            current.data.append(Part(chunk.name, chunk.start + 4, chunk.end))
+        elif chunk.name == b"IEND":
+            break
+    return parts
+
+
+def content(path: Path, file: BinaryIO, chunk: Part) -> bytes:
+    """Return a chunk's data, checked against its checksum. Raises DecodeError."""
+    file.seek(chunk.start - 4)
+    named = file.read(chunk.end - chunk.start)
+    checksum = file.read(4)
+    if len(named) < 4 or len(checksum) < 4 or zlib.crc32(named) != int.from_bytes(checksum, "big"):
+        fail(path, f"its part “{chunk.name.decode('latin-1')}” is damaged (its checksum is wrong)")
+    return named[4:]
+
+
+def _number(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "big")
+
+
+def _in_sequence(path: Path, data: bytes, expected: int) -> int:
+    if _number(data, 0) != expected:
+        fail(path, f"part {expected} of its animation is missing or out of order")
+    return expected + 1
+
+
+def _frame(path: Path, control: bytes, parts: PngParts) -> AnimationFrame:
+    if len(control) != 26:
+        fail(path, "the description of a frame is not 26 bytes long")
+    width, height, x, y = (_number(control, at) for at in (4, 8, 12, 16))
+    if not (width and height and x + width <= parts.width and y + height <= parts.height and control[24] <= 2):
+        fail(path, f"a frame of {width} x {height} at {x}, {y} does not lie within {parts.width} x {parts.height}")
+    placement = Placement(x, y, width, height, control[25] == 1, _DISPOSALS[control[24]])
+    over = int.from_bytes(control[22:24], "big") or 100
+    return AnimationFrame(placement, int.from_bytes(control[20:22], "big") / over)
+
+
+def composed(path: Path, file: BinaryIO, parts: PngParts) -> Iterator[Integers]:
+    """Yield the canvas ``[H, W, 4]`` after each frame of an animation. Raises DecodeError for damaged ones."""
+
+    def decoded() -> Iterator[tuple[Placement, Integers]]:
+        for number, frame in enumerate(parts.frames, 1):
+            what = f"its picture {number} of {len(parts.frames)} is damaged"
+            data = b"".join(_frame_data(path, file, chunk, frame) for chunk in frame.data)
+            whole = _plain_png(parts, frame.placement.width, frame.placement.height, data)
+            with library_errors(path, what):
+                picture = PngImagePlugin.PngImageFile(io.BytesIO(whole))
+                picture.load()
+            yield frame.placement, rgba(path, picture, parts, whole)
+
+    dtype = np.uint16 if parts.sixteen_bits else np.uint8
+    return compose(parts.width, parts.height, dtype, decoded())
+
+
+def _frame_data(path: Path, file: BinaryIO, chunk: Part, frame: AnimationFrame) -> bytes:
+    number = 4 if chunk.name == b"fdAT" else 0
+    return content(path, file, Part(chunk.name, chunk.start - number, chunk.end))[number:]
+
+
+def _plain_png(parts: PngParts, width: int, height: int, data: bytes) -> bytes:
+    """A file of one frame alone."""
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + parts.header[8:]
+    chunks = [(b"IHDR", header)]
+    if parts.palette is not None:
+        chunks.append((b"PLTE", parts.palette))
+    if parts.transparency is not None:
+        chunks.append((b"tRNS", parts.transparency))
+    return _SIGNATURE + b"".join(_chunk(*each) for each in [*chunks, (b"IDAT", data), (b"IEND", b"")])
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return b"".join((len(data).to_bytes(4, "big"), name, data, zlib.crc32(data, zlib.crc32(name)).to_bytes(4, "big")))
+
+
+def metadata_picture(path: Path, file: BinaryIO, parts: PngParts) -> bytes:
+    """A file of one pixel that has the animation's metadata, for Pillow to read."""
+    chunks = [(each.name, content(path, file, each)) for each in parts.metadata]
+    pixel = [(b"IHDR", b"\0\0\0\1\0\0\0\1\x08\0\0\0\0"), *chunks, (b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b"")]
+    return _SIGNATURE + b"".join(_chunk(*each) for each in pixel)
+
+
+def rgba(path: Path, picture: Image.Image, parts: PngParts, whole: bytes | None = None) -> Integers:
+    """Return a loaded picture of a PNG as ``[H, W, 4]``: 8 bits, or 16 of 16-bit grayscale.
+
+    ``whole`` is the file of that picture alone; without it, ``path`` is.
+    """
+    key = parts.color_key
+    if parts.sixteen_bits:
+        gray = np.asarray(picture).astype(np.uint16)
+        opaque = np.full_like(gray, 65535) if key is None else np.where(gray == _level(key), 0, 65535)
+        return np.stack((gray, gray, gray, opaque.astype(np.uint16)), axis=2)
+    with library_errors(path, "its colors cannot be converted"):
+        if key is None or (parts.color_type == _RGB and parts.depth == 8):
+            return np.asarray(picture.convert("RGBA"))
+        pixels = np.array(picture.convert("RGB").convert("RGBA"))
+    if parts.color_type == _RGB:
+        pixels[..., 3] = _deep_alpha(path, path.read_bytes() if whole is None else whole)
+    else:
+        levels = (1 << parts.depth) - 1
+        pixels[..., 3][pixels[..., 0] == (_level(key) & levels) * 255 // levels] = 0
+    return pixels
+
+
+def _level(key: bytes) -> int:
+    return int.from_bytes(key[:2], "big")
+
+
+def _deep_alpha(path: Path, whole: bytes) -> Integers:
+    """What is transparent by one color of 16 bits a channel: Pillow keeps 8 of them, so FFmpeg compares."""
+    with library_errors(path, "its transparent color cannot be read"):
+        context = av.CodecContext.create("png", "r")
+        frame = next(iter([*context.decode(av.Packet(whole)), *context.decode(None)]))
+        plane: Any = frame.planes[0]
+        deep = np.ndarray((frame.height, frame.width, 4), ">u2", plane, 0, (plane.line_size, 8, 2))
+    alpha: Integers = (deep[..., 3] >> 8).astype(np.uint8)
+    return alpha
