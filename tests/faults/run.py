@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import gc
-import importlib
 import inspect
 import logging
 import os
 import random
 import re
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +24,9 @@ from tests.faults.network import PUBLIC, Network
 from tests.faults.steps import KEY, Case
 from tests.faults.world import World
 from xalora_client import AsyncClient, Client, Limits, Text2VideoTask, XaloraError
+from xalora_client.clients import http
+from xalora_client.engine import timing
+from xalora_client.media.download import flow
 
 CLIENTS = ("blocking", "event loop")
 SUCCESS = "success"
@@ -76,6 +78,7 @@ def run(case: Case, client: str, folder: Path) -> Runs:
     _warm_up()
     world = World(case)
     network = Network(_NAMES | case.names)
+    folder.mkdir(exist_ok=True)
     home = folder / "home"
     with ExitStack() as stack:
         stack.enter_context(_limits(case))
@@ -99,11 +102,10 @@ def _run(world: World, client: str, home: Path, environment: dict[str, str]) -> 
     creates, requests = len(world.created), len(world.requests)
     world.clock.sleeps.clear()
     with _environment(environment), _logged(outcome.logged):
-        gc.collect()
         rest, started = _memory_at_rest(), time.monotonic()
         try:
             outcome.value = _act(world, client, home, outcome.updates.append)
-        except BaseException as error:  # noqa: BLE001 - that is what the table says
+        except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             outcome.error, outcome.ended = error, class_name(error)
@@ -230,30 +232,22 @@ def _logged(lines: list[str]) -> Iterator[None]:
         ours.setLevel(level)
 
 
-_LIMITS = {
-    "xalora_client.engine.timing": ("REQUEST_TIMEOUT", "QUERY_TIMEOUT"),
-    "xalora_client.clients.environment": ("CONNECT_TIMEOUT",),
-    "xalora_client.clients.exchange": ("CONNECT_TIMEOUT",),
-    "xalora_client.clients.http": ("CONNECT_TIMEOUT",),
-    "xalora_client.clients.requests_transport": ("CONNECT_TIMEOUT",),
-    "xalora_client.clients.aiohttp_transport": ("CONNECT_TIMEOUT",),
-    "xalora_client.media.download.flow": ("LONGEST_SILENCE",),
-}
-"""Where the client keeps its time limits."""
+_LIMITS = (
+    (timing, "REQUEST_TIMEOUT", SHORT),
+    (timing, "QUERY_TIMEOUT", SHORT),
+    (http, "CONNECT_TIMEOUT", SHORT),
+    (flow, "LONGEST_SILENCE", SHORT),
+    (flow, "TRIES_WITHOUT_PROGRESS", 2),
+)
+"""What bounds the client's patience, and small values for it."""
 
 
 @contextmanager
 def _limits(case: Case) -> Iterator[None]:
     """Short time limits where the case is about them: what is tested is that they hold, not how long they are."""
     with ExitStack() as stack:
-        for module_name, names in _LIMITS.items() if case.slow else ():
-            try:
-                module = importlib.import_module(module_name)
-            except ModuleNotFoundError:
-                continue
-            for name in names:
-                if hasattr(module, name):
-                    stack.enter_context(patch.object(module, name, SHORT))
+        for module, name, value in _LIMITS if case.slow else ():
+            stack.enter_context(patch.object(module, name, value))
         yield
 
 
@@ -285,8 +279,6 @@ def _warm_up() -> None:
     """Load what the first call loads: it is no case's time and memory."""
     if not _warm:
         _warm.append(True)
-        import tempfile
-
         for client in CLIENTS:
             with tempfile.TemporaryDirectory() as folder:
                 warm = run(Case("nothing is wrong"), client, Path(folder))

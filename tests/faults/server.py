@@ -1,4 +1,4 @@
-"""A server made of raw sockets: on each connection it does what a case says, step by step, and notes what it was sent."""
+"""A server made of raw sockets: on each connection it does what a case says, and notes what it was sent."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a case is made of, as plain data: the steps of an answer, and what is expected of a client that gets it.
 
 In every text and every byte string, ``{files}`` stands for the address (host:port) of the server of that name, and
-``{files.port}`` for its port; so for ``sequencer``, ``elsewhere`` and ``proxy``, and for ``nobody``, where none listens.
+``{files.port}`` for its port; so for ``sequencer``, ``elsewhere``, ``proxy``, and for ``nobody``, where none listens.
 """
 
 from __future__ import annotations

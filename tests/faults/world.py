@@ -97,8 +97,9 @@ class World:
             self._unused.close()
 
     def heal(self) -> None:
-        """From now on, every server is an honest one."""
+        """From now on, every server is an honest one; that took a while."""
         self.healed = True
+        self.clock.passes(600)
 
     @property
     def requests(self) -> list[Request]:

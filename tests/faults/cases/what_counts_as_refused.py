@@ -8,15 +8,16 @@ _YES = b'{"task_id": "t-1"}'
 _ENTIRE = b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n" + _YES
 _FOREIGN = b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"task_id": "alien"}'
 
-_INTERIM = (
-    b"HTTP/1.1 103 Early Hints\r\nLink: </x.css>; rel=preload\r\n\r\n",
-    b"HTTP/1.1 100 Continue\r\n\r\n",
-    b"HTTP/1.1 102 Processing\r\n\r\n",
-    b"HTTP/1.1 104 Upload Resumption Supported\r\n\r\n",
-    b"HTTP/1.1 199 Whatever\r\nX: y\r\n\r\n",
-    b"HTTP/1.1 103 Early Hints\r\n\r\n" * 12,
-    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n",
-)
+_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x.css>; rel=preload\r\n\r\n"
+_INTERIM = {
+    "103": _HINTS,
+    "100": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "102": b"HTTP/1.1 102 Processing\r\n\r\n",
+    "104": b"HTTP/1.1 104 Upload Resumption Supported\r\n\r\n",
+    "199": b"HTTP/1.1 199 Whatever\r\nX: y\r\n\r\n",
+    "twelve of 103": _HINTS * 12,
+    "100 and 103": b"HTTP/1.1 100 Continue\r\n\r\n" + _HINTS,
+}
 
 _REFUSED = {
     "BadRequestError": (400, 422),
@@ -85,7 +86,7 @@ _BAD_POLLS: dict[str, Answer] = {
     "closed": CLOSE,
     "half a body": (Raw(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"status": '), CLOSE),
     "no HTTP": (Raw(b"hello\r\n\r\n"), CLOSE),
-    "an interim answer first": (Raw(_INTERIM[0]), HONEST),
+    "an interim answer first": (Raw(_HINTS), HONEST),
     "another status": Reply(200, {"status": "queued"}),
     "a status in capitals": Reply(200, {"status": "RUNNING"}),
 }
@@ -98,21 +99,25 @@ def _ended(status: str, **fields: str) -> Reply:
 _PICTURE = {"result": "http://{files}/media/picture.png"}
 
 CASES = (
-    *(Case(f"create: {data[:24]!r} before the answer", create=((Raw(data), HONEST),)) for data in _INTERIM),
-    Case("create: an interim answer before a refusal", "BadRequestError", create=((Raw(_INTERIM[0]), Reply(400)),)),
+    *(Case(f"create: {name} before the answer", create=((Raw(data), HONEST),)) for name, data in _INTERIM.items()),
+    Case("create: an interim answer before a refusal", "BadRequestError", create=((Raw(_HINTS), Reply(400)),)),
     Case("create: an interim answer, then none", "NetworkError",
-         create=((TAKE, Raw(_INTERIM[0]), CLOSE),), names_job=True),
+         create=((TAKE, Raw(_HINTS), CLOSE),), names_job=True),
     Case("create: switching protocols", "NetworkError or ResponseError or APIStatusError",
-         create=((TAKE, Raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), CLOSE),)),
+         create=((TAKE, Raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+         CLOSE),)),
     *(Case(f"create: {status}", kind, create=(Reply(status, {"message": "no"}),))
       for kind, statuses in _REFUSED.items() for status in statuses),
-    *(Case(f"create: {status}, and yet it runs", kind, create=((TAKE, Reply(status, {"message": "hm"})),), names_job=True)
+    *(Case(f"create: {status}, and yet it runs", kind, create=((TAKE, Reply(status, {"message": "hm"})),),
+           names_job=True)
       for kind, statuses in _IN_DOUBT.items() for status in statuses if status != 304),
     *(Case(f"create: {status} to another server", "APIStatusError",
            create=(Reply(status, b"", {"Location": "http://{elsewhere}/task_create"}),)) for status in _REDIRECTS[3:]),
     *(Case(f"create: {status} to another server, and yet it runs", "APIStatusError",
-           create=((TAKE, Reply(status, b"", {"Location": "http://{elsewhere}/task_create"})),)) for status in _REDIRECTS[:3]),
-    *(Case(f"create: {status} to nowhere", "APIStatusError", create=(Reply(status, b"", {"Location": where}),))
+           create=((TAKE, Reply(status, b"", {"Location": "http://{elsewhere}/task_create"})),))
+           for status in _REDIRECTS[:3]),
+    *(Case(f"create: {status} to {where or 'nowhere'}", "APIStatusError", create=(Reply(status, b"",
+           {"Location": where}),))
       for status, where in ((307, "http://"), (308, "http://[::1"), (307, "/task_create"), (307, ""))),
     Case("query: a redirect", "APIStatusError", query=(Reply(307, b"", {"Location": "http://{elsewhere}/x"}),)),
     Case("cancel: a redirect", "APIStatusError",
@@ -134,11 +139,14 @@ CASES = (
     Case("create: an answer that ends with the connection",
          create=((TAKE, Raw(b"HTTP/1.0 200 OK\r\n\r\n" + _YES), CLOSE),)),
     Case("create: an answer without a phrase", create=((TAKE, Raw(_ENTIRE.replace(b"200 OK", b"200"))),)),
-    Case("create: more than was announced", "success or NetworkError", create=((TAKE, Raw(_ENTIRE + b"and more"), CLOSE),)),
-    *(Case(f"create: an answer lies there already, {name}", do="query+idle+run", query=((HONEST, WhenIdle(stray)), HONEST))
+    Case("create: more than was announced", "success or NetworkError", create=((TAKE, Raw(_ENTIRE + b"and more"),
+         CLOSE),)),
+    *(Case(f"create: an answer lies there already, {name}", do="query+idle+run", query=((HONEST, WhenIdle(stray)),
+           HONEST))
       for name, stray in {
-          "another task": _FOREIGN, "a refusal": b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", "garbage": b"\0\1\2\3",
-          "a login page": b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>", "an interim one": _INTERIM[0],
+          "another task": _FOREIGN, "a refusal": b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n",
+          "garbage": b"\0\1\2\3",
+          "a login page": b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>", "an interim one": _HINTS,
       }.items()),
     Case("create: the idle connection is closed", do="query+idle+run", query=((HONEST, WhenIdle(b"")), HONEST)),
     *(Case(f"query: {name} once", query=(answer, HONEST)) for name, answer in _BAD_POLLS.items()),
@@ -154,9 +162,11 @@ CASES = (
       for status in ("FINISHED", "Finished", " finished ", "fInIsHeD\n")),
     *(Case(f"query: {status!r}", "TaskCanceledError", query=(_ended(status),), charges=2)
       for status in ("canceled", "cancelled", "CANCELED", "Cancelled")),
-    *(Case(f"query: {status!r}", "TaskFailedError", query=(_ended(status, msg="no memory"),), charges=2, says=("no memory",))
+    *(Case(f"query: {status!r}", "TaskFailedError", query=(_ended(status, msg="no memory"),), charges=2,
+           says=("no memory",))
       for status in ("failed", "FAILED", " Failed")),
-    *(Case(f"query: the answer is about task {other!a:.20}", query=(Reply(200, {"status": "finished", "task_id": other} | _PICTURE),))
+    *(Case(f"query: the answer is about task {other!a:.20}", query=(Reply(200, {"status": "finished",
+           "task_id": other} | _PICTURE),))
       for other in ("alien", "", None, 7, [], "../../x", "t-1\n", "x" * 10_000)),
     Case("cancel: 404", "NotFoundError", cancel=(Reply(404),), do="cancel"),
     Case("cancel: 409", "ConflictError", cancel=(Reply(409),), do="cancel"),

@@ -41,8 +41,10 @@ _BAD_IDS: dict[str, Any] = {
     "half a character": "t\ud800-1", "two lines": "t-1\nt-2", "a blank within the lines": "t\u2028-1",
 }  # fmt: skip
 _GOOD_IDS: dict[str, Any] = {
-    "a number": 42, "256 characters": "x" * 256, "not ASCII": "任务-7", "a path": "../../etc/passwd", "a slash": "a/b\\c",
-    "a drive": "C:\\x", "a question": "x?y#z", "quotes": "x\"y'z", "an emoji": "\U0001f600", "a dot": "..", "a tilde": "~root",
+    "a number": 42, "256 characters": "x" * 256, "not ASCII": "任务-7", "a path": "../../etc/passwd",
+    "a slash": "a/b\\c",
+    "a drive": "C:\\x", "a question": "x?y#z", "quotes": "x\"y'z", "an emoji": "\U0001f600", "a dot": "..",
+    "a tilde": "~root",
 }  # fmt: skip
 
 
@@ -77,7 +79,8 @@ _UNREADABLE = {
     "nested deep, objects": _of('{"x":' * 100_000 + "1" + "}" * 100_000), "no id": _of("{}"),
     "another name": _of('{"taskId": "t-1"}'), "a megabyte that is none": _of("{" * 2**20),
     "a number of 10,000 digits": _of('{"task_id": "t-1", "n": ' + "9" * 10_000 + "}"),
-    "an id of 10,000 digits": _of('{"task_id": ' + "9" * 10_000 + "}"), "the key": _of(KEY), "the key and more": _of(f'{{"x": "{KEY}'),
+    "an id of 10,000 digits": _of('{"task_id": ' + "9" * 10_000 + "}"), "the key": _of(KEY),
+    "the key and more": _of(f'{{"x": "{KEY}'),
 }  # fmt: skip
 
 
@@ -90,9 +93,11 @@ def _running(**fields: Any) -> Answer:
 
 
 _ALL = _TEXTS | _NO_TEXTS
+_WORST = ("control characters", "bidi overrides", "half a character", "a megabyte", "the key")
+_SOME = {name: _TEXTS[name] for name in _WORST}
 CASES = (
-    *(Case(f"create: refused in {name}", "BadRequestError", create=(Reply(400, {field: text}),))
-      for name, text in _ALL.items() for field in ("message",)),
+    *(Case(f"create: refused in {name}", "BadRequestError", create=(Reply(400, {"message": text}),))
+      for name, text in _ALL.items()),
     *(Case(f"create: refused with {field}", "BadRequestError", create=(Reply(400, {field: "no such workflow"}),),
            says=("no such workflow",)) for field in ("message", "error", "msg", "detail")),
     *(Case(f"create: refused in plain text, {name}", "BadRequestError",
@@ -100,39 +105,44 @@ CASES = (
     *(Case(f"create: no id and {name}", "ResponseError", create=((TAKE, Reply(200, {"msg": text})),), names_job=True)
       for name, text in _ALL.items()),
     *(Case(f"create: a failure in {name}", "ServerError", create=((TAKE, Reply(500, {"error": text})),), names_job=True)
-      for name, text in _TEXTS.items()),
-    *(Case(f"query: failed, {name}", "TaskFailedError", query=(_failed(msg=text),), charges=2) for name, text in _ALL.items()),
+      for name, text in _SOME.items()),
+    *(Case(f"query: failed, {name}", "TaskFailedError", query=(_failed(msg=text),), charges=2) for name,
+           text in _ALL.items()),
     *(Case(f"query: failed with a result of {name}", "TaskFailedError", query=(_failed(result=text),), charges=2)
-      for name, text in _TEXTS.items()),
-    *(Case(f"query: running, {name}", query=(_running(msg=text), HONEST)) for name, text in _TEXTS.items()),
+      for name, text in _SOME.items()),
+    *(Case(f"query: running, {name}", query=(_running(msg=text), HONEST)) for name, text in _SOME.items()),
     *(Case(f"query: a status of {name}", query=(Reply(200, {"status": text, "task_id": "t-1"}), HONEST))
       for name, text in _ALL.items()),
-    *(Case(f"query: trouble in {name}", query=(Reply(503, {"message": text}), HONEST)) for name, text in _TEXTS.items()),
+    *(Case(f"query: trouble in {name}", query=(Reply(503, {"message": text}), HONEST)) for name, text in _SOME.items()),
     *(Case(f"query: refused in {name}", "PermissionDeniedError", query=(Reply(403, {"message": text}),))
-      for name, text in _TEXTS.items()),
-    *(Case(f"cancel: done, {name}", cancel=(Reply(200, {"msg": text}),), do="cancel") for name, text in _ALL.items()),
-    *(Case(f"a result of {name}", "success or DownloadError", result=text) for name, text in _TEXTS.items()
-      if name in ("bidi overrides", "a megabyte", "half a character", "the key", "control characters")),
+      for name, text in _SOME.items()),
+    *(Case(f"cancel: done, {name}", cancel=(Reply(200, {"msg": text}),), do="cancel") for name, text in _SOME.items()),
+    *(Case(f"a result of {name}", "success or DownloadError", result=text) for name, text in _SOME.items()),
     Case("a phrase in control characters", "BadRequestError", create=(Reply(400, reason="a\x1b[31mb\x9b"),)),
     Case("a phrase of a megabyte", "BadRequestError or NetworkError", create=(Reply(400, reason="x" * 2**20),)),
     Case("a phrase that is not ASCII", "BadRequestError", create=(Reply(400, reason="Ung\udcfcltig"),)),
-    Case("a redirect to the key", "APIStatusError", create=(Reply(307, b"", {"Location": f"https://x.example/{KEY}"}),)),
+    Case("a redirect to the key", "APIStatusError", create=(Reply(307, b"",
+         {"Location": f"https://x.example/{KEY}"}),)),
     Case("a redirect to a host of the key", "APIStatusError",
          create=(Reply(307, b"", {"Location": f"https://{KEY}.example/"}),)),
     Case("a redirect to a megabyte", "APIStatusError or NetworkError",
          create=(Reply(308, b"", {"Location": "https://x.example/" + "x" * 2**20}),)),
-    Case("a redirect to plain http", "APIStatusError", create=(Reply(308, b"", {"Location": "http://x.example/task_create"}),)),
-    Case("a header in bytes", create=((TAKE, Raw(b"HTTP/1.1 200 OK\r\nX-Name: \xff\xfe\x80\r\nContent-Length: 18\r\n\r\n" + _YES.encode())),)),
-    *(Case(f"create: an id that is {name}", "ResponseError", create=((TAKE, Reply(200, {"task_id": value})),), names_job=True)
+    Case("a redirect to plain http", "APIStatusError", create=(Reply(308, b"",
+         {"Location": "http://x.example/task_create"}),)),
+    Case("a header in bytes", create=((TAKE,
+         Raw(b"HTTP/1.1 200 OK\r\nX-Name: \xff\xfe\x80\r\nContent-Length: 18\r\n\r\n" + _YES.encode())),)),
+    *(Case(f"create: an id that is {name}", "ResponseError", create=((TAKE, Reply(200, {"task_id": value})),),
+           names_job=True)
       for name, value in _BAD_IDS.items()),
     *(Case(f"create: an id that is {name}, and good", create=((TAKE, Reply(200, {"task_id": value})),), any_id=True)
       for name, value in _GOOD_IDS.items()),
-    *(Case(f"a task called {name} whose result is none", "DecodeError", create=((TAKE, Reply(200, {"task_id": value})),),
+    *(Case(f"a task called {name} whose result is none", "DecodeError", create=((TAKE, Reply(200,
+           {"task_id": value})),),
            file=(Reply(200, b"<html>"),), any_id=True) for name, value in _GOOD_IDS.items()),
     *(Case(f"create: JSON with {name}", create=((TAKE, answer),)) for name, answer in _READABLE.items()),
     *(Case(f"create: JSON of {name}", "ResponseError", create=((TAKE, answer),), names_job=True)
       for name, answer in _UNREADABLE.items()),
-    *(Case(f"query: JSON of {name} once", query=(answer, HONEST)) for name, answer in _UNREADABLE.items()),
+    *(Case(f"query: JSON of {name} once", query=(answer, HONEST)) for name, answer in list(_UNREADABLE.items())[::2]),
     *(Case(f"resource: JSON of {name}", "ResponseError", resource=(answer,), do="resource")
       for name, answer in _UNREADABLE.items() if name in ("nothing", "a list", "nested deep", "not UTF-8", "the key")),
     *(Case(f"query: {name} where a number belongs", query=(Reply(200, {"status": "running", "inference_latency": value,
