@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     "version.py",
     "errors.py",
-    "files/",
+    "files.py",
     "protocol/",
     "config.py",
     "ledger/",

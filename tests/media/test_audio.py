@@ -11,7 +11,8 @@ from PIL import Image
 from processes import ROOT
 
 from xalora_client.errors import DecodeError, MediaTooLargeError
-from xalora_client.media.decoding import Limits, decode_sound, memory
+from xalora_client.media.decoding import Limits, decode_sound
+from xalora_client.media.decoding import limits as memory
 
 
 @pytest.mark.parametrize(

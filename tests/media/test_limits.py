@@ -159,7 +159,8 @@ REFUSED = """
 import re, sys
 from pathlib import Path
 from xalora_client.errors import MediaTooLargeError
-from xalora_client.media.decoding import decode, inspect, memory
+from xalora_client.media.decoding import decode, inspect
+from xalora_client.media.decoding import limits as memory
 status = lambda name: 1024 * int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 memory.free_memory = lambda: memory.FreeMemory(2**30, "this test")
 Path("/proc/self/clear_refs").write_text("5")

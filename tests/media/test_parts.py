@@ -6,11 +6,17 @@ import io
 import sys
 import tracemalloc
 
-from xalora_client.media.decoding.completeness import missing_end
-from xalora_client.media.decoding.container_parts import Part, gif_blocks, iso_boxes, png_chunks, riff_chunks
+from xalora_client.media.decoding.container_parts import (
+    Part,
+    gif_blocks,
+    iso_boxes,
+    missing_end,
+    png_chunks,
+    riff_chunks,
+)
 from xalora_client.media.decoding.formats import AVIF, JPEG, MKV, MP4
+from xalora_client.media.decoding.frame_array import UPRIGHT, Orientation, from_display_matrix
 from xalora_client.media.decoding.frame_timing import frame_seconds
-from xalora_client.media.decoding.orientation import UPRIGHT, Orientation, from_display_matrix
 
 
 def boxes(data):

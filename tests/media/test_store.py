@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from xalora_client import files
 from xalora_client.errors import StorageError
-from xalora_client.files import process_lock
 from xalora_client.media.store.media_store import GRACE_SECONDS, LEFT_BEHIND_SECONDS, MediaStore
 
 ROOT = Path(__file__).parents[2]
@@ -172,10 +172,10 @@ def test_a_file_in_use_by_this_process_stays(store, tmp_path):
 def test_a_file_stays_until_its_last_user_is_done(store):
     place = put(store, b"content", used=True)
     put(store, b"content", used=True)
-    for files in ((), (place,)):
+    for removed in ((), (place,)):
         store.release(place)
         set_age(place, GRACE_SECONDS * 2)
-        assert store.prune(0).files == files
+        assert store.prune(0).removed == removed
 
 
 def test_a_file_in_use_by_another_process_stays_while_it_lives(store, tmp_path):
@@ -288,5 +288,5 @@ def test_what_is_stored_is_found_even_where_nothing_can_be_noted(store):
         file.unlink()
     notes.rmdir()
     notes.touch()
-    store._in_use = process_lock.InUse(store.folder)
+    store._in_use = files.InUse(store.folder)
     assert store.find(sha256(b"content"), ".mp4") == place

@@ -147,6 +147,7 @@ class ComfyUI:
         self.arguments = arguments
         self.version = version_of(source)
         self.base = base
+        self.key = environment.pop("XALORA_API_KEY", "")
         self.environment = environment
         self.client_id = uuid.uuid4().hex
         self.log_file = base / "server.log"
@@ -215,8 +216,11 @@ class ComfyUI:
         return self.log_file.read_text(encoding="utf-8", errors="replace") if self.log_file.exists() else ""
 
     def use(self, url: str = "", **more: str) -> None:
-        """Point the pack at a sequencer from now on: by the ``.env`` in the working directory, read at each run."""
-        settings = {"XALORA_WORKFLOW_URL": url} | more
+        """Point the pack at a sequencer from now on: by the ``.env`` in the working directory, read at each run.
+
+        The key lies there too: it goes only to a server that is named where it is.
+        """
+        settings = {"XALORA_WORKFLOW_URL": url, "XALORA_API_KEY": self.key} | more
         (self.base / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in settings.items() if value))
 
     def get(self, path: str) -> requests.Response:

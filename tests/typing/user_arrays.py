@@ -9,17 +9,46 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import assert_type
 
-from xalora_client import Client, Limits, WorkflowTaskResult, decode, decode_sound, require_memory
+from xalora_client import (
+    Array,
+    Client,
+    Decoded,
+    Format,
+    Kind,
+    Limits,
+    MediaInfo,
+    Progress,
+    Sound,
+    WorkflowTaskResult,
+    decode,
+    decode_sound,
+    require_memory,
+)
+
+
+def show(done: int, expected: int) -> None:
+    """What a decoder calls after each frame."""
+    print(done, expected)
+
+
+PROGRESS: Progress = show
 
 
 def frames(client: Client, result: WorkflowTaskResult) -> npt.NDArray[np.float32]:
     """From a finished task to its frames and its sound."""
     file = client.download(result)
-    decoded = decode(file.path, Limits(max_frames=100), progress=lambda done, expected: print(done, expected))
+    assert_type(file.info, MediaInfo)
+    assert_type(file.info.format, Format)
+    assert_type(file.info.kind, Kind)
+    decoded = decode(file.info, Limits(max_frames=100), progress=PROGRESS)
+    assert_type(decoded, Decoded)
     assert_type(decoded.frames, npt.NDArray[np.float32])
+    pixels: Array = decoded.frames
+    print(pixels.shape)
     assert_type(decoded.mask, npt.NDArray[np.float32] | None)
     assert_type(decoded.fps, float | None)
     sound = decode_sound(file.path)
+    assert_type(sound, Sound | None)
     if sound is not None:
         assert_type(sound.samples, npt.NDArray[np.float32])
         assert_type(sound.rate, int)

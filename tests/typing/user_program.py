@@ -15,6 +15,7 @@ from typing_extensions import assert_type
 from xalora_client import (
     APIStatusError,
     AsyncClient,
+    AsyncTransport,
     Client,
     ConfigurationError,
     Credentials,
@@ -22,6 +23,7 @@ from xalora_client import (
     DecodeError,
     DownloadError,
     DownloadProgress,
+    Fetch,
     FluxLoraTask,
     InvalidParameterError,
     Limits,
@@ -29,8 +31,13 @@ from xalora_client import (
     MediaFile,
     MediaTooLargeError,
     NetworkError,
+    OnProgress,
+    OnUpdate,
     RateLimitError,
+    Request,
+    Response,
     ResponseError,
+    Rule,
     TaskCanceledError,
     TaskError,
     TaskFailedError,
@@ -38,11 +45,13 @@ from xalora_client import (
     TaskTimeoutError,
     TaskUpdate,
     Text2VideoTask,
+    Transport,
     UpscalerTask,
     WorkflowTask,
     WorkflowTaskResult,
     XaloraError,
     __version__,
+    encode_data_uri,
 )
 
 assert_type(__version__, str)
@@ -106,6 +115,60 @@ def read(result: WorkflowTaskResult) -> None:
     assert_type(result.workflow_id, str | None)
     # What a miner or a server makes up has no fixed type. It has to be looked at, so it is not Any.
     print(isinstance(result.result, str), isinstance(result.task_details, dict), isinstance(result.extra, dict))
+
+
+ON_UPDATE: OnUpdate = show
+ON_PROGRESS: OnProgress = show_bytes
+
+
+class Recorded:
+    """A transport of the user's own."""
+
+    def send(self, request: Request, timeout: float) -> Response:
+        """Answer from a record."""
+        assert_type(request.url, str)
+        assert_type(request.content(), bytes)
+        return Response(200, {}, b'{"task_id": "t1"}', timeout)
+
+    def fetch(self, fetch: Fetch) -> Response:
+        """Give nothing."""
+        assert_type(fetch.url, str)
+        return Response(404, {}, b"", 0.0)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class RecordedAsync:
+    """The same on an event loop."""
+
+    async def send(self, request: Request, timeout: float) -> Response:
+        """Answer from a record."""
+        return Recorded().send(request, timeout)
+
+    async def fetch(self, fetch: Fetch) -> Response:
+        """Give nothing."""
+        return Recorded().fetch(fetch)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+TRANSPORT: Transport = Recorded()
+ASYNC_TRANSPORT: AsyncTransport = RecordedAsync()
+
+
+def with_transports() -> list[Client | AsyncClient]:
+    """Clients over them."""
+    return [Client("a#b", transport=TRANSPORT), AsyncClient("a#b", transport=ASYNC_TRANSPORT)]
+
+
+def limits_of_parameters() -> list[str]:
+    """What each parameter may be."""
+    rules = Text2VideoTask.rules()
+    assert_type(rules, list[tuple[str, Rule, bool]])
+    assert_type(encode_data_uri(b"", "image/png"), str)
+    return [rule.allowed for _, rule, _ in rules]
 
 
 def look_at(file: MediaFile) -> None:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from .. import files
 from ..errors import StorageError
-from ..files import durable
-from ..files.process_lock import ProcessLock
+from ..files import ProcessLock
 from . import damage
 
 T = TypeVar("T")
@@ -163,8 +163,8 @@ class Database:
     def _put(self, fill: Callable[[sqlite3.Connection], T]) -> T:
         """Build a complete file elsewhere and move it in, so that nobody ever sees it half done."""
         fresh = self.path.with_name(f"{self.path.name}.new")
-        for name in damage.names(fresh):
-            name.unlink(missing_ok=True)
+        for left in self.path.parent.glob(f"{fresh.name}*"):  # Of a process that was killed halfway.
+            left.unlink()
         # Prompts are nobody else's business; SQLite gives its other files the same mode.
         os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         db = sqlite3.connect(fresh, isolation_level=None)
@@ -174,7 +174,7 @@ class Database:
             filled = fill(db)
         finally:
             db.close()
-        durable.move(fresh, self.path)
+        files.move(fresh, self.path)
         return filled
 
     @contextmanager
@@ -182,7 +182,7 @@ class Database:
         """Be the only one, over all processes, who opens, makes or replaces the file."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            durable.make_folder(self.path.parent)
+            files.make_folder(self.path.parent)
             lock = ProcessLock.acquire(self.path.with_name(f"{self.path.name}.building"))
             if lock is not None:
                 break

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
 
 from ..errors import StorageError
-from ..files.process_lock import LockFolder, ProcessLock
+from ..files import LockFolder, ProcessLock
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Job
 from . import entry as rows
@@ -95,9 +94,7 @@ class Ledger:
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

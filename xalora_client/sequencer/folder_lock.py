@@ -6,11 +6,10 @@ import http.client
 import json
 import secrets
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, StorageError
-from ..files.process_lock import ProcessLock
+from ..files import ProcessLock
 
 _ANSWER_SECONDS = 2.0
 
@@ -55,9 +54,7 @@ class FolderLock:
     def __enter__(self) -> FolderLock:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 

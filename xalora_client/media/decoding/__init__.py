@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from .formats import FORMATS, SNIFF_BYTES, Format, Kind, describe, sniff
 from .inspection import decode, inspect
-from .limits import Limits
+from .limits import FreeMemory, Limits, free_memory, require_memory
 from .media_info import Array, Decoded, MediaInfo, Progress
-from .memory import FreeMemory, free_memory, require_memory
 from .video_sound import Sound, decode_sound
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .pixels import Integers
+from .media_info import Integers
 
 Disposal = Literal["keep", "background", "previous"]
 

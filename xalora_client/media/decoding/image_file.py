@@ -11,11 +11,9 @@ from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlug
 
 from .container_parts import webp_size
 from .formats import WEBP, Format
-from .library_errors import library_errors
-from .limits import Limits
-from .media_info import fail
-from .memory import require_decoder_memory
-from .orientation import UPRIGHT, Orientation
+from .frame_array import UPRIGHT, Orientation
+from .limits import Limits, require_decoder_memory
+from .media_info import fail, library_errors
 
 try:
     from PIL import AvifImagePlugin

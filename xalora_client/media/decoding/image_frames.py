@@ -16,14 +16,11 @@ from PIL import ImageFile, PngImagePlugin
 
 from . import gif_file, png_file
 from .formats import APNG, GIF, PNG, Format
-from .frame_array import FrameArray, write_pixels
+from .frame_array import UPRIGHT, FrameArray, write_pixels
 from .frame_timing import DEFAULT_FRAME_SECONDS, frame_seconds
 from .image_file import DECODER_BYTES, open_picture, picture_orientation
-from .library_errors import library_errors
-from .limits import Limits
-from .media_info import Decoded, MediaInfo, Progress, fail
-from .memory import require_decoder_memory
-from .orientation import UPRIGHT
+from .limits import Limits, require_decoder_memory
+from .media_info import Decoded, MediaInfo, Progress, fail, library_errors
 from .pixels import Pixels, from_image, from_rgba
 
 logger = logging.getLogger("xalora_client")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .completeness import missing_end
+from .container_parts import missing_end
 from .formats import SNIFF_BYTES, describe, sniff
 from .image_frames import decode_picture, inspect_picture
 from .limits import Limits

@@ -1,8 +1,11 @@
-"""How large media may be before it is refused, and the error that says so."""
+"""How large media may be before it is refused, whether it fits into free memory, and the errors that say so."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
+from importlib import import_module
+from pathlib import Path
 
 from ...errors import InvalidParameterError, MediaTooLargeError
 
@@ -65,3 +68,111 @@ class Limits:
 
 def _refuse(fact: str, limit: str) -> None:
     raise MediaTooLargeError(f"{fact}, and the limit is {limit}")
+
+
+_CGROUP = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
+
+HEADROOM = 256 * 2**20
+"""Bytes left to everything else: decoders at usual sizes, the interpreter, the rest of the graph."""
+
+
+@dataclass(frozen=True)
+class FreeMemory:
+    """``size`` bytes can still be taken without swapping, according to ``source``."""
+
+    size: int
+    source: str
+
+
+def free_memory() -> FreeMemory | None:
+    """Return the smallest amount of free memory any source on this system knows of, or None when none does.
+
+    Asked are the container's own limit (cgroup v2), and psutil where it is installed (ComfyUI brings it), else
+    ``/proc/meminfo``, else the operating system's count of free pages.
+    """
+    found = [each for each in (_from_cgroup(_CGROUP), _from_psutil() or _from_meminfo(_MEMINFO)) if each]
+    if not found:
+        found = [each for each in (_from_sysconf(),) if each]
+    return min(found, key=lambda each: each.size, default=None)
+
+
+def require_memory(frames: int, width: int, height: int, planes: int, subject: str, beside: int = 0) -> None:
+    """Raise MediaTooLargeError when float32 frames of ``planes`` values a pixel do not fit into free memory.
+
+    ``beside`` are the bytes that decoding takes beside them, of which ``HEADROOM`` bytes are free anyway. Says what is
+    needed and free, and what to do. Passes silently when the free memory is unknown.
+    """
+    _require(
+        frames * width * height * planes * 4 + max(beside - HEADROOM, 0),
+        f"as {frames} frames of {width} x {height}",
+        subject,
+        "Close other programs, ask for fewer or smaller frames, or use the file itself:"
+        " the VIDEO output and the saved file need no decoding.",
+    )
+
+
+def require_decoder_memory(width: int, height: int, bytes_a_pixel: float, subject: str) -> None:
+    """Raise MediaTooLargeError when what a decoder itself allocates for its pictures does not fit into free memory.
+
+    At usual sizes that is less than ``HEADROOM``, and nothing is asked.
+    """
+    needed = int(width * height * bytes_a_pixel)
+    if needed > HEADROOM:
+        purpose = f"to decode pictures of {width} x {height}"
+        _require(needed, purpose, subject, "Close other programs, or ask for smaller frames.")
+
+
+def _require(needed: int, purpose: str, subject: str, advice: str) -> None:
+    free = free_memory()
+    if free is None or needed + HEADROOM <= free.size:
+        return
+    raise MediaTooLargeError(
+        f"{subject} needs {_show(needed)} of memory {purpose}, and {_show(max(free.size - HEADROOM, 0))} are free"
+        f" (by {free.source}, less {_show(HEADROOM)} for everything else)",
+        advice=advice,
+    )
+
+
+def _show(size: int) -> str:
+    shown = f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
+    return f"{shown} ({size:,} bytes)"
+
+
+def _from_psutil() -> FreeMemory | None:
+    try:
+        psutil = import_module("psutil")
+    except ImportError:
+        return None
+    return FreeMemory(int(psutil.virtual_memory().available), "psutil")
+
+
+def _from_meminfo(path: Path) -> FreeMemory | None:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return FreeMemory(int(value.split()[0]) * 1024, "the system")
+    return None
+
+
+def _from_sysconf() -> FreeMemory | None:
+    try:
+        return FreeMemory(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "the system")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _from_cgroup(folder: Path) -> FreeMemory | None:
+    """The container's limit less what is used and cannot be dropped; None without a limit."""
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        free = int(limit) - used + int(stat.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return None
+    return FreeMemory(max(free, 0), "the container's limit")

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from .library_errors import library_errors
-from .orientation import Orientation
-
-Integers = npt.NDArray[np.uint8 | np.uint16]
+from .frame_array import Orientation
+from .media_info import Integers, library_errors
 
 
 @dataclass(frozen=True)

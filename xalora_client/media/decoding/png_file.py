@@ -19,10 +19,8 @@ from PIL import Image, PngImagePlugin
 
 from .composition import Disposal, Placement, compose
 from .container_parts import Part, png_chunks
-from .library_errors import library_errors
 from .limits import Limits
-from .media_info import fail
-from .pixels import Integers
+from .media_info import Integers, fail, library_errors
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _RGB = 0, 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +12,7 @@ from typing import Any
 
 import av
 from av.container import InputContainer
+from av.filter import Graph
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
@@ -18,13 +20,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .formats import Format
-from .frame_filters import FrameFilters
-from .library_errors import library_errors
-from .limits import Limits
-from .media_info import MediaInfo, fail
-from .memory import require_decoder_memory
-from .orientation import UPRIGHT, Orientation, from_display_matrix
-from .video_remuxing import can_remux
+from .frame_array import UPRIGHT, Orientation, from_display_matrix
+from .limits import Limits, require_decoder_memory
+from .media_info import MediaInfo, fail, library_errors
 
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska", "mkv": "matroska"}
 _MAX_FPS = 1000
@@ -208,3 +206,55 @@ def _rate(path: Path, stream: VideoStream, frames: int, seconds: float) -> float
     if not 0 < rate <= _MAX_FPS:
         fail(path, f"its {frames} frames last {seconds:g} s in all, so its frame rate is not to be had")
     return rate
+
+
+def can_remux(container: InputContainer) -> bool:
+    """Return whether the container's streams can be written into an MP4 without encoding again.
+
+    ComfyUI's “Save Video” copies the packets of a ``VideoFromFile`` into an MP4 with FFmpeg, whatever the source's
+    container is. What MP4 cannot hold (VP8, PCM in an older FFmpeg, most subtitles) makes it fail there, after the work
+    is done. So the same streams are offered to FFmpeg's MP4 writer here; only a header is made, and thrown away.
+    """
+    streams = [each for each in container.streams if each.type in ("video", "audio", "subtitle")]
+    if any(each.codec_context is None for each in streams):
+        return False
+    try:
+        with av.open(os.devnull, "w", format="mp4") as output:
+            for stream in streams:
+                output.add_stream_from_template(stream, opaque=True)
+            output.start_encoding()
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever the writer has against it, ComfyUI would meet the same
+        return False
+    return True
+
+
+class FrameFilters:
+    """A chain of filters, each a name and its arguments, for frames of the size and format of the first."""
+
+    def __init__(self, first: VideoFrame, filters: Sequence[tuple[str, str]]) -> None:
+        self._key = (first.width, first.height, first.format.name)
+        graph = Graph()
+        self._source = graph.add_buffer(
+            width=first.width, height=first.height, format=first.format, time_base=Fraction(1, 1000)
+        )
+        last: Any = self._source
+        for name, arguments in filters:
+            following = graph.add(name, arguments)
+            last.link_to(following)
+            last = following
+        self._sink = graph.add("buffersink")
+        last.link_to(self._sink)
+        graph.configure()
+        self._graph = graph
+
+    def fits(self, frame: VideoFrame) -> bool:
+        """Whether the frame can go through: FFmpeg's filters are made for one size and format."""
+        return self._key == (frame.width, frame.height, frame.format.name)
+
+    def __call__(self, frame: VideoFrame) -> VideoFrame:
+        self._source.push(frame)
+        found: Any = self._sink.pull()
+        result: VideoFrame = found
+        return result

@@ -13,10 +13,8 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from .inspection import DEFAULT_LIMITS, inspect
-from .library_errors import library_errors
-from .limits import Limits
-from .media_info import Array, MediaInfo, fail
-from .memory import require_memory
+from .limits import Limits, require_memory
+from .media_info import Array, MediaInfo, fail, library_errors
 from .video_file import open_video
 
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ... import files
 from ...errors import StorageError
-from ...files import durable
-from ...files.process_lock import in_use
+from ...files import in_use
 
 logger = logging.getLogger("xalora_client")
 
@@ -62,7 +62,7 @@ class MediaStore:
         """Make an empty file to download into; ``name`` tells one download from another."""
         folder = self.folder / "incoming"
         with self._written(folder):
-            durable.make_folder(folder)
+            files.make_folder(folder)
             handle, path = tempfile.mkstemp(dir=folder, prefix=f"{name}-", suffix=".part")
             os.close(handle)
         return Path(path)
@@ -74,7 +74,7 @@ class MediaStore:
             # Its name comes first: whoever is killed while the disk takes its time has it complete all the same.
             part.replace(whole)
             with contextlib.suppress(FileNotFoundError):  # Another run gave it its place already.
-                durable.sync(whole)
+                files.sync(whole)
         return whole
 
     def completed(self, name: str) -> tuple[Path, str] | None:
@@ -100,7 +100,7 @@ class MediaStore:
             if not _is_whole(place, sha256):
                 try:
                     os.utime(file)
-                    durable.move(_second_name(file) if keep else file, place)
+                    files.move(_second_name(file) if keep else file, place)
                 except FileNotFoundError:  # Unless another run that found it complete has just moved it there.
                     if not _is_whole(place, sha256):
                         raise
@@ -135,7 +135,7 @@ class MediaStore:
         """Keep a file that cannot be read where a person finds it; returns that place."""
         place = self.folder / "rejected" / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:100]
         with self._written(place.parent):
-            durable.make_folder(place.parent)
+            files.make_folder(place.parent)
             file.replace(place)
         return place
 
@@ -154,10 +154,10 @@ class MediaStore:
         with self._written(self.folder):
             now = time.time()
             removed = [part for part in self._left_behind(now) if _removed(part.path)]
-            files = sorted(self._stored(), key=lambda file: file.used)
-            left = sum(file.size for file in files)
+            stored = sorted(self._stored(), key=lambda file: file.used)
+            left = sum(file.size for file in stored)
             busy = self._in_use.everywhere()
-            for file in files:
+            for file in stored:
                 if left <= budget:
                     break
                 if file.path.name not in busy and not _is_fresh(file.path, now) and _removed(file.path):

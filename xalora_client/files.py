@@ -1,10 +1,10 @@
-"""A lock file that lives as long as its holder: the system lets go of it when the process dies, however it dies.
+"""Files that survive crashes: moves that leave no half of a file, and locks that end with their process.
 
-It answers "is whoever wrote this still there?" without process ids, which are used again. The lock belongs to one
-open file (``flock``; on Windows a locked byte), so it also keeps two users inside one process apart. A forked child
-does not hold its parent's locks.
-
-What is written into a locked file is a note that ends with its process: ``InUse`` keeps such notes.
+A process lock is a lock file that lives as long as its holder: the system releases it when the process dies, however
+it dies. It answers "is the process that wrote this still there?" without process ids, which are used again. The lock
+belongs to one open file (``flock``; on Windows a locked byte), so it also keeps two users inside one process apart. A
+forked child does not hold its parent's locks. What is written into a locked file is a note that ends with its process:
+``InUse`` keeps such notes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,50 @@ import uuid
 import weakref
 from collections import Counter
 from pathlib import Path
+
+
+def move(file: Path, place: Path) -> None:
+    """Put a complete file in its place, over what is there, with its bytes and its name on the disk.
+
+    Both are on one file system; the place's folder is made where it is missing. Raises OSError.
+    """
+    make_folder(place.parent)
+    _sync_bytes(file)
+    file.replace(place)
+    sync_folder(place.parent)
+
+
+def sync(file: Path) -> None:
+    """Have a file's bytes and its name on the disk. Raises OSError."""
+    _sync_bytes(file)
+    sync_folder(file.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each with its name on the disk. Raises OSError."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def _sync_bytes(file: Path) -> None:
+    handle = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write a folder's list of names to the disk; Windows does that by itself. Raises OSError."""
+    if sys.platform != "win32":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
 
 if sys.platform == "win32":
     import msvcrt
