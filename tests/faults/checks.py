@@ -20,6 +20,12 @@ _UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 _ENDPOINTS = ("/task_create", "/task_result_query", "/task_cancel", "/resource_request")
 
 
+def odd_in(text: str) -> str | None:
+    """The first character in the text that may not be shown."""
+    found = _UNSHOWN.search(text)
+    return found[0] if found else None
+
+
 def breaches(runs: Runs) -> list[str]:
     """Everything that is not as it has to be."""
     checks = (_ending, _money, _costs, _texts, _network, _traces, _healing)
@@ -32,6 +38,8 @@ def _ending(runs: Runs) -> Iterator[str]:
         yield f"ended in {first.ended}, not in {case.ends}: {_short(first.error)}"
     if first.error is not None and not isinstance(first.error, XaloraError):
         yield f"a bare {type(first.error).__name__}"
+    elif first.error is not None and type(first.error).__name__ != first.ended:
+        yield f"a {type(first.error).__name__}, which users cannot name"
     if first.ended == SUCCESS and case.do.endswith("run") and (case.whole or not case.file):
         yield from _whole(first, case.any_id)
     words = str(first.error) if first.error else " ".join(first.logged)
@@ -82,8 +90,8 @@ def _texts(runs: Runs) -> Iterator[str]:
                 yield f"a secret in {kind}: {_around(text)}"
             if kind == "the traceback":
                 continue
-            if kind != "the error's repr" and (odd := _UNSHOWN.search(text.replace("\n", " "))):
-                yield f"{odd[0]!a} in {kind}"
+            if kind != "the error's repr" and (odd := odd_in(text.replace("\n", " "))):
+                yield f"{odd!a} in {kind}"
             if len(text) > LONGEST_TEXT:
                 yield f"{len(text):,} characters in {kind}"
         if outcome.error is not None:
