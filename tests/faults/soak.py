@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-import os
 import random
 import re
 import sys
@@ -88,7 +87,7 @@ class Faulty(World):
 
 @dataclass
 class Figures:
-    """What became of it all. ``memory`` in MiB: at the middle and at the end; ``left`` names what was not cleaned up."""
+    """What became of it all. ``memory``: MiB at the middle and at the end; ``left``: what was not cleaned up."""
 
     ended: Counter[str] = field(default_factory=Counter)
     charged: int = 0
@@ -154,7 +153,7 @@ def _in_use() -> dict[str, int]:
     descriptors = Path("/proc/self/fd")
     return {
         "threads": threading.active_count(),
-        "files and sockets": len(os.listdir(descriptors)) if descriptors.is_dir() else 0,
+        "files and sockets": len([*descriptors.iterdir()]) if descriptors.is_dir() else 0,
     }
 
 
