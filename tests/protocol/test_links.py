@@ -54,7 +54,7 @@ def test_each_spelling_of_an_address_is_that_address(host):
         ("https://cdn.example", "cdn.example", 443),
         ("http://cdn.example:/x", "cdn.example", 80),
         ("http://cdn.example:8080?x", "cdn.example", 8080),
-        ("http://[::FFFF:7f00:1]:81/", "::ffff:7f00:1", 81),
+        ("http://[2606:4700:0::A]:81/", "2606:4700::a", 81),
         ("http://bücher.example/", "xn--bcher-kva.example", 80),
         ("http://a_b-.example./", "a_b-.example.", 80),
         (r"http://cdn.example\@files.example/", "files.example", 80),

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -58,6 +58,7 @@ class HttpTransport:
 
     def __init__(self) -> None:
         self._local: dict[str, bool] = {}
+        self._trusted: ssl.SSLContext | None = None
 
     async def send(self, request: Request, timeout: float) -> Response:
         """POST the request and return the answer, all within ``timeout`` seconds.
@@ -75,7 +76,7 @@ class HttpTransport:
             # Cancels are let through first: they are short, and end what costs money.
             urgent = request.url.endswith("/task_cancel")
             async with time_limit(timeout), gate_of(link.origin).passed(urgent=urgent):
-                exchange = Exchange(link, proxy, Resolver(), self._trusted_for(link, proxy))
+                exchange = Exchange(link, proxy, Resolver(), await self._trusted_for(link, proxy))
                 async with exchange:
                     head = _head(await exchange.ask("POST", SEND_HEADERS, request.content()))
                     return replace(head, body=await _body(exchange, head.status, request))
@@ -99,7 +100,7 @@ class HttpTransport:
             proxy = proxy_for(link)
             # A proxy looks names up by itself, and its own address is the user's choice.
             resolver = Resolver() if proxy else Resolver(partial(network.is_forbidden, local=local))
-            async with Exchange(link, proxy, resolver, self._trusted_for(link, proxy)) as exchange:
+            async with Exchange(link, proxy, resolver, await self._trusted_for(link, proxy)) as exchange:
                 return await _fetched(exchange, fetch)
         except NetworkError as error:
             if error.lasting:
@@ -109,14 +110,13 @@ class HttpTransport:
     async def close(self) -> None:
         """Nothing is held between requests."""
 
-    def _trusted_for(self, link: Link, proxy: Link | None) -> ssl.SSLContext | bool:
-        secure = link.scheme == "https" or (proxy is not None and proxy.scheme == "https")
-        return self._trusted if secure else True
-
-    @cached_property
-    def _trusted(self) -> ssl.SSLContext:
-        """What servers' certificates are checked against; made at the first request that needs it."""
-        return ssl_context()
+    async def _trusted_for(self, link: Link, proxy: Link | None) -> ssl.SSLContext | bool:
+        """What servers' certificates are checked against; read at the first request that needs it."""
+        if link.scheme != "https" and (proxy is None or proxy.scheme != "https"):
+            return True
+        if self._trusted is None:
+            self._trusted = await asyncio.to_thread(ssl_context)  # Some hundred certificates take a while.
+        return self._trusted
 
     async def _is_local(self, sequencer: str) -> bool:
         """Whether the sequencer is on this machine or in a private network; found out once."""
@@ -136,6 +136,7 @@ async def _body(exchange: Exchange, status: int, request: Request) -> bytes:
             if not 200 <= status < 300 and len(body) >= LONGEST_ERROR_PAGE:
                 break
             if max(len(body), exchange.received) > LARGEST_ANSWER:
+                body.clear()  # The error's traceback holds on to it.
                 raise ResponseError(
                     f"The answer of {exchange.link.shown} is larger than {LARGEST_ANSWER // 2**20} MiB",
                     task_id=request.task_id,

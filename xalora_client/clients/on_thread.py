@@ -14,9 +14,9 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any, Generic
 
-from ..engine.drivers import AsyncTransport
 from ..engine.effects import Fetch, T
 from ..protocol.requests import Request, Response
+from .http import HttpTransport
 
 BETWEEN_LOOKS = 0.5
 """Seconds of one wait. Windows delivers Ctrl-C only between waits."""
@@ -26,9 +26,9 @@ SECONDS_TO_STOP = 2.0
 
 
 class ThreadTransport:
-    """Blocks until the other transport is done. A fetch's sink runs in the calling thread."""
+    """Blocks until the other transport is done. May be used from any thread; a fetch's sink runs in the calling one."""
 
-    def __init__(self, transport: AsyncTransport) -> None:
+    def __init__(self, transport: HttpTransport) -> None:
         self._transport = transport
 
     def send(self, request: Request, timeout: float) -> Response:
@@ -49,7 +49,6 @@ class ThreadTransport:
 
     def close(self) -> None:
         """Nothing is held between calls."""
-        _Call(lambda _: self._transport.close()).wait()
 
 
 class _GoneError(Exception):
@@ -78,11 +77,16 @@ class _Call(Generic[T]):
                 self._answers.put((True, question()))
         except BaseException:
             self._stop()
-            thread.join(SECONDS_TO_STOP)
+            with suppress(RuntimeError):  # It was not even started.
+                thread.join(SECONDS_TO_STOP)
             raise
         thread.join()
         if self._error is not None:
-            raise self._error
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # Else it would hold on to itself, and to what it knows of the answer.
         return self._result
 
     def ask(self, question: Callable[[], Any]) -> Any:

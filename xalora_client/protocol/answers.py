@@ -35,6 +35,7 @@ class TaskStatus(str, Enum):
 _LONGEST_STATUS = 60
 _LONGEST_ID = 256
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
+_NOT_JSON = object()
 
 FINAL_STATUSES = frozenset({TaskStatus.FINISHED, TaskStatus.FAILED, TaskStatus.CANCELED})
 
@@ -203,8 +204,10 @@ def _read_object(response: Response, request: Request) -> dict[str, Any]:
         # Scrubbing is inside: like parsing, it recurses as deep as the server's JSON goes.
         answer = _scrub(json.loads(response.body), request.secret)
     except (ValueError, RecursionError):
+        answer = _NOT_JSON
+    if answer is _NOT_JSON:  # Not raised within: Python's own error holds on to the whole text.
         start = one_line(redact(response.body[:4096].decode("utf-8", "replace"), request.secret), 100)
-        raise ResponseError(f"The server's answer is not JSON: {start!r}", task_id=request.task_id) from None
+        raise ResponseError(f"The server's answer is not JSON: {start!r}", task_id=request.task_id)
     if not isinstance(answer, dict):
         raise ResponseError("The server's answer is not a JSON object", task_id=request.task_id)
     return answer

@@ -136,7 +136,7 @@ def unwritable(folder: Path, error: OSError) -> StorageError:
 
 
 def _refused(response: Response) -> DownloadError:
-    if response.status in (408, 429) or response.status >= 500:
+    if response.status in (408, 425, 429) or response.status >= 500:
         broken = BrokenOffError(f"The file server answered {response.status}")
         broken.retry_after = read_retry_after(response)
         return broken
