@@ -157,6 +157,8 @@ def _fetch(
         sha256 = receiver.digest.hexdigest()
         whole: Path = yield Call(lambda: store.complete(part, name, sha256))
         return whole, sha256
+    except GoneError as gone:  # Known inside this package only.
+        raise DownloadError(gone.what, task_id=task_id, advice=gone.advice) from None
     finally:
         receiver.discard()
 
