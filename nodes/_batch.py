@@ -91,9 +91,7 @@ class Batch(Remote):
                 answer.what = f"Image {number + 1} of {self.count}: {answer.what}"
                 if kept and self.reuse:
                     advice = answer.advice.rstrip(".")
-                    answer.advice = (
-                        f"{advice}; the other {len(kept)} are kept, and queueing again sends only what failed."
-                    )
+                    answer.advice = f"{advice}; the other {len(kept)} are kept: queue again to send only what failed."
             if isinstance(answer, BaseException):
                 raise answer
         return kept

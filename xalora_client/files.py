@@ -152,14 +152,14 @@ class LockFolder:
                 return lock
 
     def is_held(self, name: str) -> bool:
-        """Whether the holder of that lock is alive. Raises OSError when that cannot be told."""
+        """Whether the holder of that lock is alive. Raises OSError when the lock cannot be tried."""
         return is_held(self.folder / name)
 
 
 def is_held(path: Path) -> bool:
     """Whether the lock on this file is held. A file left behind by a dead holder is removed.
 
-    Raises OSError when that cannot be told.
+    Raises OSError when the lock cannot be tried.
     """
     if not path.exists():
         return False
