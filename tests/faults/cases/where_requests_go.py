@@ -88,7 +88,7 @@ CASES = (
            elsewhere=(_to(f"http://{{files}}{target}"),), target=target.partition("#")[0]) for target in _TARGETS[::2]),
     *(Case(f"a link to the byte, redirected on the same host: {target}", result="http://{files}/start",
            file=(_to(target), HONEST), target=target.partition("#")[0])
-      for target in _TARGETS[1::6]),
+      for target in _TARGETS[::6]),
     *(Case(f"a link encoded once: {raw}", result=f"http://{{files}}{raw}", target=target)
       for raw, target in _ENCODED.items()),
     *(Case(f"a link encoded once, redirected: {raw}", result="http://{elsewhere}/start",
