@@ -30,7 +30,7 @@ from xalora_client.media.download import flow
 
 CLIENTS = ("blocking", "event loop")
 SUCCESS = "success"
-SHORT = 1.0
+SHORT = 0.7
 """Real seconds that stand for a time limit in a case that is about it."""
 
 _VARIABLES = re.compile(r"XALORA_.*|.*_PROXY|(REQUESTS|CURL)_CA_BUNDLE|SSL_CERT_(FILE|DIR)", re.IGNORECASE)

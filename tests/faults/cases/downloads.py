@@ -106,8 +106,8 @@ _AT_ONCE: dict[str, tuple[Answer, ...]] = {
 }  # fmt: skip
 
 CASES = (
-    *(Case(f"file: {name}", file=answers, whole=True, slow="server's side" in name) for name,
-           answers in _AGAIN.items()),
+    *(Case(f"file: {name}", file=answers, whole=True, slow="server's side" in name)
+      for name, answers in _AGAIN.items()),
     *(Case(f"file: {name}, at once", file=answers, whole=True) for name, answers in _AT_ONCE.items()),
     *(Case(f"file: {status} for ever", "DownloadError", file=(Reply(status, b"no"),))
       for status in (400, 401, 402, 403, 404, 405, 406, 407, 410, 415, 451, 201, 202, 204, 304, 300, 599, 500, 408)),
@@ -136,8 +136,8 @@ CASES = (
     Case("file: a fresh link on a forbidden address", "DownloadError",
          file=(Reply(403),), query=(_finished(PICTURE), _finished("http://169.254.169.254/x.png"))),
     Case("file: a page", "DecodeError", file=(Reply(200, b"<!doctype html><title>Sign in</title>"),)),
-    Case("file: an error in XML", "DecodeError", file=(Reply(200,
-         b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"),)),
+    Case("file: an error in XML", "DecodeError",
+         file=(Reply(200, b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"),)),
     Case("file: an error in JSON", "DecodeError", file=(Reply(200, {"error": "expired"}),)),
     Case("file: half a picture", "DecodeError", file=(Reply(200, _FILE[:_HALF]),)),
     Case("file: a picture's first bytes", "DecodeError", file=(Reply(200, _FILE[:10]),)),

@@ -116,8 +116,8 @@ CASES = (
     *(Case(f"create: {status} to another server, and yet it runs", "APIStatusError",
            create=((TAKE, Reply(status, b"", {"Location": "http://{elsewhere}/task_create"})),))
            for status in _REDIRECTS[:3]),
-    *(Case(f"create: {status} to {where or 'nowhere'}", "APIStatusError", create=(Reply(status, b"",
-           {"Location": where}),))
+    *(Case(f"create: {status} to {where or 'nowhere'}", "APIStatusError",
+           create=(Reply(status, b"", {"Location": where}),))
       for status, where in ((307, "http://"), (308, "http://[::1"), (307, "/task_create"), (307, ""))),
     Case("query: a redirect", "APIStatusError", query=(Reply(307, b"", {"Location": "http://{elsewhere}/x"}),)),
     Case("cancel: a redirect", "APIStatusError",

@@ -74,7 +74,7 @@ CASES = (
            for host in _METADATA[:1] + _INSIDE),
     *(Case(f"a file here leads to {host}", "DownloadError", file=(_to(f"http://{host}/latest/meta-data"),),
            at_once=True)
-      for host in _METADATA),
+      for host in _METADATA[::3]),
     *(Case(f"a file on the internet leads to {host}", "DownloadError",
            public=True, file=(_to(f"http://{host}:{{elsewhere.port}}/x.png"),), at_once=True)
            for host in _REDIRECTED_TO),
@@ -85,10 +85,10 @@ CASES = (
     *(Case(f"a link to the byte: {target}", result=f"http://{{files}}{target}", target=target.partition("#")[0])
       for target in _TARGETS),
     *(Case(f"a link to the byte, redirected: {target}", result="http://{elsewhere}/start",
-           elsewhere=(_to(f"http://{{files}}{target}"),), target=target.partition("#")[0]) for target in _TARGETS),
+           elsewhere=(_to(f"http://{{files}}{target}"),), target=target.partition("#")[0]) for target in _TARGETS[::2]),
     *(Case(f"a link to the byte, redirected on the same host: {target}", result="http://{files}/start",
            file=(_to(target), HONEST), target=target.partition("#")[0])
-      for target in _TARGETS[::4]),
+      for target in _TARGETS[::6]),
     *(Case(f"a link encoded once: {raw}", result=f"http://{{files}}{raw}", target=target)
       for raw, target in _ENCODED.items()),
     *(Case(f"a link encoded once, redirected: {raw}", result="http://{elsewhere}/start",
@@ -99,8 +99,8 @@ CASES = (
     Case("a link with blanks around", result=" \n http://{files}/a.png\t", target="/a.png"),
     Case("a link in capitals", result="HTTP://{files}/A.png", target="/A.png"),
     Case("a link without a path", result="http://{files}?sig=%2f", target="/?sig=%2f"),
-    *(Case(f"a redirect by {status}", result="http://{elsewhere}/start", elsewhere=(_to("http://{files}/x.png",
-           status),),
+    *(Case(f"a redirect by {status}", result="http://{elsewhere}/start",
+           elsewhere=(_to("http://{files}/x.png", status),),
            target="/x.png") for status in (301, 302, 303, 307, 308)),
     Case("redirects in a circle", "DownloadError", file=(_to("http://{files}/again"),)),
     Case("two servers that send to each other", "DownloadError",
