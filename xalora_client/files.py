@@ -20,9 +20,9 @@ from pathlib import Path
 
 
 def move(file: Path, place: Path) -> None:
-    """Put a complete file in its place, over what is there, with its bytes and its name on the disk.
+    """Move a complete file to its place, replacing what is there, and flush its bytes and its name to the disk.
 
-    Both are on one file system; the place's folder is made where it is missing. Raises OSError.
+    Both are on one file system. The place's folder is made if it is missing. Raises OSError.
     """
     make_folder(place.parent)
     _sync_bytes(file)
@@ -31,13 +31,13 @@ def move(file: Path, place: Path) -> None:
 
 
 def sync(file: Path) -> None:
-    """Have a file's bytes and its name on the disk. Raises OSError."""
+    """Flush a file's bytes and its name to the disk. Raises OSError."""
     _sync_bytes(file)
     sync_folder(file.parent)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each with its name on the disk. Raises OSError."""
+    """Make a folder and those above it, and flush each name to the disk. Raises OSError."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
