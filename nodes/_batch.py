@@ -1,4 +1,4 @@
-"""Several tasks of one node, side by side: one for each image of a batch."""
+"""Several tasks of one node at once: one for each image of a batch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 class Batch(Remote):
-    """A node at work on ``count`` tasks, at most ``parallel`` of them at once.
+    """A node that runs ``count`` tasks, at most ``parallel`` of them at once.
 
-    ``task_of(number)`` builds each; it runs in a thread, for it may have to encode an image.
+    ``task_of(number)`` builds each one. It runs in a thread, because it may have to encode an image.
     """
 
     def __init__(self, count: int, task_of: Callable[[int], WorkflowTask], *, parallel: int, reuse: bool) -> None:
@@ -83,14 +83,15 @@ class Batch(Remote):
             raise
 
     async def _each(self, step: Callable[[int], Awaitable[T]]) -> list[T]:
-        """Run the step for every task. One that fails is named, after the others have ended."""
+        """Run the step for every task. The first failure is raised after all have ended."""
         answers = await asyncio.gather(*(self._one(step, n) for n in range(self.count)), return_exceptions=True)
         kept = [answer for answer in answers if not isinstance(answer, BaseException)]
         for number, answer in enumerate(answers):
             if isinstance(answer, XaloraError) and self.count > 1:
                 answer.what = f"Image {number + 1} of {self.count}: {answer.what}"
                 if kept and self.reuse:
-                    answer.advice += f" The other {len(kept)} are kept: queue again to send only what failed."
+                    advice = answer.advice.rstrip(".")
+                    answer.advice = f"{advice}; the other {len(kept)} are kept: queue again to send only what failed."
             if isinstance(answer, BaseException):
                 raise answer
         return kept
@@ -110,7 +111,7 @@ class Batch(Remote):
 
 
 def _check_sizes(files: Sequence[MediaFile]) -> None:
-    """Images of one batch have one size; where the miners disagree, nothing is scaled or cropped to fit."""
+    """Images of one batch have one size. If the miners' sizes differ, nothing is scaled or cropped to fit."""
     sizes: dict[tuple[int, int], list[int]] = {}
     for number, file in enumerate(files, 1):
         sizes.setdefault((file.info.width, file.info.height), []).append(number)
@@ -120,5 +121,5 @@ def _check_sizes(files: Sequence[MediaFile]) -> None:
         )
         raise MediaError(
             f"The enlarged images have different sizes ({listed})",
-            advice="Enlarge them one by one, or with a batch of images of one kind. The results are kept.",
+            advice="The results are kept; enlarge the images one by one, or in batches of one kind.",
         )

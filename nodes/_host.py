@@ -1,7 +1,7 @@
-"""ComfyUI, seen from the nodes: the only file that imports it. Without ComfyUI everything here still works.
+"""The nodes' interface to ComfyUI: the only file that imports it. Without ComfyUI everything here still works.
 
-Where a stand-in is used, it is what a bare machine can honestly offer: no interrupts, no progress display, no
-temporary folder, and a VIDEO that is the plain file or its frames.
+The stand-ins then are what a machine without it can offer: no interrupts, no progress display, no temporary folder,
+and a VIDEO that is the plain file or its frames.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ except ModuleNotFoundError as error:
         """The user pressed Cancel."""
 
     class ExecutionBlocker:  # type: ignore[no-redef]
-        """Stands at an output that has nothing; what it is connected to does not run."""
+        """The value of an output without a result; nodes connected to it do not run."""
 
         def __init__(self, message: str | None) -> None:
             self.message = message
@@ -57,9 +57,10 @@ _cancel_pressed = threading.Event()
 def _hear_cancel() -> None:
     """Remember that Cancel was pressed until ComfyUI begins the next prompt.
 
-    ComfyUI's flag alone is not enough: whoever acts on it first resets it. A sampler beside us does so within
-    milliseconds, and what then reaches our nodes looks like another node's failure. Remote tasks that the user wants
-    gone would go on and cost money, so ComfyUI's one setter of the flag is listened to; what it does is unchanged.
+    ComfyUI's flag alone is not enough: the first to act on it resets it. A sampler that runs next to our nodes does so
+    within milliseconds, and to our nodes that looks like the failure of another node. Remote tasks that the user
+    canceled would then continue and cost money. So ComfyUI's only setter of the flag is wrapped; what it does is
+    unchanged.
     """
     set_flag = model_management.interrupt_current_processing
 
@@ -84,12 +85,12 @@ def interrupted() -> bool:
 
 
 def blocked() -> Any:
-    """The value for an output that has nothing to give, which silently keeps what is connected from running."""
+    """The value of an output without a result. Nodes connected to it do not run, without an error."""
     return ExecutionBlocker(None)
 
 
 def home() -> Path | None:
-    """A folder that ComfyUI keeps and does not serve over HTTP, or None where this version has none."""
+    """A folder that ComfyUI keeps and does not serve over HTTP, or None if this version has none."""
     try:
         from folder_paths import get_system_user_directory
     except ImportError:
@@ -100,7 +101,7 @@ def home() -> Path | None:
 def video_of(file: Path) -> Any:
     """A VIDEO that is this file: saving it copies the packets, sound included.
 
-    It may be read at any time, for ComfyUI caches it; the file it is given stays until ComfyUI starts anew.
+    It may be read at any time, because ComfyUI caches it. Its file stays until ComfyUI starts again.
     """
     if not IN_COMFYUI:
         return file
@@ -126,14 +127,14 @@ def preview(files: list[Path], *, moving: bool) -> dict[str, Any]:
         return {}
     copies = filter(None, map(_shared, files))
     shown = [{"filename": copy.name, "subfolder": "", "type": "temp"} for copy in copies]
-    # Always both: for a list, ComfyUI merges what it gets by the first one's names.
+    # Always both: for a list, ComfyUI merges the answers by the names in the first one.
     return {"images": shown, "animated": (moving,)}
 
 
 def _shared(file: Path) -> Path | None:
     """The same file in ComfyUI's folder for temporary files, which it serves, and empties when it starts.
 
-    None where that folder takes no more: no reason to withhold a result.
+    None if that folder cannot be written: the result must not be lost because of that.
     """
     folder = Path(get_temp_directory())
     copy = folder / f"xalora_{file.stem[:16]}{file.suffix}"
@@ -150,18 +151,18 @@ def _shared(file: Path) -> Path | None:
 def _link_or_copy(file: Path, copy: Path) -> None:
     try:
         copy.hardlink_to(file)
-    except OSError:  # Another disk, or one that knows no links.
+    except OSError:  # Another disk, or one without links.
         unfinished = copy.with_name(f"{copy.name}.part")
         shutil.copyfile(file, unfinished)
         unfinished.replace(copy)
 
 
 class Prompt:
-    """The Xalora nodes at work in one prompt. ComfyUI runs each prompt on an event loop of its own.
+    """The Xalora nodes that run in one prompt. ComfyUI runs each prompt on its own event loop.
 
-    ComfyUI does not wake nodes that wait, so a thread looks whether Cancel was pressed: also while another node's
-    sampler holds the event loop. Then all work is cancelled together, and no node reports the interruption before
-    every one has told the sequencer: the first report tears the loop down.
+    ComfyUI does not wake nodes that wait, so a thread checks whether Cancel was pressed, even while another node's
+    sampler blocks the event loop. Then all work is canceled together. No node reports the interruption before all have
+    sent their cancels, because the first report tears down the loop.
     """
 
     _prompts: WeakKeyDictionary[asyncio.AbstractEventLoop, Prompt] = WeakKeyDictionary()
@@ -176,17 +177,17 @@ class Prompt:
         return cls._prompts.setdefault(asyncio.get_running_loop(), cls())
 
     def cancels(self, _: BaseException) -> bool:
-        """Whether a cancelled wait was the user's wish. Another node's failure also cancels, and is not."""
+        """Whether the user canceled the wait. The failure of another node also cancels it."""
         return self.interrupted or interrupted()
 
     def check(self) -> None:
-        """Raise Interrupted once Cancel was pressed; for work in threads, which cannot be cancelled otherwise."""
+        """Raise Interrupted once Cancel was pressed. For work in threads, which cannot be canceled otherwise."""
         if self.interrupted:
             raise Interrupted
 
     async def run(self, work: Coroutine[Any, Any, T], each_second: Callable[[], object]) -> T:
         """Await the work, calling ``each_second`` meanwhile. Raises Interrupted when Cancel is pressed."""
-        if self.interrupted or interrupted():  # A node that begins while the others are being cancelled.
+        if self.interrupted or interrupted():  # A node that begins while the others are being canceled.
             work.close()
             raise Interrupted
         task = asyncio.create_task(work)
@@ -207,9 +208,9 @@ class Prompt:
             return task.result()
         finally:
             if not task.done():
-                # ComfyUI leaves the prompt, which cancels the work too. That may still have a task to cancel or an
-                # id to note, and the client is closed after this.
-                if not getattr(task, "cancelling", int)():  # Before Python 3.11, nobody can tell.
+                # ComfyUI leaves the prompt, which also cancels the work. The work may still have a task to cancel or an
+                # id to record, and the client is closed after this.
+                if not getattr(task, "cancelling", int)():  # Before Python 3.11, this cannot be known.
                     task.cancel()
                 await asyncio.wait({task})
             self.at_work.discard(task)
@@ -224,7 +225,7 @@ class Prompt:
         while self.at_work and not loop.is_closed():
             if interrupted():
                 self.interrupted = True
-                with suppress(RuntimeError):  # The loop was closed since.
+                with suppress(RuntimeError):  # The loop was closed meanwhile.
                     loop.call_soon_threadsafe(self._interrupt)
                 return
             pause.wait(SECONDS_BETWEEN_LOOKS)
@@ -235,7 +236,7 @@ def _exception_of(task: asyncio.Task[Any]) -> BaseException | None:
 
 
 class Progress:
-    """The bar and the line of text in the node that is being executed, a few messages a second at most."""
+    """The progress bar and the text in the node that runs, at most a few messages per second."""
 
     def __init__(self) -> None:
         context = get_executing_context() if IN_COMFYUI else None
@@ -244,7 +245,7 @@ class Progress:
         self.text_at = self.bar_at = -SECONDS_BETWEEN_MESSAGES
 
     def text(self, text: str, *, last: bool = False) -> None:
-        """Show a line of text; the ``last`` one, which stays, also when another was shown a moment ago."""
+        """Show a line of text. The ``last`` one stays, and is shown even right after another one."""
         now = time.monotonic()
         too_soon = now - self.text_at < SECONDS_BETWEEN_MESSAGES and not last
         if self.node_id is None or text == self.text_shown or too_soon:

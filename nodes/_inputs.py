@@ -1,4 +1,4 @@
-"""Inputs that several nodes have, and widgets made from the SDK's own rules."""
+"""Inputs that several nodes share, and widgets made from the SDK's rules."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def text(tooltip: str, **more: Any) -> Any:
 def timeout_seconds() -> Any:
     """How long the sequencer gives a task."""
     tooltip = (
-        "How many seconds the task may take on the miner. The node waits a little longer; if it gives up first, "
-        "the task is not lost: queue again with reuse on, or collect it by its id with Xalora Task Status."
+        "How many seconds the task may take on the miner; the node waits a little longer. After a timeout, queue again "
+        "with reuse on, or collect the task by its id with Xalora Task Status."
     )
     return "INT", {"default": 600, "min": 1, "max": 604_800, "tooltip": tooltip}
 
@@ -41,22 +41,22 @@ def common_options() -> dict[str, Any]:
             "BOOLEAN",
             {
                 "default": True,
-                "tooltip": "Off: submit and go on at once with the task id; collect later with Xalora Task Status.",
+                "tooltip": "Off: submit and continue with the task id; collect it later with Xalora Task Status.",
             },
         ),
         "reuse": (
             "BOOLEAN",
             {
                 "default": True,
-                "tooltip": "Take up a task or result with exactly these inputs again instead of paying anew. "
-                "Off: every execution of this node is a new paid task.",
+                "tooltip": "Reuse a task or result with exactly these inputs instead of paying for it again. "
+                "Off: every execution of this node is a new task and is charged.",
             },
         ),
     }
 
 
 def checked_id(task_id: str) -> str:
-    """The id without the white space that copying brings. Raises InvalidParameterError when nothing is left."""
+    """The id without the white space that copying adds. Raises InvalidParameterError when nothing is left."""
     task_id = task_id.strip()
     if not task_id:
         raise InvalidParameterError("task_id", task_id, "the id of a task, as the other Xalora nodes give it")

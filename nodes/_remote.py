@@ -1,4 +1,4 @@
-"""A node's work at the sequencer: submit, wait, download, decode, with progress in the node all the while."""
+"""A node's remote work: submit, wait, download, decode, with progress in the node."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOCAL_GRACE_SECONDS = 30.0
-"""How much longer the node waits than the sequencer gives the task, so that the sequencer's verdict is heard."""
+"""How much longer the node waits than the sequencer gives the task, so that the sequencer's own timeout comes first."""
 
 
 @dataclass(frozen=True)
 class Media:
-    """What a task made, as node outputs: each is blocked where there is nothing (yet).
+    """What a task made, as node outputs. An output without a value (yet) is blocked.
 
     ``frames`` is an IMAGE ``[F, H, W, 3]``, float32 of 0..1; ``video`` a VIDEO, blocked for a still; ``fps`` frames
     per second. ``ui`` shows the media in the node.
@@ -45,7 +45,7 @@ class Media:
 
 
 class Remote:
-    """One node at work: with a client of its own, progress in the node, and stopped by ComfyUI's Cancel.
+    """The remote work of one node, with its own client and progress, stopped by ComfyUI's Cancel.
 
     The class methods do all of a node's work. They raise XaloraError, and ComfyUI's InterruptProcessingException
     when Cancel was pressed, after the remote tasks were canceled.
@@ -53,13 +53,13 @@ class Remote:
 
     @classmethod
     async def make(cls, task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
-        """Create the task, and with ``wait`` have what it makes. ``reuse`` takes up the task or result there is."""
+        """Create the task, and with ``wait`` return its media. ``reuse`` takes up an existing task or result."""
         remote = cls()
         return await remote.perform(remote._make(task, wait, reuse))
 
     @classmethod
     async def collect(cls, task_id: str, *, wait: bool, timeout_seconds: float) -> tuple[WorkflowTaskResult, Media]:
-        """Look at a task that was created before, and have its media where it is finished.
+        """Query a task that was created before, and get its media if it is finished.
 
         With ``wait``, a task that fails or is canceled is an error; without, it is a status.
         """
@@ -73,7 +73,7 @@ class Remote:
         return await remote.perform(remote._cancel(task_id))
 
     def __init__(self) -> None:
-        from ..xalora_client import AsyncClient  # Brings HTTP libraries, which would slow the start of ComfyUI down.
+        from ..xalora_client import AsyncClient  # Imports HTTP libraries, which would slow down ComfyUI's start.
 
         self.prompt = _host.Prompt.current()
         self.client = AsyncClient(fallback_home=_host.home(), ledger=True, source="node", cancels=self.prompt.cancels)
@@ -83,7 +83,7 @@ class Remote:
         self.ending = "done"
 
     async def perform(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work, then let everything go that it used."""
+        """Do the work, then release everything it used."""
         async with self.client:
             try:
                 outcome = await self.prompt.run(work, self.tick)
@@ -133,13 +133,13 @@ class Remote:
     async def download(
         self, result: WorkflowTaskResult, on_progress: Callable[[DownloadProgress], object] | None = None
     ) -> MediaFile:
-        """Have the task's media as a file, which stays while the node works."""
+        """Download the task's media as a file, which stays while the node works."""
         file = await self.client.download(result, on_progress=on_progress or self.show_download)
         self.files.append(file)
         return file
 
     async def _media(self, result: WorkflowTaskResult) -> Media:
-        from ._tensors import load_audio, load_frames  # Bring torch and decoders, as late as the client above.
+        from ._tensors import load_audio, load_frames  # Import torch and decoders, late for the same reason.
 
         file = await self.download(result)
         self.say = lambda: "decoding"
@@ -148,7 +148,7 @@ class Remote:
         if file.info.kind == "image":
             video = _host.blocked()
         elif file.info.remuxable:
-            # In a thread, for where ComfyUI's temporary folder is on another disk the file is copied.
+            # In a thread, because the file is copied if ComfyUI's temporary folder is on another disk.
             video = await asyncio.to_thread(_host.video_of, file.path)
         else:
             video = _host.video_from(frames, fps, await asyncio.to_thread(load_audio, file.info))
@@ -157,17 +157,17 @@ class Remote:
         return Media(result.task_id, frames, video, fps, preview)
 
     def tick(self) -> None:
-        """Bring the text up to date."""
+        """Update the text."""
         if text := self.say():
             self.progress.text(text)
 
     def show_decoding(self, done: int, expected: int) -> None:
-        """Show how much is decoded, from the thread that does it; raises Interrupted once Cancel was pressed."""
+        """Show how much is decoded, from the decoding thread. Raises Interrupted once Cancel was pressed."""
         self.prompt.check()
         self.say = lambda: f"decoding {done} / {expected}"
 
     def show_task(self, update: TaskUpdate) -> None:
-        """Show the task's status and the time, which goes on between looks."""
+        """Show the task's status and the time, which keeps counting between queries."""
         began = time.monotonic() - update.elapsed
         if update.origin == "finished":
             self.ending = "done · reused, no charge"
@@ -175,7 +175,7 @@ class Remote:
         self.tick()
 
     def show_download(self, progress: DownloadProgress) -> None:
-        """Show how much is there."""
+        """Show how much has arrived."""
         done = f"{progress.received / 1e6:.1f}"
         self.say = lambda: (
             f"downloading {done} / {progress.total / 1e6:.1f} MB" if progress.total else f"downloading {done} MB"

@@ -1,7 +1,7 @@
 """Decoded media to tensors, and tensors to PNG.
 
 ComfyUI's conventions: IMAGE is ``[F, H, W, 3]`` float32 of 0..1, not premultiplied; MASK is ``[F, H, W]`` float32 of
-0..1 and, as LoadImage makes it, 1 - alpha: 0 where the picture is opaque, 1 where it is wholly transparent.
+0..1 and, as LoadImage makes it, 1 - alpha: 0 where the image is opaque, 1 where it is fully transparent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 from ..xalora_client import InvalidParameterError, Limits, MediaInfo, decode, decode_sound, require_memory
 
 STILL_FPS = 1.0
-"""The frame rate given for a single image, which has none."""
+"""The frame rate of a single image, which has none of its own."""
 
 _CHANNELS = (1, 3, 4)
 
@@ -29,16 +29,16 @@ def load_frames(
 ) -> tuple[torch.Tensor, torch.Tensor | None, float]:
     """Return all frames of an image, animation or video, the mask, and the frame rate.
 
-    ``media`` is a file, or what inspecting it has told.
+    ``media`` is a file, or its MediaInfo.
 
     The frames are ``[F, H, W, 3]`` float32 of 0..1 on the CPU, as displayed. The mask is ``[F, H, W]`` float32,
     1 - alpha, or None when the media has no transparency. The rate is in frames per second, 1.0 for a single image.
     The tensors are the decoder's own arrays, not copies of them.
 
     Blocks while it decodes: call it in a thread. ``progress(done, expected)`` is called after each frame; what it
-    raises ends the decoding. Raises DecodeError for a file that is no media or is damaged,
-    MediaTooLargeError when it passes a limit or does not fit into free memory (needed and free bytes are in the
-    message), OSError when it cannot be read.
+    raises ends the decoding. Raises DecodeError for a file that is not media or is damaged,
+    MediaTooLargeError when it exceeds a limit or does not fit into free memory (the message has the needed and the free
+    bytes), and OSError when it cannot be read.
     """
     decoded = decode(media, limits or Limits(), progress=progress)
     mask = None if decoded.mask is None else torch.from_numpy(decoded.mask)
@@ -49,7 +49,7 @@ def load_audio(media: str | os.PathLike[str] | MediaInfo, limits: Limits | None 
     """Return a video's sound as ComfyUI's AUDIO, or None when it has none.
 
     AUDIO is a dict: ``waveform`` ``[1, channels, samples]`` float32 of -1..1, and ``sample_rate`` in Hz.
-    For a VIDEO that has to be built from frames, so that it keeps its sound. Blocks, and raises, as ``load_frames``.
+    For a VIDEO that is built from frames, so that it keeps its sound. Blocks, and raises, as ``load_frames`` does.
     """
     sound = decode_sound(media, limits or Limits())
     if sound is None:
@@ -65,8 +65,8 @@ def load_batch(
 ) -> torch.Tensor:
     """Return the first frame of each file as one batch ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``.
 
-    The files must show pictures of one size; values are float32 of 0..1, alpha 1 where a file has none. One array is
-    filled, so that the batch is not held twice. Blocks, and raises, as ``load_frames`` does; ``progress(done, all)`` is
+    The files must have one size. Values are float32 of 0..1, alpha is 1 where a file has none. One array is filled, so
+    that the batch is not held twice. Blocks, and raises, as ``load_frames`` does; ``progress(done, all)`` is
     called after each file.
     """
     batch: torch.Tensor | None = None
@@ -89,11 +89,11 @@ def load_batch(
 def encode_png(image: torch.Tensor) -> bytes:
     """Return an image as a lossless PNG of 8 bits a channel.
 
-    ``image`` is ``[H, W, C]`` of any dtype and device: floating point of 0..1, clamped to that, not a number taken
-    as 0, and rounded to the nearest of 256 steps (so decoding gives it back to within 1/510). C is 1 for gray, 3 for
-    red green blue, 4 with alpha, which is kept and not multiplied into the colors.
+    ``image`` is ``[H, W, C]`` of any dtype and device, with values of 0..1. They are clamped to that range, NaN counts
+    as 0, and they are rounded to the nearest of 256 steps (so decoding returns them to within 1/510). C is 1 for gray,
+    3 for red, green and blue, 4 with alpha, which is kept and not multiplied into the colors.
 
-    Blocks while it compresses, which is set for speed: call it in a thread. Raises InvalidParameterError for another
+    Blocks while it compresses, with the fastest setting: call it in a thread. Raises InvalidParameterError for another
     shape.
     """
     if image.ndim != 3 or image.shape[2] not in _CHANNELS or 0 in image.shape:

@@ -13,13 +13,13 @@ class XaloraCancelTask:
     """Cancels a task by its id."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Cancels a task on Xalora's GPU miners. Cancelling one that has ended does no harm."
+    DESCRIPTION = "Cancels a task on Xalora's GPU miners. Canceling one that has ended does no harm."
     SEARCH_ALIASES = ["cancel task", "stop", "abort", "remote gpu", "xalora"]
     FUNCTION = "cancel"
     OUTPUT_NODE = True
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("message",)
-    OUTPUT_TOOLTIPS = ("What the server says to it.",)
+    OUTPUT_TOOLTIPS = ("The server's message.",)
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -27,7 +27,7 @@ class XaloraCancelTask:
 
     @classmethod
     def IS_CHANGED(cls, **_: Any) -> float:
-        """Each Run cancels again: it is what was asked for, and costs nothing."""
+        """Each run cancels again, as requested; this is free."""
         return time.time()
 
     async def cancel(self, task_id: str) -> Any:

@@ -14,14 +14,14 @@ class XaloraRunWorkflow:
     """Any workflow of the sequencer, by its task type and parameters."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Runs any workflow on Xalora's GPU miners, for those that have no node of their own."
+    DESCRIPTION = "Runs any workflow on Xalora's GPU miners, for workflows without their own node."
     SEARCH_ALIASES = ["custom workflow", "remote gpu", "cloud", "api", "xalora"]
     FUNCTION = "generate"
     RETURN_TYPES = ("IMAGE", "VIDEO", "STRING")
     RETURN_NAMES = ("frames", "video", "task_id")
     OUTPUT_TOOLTIPS = (
         "The result as a batch of images.",
-        "The result as a video; a still image gives none, and what is connected here then does not run.",
+        "The result as a video. For a still image there is none, and nodes connected here do not run.",
         "The task's id, for Xalora Task Status and Xalora Cancel Task.",
     )
 
@@ -29,7 +29,7 @@ class XaloraRunWorkflow:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "task_type": text("The protocol's name of the kind of task, such as txt2vid."),
+                "task_type": text("The protocol's name for the kind of task, such as txt2vid."),
                 "workflow_id": text("The server's workflow; empty sends none."),
                 "parameters": text(
                     'The parameters as a JSON object, such as {"prompt": "a rabbit"}.', multiline=True, default="{}"

@@ -11,10 +11,10 @@ from ._remote import Remote
 
 
 class XaloraTaskStatus:
-    """How a task stands, and its result when there is one."""
+    """The status of a task, and its result when there is one."""
 
     CATEGORY = CATEGORY
-    DESCRIPTION = "Says how a task stands and brings its result when there is one; with wait on, collects it."
+    DESCRIPTION = "Shows the status of a task, and its result when there is one; with wait on, waits for the result."
     SEARCH_ALIASES = ["task status", "collect result", "resume", "fetch", "remote gpu", "xalora"]
     FUNCTION = "look"
     OUTPUT_NODE = True
@@ -22,16 +22,16 @@ class XaloraTaskStatus:
     RETURN_NAMES = ("status", "frames", "video", "result_url", "info")
     OUTPUT_TOOLTIPS = (
         "waiting, running, finished, failed or canceled.",
-        "The result as a batch of images; what is connected here runs once there is one.",
-        "The result as a video; what is connected here runs once there is one.",
-        "Where the result can be downloaded, empty before there is one. Such links may expire.",
+        "The result as a batch of images. Nodes connected here run once there is one.",
+        "The result as a video. Nodes connected here run once there is one.",
+        "The address of the result, empty before there is one. It may expire.",
         "Times, latencies and parameters as JSON.",
     )
 
     _looks: dict[str, tuple[int, set[str] | None]] = {}  # On the class, because ComfyUI asks the class.
-    """For each node: the number of its last look, and the tasks (a list gives several) that it found still open.
+    """For each node: the number of its last query, and the tasks (several for a list) that were still open then.
 
-    None stands for a look that has found nothing yet.
+    None means a query without an answer yet.
     """
 
     @classmethod
@@ -42,8 +42,7 @@ class XaloraTaskStatus:
                 "wait": ("BOOLEAN", {"default": False, "tooltip": "Wait until the task is finished."}),
                 "timeout_seconds": (
                     "INT",
-                    timeout_seconds()[1]
-                    | {"tooltip": "How many seconds to wait. The task goes on when they are over."},
+                    timeout_seconds()[1] | {"tooltip": "How many seconds to wait. After that, the task continues."},
                 ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
@@ -51,7 +50,7 @@ class XaloraTaskStatus:
 
     @classmethod
     def IS_CHANGED(cls, unique_id: str = "", **_: Any) -> int:
-        """The same number again once the task has ended, so that what is downstream holds still; else a new one."""
+        """The same number once the task has ended, so that nodes downstream do not run again; else a new one."""
         number, still_open = cls._looks.get(unique_id, (0, None))
         if still_open is None or still_open:
             number += 1
@@ -71,7 +70,7 @@ class XaloraTaskStatus:
 
 
 def describe(result: WorkflowTaskResult) -> str:
-    """Everything the server says about a task but its media, as JSON for people."""
+    """Everything the server says about a task except its media, as JSON for people."""
     summary = {
         "task_id": result.task_id,
         "status": str(result.status),

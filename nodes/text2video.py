@@ -23,7 +23,7 @@ class XaloraText2Video:
     RETURN_NAMES = ("frames", "video", "fps", "task_id")
     OUTPUT_TOOLTIPS = (
         "All frames as a batch of images.",
-        "The video file as the miner made it; saving it does not encode it again.",
+        "The video file as the miner made it. Saving it does not encode it again.",
         "Frames per second, read from the file.",
         "The task's id, for Xalora Task Status and Xalora Cancel Task.",
     )

@@ -11,7 +11,7 @@ from ._inputs import CATEGORY, common_options
 
 
 class XaloraUpscale:
-    """Larger versions of images, made on remote GPUs, several at once."""
+    """Larger versions of images, made on remote GPUs, several at a time."""
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Enlarges images on Xalora's GPU miners: one task per image of the batch, several at once."
@@ -29,11 +29,11 @@ class XaloraUpscale:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         options = common_options()
         return {
-            "required": {"image": ("IMAGE", {"tooltip": "The images to enlarge. Alpha, if there is any, is kept."})},
+            "required": {"image": ("IMAGE", {"tooltip": "The images to enlarge. Alpha is kept."})},
             "optional": {
                 "max_parallel": (
                     "INT",
-                    {"default": 8, "min": 1, "max": 64, "tooltip": "How many images are worked on at once."},
+                    {"default": 8, "min": 1, "max": 64, "tooltip": "How many images are enlarged at once."},
                 ),
                 **options,
             },
@@ -63,10 +63,10 @@ class XaloraUpscale:
 
 
 def image_address(image: Any) -> str:
-    """Where a miner gets an image ``[H, W, C]``: for now its bytes as PNG in a ``data:`` URI.
+    """The address of an image ``[H, W, C]`` for a miner: for now its bytes as PNG in a ``data:`` URI.
 
-    This is the seam for delivery through buckets: miners are only known to fetch ``http(s)`` URLs.
+    Delivery through buckets can be added here: miners are only known to fetch ``http(s)`` URLs.
     """
-    from ._tensors import encode_png  # Brings torch, which would slow the start of ComfyUI down.
+    from ._tensors import encode_png  # Imports torch, which would slow down ComfyUI's start.
 
     return encode_data_uri(encode_png(image), "image/png")

@@ -1,4 +1,4 @@
-"""A client of Xalora's workflow API: create a task, wait for it, cancel it, have its media as a file.
+"""A client for Xalora's workflow API: create a task, wait for it, cancel it, download its media.
 
 ::
 
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     )
     from .media.download import DownloadProgress, MediaFile, OnProgress
 else:
-    # Loaded at first use: they bring HTTP libraries and decoders, which would slow the start of ComfyUI down.
+    # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
     _LOADED_LATER = {
         "AsyncClient": ".clients.asynchronous",
         "Client": ".clients.blocking",

@@ -1,6 +1,6 @@
 """Where the key, the server's address and the home folder come from.
 
-Arguments beat the environment, that beats ``.env`` in the working directory, that beats the stored file.
+Arguments come first, then the environment, then ``.env`` in the working directory, then the stored file.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _KEY, _URL, _HOME = "XALORA_API_KEY", "XALORA_WORKFLOW_URL", "XALORA_HOME"
 _STORED_FILE = "config.json"
 
 NO_KEY_ADVICE = (
-    f"Set {_KEY}=consumer#key in the environment or in a .env file, or run `xalora login`. "
-    f"To try without an account, use --sandbox or set {_URL}={SANDBOX}."
+    f"Set {_KEY}=consumer#key in the environment or in a .env file, or run `xalora login`; "
+    f"to try without an account, use --sandbox or set {_URL}={SANDBOX}."
 )
 
 
@@ -46,7 +46,7 @@ class Config:
         return self.workflow_url == SANDBOX
 
     def require_credentials(self) -> Credentials:
-        """The credentials, or a ConfigurationError that says how to set a key."""
+        """The credentials. Raises ConfigurationError, which says how to set a key, when there are none."""
         if self.credentials is None:
             raise ConfigurationError("No API key is set", advice=NO_KEY_ADVICE)
         return self.credentials
@@ -66,9 +66,9 @@ def load(
     home: str | os.PathLike[str] | None = None,
     fallback_home: Path | None = None,
 ) -> Config:
-    """Settle every setting from its first source that has one; ``fallback_home`` is for when nobody names a home.
+    """Take each setting from the first source that has it; ``fallback_home`` is used when no source has a home.
 
-    Raises ConfigurationError for a key or URL in the wrong form, for a stored file that cannot be read, and where the
+    Raises ConfigurationError for a key or URL in the wrong form, for a stored file that cannot be read, and when the
     key and the address of a server that is not the default one come from two sources.
     """
     dotenv = _read_dotenv(Path(".env"))
@@ -89,21 +89,21 @@ def load(
     address, address_source = first(workflow_url, _URL, "workflow_url")
     url = _checked_url(address or DEFAULT_URL)
     if url == SANDBOX:
-        # A real key stays at home: it is of no use to a server that renders previews.
+        # A stored key is not sent: a server that renders previews needs none.
         key: str | None = api_key or SANDBOX_KEY
     else:
         key, key_source = first(api_key, _KEY, "api_key")
         if key and url != DEFAULT_URL and address_source != _ARGUMENT and key_source not in (_ARGUMENT, address_source):
             raise ConfigurationError(
-                f"The key comes from {key_source}, and the server's address {url} from {address_source}",
-                advice=f"Nothing was sent, for a key goes only to the server it was set with: set {_KEY} and {_URL} in "
-                "the same place, or give both as arguments.",
+                f"Nothing was sent: the key comes from {key_source}, the server's address {url} from {address_source}",
+                advice=f"Set {_KEY} and {_URL} in the same place, or pass both as arguments: a key is sent only to the "
+                "server it was set with.",
             )
     return Config(Credentials.parse(key) if key else None, url, home_path)
 
 
 def home_folder(home: str | os.PathLike[str] | None = None, fallback_home: Path | None = None) -> Path:
-    """The folder for the ledger, media and the stored settings, from its first source that has one."""
+    """The folder for the ledger, media and the stored settings, from the first source that has one."""
     folder = os.fspath(home) if home else os.environ.get(_HOME) or _read_dotenv(Path(".env")).get(_HOME)
     return Path(folder).expanduser() if folder else fallback_home or default_home()
 
@@ -116,8 +116,8 @@ def default_home() -> Path:
 def store(home: Path, *, api_key: str | None = None, workflow_url: str | None = None) -> Path:
     """Write the given settings to the home's config file, mode 0600, keeping the others; returns its path.
 
-    An empty text removes a setting. Raises ConfigurationError when a value has the wrong form, and StorageError when
-    the file cannot be written; the old file is then untouched.
+    An empty string removes a setting. Raises ConfigurationError when a value has the wrong form, and StorageError when
+    the file cannot be written; the old file is then unchanged.
     """
     settings = _read_stored(home)
     for name, value in (("api_key", api_key), ("workflow_url", workflow_url)):
@@ -134,7 +134,7 @@ def store(home: Path, *, api_key: str | None = None, workflow_url: str | None = 
     try:
         home.mkdir(parents=True, exist_ok=True)
         fresh.unlink(missing_ok=True)
-        # Made with its mode, so that the key is at no moment readable by others.
+        # Created with its mode, so that others can never read the key.
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(settings, file, indent=2)
         fresh.replace(path)
@@ -169,7 +169,7 @@ def _read_stored(home: Path) -> dict[str, str]:
 
 
 def _checked_url(url: str) -> str:
-    """Return the URL without trailing slash; raise ConfigurationError where requests could not be sent to it."""
+    """Return the URL without a trailing slash. Raises ConfigurationError where requests could not be sent to it."""
     url = url.strip()
     if url.lower() == SANDBOX:
         return SANDBOX

@@ -1,9 +1,9 @@
-"""Every kind of error the SDK raises; what it raises is one of these, or a narrower case of one.
+"""Every error the SDK raises is one of these, or a subclass of one.
 
 ::
 
     XaloraError
-    ├── ConfigurationError (ValueError)      no key, a bad URL, settings that contradict
+    ├── ConfigurationError (ValueError)      no key, a bad URL, settings that conflict
     │   └── InvalidParameterError            a value no task can be built with; nothing was sent
     ├── StorageError                         a full disk, a folder that cannot be written, a damaged file
     ├── NetworkError (ConnectionError)       no complete answer came back
@@ -21,13 +21,13 @@
     ├── TaskError                            the task itself did not end well
     │   ├── TaskFailedError
     │   ├── TaskCanceledError
-    │   └── TaskTimeoutError (TimeoutError)  the local deadline passed; the task goes on
-    └── MediaError                           the result cannot be had as media
+    │   └── TaskTimeoutError (TimeoutError)  the local deadline passed; the task continues
+    └── MediaError                           the result cannot be used as media
         ├── DownloadError
         ├── DecodeError (ValueError)
         └── MediaTooLargeError
 
-A message has three parts: what happened, to which task, and what to do now.
+A message has three parts: what happened, to which task, and what to do next.
 """
 
 from __future__ import annotations
@@ -37,21 +37,24 @@ import re
 from pathlib import Path
 from typing import Any
 
-# Control characters, marks that turn the direction of text around, and halves of characters.
+# Control characters, marks that change the direction of text, and lone surrogates.
 _UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
 
 
 def one_line(text: str, longest: int = 300) -> str:
-    """Text from outside, fit to be shown: one line of at most ``longest`` characters, without control characters."""
-    # What is far beyond the end is not even looked at: a server may send a megabyte.
+    """Text from outside, safe to show: one line of at most ``longest`` characters, without control characters."""
+    # Cut before cleaning: a server may send a megabyte.
     line = " ".join(_UNSHOWN.sub(" ", text[: 4 * longest]).split())
     return line if len(line) <= longest and len(text) <= 4 * longest else f"{line[: longest - 1]}…"
 
 
 class XaloraError(Exception):
-    """Base of every error here.
+    """Base of every error. ``str()`` joins the three attributes.
 
-    ``what`` says what happened, ``task_id`` to which task, ``advice`` what to do now; ``str()`` joins the three.
+    Attributes:
+        what: What happened.
+        task_id: The task it happened to, or None.
+        advice: What to do next.
     """
 
     advice = ""
@@ -70,7 +73,7 @@ class XaloraError(Exception):
         return f"{what}. {self.advice}".rstrip()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by name: these classes are shown as the SDK's, wherever the package lies."""
+        """Pickle by name, because the name of these classes' module is not where the package is."""
         kind = type(self)
         known: Any = kind.__name__ if globals().get(kind.__name__) is kind else kind
         return _unpickled, (known, self.args, self.__dict__)
@@ -89,12 +92,18 @@ class ConfigurationError(XaloraError, ValueError):
 
 
 class InvalidParameterError(ConfigurationError):
-    """A task parameter has a value that is not allowed; nothing was sent."""
+    """A task parameter has a value that is not allowed; nothing was sent.
+
+    Attributes:
+        field: The parameter's name.
+        value: Its value.
+        allowed: What is allowed, in words.
+    """
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         try:
             shown = one_line(repr(value), 80)
-        except (RecursionError, ValueError):  # Nested too deep, or a number of thousands of digits.
+        except (RecursionError, ValueError):  # Nested too deeply, or a number with thousands of digits.
             shown = f"a {type(value).__name__} too large to show"
         super().__init__(f"{field} is {shown}", advice=f"Allowed: {allowed}.")
         self.field = field
@@ -102,7 +111,7 @@ class InvalidParameterError(ConfigurationError):
         self.allowed = allowed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the value where it can be, else its look."""
+        """Pickle the value if possible, else its ``repr``."""
         rebuild, (kind, args, state) = super().__reduce__()
         try:
             pickle.dumps(self.value)
@@ -112,7 +121,7 @@ class InvalidParameterError(ConfigurationError):
 
 
 class StorageError(XaloraError):
-    """This machine's disk does not do what is needed: it is full, cannot be written, or holds a damaged file."""
+    """This machine's disk cannot be used: it is full, cannot be written, or holds a damaged file."""
 
     advice = "Free some space or make the folder writable, or point XALORA_HOME elsewhere."
 
@@ -120,8 +129,9 @@ class StorageError(XaloraError):
 class NetworkError(XaloraError, ConnectionError):
     """No complete answer came back.
 
-    ``never_sent`` is True when no connection was made, so the server certainly did not process the request;
-    ``lasting`` when trying again cannot help, as with a certificate that is not trusted.
+    Attributes:
+        never_sent: True when no connection was made, so the server certainly did not process the request.
+        lasting: True when trying again cannot help, as with a certificate that is not trusted.
     """
 
     advice = "Check the network, proxy and XALORA_WORKFLOW_URL, then try again."
@@ -147,7 +157,10 @@ class RequestTimeoutError(NetworkError, TimeoutError):
 class APIStatusError(XaloraError):
     """The server answered with an HTTP status outside 2xx.
 
-    ``status_code`` is that status, ``message`` the server's own words, ``retry_after`` the seconds it asked to wait.
+    Attributes:
+        status_code: That status.
+        message: The server's own words.
+        retry_after: The seconds it asked to wait, or None.
     """
 
     def __init__(
@@ -208,7 +221,7 @@ class ConflictError(APIStatusError):
 class RateLimitError(APIStatusError):
     """429: too many requests."""
 
-    advice = "Wait a little and try again."
+    advice = "Wait a moment and try again."
 
 
 class ServerError(APIStatusError):
@@ -218,13 +231,13 @@ class ServerError(APIStatusError):
 
 
 class ResponseError(XaloraError, ValueError):
-    """The server answered 2xx with something that is not an answer of the protocol."""
+    """The server answered 2xx with something outside the protocol."""
 
     advice = "Check that XALORA_WORKFLOW_URL points at a Xalora sequencer."
 
 
 class TaskError(XaloraError):
-    """A task did not end well. ``result`` is the server's last answer about it, where there is one."""
+    """A task did not end well. ``result`` is the server's last answer about it, or None."""
 
     def __init__(
         self, what: str, *, task_id: str | None = None, advice: str | None = None, result: object = None
@@ -234,7 +247,7 @@ class TaskError(XaloraError):
 
 
 class TaskFailedError(TaskError):
-    """The miner or the sequencer gave the task up."""
+    """The miner or the sequencer gave up on the task."""
 
     advice = "Change the parameters or submit it again as a new task."
 
@@ -252,7 +265,7 @@ class TaskTimeoutError(TaskError, TimeoutError):
 
 
 class MediaError(XaloraError):
-    """A result cannot be had as media. ``path`` is the file that is kept, where there is one."""
+    """A result cannot be used as media. ``path`` is the file that is kept, or None."""
 
     def __init__(
         self, what: str, *, task_id: str | None = None, advice: str | None = None, path: Path | None = None
@@ -262,9 +275,9 @@ class MediaError(XaloraError):
 
 
 class DownloadError(MediaError):
-    """The result's bytes could not be fetched, or are not all there."""
+    """The result's bytes could not be downloaded, or are not complete."""
 
-    advice = "Fetch the task again; the result is paid for and nothing is charged twice."
+    advice = "Fetch the task again; it is paid for, and nothing is charged again."
 
 
 class DecodeError(MediaError, ValueError):
@@ -272,11 +285,11 @@ class DecodeError(MediaError, ValueError):
 
 
 class MediaTooLargeError(MediaError):
-    """A limit on bytes, pixels, frames or duration would be passed; the message names the limit and the value."""
+    """A limit on bytes, pixels, frames or duration would be exceeded; the message names the limit and the value."""
 
-    advice = "Ask for fewer or smaller frames. In Python, Client(limits=...) can allow more."
+    advice = "Ask for fewer or smaller frames, or in Python allow more with Client(limits=...)."
 
 
-# Shown to people as "xalora_client.NotFoundError" wherever the package is: inside ComfyUI its own path is long.
+# Shown as "xalora_client.NotFoundError" wherever the package is: inside ComfyUI its real path is long.
 for _kind in [each for each in vars().values() if isinstance(each, type) and issubclass(each, XaloraError)]:
     _kind.__module__ = "xalora_client"

@@ -1,10 +1,10 @@
 """Files that survive crashes: moves that leave no half of a file, and locks that end with their process.
 
-A process lock is a lock file that lives as long as its holder: the system releases it when the process dies, however
-it dies. It answers "is the process that wrote this still there?" without process ids, which are used again. The lock
-belongs to one open file (``flock``; on Windows a locked byte), so it also keeps two users inside one process apart. A
-forked child does not hold its parent's locks. What is written into a locked file is a note that ends with its process:
-``InUse`` keeps such notes.
+A process lock is a lock file that lives as long as its holder: the system releases it when the process ends, even if
+it is killed. It answers "is the writer of this still alive?" without process ids, which are reused. The lock belongs to
+one open file (``flock``; on Windows a locked byte), so it also separates two users inside one process. A forked child
+does not hold its parent's locks. What is written into a locked file is valid until its process ends; ``InUse`` uses
+this.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 
 
 def move(file: Path, place: Path) -> None:
-    """Put a complete file in its place, over what is there, with its bytes and its name on the disk.
+    """Move a complete file to its place, replacing what is there, and flush its bytes and its name to the disk.
 
-    Both are on one file system; the place's folder is made where it is missing. Raises OSError.
+    Both are on one file system. The place's folder is made if it is missing. Raises OSError.
     """
     make_folder(place.parent)
     _sync_bytes(file)
@@ -31,13 +31,13 @@ def move(file: Path, place: Path) -> None:
 
 
 def sync(file: Path) -> None:
-    """Have a file's bytes and its name on the disk. Raises OSError."""
+    """Flush a file's bytes and its name to the disk. Raises OSError."""
     _sync_bytes(file)
     sync_folder(file.parent)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each with its name on the disk. Raises OSError."""
+    """Make a folder and those above it, and flush each name to the disk. Raises OSError."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -65,7 +65,7 @@ def sync_folder(folder: Path) -> None:
 if sys.platform == "win32":
     import msvcrt
 
-    # A locked byte cannot be read by others there, so it lies where no content comes.
+    # Others cannot read a locked byte on Windows, so it is far behind any content.
     _LOCKED_BYTE = 1 << 30
 
     def _lock(handle: int) -> None:
@@ -80,7 +80,7 @@ else:
 
 
 class ProcessLock:
-    """An exclusive lock on a file, held until ``release``, the end of the process, or until nobody knows it any more.
+    """An exclusive lock on a file, held until ``release``, the end of the process, or garbage collection.
 
     Make one with ``acquire``.
     """
@@ -88,15 +88,15 @@ class ProcessLock:
     def __init__(self, path: Path, handle: int) -> None:
         self.path = path
         self._handle: int | None = handle
-        # No more than closing happens here: the file then looks left behind, which it is.
+        # Only closes the file, which then looks left behind, as it is.
         self._closing = weakref.finalize(self, os.close, handle)
         _held.add(self)
 
     @classmethod
     def acquire(cls, path: Path) -> ProcessLock | None:
-        """Lock the file, making it and its folder where they are missing; None while another holds it.
+        """Lock the file, making it and its folder if they are missing; None while another holds it.
 
-        Raises OSError when the file cannot be made or its file system knows no locks.
+        Raises OSError when the file cannot be made or its file system has no locks.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -105,61 +105,61 @@ class ProcessLock:
                 _lock(handle)
                 if _is_at(handle, path):
                     return cls(path, handle)
-            except (BlockingIOError, PermissionError):  # What flock and msvcrt say while another holds it.
+            except (BlockingIOError, PermissionError):  # What flock and msvcrt raise while another holds it.
                 os.close(handle)
                 return None
             except BaseException:
                 os.close(handle)
                 raise
-            # Between opening and locking, its last holder removed the file; the lock on it means nothing.
+            # Its last holder removed the file between opening and locking, so this lock means nothing.
             os.close(handle)
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process still holds it: not released, and not a forked parent's."""
+        """Whether this process still holds it: it was neither released nor inherited by a fork."""
         return self._handle is not None
 
     def append(self, text: str) -> None:
-        """Write to the end of the locked file, which others may read. Raises OSError, ValueError once released."""
+        """Append to the locked file, which others may read. Raises OSError, and ValueError once released."""
         if self._handle is None:
             raise ValueError("the lock was released")
         os.write(self._handle, text.encode())
 
     def release(self) -> None:
-        """Let others have the lock, and remove the file. Does nothing the second time."""
+        """Release the lock and remove the file. Does nothing the second time."""
         if self._handle is None:
             return
         self._handle = None
         _remove_locked(self._closing, self.path)
 
     def _forget(self) -> None:
-        """In a forked child: close the copy of the parent's handle, which leaves the parent's lock alone."""
+        """In a forked child: close the copy of the parent's handle. The parent keeps its lock."""
         self._handle = None
         self._closing()
 
 
 class LockFolder:
-    """A folder of locks, each with a name of its own: who reads a name later can tell whether its holder is alive."""
+    """A folder of locks with unique names. A name tells any reader whether its holder is still alive."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def new(self) -> ProcessLock:
-        """Make and hold a lock; its name is that of its path. Raises OSError."""
+        """Make and hold a lock, named by the last part of its path. Raises OSError."""
         while True:
             lock = ProcessLock.acquire(self.folder / uuid.uuid4().hex)
             if lock is not None:
                 return lock
 
     def is_held(self, name: str) -> bool:
-        """Whether the holder of that lock is alive. Raises OSError when that cannot be told."""
+        """Whether the holder of that lock is alive. Raises OSError when the lock cannot be tried."""
         return is_held(self.folder / name)
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock on this file. A file left behind by a dead holder is removed.
+    """Whether the lock on this file is held. A file left behind by a dead holder is removed.
 
-    Raises OSError when that cannot be told.
+    Raises OSError when the lock cannot be tried.
     """
     if not path.exists():
         return False
@@ -171,10 +171,10 @@ def is_held(path: Path) -> bool:
 
 
 def _remove_locked(closing: weakref.finalize[[int], ProcessLock], path: Path) -> None:
-    """Remove the file while it is still locked, so that nobody else's is; Windows wants it closed first."""
+    """Remove the file while it is locked, so that it is not another's. Windows needs it closed first."""
     if sys.platform == "win32":
         closing()
-    with contextlib.suppress(OSError):  # An empty file more; on Windows, somebody may just be looking at it.
+    with contextlib.suppress(OSError):  # Leaves an empty file. On Windows, another process may have it open.
         path.unlink(missing_ok=True)
     closing()
 
@@ -187,7 +187,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 class InUse:
-    """The names in use in one media folder, each as often as it was added. Threads may share it.
+    """The names in use in one media folder, with counts. Threads may share it.
 
     Its methods raise OSError.
     """
@@ -198,7 +198,7 @@ class InUse:
         self._lock: ProcessLock | None = None
 
     def add(self, name: str) -> None:
-        """Note that a file is in use by this process, once more if it is already."""
+        """Record one more use of a file by this process."""
         with _guard:
             known = name in self._names
             self._names[name] += 1
@@ -209,7 +209,7 @@ class InUse:
                 self._lock.append(f"+{name}\n")
 
     def discard(self, name: str) -> None:
-        """Take back one ``add``; after the last, this process has no more use for the file."""
+        """Undo one ``add``. After the last, this process no longer uses the file."""
         with _guard:
             self._names[name] -= 1
             if self._names[name] <= 0:
@@ -243,7 +243,7 @@ def _read(notes: Path) -> set[str]:
 
 
 def in_use(folder: Path) -> InUse:
-    """The process's notes for a media folder: one for all who use it."""
+    """The process's InUse for a media folder; all its users share it."""
     with _guard:
         return _all.setdefault(folder.absolute(), InUse(folder.absolute()))
 
@@ -265,5 +265,5 @@ _all: dict[Path, InUse] = {}
 _guard = threading.Lock()
 
 if hasattr(os, "register_at_fork"):
-    # A forked child keeps the names, and notes them in a file of its own at its next use.
+    # A forked child keeps the names, and writes them to its own file at the next use.
     os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)

@@ -58,7 +58,7 @@ class TestText2Video:
         monkeypatch.setenv("XALORA_WORKFLOW_URL", json.loads(server.first_line())["url"])
         done = xalora("text2video", "a rabbit", *SMALL, "-o", "x.mp4")
         assert done.code == 0
-        assert "x.mp4 holds webp" in done.err
+        assert "x.mp4 contains webp" in done.err
         assert (tmp_path / "x.mp4").read_bytes()[8:12] == b"WEBP"
         assert "holds" not in xalora("text2video", "a rabbit", *SMALL, "-o", "x.webp").err
 

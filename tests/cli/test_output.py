@@ -72,7 +72,7 @@ def test_a_locked_folder(sequencer, tmp_path, arguments):
 def test_a_name_that_says_something_else(xalora, scripted, tmp_path):
     done = xalora("fetch", "t1", "-o", "x.mp4")
     assert (done.code, done.out) == (0, "x.mp4\n")
-    assert "x.mp4 holds png, whatever its name says" in done.err
+    assert "x.mp4 contains png, although its name says otherwise" in done.err
     assert (tmp_path / "x.mp4").read_bytes() == picture(32, 16)
 
 

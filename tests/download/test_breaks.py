@@ -121,7 +121,7 @@ def test_trouble_that_may_pass_is_tried_again_and_then_said(subject, fetch, file
     with pytest.raises(DownloadError, match=said) as caught:
         fetch(url)
     assert caught.value.task_id == "t1"
-    assert "nothing is charged twice" in str(caught.value)
+    assert "nothing is charged again" in str(caught.value)
     assert left_over(home) == []
     assert len(subject.clock.sleeps) == 5
     assert all(0 < slept <= 10 for slept in subject.clock.sleeps)
@@ -133,7 +133,7 @@ def test_the_server_may_ask_for_patience(subject, fetch, files):
 
 
 def test_but_not_for_any_length_of_time(subject, fetch, files):
-    with pytest.raises(DownloadError, match="503, and asks to come back in 604,800 s") as caught:
+    with pytest.raises(DownloadError, match="503, and asks to wait 604,800 s") as caught:
         fetch(files.serve("/x.png", File(b"busy", 503, {"Retry-After": "604800"})))
     assert caught.value.task_id == "t1"
     assert subject.clock.sleeps == []

@@ -36,7 +36,7 @@ def test_a_full_disk(fetch, files, home):
     url = files.serve("/x.png", File(PNG))
     with full_disk(HALF), pytest.raises(StorageError, match="cannot be written") as caught:
         fetch(url)
-    assert "nothing is charged twice" in str(caught.value)
+    assert "nothing is charged again" in str(caught.value)
     assert str(home) in str(caught.value)
     assert left_over(home) == []
 

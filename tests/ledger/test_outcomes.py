@@ -42,7 +42,7 @@ def test_a_task_id_that_cannot_be_written_is_in_the_error(ledger):
     claimed = claim(ledger)
     full(ledger)
     task_id = "t9" * 50_000
-    with pytest.raises(StorageError, match=rf"task {task_id}.*running and paid for.*Free some space"):
+    with pytest.raises(StorageError, match=rf"[Tt]ask {task_id}.*running and charged.*Free some space"):
         ledger.created(claimed, task_id)
     assert claim(ledger).step is Step.BUSY
     ledger.close()

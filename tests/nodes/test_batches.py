@@ -96,7 +96,7 @@ def test_after_a_failure_only_what_failed_is_sent_again(pack: Any, miner: Miner)
     images = torch.linspace(0, 1, 50)[:, None, None, None].expand(50, 4, 4, 3)
     failing = {7, 23, 47}
     miner.ends = lambda number, _: status("failed", msg="out of memory") if number in failing else png(8, 8)
-    with pytest.raises(pack.error("TaskFailedError"), match=r"of 50: .*The other 47 are kept"):
+    with pytest.raises(pack.error("TaskFailedError"), match=r"of 50: .*the other 47 are kept"):
         pack.run("XaloraUpscale", image=images, max_parallel=16)
     failing.clear()
     enlarged, task_ids = pack.run("XaloraUpscale", image=images, max_parallel=16)

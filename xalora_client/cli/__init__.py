@@ -1,4 +1,4 @@
-"""The ``xalora`` command: results on stdout, progress on stderr, an exit code that scripts can rely on."""
+"""The ``xalora`` command: results on stdout, progress on stderr, and exit codes for scripts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # Names of files, say, may hold what cannot be printed.
+            stream.reconfigure(errors="backslashreplace")  # File names may contain what cannot be printed.
     try:
         arguments = parse(argv)
     except ConfigurationError as error:
         return _complain(error, "--json" in (sys.argv[1:] if argv is None else argv))
-    import asyncio  # As late as what the command itself needs.
+    import asyncio  # Imported late, so that help comes at once.
 
     module, name = arguments.command.split(".")
     try:

@@ -1,4 +1,4 @@
-"""The command line's grammar. Flags of the task kinds are made from the kinds' own rules."""
+"""The command line's arguments. The flags of a task kind are made from its rules."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DEFAULT_TIMEOUT = 900.0
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Leave what to print, and where, to the command's one way of ending."""
+        """Raise, so that ``main`` prints usage errors like any other."""
         raise ConfigurationError(message, advice=f"See `{self.prog} --help`.")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments; ``command`` says which function runs it, as module and name.
+    """Parse the arguments; ``command`` names the function that runs the command, as ``module.function``.
 
-    Nothing a command needs is imported for that: help is to come at once. Raises ConfigurationError on bad usage.
+    What only a command needs is not imported, so that help comes at once. Raises ConfigurationError on bad usage.
     """
     parser = _Parser(prog="xalora", description="Run heavy work on Xalora's GPU miners.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"xalora {__version__}")
@@ -65,7 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_task_options(run, workflow_id=None)
     _add_output(run, "FILE")
 
-    status = add("status", "commands.status", "Say how a task stands.")
+    status = add("status", "commands.status", "Show the status of a task.")
     fetch = add("fetch", "commands.fetch", "Wait for a task and download its result.")
     cancel = add("cancel", "commands.cancel", "Cancel a task.")
     for each in (status, fetch, cancel):
@@ -76,19 +76,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     tasks = add("tasks", "housekeeping.tasks", "List the tasks submitted from here, newest first.")
     tasks.add_argument("--limit", type=int, default=50, metavar="N", help="how many (%(default)s)")
-    tasks.add_argument("--forget", metavar="ID", help="strike a task out, so that it is paid for anew next time")
+    tasks.add_argument("--forget", metavar="ID", help="remove a task from the list; it is charged again next time")
 
-    prune = add("prune", "housekeeping.prune", "Remove downloaded media that was not used for longest.")
+    prune = add("prune", "housekeeping.prune", "Remove the least recently used downloaded media.")
     prune.add_argument("--budget", type=float, default=5.0, metavar="GB", help="what may stay (%(default)g)")
 
     add("login", "commands.login", "Store an API key, readable by you alone.")
 
-    sandbox = add("sandbox", "commands.sandbox", "Serve a local sequencer that renders previews, to try things out.")
+    sandbox = add("sandbox", "commands.sandbox", "Run a local sequencer that renders previews, to try things out.")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     sandbox.add_argument("--port", type=int, default=8787, help="0 takes any free port (%(default)s)")
     sandbox.add_argument("--data", type=Path, metavar="DIR", help="where tasks and media are kept")
     sandbox.add_argument("--workers", type=int, default=2, metavar="N", help="renders at once (%(default)s)")
-    sandbox.add_argument("--render-seconds", type=float, default=0.0, metavar="S", help="least time a render takes")
+    sandbox.add_argument("--render-seconds", type=float, default=0.0, metavar="S", help="shortest time a render takes")
     sandbox.add_argument("--video-format", choices=("mp4", "webp"), default="mp4", help="(%(default)s)")
     return parser.parse_args(argv)
 
@@ -111,7 +111,7 @@ def _add_task_options(parser: argparse.ArgumentParser, workflow_id: str | None) 
         "--reuse",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="take up a task or result with exactly these inputs again instead of paying anew",
+        help="reuse a task or result with exactly these inputs instead of paying for it again",
     )
     _add_timeout(parser)
     _add_sandbox(parser)

@@ -50,7 +50,7 @@ async def run(arguments: argparse.Namespace) -> int:
 
 
 async def upscale(arguments: argparse.Namespace) -> int:
-    """``xalora upscale IMAGE… -o FILE_OR_DIR``. Every image is tried; the first error decides the exit code."""
+    """``xalora upscale IMAGE… -o FILE_OR_DIR``. Every image is tried; the first error sets the exit code."""
     if arguments.max_parallel < 1:
         raise ConfigurationError(f"--max-parallel is {arguments.max_parallel}", advice="Allowed: 1 or more.")
     options = {"workflow_id": arguments.workflow_id, "timeout_seconds": arguments.timeout_seconds}
@@ -82,7 +82,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
     for failure in failures:
         print(f"xalora: {failure}", file=sys.stderr)
     if arguments.json:
-        # What did work out is paid for, and reported whatever became of the others.
+        # Results are charged, so they are reported even if other images failed.
         summary = {"results": saved} | (described(failures[0]) if failures else {})
         print(json.dumps(summary))
     else:
@@ -92,7 +92,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
 
 
 async def status(arguments: argparse.Namespace) -> int:
-    """``xalora status ID``: 0 while the task may still or did finish, 1 when it failed or was canceled."""
+    """``xalora status ID``: 1 when the task failed or was canceled, else 0."""
     async with _client(arguments) as client:
         result = await client.query_task_result(arguments.task_id)
     if arguments.json:
@@ -103,7 +103,7 @@ async def status(arguments: argparse.Namespace) -> int:
 
 
 async def fetch(arguments: argparse.Namespace) -> int:
-    """``xalora fetch ID -o FILE``: wait if need be, then download."""
+    """``xalora fetch ID -o FILE``: wait until the task is finished, then download."""
     _check_writable(arguments.output)
     async with _client(arguments) as client:
         with progress() as shown:
@@ -121,7 +121,7 @@ async def cancel(arguments: argparse.Namespace) -> int:
 
 
 async def login(arguments: argparse.Namespace) -> int:
-    """``xalora login``: the key is asked for, so that it is in no shell history."""
+    """``xalora login``: prompts for the key, so that it is not in the shell's history."""
     key = getpass.getpass("API key (consumer#key): ") if sys.stdin.isatty() else sys.stdin.readline()
     path = config.store(config.home_folder(), api_key=key.strip() or " ")
     print(json.dumps({"path": str(path)}) if arguments.json else f"Stored in {path}")
@@ -135,7 +135,7 @@ async def sandbox(arguments: argparse.Namespace) -> int:
         line = json.dumps({"url": url}) if arguments.json else f"Xalora sandbox listening on {url}"
         print(line, flush=True)
 
-    from ..sequencer.serving import serve  # Brings a web server, which no other command needs.
+    from ..sequencer.serving import serve  # Imports a web server, which no other command needs.
 
     options = Options(
         workers=arguments.workers, render_seconds=arguments.render_seconds, video_format=arguments.video_format
@@ -172,10 +172,10 @@ async def _run_task(
 
 
 def _save(file: MediaFile, result: WorkflowTaskResult, place: Path) -> dict[str, Any]:
-    """Copy the file out of the store, at once or not at all, and describe it."""
+    """Copy the file out of the store, completely or not at all, and describe it."""
     is_a = file.info.format
     if place.suffix.lower() != is_a.extension and mimetypes.guess_type(place.name)[0] != is_a.mime_type:
-        print(f"xalora: {place} holds {is_a.name}, whatever its name says", file=sys.stderr)
+        print(f"xalora: {place} contains {is_a.name}, although its name says otherwise", file=sys.stderr)
     fresh = place.with_name(f".{place.name}.{os.getpid()}.new")
     try:
         shutil.copyfile(file.path, fresh)
@@ -213,7 +213,7 @@ def _print_saved(arguments: argparse.Namespace, saved: dict[str, Any]) -> int:
 
 
 def _check_writable(output: Path) -> None:
-    """Refuse before anything is paid for."""
+    """Refuse before anything is charged."""
     if output.is_dir():
         raise ConfigurationError(f"{output} is a folder", advice="Name a file after -o.")
     if not output.parent.is_dir():
@@ -229,9 +229,9 @@ def _check_folder(folder: Path) -> None:
 
 
 def _is_folder(output: str, count: int) -> bool:
-    """Whether results go *into* the output; it is made ready either way, before anything is paid for.
+    """Whether results go *into* the output. It is prepared in either case, before anything is charged.
 
-    It is the text as it was typed: a Path would not show the slash at its end.
+    ``output`` is the text as typed: a Path would not keep the slash at its end.
     """
     folder = Path(output)
     if count == 1 and not folder.is_dir() and not output.endswith(("/", os.sep)):
@@ -248,13 +248,13 @@ def _is_folder(output: str, count: int) -> bool:
 
 
 def _check_image(image: str) -> None:
-    """Refuse what is no image before anything is paid for."""
+    """Refuse what is not an image before anything is charged."""
     if not MediaAddress("the image").accepts(image):
         _image_type(Path(image))
 
 
 def _image_address(image: str) -> str:
-    """The image as a miner can have it: a URL as it is, a file as a data: URI."""
+    """The image as an address for the miner: a URL unchanged, a file as a data: URI."""
     if MediaAddress("the image").accepts(image):
         return image
     return encode_data_uri(_read(Path(image)), _image_type(Path(image)))

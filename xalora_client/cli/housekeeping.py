@@ -1,4 +1,4 @@
-"""What the ledger and the media store hold: ``xalora tasks`` and ``xalora prune``."""
+"""The contents of the ledger and the media store: ``xalora tasks`` and ``xalora prune``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDEST_TEXT = 40
 
 
 async def tasks(arguments: argparse.Namespace) -> int:
-    """``xalora tasks [--forget ID]``: newest first, from the ledger alone; no server is asked."""
+    """``xalora tasks [--forget ID]``: newest first, from the ledger only; no server is asked."""
     with Ledger(config.home_folder()) as ledger:
         if arguments.forget:
             entries = ledger.forget(arguments.forget)
@@ -30,7 +30,7 @@ async def tasks(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"forgotten" if arguments.forget else "tasks": [_described(each) for each in entries]}))
     elif arguments.forget:
-        print(f"Forgotten: {arguments.forget}. The task itself, and what it costs, goes on.")
+        print(f"Forgotten: {arguments.forget}. The task itself continues and is charged.")
     elif entries:
         _print_table(entries)
     else:
@@ -39,7 +39,7 @@ async def tasks(arguments: argparse.Namespace) -> int:
 
 
 async def prune(arguments: argparse.Namespace) -> int:
-    """``xalora prune [--budget GB]``: remove the media used longest ago until the rest fits."""
+    """``xalora prune [--budget GB]``: remove the least recently used media until the rest fits."""
     if not arguments.budget >= 0:
         raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: 0 or more gigabytes.")
     pruned = MediaStore(config.home_folder()).prune(int(arguments.budget * 1e9))
@@ -78,7 +78,7 @@ def _print_table(entries: list[Entry]) -> None:
     rows = [("TASK", "STATE", "TYPE", "CREATED", "BY", "WHAT")]
     for entry in entries:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
-        # What has no task id yet is known by its job id.
+        # A task without an id yet is listed by its job id.
         rows.append(
             (entry.task_id or entry.job_id, entry.state, entry.task_type, created, entry.source, _subject(entry))
         )
@@ -88,7 +88,7 @@ def _print_table(entries: list[Entry]) -> None:
 
 
 def _subject(entry: Entry) -> str:
-    """The prompt, or what else tells the task from others, in a few words."""
+    """The prompt, or the parameters, in a few words."""
     parameters = entry.parameters if isinstance(entry.parameters, dict) else {}
     text = parameters.get("prompt") or json.dumps(entry.parameters, ensure_ascii=False)
     line = " ".join(str(text).split())

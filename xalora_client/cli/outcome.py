@@ -1,4 +1,4 @@
-"""How a failed command is reported: to scripts by an exit code and JSON, to people in words."""
+"""How a failed command is reported: an exit code and JSON for scripts, a message for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code an error stands for."""
+    """The exit code for an error."""
     if isinstance(error, ConfigurationError | StorageError):
         return USAGE
     if isinstance(error, TaskTimeoutError):
@@ -30,8 +30,8 @@ def exit_code(error: BaseException) -> int:
 
 
 def described(error: BaseException) -> dict[str, Any]:
-    """An error for ``--json``: its public kind, its message, and the task it is about."""
-    # Some kinds are known inside the SDK alone; scripts get to see the public one they are made from.
+    """An error for ``--json``: its public class, its message, and its task."""
+    # Some classes are internal to the SDK; scripts see the public class they derive from.
     public = (XaloraError.__module__, "builtins")
     kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ in public)
     task_id = error.task_id if isinstance(error, XaloraError) else None

@@ -1,4 +1,4 @@
-"""Progress on stderr: a line that changes on a terminal, plain lines otherwise. Only what is known is shown."""
+"""Progress on stderr: one changing line on a terminal, plain lines otherwise. Nothing is estimated."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Progress:
         self.shown = ("", -SECONDS_BETWEEN_LINES)
 
     def task(self, update: TaskUpdate) -> None:
-        """Show a look at the task."""
+        """Show an update of the task."""
         text = update.describe()
-        if self.on_terminal and update.origin != "finished":  # That a result is reused is said to last.
+        if self.on_terminal and update.origin != "finished":  # That a result is reused is printed as a lasting line.
             if self.bar is None:
                 self.bar = tqdm(bar_format="{desc}", leave=False, file=sys.stderr)
             self.bar.set_description_str(f"{self.prefix}{text}")
@@ -39,7 +39,7 @@ class Progress:
             print(f"{self.prefix}task {update.task_id} {text}", file=sys.stderr)
 
     def download(self, progress: DownloadProgress) -> None:
-        """Show how many bytes are there."""
+        """Show how many bytes have arrived."""
         if self.on_terminal:
             if self.bar is None or self.bar.unit != "B":
                 self.close()
@@ -52,7 +52,7 @@ class Progress:
             print(f"{self.prefix}downloaded {progress.received / 1e6:.1f} MB", file=sys.stderr)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
@@ -60,7 +60,7 @@ class Progress:
 
 @contextmanager
 def progress(label: str | None = None) -> Iterator[Progress]:
-    """A Progress that leaves the terminal as it was."""
+    """A Progress that restores the terminal at the end."""
     shown = Progress(label)
     try:
         yield shown

@@ -1,1 +1,1 @@
-"""What you call: the blocking client, the one for event loops, and the transports they send through."""
+"""What you call: the blocking client, the asynchronous client, and the HTTP transports they use."""

@@ -1,10 +1,9 @@
-"""The client for event loops: the same methods as Client, awaited."""
+"""The asynchronous client: the same methods as Client, awaited."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import cast
 
 from ..engine import exchange, submission, waiting
@@ -19,22 +18,20 @@ from .http import HttpTransport
 
 
 class AsyncClient(BaseClient):
-    """A client for one event loop: use it with ``async with``, or await ``close``. Calls may run side by side.
+    """A client for one event loop: use it with ``async with``, or await ``close``. Calls may run concurrently.
 
-    See BaseClient for its settings, and Client for the calls; cancelling the asyncio task that awaits one is an
-    interruption like Ctrl-C.
+    The arguments and the errors of the constructor are those of BaseClient, the calls those of Client. Canceling the
+    asyncio task that awaits a call is an interruption like Ctrl-C.
     """
 
     async def __aenter__(self) -> AsyncClient:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections and the ledger."""
         await cast("AsyncTransport", self._transport).close()
         self._close_ledger()
 
@@ -43,11 +40,11 @@ class AsyncClient(BaseClient):
         return await run_async(flow, cast("AsyncTransport", self._transport), sleep)
 
     async def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
-        """As Client.execute_workflow."""
+        """As Client.execute_workflow, awaited."""
         return await self._run(submission.execute(self._context, task, reuse=reuse))
 
     async def query_task_result(self, task_id: str) -> WorkflowTaskResult:
-        """As Client.query_task_result."""
+        """As Client.query_task_result, awaited."""
         return await self._run(exchange.query(self._context, task_id))
 
     async def execute_workflow_and_wait_for_result(
@@ -59,7 +56,7 @@ class AsyncClient(BaseClient):
         *,
         reuse: bool = True,
     ) -> WorkflowTaskResult:
-        """As Client.execute_workflow_and_wait_for_result."""
+        """As Client.execute_workflow_and_wait_for_result, awaited."""
         return await self._run(waiting.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
 
     async def wait_for_result(
@@ -69,21 +66,21 @@ class AsyncClient(BaseClient):
         interval: float | None = None,
         on_update: OnUpdate | None = None,
     ) -> WorkflowTaskResult:
-        """As Client.wait_for_result."""
+        """As Client.wait_for_result, awaited."""
         return await self._run(waiting.wait(self._context, task_id, timeout, interval, on_update))
 
     async def cancel_task(self, task_id: str) -> str:
-        """As Client.cancel_task."""
+        """As Client.cancel_task, awaited."""
         return await self._run(exchange.cancel(self._context, task_id))
 
     async def resource_request(
         self, consumer_id: str | None = None, workflow_id: str | None = None, task_type: str | None = None
     ) -> str:
-        """As Client.resource_request."""
+        """As Client.resource_request, awaited."""
         return await self._run(exchange.request_resource(self._context, consumer_id, workflow_id, task_type))
 
     async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
-        """As Client.download; looking at the file runs in a thread."""
+        """As Client.download, awaited. The file is inspected in a thread."""
         return await self._run(download(self._context, result, self._store, self._limits, on_progress))
 
     def _new_transport(self) -> AsyncTransport:

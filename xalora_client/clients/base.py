@@ -1,4 +1,4 @@
-"""What the blocking client and the one for event loops have in common: their settings, and what needs no request."""
+"""What the blocking and the asynchronous client share: their settings, and what needs no request."""
 
 from __future__ import annotations
 
@@ -21,17 +21,32 @@ from ..sequencer import local_sandbox
 
 
 class BaseClient(ABC):
-    """A client of one sequencer, but for its calls. ``config`` is what it works with.
+    """The settings of a client of one sequencer. Client and AsyncClient add the calls.
 
-    ``api_key`` is ``consumer#key``; it, ``workflow_url`` and ``home`` come from the environment, ``.env`` or the
-    stored settings where they are not given; ``fallback_home`` takes the place of the platform's folder for user
-    data. With ``ledger``, every task is written down in the home before it is sent: what an earlier call with the
-    same intent created, is creating or has finished is taken up instead of paid for anew, unless that call says
-    ``reuse=False``; ``source`` is written down with it. ``cancels(interruption)`` says whether an interruption of a
-    call (Ctrl-C, say) should cancel the remote task; unset, each does. ``transport``, ``sleep``, ``clock`` (monotonic
-    seconds) and ``dice`` can be replaced.
+    A setting that is None is taken from its first source that has one: the environment, ``.env`` in the working
+    directory, the stored settings. ``config`` holds the settings in force.
 
-    Raises ConfigurationError when no key is set or a setting has the wrong form.
+    Args:
+        api_key: The key, as ``consumer#key``.
+        workflow_url: The sequencer's http or https address, or "sandbox" for the local one. An address that is neither
+            an argument nor the default needs a key that is an argument or from the same source.
+        home: The folder for the ledger, media and stored settings.
+        fallback_home: Used in place of the platform's folder for user data when no home is set.
+        ledger: Whether every task is written to the ledger before it is sent. A task that an earlier call with the same
+            inputs created, is creating or has finished is then reused and not charged again.
+        source: Who asks, written to the ledger: "node", "cli" or "library".
+        limits: The limits on downloads and decoding. None means those of ``Limits()``.
+        cancels: ``cancels(interruption)`` returns whether an interruption of a call, such as Ctrl-C, cancels the remote
+            task. None means that each one does.
+        transport: Sends the requests, blocking for Client, on the event loop for AsyncClient. None means HTTP.
+        sleep: ``sleep(seconds)`` waits, awaited by AsyncClient. None means that of the standard library.
+        clock: Returns monotonic seconds.
+        dice: The random numbers that spread retries and queries.
+
+    Raises:
+        ConfigurationError: No key is set, a setting has the wrong form, or the key and the address come from sources
+            that do not belong together.
+        StorageError: The local sandbox cannot use its folder.
     """
 
     def __init__(
@@ -56,7 +71,7 @@ class BaseClient(ABC):
         url = local_sandbox(folder / "sandbox") if self.config.is_sandbox else self.config.workflow_url
         self._context = Context(
             Sequencer(url, credentials),
-            # The sandbox has another port each time; its tasks are the same.
+            # The sandbox's port changes with each start; its tasks stay.
             server=self.config.workflow_url,
             ledger=Ledger(folder, self.config.workflow_url) if ledger else None,
             source=source,
@@ -73,7 +88,11 @@ class BaseClient(ABC):
         return f"{type(self).__name__}(workflow_url={self._context.sequencer.url!r})"
 
     def release(self, file: MediaFile) -> None:
-        """Say that a downloaded file is not needed any more: from ten minutes later, the store may make room."""
+        """Say that a downloaded file is no longer needed. The store may remove it ten minutes after its last use.
+
+        Args:
+            file: What ``download`` returned.
+        """
         self._store.release(file.path)
 
     def _close_ledger(self) -> None:
@@ -82,4 +101,4 @@ class BaseClient(ABC):
 
     @abstractmethod
     def _new_transport(self) -> Transport | AsyncTransport:
-        """What requests go through where nothing else was given."""
+        """The transport to use when none was given."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 from typing import cast
 
 from ..engine import exchange, submission, waiting
@@ -19,21 +18,19 @@ from .on_thread import ThreadTransport
 
 
 class Client(BaseClient):
-    """A blocking client: use it as a context manager, or call ``close``. One is for one thread at a time.
+    """A blocking client: use it as a context manager, or call ``close``. Use each from one thread at a time.
 
-    See BaseClient for its settings, and for the ConfigurationError that a bad one raises.
+    The arguments and the errors of the constructor are those of BaseClient.
     """
 
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections and the ledger."""
         cast("Transport", self._transport).close()
         self._close_ledger()
 
@@ -41,18 +38,41 @@ class Client(BaseClient):
         return run_sync(flow, cast("Transport", self._transport), self._sleep or time.sleep)
 
     def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
-        """Create the task and return its id, without waiting.
+        """Create the task without waiting for its result.
 
-        Sent again, under the same job id, only when the server certainly did not process it. With a ledger and
-        ``reuse``, the id may be that of an earlier task with the same intent. Raises APIStatusError,
-        NetworkError or ResponseError.
+        It is sent again, under the same job id, only when the server certainly did not process it.
+
+        Args:
+            task: The task to create.
+            reuse: With a ledger, take up an earlier task with the same inputs. False always creates a new task, which
+                is charged again.
+
+        Returns:
+            The task's id.
+
+        Raises:
+            InvalidParameterError: The task cannot be sent as JSON. Nothing was sent.
+            ConfigurationError: Another run is creating the same task and has no id yet.
+            StorageError: The ledger cannot be used. Nothing was sent.
+            APIStatusError: The server answered with a status outside 2xx.
+            NetworkError: No complete answer came back.
+            ResponseError: The answer is not one of the protocol.
         """
         return self._run(submission.execute(self._context, task, reuse=reuse))
 
     def query_task_result(self, task_id: str) -> WorkflowTaskResult:
-        """Return how the task stands now; a failed or canceled task is an answer, not an error.
+        """Ask for the task's status. A failed or canceled task is an answer, not an error.
 
-        Raises APIStatusError, NetworkError or ResponseError.
+        Args:
+            task_id: The task's id.
+
+        Returns:
+            The server's answer, or the ledger's record of a finished task that the server no longer knows.
+
+        Raises:
+            APIStatusError: The server answered with a status outside 2xx.
+            NetworkError: No complete answer came back.
+            ResponseError: The answer is not one of the protocol.
         """
         return self._run(exchange.query(self._context, task_id))
 
@@ -67,12 +87,26 @@ class Client(BaseClient):
     ) -> WorkflowTaskResult:
         """Create the task and wait until it is finished.
 
-        ``timeout`` is in seconds from this call; when it passes, TaskTimeoutError names the task, which goes on
-        remotely. (A create that is being answered is given its minute first: its id must not be lost.) ``interval``
-        is the pause between queries in seconds (at least 1), None adapts it: from 1 s to 8 s, or with a ledger to how
-        long such tasks took before. ``on_update`` gets a TaskUpdate after the create and after each query that finds
-        the task open. An interruption (Ctrl-C, or whatever ``on_update`` raises) cancels the task remotely. Raises
-        TaskError, APIStatusError, NetworkError or ResponseError.
+        An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely.
+
+        Args:
+            task: The task to create.
+            timeout: Seconds to wait, counted from this call. A create in flight still gets its minute, so that its id
+                is not lost.
+            interval: Seconds between queries, at least 1. None adapts it: from 1 s to 8 s, or with a ledger to how long
+                such tasks took before.
+            on_update: Called with a TaskUpdate after the create and after each query that finds the task unfinished.
+            reuse: As for ``execute_workflow``.
+
+        Returns:
+            The answer about the finished task.
+
+        Raises:
+            TaskFailedError: The task failed.
+            TaskCanceledError: The task was canceled.
+            TaskTimeoutError: The timeout passed. The task continues remotely.
+            ConfigurationError: ``timeout`` or ``interval`` is out of range. Nothing was sent.
+            XaloraError: Also what ``execute_workflow`` and ``query_task_result`` raise.
         """
         return self._run(waiting.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
 
@@ -83,24 +117,75 @@ class Client(BaseClient):
         interval: float | None = None,
         on_update: OnUpdate | None = None,
     ) -> WorkflowTaskResult:
-        """Wait for a task created before; the rest is as for ``execute_workflow_and_wait_for_result``."""
+        """Wait until a task that exists is finished.
+
+        An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely.
+
+        Args:
+            task_id: The task's id.
+            timeout: Seconds to wait, counted from this call.
+            interval: As for ``execute_workflow_and_wait_for_result``.
+            on_update: Called with a TaskUpdate after each query that finds the task unfinished.
+
+        Returns:
+            The answer about the finished task.
+
+        Raises:
+            XaloraError: As ``execute_workflow_and_wait_for_result`` does.
+        """
         return self._run(waiting.wait(self._context, task_id, timeout, interval, on_update))
 
     def cancel_task(self, task_id: str) -> str:
-        """Cancel the task and return the server's message. Raises APIStatusError, NetworkError or ResponseError."""
+        """Cancel the task.
+
+        Args:
+            task_id: The task's id.
+
+        Returns:
+            The server's message, in one line.
+
+        Raises:
+            XaloraError: As ``query_task_result`` does.
+        """
         return self._run(exchange.cancel(self._context, task_id))
 
     def resource_request(
         self, consumer_id: str | None = None, workflow_id: str | None = None, task_type: str | None = None
     ) -> str:
-        """Ask for a miner and return its id. Raises APIStatusError, NetworkError or ResponseError."""
+        """Ask for a miner.
+
+        Args:
+            consumer_id: Whose miner it is. None means the client's own consumer.
+            workflow_id: The workflow that the miner should run. None sends none.
+            task_type: The kind of task that the miner should take, such as "txt2vid". None sends none.
+
+        Returns:
+            The miner's id.
+
+        Raises:
+            XaloraError: As ``query_task_result`` does.
+        """
         return self._run(exchange.request_resource(self._context, consumer_id, workflow_id, task_type))
 
     def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
-        """Fetch a finished task's media into the home's store, check it, and return where it is.
+        """Download a finished task's media into the store in the home folder, and check it.
 
-        There it stays at least until this process ends, or ``release``. Raises DownloadError, DecodeError or
-        MediaTooLargeError.
+        The file stays there at least until ``release`` or the end of this process. What is there already is not
+        downloaded again.
+
+        Args:
+            result: The answer about the finished task.
+            on_progress: Called with a DownloadProgress after each piece.
+
+        Returns:
+            The file and what it contains.
+
+        Raises:
+            DownloadError: There is no media, or it cannot be downloaded completely.
+            DecodeError: The bytes are not media. The file is kept.
+            MediaTooLargeError: A limit would be exceeded.
+            StorageError: The store cannot be written.
+            XaloraError: The link expired, and ``query_task_result``, which brings a new one, failed.
         """
         return self._run(download(self._context, result, self._store, self._limits, on_progress))
 

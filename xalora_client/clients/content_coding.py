@@ -1,4 +1,4 @@
-"""Content codings that nobody asked for, undone a piece at a time: a kilobyte may stand for a gigabyte."""
+"""Content codings that were not requested, decoded piece by piece: a kilobyte may decode to a gigabyte."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import zlib
 from collections.abc import Iterator
 
 PIECE = 64 * 1024
-"""The most bytes that are unpacked at once."""
+"""The most bytes that are decoded at once."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 _MEMBER = b"\x1f\x8b"
 
 
 class CodingError(Exception):
-    """The bytes are not in the coding that was announced, or it is one that is not known here."""
+    """The bytes are not in the announced coding, or the coding is unknown."""
 
 
 class Decoder:
-    """Undoes the coding that a Content-Encoding header names; none and ``identity`` leave the bytes as they are."""
+    """Decodes what a Content-Encoding header names. An empty one and ``identity`` leave the bytes unchanged."""
 
     def __init__(self, coding: str) -> None:
         self._coding = coding.strip().lower()
@@ -28,16 +28,16 @@ class Decoder:
         self._started = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What these bytes stand for, in pieces of at most 64 KiB. Raises CodingError."""
+        """Decode these bytes, in pieces of at most 64 KiB. Raises CodingError."""
         if self._plain:
             yield data
             return
         piece = b""
         try:
-            while data or len(piece) == PIECE:  # A full piece may have more behind it without further input.
+            while data or len(piece) == PIECE:  # After a full piece there may be more without further input.
                 if self._inflate is None:
                     if not data or (self._started and data[0] != _MEMBER[0]):
-                        return  # A gzip file may have several members; what is behind the last is padding.
+                        return  # A gzip file may have several members; after the last comes padding.
                     self._inflate = zlib.decompressobj(self._window(data[0]))
                     self._started = True
                 piece = self._inflate.decompress(data, PIECE)
@@ -50,11 +50,11 @@ class Decoder:
             raise CodingError("its content coding is broken") from None
 
     def end(self) -> None:
-        """Raise CodingError where more should have come."""
+        """Raise CodingError if the coding is not complete."""
         if self._inflate is not None:
             raise CodingError("it broke off in the middle of its content coding")
 
     def _window(self, first: int) -> int:
         if self._coding != "deflate":
             return _GZIP
-        return zlib.MAX_WBITS if first & 0x0F == 8 else -zlib.MAX_WBITS  # Some send it without the zlib header.
+        return zlib.MAX_WBITS if first & 0x0F == 8 else -zlib.MAX_WBITS  # Some servers send it without the zlib header.

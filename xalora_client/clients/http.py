@@ -1,7 +1,7 @@
 """The transport over aiohttp, which both clients use: one request, one connection, one answer.
 
-No connection is used twice: what lies on an idle one is no answer to the next request, and a create must never be
-sent into a connection that is just being closed.
+No connection is used twice: bytes that wait on an idle one are not the answer to the next request, and a create must
+never be sent into a connection that is being closed.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ SEND_HEADERS = {
 FETCH_HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
 
 LARGEST_ANSWER = 16 * 1024 * 1024
-"""Bytes of an answer of the sequencer, packed or unpacked."""
+"""The most bytes of an answer of the sequencer, encoded or decoded."""
 
 LONGEST_ERROR_PAGE = 64 * 1024
-"""Bytes that are read of an answer that is an error: enough for its message."""
+"""Bytes that are read of an error answer: enough for its message."""
 
 LEAST_PROGRESS = 16 * 1024
-"""Bytes that must come in during a fetch's longest silence: a byte now and then is silence too."""
+"""Bytes that must arrive during a fetch's longest silence. Single bytes now and then count as silence."""
 
 
 class HttpTransport:
@@ -73,7 +73,7 @@ class HttpTransport:
         proxy = proxy_for(link)
         exchange: Exchange | None = None
         try:
-            # Cancels are let through first: they are short, and end what costs money.
+            # Cancels go first: they are short, and stop what costs money.
             urgent = request.url.endswith("/task_cancel")
             async with time_limit(timeout), gate_of(link.origin).passed(urgent=urgent):
                 exchange = Exchange(link, proxy, Resolver(), await self._trusted_for(link, proxy))
@@ -86,7 +86,7 @@ class HttpTransport:
             raise explained(error, link, proxy, sent=exchange is not None and exchange.sent) from None
 
     async def fetch(self, fetch: Fetch) -> Response:
-        """GET a file into its sink. What the sink raises goes through unchanged.
+        """GET a file into its sink. What the sink raises is raised unchanged.
 
         Raises NetworkError, and DownloadError for an address that may not be contacted or never can be.
         """
@@ -98,7 +98,7 @@ class HttpTransport:
             local = await self._is_local(fetch.sequencer)
             network.check_named(link, local)
             proxy = proxy_for(link)
-            # A proxy looks names up by itself, and its own address is the user's choice.
+            # A proxy resolves names itself, and the user chose its address.
             resolver = Resolver() if proxy else Resolver(partial(network.is_forbidden, local=local))
             async with Exchange(link, proxy, resolver, await self._trusted_for(link, proxy)) as exchange:
                 return await _fetched(exchange, fetch)
@@ -119,7 +119,7 @@ class HttpTransport:
         return self._trusted
 
     async def _is_local(self, sequencer: str) -> bool:
-        """Whether the sequencer is on this machine or in a private network; found out once."""
+        """Whether the sequencer is on this machine or in a private network; looked up once."""
         if sequencer not in self._local:
             try:
                 self._local[sequencer] = await network.is_local(Link.parse(sequencer))
@@ -165,7 +165,7 @@ async def _fetched(exchange: Exchange, fetch: Fetch) -> Response:
             elif waited > fetch.timeout:
                 raise explained(asyncio.TimeoutError(), exchange.link, exchange.proxy, sent=True)
             take(piece)
-            since = loop.time()  # What the sink takes its time for is no silence of the server's.
+            since = loop.time()  # The time the sink takes is not silence of the server.
     return head
 
 
@@ -176,16 +176,16 @@ def _head(response: aiohttp.ClientResponse) -> Response:
 
 
 CONNECT_TIMEOUT = 15.0
-"""Seconds to make a connection. Well under a request's own timeout, so that "never connected" can be told apart."""
+"""Seconds to connect. Well under a request's own timeout, so that "never connected" can be recognized."""
 
 _reached: set[str] = set()
-"""Hosts that were connected to."""
+"""Hosts that were reached before."""
 
 
 class Exchange:
-    """Use it with ``async with``. ``sent`` says that a connection was made, so that the request may have arrived.
+    """One request and its answer over one connection. Use it with ``async with``.
 
-    ``received`` counts the bytes of the answer's body as they came in.
+    ``received`` counts the bytes of the answer's body before decoding.
     """
 
     def __init__(self, link: Link, proxy: Link | None, resolver: Resolver, trusted: ssl.SSLContext | bool) -> None:
@@ -214,19 +214,19 @@ class Exchange:
         if self._response is not None:
             self._response.close()
         if self._connector.transport is not None:
-            # Saying goodbye in TLS takes two; nobody waits for a server that does not.
+            # A clean TLS close needs the server's answer, which may never come.
             self._connector.transport.abort()
         if kind is not GeneratorExit:
             await self._session.close()
             return
-        with suppress(RuntimeError):  # A coroutine that is dropped may wait for nothing; and the loop may be gone.
+        with suppress(RuntimeError):  # A dropped coroutine may not await anything, and its loop may be gone.
             loop = asyncio.get_running_loop()
             self._closing = loop.create_task(self._session.close())
 
     async def ask(
         self, method: str, headers: dict[str, str], data: bytes | None = None, silence: float | None = None
     ) -> aiohttp.ClientResponse:
-        """Send the request; returns when the answer's headers are there. Redirects are not followed.
+        """Send the request; returns when the answer's headers have arrived. Redirects are not followed.
 
         ``silence`` is the longest time in seconds without a byte. Raises NetworkError.
         """
@@ -236,7 +236,7 @@ class Exchange:
         to_proxy: dict[str, str] = {}
         if self.proxy is not None and self.proxy.authorization is not None:
             to_proxy = {"Proxy-Authorization": self.proxy.authorization}
-            if link.scheme == "http":  # Such a request goes to the proxy itself, not through a tunnel.
+            if link.scheme == "http":  # Such a request goes to the proxy itself, without a tunnel.
                 headers = headers | to_proxy
         with self._explained():
             self._response = await self._session.request(
@@ -255,7 +255,7 @@ class Exchange:
         return self._response
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The answer's body, unpacked, in pieces of at most 64 KiB. Raises NetworkError."""
+        """The answer's body, decoded, in pieces of at most 64 KiB. Raises NetworkError."""
         assert self._response is not None  # noqa: S101 - asked before
         with self._explained():
             coding = self._response.headers.get("Content-Encoding")
@@ -272,20 +272,20 @@ class Exchange:
         try:
             yield
         except FAILURES as error:
-            # Not chained: aiohttp's words show whole addresses, proxy passwords and whatever came back.
+            # Not chained: aiohttp's messages show whole addresses, proxy passwords and parts of the answer.
             reached = (self.proxy or self.link).host in _reached
             raise explained(error, self.link, self.proxy, sent=self.sent, reached=reached) from None
 
 
 class _OneConnection(aiohttp.TCPConnector):
-    """A connector for one request, which keeps hold of the connection it made."""
+    """A connector for one request, which keeps a reference to its connection."""
 
     def __init__(self, resolver: Resolver) -> None:
         super().__init__(resolver=resolver, use_dns_cache=False, force_close=True)
         self.transport: asyncio.Transport | None = None
 
     async def connect(self, req: Any, *args: Any, **kwargs: Any) -> Any:
-        """Connect, through a proxy's tunnel and TLS where they are needed: then the request is sent at once."""
+        """Connect, through a proxy's tunnel and TLS where needed. The request is sent right after."""
         connection = await super().connect(req, *args, **kwargs)
         self.transport = connection.transport
         _reached.add((req.proxy or req.url).host)
@@ -293,6 +293,6 @@ class _OneConnection(aiohttp.TCPConnector):
 
 
 def _as_it_is(link: Link) -> URL:
-    """The address for aiohttp. Its whole target goes as the path, for that is sent as it is: an empty query as well."""
+    """The address for aiohttp. The whole target is the path, which is sent unchanged, even with an empty query."""
     port = None if link.port == URL.build(scheme=link.scheme, host="x").port else link.port
     return URL.build(scheme=link.scheme, host=link.host, port=port, path=link.target, encoded=True)

@@ -24,7 +24,7 @@ from ..protocol.requests import Link
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
-# Of clouds whose service for a machine's secrets is not on a link-local address.
+# Cloud metadata services, which hold a machine's secrets, on addresses that are not link-local.
 _METADATA = {ip_address("fd00:ec2::254"), ip_address("100.100.100.200")}
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
@@ -32,7 +32,7 @@ _LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
 def is_global(address: Address) -> bool:
-    """Whether the address is one of the public internet."""
+    """Whether the address is on the public internet."""
     if isinstance(address, IPv6Address):
         inner = _embedded(address)
         if inner is not None:
@@ -50,7 +50,7 @@ def is_forbidden(address: Address, local: bool) -> bool:
 
 
 def check_named(link: Link, local: bool) -> None:
-    """Raise DownloadError where the host, as it is written, may not be contacted."""
+    """Raise DownloadError if the host, as it is written, may not be contacted."""
     host = link.host.rstrip(".")
     if (literal := _literal(host)) is not None:
         if is_forbidden(literal, local):
@@ -60,15 +60,15 @@ def check_named(link: Link, local: bool) -> None:
 
 
 def refusal(host: str) -> DownloadError:
-    """The error for an address that is not asked."""
+    """The error for an address that may not be contacted."""
     return DownloadError(
-        f"The result's address leads into a private network ({host}), where this download may not go",
-        advice="Nothing was sent there. If you trust that address, fetch the file yourself; else ask support.",
+        f"Nothing was downloaded, because the result's address leads into a private network ({host})",
+        advice="If you trust that address, fetch the file yourself; otherwise ask support.",
     )
 
 
 class Resolver(AbstractResolver):
-    """Looks names up, and leaves out the addresses that ``forbidden`` is true for."""
+    """Resolves names, without the addresses for which ``forbidden`` is true."""
 
     def __init__(self, forbidden: Callable[[Address], bool] | None = None) -> None:
         self._forbidden = forbidden
@@ -76,7 +76,7 @@ class Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of the name. Raises DownloadError where none of them may be contacted."""
+        """The addresses of the name. Raises DownloadError if none of them may be contacted."""
         found = await look_up(host, port, family)
         if self._forbidden is not None:
             allowed = [each for each in found if not self._forbidden(ip_address(each["host"]))]
@@ -86,16 +86,16 @@ class Resolver(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resources are held."""
 
 
 async def look_up(host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
-    """Ask the system for a name's addresses, in a thread that nobody has to wait for. Raises OSError."""
+    """Ask the system for a name's addresses, in a thread that can be abandoned. Raises OSError."""
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[list[ResolveResult]] = loop.create_future()
 
     def deliver(outcome: list[ResolveResult] | BaseException) -> None:
-        if answered.done():  # Given up.
+        if answered.done():  # The caller no longer waits.
             return
         if isinstance(outcome, BaseException):
             answered.set_exception(outcome)
@@ -109,10 +109,10 @@ async def look_up(host: str, port: int = 0, family: socket.AddressFamily = socke
             outcome = [_result(host, *each) for each in infos]
         except Exception as error:  # noqa: BLE001 - carried over to the loop
             outcome = error
-        with suppress(RuntimeError):  # The loop is gone.
+        with suppress(RuntimeError):  # The loop was closed.
             loop.call_soon_threadsafe(deliver, outcome)
 
-    # Not the loop's own threads: its end would wait for a name server that does not answer.
+    # Not in the loop's own threads: closing the loop would wait for a name server that does not answer.
     threading.Thread(target=work, name="xalora-resolver", daemon=True).start()
     return await answered
 
@@ -127,7 +127,7 @@ def _result(name: str, family: int, _type: int, proto: int, _canonical: str, add
 
 
 async def is_local(link: Link) -> bool:
-    """Whether the host is on this machine or in a private network; raises OSError where it cannot be found out."""
+    """Whether the host is on this machine or in a private network. Raises OSError if it cannot be resolved."""
     literal = _literal(link.host)
     found = [literal] if literal else [ip_address(each["host"]) for each in await look_up(link.host, link.port)]
     return bool(found) and not any(is_global(each) for each in found)
@@ -141,7 +141,7 @@ def _literal(host: str) -> Address | None:
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that packets to this one end at."""
+    """The IPv4 address that packets to this one reach."""
     if address.ipv4_mapped or address.sixtofour:
         return address.ipv4_mapped or address.sixtofour
     if address in _TRANSLATED or (address in _COMPATIBLE and int(address) > 1):
@@ -150,11 +150,11 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
 
 
 CERTIFICATE_ADVICE = "If a proxy or company certificate is in use, set REQUESTS_CA_BUNDLE to its file."
-PROXY_ADVICE = "Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or unset it: an address like http://host:port is needed."
+PROXY_ADVICE = "Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to an address like http://host:port, or unset it."
 
 
 def proxy_for(link: Link) -> Link | None:
-    """The proxy to go through, or None. Raises NetworkError for one of a kind that cannot be used."""
+    """The proxy to use, or None. Raises NetworkError for a proxy that cannot be used."""
     proxies = getproxies()
     address = proxies.get(link.scheme) or proxies.get("all")
     if not address or _goes_direct(link, proxies.get("no", "")):
@@ -163,7 +163,7 @@ def proxy_for(link: Link) -> Link | None:
         return Link.parse(address if "://" in address else f"http://{address}")
     except ValueError as error:
         raise NetworkError(
-            f"No connection to {link.shown}: the proxy set for it is no http proxy, or {error}",
+            f"No connection to {link.shown}: its proxy setting cannot be used ({error})",
             never_sent=True,
             lasting=True,
             advice=PROXY_ADVICE,
@@ -176,7 +176,7 @@ def _goes_direct(link: Link, exempt: str) -> bool:
         return True
     with suppress(ValueError):
         address = ip_address(link.host)
-        for each in exempt.split(","):  # The standard library knows names there, but no networks.
+        for each in exempt.split(","):  # The standard library supports names here, but not networks.
             with suppress(ValueError):
                 if address in ip_network(each.strip().strip("[]"), strict=False):
                     return True
@@ -192,7 +192,7 @@ def certificate_authorities() -> str:
 
 
 def ssl_context() -> ssl.SSLContext:
-    """A context that trusts those authorities. Raises ConfigurationError where they cannot be read."""
+    """A context that trusts those authorities. Raises ConfigurationError if they cannot be read."""
     trusted = certificate_authorities()
     try:
         if Path(trusted).is_dir():
@@ -206,14 +206,14 @@ def ssl_context() -> ssl.SSLContext:
 
 
 AT_ONCE = 16
-"""Requests that one server is sent at the same time."""
+"""The most requests to one server at the same time."""
 
 ORDINARY_AT_ONCE = 12
-"""How many of them may be other than urgent: a cancel must not wait behind creates that nobody answers."""
+"""How many of them may be ordinary: a cancel must not wait behind creates that get no answer."""
 
 
 class Gate:
-    """Lets requests to one server through, in their order, the urgent ones first."""
+    """Limits the requests to one server. Urgent ones go first, the others in order."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -223,7 +223,7 @@ class Gate:
 
     @asynccontextmanager
     async def passed(self, *, urgent: bool = False) -> AsyncIterator[None]:
-        """Wait for a place, and hold it."""
+        """Wait for a place, and keep it until the end of the block."""
         place: Future[None] = Future()
         with self._lock:
             (self._urgent if urgent else self._ordinary).append(place)
@@ -234,7 +234,7 @@ class Gate:
             yield
         finally:
             with self._lock:
-                if not place.cancel() and not place.cancelled():  # It was given its place, maybe unseen.
+                if not place.cancel() and not place.cancelled():  # It had its place, perhaps without having noticed.
                     self._inside -= 1
                 self._let_in()
 
@@ -249,9 +249,9 @@ class Gate:
 
 _gates: dict[str, Gate] = {}
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_gates.clear)  # Who holds a place there is not in the child.
+    os.register_at_fork(after_in_child=_gates.clear)  # The requests that hold places do not exist in the child.
 
 
 def gate_of(origin: str) -> Gate:
-    """The process's one gate before that server."""
+    """The gate for that server, one per process."""
     return _gates.setdefault(origin, Gate())

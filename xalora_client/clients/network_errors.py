@@ -1,4 +1,4 @@
-"""What the network did, in words: fixed ones, for the other side's may hold anything."""
+"""Network failures in fixed words, because the other side's own words may contain anything."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .content_coding import CodingError
 from .network import CERTIFICATE_ADVICE, PROXY_ADVICE
 
 FAILURES = (aiohttp.ClientError, HttpProcessingError, asyncio.TimeoutError, OSError, ValueError, CodingError)
-"""What aiohttp raises, and what it lets through."""
+"""What aiohttp raises or lets through."""
 
 _NO_SUCH_NAME = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA")} - {None}
 _NO_WAY_THERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL, errno.ENETUNREACH, errno.EACCES, errno.EPERM}
@@ -28,8 +28,8 @@ def explained(
 ) -> NetworkError:
     """The error to raise.
 
-    ``sent`` says that a connection was made, so that the request may have arrived; ``reached`` that the host was
-    connected to before, so that what is wrong with it now may pass.
+    ``sent`` says that a connection was made, so the request may have arrived. ``reached`` says that the host was
+    reached before, so the failure may be temporary.
     """
     if isinstance(error, asyncio.TimeoutError):
         words = "No answer from" if sent else "No connection to"
@@ -64,7 +64,7 @@ def _failed(what: str, link: Link, reason: str, advice: str) -> NetworkError:
 
 
 def _is_final(error: OSError) -> bool:
-    """Whether a host that was never reached will not be: a server that starts again refuses, it does not vanish."""
+    """Whether a host that was never reached will stay so. A server that restarts refuses connections instead."""
     return error.errno in (_NO_SUCH_NAME if isinstance(error, socket.gaierror) else _NO_WAY_THERE)
 
 

@@ -1,7 +1,7 @@
-"""The blocking transport: the one for event loops, with each call on a loop in a thread of its own.
+"""The blocking transport: each call runs the asynchronous transport on an event loop in its own thread.
 
-So it works whether or not the calling thread runs an event loop itself, as in a notebook, and in a forked process;
-Ctrl-C interrupts the call at once; and nothing is left open between calls.
+So it also works in a thread that runs an event loop itself, as in a notebook, and in a forked process. Ctrl-C
+interrupts a call at once, and nothing stays open between calls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BETWEEN_LOOKS = 0.5
 """Seconds of one wait. Windows delivers Ctrl-C only between waits."""
 
 SECONDS_TO_STOP = 2.0
-"""How long an interruption waits for the call to be gone."""
+"""How long an interruption waits for the call to end."""
 
 
 class ThreadTransport:
@@ -52,11 +52,11 @@ class ThreadTransport:
 
 
 class _GoneError(Exception):
-    """Nobody waits for the call any more."""
+    """The caller no longer waits for the call."""
 
 
 class _Call(Generic[T]):
-    """One call on a loop in a thread, which may ask the waiting thread to do something for it."""
+    """One call on a loop in a thread. It may ask the waiting thread to run a function."""
 
     def __init__(self, begin: Callable[[_Call[T]], Coroutine[Any, Any, T]]) -> None:
         self._begin = begin
@@ -69,7 +69,7 @@ class _Call(Generic[T]):
         self._error: BaseException | None = None
 
     def wait(self) -> T:
-        """Run it to its end, and answer what it asks. Whatever interrupts this thread cancels it."""
+        """Run the call and answer its questions. An interruption of this thread cancels it."""
         thread = threading.Thread(target=self._work, name="xalora-call", daemon=True)
         try:
             thread.start()
@@ -90,7 +90,7 @@ class _Call(Generic[T]):
         return self._result
 
     def ask(self, question: Callable[[], Any]) -> Any:
-        """Have the waiting thread do it, from within the call. What it raises ends the waiting as well."""
+        """From within the call: have the waiting thread run a function. What it raises also ends the wait."""
         self._questions.put(question)
         answered, value = self._answers.get()
         if not answered:

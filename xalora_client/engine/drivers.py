@@ -1,4 +1,4 @@
-"""The only two loops: one carries a flow's effects out by blocking, the other on an event loop."""
+"""The two drivers: one performs a flow's effects by blocking, the other on an event loop."""
 
 from __future__ import annotations
 
@@ -15,40 +15,62 @@ from .effects import Call, Effect, Fetch, Flow, Send, Sleep
 T = TypeVar("T")
 
 SETTLE_SECONDS = 20.0
-"""How long an interruption waits for the outcome of what must not be lost."""
+"""How long an interruption waits for an outcome that must not be lost."""
 
 
 class Transport(Protocol):
-    """One HTTP exchange at a time, blocking. Raises NetworkError where there is no complete answer."""
+    """How a blocking client reaches servers."""
 
     def send(self, request: Request, timeout: float) -> Response:
-        """POST the request."""
+        """POST a request. Redirects are not followed.
+
+        Args:
+            request: The request.
+            timeout: Seconds for the whole exchange.
+
+        Returns:
+            The answer, whatever its status.
+
+        Raises:
+            NetworkError: No complete answer came back.
+        """
 
     def fetch(self, fetch: Fetch) -> Response:
-        """GET a file into its sink."""
+        """GET a file into its sink. Redirects are not followed.
+
+        Args:
+            fetch: What to get.
+
+        Returns:
+            The answer, with an empty body where the sink took it.
+
+        Raises:
+            NetworkError: No complete answer came back.
+            DownloadError: The address may not be contacted, or never can be.
+        """
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
 
 
 class AsyncTransport(Protocol):
-    """The same on an event loop."""
+    """How an asynchronous client reaches servers."""
 
     async def send(self, request: Request, timeout: float) -> Response:
-        """POST the request."""
+        """As Transport.send, awaited."""
 
     async def fetch(self, fetch: Fetch) -> Response:
-        """GET a file into its sink."""
+        """As Transport.fetch, awaited."""
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """As Transport.close, awaited."""
 
 
 class _Steps(Generic[T]):
-    """A flow, stepped: ``effect`` is what to do next, ``done`` says that ``result`` is there.
+    """A flow, step by step: ``effect`` is what to do next, ``done`` says that ``result`` is there.
 
-    An interruption that was held back while something settled takes the place of the flow's next effect, or of its
-    end. Calls come before it: they write down what was settled.
+    An interruption that was held back while something settled replaces the flow's next effect, or its end. Calls are
+    still made first, because they record what was settled.
     """
 
     def __init__(self, flow: Flow[T]) -> None:
@@ -60,7 +82,7 @@ class _Steps(Generic[T]):
         self._step(lambda: flow.send(None))
 
     def succeed(self, value: Any) -> None:
-        """Resume the flow with what its effect gave."""
+        """Resume the flow with the result of its effect."""
         self._step(lambda: self.flow.send(value))
 
     def fail(self, error: BaseException) -> None:
@@ -85,7 +107,7 @@ class _Steps(Generic[T]):
 
 
 def run_sync(flow: Flow[T], transport: Transport, sleep: Callable[[float], object] = time.sleep) -> T:
-    """Carry the flow out, blocking, and return its result."""
+    """Run the flow, blocking, and return its result."""
     steps = _Steps(flow)
     while not steps.done:
         try:
@@ -112,7 +134,7 @@ def _perform(steps: _Steps[Any], transport: Transport, sleep: Callable[[float], 
 
 
 def _settle(steps: _Steps[Any], settle: Callable[[], Any]) -> Any:
-    """Work in a thread of its own, which an interruption of this one leaves alone."""
+    """Work in a separate thread, which an interruption of this one does not reach."""
     outcome: list[Any] = []
     failure: list[BaseException] = []
     settled = threading.Event()
@@ -126,7 +148,7 @@ def _settle(steps: _Steps[Any], settle: Callable[[], Any]) -> Any:
 
     try:
         threading.Thread(target=work, name="xalora-settle", daemon=True).start()
-        while not settled.wait(0.5):  # Not for ever at once: Windows delivers Ctrl-C only between waits.
+        while not settled.wait(0.5):  # In short waits: Windows delivers Ctrl-C only between them.
             pass
     except BaseException as stop:
         deadline = time.monotonic() + SETTLE_SECONDS
@@ -144,7 +166,7 @@ def _settle(steps: _Steps[Any], settle: Callable[[], Any]) -> Any:
 async def run_async(
     flow: Flow[T], transport: AsyncTransport, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 ) -> T:
-    """Carry the flow out on the running event loop and return its result."""
+    """Run the flow on the running event loop and return its result."""
     steps = _Steps(flow)
     while not steps.done:
         try:
@@ -173,7 +195,7 @@ async def _perform_async(
 
 
 async def _settle_async(steps: _Steps[Any], work: Coroutine[Any, Any, Any]) -> Any:
-    """Work in a task of its own, which a cancellation of this one, or several, leave alone."""
+    """Work in a separate task, which cancellations of this one do not reach."""
     settling = _Settling(work, loop=asyncio.get_running_loop())
     stop: asyncio.CancelledError | None = None
     deadline = 0.0
@@ -188,17 +210,17 @@ async def _settle_async(steps: _Steps[Any], work: Coroutine[Any, Any, Any]) -> A
                 settling.cancel()
                 await asyncio.wait({settling})
     if stop is not None:
-        if settling.cancelled():  # Given up, or its connection was not even made when the loop was torn down.
+        if settling.cancelled():  # It took too long, or was not connected yet when the loop was torn down.
             raise stop
         steps.held = stop
     return settling.result()
 
 
 class _Settling(asyncio.Task[Any]):
-    """A task that is let finish when its event loop is torn down, which cancels every other task."""
+    """A task that may finish when its event loop is torn down, which cancels every other task."""
 
     def cancel(self, msg: Any = None) -> bool:
-        """Refuse while no loop runs, which is when tasks are told of its end; a transport's own timers do count."""
+        """Refuse while no loop runs: then the loop is being torn down. A transport's own timers run in the loop."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:

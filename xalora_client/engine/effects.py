@@ -1,4 +1,4 @@
-"""What a flow may ask of its driver. Flows think, drivers act."""
+"""What a flow may ask its driver to do. Flows decide, drivers act."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ T = TypeVar("T")
 class Send:
     """Send a request; resumes with the Response, or with the NetworkError thrown in.
 
-    ``timeout`` is in seconds. ``settle`` says that the answer matters too much to be lost to an interruption: the
-    driver then waits for it a while longer, resumes the flow with it, and throws the interruption in at the flow's
-    next effect.
+    ``timeout`` is in seconds. ``settle`` says that an interruption must not lose the answer: the driver then waits a
+    little longer for it, resumes the flow with it, and throws the interruption in at the flow's next effect.
     """
 
     request: Request
@@ -34,12 +33,16 @@ class Sleep:
 
 @dataclass(frozen=True)
 class Fetch:
-    """GET a file; resumes with the Response, whose body is empty where ``sink`` took it.
+    """GET a file; resumes with the Response, whose body is empty where ``sink`` took it. Redirects are not followed.
 
-    ``sink(status, headers)`` is called once when the headers are there and returns what takes the chunks, or None
-    to have the body in the Response, as for an error page. Redirects are not followed. ``timeout`` is the longest
-    silence in seconds, not the whole download's time. ``sequencer`` is whose word the address is: where that server is
-    not on this machine or in a private network, addresses there are refused with a DownloadError.
+    Attributes:
+        url: The address.
+        headers: More headers to send.
+        sink: ``sink(status, headers)`` is called once, when the headers are there. It returns the function that takes
+            the pieces of the body, or None to have the body's start in the Response, as for an error page.
+        timeout: The longest silence in seconds, not the time for the whole download.
+        sequencer: The URL of the sequencer that gave the address. Unless it is on this machine or in a private network,
+            addresses there are refused with a DownloadError.
     """
 
     url: str
@@ -51,9 +54,9 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Call:
-    """Run slow local work (disk, decoding) where it blocks nobody; resumes with what it returns.
+    """Run slow local work (disk, decoding) off the event loop; resumes with what it returns.
 
-    An interruption waits for its end, as with ``Send.settle``.
+    An interruption waits until it ends, as with ``Send.settle``.
     """
 
     function: Callable[[], Any]

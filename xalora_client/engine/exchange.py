@@ -1,8 +1,8 @@
-"""One request and its answer: trying again where that is right, and the one cancel an interruption sends.
+"""One request and its answer: retries, and the cancel that an interruption sends.
 
-A driver throws failures *into* the flow, Ctrl-C, task cancellation and ComfyUI's interrupt among them. An error of
-the SDK means that a call did not work; anything else thrown in is an interruption, and means that nobody waits for
-the task any more: it is canceled remotely before the interruption goes on its way.
+A driver throws failures *into* the flow, also Ctrl-C, task cancellation and ComfyUI's interrupt. An error of the SDK
+means that a call did not work. Anything else is an interruption: the caller no longer waits for the task, so it is
+canceled remotely before the interruption continues.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Context:
     """What every flow of one client shares.
 
     ``clock`` is monotonic, in seconds. ``cancels(interruption)`` says whether an interruption should cancel the
-    remote task. ``server`` is the sequencer's lasting name. ``ledger`` is where tasks are written down, if anywhere,
-    with ``source`` as the one who asked.
+    remote task. ``server`` is the sequencer's lasting name. ``ledger`` is where tasks are recorded, or None; ``source``
+    is recorded as the one who asked.
     """
 
     sequencer: Sequencer
@@ -48,9 +48,9 @@ class Context:
 
 
 def query(context: Context, task_id: str) -> Flow[WorkflowTaskResult]:
-    """Ask once how a task stands, trying again where that may help.
+    """Ask for a task's status, with retries.
 
-    What the ledger knows of a finished task counts where the server has forgotten it.
+    For a finished task that the server has forgotten, the ledger's record is returned.
     """
     deadline = context.deadline(timing.CALL_TIMEOUT)
     try:
@@ -71,7 +71,7 @@ def cancel(context: Context, task_id: str) -> Flow[str]:
 def request_resource(
     context: Context, consumer_id: str | None, workflow_id: str | None, task_type: str | None
 ) -> Flow[str]:
-    """Ask for a miner; returns its id. Like a create, it is not repeated where the server may have acted."""
+    """Ask for a miner; returns its id. Like a create, it is not sent again if the server may have acted on it."""
     request = context.sequencer.resource(consumer_id, workflow_id, task_type)
     deadline = context.deadline(timing.CALL_TIMEOUT)
     response = yield from answered(context, request, deadline, timing.is_unprocessed, settle=True)
@@ -85,7 +85,7 @@ def look(
     deadline: Deadline,
     on_trouble: Callable[[XaloraError, float], Flow[None]] | None = None,
 ) -> Flow[WorkflowTaskResult]:
-    """Ask how a task stands until there is an answer, and tell the ledger."""
+    """Ask for a task's status until there is an answer, and record it in the ledger."""
     request = context.sequencer.query(task_id, credentials)
     response = yield from answered(context, request, deadline, timing.is_transient, on_trouble=on_trouble)
     result = answers.read_result(response, request, server=context.sequencer.url)
@@ -94,7 +94,7 @@ def look(
 
 
 def remembered(context: Context, task_id: str, error: NotFoundError) -> Flow[WorkflowTaskResult]:
-    """What the ledger knows of a finished task that the server has forgotten; else the server's error."""
+    """The ledger's record of a finished task that the server has forgotten. Without one, raises the server's error."""
     entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
     if entry is None or entry.state != TaskStatus.FINISHED:
         raise error
@@ -110,10 +110,10 @@ def answered(
     settle: bool = False,
     on_trouble: Callable[[XaloraError, float], Flow[None]] | None = None,
 ) -> Flow[Response]:
-    """Send until there is a 2xx answer, or repeating would be wrong or come after the deadline.
+    """Send until there is a 2xx answer, or a retry would be wrong or too late.
 
-    ``on_trouble(error, delay)`` runs before each pause. With ``settle`` every try has its full minute: a create cut
-    short would leave a task that nobody knows of.
+    ``on_trouble(error, delay)`` runs before each pause. With ``settle`` every try has its full minute: a create that is
+    cut short could leave a task whose id is lost.
     """
     delays = timing.backoff_delays(context.dice)
     while True:
@@ -140,31 +140,31 @@ def answered(
 
 
 def retry_after(error: XaloraError) -> float | None:
-    """The seconds the server asked to wait, where it did."""
+    """The seconds the server asked to wait, or None."""
     return error.retry_after if isinstance(error, APIStatusError) else None
 
 
 def cancel_interrupted(context: Context, task_id: str, credentials: Credentials, stop: BaseException) -> Flow[None]:
     """Send one short cancel because of an interruption; its own failure is only logged."""
-    # A generator that is being closed may not yield, and whoever closes it drives it no more.
+    # A generator that is being closed may not yield, and its driver is gone.
     if isinstance(stop, GeneratorExit) or not context.cancels(stop):
         return
     request = context.sequencer.cancel(task_id, credentials)
     try:
-        # Settled, because interruptions come in swarms: a loop that is torn down cancels each task more than once.
+        # Settled, because more interruptions may follow: a loop that is torn down cancels each task more than once.
         response: Response = yield Send(request, timing.CANCEL_TIMEOUT, settle=True)
         answers.check_status(response, request)
     except XaloraError as error:
-        logger.warning("Task %s may still be running, canceling it failed: %s", task_id, error)
+        logger.warning("Task %s may still be running, because canceling it failed: %s", task_id, error)
     else:
         logger.info("Task %s was canceled after an interruption", task_id)
         yield from _note_canceled(context, task_id, credentials)
 
 
 def _note_canceled(context: Context, task_id: str, credentials: Credentials) -> Flow[None]:
-    """Have the ledger know how a cancel ended.
+    """Record in the ledger how a cancel ended.
 
-    The server is asked, for the task may have finished just before, and that result is paid for.
+    The server is asked, because the task may have finished just before, and its result is then charged.
     """
     entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
     if entry is None or entry.is_final:
@@ -175,13 +175,13 @@ def _note_canceled(context: Context, task_id: str, credentials: Credentials) -> 
         answers.check_status(response, request)
         result = answers.read_result(response, request, server=context.sequencer.url)
     except XaloraError as error:
-        logger.info("How task %s stands after the cancel is not known: %s", task_id, error.what)
+        logger.info("The status of task %s after the cancel is not known: %s", task_id, error.what)
     else:
         yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result))
 
 
 def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]:
-    """What ``work`` returns; None without a ledger, or where it cannot be used: that stops no task that is paid for."""
+    """What ``work`` returns. None without a usable ledger: a task that is charged goes on without it."""
     ledger = context.ledger
     if ledger is None:
         return None
@@ -194,21 +194,21 @@ def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]
 
 
 LONGEST_PAUSE = 120.0
-"""Seconds that one answer slows everybody down at most; a server that still has too much to do says so again."""
+"""The longest pause in seconds after one answer. A server that is still overloaded will say so again."""
 
-# By server and clock: moments on different clocks cannot be compared. The clock is kept, or its id could come again.
+# By server and clock: times of different clocks cannot be compared. The clock is kept, so that its id stays unique.
 _pauses: dict[tuple[str, int], tuple[Callable[[], float], float]] = {}
 
 
 def _slow_down(server: str, clock: Callable[[], float], seconds: float) -> None:
-    """Let nothing be sent to the server for so long."""
+    """Send nothing to the server for so many seconds."""
     until = clock() + min(seconds, LONGEST_PAUSE)
     _, before = _pauses.get((server, id(clock)), (clock, until))
     _pauses[server, id(clock)] = clock, max(before, until)
 
 
 def _paced(server: str, deadline: Deadline) -> Flow[None]:
-    """Wait until the server may be asked again. Raises RateLimitError where that is after the deadline."""
+    """Wait until the server may be asked again. Raises RateLimitError if that is after the deadline."""
     clock = deadline.clock
     while (known := _pauses.get((server, id(clock)))) is not None:
         pause = known[1] - clock()

@@ -1,4 +1,4 @@
-"""From a task to its id: sent at most once for each intent, and with a ledger not at all where it was sent before."""
+"""From a task to its id: sent at most once for each intent, and with a ledger not at all if it was sent before."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _TASK_TYPE = Text("the kind of task")
 
 @dataclass(frozen=True)
 class Submission:
-    """A task that exists at the sequencer, and whose it is.
+    """A task that exists at the sequencer, with its credentials.
 
-    ``origin`` says how it came to be: "new", "resend" (sent again under its old job id), "attach" (created by an
-    earlier run) or "finished" (its result is known). ``result`` is the last answer about it, if there was one.
+    ``origin`` says where it comes from: "new", "resend" (sent again under its old job id), "attach" (created by an
+    earlier run) or "finished" (its result is known). ``result`` is the last answer about it, or None.
     """
 
     task_id: str
@@ -45,10 +45,10 @@ class Submission:
 
 
 def execute(context: Context, task: WorkflowTask, *, reuse: bool = True) -> Flow[str]:
-    """Create the task; returns its id. With a ledger and ``reuse``, take up the one there is."""
+    """Create the task; returns its id. With a ledger and ``reuse``, take up an existing one."""
     submission = yield from submit(context, task, context.deadline(timing.CALL_TIMEOUT), reuse=reuse)
     try:
-        yield Sleep(0)  # An interruption held back while the create was in flight lands here.
+        yield Sleep(0)  # An interruption that was held back during the create is raised here.
     except BaseException as stop:
         yield from cancel_interrupted(context, submission.task_id, submission.credentials, stop)
         raise
@@ -56,12 +56,12 @@ def execute(context: Context, task: WorkflowTask, *, reuse: bool = True) -> Flow
 
 
 def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: bool) -> Flow[Submission]:
-    """Create the task, or with a ledger take up the one there is for the same intent.
+    """Create the task, or with a ledger take up an existing one with the same intent.
 
-    Raises what a create raises, NotFoundError when the sequencer no longer knows the task there is, and
+    Raises what a create raises, NotFoundError when the sequencer no longer knows the existing task, and
     StorageError when the ledger cannot be written; nothing was sent then.
     """
-    _TASK_TYPE.check("task_type", task.task_type)  # A task of a kind of one's own may say anything.
+    _TASK_TYPE.check("task_type", task.task_type)  # A subclass of the user's may return anything.
     job = Job(task, context.sequencer.credentials_of(task), new_job_id(task))
     ledger = context.ledger
     if ledger is None:
@@ -77,14 +77,14 @@ def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: b
         submission = Submission(known.task_id, job.credentials, claim.step.value, known)
         if claim.step is Step.FINISHED:
             if claim.entry.sha256 is None:
-                with suppress(XaloraError):  # Its media is still to be fetched, and links go stale.
+                with suppress(XaloraError):  # Its media is still to be downloaded, and links expire.
                     known = (yield from _look(context, submission, deadline)) or known
             return replace(submission, result=known)
         result = yield from _look(context, submission, deadline)
         failed = result is not None and result.is_final and result.status != TaskStatus.FINISHED
         if failed and submission.task_id not in ended:
             ended.add(submission.task_id)
-            continue  # It ended unseen; the ledger knows now, and the next claim is a new task.
+            continue  # It ended while no run watched. The ledger knows now, so the next claim is a new task.
         return replace(submission, result=result)
 
 
@@ -96,26 +96,26 @@ def new_job_id(task: WorkflowTask) -> str:
 def _claim(
     context: Context, ledger: Ledger, intent: Intent, job: Job, deadline: Deadline, *, reuse: bool
 ) -> Flow[Claim]:
-    """Ask the ledger, until nobody else is sending the same intent."""
+    """Ask the ledger until no other run is sending the same intent."""
     while True:
         claim: Claim = yield Call(lambda: ledger.claim(intent, job.job_id, reuse=reuse, source=context.source))
         if claim.step is not Step.BUSY:
             return claim
         if not deadline.remaining():
             raise ConfigurationError(
-                "The same task is being submitted elsewhere and got no id yet",
-                advice="Wait for that run, or run again: the task is taken up then.",
+                "Another run is submitting the same task and has no id yet",
+                advice="Wait for that run, or run again to take up its task.",
             )
         yield Sleep(SECONDS_BETWEEN_CLAIMS)
 
 
 def _look(context: Context, submission: Submission, deadline: Deadline) -> Flow[WorkflowTaskResult | None]:
-    """See how a task from an earlier run stands; None when the server cannot be asked at the moment."""
+    """The status of a task from an earlier run; None when the server cannot be asked at the moment."""
     task_id, credentials = submission.task_id, submission.credentials
     try:
         return (yield from look(context, task_id, credentials, deadline))
     except NotFoundError as error:
-        error.what = f"An earlier run submitted this very task, and the server no longer knows it: {error.message}"
+        error.what = f"An earlier run submitted this task, and the server no longer knows it: {error.message}"
         error.advice = (
             f"To run and pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
         )
@@ -130,16 +130,16 @@ def _look(context: Context, submission: Submission, deadline: Deadline) -> Flow[
 
 
 def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, deadline: Deadline) -> Flow[str]:
-    """Send the create that was claimed, and write down what became of it."""
+    """Send the create that was claimed, and record the outcome."""
     job_id = claim.entry.job_id
     try:
         task_id = yield from _create(context, replace(job, job_id=job_id), deadline)
     except XaloraError as error:
         if claim.step is Step.RESEND and isinstance(error, ConflictError):
-            error.what = f"Sent again as job {job_id}, which an earlier run left open: {error.what}"
+            error.what = f"The server has job {job_id} of an earlier run, but gives no task id for it: {error.what}"
             error.advice = (
-                "The server has that job and gives no task id for it: look for it in your account. To run and pay "
-                f"for the task again, run `xalora tasks --forget {job_id}` first."
+                "Look for the job in your account; to run the task and pay for it again, "
+                f"run `xalora tasks --forget {job_id}` first."
             )
         what = error.what
         refused = timing.is_refusal(error) and claim.step is Step.NEW
@@ -147,21 +147,23 @@ def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, de
         yield from with_ledger(context, lambda _: settle(claim, what))
         raise
     except BaseException:
-        logger.warning("Interrupted while creating job %s, which may run: the same task takes it up again", job_id)
-        claim.release()  # Nobody knows whether it arrived: the next run sends it again under its job id.
+        logger.warning(
+            "Interrupted while creating job %s, which may run; run the same task again to take it up", job_id
+        )
+        claim.release()  # It may have arrived: the next run sends it again under its job id.
         raise
     try:
         yield Call(lambda: ledger.created(claim, task_id))
     except StorageError as error:
-        logger.error("%s", error)  # The task is there and paid for: waiting for it matters more.
+        logger.error("%s", error)  # The task exists and is charged: waiting for it matters more.
     return task_id
 
 
 def _create(context: Context, job: Job, deadline: Deadline) -> Flow[str]:
-    """Send one intent under one job id, and never again once the server may have taken it."""
+    """Send one intent under one job id, and never again once the server may have accepted it."""
     request = context.sequencer.create(job)
     try:
-        request.content()  # Its details as well.
+        request.content()  # Its details too.
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidParameterError("task_details", job.task.task_details, "JSON values with texts as names") from error
     try:
@@ -171,10 +173,10 @@ def _create(context: Context, job: Job, deadline: Deadline) -> Flow[str]:
         if not timing.is_refusal(error):
             error.what = f"{error.what.rstrip('.')}, while creating job {job.job_id}"
             error.advice = (
-                "The task may have been created and charged, and is not sent again by itself: "
-                "look for the job in your account before submitting it again."
+                "The task may have been created and charged: "
+                "look for the job in your account before you submit it again."
                 if context.ledger is None
-                else "The task may have been created and charged: run it again with reuse on, and it is taken up "
+                else "The task may have been created and charged: run it again with reuse on to take it up "
                 "under its job id."
             )
         raise

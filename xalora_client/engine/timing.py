@@ -1,4 +1,4 @@
-"""When to try again, when to look again, and when to stop. Pure: clocks and dice are handed in."""
+"""When to retry, when to query, and when to stop. Pure: clocks and dice are arguments."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ REQUEST_TIMEOUT = 60.0
 """Seconds one request may take; the reference client's figure."""
 
 QUERY_TIMEOUT = 15.0
-"""Seconds one query or cancel may take: both are free, so a silent connection is given up and another one tried."""
+"""Seconds one query or cancel may take. Both are free, so after a silence they are sent over a new connection."""
 
 CALL_TIMEOUT = 60.0
 """Seconds a single call (create, query, cancel) may go on retrying."""
 
 CANCEL_TIMEOUT = 5.0
-"""Seconds for the one cancel sent when somebody interrupts."""
+"""Seconds for the one cancel that an interruption sends."""
 
 FIRST_BACKOFF, SLOWEST_BACKOFF = 0.5, 10.0
 JITTER = 0.15
@@ -28,7 +28,7 @@ JITTER = 0.15
 
 FIRST_POLL, POLL_GROWTH, SLOWEST_POLL = 1.0, 1.3, 8.0
 ENOUGH_TO_LEARN = 3
-"""Finished tasks of a kind from which on its durations say when to look."""
+"""Finished tasks of a kind that are needed to learn from their durations."""
 
 EAGERNESS = 2.05
 """Polls per second, over the square root of the hazard per second: a poll may cost 1 / (2 * 2.05**2) s of waiting."""
@@ -37,7 +37,7 @@ MOST_REQUESTS = 1.1
 """Polls that learned polling expects to make at most, as a multiple of those of adaptive polling."""
 
 LONGEST_BLIND = 60.0
-"""Seconds that learned polling looks away at most."""
+"""The longest pause of learned polling, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def growing_delays(delay: float, factor: float, ceiling: float, dice: random.Ran
 
 
 def is_transient(error: XaloraError) -> bool:
-    """Whether asking again may help: no answer, 408, 425, 429, 5xx. Right for queries and cancels, which are free."""
+    """Whether a retry may help: no answer, 408, 425, 429, 5xx. For queries and cancels, which are free."""
     if isinstance(error, APIStatusError):
         return error.status_code in (408, 425) or isinstance(error, RateLimitError | ServerError)
     return isinstance(error, NetworkError) and not error.lasting
@@ -91,11 +91,11 @@ def is_unprocessed(error: XaloraError) -> bool:
 
 
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 406, 407, 410, 411, 413, 414, 415, 421, 422, 426, 428, 431, 451})
-"""Statuses that say that a request was understood and not carried out (RFC 9110). Of the redirects, 307 and 308."""
+"""Statuses of requests that were understood and not carried out (RFC 9110). Of the redirects, 307 and 308 count too."""
 
 
 def is_refusal(error: XaloraError) -> bool:
-    """Whether a create that ended so was certainly not taken. Whatever else came back leaves it in doubt."""
+    """Whether a create with this error was certainly not accepted. After any other error it is in doubt."""
     if isinstance(error, NetworkError):
         return error.never_sent
     if isinstance(error, APIStatusError):
@@ -118,10 +118,10 @@ def poll_delays(interval: float | None, dice: random.Random) -> Iterator[float]:
 def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dice: random.Random) -> Iterator[float]:
     """Seconds to wait before each query of a task whose kind took ``durations`` (seconds) before.
 
-    Sparse while an end is unlikely, every second where ends crowd, adaptive again once the task takes longer than
-    all before; each delay is 1 to 60 s, less jitter and less what the last answer took, and never under 0.4 s.
-    ``elapsed()`` gives the seconds since the task was created, which may be any when the wait begins. With fewer than
-    three durations this is ``poll_delays(None, dice)``.
+    Queries are rare while an end is unlikely, come every second where ends are dense, and are adaptive again once the
+    task takes longer than all before. Each delay is 1 to 60 s, less jitter and less the time of the last answer, and
+    at least 0.4 s. ``elapsed()`` gives the seconds since the task was created, which may be any number when the wait
+    begins. With fewer than three durations this is ``poll_delays(None, dice)``.
 
     A new task is as likely to end in any one of the gaps between the sorted durations as in any other. That gives
     the hazard: the chance of an end in the next second, if there was none yet. Of all schedules with as many polls,
@@ -135,10 +135,10 @@ def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dic
 
 
 def _smoothed(known: list[float]) -> list[float]:
-    """Space the durations evenly within groups of neighbours: chance makes clumps.
+    """Space the durations evenly within groups of neighbors, because random samples form clumps.
 
-    The number of groups grows with the cube root of theirs, the best rate for the bars of a histogram. A gap as wide
-    as ten common ones is no chance, but lies between two modes or in a tail: it stays.
+    The number of groups grows with the cube root of the number of durations, the best rate for the bars of a histogram.
+    A gap ten times as wide as the median one is not random: it lies between two modes or in a tail, and stays.
     """
     last = len(known) - 1
     groups = round(1.5 * last ** (1 / 3))
@@ -155,11 +155,11 @@ def _smoothed(known: list[float]) -> list[float]:
 def _densities(known: list[float]) -> list[tuple[float, float]]:
     """The polls per second up to each duration."""
     stretches, start = [], 0.0
-    # Most of the time before the quickest is too early for any end: the more are known, the less that gap counts.
+    # Before the quickest, an end is mostly impossible: the more durations are known, the less that gap counts.
     weight = 1 / math.sqrt(len(known))
     for index, end in enumerate(known):
         if end > start:
-            gaps_left = len(known) - index + 0.5  # This one, half of it on average, and those after it.
+            gaps_left = len(known) - index + 0.5  # Half of this one on average, and those after it.
             density = EAGERNESS * math.sqrt(weight / ((end - start) * gaps_left))
             stretches.append((end, min(1 / FIRST_POLL, max(1 / LONGEST_BLIND, density))))
             start, weight = end, 1.0
@@ -167,7 +167,7 @@ def _densities(known: list[float]) -> list[tuple[float, float]]:
 
 
 def _affordable(stretches: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Thin the polls out where ends are so spread that these many would be more than adaptive polling makes."""
+    """Reduce the polls where ends are so spread out that there would be more polls than adaptive polling makes."""
     ours = theirs = so_far = start = 0.0
     for end, density in stretches:
         so_far += density * (end - start)
@@ -186,7 +186,7 @@ def _expecting(
         now = max(0.0, elapsed())
         jitter = 1 - JITTER * dice.random()
         at_most = _pause(stretches, now) * jitter
-        # The time the last answer took was waited as well; but a slow server is left at least half the pause.
+        # The time of the last answer counts as waiting too, but a slow server still gets at least half the pause.
         since = now if asked is None else asked
         planned = _pause(stretches, since) * jitter
         delay = min(at_most, max(planned / 2, since + planned - now))
@@ -207,7 +207,7 @@ def _until_next(stretches: list[tuple[float, float]], now: float) -> float:
             return moment + missing / density - now
         if polls > 0:
             missing, moment = missing - polls, end
-    # Longer than all before: from here on as after a create, 1 s and then longer by 1.3 each time.
+    # Longer than all before: from here as after a create, 1 s and then longer by 1.3 each time.
     overdue = moment - stretches[-1][0]
     return moment - now + min(SLOWEST_POLL, missing * FIRST_POLL + (POLL_GROWTH - 1) * overdue)
 

@@ -1,4 +1,4 @@
-"""Waiting for one task: when to ask, what to report, how it may end."""
+"""Waiting for one task: when to ask, what to report, how it can end."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ from .submission import Submission, submit
 from .timing import Deadline
 
 MOST_GARBAGE = 5
-"""Answers in a row that are none of the protocol, after which a wait ends: one alone is a proxy's or a restart's."""
+"""Answers in a row outside the protocol that end a wait. A single one may come from a proxy or a restart."""
 
 UNKNOWN_AT_FIRST = 30.0
-"""Seconds after the create in which a server may not know the task yet: its parts may learn of it one by one."""
+"""Seconds after the create in which a server may not know the task yet: its parts may not learn of it at once."""
 
 LAST_LOOK = 1.0
-"""Seconds before the deadline at which the task is looked at once more."""
+"""Seconds before the deadline of the last query."""
 
 
 @dataclass(frozen=True)
 class TaskUpdate:
-    """A look at a task that is waited for. ``elapsed`` and ``next_poll`` are in seconds.
+    """The state of a task that a call waits for.
 
-    ``elapsed`` counts from the start of the wait, ``next_poll`` from now. ``result`` is the server's last answer,
-    None before the first. ``trouble`` says what went wrong with the last query, None when it was answered.
-    ``origin`` says how the task came to be: "new", "resend" (sent again under its job id after a break), "attach"
-    (created before this call) or "finished" (its result was known already, and costs nothing).
+    Attributes:
+        task_id: The task's id.
+        status: A TaskStatus, or the server's own word.
+        elapsed: Seconds since the wait began.
+        next_poll: Seconds from now to the next query.
+        result: The server's last answer. None before the first.
+        trouble: What went wrong with the last query. None when it was answered.
+        origin: Where the task comes from: "new", "resend" (sent again under its job id after a break), "attach"
+            (created before this call) or "finished" (its result was known already and is not charged again).
     """
 
     task_id: str
@@ -44,7 +49,14 @@ class TaskUpdate:
     origin: str = "new"
 
     def describe(self, elapsed: float | None = None) -> str:
-        """The update in a few words, such as "running 0:48"; ``elapsed`` brings the time up to date."""
+        """Describe the update in a few words.
+
+        Args:
+            elapsed: Seconds to show in place of the update's own.
+
+        Returns:
+            For example "running 0:48".
+        """
         minutes, seconds = divmod(int(self.elapsed if elapsed is None else elapsed), 60)
         word = "queued" if self.status == TaskStatus.WAITING else str(self.status)
         more = f" (asking again: {self.trouble})" if self.trouble else _ORIGINS.get(self.origin, "")
@@ -70,7 +82,7 @@ def execute_and_wait(
     reuse: bool = True,
 ) -> Flow[WorkflowTaskResult]:
     """Create the task and wait for its result. The deadline counts from the start of the create."""
-    timing.poll_delays(interval, context.dice)  # A bad interval is refused before anything is paid for.
+    timing.poll_delays(interval, context.dice)  # A bad interval is refused before anything is charged.
     deadline = context.deadline(timeout)
     submission = yield from submit(context, task, context.deadline(min(timeout, timing.CALL_TIMEOUT)), reuse=reuse)
     return (yield from Wait(context, submission, deadline, interval, on_update).run())
@@ -112,7 +124,7 @@ class Wait:
         self.unknown: set[str] = set()
 
     def run(self) -> Flow[WorkflowTaskResult]:
-        """Query until the task is final. A new task is given a moment first; an old one may be done already.
+        """Query until the task is final. A new task is first given a moment; an old one may be done already.
 
         Raises TaskFailedError, TaskCanceledError, TaskTimeoutError, and what a query raises when asking again
         would not help.
@@ -136,7 +148,7 @@ class Wait:
             raise
 
     def _learn(self, ledger: Ledger) -> None:
-        """Expect the end when tasks of this kind have ended before."""
+        """Time the queries by how long tasks of this kind took before."""
         entry = ledger.find(self.task_id)
         if self.interval is not None or entry is None or entry.submitted is None:
             return
@@ -146,7 +158,7 @@ class Wait:
         self.delays = timing.learned_delays(durations, lambda: age + self.context.clock() - started, self.context.dice)
 
     def _query(self) -> Flow[WorkflowTaskResult | None]:
-        """Ask how the task stands; None after an answer that says nothing, which ``trouble`` then tells."""
+        """Ask for the task's status. None after an answer that says nothing; ``trouble`` then says why."""
         if not self.deadline.remaining():
             raise self._timed_out()
         self.trouble = None
@@ -155,7 +167,7 @@ class Wait:
                 self.context, self.task_id, self.submission.credentials, self.deadline, self._report_trouble
             )
         except XaloraError as error:
-            # Told to come back after the deadline: the server's own words say more than "timed out".
+            # The server asks to come back after the deadline: its own words say more than "timed out".
             if timing.is_transient(error) and retry_after(error) is None:
                 raise self._timed_out(error) from error
             if not self._says_nothing(error):
@@ -168,7 +180,7 @@ class Wait:
         return result
 
     def _says_nothing(self, error: XaloraError) -> bool:
-        """Whether an answer is no reason to give a task up that is paid for: asking is free."""
+        """Whether the wait goes on after this answer. The task is charged, and asking again is free."""
         if isinstance(error, ResponseError):
             self.garbage += 1
             return self.garbage < MOST_GARBAGE
@@ -194,7 +206,7 @@ class Wait:
             return
         update = TaskUpdate(
             task_id=self.task_id,
-            # The protocol starts every task as waiting; nothing else is known before the first answer.
+            # Every task starts as waiting. Nothing else is known before the first answer.
             status=self.result.status if self.result else TaskStatus.WAITING,
             elapsed=self.context.clock() - self.started,
             next_poll=min(next_poll, self.deadline.remaining()),
@@ -204,7 +216,7 @@ class Wait:
         )
         try:
             self.on_update(update)
-        except XaloraError as stop:  # Raised by the observer, so an interruption all the same.
+        except XaloraError as stop:  # Raised by the observer, so it is an interruption too.
             yield from self._cancel(stop)
             raise
 
@@ -214,7 +226,7 @@ class Wait:
     def _warn_of_unknown(self, status: str) -> None:
         if not isinstance(status, TaskStatus) and status not in self.unknown:
             self.unknown.add(status)
-            logger.warning("Task %s has the unknown status %r; waiting on", self.task_id, status)
+            logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, status)
 
     def _timed_out(self, error: XaloraError | None = None) -> TaskTimeoutError:
         waited = self.context.clock() - self.started

@@ -1,7 +1,7 @@
-"""Every task this machine ever asked for, written down before it is asked for: the truth about money.
+"""A record of every task this machine asked for, written before it is sent, so that none is charged twice.
 
-A task is known by its fingerprint. ``Ledger.claim`` says in one atomic step what to do about an intent: send it,
-send it again under the same job id, wait for the task there is, or use the result there is.
+A task is identified by its fingerprint. ``Ledger.claim`` decides in one atomic step what to do about an intent: send
+it, send it again under the same job id, wait for an existing task, or use an existing result.
 """
 
 from .entry import Entry, Intent

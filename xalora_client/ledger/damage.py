@@ -1,4 +1,4 @@
-"""A damaged ledger is set aside, never deleted, and what can be read of it is carried over."""
+"""A damaged ledger is set aside, never deleted, and what can be read is copied into a new one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("xalora_client")
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:
-    """Whether the file itself is broken, rather than locked, full, or not to be written."""
+    """Whether the file itself is damaged, not just locked, full or read-only."""
     text = str(error)
     return "malformed" in text or "not a database" in text
 
@@ -40,7 +40,7 @@ def set_aside(path: Path) -> Path:
 
 def rename(path: Path, place: Path) -> None:
     """Rename a database. Raises OSError."""
-    # The main file goes first: should this stop halfway, no log is left beside a file that looks whole without it.
+    # The main file goes first: if this stops halfway, no file is left that looks complete without its log.
     for old, new in zip(names(path), names(place), strict=True):
         if old.exists():
             old.rename(new)
@@ -50,7 +50,7 @@ def carry_over(damaged: Path, db: sqlite3.Connection) -> int:
     """Copy the tasks that can be read into a new, empty database; returns how many. Raises sqlite3.Error."""
     db.execute("BEGIN")
     with closing(sqlite3.connect(damaged, isolation_level=None)) as old:
-        # From both ends, as far as each goes: what cannot be read lies somewhere between.
+        # Read from both ends as far as possible: the damage is somewhere in between.
         for order in ("number", "number DESC"):
             for row in _readable(old, order):
                 columns, places = ", ".join(row), ", ".join(f":{name}" for name in row)
@@ -70,10 +70,10 @@ def _readable(old: sqlite3.Connection, order: str) -> Iterator[dict[str, Any]]:
 
 
 def warn(path: Path, aside: Path, carried: int) -> None:
-    """Say what happened, once."""
+    """Log what happened."""
     logger.warning(
-        "The ledger %s was damaged. It is kept as %s; a new one is in use, with the %d tasks that could be read. "
-        "A task that is missing there would be paid for again: look at `xalora tasks` before repeating one.",
+        "The ledger %s was damaged; it is kept as %s, and a new one has the %d tasks that could be read. "
+        "A missing task would be charged again: look at `xalora tasks` before you repeat one.",
         path,
         aside,
         carried,

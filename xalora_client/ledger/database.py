@@ -1,4 +1,4 @@
-"""The ledger's file: opened when it is needed, shared by threads, processes and forks, set aside when damaged."""
+"""The ledger's file: opened when needed, shared by threads, processes and forks, set aside when damaged."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from . import damage
 T = TypeVar("T")
 
 PATIENCE = 10.0
-"""Seconds to wait for another process that is writing."""
+"""Seconds to wait while another process writes."""
 
-_BUSY_ADVICE = "Another program keeps it locked: end that, then try again."
+_BUSY_ADVICE = "Another program keeps it locked: close that program, then try again."
 
 Steps = Sequence[Sequence[str]]
 
@@ -61,7 +61,7 @@ STEPS: Steps = (
         "CREATE INDEX tasks_by_kind ON tasks (server, task_type, workflow_id, finished) WHERE ran IS NOT NULL",
     ),
 )
-"""Step n leads from version n to n + 1. Released steps are never changed, only followed by others."""
+"""Step n leads from version n to n + 1. Released steps are never changed; new ones are added."""
 
 
 class Database:
@@ -78,7 +78,7 @@ class Database:
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do some work in one transaction that excludes other writers.
 
-        It may run twice: where the file turns out to be damaged, it is set aside and the work done on a new one.
+        The work may run twice: a file that turns out to be damaged is set aside, and the work is done on a new one.
         Raises StorageError when the file cannot be read or written.
         """
         with self._guard:
@@ -94,7 +94,7 @@ class Database:
                 raise self._unusable(error) from error
 
     def close(self) -> None:
-        """Close the file. It is opened again where it is needed."""
+        """Close the file. It is opened again when needed."""
         with self._guard:
             self._close()
 
@@ -111,15 +111,15 @@ class Database:
                 raise
             if self._file == _identity(self.path):
                 return value
-            # Another process set the file aside meanwhile, perhaps before it held this: once more, on the new one.
+            # Meanwhile another process set the file aside, perhaps without this work: repeat it on the new one.
 
     def _opened(self) -> sqlite3.Connection:
-        # Another process may have set the file aside, or a person deleted it: what is written there would be lost.
+        # The file may have been set aside or deleted since: what is written to it now would be lost.
         if self._db is not None and self._file != _identity(self.path):
             self._close()
         if self._db is not None:
             return self._db
-        # Whoever opens it waits for whoever is just replacing it: between the old file and the new there is none.
+        # Wait for a process that is replacing the file: between the old and the new one there is none.
         with self._alone():
             return self._open()
 
@@ -127,7 +127,7 @@ class Database:
         if not self.path.exists():
             self._put(lambda db: None)
         self._file = _identity(self.path)
-        # Not made by connecting: a file has its tables from its first moment on.
+        # Connecting does not create it: the file has its tables from the start.
         self._db = db = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode=rw",
             uri=True,
@@ -155,17 +155,17 @@ class Database:
                 aside = damage.set_aside(self.path)
                 try:
                     carried = self._put(lambda db: damage.carry_over(aside, db))
-                except BaseException:  # Above all a full disk: an empty ledger now would have its tasks paid again.
+                except BaseException:  # Mostly a full disk. With an empty ledger, tasks would be charged again.
                     damage.rename(aside, self.path)
                     raise
                 damage.warn(self.path, aside, carried)
 
     def _put(self, fill: Callable[[sqlite3.Connection], T]) -> T:
-        """Build a complete file elsewhere and move it in, so that nobody ever sees it half done."""
+        """Build a complete file elsewhere and move it in, so that no process ever sees it half done."""
         fresh = self.path.with_name(f"{self.path.name}.new")
-        for left in self.path.parent.glob(f"{fresh.name}*"):  # Of a process that was killed halfway.
+        for left in self.path.parent.glob(f"{fresh.name}*"):  # Left by a process that was killed halfway.
             left.unlink()
-        # Prompts are nobody else's business; SQLite gives its other files the same mode.
+        # Prompts are private. SQLite gives its other files the same mode.
         os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         db = sqlite3.connect(fresh, isolation_level=None)
         try:
@@ -179,7 +179,7 @@ class Database:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Be the only one, over all processes, who opens, makes or replaces the file."""
+        """Exclude every other process from opening, making or replacing the file."""
         deadline = time.monotonic() + PATIENCE
         while True:
             files.make_folder(self.path.parent)
@@ -208,7 +208,7 @@ class Database:
 def migrate(db: sqlite3.Connection, steps: Steps = STEPS) -> None:
     """Bring the tables to the newest version, in one transaction.
 
-    Raises StorageError when a later version of the client wrote them, and sqlite3.Error.
+    Raises StorageError when a newer version of the client wrote them, and sqlite3.Error.
     """
     if _version(db, steps) == len(steps):
         return
@@ -243,8 +243,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-# SQLite's files must not be carried over a fork: the child would believe it has locks that are its parent's. So they
-# are closed before it, and each side opens them again when it needs them.
+# SQLite's files must not be kept across a fork: the child would seem to have its parent's locks. So they are closed
+# before it, and each side opens them again when needed.
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _held_over_fork: list[Database] = []
 

@@ -1,6 +1,6 @@
-"""What the ledger holds: intents, what became of them, and how both lie in the table ``tasks``.
+"""What the ledger holds: intents, what became of them, and how both are stored in the table ``tasks``.
 
-An intent is what is asked for, as one hash: the same for the same work, whoever asks and however often.
+An intent is what is asked for, as one hash: the same for the same work, no matter who asks and how often.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ..protocol.requests import Credentials, redact
 from ..protocol.tasks import WorkflowTask
 
 LONGEST_TEXT = 16_384
-"""Characters of a text that is stored as it is; a longer one is hardly words, and stored by its hash."""
+"""The most characters of a text that is stored as it is. A longer one is probably data, and stored as its hash."""
 
 CREATING, DOUBTFUL, REFUSED = "creating", "doubtful", "refused"
-"""What a task is before it has an id: about to be sent, sent without an answer that settles it, not taken."""
+"""States of a task without an id: about to be sent, sent without a conclusive answer, not accepted."""
 
 FINAL_STATES = frozenset({REFUSED, *(status.value for status in FINAL_STATUSES)})
 
@@ -35,8 +35,8 @@ class Intent:
     of the task, with media replaced by ``{"sha256", "bytes", "media_type"}``, very long texts by
     ``{"sha256", "characters"}``, and the key by ``***``.
 
-    ``fingerprint`` is SHA-256, in hex, of server, consumer, task type, workflow id and parameters, media counting by
-    their bytes. The key, ``job_id_prefix`` and ``timeout_seconds`` do not count.
+    ``fingerprint`` is SHA-256, in hex, of server, consumer, task type, workflow id and parameters, with the bytes of
+    media. The key, ``job_id_prefix`` and ``timeout_seconds`` are not part of it.
     """
 
     fingerprint: str
@@ -47,7 +47,7 @@ class Intent:
 
     @classmethod
     def of(cls, server: str, task: WorkflowTask, credentials: Credentials) -> Intent:
-        """Read a task; ``credentials`` are those it is sent with, ``server`` the lasting name of the sequencer.
+        """The intent of a task; ``credentials`` are those it is sent with, ``server`` the sequencer's lasting name.
 
         Hashes the media in it, which takes a moment for large ones. Raises InvalidParameterError when the task's
         details are not JSON.
@@ -76,10 +76,10 @@ class Entry:
     """A task as it was when the ledger was read.
 
     ``state`` is one of TaskStatus, or before the task has an id "creating", "doubtful" (sent, but no answer says
-    whether it was taken) or "refused". ``tries`` counts how often the create was taken up, each time under the same
-    ``job_id``; above 1 it was re-sent after an ambiguous failure or a crash. ``created``, ``submitted`` (the create
-    was answered) and ``finished`` (seen final) are Unix seconds; the latencies are the server's and in seconds;
-    ``ran`` is the seconds from submitted to finished where the end was watched. ``sha256``, ``extension`` (with its
+    whether it was accepted) or "refused". ``tries`` counts how often the create was started, each time under the same
+    ``job_id``; above 1 it was sent again after an ambiguous failure or a crash. ``created``, ``submitted`` (the create
+    was answered) and ``finished`` (seen final) are Unix seconds; the latencies are the server's, in seconds; ``ran`` is
+    the seconds from submitted to finished, or None if no run watched the end. ``sha256``, ``extension`` (with its
     dot) and ``size`` (bytes) name the media file once it is stored. ``source`` is "node", "cli" or "library".
     """
 
@@ -110,11 +110,11 @@ class Entry:
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more will become of the task."""
+        """Whether the state will not change any more."""
         return self.state in FINAL_STATES
 
     def as_result(self) -> WorkflowTaskResult:
-        """The server's last answer as far as it was kept. Raises ValueError for a task without an id."""
+        """The server's last answer, as far as it was kept. Raises ValueError for a task without an id."""
         if self.task_id is None:
             raise ValueError("the task has no id yet")
         return WorkflowTaskResult(
@@ -132,7 +132,7 @@ class Entry:
 
     @classmethod
     def new(cls, intent: Intent, job_id: str, source: str, now: float) -> Entry:
-        """An intent that nothing was done about yet."""
+        """The entry of an intent before its create."""
         return cls(
             number=0,
             job_id=job_id,
@@ -148,7 +148,7 @@ class Entry:
         )
 
     def with_answer(self, result: WorkflowTaskResult) -> Entry:
-        """The entry with what the server answered about it; what an answer leaves out stays."""
+        """The entry updated by an answer; what the answer leaves out stays."""
         said = {
             "state": str(result.status),
             "message": storable(result.message),
@@ -165,7 +165,7 @@ class Entry:
         return cls(**{name: _read(row[name]) if name in _JSON else row[name] for name in COLUMNS})
 
     def row(self) -> dict[str, Any]:
-        """The values for a row; ``number`` is the ledger's to give."""
+        """The values for a row, without ``number``, which the database assigns."""
         values = {name: getattr(self, name) for name in COLUMNS if name != "number"}
         return {name: _written(value) if name in _JSON else value for name, value in values.items()}
 
@@ -175,7 +175,7 @@ _JSON = ("parameters", "result")
 
 
 def storable(text: Any) -> Any:
-    """The text without halves of characters, which a server may send but SQLite does not take."""
+    """The text without lone surrogates, which a server may send but SQLite cannot store."""
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
@@ -186,19 +186,19 @@ def _written(value: Any) -> str:
 def _read(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:  # Not this program's writing; the rest of the entry is still worth having.
+    except ValueError:  # This program did not write it; the rest of the entry is still useful.
         return text
 
 
 def find(db: sqlite3.Connection, task_id: str, server: str | None) -> Entry | None:
-    """The newest entry with a task id, of one server or of any."""
+    """The newest entry with a task id, of one server or, with None, of any."""
     if server is None:
         return one(db, "task_id = ?", storable(task_id))
     return one(db, "task_id = ? AND server = ?", storable(task_id), server)
 
 
 def one(db: sqlite3.Connection, where: str, *values: Any) -> Entry | None:
-    """The newest entry a condition holds for. ``where`` is SQL, so never anything from outside."""
+    """The newest entry that meets a condition. ``where`` is SQL, so it never comes from outside."""
     query = f"SELECT * FROM tasks WHERE {where} ORDER BY number DESC LIMIT 1"  # noqa: S608 - see above
     row = db.execute(query, values).fetchone()
     return None if row is None else Entry.from_row(row)
@@ -212,7 +212,7 @@ def insert(db: sqlite3.Connection, entry: Entry) -> None:
 
 
 def update(db: sqlite3.Connection, entry: Entry) -> None:
-    """Write an entry over the one with its job id."""
+    """Replace the entry that has the same job id."""
     row = entry.row()
     changes = ", ".join(f"{name} = :{name}" for name in row if name != "job_id")
     db.execute(f"UPDATE tasks SET {changes} WHERE job_id = :job_id", row)  # noqa: S608 - names of columns
@@ -220,7 +220,7 @@ def update(db: sqlite3.Connection, entry: Entry) -> None:
 
 @dataclass(frozen=True)
 class _StandIn:
-    """Takes the place of a text that is too big or too private to be kept."""
+    """Replaces a text that is too large or too private to be kept."""
 
     sha256: str
     shown: dict[str, Any]
@@ -231,7 +231,7 @@ def _json(value: Any, stand_in: Callable[[_StandIn], dict[str, Any]]) -> str:
 
 
 def _readable(value: Any, secret: str) -> Any:
-    """Copy JSON values, with stand-ins for what is not to be kept."""
+    """Copy JSON values, with stand-ins for what must not be kept."""
     match value:
         case str():
             return _readable_text(value, secret)
@@ -243,12 +243,12 @@ def _readable(value: Any, secret: str) -> Any:
             return int(value)  # 4.0 and 4 are one number in JSON.
         case None | bool() | int() | float():
             return value
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 def _name(name: Any, secret: str) -> str:
     if not isinstance(name, str):
-        raise TypeError("names are texts")
+        raise TypeError("a name is not a string")
     return redact(name, secret)
 
 
@@ -265,10 +265,10 @@ def _readable_text(text: str, secret: str) -> Any:
 
 
 def _decoded(uri: str) -> tuple[str, bytes]:
-    """The media type and bytes of a ``data:`` URI; what cannot be decoded counts as it is written."""
+    """The media type and bytes of a ``data:`` URI. If it cannot be decoded, its own text counts as the bytes."""
     try:
         media_type, content = decode_data_uri(uri)
     except ValueError:
         media_type, content = "", uri.encode("utf-8", "surrogatepass")
-    # Only a plain type is worth keeping: the head is the user's text and may be anything.
+    # Only a plain type is kept: the head is the user's text and may be anything.
     return media_type if len(media_type) <= 100 else "", content

@@ -1,4 +1,4 @@
-"""The ledger: claims, what became of them, and what can be asked."""
+"""The ledger: claims, their outcomes, and queries."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .entry import CREATING, DOUBTFUL, REFUSED, Entry, Intent, storable
 logger = logging.getLogger("xalora_client")
 
 WATCHED = 75.0
-"""Seconds between two looks at a task up to which somebody was waiting for it all along: a poll comes every minute at
-the latest. After a longer gap, when it ended is anybody's guess, and nothing is learned from it."""
+"""The longest time in seconds between two queries of a run that waits: it polls at least once a minute. After a longer
+gap, the moment of the task's end is unknown, and nothing is learned from it."""
 
 _USABLE = """
     SELECT * FROM tasks
@@ -38,7 +38,7 @@ class Step(str, Enum):
     """Send the create; the entry is written."""
 
     RESEND = "resend"
-    """Send the create of the entry again, under its old job id: nobody knows whether the first one arrived."""
+    """Send the create of the entry again, under its old job id: it is not known whether the first one arrived."""
 
     ATTACH = "attach"
     """There is a task that is waiting or running."""
@@ -47,14 +47,14 @@ class Step(str, Enum):
     """There is a result."""
 
     BUSY = "busy"
-    """Somebody else is sending the create at this moment: ask again in a moment."""
+    """Another run is sending the create right now: ask again in a moment."""
 
 
 class Claim:
-    """What to do about an intent, and for ``NEW`` and ``RESEND`` the right to be the only one who does it.
+    """What to do about an intent, and for ``NEW`` and ``RESEND`` the exclusive right to do it.
 
-    That right ends with ``Ledger.created``, ``doubtful`` or ``refused``; with ``release``, which leaves the create
-    to be re-sent by the next who asks; and with the claim object or the process, however that ends.
+    That right ends with ``Ledger.created``, ``doubtful`` or ``refused``; with ``release``, which lets the next run send
+    the create again; and with the claim object or the process, even if it is killed.
     """
 
     def __init__(self, step: Step, entry: Entry, lock: ProcessLock | None = None) -> None:
@@ -66,7 +66,7 @@ class Claim:
         return f"<Claim {self.step.value} {self.entry.job_id} {self.entry.task_id or self.entry.state}>"
 
     def release(self) -> None:
-        """Let the next who asks re-send the create. Does nothing once it was answered. Touches no database."""
+        """Let the next run send the create again. Does nothing after an outcome, and uses no database."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -75,17 +75,17 @@ class Claim:
 class Ledger:
     """The tasks of one Xalora home, in ``home/ledger.sqlite3``.
 
-    ``server`` is the lasting name of the sequencer whose tasks are meant; None means those of every server, for
-    lists. Threads and processes may use it at once; any number of Ledger objects may be open on one home. Every method
-    blocks for some milliseconds, and up to 10 s while another process writes; a change is on the disk when its
-    method returns. Each raises StorageError when the file cannot be read or written. Nothing is opened before
-    the first use. ``clock`` gives Unix seconds.
+    ``server`` is the lasting name of the sequencer whose tasks are meant; None means those of every server, for lists.
+    Threads and processes may share one home, each with any number of Ledger objects. Every method blocks for some
+    milliseconds, and up to 10 s while another process writes; a change is on the disk when its method returns. Each
+    raises StorageError when the file cannot be read or written. The file is opened at the first use. ``clock`` gives
+    Unix seconds.
     """
 
     def __init__(self, home: Path, server: str | None = None, clock: Callable[[], float] = time.time) -> None:
         self.server = server
         self._database = Database(home / "ledger.sqlite3")
-        # A locked file for each create that is being sent.
+        # One locked file for each create that is being sent.
         self._owners = LockFolder(home / "owners")
         self.clock = clock
         self._last_open: dict[str, float] = {}
@@ -112,11 +112,11 @@ class Ledger:
         return Intent.of(self.server or "", job.task, job.credentials)
 
     def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str) -> Claim:
-        """Say what to do about an intent, in one atomic step over all threads and processes.
+        """Decide what to do about an intent, in one atomic step across all threads and processes.
 
-        What is paid for comes first: a task that is open or finished, the newest of them; then a create that
-        nobody knows the outcome of; only then a new one, written down under ``job_id`` before this returns. With
-        ``reuse`` off it is always a new one. ``source`` is "node", "cli" or "library".
+        What is already charged comes first: the newest task that is open or finished, then a create whose outcome is
+        unknown. Only then a new one is recorded under ``job_id``, before this returns. With ``reuse`` off it is always
+        a new one. ``source`` is "node", "cli" or "library".
         """
 
         def work(db: sqlite3.Connection) -> Claim:
@@ -133,10 +133,10 @@ class Ledger:
         return self._database.run(work)
 
     def created(self, claim: Claim, task_id: str) -> Entry:
-        """Write down that the server took the task.
+        """Record that the server accepted the task.
 
-        The error where that fails names the task id. Whatever is observed of the task tries again; until then the
-        claim is held, so that nobody re-sends the create.
+        If that fails, the error names the task id. The next observation of the task tries again; until then the claim
+        is held, so that no other run sends the create again.
         """
 
         def work(db: sqlite3.Connection) -> Entry:
@@ -145,7 +145,7 @@ class Ledger:
             entry = replace(
                 present or claim.entry, task_id=storable(task_id), state=TaskStatus.WAITING.value, owner=None
             )
-            if present is None:  # Forgotten, or lost with a damaged file, but paid for.
+            if present is None:  # Forgotten, or lost with a damaged file, but charged.
                 entry = replace(entry, submitted=now)
                 rows.insert(db, entry)
             elif present.task_id != entry.task_id:
@@ -155,7 +155,7 @@ class Ledger:
                     entry = replace(entry, message=note)
                 entry = replace(entry, submitted=now, finished=None, ran=None)
                 rows.update(db, entry)
-            else:  # Its other sender, taken for dead, was first to hear of it.
+            else:  # Its other sender, presumed dead, recorded it first.
                 entry = present
             self._last_open[entry.job_id] = now
             return entry
@@ -165,7 +165,7 @@ class Ledger:
         except StorageError as error:
             self._unwritten[task_id] = claim
             error.task_id = task_id
-            error.advice = f"The task is running and paid for: note its id. {error.advice}"
+            error.what = f"Task {task_id} is running and charged, but not recorded: {error.what}"
             raise
         except BaseException:
             claim.release()
@@ -175,18 +175,18 @@ class Ledger:
         return entry
 
     def doubtful(self, claim: Claim, message: str) -> None:
-        """Write down that no answer says whether the server took the task; the next claim re-sends it."""
+        """Record that no answer says whether the server accepted the task. The next claim sends it again."""
         self._settle(claim, DOUBTFUL, message)
 
     def refused(self, claim: Claim, message: str) -> None:
-        """Write down that the server certainly did not take the task; the next claim is a new one."""
+        """Record that the server certainly did not accept the task. The next claim is a new one."""
         self._settle(claim, REFUSED, message)
 
     def observed(self, task_id: str, result: WorkflowTaskResult) -> None:
-        """Take in an answer about a task; one that is not in the ledger is ignored.
+        """Record an answer about a task. A task that is not in the ledger is ignored.
 
-        Tell it of *every* answer: it writes only what changed, and learns from the pauses how exactly it knows the
-        task's end. A final state stays, except that a result may come later, and its address may change.
+        Pass *every* answer: only changes are written, and the time between answers shows how exactly the task's end is
+        known. A final state stays, except that a result may come later, and its address may change.
         """
 
         def work(db: sqlite3.Connection) -> None:
@@ -212,7 +212,7 @@ class Ledger:
         self._database.run(work)
 
     def stored(self, task_id: str, sha256: str, extension: str, size: int) -> bool:
-        """Write down which media file holds a task's result: hash in hex, suffix with its dot, bytes.
+        """Record which media file holds a task's result: hash in hex, suffix with its dot, size in bytes.
 
         False for a task that is not in the ledger.
         """
@@ -235,7 +235,7 @@ class Ledger:
         return self._database.run(lambda db: [Entry.from_row(row) for row in db.execute(query, (limit,))])
 
     def forget(self, task_or_job_id: str) -> list[Entry]:
-        """Remove the entries with this id; returns them. The task itself, and what it costs, goes on."""
+        """Remove the entries with this id; returns them. The task itself continues and is charged."""
 
         def work(db: sqlite3.Connection) -> list[Entry]:
             key = (storable(task_or_job_id),) * 2
@@ -275,7 +275,7 @@ class Ledger:
             present = rows.one(db, "job_id = ?", claim.entry.job_id)
             settled = replace(claim.entry, state=state, message=storable(message), owner=None)
             if present is None:
-                if state == DOUBTFUL:  # Forgotten, or lost with a damaged file, but perhaps paid for.
+                if state == DOUBTFUL:  # Forgotten, or lost with a damaged file, but perhaps charged.
                     rows.insert(db, settled)
             elif present.task_id is None and present.owner == claim.entry.owner:
                 rows.update(db, settled)
@@ -287,7 +287,7 @@ class Ledger:
 
 
 def _ran(entry: Entry, seen: float | None, now: float) -> float | None:
-    """How long a task took that is now final: its end lies between the last look that found it open and this one."""
+    """How long a finished task took: it ended between the last query that found it open and this one."""
     if entry.state != TaskStatus.FINISHED or entry.submitted is None or seen is None:
         return None
     return max(0.0, (seen + now) / 2 - entry.submitted) if 0 <= now - seen <= WATCHED else None

@@ -1,4 +1,4 @@
-"""What the sequencer says, without I/O: an answer becomes a value, or an error.
+"""What the sequencer answers, without I/O: an answer becomes a value or an error.
 
 Answers, fields and statuses are those of the product's "Text2Video Workflow" page and of the npm package ``heurist``
 0.0.43.
@@ -42,12 +42,23 @@ FINAL_STATUSES = frozenset({TaskStatus.FINISHED, TaskStatus.FAILED, TaskStatus.C
 
 @dataclass(frozen=True)
 class WorkflowTaskResult:
-    """One answer about one task, the one that was asked for.
+    """The server's answer about one task. A field that it left out, or that cannot be read, is None.
 
-    ``create_timestamp`` is in Unix seconds, the two latencies and ``timeout_seconds`` are in seconds. A field the
-    server left out, or sent in a form that cannot be read, is None. ``extra`` keeps every field not known here.
-    ``status`` is a TaskStatus, or the server's own word where that is none of the five. ``retry_after`` is the
-    seconds the server asked to wait before the next query. Words for people (``status``, ``msg``) are one line each.
+    Attributes:
+        task_id: The id that was asked for, whatever the answer says.
+        status: A TaskStatus, or the server's own word in one line where it is none of those.
+        result: The result as sent: a URL, an object with a URL, or a file name.
+        task_type: The kind of task, such as "txt2vid".
+        task_details: The parameters, as sent.
+        create_timestamp: When the task was created, in Unix seconds.
+        inference_latency: Seconds the miner worked.
+        upload_latency: Seconds the miner uploaded.
+        timeout_seconds: Seconds the sequencer gives the task.
+        workflow_id: The server's workflow.
+        msg: The server's message, in one line.
+        media_url: The address of a finished task's media.
+        retry_after: Seconds the server asked to wait before the next query.
+        extra: Every other field, as sent.
     """
 
     task_id: str
@@ -72,7 +83,7 @@ class WorkflowTaskResult:
 
     @property
     def message(self) -> str | None:
-        """The server's own words about the task, wherever it put them."""
+        """The server's own words about the task, from whichever field has them."""
         candidates = [self.msg, self.extra.get("message"), self.extra.get("error")]
         if self.status != TaskStatus.FINISHED:
             candidates.append(self.result)
@@ -82,7 +93,17 @@ class WorkflowTaskResult:
     def from_answer(
         cls, answer: Mapping[str, object], *, task_id: str, server: str, retry_after: float | None = None
     ) -> WorkflowTaskResult:
-        """Read an answer that has a ``status``; ``server`` is the URL a bare file name is resolved against."""
+        """Read an answer.
+
+        Args:
+            answer: The answer's JSON object, which has a ``status``.
+            task_id: The id that was asked for.
+            server: The URL that a bare file name is resolved against.
+            retry_after: Seconds the server asked to wait.
+
+        Returns:
+            The answer as a value.
+        """
         status = _status(answer["status"])
         finished = status == TaskStatus.FINISHED
         return cls(
@@ -107,7 +128,7 @@ _KNOWN = frozenset(WorkflowTaskResult.__dataclass_fields__) - {"media_url", "ret
 
 
 def _media_url(result: Any, server: str) -> str | None:
-    """Find the address in each form the docs show: a URL, ``{"url": ...}``, or a bare file name."""
+    """Find the address in each form that the docs show: a URL, ``{"url": ...}``, or a bare file name."""
     if isinstance(result, Mapping):
         result = result.get("url")
     if not isinstance(result, str) or not result.strip():
@@ -117,14 +138,14 @@ def _media_url(result: Any, server: str) -> str | None:
     try:
         if scheme is None:
             return Link.parse(f"{server}/").join(address.replace("#", "%23")).text
-        Link.parse(address)  # Any other scheme (file:, data:, ...) is no place to fetch from.
+        Link.parse(address)  # Any other scheme (file:, data:, ...) is not downloaded from.
         return address
     except ValueError:
         return None
 
 
 def _status(word: object) -> str:
-    """One of TaskStatus, whatever its case; else the server's own word."""
+    """A TaskStatus, in any case; else the server's own word."""
     word = str(word)
     known = word.strip().lower().replace("cancelled", "canceled")
     return TaskStatus(known) if known in {each.value for each in TaskStatus} else one_line(word, _LONGEST_STATUS)
@@ -159,7 +180,7 @@ def check_status(response: Response, request: Request) -> None:
 
 
 def read_task_id(response: Response, request: Request) -> str:
-    """The id in an answer to ``task_create``. Raises ResponseError where there is none that can be asked for."""
+    """The id in an answer to ``task_create``. Raises ResponseError where there is no usable one."""
     return _read_id(response, request, "task_id")
 
 
@@ -193,15 +214,15 @@ def _read_id(response: Response, request: Request, name: str) -> str:
     if isinstance(value, str) and whole and value.strip() and len(value) <= _LONGEST_ID:
         return value
     if value:
-        raise ResponseError(f"The server's {name} cannot be one: {one_line(repr(value), 80)}")
+        raise ResponseError(f"The server's {name} is not usable: {one_line(repr(value), 80)}")
     words = _words(answer.get("msg"))
     raise ResponseError(f"The server's answer has no {name}{f': {words}' if words else ''}")
 
 
 def _read_object(response: Response, request: Request) -> dict[str, Any]:
-    """Return the answer's JSON object, its texts cleared of the key, or raise a ResponseError."""
+    """Return the answer's JSON object with the key removed from its strings. Raises ResponseError."""
     try:
-        # Scrubbing is inside: like parsing, it recurses as deep as the server's JSON goes.
+        # Scrubbing is inside the try: like parsing, it recurses as deeply as the server's JSON is nested.
         answer = _scrub(json.loads(response.body), request.secret)
     except (ValueError, RecursionError):
         answer = _NOT_JSON
@@ -215,7 +236,7 @@ def _read_object(response: Response, request: Request) -> dict[str, Any]:
 
 def _scrub(value: Any, secret: str) -> Any:
     if isinstance(value, str):
-        # Halves of characters, which JSON can hold, could neither be printed nor sent nor stored.
+        # JSON can hold lone surrogates, which cannot be printed, sent or stored.
         return redact(value, secret).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
         return [_scrub(each, secret) for each in value]

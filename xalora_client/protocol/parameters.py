@@ -1,4 +1,4 @@
-"""What a task parameter may be: one rule each, used to check values, to make command-line flags and widget ranges."""
+"""What a task parameter may be: one rule each, to check values and to make command-line flags and widget ranges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ MAX_SEED = 2**53 - 1
 
 @dataclass(frozen=True)
 class Rule:
-    """Base of the rules. ``help`` is one line for people; ``wire_name`` the parameter's name in the protocol."""
+    """What a task parameter may be. Base of the rules.
+
+    Attributes:
+        help: What the parameter means, in one line.
+        wire_name: The parameter's name in the protocol. None means the name of the field.
+    """
 
     help: str
     wire_name: str | None = None
@@ -30,7 +35,15 @@ class Rule:
         raise AssertionError("a subclass says what it accepts")
 
     def check(self, field: str, value: object) -> None:
-        """Raise InvalidParameterError unless the value is allowed."""
+        """Refuse a value that is not allowed.
+
+        Args:
+            field: The parameter's name, for the error.
+            value: The value to check.
+
+        Raises:
+            InvalidParameterError: The value is not allowed.
+        """
         if not self.accepts(value):
             raise InvalidParameterError(field, value, self.allowed)
 
@@ -53,7 +66,7 @@ class Whole(Rule):
         return f"{text}, a multiple of {self.step}" if self.step > 1 else text
 
     def accepts(self, value: object) -> bool:
-        """Booleans and floats are refused: they would change their look in JSON."""
+        """Booleans and floats are refused: JSON writes them differently."""
         return (
             isinstance(value, int)
             and not isinstance(value, bool)
@@ -86,7 +99,7 @@ class Number(Rule):
 
 @dataclass(frozen=True)
 class Text(Rule):
-    """A text that is more than white space and can be sent as UTF-8."""
+    """A string that is not blank and can be sent as UTF-8."""
 
     @property
     def allowed(self) -> str:
@@ -116,22 +129,30 @@ class MediaAddress(Rule):
         return "an http or https URL that the miner can reach, or a data: URI"
 
     def accepts(self, value: object) -> bool:
-        """Only the scheme is looked at; whether a miner can reach the address, only the miner knows."""
+        """Only the scheme is checked; only the miner knows whether it can reach the address."""
         return isinstance(value, str) and (is_data_uri(value) or value[:8].lower().startswith(("http://", "https://")))
 
 
 def is_data_uri(address: str) -> bool:
-    """Whether this is a ``data:`` URI (RFC 2397): bytes that travel in place of an address. Schemes know no case."""
+    """Whether this is a ``data:`` URI (RFC 2397), which holds bytes in place of an address. Case does not matter."""
     return address[:5].lower() == "data:"
 
 
 def encode_data_uri(content: bytes, media_type: str) -> str:
-    """The bytes as a ``data:`` URI, in base64."""
+    """Encode bytes as a ``data:`` URI, in base64.
+
+    Args:
+        content: The bytes of the file.
+        media_type: Their type, such as "image/png".
+
+    Returns:
+        The URI.
+    """
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def decode_data_uri(uri: str) -> tuple[str, bytes]:
-    """The media type, in lower case, and the bytes. Raises ValueError, which says why, where there are none."""
+    """The media type, in lower case, and the bytes. Raises ValueError, with the reason, if they cannot be decoded."""
     head, comma, body = uri[5:].partition(",")
     if not comma:
         raise ValueError("it has no comma")

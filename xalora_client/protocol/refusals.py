@@ -1,4 +1,4 @@
-"""From an answer outside 2xx to the error it stands for, with the server's words and advice that fits."""
+"""From an answer outside 2xx to its error, with the server's words and fitting advice."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _NO_SEQUENCER = "Check that XALORA_WORKFLOW_URL is the address of a Xalora seque
 _ADVICE = {
     405: _NO_SEQUENCER,
     406: _NO_SEQUENCER,
-    407: "The proxy wants a user and password: put them into HTTPS_PROXY, as http://user:password@host:port.",
+    407: "The proxy needs a user and password: put them into HTTPS_PROXY, as http://user:password@host:port.",
     411: _NO_SEQUENCER,
     413: "The request is too large for this server: use smaller images, or an image's http address.",
     414: _NO_SEQUENCER,
     415: _NO_SEQUENCER,
     421: _NO_SEQUENCER,
-    425: "The server did not want to process the request yet: try again.",
-    426: "The server wants another protocol: set XALORA_WORKFLOW_URL to its https address.",
+    425: "The server did not process the request yet: try again.",
+    426: "The server requires another protocol: set XALORA_WORKFLOW_URL to its https address.",
     431: "The request's headers are too large for this server or a proxy before it: ask its operator.",
     451: "The server may not answer for legal reasons: ask its operator.",
     501: _NO_SEQUENCER,
     505: _NO_SEQUENCER,
-    511: "The network wants you to sign in: open a web page in a browser, then try again.",
+    511: "The network requires you to sign in: open a web page in a browser, then try again.",
 }
 
 
@@ -77,14 +77,14 @@ def _said(response: Response) -> str:
 
 
 def _redirect_advice(response: Response, request: Request) -> str:
-    """Following would hand the key to another host; so only the user can. Never a full path, and never plain http."""
+    """Only the user can follow, because the key would go to another host. Never advise a full path or plain http."""
     try:
         target = urlsplit(response.headers.get("location", ""))
         host, port = target.hostname, target.port
     except ValueError:
         host = port = None
     if not host or target.scheme != "https":
-        return "It redirects elsewhere, which is not followed: the key would go along. " + _NO_SEQUENCER
+        return "It redirects elsewhere, which is not followed to protect the key: check XALORA_WORKFLOW_URL."
     shown = f"[{host}]" if ":" in host else host
     address = one_line(redact(f"https://{shown}{f':{port}' if port else ''}", request.secret))
     return f"It redirects to {address}: if that is right, set XALORA_WORKFLOW_URL to it."

@@ -1,4 +1,4 @@
-"""What is said to the sequencer, without I/O: requests, whose they are, and the addresses they go to.
+"""What is sent to the sequencer, without I/O: requests, credentials, and the addresses they go to.
 
 Every call is ``POST {server}/{endpoint}`` with a JSON body; the key travels in the body. Endpoints and bodies are
 those recorded from the npm package ``heurist`` 0.0.43.
@@ -26,7 +26,7 @@ _TASK_ID = Text("a task's id")
 HIDDEN = "***"
 
 SHORTEST_SECRET = 6
-"""Keys shorter than this are not looked for in texts: they would match by accident."""
+"""Keys shorter than this are not searched for in texts: they would match by accident."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,16 @@ class Credentials:
 
     @classmethod
     def parse(cls, combined: str) -> Credentials:
-        """Split ``consumer#key`` at the first ``#``, or ``consumer-key`` at the first ``-``.
+        """Split a combined key. npm ``heurist`` 0.0.43 drops what follows a second separator; this keeps it.
 
-        The rest is kept whole, unlike in npm ``heurist`` 0.0.43, which drops what follows a second separator.
-        Raises ConfigurationError, without the key in its text, when one half is missing.
+        Args:
+            combined: ``consumer#key``, split at the first ``#``; else ``consumer-key``, split at the first ``-``.
+
+        Returns:
+            Both parts.
+
+        Raises:
+            ConfigurationError: One part is missing. The text does not contain the key.
         """
         combined = combined.strip()
         separator = "#" if "#" in combined else "-"
@@ -61,7 +67,7 @@ def redact(text: str, secret: str) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """A task on its way to the sequencer: what is asked for, by whom, and the job id it is created under."""
+    """A task to create: what is asked for, by whom, and under which job id."""
 
     task: WorkflowTask
     credentials: Credentials
@@ -78,7 +84,7 @@ class Request:
 
     @property
     def secret(self) -> str:
-        """What must not appear in anything shown to people."""
+        """The key, which must not appear in anything shown to people."""
         return str(self.body.get("api_key") or "")
 
     def content(self) -> bytes:
@@ -88,7 +94,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """One answer: status, headers with lower-case names, the whole body, and the Unix time it came in."""
+    """One answer: status, headers with lower-case names, the whole body, and the Unix time it arrived."""
 
     status: int
     headers: Mapping[str, str]
@@ -174,7 +180,7 @@ class Link:
         """
         match = re.fullmatch(r"(https?)://([^/?#]*)([^#]*)(?:#.*)?", text.strip(), re.IGNORECASE | re.DOTALL)
         if match is None or re.search(r"[\x00-\x1f\x7f]", match[0]):
-            raise ValueError("this is no http address")
+            raise ValueError("this is not an http address")
         login, at, place = match[2].rpartition("@")
         parts = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{0,5}))?", place)
         if parts is None:
@@ -185,14 +191,14 @@ class Link:
             raise ValueError("the address has an impossible port")
         try:
             host, target = _host(parts[1]), _encoded(match[3])
-        except ValueError:  # Its words may hold the address.
+        except ValueError:  # Its message may contain the address.
             raise ValueError("the address has an impossible host or path") from None
         if not target.startswith("/"):
             target = f"/{target}"
         return cls(scheme, host, port, target, login if at else None)
 
     def join(self, location: str) -> Link:
-        """Where a redirect from here leads. Only what is relative is resolved; the rest stays as it is written.
+        """Where a redirect from here leads. Only a relative address is resolved; the rest stays as written.
 
         Raises ValueError as ``parse`` does.
         """
@@ -219,23 +225,23 @@ class Link:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, the last where it is not the scheme's own."""
+        """Scheme, host, and the port unless it is the scheme's default."""
         return self._prefix(None)
 
     @property
     def text(self) -> str:
-        """The whole address, its login included."""
+        """The whole address, including its login."""
         return self._prefix(self.login) + self.target
 
     @property
     def shown(self) -> str:
-        """The address for people: without login, and without the query, which may be a signature."""
+        """The address to show: without the login, and without the query, which may be a signature."""
         text = self.origin + self.target.partition("?")[0]
         return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
     @property
     def authorization(self) -> str | None:
-        """The header that the address's login stands for."""
+        """The value of the Authorization header for the address's login, or None."""
         return None if self.login is None else basic_authorization(self.login)
 
     def _prefix(self, login: str | None) -> str:
@@ -251,7 +257,7 @@ def basic_authorization(login: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Any text that is meant as an address, as it may be shown."""
+    """A text that should be an address, in a form that is safe to show."""
     try:
         return Link.parse(text).shown
     except ValueError:
@@ -259,23 +265,23 @@ def shown(text: str) -> str:
 
 
 def _encoded(text: str) -> str:
-    # What came in a header as bytes that are not UTF-8 is held as lone surrogates, and becomes those bytes again.
+    # Header bytes that are not UTF-8 are held as lone surrogates; this turns them back into those bytes.
     data = text.encode("utf-8", "surrogateescape")
     return re.sub(rb"[^\x21-\x7e]", lambda match: b"%%%02X" % match[0][0], data).decode("ascii")
 
 
 def _host(name: str) -> str:
-    """The host in the one spelling that is resolved, checked and connected to."""
+    """The host in one spelling, which is then resolved, checked and connected to."""
     if name.startswith("["):
         return IPv6Address(name[1:-1]).compressed
     name = unquote(name, errors="strict")
     if not name.isascii():
-        from yarl import URL  # Here, because ComfyUI would wait for it at every start.
+        from yarl import URL  # Here, because it would slow down every start of ComfyUI.
 
         name = URL.build(scheme="http", host=name).raw_host or ""
     name = name.lower()
     bare = name.removesuffix(".")
-    # Before inet_aton, which takes whatever follows a space.
+    # Checked before inet_aton, which ignores everything after a space.
     if len(bare) > 253 or not all(re.fullmatch(r"[a-z0-9_-]{1,63}", label) for label in bare.split(".")):
         raise ValueError
     with suppress(OSError):

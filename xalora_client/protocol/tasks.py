@@ -1,8 +1,8 @@
 """The tasks a sequencer takes, checked when they are built.
 
 Task types, parameter names and defaults are those of the product's "Text2Video Workflow" and "FluxLora Workflow"
-pages and of the npm package ``heurist`` 0.0.43. Only parameters that were set are sent; for the rest the server's
-own defaults hold.
+pages and of the npm package ``heurist`` 0.0.43. Only parameters that were set are sent; for the rest the server
+uses its own defaults.
 """
 
 from __future__ import annotations
@@ -31,18 +31,21 @@ def _optional(rule: Rule) -> Any:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class WorkflowTask(ABC):
-    """One piece of work for a miner. Subclass it for a kind of your own: give ``task_type`` and ``task_details``.
+    """A task for a miner. For a kind of your own, subclass it and define ``task_type`` and ``task_details``.
 
-    The options are common to all kinds:
+    Two tasks are equal when they have the same class and send the same values. ``repr`` shows what is sent, except the
+    key.
 
-    * ``consumer_id``, ``api_key``: used for this task in place of the client's.
-    * ``job_id_prefix``: starts the job id, "sdk-workflow" if unset.
-    * ``timeout_seconds``: how long the *sequencer* gives the task; 0 or None leaves it to the server. How long this
-      side waits is set at the call that waits.
-    * ``workflow_id``: which of the server's workflows runs, "1" for Hunyuan video, "3" for Flux LoRA.
+    Args:
+        consumer_id: Used for this task in place of the client's. Not empty.
+        job_id_prefix: The start of the job id, "sdk-workflow" if None. Not empty.
+        timeout_seconds: How long the *sequencer* gives the task, 0 to 604,800 seconds. 0 or None leaves it to the
+            server. How long this side waits is set in the call that waits.
+        workflow_id: Which of the server's workflows runs: "1" for Hunyuan video, "3" for Flux LoRA. Not empty.
+        api_key: Used for this task in place of the client's. Not empty.
 
-    Two tasks are equal when they are of one class and send the same; ``repr`` shows what is sent, but no key.
-    Raises InvalidParameterError when a value is not allowed.
+    Raises:
+        InvalidParameterError: A value is not allowed.
     """
 
     consumer_id: str | None = None
@@ -78,16 +81,21 @@ class WorkflowTask(ABC):
     @property
     @abstractmethod
     def task_type(self) -> str:
-        """The protocol's name of the kind, such as "txt2vid"."""
+        """The protocol's name for the kind of task, such as "txt2vid"."""
 
     @property
     @abstractmethod
     def task_details(self) -> dict[str, object]:
-        """What the miner gets: JSON values under "parameters"."""
+        """What the miner receives: a JSON object with the key "parameters"."""
 
     @classmethod
     def rules(cls) -> list[tuple[str, Rule, bool]]:
-        """The kind's parameters in order: field name, rule, whether it is required. None for kinds without rules."""
+        """List the kind's parameters.
+
+        Returns:
+            For each parameter, in order: its field name, its rule, and whether it is required. Empty for a kind without
+            rules.
+        """
         return []
 
 
@@ -106,7 +114,7 @@ class _KnownTask(WorkflowTask):
 
     @classmethod
     def rules(cls) -> list[tuple[str, Rule, bool]]:
-        """The kind's parameters in order: field name, rule, whether it is required."""
+        """List the kind's parameters, as WorkflowTask.rules does."""
         return [
             (each.name, each.metadata[_RULE], each.default is not None)
             for each in fields(cls)
@@ -115,7 +123,7 @@ class _KnownTask(WorkflowTask):
 
     @property
     def task_type(self) -> str:
-        """The protocol's name of the kind."""
+        """The protocol's name for the kind of task."""
         return self.type_name
 
     @property
@@ -134,7 +142,24 @@ _STEPS = Whole("sampling steps", minimum=1, maximum=1000)
 
 @dataclass(eq=False, repr=False)
 class Text2VideoTask(_KnownTask):
-    """A video from a text (``txt2vid``). ``workflow_id="1"`` selects Hunyuan, which the product's page requires."""
+    """A video from a text (``txt2vid``). ``workflow_id="1"`` selects Hunyuan, which the product's page requires.
+
+    A parameter that is None is not sent; the server then uses its default. The other arguments are those of
+    WorkflowTask.
+
+    Args:
+        prompt: What the video shows. Not empty.
+        width: Pixels, 16 to 4096, a multiple of 16.
+        height: Pixels, 16 to 4096, a multiple of 16.
+        length: Frames, 1 to 4097, of the form 4k + 1.
+        steps: Sampling steps, 1 to 1000.
+        seed: Seed of the noise, 0 to 2**53 - 1.
+        fps: Frames per second, 1 to 240.
+        quality: Quality of the encoded video, 1 to 100.
+
+    Raises:
+        InvalidParameterError: A value is not allowed.
+    """
 
     type_name: ClassVar[str] = "txt2vid"
 
@@ -150,7 +175,14 @@ class Text2VideoTask(_KnownTask):
 
 @dataclass(eq=False, repr=False)
 class UpscalerTask(_KnownTask):
-    """A larger version of one image (``upscaler``). The miner fetches the image by itself."""
+    """A larger version of one image (``upscaler``). The miner fetches the image. Other arguments: WorkflowTask.
+
+    Args:
+        image_url: An http or https URL that the miner can reach, or a ``data:`` URI (see ``encode_data_uri``).
+
+    Raises:
+        InvalidParameterError: A value is not allowed.
+    """
 
     type_name: ClassVar[str] = "upscaler"
 
@@ -159,7 +191,24 @@ class UpscalerTask(_KnownTask):
 
 @dataclass(eq=False, repr=False)
 class FluxLoraTask(_KnownTask):
-    """An image from a text with Flux and a LoRA (``txt2img``). ``workflow_id="3"`` selects it."""
+    """An image from a text with Flux and a LoRA (``txt2img``). ``workflow_id="3"`` selects it.
+
+    A parameter that is None is not sent; the server then uses its default. The other arguments are those of
+    WorkflowTask.
+
+    Args:
+        prompt: What the image shows. Not empty.
+        lora_name: File name of the LoRA on the miners. Not empty.
+        aspect_ratio: Aspect ratio by name; "custom" uses width and height.
+        width: Pixels, 16 to 4096.
+        height: Pixels, 16 to 4096.
+        guidance: Guidance scale, 0 to 100.
+        steps: Sampling steps, 1 to 1000.
+        noise_seed: Seed of the noise, 0 to 2**53 - 1.
+
+    Raises:
+        InvalidParameterError: A value is not allowed.
+    """
 
     type_name: ClassVar[str] = "txt2img"
 
@@ -174,7 +223,15 @@ class FluxLoraTask(_KnownTask):
 
 
 class CustomTask(WorkflowTask):
-    """Any other workflow: its task type and the parameters it takes, as JSON values."""
+    """A task for any other workflow. The other arguments are those of WorkflowTask.
+
+    Args:
+        task_type: The protocol's name for the kind of task. Not empty.
+        parameters: The workflow's parameters, as JSON values. They are copied.
+
+    Raises:
+        InvalidParameterError: A value is not allowed.
+    """
 
     def __init__(
         self,
@@ -224,7 +281,7 @@ def _json_object(field_name: str, value: Any) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    """The look of a value, each text in it cut: a ``data:`` URI may be megabytes."""
+    """A value as text, with each string in it cut: a ``data:`` URI may have megabytes."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name!r}: {_short(each)}" for name, each in value.items()) + "}"
     return one_line(repr(value[:100] if isinstance(value, str) else value), 80)

@@ -1,4 +1,4 @@
-"""One sandbox per data folder, over all processes: who serves it, and where."""
+"""One sandbox per data folder, across all processes: which one serves it, and where."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FolderInUseError(ConfigurationError):
 
 
 class FolderLock:
-    """The right to serve a data folder, held until ``release`` or the end of the process, however it ends.
+    """The right to serve a data folder, held until ``release`` or the end of the process, even if it is killed.
 
     Raises FolderInUseError when another holds it, and StorageError when the folder cannot be made or written.
     """
@@ -39,7 +39,7 @@ class FolderLock:
         self._lock = lock
 
     def publish(self, url: str) -> None:
-        """Tell other processes where this sandbox answers."""
+        """Write the URL of this sandbox for other processes."""
         fresh = self.data / "url.new"
         try:
             fresh.write_text(json.dumps({"url": url, "instance": self.instance}), encoding="utf-8")
@@ -68,8 +68,7 @@ def unusable(data: Path, error: Exception) -> StorageError:
 def url_of_owner(data: Path) -> str | None:
     """Return the URL of the live sandbox that serves the folder; None if it cannot be reached.
 
-    The file alone proves nothing: its writer may be dead and its port another's. So the sandbox itself is
-    asked.
+    The file alone is no proof: its writer may be dead and its port reused. So the sandbox itself is asked.
     """
     try:
         written = json.loads((data / "url").read_text(encoding="utf-8"))

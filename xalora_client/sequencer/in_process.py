@@ -23,9 +23,9 @@ _servers: dict[Path, _Server] = {}
 def local_sandbox(data: Path, options: Options | None = None) -> str:
     """Return the URL of a sandbox for the data folder on 127.0.0.1, starting one in a thread where none runs.
 
-    There is one per folder, over all processes of this machine: a later call, or another process, gets the
-    URL of the one that runs, whose options stay as they are. It ends with its process and leaves unfinished
-    tasks to the next.
+    There is one per folder, across all processes of this machine. A later call, or another process, gets the URL of
+    the one that runs, whose options do not change. It ends with its process, and the next one continues unfinished
+    tasks.
 
     Blocks until the sandbox answers, well under a second. Raises StorageError when the folder cannot be
     written.
@@ -43,7 +43,7 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
                 url = url_of_owner(data)
                 if url is not None:
                     return url
-                # Its owner is just starting, or ending: look again.
+                # Its owner is starting or stopping: look again.
                 if time.monotonic() > deadline:
                     raise ConfigurationError(
                         f"Another process uses the data folder {data}, but no sandbox answers there",
@@ -56,7 +56,7 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
 
 
 def close_local_sandboxes() -> None:
-    """Stop the sandboxes that ``local_sandbox`` started in this process; at exit this happens by itself."""
+    """Stop the sandboxes that ``local_sandbox`` started in this process. At exit this happens automatically."""
     with _guard:
         for server in _servers.values():
             server.stop()
@@ -67,11 +67,11 @@ atexit.register(close_local_sandboxes)
 
 
 class _Server:
-    """A sandbox in a daemon thread with an event loop of its own. ``url`` is where it answers."""
+    """A sandbox in a daemon thread with its own event loop. ``url`` is where it answers."""
 
     def __init__(self, lock: FolderLock, options: Options) -> None:
 
-        from .serving import serve_locked  # takes long to import; who uses a real sequencer needs none of it
+        from .serving import serve_locked  # slow to import, and not needed with a real sequencer
 
         self._loop = asyncio.new_event_loop()
         self._ready: concurrent.futures.Future[str] = concurrent.futures.Future()
@@ -88,7 +88,7 @@ class _Server:
         self._thread.join(_STOPPING_SECONDS)
 
     def _run(self, lock: FolderLock) -> None:
-        # asyncio.run would start a thread to wait for other threads, which is not allowed any more at exit.
+        # asyncio.run would start a thread to wait for other threads, which is not allowed at exit.
         try:
             self._loop.run_until_complete(self._serving)
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""The kinds of task the sandbox takes, checked by the SDK's own classes."""
+"""The kinds of task that the sandbox accepts, checked by the SDK's own classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_task_type(task_type: object) -> type[KnownTask]:
 
 
 def build_task(task_type: object, task_details: object, **options: Any) -> KnownTask:
-    """Build the task a create request describes; unknown parameters are ignored.
+    """Build the task that a create request describes; unknown parameters are ignored.
 
     ``task_details`` is ``{"parameters": {...}}`` with the protocol's names; ``options`` are those of
     WorkflowTask. Raises InvalidParameterError.

@@ -1,4 +1,4 @@
-"""How a sandbox is set up."""
+"""The options of a sandbox."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ VIDEO_FORMATS = ("mp4", "webp")
 class Options:
     """How a sandbox works.
 
-    * ``workers``: tasks rendered at once, 1 to 64.
-    * ``render_seconds``: the least seconds a task spends running, 0 to 86400.
-    * ``video_format``: "mp4" (H.264) or "webp" (animated).
-    * ``api_key``: as ``consumer#key``, the only key accepted; None accepts all.
+    Args:
+        workers: Tasks rendered at once, 1 to 64.
+        render_seconds: The shortest time a task runs, 0 to 86,400 seconds.
+        video_format: "mp4" (H.264) or "webp" (animated).
+        api_key: The only accepted key, as ``consumer#key``. None accepts all keys.
 
-    Raises ConfigurationError when a value is not allowed.
+    Raises:
+        ConfigurationError: A value is not allowed.
     """
 
     workers: int = 2

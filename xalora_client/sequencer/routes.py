@@ -23,7 +23,7 @@ _TEXT = Text("")
 _LOGGED_CHARACTERS = 200
 
 _NOTED: Any = web.RequestKey("noted", dict[str, str]) if hasattr(web, "RequestKey") else "noted"
-"""Where a request carries what it said, for the table of requests."""
+"""The key under which a request carries its ids, for the table of requests."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -37,7 +37,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a failure of this progr
 
 
 class Routes:
-    """The endpoints. ``required`` are the only ones accepted; None accepts all."""
+    """The endpoints. ``required`` are the only accepted credentials; None accepts all."""
 
     def __init__(self, store: TaskStore, workers: Workers, *, instance: str, required: Credentials | None) -> None:
         self._store = store
@@ -46,7 +46,7 @@ class Routes:
         self._required = required
 
     def app(self) -> web.Application:
-        """Return the application. Bodies up to 128 MiB are taken: a 4K image fits in a ``data:`` URI."""
+        """Return the application. Bodies of up to 128 MiB are accepted: a 4K image fits in a ``data:`` URI."""
         app = web.Application(client_max_size=_MAX_BODY, middlewares=[self._note_request, _answer_in_json])
         app.add_routes(
             [
@@ -61,14 +61,14 @@ class Routes:
         return app
 
     async def about(self, request: web.Request) -> web.StreamResponse:
-        """Say what this is. ``instance`` differs from one start to the next."""
+        """Identify this server. ``instance`` differs at each start."""
         return web.json_response({"service": "Xalora sandbox", "instance": self._instance})
 
     async def media(self, request: web.Request) -> web.StreamResponse:
-        """Send a result, whole or the range asked for."""
+        """Send a result, whole or the requested range."""
         path = self._workers.media / request.match_info["name"]
         request[_NOTED]["task_id"] = path.stem[:_LOGGED_CHARACTERS]
-        # A decoded name may hold slashes and dots; only files of this folder itself are sent.
+        # A decoded name may contain slashes and dots; only files directly in this folder are sent.
         if path.parent != self._workers.media or path.suffix not in _CONTENT_TYPES or not path.is_file():
             raise Refusal(404, "there is no such media")
         return web.FileResponse(path, headers={"Content-Type": _CONTENT_TYPES[path.suffix]})
@@ -76,8 +76,8 @@ class Routes:
     async def task_create(self, request: web.Request) -> web.StreamResponse:
         """Queue a task: ``{"task_id", "msg"}``.
 
-        A job id that the same consumer used before, with the same key, answers with the task made then and
-        makes none. That is the sandbox's own assumption: no real sequencer is known to promise it.
+        For a job id that the same consumer used before with the same key, the answer is the existing task, and no new
+        one is created. This is the sandbox's own assumption: no real sequencer is known to promise it.
         """
         body = await _body(request)
         consumer_id, api_key = self._consumer_and_key(body)
@@ -96,7 +96,7 @@ class Routes:
         return web.json_response({"task_id": task_id, "msg": msg})
 
     async def task_result_query(self, request: web.Request) -> web.StreamResponse:
-        """Tell a task's state. Fields that have no value (yet) are left out."""
+        """Answer with a task's state. Fields without a value (yet) are left out."""
         task = self._task(await _body(request))
         media = task.pop("media")
         if media is not None:
@@ -104,7 +104,7 @@ class Routes:
         return web.json_response({name: value for name, value in task.items() if value is not None})
 
     async def task_cancel(self, request: web.Request) -> web.StreamResponse:
-        """Cancel a task: ``{"task_id", "msg"}``. For one that has ended before, the msg says so."""
+        """Cancel a task: ``{"task_id", "msg"}``. If it has already ended, the msg says so."""
         task = self._task(await _body(request))
         canceled = self._workers.stop(task["task_id"], "canceled", "canceled on request")
         msg = "canceled" if canceled else f"nothing to cancel: the task was already {task['status']}"

@@ -1,4 +1,4 @@
-"""Serving a sequencer: store, workers and routes put together."""
+"""Serving a sequencer: store, workers and routes together."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .routes import Routes
 from .task_store import TaskStore
 from .workers import Workers
 
-# The sandbox prints nothing by itself; who wants to read its log sets up logging.
+# The sandbox prints nothing. To see its log, set up logging.
 logger = logging.getLogger("xalora_client.sandbox")
 logger.addHandler(logging.NullHandler())
 
 _GOODBYE_SECONDS = 1.0
-"""How long open requests and downloads may go on when the sandbox is told to stop."""
+"""How long open requests and downloads may continue when the sandbox stops."""
 
 
 async def serve(
@@ -36,8 +36,8 @@ async def serve(
 ) -> None:
     """Serve the sandbox at ``host``:``port`` until this coroutine is canceled. Prints nothing.
 
-    Port 0 takes any free one; ``on_ready`` is called with the real URL, ``http://host:port``. ``data`` is the folder
-    for tasks and media: its tasks are answered for, and unfinished ones are rendered.
+    Port 0 means any free port; ``on_ready`` is called with the real URL, ``http://host:port``. ``data`` is the folder
+    for tasks and media: its tasks can be queried, and unfinished ones are rendered.
 
     Raises ConfigurationError when the address cannot be listened on or another sandbox serves the folder, and
     StorageError when the folder cannot be written.
@@ -49,7 +49,7 @@ async def serve(
 async def serve_locked(
     host: str, port: int, lock: FolderLock, options: Options, on_ready: Callable[[str], None]
 ) -> None:
-    """Do what ``serve`` does for a folder whose lock is held already."""
+    """As ``serve``, for a folder whose lock is already held."""
     try:
         store = TaskStore(lock.data)
     except sqlite3.Error as error:
@@ -64,7 +64,7 @@ async def serve_locked(
         runner = web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=_GOODBYE_SECONDS)
         try:
             await runner.setup()
-            # Before the first request can come in: what it creates is not to be queued twice.
+            # Before the first request can arrive, so that its task is not queued twice.
             for task_id in store.requeue():
                 pool.submit(task_id)
             try:
@@ -86,5 +86,5 @@ async def serve_locked(
 
 
 def _reachable(host: str) -> str:
-    """Return the address to call from this machine: "all interfaces" is no address."""
+    """Return the address to call from this machine: "all interfaces" cannot be called."""
     return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - nothing is bound here

@@ -1,4 +1,4 @@
-"""The sandbox's memory: tasks and requests in SQLite, so that they outlive the process, also a killed one."""
+"""The sandbox's tasks and requests in SQLite, so that they survive the end of the process, even a kill."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ CREATE TABLE IF NOT EXISTS requests (
 
 
 class TaskStore:
-    """Tasks and requests of one data folder. To be used from one thread; raises sqlite3.Error.
+    """The tasks and requests of one data folder. Use it from one thread. Raises sqlite3.Error.
 
     The file is ``sandbox.sqlite3``. Its table ``requests`` lists every POST and every download (time, endpoint, job_id,
-    task_id, status_code) for tests and users to look at; it never holds keys or media.
+    task_id, status_code) for tests and users to read; it never holds keys or media.
     """
 
     def __init__(self, data: Path) -> None:
-        # Every statement commits by itself. WAL lets others read the file meanwhile, and what is committed
-        # survives SIGKILL without waiting for the disk.
+        # Every statement commits on its own. With WAL, others can read the file meanwhile, and commits survive SIGKILL
+        # without waiting for the disk.
         self._db = sqlite3.connect(data / "sandbox.sqlite3", isolation_level=None)
         try:
             self._db.row_factory = sqlite3.Row
@@ -76,7 +76,7 @@ class TaskStore:
         self._db.close()
 
     def create(self, task: KnownTask, *, consumer_id: str, api_key: str, job_id: str) -> tuple[str, bool]:
-        """Add a task and return its id and True; for a job id used before, that task's id and False."""
+        """Add a task; return its id and True. For a job id that was used before, return that task's id and False."""
         owner = self._owner(api_key)
         task_id = uuid.uuid4().hex
         added = self._db.execute(
@@ -105,7 +105,7 @@ class TaskStore:
         return task_id, False
 
     def find(self, task_id: str, api_key: str) -> dict[str, Any] | None:
-        """Return the columns of a task that this key created, without its work; None without such a task."""
+        """Return the columns of a task that this key created, without its work; None if there is no such task."""
         row = self._db.execute(
             "SELECT task_id, status, task_type, task_details, create_timestamp, inference_latency,"
             " upload_latency, timeout_seconds, workflow_id, media, msg FROM tasks"
@@ -115,13 +115,13 @@ class TaskStore:
         return None if row is None else dict(row) | {"task_details": json.loads(row["task_details"])}
 
     def requeue(self) -> list[str]:
-        """Set tasks that a dead process left running to waiting; return all that wait, the oldest first."""
+        """Set tasks that a dead process left running to waiting; return all waiting tasks, oldest first."""
         self._db.execute("UPDATE tasks SET status = 'waiting' WHERE status = 'running'")
         rows = self._db.execute("SELECT task_id FROM tasks WHERE status = 'waiting' ORDER BY rowid")
         return [task_id for (task_id,) in rows]
 
     def deadline(self, task_id: str) -> float | None:
-        """When the task's time is over, in Unix seconds; None if it may take as long as it likes."""
+        """The Unix time at which the task times out; None if it has no limit."""
         (deadline,) = self._db.execute(
             "SELECT create_timestamp + timeout_seconds FROM tasks WHERE task_id = ?", (task_id,)
         ).fetchone()
@@ -142,7 +142,7 @@ class TaskStore:
         )
 
     def give_up(self, task_id: str, status: str, msg: str) -> bool:
-        """Set a task to failed or canceled, and say why. False if it had ended before, which then stands."""
+        """Set a task to failed or canceled, with the reason. False if it had already ended; then nothing changes."""
         return bool(
             self._db.execute(
                 "UPDATE tasks SET status = ?, msg = ?, work = NULL"
@@ -152,7 +152,7 @@ class TaskStore:
         )
 
     def log_request(self, endpoint: str, job_id: str | None, task_id: str | None, status_code: int) -> None:
-        """Note one request in the table ``requests``."""
+        """Record one request in the table ``requests``."""
         self._db.execute(
             "INSERT INTO requests VALUES (?, ?, ?, ?, ?)",
             (time.time(), endpoint, job_id, task_id, status_code),

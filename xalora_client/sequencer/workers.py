@@ -1,4 +1,4 @@
-"""The pool that carries tasks from waiting to their end."""
+"""The pool that runs waiting tasks to their end."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _CLOSING_SECONDS = 3.0
 
 
 class Workers:
-    """At most ``workers`` tasks run at once, the others wait in the order they came.
+    """Runs at most ``workers`` tasks at once; the others wait in their order of arrival.
 
-    To be used inside one event loop. Images are fetched on the loop and pictures rendered in threads, so the
-    loop stays free for answers. A task spends at least ``render_seconds`` seconds running.
+    Use it inside one event loop. Images are fetched on the loop and results rendered in threads, so the loop stays free
+    for answers. A task runs for at least ``render_seconds`` seconds.
     """
 
     def __init__(self, store: TaskStore, data: Path, options: Options) -> None:
@@ -42,7 +42,7 @@ class Workers:
         self._threads: set[concurrent.futures.Future[str]] = set()
 
     def submit(self, task_id: str) -> None:
-        """Queue a waiting task. Its ``timeout_seconds`` count from its creation, so also in the queue."""
+        """Queue a waiting task. Its ``timeout_seconds`` count from its creation, including the time in the queue."""
         loop = asyncio.get_running_loop()
         job = self._jobs[task_id] = loop.create_task(self._carry_out(task_id))
         job.add_done_callback(lambda _: self._jobs.pop(task_id))
@@ -53,19 +53,19 @@ class Workers:
             job.add_done_callback(lambda _: timer.cancel())
 
     def stop(self, task_id: str, status: str, msg: str) -> bool:
-        """End an unfinished task as failed or canceled, and soon its rendering. False if it had ended."""
+        """End an unfinished task as failed or canceled; its rendering stops soon. False if it had already ended."""
         stopped = self._store.give_up(task_id, status, msg)
         if stopped:
             self._jobs[task_id].cancel()
         return stopped
 
     async def close(self) -> None:
-        """Stop rendering. The store still holds unfinished tasks as such, for the next start."""
+        """Stop rendering. Unfinished tasks stay in the store for the next start."""
         jobs = list(self._jobs.values())
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
-        # The threads notice before their next frame; one that is busy for longer ends with the process.
+        # The threads notice before their next frame. A thread that is busy for longer ends with the process.
         ends = [asyncio.wrap_future(thread) for thread in self._threads]
         await asyncio.wait([asyncio.gather(*ends, return_exceptions=True)], timeout=_CLOSING_SECONDS)
 
@@ -76,7 +76,7 @@ class Workers:
             except ImageError as error:
                 self._store.give_up(task_id, "failed", str(error))
             except Exception as error:
-                # Whatever it is, the task must not stay "running" for ever.
+                # Whatever the error, the task must not stay "running" forever.
                 logger.exception("Task %s could not be rendered", task_id)
                 self._store.give_up(task_id, "failed", f"could not be rendered: {type(error).__name__}")
 
@@ -108,14 +108,14 @@ class Workers:
             unfinished.unlink(missing_ok=True)
 
     async def _in_thread(self, work: Callable[[], str]) -> str:
-        """Run ``work`` in a daemon thread: for an executor's threads the interpreter waits at exit."""
+        """Run ``work`` in a daemon thread, because the interpreter waits for an executor's threads at exit."""
         future: concurrent.futures.Future[str] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
 
         def run() -> None:
             try:
                 future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - it is raised again where the future is awaited
+            except BaseException as error:  # noqa: BLE001 - raised again where the future is awaited
                 future.set_exception(error)
 
         self._threads.add(future)

@@ -1,4 +1,4 @@
-"""The way from a finished task to a file that is whole, checked, and in the media store."""
+"""From a finished task to a complete, checked file in the media store."""
 
 from __future__ import annotations
 

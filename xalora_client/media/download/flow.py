@@ -1,4 +1,4 @@
-"""Fetching a finished result: streamed to disk, resumed where it broke off, checked before it counts."""
+"""Downloading a finished result: streamed to disk, resumed where it broke off, checked before it counts."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ..store import MediaStore
 from .receiver import BrokenOffError, GoneError, OnProgress, Receiver
 
 LONGEST_SILENCE = 30.0
-"""Seconds without a byte after which a download is taken up again."""
+"""Seconds without a byte after which a download is resumed on a new connection."""
 
 LONGEST_PATIENCE = 120.0
-"""Seconds a file server may ask to wait for; nobody looks at a node that waits for longer."""
+"""The longest wait in seconds that a file server may ask for; users do not watch a node for longer."""
 
 TRIES_WITHOUT_PROGRESS = 6
 
 LEAST_PROGRESS = 1024
-"""Bytes by which a try must get further to count as progress: a byte at a time, a download would never end."""
+"""Bytes that a try must add to count as progress; at one byte per try, a download would never end."""
 
 MOST_REDIRECTS = 5
 MOST_MOVES = 5
@@ -37,7 +37,14 @@ MOST_MOVES = 5
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A result on disk: where, what its bytes are, and what they show."""
+    """A result on disk.
+
+    Attributes:
+        path: The file in the store.
+        sha256: The hash of its bytes, in hex.
+        size: Its size in bytes.
+        info: Its format, size in pixels, frames and rate.
+    """
 
     path: Path
     sha256: str
@@ -55,8 +62,8 @@ def download(
     """Fetch a finished task's media into the store.
 
     What an earlier run completed is not downloaded again, wherever that run was stopped. Raises DownloadError when
-    there is nothing to fetch or it cannot be had whole, MediaTooLargeError when a limit would be passed, DecodeError
-    when the bytes are no media (a complete file is kept in either case, and named in the error), and
+    there is nothing to download or it does not arrive whole, MediaTooLargeError when a limit would be exceeded,
+    DecodeError when the bytes are not media (a complete file is kept in either case, and named in the error), and
     StorageError when the store cannot be written.
     """
     task_id = result.task_id
@@ -81,18 +88,18 @@ def download(
 
 
 class _MovedError(Exception):
-    """Another run found the file complete, and has just given it its place."""
+    """Another run has just moved the complete file to its place."""
 
 
 class _Lost(Enum):
-    """Why there is no file: it was never here, or is gone or damaged since."""
+    """Why there is no file: it was never here, or it is gone or damaged."""
 
     NEVER_HERE = "never here"
     SINCE = "since"
 
 
 def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> Flow[MediaFile | _Lost]:
-    """The file of an earlier download, if the ledger knows of one and its bytes are still right."""
+    """The file of an earlier download, if the ledger knows one and its bytes are unchanged."""
     entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
     if entry is None or entry.sha256 is None or entry.extension is None:
         return _Lost.NEVER_HERE
@@ -107,7 +114,7 @@ def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> 
 
 
 def _address(context: Context, result: WorkflowTaskResult, *, refresh: bool) -> Flow[str]:
-    """Where the media is; asked for once more where the known link is as old as a file that was lost since."""
+    """Where the media is. With ``refresh``, ask again: the link is as old as the file that was lost."""
     url = result.media_url
     if result.status != TaskStatus.FINISHED or url is None:
         raise DownloadError(
@@ -122,7 +129,7 @@ def _address(context: Context, result: WorkflowTaskResult, *, refresh: bool) -> 
 
 
 def _described(result: object) -> str:
-    """A result that names no media; an address may hold a password or a signature."""
+    """A result without media, as text. An address is cut, because it may hold a password or a signature."""
     return shown(result) if isinstance(result, str) and "//" in result else one_line(repr(result), 100)
 
 
@@ -142,7 +149,7 @@ def _fetch(
         try:
             yield from _receive(context, url, receiver)
         except GoneError:
-            fresh = (yield from query(context, task_id)).media_url  # Links expire; there may be another.
+            fresh = (yield from query(context, task_id)).media_url  # Links expire; there may be a new one.
             if fresh is None or fresh == url:
                 raise
             yield from _receive(context, fresh, receiver)
@@ -150,12 +157,14 @@ def _fetch(
         sha256 = receiver.digest.hexdigest()
         whole: Path = yield Call(lambda: store.complete(part, name, sha256))
         return whole, sha256
+    except GoneError as gone:  # Known inside this package only.
+        raise DownloadError(gone.what, task_id=task_id, advice=gone.advice) from None
     finally:
         receiver.discard()
 
 
 def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
-    """Go on after breaks until the file is whole."""
+    """Receive until the file is complete, resuming after breaks."""
     warn_of_plain(context.sequencer.url, url)
     delays = timing.backoff_delays(context.dice)
     tries = 0
@@ -173,15 +182,15 @@ def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
         tries += 1
         wait = getattr(trouble, "retry_after", None) or 0.0
         if wait > LONGEST_PATIENCE:
-            raise DownloadError(f"{trouble.what}, and asks to come back in {wait:,.0f} s") from trouble
+            raise DownloadError(f"{trouble.what}, and asks to wait {wait:,.0f} s") from trouble
         if tries >= TRIES_WITHOUT_PROGRESS:
             raise DownloadError(f"The download broke off {tries} times: {trouble.what}") from trouble
-        logger.info("The download of %s goes on after a break: %s", shown(url), trouble.what)
+        logger.info("The download of %s is resumed after a break: %s", shown(url), trouble.what)
         yield Sleep(max(next(delays), wait))
 
 
 def _asked(context: Context, url: str, receiver: Receiver) -> Flow[Response]:
-    """Ask for the file, following redirects: from the start each time, for where they lead may be short-lived."""
+    """Request the file and follow redirects. Each try starts at the first address: redirect targets may expire."""
     for _ in range(MOST_REDIRECTS + 1):
         headers = receiver.request_headers()
         response: Response = yield Fetch(url, headers, receiver.open, LONGEST_SILENCE, context.sequencer.url)
@@ -194,10 +203,10 @@ def _asked(context: Context, url: str, receiver: Receiver) -> Flow[Response]:
 def _accept(
     context: Context, task_id: str, whole: Path, sha256: str, store: MediaStore, limits: Limits
 ) -> Flow[MediaFile]:
-    """Look at the bytes, write down what they are, and give them their place.
+    """Inspect the file, write it to the ledger, and move it to its place.
 
-    In that order: stopped at any moment, the file is found again by the ledger's word or where it is now. Where the
-    ledger does not take it in (a full disk, a task of somebody else's), it also stays where it is.
+    The order matters: after a stop at any moment, the file is found through the ledger or where it is now. If the
+    ledger cannot record it (a full disk, a task it does not know), the file also stays where it is.
     """
     file: MediaFile = yield Call(lambda: _examined(task_id, whole, sha256, store, limits))
     extension = file.info.format.extension
@@ -223,13 +232,13 @@ def _examined(task_id: str, whole: Path, sha256: str, store: MediaStore, limits:
         raise
     except MediaTooLargeError as error:
         error.what = error.what.replace(whole.name, "The downloaded file")
-        error.advice = f"{error.advice} It is kept as {whole} and not downloaded again."
+        error.advice = f"{error.advice.rstrip('.')}; it is kept as {whole} and not downloaded again."
         error.path = whole
         raise
 
 
 def _prune(store: MediaStore) -> None:
-    """Keep the store within its budget. That it cannot be is no reason to withhold what was just downloaded."""
+    """Keep the store within its budget. If that fails, the file that was just downloaded is still returned."""
     try:
         store.prune()
     except (StorageError, OSError) as error:
@@ -237,21 +246,23 @@ def _prune(store: MediaStore) -> None:
 
 
 def redirected(url: str, location: str) -> str:
-    """Where a redirect leads, or DownloadError where it may not lead: it is the server's word, not the user's."""
+    """Where a redirect leads. Raises DownloadError where it may not lead: the server chose it, not the user."""
     kind = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]{0,20}):", location)
     if kind is not None and kind[1].lower() not in ("http", "https"):
-        raise DownloadError(f"The download was redirected to an unsafe address, of the kind {kind[1]}:")
+        raise DownloadError(f"The download was redirected to an unsafe address that begins with {kind[1]}:")
     try:
         old = Link.parse(url)
         new = old.join(location)
     except ValueError:
-        raise DownloadError("The download was redirected to something that is no address") from None
+        raise DownloadError("The download was redirected to something that is not an address") from None
     if old.scheme == "https" and new.scheme == "http":
         raise DownloadError(f"The download was redirected to an unsafe address, {new.shown}")
     return new.text
 
 
 def warn_of_plain(sequencer: str, url: str) -> None:
-    """Say that a secure sequencer names an address that is not. It is asked all the same: the result is paid for."""
+    """Warn when a secure sequencer names a plain http address. It is still used, because the result is charged."""
     if sequencer.lower().startswith("https:") and url.strip().lower().startswith("http:"):
-        logger.warning("The result is fetched without encryption, for the server names it so: %s", shown(url))
+        logger.warning(
+            "The result is downloaded without encryption, because the server gave an http address: %s", shown(url)
+        )

@@ -1,4 +1,4 @@
-"""The receiving end of a download: takes the bytes, knows how far they are, and how to ask for the rest."""
+"""The receiving end of a download: takes the bytes, counts them, and knows how to ask for the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from ..decoding.limits import Limits
 
 @dataclass(frozen=True)
 class DownloadProgress:
-    """Bytes so far, and in all where the server says (else None)."""
+    """How far a download is.
+
+    Attributes:
+        received: Bytes so far.
+        total: Bytes in all, or None where the server does not say.
+    """
 
     received: int
     total: int | None
@@ -27,22 +32,19 @@ OnProgress = Callable[[DownloadProgress], object]
 
 
 class BrokenOffError(DownloadError):
-    """Not whole, but asking again may help."""
+    """The file is not complete; asking again may help."""
 
     retry_after: float | None = None
 
 
 class GoneError(DownloadError):
-    """The link leads nowhere any more."""
+    """The link has expired, or the file is gone."""
 
-    advice = (
-        "If fetching the task again does not help, the result can only be made anew, and paid for again: "
-        "that is for you to decide, by running the task with reuse off."
-    )
+    advice = "Fetch the task again; if that does not help, run it with reuse off, which is charged again."
 
 
 class Receiver:
-    """Takes the bytes, knows how far they are, and how to ask for the rest."""
+    """Takes the bytes, counts them, and knows how to ask for the rest."""
 
     def __init__(self, path: Path, task_id: str, limits: Limits, on_progress: OnProgress | None) -> None:
         self.path = path
@@ -62,7 +64,7 @@ class Receiver:
         return {"Range": f"bytes={self.received}-", "If-Range": self.tag}
 
     def open(self, status: int, headers: Mapping[str, str]) -> Callable[[bytes], object] | None:
-        """Take the body of a good answer; leave an error's to the caller."""
+        """Take the body of a good answer; leave the body of an error to the caller."""
         coded = "content-encoding" in headers
         said = headers.get("etag", "")
         # A weak tag does not promise the same bytes; a range of coded bytes is of no use here.
@@ -73,9 +75,9 @@ class Receiver:
         elif status == 206:
             part = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", headers.get("content-range", ""))
             if coded or part is None or int(part[1]) != self.received or (self.received and tag != self.tag):
-                # Not the rest of this file: ask for all of it.
+                # This is not the rest of the file, so ask for all of it.
                 self.tag = None
-                raise BrokenOffError("The file server sent another part of the file than it was asked for")
+                raise BrokenOffError("The file server sent a different part of the file than requested")
             if part[2] != "*":
                 self.total = int(part[2])
         else:
@@ -85,11 +87,11 @@ class Receiver:
         return self._take
 
     def check_complete(self, response: Response) -> None:
-        """Raise unless the answer was good and every byte is there."""
+        """Raise unless the answer was good and every byte arrived."""
         if response.status == 416 and self.request_headers():
-            # All bytes may be here, and only the end of the answer was lost: ask for the whole file.
+            # Perhaps all bytes are here and only the end of the answer was lost: ask for the whole file.
             self.tag = None
-            raise BrokenOffError("The file server has nothing more of the file")
+            raise BrokenOffError("The file server has no more bytes of the file")
         if response.status not in (200, 206):
             raise _refused(response)
         if self.total is not None and self.received != self.total:
@@ -98,15 +100,15 @@ class Receiver:
             raise BrokenOffError("The file is empty")
 
     def finish(self) -> None:
-        """Write out what is still buffered, and close the file."""
+        """Write what is still buffered, and close the file."""
         try:
             self.file.close()
         except OSError as error:
             raise unwritable(self.path.parent, error) from error
 
     def discard(self) -> None:
-        """Close, and delete what did not become complete."""
-        with suppress(OSError):  # On a full disk, closing tries once more to write what is buffered.
+        """Close the file, and delete it if it is not complete."""
+        with suppress(OSError):  # On a full disk, closing tries again to write what is buffered.
             self.file.close()
         self.path.unlink(missing_ok=True)
 
@@ -131,7 +133,7 @@ class Receiver:
 def unwritable(folder: Path, error: OSError) -> StorageError:
     return StorageError(
         f"The download cannot be written to {folder}: {error.strerror}",
-        advice="Free some space or make the folder writable, then fetch the task again; nothing is charged twice.",
+        advice="Free some space or make the folder writable, then fetch the task again; nothing is charged again.",
     )
 
 

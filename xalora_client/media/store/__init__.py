@@ -1,4 +1,4 @@
-"""Where media is kept, by the hash of its content and under a budget."""
+"""The media store: files named by the hash of their content, within a budget."""
 
 from .media_store import BUDGET, MediaStore, Pruned
 

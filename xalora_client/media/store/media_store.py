@@ -1,4 +1,4 @@
-"""Where media lives: files named by the hash of their content, so that the same bytes are kept once."""
+"""The media store: files are named by the hash of their content, so that the same bytes are kept once."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from ...files import in_use
 logger = logging.getLogger("xalora_client")
 
 BUDGET = 5_000_000_000
-"""Bytes the stored files may take up together, unless told otherwise."""
+"""The default limit on the bytes of all stored files."""
 
 GRACE_SECONDS = 600.0
-"""How long a file stays after its last use even where no live process has it in use.
+"""How long a file stays after its last use, even if no live process uses it.
 
-It covers a path that was printed by a process that has ended, and the moment between reading who uses what and
+This covers a path that was printed by a process that has ended, and the moment between reading the names in use and
 removing a file.
 """
 
 LEFT_BEHIND_SECONDS = 24 * 3600.0
-"""The age from which a download without a place is nobody's: a live one writes at least every half minute."""
+"""The age at which an unfinished download is presumed dead: a live one writes at least every half minute."""
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed, the bytes that freed, and the bytes of stored media that are left."""
+    """The files that were removed, the bytes that were freed, and the bytes of stored media that are left."""
 
     files: tuple[Path, ...]
     freed: int
@@ -46,12 +46,12 @@ class Pruned:
 class MediaStore:
     """The folder ``media`` in the Xalora home.
 
-    ``ab/abcdef….mp4`` holds a finished file, ``rejected`` what could not be read and is kept for inspection.
-    ``incoming`` holds what is being downloaded (``.part``), and what is complete (``.whole``, its hash in its name) but
-    has no place yet, or that nothing but its name connects with its task: later runs find it there.
+    ``ab/abcdef….mp4`` is a finished file. ``rejected`` holds files that cannot be read, kept for inspection.
+    ``incoming`` holds unfinished downloads (``.part``) and complete ones (``.whole``, with the hash in the name) that
+    have no place yet, or that only their name connects with their task. Later runs find them there.
 
-    A file's time of last change is that of its last use: content that is named by its hash never changes. Threads and
-    processes may share the folder. Each method raises StorageError when the folder cannot be written.
+    A file's modification time is that of its last use, because content that is named by its hash never changes. Threads
+    and processes may share the folder. Each method raises StorageError when the folder cannot be written.
     """
 
     def __init__(self, home: Path) -> None:
@@ -59,7 +59,7 @@ class MediaStore:
         self._in_use = in_use(self.folder)
 
     def incoming(self, name: str) -> Path:
-        """Make an empty file to download into; ``name`` tells one download from another."""
+        """Make an empty file to download into; ``name`` identifies the download."""
         folder = self.folder / "incoming"
         with self._written(folder):
             files.make_folder(folder)
@@ -68,17 +68,17 @@ class MediaStore:
         return Path(path)
 
     def complete(self, part: Path, name: str, sha256: str) -> Path:
-        """Say that a download is complete; returns where it is now."""
+        """Mark a download as complete; returns its new path."""
         whole = part.with_name(f"{name}-{sha256}.whole")
         with self._written(part.parent):
-            # Its name comes first: whoever is killed while the disk takes its time has it complete all the same.
+            # The new name comes first: a process that is killed during a slow flush then still has the complete file.
             part.replace(whole)
-            with contextlib.suppress(FileNotFoundError):  # Another run gave it its place already.
+            with contextlib.suppress(FileNotFoundError):  # Another run has moved it to its place already.
                 files.sync(whole)
         return whole
 
     def completed(self, name: str) -> tuple[Path, str] | None:
-        """A complete download of that name and its hash, or None; one whose bytes are not as they were is rejected."""
+        """A complete download of that name and its hash, or None. One whose bytes have changed is rejected."""
         for whole in (self.folder / "incoming").glob(f"{name}-*.whole"):
             sha256 = whole.stem.rpartition("-")[2]
             if _is_whole(whole, sha256):
@@ -91,38 +91,38 @@ class MediaStore:
         """Move a complete file to its place, safe from a power cut; returns that place.
 
         ``extension`` begins with a dot. The place is in use from now on, as after ``find``. With ``keep``, the file
-        stays where it is as well, where the file system can have one under two names.
+        also stays where it is, if the file system supports hard links.
         """
         place = self._place(sha256, extension)
-        with contextlib.suppress(OSError):  # No reason to lose a file that is complete.
+        with contextlib.suppress(OSError):  # A complete file must not be lost because of this.
             self._in_use.add(place.name)
         with self._written(place.parent):
             if not _is_whole(place, sha256):
                 try:
                     os.utime(file)
                     files.move(_second_name(file) if keep else file, place)
-                except FileNotFoundError:  # Unless another run that found it complete has just moved it there.
+                except FileNotFoundError:  # Another run that found it complete may have just moved it there.
                     if not _is_whole(place, sha256):
                         raise
             else:
-                # Somebody may have it open, and Windows does not replace an open file.
+                # It may be open in another process, and Windows does not replace an open file.
                 os.utime(place)
                 if not keep:
                     file.unlink(missing_ok=True)
         return place
 
     def find(self, sha256: str, extension: str) -> Path | None:
-        """The place of a stored file whose bytes are as they were, or None.
+        """The place of a stored file whose bytes are unchanged, or None.
 
-        It is read and hashed, which takes a moment for a large one; a damaged file goes to ``rejected``. A file that
-        is found counts as used now, and as in use until ``release`` or the end of the process.
+        The file is read and hashed, which takes a moment for a large one; a damaged file goes to ``rejected``. A file
+        that is found counts as used now, and as in use until ``release`` or the end of the process.
         """
         if not (re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch(r"(\.[a-z0-9]{1,10})?", extension)):
             return None
         place = self._place(sha256, extension)
         if not place.is_file():
             return None
-        with contextlib.suppress(OSError):  # A full disk is no reason to withhold what is there.
+        with contextlib.suppress(OSError):  # A full disk must not hide a file that is there.
             self._in_use.add(place.name)
             os.utime(place)
         if _is_whole(place, sha256):
@@ -132,7 +132,7 @@ class MediaStore:
         return None
 
     def reject(self, file: Path, name: str) -> Path:
-        """Keep a file that cannot be read where a person finds it; returns that place."""
+        """Move a file that cannot be read to ``rejected``, for inspection; returns that place."""
         place = self.folder / "rejected" / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:100]
         with self._written(place.parent):
             files.make_folder(place.parent)
@@ -140,16 +140,16 @@ class MediaStore:
         return place
 
     def release(self, place: Path) -> None:
-        """Take back one ``adopt`` or ``find``: after the last, ``prune`` may remove the file."""
+        """Undo one ``adopt`` or ``find``. After the last, ``prune`` may remove the file."""
         with contextlib.suppress(OSError):  # It stays a little longer.
             self._in_use.discard(place.name)
 
     def prune(self, budget: int = BUDGET) -> Pruned:
-        """Remove what was not used for longest, until at most ``budget`` bytes are left.
+        """Remove the least recently used files until at most ``budget`` bytes are left.
 
-        A file stays, whatever the budget, while a live process has it in use and for ten minutes after its last use.
-        Complete downloads without a place and rejected files count like the others. What was left in ``incoming`` a
-        day ago is removed in any case: a download that is not finished, or one that has its place as well.
+        Whatever the budget, a file stays while a live process uses it and for ten minutes after its last use.
+        Complete downloads without a place and rejected files count like the others. What is in ``incoming`` for more
+        than a day is always removed if it is an unfinished download or also has its place.
         """
         with self._written(self.folder):
             now = time.time()
@@ -185,7 +185,7 @@ class MediaStore:
     def _reject_damaged(self, file: Path) -> None:
         try:
             kept = self.reject(file, file.name)
-        except StorageError as error:  # It is of no use in either case.
+        except StorageError as error:  # The file is useless in either case.
             logger.warning("The stored file %s is damaged: %s", file, error)
         else:
             logger.warning("The stored file %s is damaged; it is kept as %s", file, kept)
@@ -207,9 +207,9 @@ class _File:
 
 def _files(folder: Path, pattern: str) -> Iterator[_File]:
     for path in folder.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):  # Another process prunes as well.
+        with contextlib.suppress(FileNotFoundError):  # Another process may prune too.
             stat = path.stat()
-            # A second name takes no room of its own.
+            # A second name takes no space.
             size = 0 if path.suffix == ".whole" and stat.st_nlink > 1 else stat.st_size
             yield _File(path, stat.st_mtime, size)
 
@@ -224,7 +224,7 @@ def hash_of(path: Path) -> str:
 
 
 def _second_name(file: Path) -> Path:
-    """Another name of the same file, or the file itself where there can be none."""
+    """A second name of the same file, or the file itself if there can be none."""
     other = file.with_name(f"{uuid.uuid4().hex}.part")
     try:
         other.hardlink_to(file)
@@ -238,12 +238,12 @@ def _second_name(file: Path) -> Path:
 def _is_whole(path: Path, sha256: str) -> bool:
     try:
         return hash_of(path) == sha256
-    except OSError:  # Gone, or not readable: no use in either case.
+    except OSError:  # Gone or not readable: useless in either case.
         return False
 
 
 def _is_fresh(path: Path, now: float) -> bool:
-    """Looked at again just before it would go: somebody may have found it since."""
+    """Checked again just before removal: another run may have found the file since."""
     try:
         return now - path.stat().st_mtime < GRACE_SECONDS
     except FileNotFoundError:
@@ -253,6 +253,6 @@ def _is_fresh(path: Path, now: float) -> bool:
 def _removed(path: Path) -> bool:
     try:
         path.unlink(missing_ok=True)
-    except OSError:  # Windows keeps what is open.
+    except OSError:  # Windows does not remove an open file.
         return False
     return True

@@ -1,1 +1,1 @@
-"""The preview miner: carries tasks out on the CPU, with pictures that are plainly marked PREVIEW."""
+"""The preview miner: runs tasks on the CPU, with images that are plainly marked PREVIEW."""

@@ -20,7 +20,7 @@ _FETCH_SECONDS = 60
 
 
 class ImageError(Exception):
-    """The image to enlarge cannot be had; the text becomes the task's ``msg``."""
+    """The image to enlarge cannot be read; the text becomes the task's ``msg``."""
 
 
 async def fetch_image(address: str) -> bytes:
@@ -29,9 +29,9 @@ async def fetch_image(address: str) -> bytes:
     Raises ImageError when there are none, when there are more than 64 MiB, or after 60 seconds.
     """
     if is_data_uri(address):
-        # Decoding a large one takes a moment; the loop has others to answer.
+        # Decoding a large one takes a moment, and the loop must stay free.
         return await asyncio.to_thread(_from_data_uri, address)
-    # Proxies from the environment are for the world outside, not for this machine.
+    # Proxies from the environment are not used for this machine itself.
     try:
         local = URL(address).host in ("localhost", "127.0.0.1", "::1")
         timeout = aiohttp.ClientTimeout(total=_FETCH_SECONDS)
@@ -55,16 +55,16 @@ async def fetch_image(address: str) -> bytes:
 def upscale(data: bytes, path: Path) -> None:
     """Enlarge an image file twice with Lanczos and write it as a lossless PNG.
 
-    Colours and alpha are resized each by themselves, so colours do not depend on what is transparent. Of an
-    animation the first frame is used. Raises ImageError when the bytes are no image, or too large a one.
+    Colors and alpha are resized separately, so colors do not depend on what is transparent. Of an animation the first
+    frame is used. Raises ImageError when the bytes are not an image or the image is too large.
     """
     picture = _decode(data)
     size = (2 * picture.width, 2 * picture.height)
-    colours = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    colors = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     if picture.mode == "RGBA":
-        colours.putalpha(picture.getchannel("A").resize(size, Image.Resampling.LANCZOS))
-    # The fastest level: the file lives on this machine only.
-    colours.save(path, "PNG", compress_level=1)
+        colors.putalpha(picture.getchannel("A").resize(size, Image.Resampling.LANCZOS))
+    # The fastest level, because the file stays on this machine.
+    colors.save(path, "PNG", compress_level=1)
 
 
 def _from_data_uri(uri: str) -> bytes:
@@ -89,7 +89,7 @@ def _decode(data: bytes) -> Image.Image:
                 raise ImageError(f"the image is too large: more than {MAX_PIXELS} pixels")
             picture = ImageOps.exif_transpose(file)
             if picture.mode.startswith("I"):
-                # Pillow cuts 16-bit values off at 255 where they should be scaled.
+                # Pillow clips 16-bit values at 255 instead of scaling them.
                 picture = Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
             return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

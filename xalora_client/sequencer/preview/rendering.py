@@ -14,16 +14,16 @@ from .scene import Scene
 from .video_writing import write_mp4, write_webp
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: nobody waits for the picture any more
-    """Raised between frames, to leave a rendering that was stopped."""
+class Stopped(Exception):  # noqa: N818 - not an error: the image is no longer needed
+    """Raised between frames to leave a rendering that was stopped."""
 
 
 def render(task: KnownTask, image: bytes, path: Path, *, video_format: str, stopped: Callable[[], bool]) -> str:
     """Render the task into the file ``path`` and return the suffix for its name, such as ".mp4".
 
-    ``image`` is the file an upscaler task enlarges. Parameters that are not set take the defaults of the
-    product's pages; without a seed it is 0. ``stopped`` is asked before every frame and at the end. Raises
-    ImageError, or Stopped; no file is left then.
+    ``image`` is the file that an upscaler task enlarges. Parameters that are not set have the defaults of the product's
+    pages, and the seed is 0. ``stopped`` is called before every frame and at the end. Raises ImageError or Stopped;
+    then no file is left.
     """
     try:
         if isinstance(task, Text2VideoTask):

@@ -1,4 +1,4 @@
-"""Pictures for prompts: slow waves of light in colours chosen by the seed, marked PREVIEW."""
+"""Images for prompts: slow waves of light in colors chosen by the seed, marked PREVIEW."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _COARSE = 160
-"""The longer side, in cells, of the grid the waves are computed on; a smooth picture needs no more."""
+"""The longer side, in cells, of the grid of the waves; a smooth image needs no more."""
 
 
 class Scene:
-    """A moving picture of ``width`` x ``height`` pixels; the same prompt and seed give the same picture."""
+    """A moving image of ``width`` x ``height`` pixels; the same prompt and seed give the same image."""
 
     def __init__(self, width: int, height: int, prompt: str, seed: str) -> None:
         self._size = (width, height)
@@ -32,17 +32,17 @@ class Scene:
             ]
         ).astype(np.float32)
         self._speeds = random.uniform(0.6, 1.8, (5, 1, 1)).astype(np.float32)
-        # Neighbouring hues look calm; the direction round the colour wheel is the seed's as well.
+        # Neighboring hues look calm. The seed also chooses the direction around the color wheel.
         hue, spread = random.uniform(0, 1), random.choice([-1, 1]) * random.uniform(0.08, 0.2)
         self._hues = np.array([hue, hue + spread, hue + 2 * spread], dtype=np.float32)
         self._label = _label(width, height, prompt)
 
     def at(self, seconds: float) -> Image.Image:
-        """Return the picture as it looks after so many seconds."""
+        """Return the image at this time in seconds."""
         waves = np.sin(self._phases + self._speeds * np.float32(seconds)).mean(axis=0)
         turns = 0.6 * waves[..., None] + self._hues + np.float32(0.04 * seconds)
-        colours = 0.5 + 0.5 * np.cos(2 * math.pi * turns)
-        cells = Image.fromarray((colours * 255).astype(np.uint8))
+        colors = 0.5 + 0.5 * np.cos(2 * math.pi * turns)
+        cells = Image.fromarray((colors * 255).astype(np.uint8))
         picture = cells.resize(self._size, Image.Resampling.BICUBIC)
         picture.paste(self._label, (0, self._size[1] - self._label.height), self._label)
         return picture

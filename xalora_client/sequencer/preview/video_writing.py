@@ -1,4 +1,4 @@
-"""Frames into a file: H.264 in MP4, or animated WebP. Both take frames one by one, so memory stays small."""
+"""Writes frames to a file: H.264 in MP4, or animated WebP. Both take frames one by one, so memory stays small."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], *, fps: int, quality: i
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.pix_fmt = "yuv420p"
-        # The number of threads changes the bytes: the same task gives the same file on every machine.
+        # Fixed, because it changes the bytes: the same task must give the same file on every machine.
         stream.thread_count = 2
         for number, image in enumerate(frames):
             if number == 0:
@@ -32,10 +32,10 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], *, fps: int, quality: i
 
 
 def write_webp(path: Path, frames: Iterable[Image.Image], *, fps: int, quality: int) -> None:
-    """Write an animated WebP that repeats for ever. ``quality`` 1 to 100 is WebP's own.
+    """Write an animated WebP that repeats forever. ``quality`` 1 to 100 is WebP's own.
 
-    Pillow writes animations too, but holds all frames in memory and merges frames that look alike, so the
-    number of frames would not be the one asked for. The layout is Google's "WebP Container Specification".
+    Pillow also writes animations, but it holds all frames in memory and merges frames that look alike, so the number of
+    frames would change. The layout follows Google's "WebP Container Specification".
     """
     with path.open("wb") as file:
         file.write(b"RIFF\0\0\0\0WEBP")
