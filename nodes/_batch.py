@@ -76,7 +76,7 @@ class Batch(Remote):
 
         try:
             return await self._each(submit_one)
-        except asyncio.CancelledError as stop:
+        except (asyncio.CancelledError, _host.Interrupted) as stop:
             if self.prompt.cancels(stop):
                 cancels = [self.client.cancel_task(task_id) for task_id in submitted]
                 await asyncio.gather(*cancels, return_exceptions=True)

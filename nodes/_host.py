@@ -12,6 +12,7 @@ import logging
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from fractions import Fraction
@@ -152,9 +153,12 @@ def _link_or_copy(file: Path, copy: Path) -> None:
     try:
         copy.hardlink_to(file)
     except OSError:  # Another disk, or one without links.
-        unfinished = copy.with_name(f"{copy.name}.part")
-        shutil.copyfile(file, unfinished)
-        unfinished.replace(copy)
+        unfinished = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}.part")
+        try:
+            shutil.copyfile(file, unfinished)
+            unfinished.replace(copy)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 class Prompt:

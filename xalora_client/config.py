@@ -93,7 +93,13 @@ def load(
         key: str | None = api_key or SANDBOX_KEY
     else:
         key, key_source = first(api_key, _KEY, "api_key")
-        if key and url != DEFAULT_URL and address_source != _ARGUMENT and key_source not in (_ARGUMENT, address_source):
+        if (
+            key
+            and url != DEFAULT_URL
+            and address_source != _ARGUMENT
+            and key_source != address_source
+            and (key_source != _ARGUMENT or address_source != _ENVIRONMENT)
+        ):
             raise ConfigurationError(
                 f"Nothing was sent: the key comes from {key_source}, the server's address {url} from {address_source}",
                 advice=f"Set {_KEY} and {_URL} in the same place, or pass both as arguments: a key is sent only to the "

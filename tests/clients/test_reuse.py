@@ -247,3 +247,30 @@ def test_the_ledger_holds_what_happened_and_no_key(keeper, ids, tmp_path):
     assert entry.parameters == {"prompt": "a rabbit"}
     kept = b"".join(each.read_bytes() for each in (tmp_path / "home").rglob("*") if each.is_file())
     assert b"secret-key" not in kept
+
+
+def test_a_task_that_is_not_known_yet_is_taken_up_all_the_same(keeper, ids):
+    task_id = keeper.do(lambda c: c.execute_workflow(TASK))
+    ids.script("task_result_query", Answer({}, 404), Answer({}, 404), status("finished"))
+    assert keeper.do(make).task_id == task_id
+    assert len(creates(ids)) == 1
+
+
+def test_a_cancel_that_was_accepted_is_known_although_the_task_still_runs(keeper, ids):
+    task_id = keeper.do(lambda c: c.execute_workflow(TASK))
+    ids.script("task_result_query", status("running"))
+    keeper.do(lambda c: c.cancel_task(task_id))
+    with Ledger(keeper.options["home"]) as ledger:
+        assert ledger.entries()[0].state == "canceled"
+    ids.script("task_result_query", status("finished"))  # The cancel came too late: the result is paid for.
+    assert keeper.do(make).task_id == task_id
+    assert len(creates(ids)) == 1
+
+
+def test_a_cancel_that_was_confirmed_makes_way_for_a_new_task(keeper, ids):
+    task_id = keeper.do(lambda c: c.execute_workflow(TASK))
+    ids.script("task_result_query", status("running"))
+    keeper.do(lambda c: c.cancel_task(task_id))
+    ids.script("task_result_query", status("canceled"), status("finished"))
+    assert keeper.do(make).task_id != task_id
+    assert len(creates(ids)) == 2

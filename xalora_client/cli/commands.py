@@ -8,6 +8,7 @@ import getpass
 import json
 import mimetypes
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -70,8 +71,8 @@ async def upscale(arguments: argparse.Namespace) -> int:
                 file, result = await _run_task(client, task, arguments, shown)
         place = output
         if in_folder:
-            stem = "image" if is_data_uri(name) else Path(name.split("?")[0]).stem or "image"
-            before = [Path(each.split("?")[0]).stem for each in arguments.images[:number]].count(stem)
+            stem = _stem(name)
+            before = [_stem(each).casefold() for each in arguments.images[:number]].count(stem.casefold())
             place = output / f"{stem}-upscaled{f'-{before + 1}' if before else ''}{file.info.format.extension}"
         return {"image": name, **_save(file, result, place)}
 
@@ -245,6 +246,12 @@ def _is_folder(output: str, count: int) -> bool:
         ) from error
     _check_folder(folder)
     return True
+
+
+def _stem(image: str) -> str:
+    """What an image's result is named after: its file name, in characters that every system allows."""
+    stem = "" if is_data_uri(image) else Path(image.split("?")[0]).stem
+    return re.sub(r'[<>:"|*\\\x00-\x1f]', "_", stem) or "image"
 
 
 def _check_image(image: str) -> None:

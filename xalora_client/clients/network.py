@@ -25,8 +25,9 @@ from ..protocol.requests import Link
 Address: TypeAlias = IPv4Address | IPv6Address
 
 # Cloud metadata services, which hold a machine's secrets, on addresses that are not link-local.
-_METADATA = {ip_address("fd00:ec2::254"), ip_address("100.100.100.200")}
-_TRANSLATED = IPv6Network("64:ff9b::/96")
+_METADATA = {ip_address(each) for each in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")}
+# IPv6 networks whose addresses hold an IPv4 address in their last 32 bits.
+_TRANSLATED = [IPv6Network(each) for each in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")]
 _COMPATIBLE = IPv6Network("::/96")
 _LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
@@ -144,7 +145,9 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
     """The IPv4 address that packets to this one reach."""
     if address.ipv4_mapped or address.sixtofour:
         return address.ipv4_mapped or address.sixtofour
-    if address in _TRANSLATED or (address in _COMPATIBLE and int(address) > 1):
+    if address.teredo:
+        return address.teredo[1]
+    if any(address in each for each in _TRANSLATED) or (address in _COMPATIBLE and int(address) > 1):
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return None
 
@@ -216,7 +219,7 @@ class Gate:
     """Limits the requests to one server. Urgent ones go first, the others in order."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # The garbage collector may end a dropped request while this thread holds it.
         self._inside = 0
         self._urgent: deque[Future[None]] = deque()
         self._ordinary: deque[Future[None]] = deque()

@@ -178,6 +178,9 @@ def _note_canceled(context: Context, task_id: str, credentials: Credentials) -> 
         logger.info("The status of task %s after the cancel is not known: %s", task_id, error.what)
     else:
         yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result))
+        if result.is_final:
+            return
+    yield from with_ledger(context, lambda ledger: ledger.canceled(task_id))
 
 
 def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]:

@@ -78,9 +78,9 @@ def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: b
         if claim.step is Step.FINISHED:
             if claim.entry.sha256 is None:
                 with suppress(XaloraError):  # Its media is still to be downloaded, and links expire.
-                    known = (yield from _look(context, submission, deadline)) or known
+                    known = (yield from _look(context, ledger, claim, submission, deadline)) or known
             return replace(submission, result=known)
-        result = yield from _look(context, submission, deadline)
+        result = yield from _look(context, ledger, claim, submission, deadline)
         failed = result is not None and result.is_final and result.status != TaskStatus.FINISHED
         if failed and submission.task_id not in ended:
             ended.add(submission.task_id)
@@ -109,16 +109,18 @@ def _claim(
         yield Sleep(SECONDS_BETWEEN_CLAIMS)
 
 
-def _look(context: Context, submission: Submission, deadline: Deadline) -> Flow[WorkflowTaskResult | None]:
+def _look(
+    context: Context, ledger: Ledger, claim: Claim, submission: Submission, deadline: Deadline
+) -> Flow[WorkflowTaskResult | None]:
     """The status of a task from an earlier run; None when the server cannot be asked at the moment."""
     task_id, credentials = submission.task_id, submission.credentials
     try:
         return (yield from look(context, task_id, credentials, deadline))
     except NotFoundError as error:
-        error.what = f"An earlier run submitted this task, and the server no longer knows it: {error.message}"
-        error.advice = (
-            f"To run and pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
-        )
+        submitted = claim.entry.submitted
+        if submitted is not None and ledger.clock() - submitted < timing.UNKNOWN_AT_FIRST:
+            return None
+        explain_forgotten(error, task_id)
         raise
     except XaloraError as error:
         if timing.is_transient(error) or isinstance(error, ResponseError):
@@ -127,6 +129,14 @@ def _look(context: Context, submission: Submission, deadline: Deadline) -> Flow[
     except BaseException as stop:
         yield from cancel_interrupted(context, task_id, credentials, stop)
         raise
+
+
+def explain_forgotten(error: NotFoundError, task_id: str) -> None:
+    """Say about a task of an earlier run that it is the server that no longer knows it, and what to do."""
+    error.what = f"An earlier run submitted this task, and the server no longer knows it: {error.message}"
+    error.advice = (
+        f"To run and pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
+    )
 
 
 def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, deadline: Deadline) -> Flow[str]:
@@ -179,6 +189,10 @@ def _create(context: Context, job: Job, deadline: Deadline) -> Flow[str]:
                 else "The task may have been created and charged: run it again with reuse on to take it up "
                 "under its job id."
             )
+        raise
+    except BaseException:
+        if context.ledger is None:
+            logger.warning("Interrupted while creating job %s, which may run: see your account", job.job_id)
         raise
     logger.info("task_create %s: task %s, job %s", response.status, task_id, job.job_id)
     return task_id

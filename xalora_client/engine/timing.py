@@ -16,6 +16,9 @@ REQUEST_TIMEOUT = 60.0
 QUERY_TIMEOUT = 15.0
 """Seconds one query or cancel may take. Both are free, so after a silence they are sent over a new connection."""
 
+UNKNOWN_AT_FIRST = 30.0
+"""Seconds after the create in which a server may not know the task yet: its parts may not learn of it at once."""
+
 CALL_TIMEOUT = 60.0
 """Seconds a single call (create, query, cancel) may go on retrying."""
 

@@ -6,20 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import NotFoundError, ResponseError, TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
-from ..ledger import Ledger
+from ..ledger import Ledger, Step
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from . import timing
 from .effects import Flow, Sleep
 from .exchange import Context, cancel_interrupted, logger, look, remembered, retry_after, with_ledger
-from .submission import Submission, submit
+from .submission import Submission, explain_forgotten, submit
 from .timing import Deadline
 
 MOST_GARBAGE = 5
 """Answers in a row outside the protocol that end a wait. A single one may come from a proxy or a restart."""
-
-UNKNOWN_AT_FIRST = 30.0
-"""Seconds after the create in which a server may not know the task yet: its parts may not learn of it at once."""
 
 LAST_LOOK = 1.0
 """Seconds before the deadline of the last query."""
@@ -85,7 +82,12 @@ def execute_and_wait(
     timing.poll_delays(interval, context.dice)  # A bad interval is refused before anything is charged.
     deadline = context.deadline(timeout)
     submission = yield from submit(context, task, context.deadline(min(timeout, timing.CALL_TIMEOUT)), reuse=reuse)
-    return (yield from Wait(context, submission, deadline, interval, on_update).run())
+    try:
+        return (yield from Wait(context, submission, deadline, interval, on_update).run())
+    except NotFoundError as error:
+        if submission.origin == Step.ATTACH:
+            explain_forgotten(error, submission.task_id)
+        raise
 
 
 def wait(
@@ -118,6 +120,8 @@ class Wait:
         self.interval = interval
         self.on_update = on_update
         self.started = context.clock()
+        # On the same clock; not known of a task that was created elsewhere.
+        self.created = None if submission.origin == "attach" else self.started
         self.delays = timing.poll_delays(interval, context.dice)
         self.trouble: str | None = None
         self.garbage = 0
@@ -150,12 +154,12 @@ class Wait:
     def _learn(self, ledger: Ledger) -> None:
         """Time the queries by how long tasks of this kind took before."""
         entry = ledger.find(self.task_id)
-        if self.interval is not None or entry is None or entry.submitted is None:
+        if entry is None or entry.submitted is None:
             return
-        durations = ledger.durations(entry.task_type, entry.workflow_id)
-        age = max(0.0, ledger.clock() - entry.submitted)
-        started = self.context.clock()
-        self.delays = timing.learned_delays(durations, lambda: age + self.context.clock() - started, self.context.dice)
+        self.created = created = self.context.clock() - max(0.0, ledger.clock() - entry.submitted)
+        if self.interval is None:
+            durations = ledger.durations(entry.task_type, entry.workflow_id)
+            self.delays = timing.learned_delays(durations, lambda: self.context.clock() - created, self.context.dice)
 
     def _query(self) -> Flow[WorkflowTaskResult | None]:
         """Ask for the task's status. None after an answer that says nothing; ``trouble`` then says why."""
@@ -184,7 +188,7 @@ class Wait:
         if isinstance(error, ResponseError):
             self.garbage += 1
             return self.garbage < MOST_GARBAGE
-        is_new = self.submission.origin != "attach" and self.context.clock() - self.started < UNKNOWN_AT_FIRST
+        is_new = self.created is not None and self.context.clock() - self.created < timing.UNKNOWN_AT_FIRST
         return isinstance(error, NotFoundError) and is_new and self.result is None
 
     def _pause(self) -> Flow[None]:

@@ -21,6 +21,10 @@ from ..protocol.tasks import WorkflowTask
 LONGEST_TEXT = 16_384
 """The most characters of a text that is stored as it is. A longer one is probably data, and stored as its hash."""
 
+WATCHED = 75.0
+"""The longest time in seconds between two queries of a run that waits: it polls at least once a minute. After a longer
+gap, the moment of the task's end is unknown, and nothing is learned from it."""
+
 CREATING, DOUBTFUL, REFUSED = "creating", "doubtful", "refused"
 """States of a task without an id: about to be sent, sent without a conclusive answer, not accepted."""
 
@@ -111,7 +115,8 @@ class Entry:
     @property
     def is_final(self) -> bool:
         """Whether the state will not change any more."""
-        return self.state in FINAL_STATES
+        unconfirmed = self.state == TaskStatus.CANCELED and self.finished is None
+        return self.state in FINAL_STATES and not unconfirmed
 
     def as_result(self) -> WorkflowTaskResult:
         """The server's last answer, as far as it was kept. Raises ValueError for a task without an id."""
@@ -272,3 +277,10 @@ def _decoded(uri: str) -> tuple[str, bytes]:
         media_type, content = "", uri.encode("utf-8", "surrogatepass")
     # Only a plain type is kept: the head is the user's text and may be anything.
     return media_type if len(media_type) <= 100 else "", content
+
+
+def ran(entry: Entry, seen: float | None, now: float) -> float | None:
+    """How long a finished task took: it ended between the last query that found it open and this one."""
+    if entry.state != TaskStatus.FINISHED or entry.submitted is None or seen is None:
+        return None
+    return max(0.0, (seen + now) / 2 - entry.submitted) if 0 <= now - seen <= WATCHED else None

@@ -20,13 +20,10 @@ from .entry import CREATING, DOUBTFUL, REFUSED, Entry, Intent, storable
 
 logger = logging.getLogger("xalora_client")
 
-WATCHED = 75.0
-"""The longest time in seconds between two queries of a run that waits: it polls at least once a minute. After a longer
-gap, the moment of the task's end is unknown, and nothing is learned from it."""
-
 _USABLE = """
     SELECT * FROM tasks
-    WHERE fingerprint = ? AND state IN ('creating', 'doubtful', 'waiting', 'running', 'finished')
+    WHERE fingerprint = ? AND (state IN ('creating', 'doubtful', 'waiting', 'running', 'finished')
+        OR state = 'canceled' AND finished IS NULL)
     ORDER BY task_id IS NULL, number DESC LIMIT 1
 """
 
@@ -201,7 +198,7 @@ class Ledger:
                 return
             new = entry.with_answer(result)
             if result.is_final and entry.finished is None:
-                new = replace(new, finished=now, ran=_ran(new, seen, now))
+                new = replace(new, finished=now, ran=rows.ran(new, seen, now))
                 self._last_open.pop(entry.job_id, None)
             if new != entry:
                 rows.update(db, new)
@@ -209,6 +206,19 @@ class Ledger:
         unwritten = self._unwritten.get(task_id)
         if unwritten is not None:
             self.created(unwritten, task_id)
+        self._database.run(work)
+
+    def canceled(self, task_id: str) -> None:
+        """Record that the server accepted a cancel, while no answer shows the task's end yet.
+
+        The next claim looks at the task first: it may have finished all the same, and is then charged.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            entry = rows.find(db, task_id, self.server)
+            if entry is not None and not entry.is_final:
+                rows.update(db, replace(entry, state=TaskStatus.CANCELED.value))
+
         self._database.run(work)
 
     def stored(self, task_id: str, sha256: str, extension: str, size: int) -> bool:
@@ -284,10 +294,3 @@ class Ledger:
             self._database.run(work)
         finally:
             claim.release()
-
-
-def _ran(entry: Entry, seen: float | None, now: float) -> float | None:
-    """How long a finished task took: it ended between the last query that found it open and this one."""
-    if entry.state != TaskStatus.FINISHED or entry.submitted is None or seen is None:
-        return None
-    return max(0.0, (seen + now) / 2 - entry.submitted) if 0 <= now - seen <= WATCHED else None

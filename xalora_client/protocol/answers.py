@@ -86,7 +86,8 @@ class WorkflowTaskResult:
         """The server's own words about the task, from whichever field has them."""
         candidates = [self.msg, self.extra.get("message"), self.extra.get("error")]
         if self.status != TaskStatus.FINISHED:
-            candidates.append(self.result)
+            # Not an address: it may be signed, and a message is shown and stored.
+            candidates.append(None if "//" in str(self.result) else self.result)
         return next(filter(None, map(_words, candidates)), None)
 
     @classmethod

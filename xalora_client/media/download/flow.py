@@ -107,7 +107,13 @@ def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> 
 
     def look() -> MediaFile | _Lost:
         path = store.find(sha256, extension)
-        return MediaFile(path, sha256, path.stat().st_size, inspect(path, limits)) if path else _Lost.SINCE
+        if path is None:
+            return _Lost.SINCE
+        try:
+            return MediaFile(path, sha256, path.stat().st_size, inspect(path, limits))
+        except BaseException:
+            store.release(path)
+            raise
 
     kept: MediaFile | _Lost = yield Call(look)
     return kept
@@ -167,9 +173,8 @@ def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
     """Receive until the file is complete, resuming after breaks."""
     warn_of_plain(context.sequencer.url, url)
     delays = timing.backoff_delays(context.dice)
-    tries = 0
+    tries = farthest = 0
     while True:
-        before = receiver.received
         try:
             receiver.check_complete((yield from _asked(context, url, receiver)))
             return
@@ -177,8 +182,8 @@ def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
             if not (isinstance(error, BrokenOffError) or timing.is_transient(error)):
                 raise
             trouble = error
-        if receiver.received >= before + LEAST_PROGRESS:
-            tries, delays = 0, timing.backoff_delays(context.dice)
+        if receiver.received >= farthest + LEAST_PROGRESS:
+            tries, delays, farthest = 0, timing.backoff_delays(context.dice), receiver.received
         tries += 1
         wait = getattr(trouble, "retry_after", None) or 0.0
         if wait > LONGEST_PATIENCE:

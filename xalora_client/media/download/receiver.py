@@ -51,7 +51,10 @@ class Receiver:
         self.task_id = task_id
         self.limits = limits
         self.on_progress = on_progress
-        self.file = path.open("wb")
+        try:
+            self.file = path.open("wb")
+        except OSError as error:
+            raise unwritable(path.parent, error) from error
         self.digest = hashlib.sha256()
         self.received = 0
         self.total: int | None = None
@@ -110,11 +113,15 @@ class Receiver:
         """Close the file, and delete it if it is not complete."""
         with suppress(OSError):  # On a full disk, closing tries again to write what is buffered.
             self.file.close()
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # Windows keeps a file that another program is reading.
+            self.path.unlink(missing_ok=True)
 
     def _restart(self) -> None:
-        self.file.seek(0)
-        self.file.truncate()
+        try:
+            self.file.seek(0)
+            self.file.truncate()
+        except OSError as error:
+            raise unwritable(self.path.parent, error) from error
         self.digest = hashlib.sha256()
         self.received = 0
 
