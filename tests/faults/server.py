@@ -56,6 +56,12 @@ class Request:
         """What was asked for, as it was sent."""
         return b" ".join(self.line.split(b" ")[1:-1]).decode("latin-1")
 
+    @property
+    def is_strangers(self) -> bool:
+        """Whether another program sent it, which knows this port from whoever had it before."""
+        agent = self.headers.get("user-agent", "xalora-client")
+        return self.method != "CONNECT" and not agent.startswith("xalora-client")
+
 
 class Script(Protocol):
     """What a server asks about what it should do."""
@@ -162,6 +168,8 @@ class _Conversation:
         self._do(greeting, None)
         while not self.ended:
             request = self._read_request()
+            if request.is_strangers:
+                return
             self.until = time.monotonic() + PATIENCE
             self.server.requests.append(request)
             self._do(self.script.answer(self.server, request), request)
