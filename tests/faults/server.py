@@ -59,8 +59,7 @@ class Request:
     @property
     def is_strangers(self) -> bool:
         """Whether another program sent it, which knows this port from whoever had it before."""
-        agent = self.headers.get("user-agent", "xalora-client")
-        return self.method != "CONNECT" and not agent.startswith("xalora-client")
+        return self.method != "CONNECT" and not self.headers.get("user-agent", "xalora").startswith("xalora")
 
 
 class Script(Protocol):
@@ -240,8 +239,6 @@ class _Conversation:
             if not self.connection.recv(65536):
                 return True
         except TimeoutError:
-            pass
-        finally:
             self.connection.settimeout(PATIENCE)
         return self.server.closing.is_set() or time.monotonic() > self.until
 
