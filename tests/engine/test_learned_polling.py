@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import math
 import random
@@ -165,3 +166,8 @@ def test_it_beats_adaptive_polling(kind, known):
     if kind == "steady":
         assert delay < 1
         assert queries < their_queries
+
+
+def test_the_worked_example_is_right():
+    assert doctest.testmod(timing).failed == 0
+    assert doctest.testmod(timing).attempted > 0

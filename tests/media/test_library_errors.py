@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from processes import ROOT
 
 from xalora_client.errors import DecodeError, MediaTooLargeError
-from xalora_client.media.decoding import decode, decode_sound, image_frames, inspect, video_colors, video_file
+from xalora_client.media.decoding import decode, decode_sound, image_frames, inspect, video_file, video_frames
 
 MISTAKES = [AttributeError, TypeError, KeyError, AssertionError, ValueError, IndexError, RuntimeError, MemoryError]
 
@@ -34,7 +34,7 @@ def test_our_own_mistakes_are_no_decode_errors(files, monkeypatch, mistake):
         raise mistake("ours")
 
     monkeypatch.setattr(image_frames, "write_pixels", fault)
-    monkeypatch.setattr(video_colors, "write_pixels", fault)
+    monkeypatch.setattr(video_frames, "write_pixels", fault)
     for path in files:
         with pytest.raises(mistake) as caught:
             decode(path)

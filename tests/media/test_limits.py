@@ -14,14 +14,8 @@ from PIL import Image, features
 from processes import ROOT
 
 from xalora_client.errors import InvalidParameterError, MediaTooLargeError
-from xalora_client.media.decoding import (
-    Limits,
-    decode,
-    free_memory,
-    inspect,
-    memory,
-    require_memory,
-)
+from xalora_client.media.decoding import Limits, decode, free_memory, inspect, require_memory
+from xalora_client.media.decoding import limits as memory
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_a_file_stays_until_its_last_user_is_done(store):
     for removed in ((), (place,)):
         store.release(place)
         set_age(place, GRACE_SECONDS * 2)
-        assert store.prune(0).removed == removed
+        assert store.prune(0).files == removed
 
 
 def test_a_file_in_use_by_another_process_stays_while_it_lives(store, tmp_path):
@@ -211,6 +211,23 @@ def test_a_forked_child_notes_its_own(store, tmp_path):
     names = {f"+{first.name}", f"+{second.name}"}
     assert {f"+{first.name}"} in notes
     assert names in notes
+
+
+def test_a_complete_download_that_has_its_place_as_well_goes(store):
+    content = b"content"
+    for name in ("kept", "placed"):
+        part = store.incoming(name)
+        part.write_bytes(content if name == "placed" else b"more")
+        store.complete(part, name, sha256(part.read_bytes()))
+    path, digest = store.completed("placed")
+    place = store.adopt(path, digest, ".mp4", keep=True)
+    assert store.completed("placed")
+    for file in (store.folder / "incoming").iterdir():
+        set_age(file, LEFT_BEHIND_SECONDS + 60)
+    store.prune()
+    assert store.completed("placed") is None
+    assert store.completed("kept")  # It is nowhere else.
+    assert place.exists()
 
 
 def test_downloads_left_behind_go(store):

@@ -195,7 +195,16 @@ async def _perform_async(
 
 
 async def _settle_async(steps: _Steps[Any], work: Coroutine[Any, Any, Any]) -> Any:
-    """Work in a separate task, which cancellations of this one do not reach."""
+    """Work in a separate task, which cancellations of this one do not reach.
+
+    For example, Cancel is pressed 0.1 s after a create was sent, and the answer needs 0.5 s:
+
+    * 0.0 s: the flow yields ``Send(create, settle=True)``; ``settling`` sends it.
+    * 0.1 s: ``CancelledError`` is raised in ``asyncio.wait``. It is kept in ``stop``, and the loop waits on.
+    * 0.5 s: the answer is there. ``steps.held = stop``, and the flow gets the answer, with the task's id.
+    * The flow yields ``Call(ledger.created)``, which is let through: the id is written down.
+    * At the next effect, ``held`` is thrown into the flow instead. The flow knows the id by now, and cancels the task.
+    """
     settling = _Settling(work, loop=asyncio.get_running_loop())
     stop: asyncio.CancelledError | None = None
     deadline = 0.0

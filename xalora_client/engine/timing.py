@@ -127,6 +127,18 @@ def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dic
     the hazard: the chance of an end in the next second, if there was none yet. Of all schedules with as many polls,
     the one that detects the end soonest polls with a density proportional to the hazard's square root; from one poll
     to the next, it adds up to 1.
+
+    For example, a kind of task whose six last runs took 28 to 32 s is asked about twice on the way, every second where
+    all of them ended, and ever less often once it takes longer (here without jitter):
+
+    >>> dice, now, asked = random.Random(), 0.0, []
+    >>> dice.random = lambda: 0.0
+    >>> delays = learned_delays([28, 29, 30, 30, 31, 32], lambda: now, dice)
+    >>> for _ in range(10):
+    ...     now += next(delays)
+    ...     asked.append(round(now, 1))
+    >>> asked
+    [10.3, 20.6, 28.3, 29.4, 30.4, 31.4, 32.4, 33.6, 35.0, 37.0]
     """
     known = sorted(each for each in durations if 0 < each < math.inf)
     if len(known) < ENOUGH_TO_LEARN:

@@ -14,8 +14,8 @@ from PIL import Image
 
 from .composition import Disposal, Placement, compose
 from .container_parts import gif_blocks
-from .limits import Limits
-from .media_info import Integers, fail, library_errors
+from .limits import Limits, library_errors
+from .media_info import Integers, fail
 
 _DISPOSALS: dict[int, Disposal] = {2: "background", 3: "previous", 4: "previous"}
 """By number; 4 is a misreading of the standard ("the third bit") that browsers follow."""

@@ -12,8 +12,8 @@ from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlug
 from .container_parts import webp_size
 from .formats import WEBP, Format
 from .frame_array import UPRIGHT, Orientation
-from .limits import Limits, require_decoder_memory
-from .media_info import fail, library_errors
+from .limits import Limits, library_errors, require_decoder_memory
+from .media_info import fail
 
 try:
     from PIL import AvifImagePlugin

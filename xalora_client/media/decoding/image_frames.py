@@ -19,8 +19,8 @@ from .formats import APNG, GIF, PNG, Format
 from .frame_array import UPRIGHT, FrameArray, write_pixels
 from .frame_timing import DEFAULT_FRAME_SECONDS, frame_seconds
 from .image_file import DECODER_BYTES, open_picture, picture_orientation
-from .limits import Limits, require_decoder_memory
-from .media_info import Decoded, MediaInfo, Progress, fail, library_errors
+from .limits import Limits, library_errors, require_decoder_memory
+from .media_info import Decoded, MediaInfo, Progress, fail
 from .pixels import Pixels, from_image, from_rgba
 
 logger = logging.getLogger("xalora_client")

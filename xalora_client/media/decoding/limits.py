@@ -1,13 +1,18 @@
-"""How large media may be before it is refused, whether it fits into free memory, and the errors that say so."""
+"""The ways a file is refused: it is larger than allowed or than memory holds, or the libraries cannot decode it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 
-from ...errors import InvalidParameterError, MediaTooLargeError
+from PIL import Image
+
+from ...errors import InvalidParameterError, MediaError, MediaTooLargeError
+from .media_info import fail, reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,3 +181,31 @@ def _from_cgroup(folder: Path) -> FreeMemory | None:
     except (OSError, ValueError):
         return None
     return FreeMemory(max(free, 0), "the container's limit")
+
+
+@contextmanager
+def library_errors(path: Path, what: str) -> Iterator[None]:
+    """Turn what Pillow or PyAV raises for a file into the error for that file; ``what`` says what was being read.
+
+    Damaged files make the libraries raise nearly anything, an AssertionError or a TypeError of their own included. So
+    everything counts, and only their calls may stand within: a mistake of our own has to come out as what it is.
+
+    Raises DecodeError. MediaTooLargeError where the library could not allocate what the file asks for (our own arrays
+    are allocated elsewhere), or where the picture passes Pillow's own limit.
+    """
+    try:
+        yield
+    except MediaError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise MediaTooLargeError(
+            f"{path.name} is refused by Pillow: {reason(error)}",
+            advice="Raise PIL.Image.MAX_IMAGE_PIXELS if the file is trusted.",
+        ) from error
+    except MemoryError as error:
+        raise MediaTooLargeError(
+            f"{path.name} cannot be decoded: {what}, and the decoder got no memory for it ({reason(error)})",
+            advice="Close other programs, or ask for smaller frames. A damaged file may ask for too much.",
+        ) from error
+    except Exception as error:  # noqa: BLE001 - see above
+        fail(path, f"{what} ({reason(error)})", cause=error)

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from .frame_array import Orientation
-from .media_info import Integers, library_errors
+from .limits import library_errors
+from .media_info import Integers
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from PIL import Image, PngImagePlugin
 
 from .composition import Disposal, Placement, compose
 from .container_parts import Part, png_chunks
-from .limits import Limits
-from .media_info import Integers, fail, library_errors
+from .limits import Limits, library_errors
+from .media_info import Integers, fail
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _RGB = 0, 2

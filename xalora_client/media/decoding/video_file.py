@@ -21,8 +21,8 @@ from av.video.stream import VideoStream
 
 from .formats import Format
 from .frame_array import UPRIGHT, Orientation, from_display_matrix
-from .limits import Limits, require_decoder_memory
-from .media_info import MediaInfo, fail, library_errors
+from .limits import Limits, library_errors, require_decoder_memory
+from .media_info import MediaInfo, fail
 
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska", "mkv": "matroska"}
 _MAX_FPS = 1000

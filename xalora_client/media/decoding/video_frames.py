@@ -19,8 +19,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from .frame_array import FrameArray, write_pixels
-from .limits import Limits
-from .media_info import Array, Decoded, MediaInfo, Progress, fail, library_errors
+from .limits import Limits, library_errors
+from .media_info import Array, Decoded, MediaInfo, Progress, fail
 from .video_file import FRAMES_HELD, FrameFilters, bytes_a_pixel, decoder, frame_orientation, has_alpha, open_video
 
 _BICUBIC = 4

@@ -13,8 +13,8 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from .inspection import DEFAULT_LIMITS, inspect
-from .limits import Limits, require_memory
-from .media_info import Array, MediaInfo, fail, library_errors
+from .limits import Limits, library_errors, require_memory
+from .media_info import Array, MediaInfo, fail
 from .video_file import open_video
 
 
