@@ -56,6 +56,11 @@ class Request:
         """What was asked for, as it was sent."""
         return b" ".join(self.line.split(b" ")[1:-1]).decode("latin-1")
 
+    @property
+    def is_strangers(self) -> bool:
+        """Whether another program sent it, which knows this port from whoever had it before."""
+        return self.method != "CONNECT" and not self.headers.get("user-agent", "xalora").startswith("xalora")
+
 
 class Script(Protocol):
     """What a server asks about what it should do."""
@@ -162,6 +167,8 @@ class _Conversation:
         self._do(greeting, None)
         while not self.ended:
             request = self._read_request()
+            if request.is_strangers:
+                return
             self.until = time.monotonic() + PATIENCE
             self.server.requests.append(request)
             self._do(self.script.answer(self.server, request), request)
@@ -232,8 +239,6 @@ class _Conversation:
             if not self.connection.recv(65536):
                 return True
         except TimeoutError:
-            pass
-        finally:
             self.connection.settimeout(PATIENCE)
         return self.server.closing.is_set() or time.monotonic() > self.until
 
