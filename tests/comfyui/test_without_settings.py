@@ -14,7 +14,7 @@ def test_a_missing_key_says_how_to_set_one_and_how_to_try(plain: ComfyUI) -> Non
     run = plain.run({"make": text2video(), "show": node("PreviewAny", source=["make", 3])})
     said = run.error["exception_message"]
     assert said.startswith("No API key is set. Set XALORA_API_KEY=consumer#key in the environment")
-    assert "To try without an account" in said
+    assert "to try without an account" in said
     assert "XALORA_WORKFLOW_URL=sandbox" in said
 
 

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import pty
-import select
 import signal
 import struct
 import subprocess
@@ -18,7 +17,7 @@ from contextlib import contextmanager
 import requests
 from pictures import encoded
 from PIL import Image
-from processes import PATIENCE, ROOT, poll
+from processes import PATIENCE, ROOT, poll, readable
 from subject import SECRET
 
 SMALL = ["--width", "64", "--height", "48", "--length", "5"]
@@ -58,7 +57,7 @@ class Terminal:
 
     def read(self):
         """Take in what is there; False once the other end is closed."""
-        if not select.select([self.end], [], [], 0.05)[0]:
+        if not readable([self.end], 0.05):
             return True
         try:
             data = os.read(self.end, 65536)
@@ -78,7 +77,7 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < deadline
             self.read()
-        while self.read() and select.select([self.end], [], [], 0)[0]:
+        while self.read() and readable([self.end], 0):
             pass
         return self.process.returncode
 

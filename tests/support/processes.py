@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import selectors
 import signal
 import socket
 import subprocess
@@ -34,8 +35,16 @@ def poll(condition: Callable[[], T], patience: float = PATIENCE, what: str = "")
 
 def bare_environment(**more: str) -> dict[str, str]:
     """This process's environment without what would steer the pack, and with ``more``."""
-    steers = re.compile(r"XALORA_.*|.*_PROXY|PYTHONPATH|PYTHONWARNINGS", re.IGNORECASE)
+    steers = re.compile(r"XALORA_.*|.*_PROXY|PYTHONPATH|PYTHONWARNINGS|PYTEST_ADDOPTS", re.IGNORECASE)
     return {name: value for name, value in os.environ.items() if not steers.fullmatch(name)} | more
+
+
+def readable(ends: list[Any], seconds: float) -> list[Any]:
+    """Those of the files and sockets that can be read within so many seconds; select() knows only the first 1024."""
+    with selectors.DefaultSelector() as selector:
+        for end in ends:
+            selector.register(end, selectors.EVENT_READ)
+        return [key.fileobj for key, _ in selector.select(seconds)]
 
 
 def free_port() -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import http.client
-import select
 import socket
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
 from loopback import HandlerBase, LoopbackServer
+from processes import readable
 
 PATIENCE = 20.0
 _OF_THE_CONNECTION = {"connection", "proxy-connection", "proxy-authorization", "keep-alive", "te", "host"}
@@ -74,7 +74,7 @@ class _Handler(HandlerBase, BaseHTTPRequestHandler):
             self.send_response(200, "Connection established")
             self.end_headers()
             ends = {self.connection: server, server: self.connection}
-            while ready := select.select(list(ends), [], [], PATIENCE)[0]:
+            while ready := readable(list(ends), PATIENCE):
                 for each in ready:
                     data = each.recv(65536)
                     if not data:
