@@ -18,6 +18,7 @@ LAYERS = [
     "files.py",
     "protocol/",
     "config.py",
+    "workflows/",
     "ledger/",
     "sequencer/",
     "engine/",
