@@ -37,8 +37,8 @@ def refusal(host: str) -> DownloadError:
 
 async def is_local(link: Link) -> bool:
     """Whether the host is on this machine or in a private network. Raises OSError if it cannot be resolved."""
-    literal = literal(link.host)
-    found = [literal] if literal else [ip_address(each["host"]) for each in await look_up(link.host, link.port)]
+    written = literal(link.host)
+    found = [written] if written else [ip_address(each["host"]) for each in await look_up(link.host, link.port)]
     return bool(found) and not any(is_global(each) for each in found)
 
 
