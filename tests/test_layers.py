@@ -19,6 +19,7 @@ LAYERS = [
     "files.py",
     "protocol/",
     "config.py",
+    "workflows/",
     "ledger/",
     "engine/",
     "media/decoding/",
