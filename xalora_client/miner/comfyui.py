@@ -36,8 +36,7 @@ class ComfyUI:
             raise ConfigurationError(
                 f"The address after --comfyui cannot be used: {error}", advice="Write it like http://127.0.0.1:8188."
             ) from None
-        whole = URL(link.text)
-        self._login = aiohttp.BasicAuth(whole.user or "", whole.password or "") if link.login else None
+        self._headers = {} if link.authorization is None else {"Authorization": link.authorization}
         self._base = URL(link.origin + link.target.partition("?")[0].rstrip("/"))
         self.shown = str(self._base)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=answer_seconds, sock_read=answer_seconds)
@@ -45,12 +44,18 @@ class ComfyUI:
 
     async def __aenter__(self) -> ComfyUI:
         # Direct, without the environment's proxies: ComfyUI is on this machine or near it.
-        self._session = aiohttp.ClientSession(auth=self._login, timeout=self._timeout, trust_env=False)
+        self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout, trust_env=False)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    @property
+    def _entered(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("use it in an `async with` block")
+        return self._session
 
     async def object_info(self) -> dict[str, Any]:
         """The node classes it has, with their widgets, ranges and model files."""
@@ -80,7 +85,9 @@ class ComfyUI:
         folder = f"{stored['subfolder']}/" if stored.get("subfolder") else ""
         return f"{folder}{stored.get('name', name)} [temp]"
 
-    async def post_prompt(self, prompt: Mapping[str, Any], prompt_id: str, client_id: str) -> tuple[int, dict[str, Any]]:
+    async def post_prompt(
+        self, prompt: Mapping[str, Any], prompt_id: str, client_id: str
+    ) -> tuple[int, dict[str, Any]]:
         """Queue a prompt. Returns the status, of which 400 and 409 mean something, and the answer."""
         body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": client_id}
         async with self._answer("POST", "prompt", json=body, allowed=(400, 409)) as answer:
@@ -123,13 +130,12 @@ class ComfyUI:
                         raise _disk(place, error) from error
 
     @asynccontextmanager
-    async def websocket(self, client_id: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """A connection on which ComfyUI tells about the prompts of ``client_id``."""
-        assert self._session is not None, "enter it first"
+    async def websocket(self, client_id: str) -> AsyncIterator[Any]:
+        """A connection on which ComfyUI tells about the prompts of ``client_id``; it yields ``aiohttp.WSMessage``."""
         url = (self._base / "ws").with_query(clientId=client_id)
         try:
             # ComfyUI sends previews in one message each: there is no limit. A heartbeat notices a line that is cut.
-            async with self._session.ws_connect(url, max_msg_size=0, heartbeat=ANSWER_SECONDS) as socket:
+            async with self._entered.ws_connect(url, max_msg_size=0, heartbeat=ANSWER_SECONDS) as socket:
                 yield socket
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise self._unreachable(error) from None
@@ -149,13 +155,14 @@ class ComfyUI:
     async def _answer(
         self, method: str, path: str, *, allowed: tuple[int, ...] = (), **what: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        assert self._session is not None, "enter it first"
         try:
-            async with self._session.request(method, self._base / path, **what) as answer:
+            async with self._entered.request(method, self._base / path, **what) as answer:
                 if answer.status in _PROXY_STATUSES:
                     raise UnreachableError(f"No ComfyUI behind {self.shown}: HTTP {answer.status}")
                 if not answer.ok and answer.status not in allowed:
-                    raise UnexpectedAnswerError(f"{self.shown} answered /{path} with HTTP {answer.status}", answer.status)
+                    raise UnexpectedAnswerError(
+                        f"{self.shown} answered /{path} with HTTP {answer.status}", answer.status
+                    )
                 yield answer
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             if isinstance(error, UnreachableError):

@@ -20,9 +20,7 @@ _SOONEST_SECONDS = 1.0
 class Lease:
     """The hold on one task. ``stopped`` keeps it up for as long as it is awaited."""
 
-    def __init__(
-        self, calls: SequencerCalls, task: Assignment, titles: Mapping[str, str], times: Times
-    ) -> None:
+    def __init__(self, calls: SequencerCalls, task: Assignment, titles: Mapping[str, str], times: Times) -> None:
         self._calls = calls
         self._task = task
         self._titles = titles

@@ -64,7 +64,7 @@ def result_files(entry: Mapping[str, Any], outputs: Iterable[str]) -> list[dict[
     files = []
     for node_id in outputs:
         shown = reported.get(node_id) if isinstance(reported, dict) else None
-        for items in (shown.values() if isinstance(shown, dict) else ()):
+        for items in shown.values() if isinstance(shown, dict) else ():
             for each in items if isinstance(items, list) else ():
                 if isinstance(each, dict) and isinstance(each.get("filename"), str):
                     files.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ class SequencerHTTP:
         self.shown = self._link.shown.rstrip("/")
         self._trusted: ssl.SSLContext | bool = True
         self._session: aiohttp.ClientSession | None = None
+        self._is_reached = False
 
     async def __aenter__(self) -> SequencerHTTP:
         if self._link.scheme == "https":
@@ -52,18 +54,18 @@ class SequencerHTTP:
 
         Raises NetworkError, APIStatusError, or ResponseError.
         """
-        link = replace(self._link, target=f"{self._link.target.partition('?')[0].rstrip('/')}/{endpoint}")
+        link = self._at(f"/{endpoint}")
         raw = await self._send("POST", link, wait_seconds + _ANSWER_SECONDS, json=body)
         return _object(raw, link)
 
     async def fetch(self, url: str) -> bytes:
         """Get an input. Raises as ``ask`` does."""
-        return await self._send("GET", self._join(url), 10 * _ANSWER_SECONDS)
+        return await self._send("GET", self._own(url), 10 * _ANSWER_SECONDS)
 
     async def upload(self, url: str, file: Path) -> str:
         """Put a result, and return its key. Raises as ``ask`` does."""
-        link = self._join(url)
-        seconds = _ANSWER_SECONDS + file.stat().st_size / _SLOWEST_BYTES_PER_SECOND
+        link = self._own(url)
+        seconds = _ANSWER_SECONDS + (await asyncio.to_thread(file.stat)).st_size / _SLOWEST_BYTES_PER_SECOND
         with file.open("rb") as content:
             raw = await self._send("PUT", link, seconds, data=content)
         key = _object(raw, link).get("result")
@@ -71,16 +73,20 @@ class SequencerHTTP:
             raise _not_the_protocol(link)
         return key
 
-    def _join(self, url: str) -> Link:
+    def _own(self, url: str) -> Link:
+        """The same path at the address that this miner was given: a proxy before the sequencer may hide its own."""
         try:
-            return self._link.join(url)
+            return self._at(Link.parse(url).target)
         except ValueError:
             raise ResponseError("The sequencer named an address that cannot be used") from None
 
+    def _at(self, path: str) -> Link:
+        return replace(self._link, target=self._link.target.partition("?")[0].rstrip("/") + path)
+
     async def _send(self, method: str, link: Link, seconds: float, **what: Any) -> bytes:
-        assert self._session is not None, "enter it first"
-        # Behind its first part, a path may be a token.
-        shown = replace(link, target="/" + link.target.strip("/").partition("/")[0].partition("?")[0], login=None)
+        if self._session is None:
+            raise RuntimeError("use it in an `async with` block")
+        shown = replace(link, target=re.sub(r"(/miner_(input|upload)/).*", r"\1…", link.target))  # The rest is a token.
         proxy = proxy_for(link)
         headers = {} if link.authorization is None else {"Authorization": link.authorization}
         to_proxy = {}
@@ -100,13 +106,19 @@ class SequencerHTTP:
                 **what,
             ) as answer:
                 raw = await answer.read()
+                self._is_reached = True
                 if answer.status // 100 != 2:
-                    raise APIStatusError(_said(raw), status_code=answer.status, advice=f"It was asked for {shown.shown}.")
+                    raise APIStatusError(
+                        _said(raw), status_code=answer.status, advice=f"It was asked for {shown.shown}."
+                    )
                 return raw
         except FAILURES as error:
             if isinstance(error, NetworkError):
                 raise
-            raise explained(error, shown, proxy, sent=True) from None
+            failure = explained(error, shown, proxy, sent=True, reached=self._is_reached)
+            # What worked once may work again: a result waits for that.
+            failure.lasting = failure.lasting and not self._is_reached
+            raise failure from None
 
 
 def is_temporary(error: Exception) -> bool:

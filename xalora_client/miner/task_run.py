@@ -150,10 +150,8 @@ class TaskRun:
         except UnexpectedAnswerError as error:
             if error.status != 413:
                 raise
-            megabytes = len(content) / 1e6
-            raise WorkflowFailedError(
-                Failure(f"{name} has {megabytes:.0f} MB, more than this ComfyUI takes: start it with a larger --max-upload-size")
-            ) from None
+            size = f"{name} has {len(content) / 1e6:.0f} MB, more than this ComfyUI takes"
+            raise WorkflowFailedError(Failure(f"{size}: start it with a larger --max-upload-size")) from None
 
     async def _upload(self, file: Path) -> str:
         deadline = time.monotonic() + self._times.submit
