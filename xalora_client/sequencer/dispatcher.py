@@ -7,8 +7,6 @@ the task back to the head of the queue, at most three times. What is decided her
 from __future__ import annotations
 
 import asyncio
-import logging
-import sqlite3
 from collections.abc import Callable
 from functools import partial
 
@@ -17,14 +15,12 @@ from .miners import Miner, Place, best_place
 from .observer import Observer
 from .progress import forget_progress
 from .store import Store
+from .timers import Timers
+from .tokens import Tokens
 from .waiting_queue import WaitingQueue
 from .work import ATTEMPTS, Lease, Work
 
-logger = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0
-_RETRY_SECONDS = 5.0
-"""When the disk could not be written in a call that nobody waits for."""
-
 TIMED_OUT = "timed out: it did not finish within its timeout_seconds"
 
 
@@ -47,6 +43,8 @@ class Dispatcher:
         self._places: list[Place] = []
         self.stopped = False
         self.queue = WaitingQueue()
+        self.tokens = Tokens()
+        self._timers = Timers(clock, self._lose)
         self.miners: dict[str, Miner] = {}
 
     def load(self, *, keep_leases: bool) -> list[Work]:
@@ -62,9 +60,11 @@ class Dispatcher:
                 work.status, work.attempts, work.lease, work.upload = "waiting", 0, None, None
             if work.status == "running" and work.lease is not None:
                 work.lease.heard = False
-                self._extend(work, work.lease, LEASE_SECONDS)
+                self._timers.extend(work, work.lease, LEASE_SECONDS)
             elif work.ready:
                 self.queue.add(work)
+            if work.lease is not None:
+                self.tokens.add(work, work.lease)
             work.change(self._clock.time())
             self._watch_deadline(work)
         return [work for work in self._open.values() if not work.ready]
@@ -162,7 +162,7 @@ class Dispatcher:
             work.change(self._clock.time())
         lease.heard = True
         if lease.until is not None:
-            self._extend(work, lease, self._lease_seconds(lease))
+            self._timers.extend(work, lease, self._lease_seconds(lease))
         return work
 
     def set_upload(self, work: Work, file: str) -> None:
@@ -228,10 +228,13 @@ class Dispatcher:
         self._store.begin(work, lease)
         self.queue.discard(work)
         self.miners.setdefault(miner.name, miner)
+        if work.lease is not None:
+            self.tokens.discard(work.lease)
+        self.tokens.add(work, lease)
         work.status, work.attempts, work.lease, work.upload = "running", lease.attempt, lease, None
         forget_progress(work)
         if miner.lease_seconds is not None:
-            self._extend(work, lease, miner.lease_seconds)
+            self._timers.extend(work, lease, miner.lease_seconds)
         self._held(work, lease)
         miner.latest = work.workflow
         miner.ran[work.workflow] = lease.began
@@ -246,27 +249,7 @@ class Dispatcher:
         miner = self.miners.get(lease.miner)
         return LEASE_SECONDS if miner is None or miner.lease_seconds is None else miner.lease_seconds
 
-    def _extend(self, work: Work, lease: Lease, seconds: float) -> None:
-        lease.until = self._clock.time() + seconds
-        if lease.timer is None:
-            lease.timer = self._clock.call_later(seconds, self._look_at_lease, work, lease)
-
-    def _look_at_lease(self, work: Work, lease: Lease) -> None:
-        """Not each heartbeat moves the timer: it looks how long the lease lasts by now."""
-        lease.timer = None
-        if work.lease is not lease or work.status != "running" or lease.until is None:
-            return
-        left = lease.until - self._clock.time()
-        if left > 0:
-            lease.timer = self._clock.call_later(left, self._look_at_lease, work, lease)
-        else:
-            self._carefully(partial(self._lose_late, work, lease))
-
-    def _lose_late(self, work: Work, lease: Lease) -> None:
-        if work.lease is lease and work.status == "running" and lease.until is not None:
-            self._lose(work, counts=True, forget=False)
-
-    def _lose(self, work: Work, *, counts: bool, forget: bool) -> None:
+    def _lose(self, work: Work, *, counts: bool = True, forget: bool = False) -> None:
         """An attempt is over without an end of the task."""
         for observer in self._observers:
             observer.attempt_lost(work)
@@ -279,7 +262,8 @@ class Dispatcher:
         self._release(work, "lost")
         work.status, work.attempts = "waiting", attempts
         forget_progress(work)
-        if forget:
+        if forget and work.lease is not None:
+            self.tokens.discard(work.lease)
             work.lease = work.upload = None
         work.change(self._clock.time())
         self._offer(work)
@@ -293,6 +277,8 @@ class Dispatcher:
     def _end(self, work: Work, outcome: str) -> None:
         del self._open[work.task_id]
         self.queue.discard(work)
+        if work.lease is not None:
+            self.tokens.discard(work.lease)
         self._release(work, outcome if outcome in _STOPS else "lost")
         forget_progress(work)
         if work.timer is not None:
@@ -307,17 +293,8 @@ class Dispatcher:
 
     def _watch_deadline(self, work: Work) -> None:
         if work.deadline is not None:
-            seconds = max(0.0, work.deadline - self._clock.time())
             end = partial(self.give_up, work.task_id, "failed", "timed out", TIMED_OUT)
-            work.timer = self._clock.call_later(seconds, self._carefully, end)
-
-    def _carefully(self, change: Callable[[], object]) -> None:
-        """Make a change that nobody waits for; again in a while if the disk cannot be written."""
-        try:
-            change()
-        except sqlite3.Error:
-            logger.exception("The database cannot be written")
-            self._clock.call_later(_RETRY_SECONDS, self._carefully, change)
+            work.timer = self._timers.at(work.deadline, end)
 
 
 _STOPS = ("canceled", "timed out")

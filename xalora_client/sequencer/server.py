@@ -1,27 +1,21 @@
-"""Puts a sequencer together: the same parts for the sandbox, whose miner is the preview, and for real miners."""
+"""The parts that every sequencer has, and their start and end."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
 
-from ..protocol.requests import Credentials
-from .catalog import Catalog, PreviewCatalog
 from .clock import Clock, Timer
-from .common_routes import CommonRoutes
-from .consumer_routes import ConsumerRoutes
 from .dispatcher import Dispatcher
 from .file_store import Incoming
-from .http import LOGGED_CHARACTERS, NOTED, Handler, Keys, answering_in_json
-from .image_routes import ImageRoutes
+from .http import LOGGED_CHARACTERS, NOTED, Handler, answering_in_json
 from .images import Images
 from .inputs import Inputs
 from .observer import Observer
-from .options import Options, SequencerOptions, is_loopback
 from .preview.miner import PreviewMiner
 from .results import Results
 from .store import Store
@@ -33,8 +27,11 @@ _MAX_BODY = 128 * 2**20
 _PRUNE_SECONDS = 60.0
 
 
-class _Routes(Protocol):
-    def routes(self) -> list[web.RouteDef]: ...
+class Routes(Protocol):
+    """Some of the endpoints."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes for the application."""
 
 
 class Server:
@@ -72,7 +69,7 @@ class Server:
         self._keep_leases = keep_leases
         self._pruning: Timer | None = None
 
-    def answer(self, routes: Sequence[_Routes], *, log_requests: bool) -> None:
+    def answer(self, routes: Sequence[Routes], *, log_requests: bool) -> None:
         """Make the application of these routes."""
         self.app = web.Application(
             client_max_size=_MAX_BODY, middlewares=[self._noting(log_requests), answering_in_json(self.name)]
@@ -122,56 +119,3 @@ class Server:
             return answer
 
         return note_request
-
-
-def sandbox(data: Path, instance: str, options: Options, clock: Clock) -> Server:
-    """The sandbox. Raises OSError and sqlite3.Error."""
-    server = Server("sandbox", data, clock, Observer(), local=True, keep_leases=False, budget=None)
-    try:
-        server.preview = PreviewMiner(
-            server.store, server.dispatcher, server.results, server.inputs.folder, data / "rendering", clock, options
-        )
-    except BaseException:
-        server.store.close()
-        raise
-    keys = Keys(() if options.api_key is None else (Credentials.parse(options.api_key),))
-    server.answer(_common(server, keys, PreviewCatalog(), instance, None), log_requests=True)
-    return server
-
-
-def sequencer(host: str, data: Path, instance: str, options: SequencerOptions, clock: Clock) -> Server:
-    """A sequencer for miners. Raises OSError, sqlite3.Error and ConfigurationError."""
-    from .for_miners import miner_parts  # What the sandbox does not need.
-
-    parts = miner_parts(options)
-    local = options.allow_private_images or is_loopback(host)
-    server = Server(
-        "sequencer", data, clock, parts.observer, local=local, keep_leases=True, budget=options.result_bytes
-    )
-    try:
-        keys = Keys(tuple(map(Credentials.parse, options.api_keys)))
-        catalog, page, routes = parts.attach(server)
-        server.answer([*_common(server, keys, catalog, instance, page), *routes], log_requests=False)
-    except BaseException:
-        server.store.close()
-        raise
-    return server
-
-
-def _common(
-    server: Server, keys: Keys, catalog: Catalog, instance: str, page: Callable[[], str] | None
-) -> list[_Routes]:
-    consumers = ConsumerRoutes(
-        server.store,
-        server.dispatcher,
-        server.inputs,
-        catalog,
-        keys,
-        server.clock,
-        server.observer,
-        place=server.name,
-        local=server.local,
-    )
-    common = CommonRoutes(server.store, server.results, service=f"Xalora {server.name}", instance=instance, page=page)
-    uploads = ImageRoutes(server.store, server.images, server.incoming, keys, server.clock)
-    return [common, consumers, uploads]

@@ -11,10 +11,11 @@ from pathlib import Path
 from aiohttp import web
 
 from ..errors import ConfigurationError
+from .assembly import sandbox, sequencer
 from .clock import Clock
 from .folder_lock import FolderLock, unusable
 from .options import Options, SequencerOptions
-from .server import Server, sandbox, sequencer
+from .server import Server
 
 # The server prints nothing. To see its log, set up logging.
 logger = logging.getLogger("xalora_client.sequencer")

@@ -98,8 +98,9 @@ class Store:
     def open_tasks(self) -> list[Work]:
         """All tasks that have not ended, oldest first."""
         rows = self.db.execute(
-            "SELECT rowid, task_id, task_type, workflow_id, create_timestamp, timeout_seconds, ready, status,"
-            f" attempts, miner, lease, prompt_id, began, upload, revision FROM tasks WHERE {_OPEN} ORDER BY rowid"
+            "SELECT rowid, task_id, task_type, workflow_id, create_timestamp, timeout_seconds, ready, status, attempts,"
+            " miner, lease, prompt_id, began, upload, revision FROM tasks"
+            " WHERE status IN ('waiting', 'running') ORDER BY rowid"
         )
         return [_work(row) for row in rows]
 
