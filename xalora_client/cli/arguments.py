@@ -31,8 +31,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"xalora {__version__}")
     commands_of = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(name: str, command: str, help_text: str) -> argparse.ArgumentParser:
-        added = commands_of.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
+    def add(name: str, command: str, help_text: str, group: Any = commands_of) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = group.add_parser(
+            name, help=help_text, description=help_text, allow_abbrev=False
+        )
         added.set_defaults(command=command)
         added.add_argument("--json", action="store_true", help="print one JSON object on stdout")
         return added
@@ -90,6 +92,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sandbox.add_argument("--workers", type=int, default=2, metavar="N", help="renders at once (%(default)s)")
     sandbox.add_argument("--render-seconds", type=float, default=0.0, metavar="S", help="shortest time a render takes")
     sandbox.add_argument("--video-format", choices=("mp4", "webp"), default="mp4", help="(%(default)s)")
+
+    help_text = "Check the workflow files that a miner runs, or copy those that come with Xalora."
+    workflows = commands_of.add_parser("workflows", help=help_text, description=help_text, allow_abbrev=False)
+    group = workflows.add_subparsers(metavar="check|copy", required=True)
+    check = add("check", "workflow_files.check", "Show what each workflow takes, and what is wrong with it.", group)
+    check.add_argument("folder", type=Path, metavar="DIR", help="a folder of <task_type>.<workflow_id>.json files")
+    check.add_argument("--comfyui", metavar="URL", help="compare with this ComfyUI, such as http://127.0.0.1:8188")
+    copy = add("copy", "workflow_files.copy", "Copy the workflows that come with Xalora, to change them.", group)
+    copy.add_argument("folder", type=Path, metavar="DIR", help="where they go")
+    copy.add_argument("--small", action="store_true", help="those that need no model and run on a CPU, for trying out")
     return parser.parse_args(argv)
 
 
