@@ -28,6 +28,7 @@ LAYERS = [
     "sequencer/",
     "clients/",
     "__init__.py",
+    "miner/",
     "cli/",
     "__main__.py",
 ]

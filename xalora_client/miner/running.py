@@ -88,6 +88,13 @@ async def run_until_signal(miners: Sequence[Miner], log: Callable[[str], None]) 
 
 
 @contextmanager
+def give_back_on_sigterm(running: asyncio.Future[None]) -> Iterator[None]:
+    """Cancel the miners on SIGTERM, which would end the process at once otherwise."""
+    with _signals({signal.SIGTERM: lambda: running.cancel() and None}):
+        yield
+
+
+@contextmanager
 def _signals(actions: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
     """Call these on this loop, in the place of what the signals would do."""
     loop = asyncio.get_running_loop()

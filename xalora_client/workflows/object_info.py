@@ -99,9 +99,7 @@ def guessed(name: str, value: Any, class_type: str, widget: str) -> Parameter | 
         return Parameter(name, "image")
     if isinstance(value, bool):
         return Parameter(name, "flag", value)
-    if isinstance(value, int):
-        return Parameter(name, "whole", value)
-    if isinstance(value, float):
+    if isinstance(value, int | float):  # An export writes 1.0 as 1.
         return Parameter(name, "number", value)
     return Parameter(name, "text", value) if isinstance(value, str) else None
 
