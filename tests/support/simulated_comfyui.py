@@ -92,7 +92,7 @@ class SimulatedComfyUI:
     Attributes:
         posted: The prompt ids in the order they were posted, also those of a repeated post.
         prompts: The latest prompt of each id.
-        most_running: How many prompts ran at once at most; always 1 for a real one.
+        most_waiting: How many prompts it had at once at most, with the one that runs.
         finished: The prompts that ran to their end.
         is_worker_dead: Whether the worker takes no prompt any more, while HTTP still answers.
         answers: What the next requests to a path get in the place of an answer: a status, or "drop" for a connection
@@ -111,6 +111,7 @@ class SimulatedComfyUI:
     origins: list[str] = field(default_factory=list)
     authorizations: set[str] = field(default_factory=set)
     answers: dict[str, list[int | str]] = field(default_factory=dict)
+    most_waiting: int = 0
     is_worker_dead: bool = False
     ignores_interrupts: bool = False
     login: str = ""
@@ -223,6 +224,7 @@ class SimulatedComfyUI:
             return await _json({"error": {"message": "invalid prompt", "details": ""}, "node_errors": unknown}, 400)
         self.prompts[prompt_id] = prompt
         self._queue.append((prompt_id, body["client_id"]))
+        self.most_waiting = max(self.most_waiting, len(self._queue) + (self._running is not None))
         self._waiting.set()
         return await _json({"prompt_id": prompt_id, "number": 1, "node_errors": {}})
 

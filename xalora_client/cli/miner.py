@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from ..miner.running import give_back_on_sigterm, make_miners, run_miners, run_until_signal
 from .arguments import MINER_KEY
@@ -45,10 +46,11 @@ async def serve_beside(
     their tasks.
     """
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    serving = asyncio.ensure_future(serve(ready.set_result))
-    tasks: list[asyncio.Future[None]] = [serving]
+    serving: asyncio.Future[None] = asyncio.ensure_future(serve(ready.set_result))
+    tasks = [serving]
     try:
-        await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+        begun: list[asyncio.Future[Any]] = [serving, ready]
+        await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
             url = ready.result()
             announce(url)
