@@ -115,13 +115,14 @@ class Dispatcher:
     async def take(
         self, miner: Miner, seconds: float, is_open: Callable[[], bool] = lambda: True
     ) -> tuple[Work, Lease] | None:
-        """Give the miner the oldest task that it can run, waiting at most so many seconds for one; None without.
+        """Give the miner the oldest task that it can run, waiting at most so many seconds for one.
 
         A task whose holder was never heard of after it was given is given to it again: the answer was lost. A request
         of the same miner that still waits ends without a task. ``is_open`` says whether an answer would arrive.
         """
         for work in miner.holds:
             if work.lease is not None and not work.lease.heard and miner.lease_seconds is not None:
+                self._timers.extend(work, work.lease, miner.lease_seconds)
                 return work, work.lease
         for place in [place for place in self._places if place.miner is miner and miner.lease_seconds is not None]:
             self._places.remove(place)
