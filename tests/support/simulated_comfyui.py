@@ -229,10 +229,9 @@ class SimulatedComfyUI:
         return await _json({"prompt_id": prompt_id, "number": 1, "node_errors": {}})
 
     async def _get_queue(self, _: web.Request) -> web.Response:
-        running = [] if self._running is None else [[0, self._running, {}, {}, []]]
-        return await _json(
-            {"queue_running": running, "queue_pending": [[1, each, {}, {}, []] for each, _ in self._queue]}
-        )
+        queued = [[0, prompt_id, {}, {"client_id": client_id}, []] for prompt_id, client_id in self._queue]
+        running = [] if self._running is None else [[0, self._running, {}, {"client_id": self._client}, []]]
+        return await _json({"queue_running": running, "queue_pending": queued})
 
     async def _delete(self, request: web.Request) -> web.Response:
         deleted = (await request.json())["delete"]
@@ -282,7 +281,7 @@ class SimulatedComfyUI:
                 self._waiting.clear()
                 await self._waiting.wait()
             prompt_id, client_id = self._queue.pop(0)
-            self._running = prompt_id
+            self._running, self._client = prompt_id, client_id
             self._interrupt.clear()
             entry = await self._run(prompt_id, client_id)
             end = entry["status"]["messages"][-1]
