@@ -158,9 +158,9 @@ class ComfyUI:
         for folder in ("custom_nodes", "input", "output", "temp", "user"):
             (base / folder).mkdir(parents=True, exist_ok=True)
 
-    def boot(self) -> ComfyUI:
-        """Start, and wait until it answers."""
-        port = free_port()
+    def boot(self, port: int = 0) -> ComfyUI:
+        """Start on any free port, or on this one, and wait until it answers."""
+        port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
