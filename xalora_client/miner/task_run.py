@@ -81,7 +81,8 @@ class TaskRun:
             ending = await self._result(lease)
             self._say("done")
         except WorkflowFailedError as error:
-            self._say(f"failed. {error.what}")
+            # ComfyUI's own words may contain the prompt.
+            self._say(f"failed. {error.failure.where}".rstrip(". "))
             ending = _failed(error.failure)
         except InvalidParameterError as error:
             self._say("failed: a value is not allowed")
