@@ -8,8 +8,8 @@ import json
 import struct
 
 import pytest
-from PIL import Image
 from pictures import encoded, png
+from PIL import Image
 
 from xalora_client.miner.ends import PromptLostError, WorkflowFailedError
 from xalora_client.miner.progress import MOST_PREVIEW_BYTES, Progress, small_jpeg
