@@ -103,7 +103,7 @@ async def _object_info(address: str) -> dict[str, Any]:
         async with (
             # Direct, without the environment's proxies: ComfyUI is on this machine or near it.
             aiohttp.ClientSession(timeout=patience, headers=headers) as session,
-            session.get(f"{shown}/object_info") as answer,
+            session.get(f"{shown}/object_info", allow_redirects=False) as answer,
         ):
             status, body = answer.status, await answer.read()
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
