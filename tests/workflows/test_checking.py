@@ -116,6 +116,40 @@ def test_inputs_that_a_choice_brings_with_it_are_known():
     ]
 
 
+def test_inputs_that_a_choice_brings_may_be_missing():
+    """A file exported by an older ComfyUI has format and codec side by side; newer ones run it."""
+    codec = ["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "auto", "inputs": {"required": {}}}]}]
+    options = [{"key": "auto", "inputs": {"required": {"codec": codec}}}]
+    required = {"format": ["COMFY_DYNAMICCOMBO_V3", {"options": options}], "filename_prefix": ["STRING", {}]}
+    nodes = {"1": node("Save", filename_prefix="x", format="auto", codec="auto")}
+    workflow = check(Workflow.from_nodes("txt2vid.1.json", nodes), {"Save": {"input": {"required": required}}})
+    assert workflow.faults == ()
+
+
+def test_a_widget_of_an_unknown_type_takes_what_its_value_is_like():
+    required = {
+        "color": ["COLOR", {}],
+        "either": ["FLOAT,INT", {}],
+        "curve": ["CURVE", {}],
+        "filename_prefix": ["STRING"],
+    }
+    nodes = {
+        "1": node(
+            "Save",
+            "input:color input:either input:curve",
+            color="#fff",
+            either=1,
+            curve=[[0, 1], [1, 0]],
+            filename_prefix="x",
+        )
+    }
+    workflow = check(Workflow.from_nodes("a.json", nodes), {"Save": {"input": {"required": required}}})
+    assert {name: each.kind for name, each in workflow.parameters.items()} == {"color": "text", "either": "number"}
+    assert [each.message for each in workflow.faults] == [
+        "input:curve: curve holds nothing that can be set from outside"
+    ]
+
+
 def test_choices_that_are_fetched_from_elsewhere_are_not_judged():
     info = {
         "Save": {"input": {"required": {"url": ["COMBO", {"remote": {"route": "/x"}}], "filename_prefix": ["STRING"]}}}
