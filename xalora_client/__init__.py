@@ -40,6 +40,7 @@ from .errors import (
 )
 from .protocol.answers import TaskStatus, WorkflowTaskResult
 from .protocol.parameters import Rule, encode_data_uri
+from .protocol.progress import TaskProgress
 from .protocol.requests import Credentials, Request, Response
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .version import __version__
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from .clients.blocking import Client
     from .engine.drivers import AsyncTransport, Transport
     from .engine.effects import Fetch
-    from .engine.waiting import OnUpdate, TaskUpdate
+    from .engine.updates import OnUpdate, TaskUpdate
     from .media.decoding import (
         Array,
         Decoded,
@@ -71,7 +72,7 @@ else:
         "Client": ".clients.blocking",
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
         "Fetch": ".engine.effects",
-        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.waiting"),
+        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.updates"),
         **dict.fromkeys(["DownloadProgress", "MediaFile", "OnProgress"], ".media.download"),
         **dict.fromkeys(
             ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
@@ -131,6 +132,7 @@ __all__ = [
     "TaskCanceledError",
     "TaskError",
     "TaskFailedError",
+    "TaskProgress",
     "TaskStatus",
     "TaskTimeoutError",
     "TaskUpdate",

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..engine.waiting import TaskUpdate
+from ..engine.updates import TaskUpdate
 from ..media.download import DownloadProgress
 
 SECONDS_BETWEEN_LINES = 10.0

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from ..errors import APIStatusError, NotFoundError, RateLimitError, StorageError, XaloraError
 from ..ledger import Ledger
@@ -84,12 +84,24 @@ def look(
     credentials: Credentials,
     deadline: Deadline,
     on_trouble: Callable[[XaloraError, float], Flow[None]] | None = None,
+    waiting: Mapping[str, float] | None = None,
 ) -> Flow[WorkflowTaskResult]:
-    """Ask for a task's status until there is an answer, and record it in the ledger."""
-    request = context.sequencer.query(task_id, credentials)
-    response = yield from answered(context, request, deadline, timing.is_transient, on_trouble=on_trouble)
+    """Ask for a task's status until there is an answer, and record it in the ledger.
+
+    ``waiting`` makes the first try a long poll, which is answered as soon as the task changes.
+    """
+    request = context.sequencer.query(task_id, credentials, **(waiting or {}))
+    at_once = bool(waiting)
+
+    def trouble(error: XaloraError, delay: float) -> Flow[None]:
+        nonlocal at_once
+        at_once = False
+        if on_trouble is not None:
+            yield from on_trouble(error, delay)
+
+    response = yield from answered(context, request, deadline, timing.is_transient, on_trouble=trouble)
     result = answers.read_result(response, request, server=context.sequencer.url)
-    yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result))
+    yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result, at_once=at_once))
     return result
 
 
@@ -118,7 +130,8 @@ def answered(
     delays = timing.backoff_delays(context.dice)
     while True:
         yield from _paced(context.sequencer.url, deadline)
-        timeout = timing.REQUEST_TIMEOUT if settle else min(timing.QUERY_TIMEOUT, deadline.remaining() or 0.001)
+        longest = timing.QUERY_TIMEOUT + request.wait_seconds
+        timeout = timing.REQUEST_TIMEOUT if settle else min(longest, deadline.remaining() or 0.001)
         try:
             response: Response = yield Send(request, timeout, settle)
             answers.check_status(response, request)
@@ -135,8 +148,15 @@ def answered(
             yield Sleep(delay)
             if not deadline.remaining():
                 raise
+            request = _at_once(request)
         else:
             return response
+
+
+def _at_once(request: Request) -> Request:
+    """The request without a wait: after trouble, the first question is whether there is an answer at all."""
+    body = {name: value for name, value in request.body.items() if name not in ("wait_seconds", "after")}
+    return replace(request, body=body) if request.wait_seconds else request
 
 
 def retry_after(error: XaloraError) -> float | None:
