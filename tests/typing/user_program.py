@@ -188,6 +188,7 @@ def look_at(file: MediaFile) -> None:
     assert_type(file.info.frames, int | None)
     assert_type(file.info.fps, float | None)
     assert_type(file.info.has_audio, bool)
+    assert_type(file.info.describe({"parameters": {"length": 37}}), str)
     assert_type(file.info.format.mime_type, str)
     if file.info.kind == "video":
         print(file.info.duration)
