@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import logging
 import shutil
 import threading
@@ -50,6 +51,12 @@ logger = logging.getLogger("xalora_client")
 SECONDS_BETWEEN_MESSAGES = 0.25
 SECONDS_BETWEEN_LOOKS = 0.05
 
+PREVIEW_SIZE = 512
+"""Pixels to which a live preview is reduced, as by ComfyUI's own samplers."""
+
+LARGEST_PREVIEW = 2048
+"""The most pixels of a live preview's side. A larger one is not shown."""
+
 T = TypeVar("T")
 
 _cancel_pressed = threading.Event()
@@ -78,6 +85,13 @@ def _hear_cancel() -> None:
 
 if IN_COMFYUI:
     _hear_cancel()
+
+
+def at_start(work: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+    """Have ComfyUI's server run this when it starts."""
+    server = getattr(PromptServer, "instance", None) if IN_COMFYUI else None
+    if server is not None:
+        server.app.on_startup.append(work)
 
 
 def interrupted() -> bool:
@@ -174,6 +188,7 @@ class Prompt:
     def __init__(self) -> None:
         self.interrupted = False
         self.at_work: set[asyncio.Task[Any]] = set()
+        self.submitted: set[str] = set()  # The tasks that this prompt created.
 
     @classmethod
     def current(cls) -> Prompt:
@@ -257,10 +272,27 @@ class Progress:
         self.text_shown, self.text_at = text, now
         PromptServer.instance.send_progress_text(text, self.node_id)
 
-    def bar(self, done: int, total: int) -> None:
-        """Fill the bar up to ``done`` of ``total``. May raise Interrupted, as ComfyUI's own bar does."""
+    def bar(self, done: float, total: float, preview: bytes | None = None) -> None:
+        """Fill the bar up to ``done`` of ``total``. May raise Interrupted, as ComfyUI's own bar does.
+
+        ``preview`` is a JPEG or PNG file, shown in the node as local samplers show what they work on.
+        """
         now = time.monotonic()
-        if self.node_id is None or (done < total and now - self.bar_at < SECONDS_BETWEEN_MESSAGES):
+        too_soon = now - self.bar_at < SECONDS_BETWEEN_MESSAGES and preview is None
+        if self.node_id is None or (done < total and too_soon):
             return
         self.bar_at = now
-        ProgressBar(total, node_id=self.node_id).update_absolute(done)
+        picture = None if preview is None else _picture(preview)
+        shown = None if picture is None else ("JPEG", picture, PREVIEW_SIZE)
+        ProgressBar(total, node_id=self.node_id).update_absolute(done, total, shown)
+
+
+def _picture(preview: bytes) -> Any:
+    """The preview as a PIL image, or None for one that cannot be read: it comes from the network."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(preview), formats=("JPEG", "PNG")) as image:
+            return image.convert("RGB") if max(image.size) <= LARGEST_PREVIEW else None
+    except Exception:  # noqa: BLE001 - whatever a decoder raises: a preview is not worth an error
+        return None

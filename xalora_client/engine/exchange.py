@@ -31,7 +31,8 @@ class Context:
 
     ``clock`` is monotonic, in seconds. ``cancels(interruption)`` says whether an interruption should cancel the
     remote task. ``server`` is the sequencer's lasting name. ``ledger`` is where tasks are recorded, or None; ``source``
-    is recorded as the one who asked.
+    is recorded as the one who asked. ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption
+    sent: None means that the sequencer took it. Of a create that was interrupted, it is told the job id.
     """
 
     sequencer: Sequencer
@@ -41,6 +42,7 @@ class Context:
     server: str = ""
     ledger: Ledger | None = None
     source: str = "library"
+    on_cancel: Callable[[str, XaloraError | None], object] = lambda _, __: None
 
     def deadline(self, seconds: float) -> Deadline:
         """The moment ``seconds`` from now. Raises ConfigurationError unless that is a positive number."""
@@ -176,7 +178,9 @@ def cancel_interrupted(context: Context, task_id: str, credentials: Credentials,
         answers.check_status(response, request)
     except XaloraError as error:
         logger.warning("Task %s may still be running, because canceling it failed: %s", task_id, error)
+        context.on_cancel(task_id, error)
     else:
+        context.on_cancel(task_id, None)
         logger.info("Task %s was canceled after an interruption", task_id)
         yield from _note_canceled(context, task_id, credentials)
 

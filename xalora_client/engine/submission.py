@@ -10,6 +10,7 @@ from ..errors import (
     ConfigurationError,
     ConflictError,
     InvalidParameterError,
+    NetworkError,
     NotFoundError,
     ResponseError,
     StorageError,
@@ -137,6 +138,7 @@ def _look(
 def explain_forgotten(error: NotFoundError, task_id: str) -> None:
     """Say about a task of an earlier run that it is the server that no longer knows it, and what to do."""
     error.what = f"An earlier run submitted this task, and the server no longer knows it: {error.message}"
+    error.remedy = None
     error.advice = (
         f"To run and pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
     )
@@ -164,6 +166,7 @@ def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, de
             "Interrupted while creating job %s, which may run; run the same task again to take it up", job_id
         )
         claim.release()  # It may have arrived: the next run sends it again under its job id.
+        context.on_cancel(job_id, NetworkError("It is not known whether the task was created"))
         raise
     try:
         yield Call(lambda: ledger.created(claim, created.task_id))
@@ -192,6 +195,7 @@ def _create(context: Context, job: Job, deadline: Deadline) -> Flow[Created]:
                 else "The task may have been created and charged: run it again with reuse on to take it up "
                 "under its job id."
             )
+            error.remedy = None if context.ledger is None else "retry"
         raise
     except BaseException:
         if context.ledger is None:

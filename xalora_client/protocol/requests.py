@@ -56,6 +56,7 @@ class Credentials:
             raise ConfigurationError(
                 "The API key is not in the form consumer#key",
                 advice="Copy the whole key from your Xalora account into XALORA_API_KEY.",
+                remedy="set-key",
             )
         return cls(consumer_id, api_key)
 
