@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from ..xalora_client import XaloraError
-from . import _host
+from ._host_progress import Progress
 
 _PLACE = "Settings → Xalora"
 _FITTING = [
@@ -40,7 +40,7 @@ def told(node: Any) -> None:
 
     @functools.wraps(run)
     async def telling(self: Any, *args: Any, **values: Any) -> Any:
-        progress = _host.Progress()
+        progress = Progress()
         try:
             return await run(self, *args, **values)
         except XaloraError as error:

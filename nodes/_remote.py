@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..xalora_client import BadRequestError, ConflictError, TaskStatus, WorkflowTask, WorkflowTaskResult
 from . import _host
+from ._host_progress import Progress
 
 if TYPE_CHECKING:
     from ..xalora_client import DownloadProgress, MediaFile, TaskUpdate, XaloraError
@@ -84,7 +85,7 @@ class Remote:
             cancels=self.prompt.cancels,
             on_cancel=self.canceled.__setitem__,
         )
-        self.progress = _host.Progress()
+        self.progress = Progress()
         self.files: list[MediaFile] = []
         self.say: Callable[[], str] = str
         self.began = time.monotonic()

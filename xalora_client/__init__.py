@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .engine.drivers import AsyncTransport, Transport
     from .engine.effects import Fetch
     from .engine.updates import OnUpdate, TaskUpdate
+    from .ledger import Entry, Ledger, Listing, summarize
     from .media.decoding import (
         Array,
         Decoded,
@@ -63,8 +64,11 @@ if TYPE_CHECKING:
         decode,
         decode_sound,
         require_memory,
+        thumbnail,
     )
     from .media.download import DownloadProgress, MediaFile, OnProgress
+    from .media.store import MediaStore
+    from .settings import Setting, Settings, change_settings, read_settings
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
     _LOADED_LATER = {
@@ -73,11 +77,14 @@ else:
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
         "Fetch": ".engine.effects",
         **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.updates"),
+        **dict.fromkeys(["Entry", "Ledger", "Listing", "summarize"], ".ledger"),
         **dict.fromkeys(["DownloadProgress", "MediaFile", "OnProgress"], ".media.download"),
         **dict.fromkeys(
             ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
         ),
-        **dict.fromkeys(["decode", "decode_sound", "require_memory"], ".media.decoding"),
+        **dict.fromkeys(["decode", "decode_sound", "require_memory", "thumbnail"], ".media.decoding"),
+        "MediaStore": ".media.store",
+        **dict.fromkeys(["Setting", "Settings", "change_settings", "read_settings"], ".settings"),
     }
 
     def __getattr__(name: str) -> object:
@@ -103,15 +110,19 @@ __all__ = [
     "Decoded",
     "DownloadError",
     "DownloadProgress",
+    "Entry",
     "Fetch",
     "FluxLoraTask",
     "Format",
     "InvalidParameterError",
     "Kind",
+    "Ledger",
     "Limits",
+    "Listing",
     "MediaError",
     "MediaFile",
     "MediaInfo",
+    "MediaStore",
     "MediaTooLargeError",
     "NetworkError",
     "NotFoundError",
@@ -127,6 +138,8 @@ __all__ = [
     "ResponseError",
     "Rule",
     "ServerError",
+    "Setting",
+    "Settings",
     "Sound",
     "StorageError",
     "TaskCanceledError",
@@ -143,8 +156,12 @@ __all__ = [
     "WorkflowTaskResult",
     "XaloraError",
     "__version__",
+    "change_settings",
     "decode",
     "decode_sound",
     "encode_data_uri",
+    "read_settings",
     "require_memory",
+    "summarize",
+    "thumbnail",
 ]
