@@ -29,6 +29,7 @@ LAYERS = [
     "sequencer/",
     "clients/",
     "__init__.py",
+    "miner/",
     "cli/",
     "__main__.py",
 ]

@@ -97,6 +97,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sequencer = add("sequencer", "sequencer.sequencer", "Hand tasks to miners on your own GPUs.")
     _add_sequencer(sequencer)
 
+    miner = add("miner", "miner.miner", "Carry out a sequencer's tasks on your ComfyUI.")
+    miner.add_argument("--sequencer", required=True, metavar="URL", help="where `xalora sequencer` listens")
+    _add_comfyui(miner, required=True)
+    miner.add_argument(
+        "--workflows", type=Path, metavar="DIR",
+        help="workflow files to offer; else those of the sequencer, else those that come with Xalora",
+    )  # fmt: skip
+    miner.add_argument("--name", metavar="N", help="what the sequencer shows (this machine's name)")
+
     help_text = "Check the workflow files that a miner runs, or copy those that come with Xalora."
     workflows = commands_of.add_parser("workflows", help=help_text, description=help_text, allow_abbrev=False)
     group = workflows.add_subparsers(metavar="check|copy", required=True)
@@ -119,12 +128,20 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
         "because arguments can be seen by other users of this machine",
     )  # fmt: skip
     parser.add_argument("--miner-key", metavar="K", help=f"what miners must present; better in {MINER_KEY}")
+    _add_comfyui(parser, required=False)
     parser.add_argument("--workflows", type=Path, metavar="DIR", help="workflow files for miners that have none")
     parser.add_argument(
         "--allow-private-images", action="store_true",
         help="fetch images also from private networks; on 127.0.0.1 they always are",
     )  # fmt: skip
     parser.add_argument("--budget", type=float, default=20.0, metavar="GB", help="results that are kept (%(default)g)")
+
+
+def _add_comfyui(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--comfyui", action="append", required=required, metavar="URL",
+        help="a ComfyUI that carries out tasks, such as http://127.0.0.1:8188; several times for several",
+    )  # fmt: skip
 
 
 def _add_parameters(parser: argparse.ArgumentParser, rules: list[tuple[str, Rule, bool]]) -> None:
