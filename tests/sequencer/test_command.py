@@ -72,3 +72,26 @@ def test_one_sequencer_per_folder(command):
     second = command()
     assert second.process.wait(30) == 2
     assert "Another sequencer uses the data folder" in second.errors()
+
+
+def test_a_killed_sequencer_loses_nothing(command, caller):
+    first = command()
+    client = caller(first.first_line().removeprefix("Xalora sequencer listening on "))
+    miner, other = SimulatedMiner(client.url, "txt2vid.1"), SimulatedMiner(client.url, "txt2vid.1")
+    running, uploaded, waiting = (
+        client.create("txt2vid", {"workflow_id": "1", "job_id": f"sdk-workflow-{n}"}, prompt="x") for n in range(3)
+    )
+    task, half = miner.take(), other.take()
+    key = other.upload(half).json()["result"]
+    first.process.kill()
+    first.process.wait()
+
+    client.url = command().first_line().removeprefix("Xalora sequencer listening on ")
+    for each in (miner, other):
+        each.move_to(client.url).register()
+    assert other.submit(half, result=key).status_code == 200
+    assert miner.beat(task) == {"lease_seconds": 30}
+    statuses = [client.query(each)["status"] for each in (running, uploaded, waiting)]
+    assert statuses == ["running", "finished", "waiting"]
+    assert client.result(uploaded)
+    assert other.take()["task_id"] == waiting
