@@ -125,7 +125,9 @@ class Dispatcher:
             if work.lease is not None and not work.lease.heard and miner.lease_seconds is not None:
                 self._timers.extend(work, work.lease, miner.lease_seconds)
                 return work, work.lease
-        for place in [place for place in self._places if place.miner is miner and miner.lease_seconds is not None]:
+        for place in [
+            place for place in self._places if place.miner.name == miner.name and miner.lease_seconds is not None
+        ]:
             self._places.remove(place)
             place.leave()
         oldest = self.queue.oldest(miner.abilities.runs, miner.abilities.accepts)
