@@ -178,6 +178,7 @@ def test_a_program_learns_what_this_is(busy, accept):
 
 
 def metrics(server):
+    pytest.importorskip("prometheus_client", reason="needs the extra sequencer")
     answer = requests.get(f"{server.url}/metrics", timeout=30)
     assert answer.status_code == 200
     return answer.text
