@@ -33,10 +33,10 @@ class Caller:
 
     consumer_id = "tester"
     api_key = "secret-of-the-tester"
+    _numbers = itertools.count()
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._numbers = itertools.count()
 
     def post(self, endpoint: str, **body: Any) -> requests.Response:
         """Post a body with the key; None leaves a field out."""
@@ -95,16 +95,16 @@ class Served(Caller):
 
     database = "sandbox.sqlite3"
 
-    def __init__(self, data: Path, options: Options | SequencerOptions, clock: Clock | None = None) -> None:
+    def __init__(
+        self, data: Path, options: Options | SequencerOptions, clock: Clock | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.data = data
         self._loop = asyncio.new_event_loop()
         ready: concurrent.futures.Future[str] = concurrent.futures.Future()
-        self._serving = self._loop.create_task(
-            serve("127.0.0.1", 0, data, options, on_ready=ready.set_result, clock=clock)
-        )
+        self._serving = self._loop.create_task(serve(host, 0, data, options, on_ready=ready.set_result, clock=clock))
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        super().__init__(ready.result(DEADLINE_SECONDS))
+        super().__init__(ready.result(DEADLINE_SECONDS).replace("0.0.0.0", "127.0.0.1"))
 
     def _run(self) -> None:
         with closing(self._loop):
@@ -136,9 +136,9 @@ class SequencerServer(Served):
 
     database = "sequencer.sqlite3"
 
-    def __init__(self, data: Path, *, now: float, **options: Any) -> None:
+    def __init__(self, data: Path, *, now: float, host: str, **options: Any) -> None:
         self.clock = ManualClock(now)
-        super().__init__(data, SequencerOptions(**options), self.clock)
+        super().__init__(data, SequencerOptions(**options), self.clock, host)
 
     def advance(self, seconds: float) -> None:
         """Move the clock, and let what is due happen."""
@@ -179,8 +179,10 @@ def sequencer(tmp_path: Path) -> Iterator[Callable[..., SequencerServer]]:
     """A function that starts a sequencer with options; all end with the test. Its clock starts at 1,000,000."""
     started: list[SequencerServer] = []
 
-    def start_one(data: Path = tmp_path / "data", *, now: float = 1_000_000.0, **options: Any) -> SequencerServer:
-        started.append(SequencerServer(data, now=now, **options))
+    def start_one(
+        data: Path = tmp_path / "data", *, now: float = 1_000_000.0, host: str = "127.0.0.1", **options: Any
+    ) -> SequencerServer:
+        started.append(SequencerServer(data, now=now, host=host, **options))
         return started[-1]
 
     yield start_one

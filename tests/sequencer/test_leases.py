@@ -209,6 +209,8 @@ def test_a_lost_attempt_is_taken_up_again_even_after_a_restart(sequencer):
     first.stop()
     second = sequencer(now=first.clock.now)
     assert miner.move_to(second.url).beat(task) == {"lease_seconds": 30}
+    second.advance(31)
+    assert second.query(task_id)["status"] == "waiting"  # and lost again
     miner.finish(second.moved(task))
     assert second.query(task_id)["status"] == "finished"
 

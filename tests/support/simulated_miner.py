@@ -132,7 +132,7 @@ def in_thread(work: Any, *arguments: Any, **named: Any) -> Future[Any]:
     def run() -> None:
         try:
             future.set_result(work(*arguments, **named))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()

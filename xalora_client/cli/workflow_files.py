@@ -21,7 +21,7 @@ WIDEST_VALUE = 40
 async def check(arguments: argparse.Namespace) -> int:
     """``xalora workflows check DIR [--comfyui URL]``: 1 when something is wrong, else 0."""
     workflows, unread = try_folder(arguments.folder)
-    object_info = await _object_info(arguments.comfyui) if arguments.comfyui else None
+    object_info = await _object_info(arguments.comfyui) if arguments.comfyui is not None else None
     checked = [check_workflow(each, object_info) for each in workflows]
     if arguments.json:
         listed = [_described(each) for each in checked] + [_unread(each) for each in unread]
@@ -90,20 +90,20 @@ async def _object_info(address: str) -> dict[str, Any]:
     import asyncio
 
     import aiohttp
-    from yarl import URL
 
     example = "Write it like http://127.0.0.1:8188."
     try:
         link = Link.parse(address)
     except ValueError as error:
         raise ConfigurationError(f"The address after --comfyui cannot be used: {error}", advice=example) from None
-    whole = URL(link.text)
-    shown = str(whole.with_user(None)).rstrip("/")
-    login = aiohttp.BasicAuth(whole.user, whole.password or "") if whole.user else None
+    shown = (link.origin + link.target.partition("?")[0]).rstrip("/")
+    headers = {"Authorization": link.authorization} if link.authorization else {}
+    patience = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS), auth=login) as session,
-            session.get(f"{shown}/object_info") as answer,
+            # Direct, without the environment's proxies: ComfyUI is on this machine or near it.
+            aiohttp.ClientSession(timeout=patience, headers=headers) as session,
+            session.get(f"{shown}/object_info", allow_redirects=False) as answer,
         ):
             status, body = answer.status, await answer.read()
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:

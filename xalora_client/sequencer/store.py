@@ -160,9 +160,8 @@ class Store:
         task_id: str,
         media: str,
         file: str,
+        latencies: tuple[float | None, float | None],
         *,
-        inference_latency: float | None,
-        upload_latency: float | None,
         revision: int,
         now: float,
     ) -> None:
@@ -170,7 +169,7 @@ class Store:
         self.db.execute(
             "UPDATE tasks SET status = 'finished', outcome = 'finished', media = ?, file = ?, inference_latency = ?,"
             " upload_latency = ?, revision = ?, ended = ?, work = NULL WHERE task_id = ?",
-            (media, file, _rounded(inference_latency), _rounded(upload_latency), revision, now, task_id),
+            (media, file, *map(_rounded, latencies), revision, now, task_id),
         )
 
     def give_up(self, task_id: str, status: str, outcome: str, msg: str, *, revision: int, now: float) -> None:

@@ -34,7 +34,8 @@ def _declared(groups: Mapping[str, Any], inputs: Mapping[str, Any], prefix: str)
     for group in ("required", "optional"):
         for name, declaration in (groups.get(group) or {}).items():
             full = f"{prefix}{name}"
-            yield full, declaration, group == "required"
+            # What a choice brings has defaults: ComfyUI runs without it.
+            yield full, declaration, group == "required" and not prefix
             kind, options = read(declaration)
             if kind == _DYNAMIC:
                 for option in options.get("options") or []:

@@ -132,13 +132,7 @@ class PreviewMiner:
             unfinished.replace(self._results.folder / media)
             self._results.add(media, self._clock.time())
             # No await since the sleep: a task that was stopped never gets here.
-            self._dispatcher.finish(
-                work,
-                media,
-                media,
-                inference_latency=rendered - begun,
-                upload_latency=time.monotonic() - rendered,
-            )
+            self._dispatcher.finish(work, media, media, (rendered - begun, time.monotonic() - rendered))
         finally:
             unfinished.unlink(missing_ok=True)
 
