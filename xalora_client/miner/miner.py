@@ -141,7 +141,7 @@ class Miner:
             if running:  # Else it waits for a worker that is dead, and shows so by staying.
                 for prompt_id in left:
                     await self._answer_of_comfy(partial(self._comfy.interrupt, prompt_id))
-            await asyncio.sleep(self._times.stop_again)
+            await asyncio.sleep(self._times.look_alone)
 
     async def _serve(self, can: Abilities) -> None:
         """Ask for tasks and carry them out, until finished or until all must be looked at again."""
