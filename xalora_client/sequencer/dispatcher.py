@@ -68,7 +68,7 @@ class Dispatcher:
                 self.queue.add(work)
             work.change(self._clock.time())
             self._watch_deadline(work)
-        return [work for work in self._open.values() if not work.ready]
+        return [work for work in self._open.values() if work.status == "waiting" and not work.ready]
 
     # For consumers.
 
@@ -79,7 +79,7 @@ class Dispatcher:
 
     def begin_waiting(self, work: Work) -> None:
         """The task's inputs are here: it may begin."""
-        if self._open.get(work.task_id) is work:
+        if self._open.get(work.task_id) is work and not work.ready:
             work.ready = True
             self._offer(work)
 

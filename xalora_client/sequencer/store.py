@@ -67,7 +67,7 @@ class Store:
         task_id = uuid.uuid4().hex
         number = self.db.execute(
             "INSERT INTO tasks (task_id, owner, consumer_id, job_id, task_type, workflow_id, task_details, work,"
-            " inputs, timeout_seconds, create_timestamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " inputs, ready, timeout_seconds, create_timestamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 task_id,
                 owner,
@@ -78,6 +78,7 @@ class Store:
                 json.dumps(task.shown),
                 json.dumps(task.work),
                 json.dumps(dict.fromkeys(task.images)),
+                not task.images,
                 task.timeout_seconds,
                 now,
             ),

@@ -79,7 +79,7 @@ class PreviewMiner:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
         # The threads notice before their next frame. A thread that is busy for longer ends with the process.
-        ends = [asyncio.wrap_future(thread) for thread in self._threads]
+        ends = [asyncio.wrap_future(thread) for thread in list(self._threads)]
         await asyncio.wait([asyncio.gather(*ends, return_exceptions=True)], timeout=_CLOSING_SECONDS)
 
     async def _work(self) -> None:
