@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import statistics
@@ -10,15 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
 from cluster import KEY, SequencerProcess
 from comfyui_prompts import image, keep, node, save_video, show, text2video, upscale
 from comfyui_server import NONE_FOUND, ComfyUI, found, version_of
+from pictures import png
+from PIL import Image
 from processes import ROOT, poll
+from reference_package import installed_package, media_of, run_reference
 from safetensors.torch import save_file
-from test_prompts import frames_of
+from test_prompts import WORKFLOWS, frames_of, put_example_picture
 
 SHIPPED = ROOT / "xalora_client" / "workflows"
 REMOTE_NODES = Path(__file__).with_name("remote_nodes")
@@ -164,6 +169,42 @@ def test_a_failure_names_the_remote_node(offloading: ComfyUI, remote: ComfyUI) -
     assert failed.end == "execution_error"
     assert "the kiln is cold" in failed.error["exception_message"]
     assert "The broken one" in failed.error["exception_message"]
+
+
+def test_the_example_workflows_run_unchanged(offloading: ComfyUI, remote: ComfyUI) -> None:
+    for number, file in enumerate(WORKFLOWS):
+        prompt = json.loads(file.read_text())
+        for each in prompt.values():
+            if "seed" in each["inputs"]:
+                each["inputs"]["seed"] = number
+            if each["class_type"] == "LoadImage":
+                put_example_picture(offloading, each["inputs"]["image"])
+        run = offloading.run(prompt).ok()
+        assert run.history["status"]["status_str"] == "success", file.name
+
+
+def test_the_reference_package_completes_its_three_kinds(
+    sequencer_of_remote: SequencerProcess, remote: ComfyUI, pytestconfig: Any, tmp_path_factory: Any
+) -> None:
+    package = installed_package(pytestconfig, tmp_path_factory)
+    video = {"prompt": "a rabbit", "workflow_id": "1", "width": 64, "height": 48, "length": 5, "fps": 12, "seed": 1,
+             "steps": 3}  # fmt: skip
+    still = {"prompt": "a rabbit", "lora_name": "soft", "workflow_id": "3", "width": 64, "height": 96, "steps": 4}
+    picture = f"data:image/png;base64,{base64.b64encode(png(30, 20)).decode()}"
+    made = run_reference(
+        package,
+        sequencer_of_remote,
+        [["make", "text2video", video]],
+        [["make", "flux", still]],
+        [["make", "upscale", {"image_url": picture}]],
+        apiKey=KEY,
+    )
+    kind, content = media_of(made[0][0])
+    with av.open(content) as file:
+        assert kind == "video/mp4"
+        assert sum(1 for _ in file.decode(file.streams.video[0])) == 5
+    assert Image.open(media_of(made[1][0])[1]).size == (64, 96)
+    assert Image.open(media_of(made[2][0])[1]).size == (60, 40)
 
 
 def slow(steps: int, seconds: float, **more: Any) -> dict[str, Any]:
