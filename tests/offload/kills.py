@@ -62,7 +62,7 @@ class World:
 
     def __init__(self, folder: Path, dice: random.Random) -> None:
         self.folder, self.dice = folder, dice
-        self.workflows = write_workflow(folder / "workflows", SECONDS)
+        self.workflows = write_workflow(folder / "workflows")
         self.journal = folder / "journal"
         port = free_port()
         sequencer = Part("sequencer", lambda: SequencerProcess(folder / "sequencer", port=port))
@@ -73,7 +73,7 @@ class World:
         self.comfyuis, self.miners = [], []
         for number, network in enumerate(self.networks):
             place = free_port()
-            comfyui = Part(f"ComfyUI {number}", lambda p=place: SimulatedComfyUIProcess(p, self.journal))
+            comfyui = Part(f"ComfyUI {number}", lambda p=place: SimulatedComfyUIProcess(p, self.journal, SECONDS))
             comfyui.start()
             address = f"http://127.0.0.1:{place}"
             miner = Part(
@@ -115,7 +115,7 @@ class World:
 
 async def one_task(client: AsyncClient, number: int, failures: Counter[str]) -> WorkflowTaskResult:
     """Run a task, and run it again when that fails, as a person would."""
-    task = CustomTask("txt2img", {"noise_seed": number}, workflow_id="slow")
+    task = CustomTask("txt2img", {"prompt": str(number)}, workflow_id="slow")
     while True:
         try:
             return await client.execute_workflow_and_wait_for_result(task, timeout=PATIENCE)
@@ -147,7 +147,7 @@ def judge(world: World, results: dict[int, WorkflowTaskResult], tasks: int) -> l
     made: dict[int, list[dict[str, float]]] = {}
     for line in world.journal.read_text().splitlines():
         run = json.loads(line)
-        made.setdefault(int(run["noise_seed"]), []).append(run)
+        made.setdefault(int(run["text"]), []).append(run)
     ids = [result.task_id for result in results.values()]
     if len(set(ids)) != len(ids):
         wrong.append("two tasks have one id")
@@ -182,7 +182,7 @@ def run(folder: Path, tasks: int, seconds: float, dice: random.Random) -> list[s
     try:
         results, failures = asyncio.run(_with_kills(world, tasks, seconds, counts))
         wrong = judge(world, results, tasks)
-        runs = Counter(json.loads(line)["noise_seed"] for line in world.journal.read_text().splitlines())
+        runs = Counter(json.loads(line)["text"] for line in world.journal.read_text().splitlines())
     finally:
         world.close()
     print(f"{tasks} tasks, {MINERS} miners, {seconds:.0f} s")
