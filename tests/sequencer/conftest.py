@@ -157,6 +157,7 @@ class Website(LoopbackServer):
     def __init__(self) -> None:
         self.pages: dict[str, bytes] = {}
         self.closing = threading.Event()
+        self.asked = threading.Event()
         super().__init__(_Page)
 
     def close(self) -> None:
@@ -170,6 +171,7 @@ class _Page(HandlerBase, BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/silent":
+            self.owner.asked.set()
             self.owner.closing.wait(DEADLINE_SECONDS)
             return
         body = self.owner.pages.get(self.path)
