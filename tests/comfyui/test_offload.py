@@ -140,7 +140,9 @@ def test_a_real_upscale_model_gives_what_it_gives_here(offloading: ComfyUI, remo
             "kept": keep(["large", 0]),
         }
     ).ok()
-    picture = offloading.run({"pictures": pictures, "save": node("SaveImage", images=["pictures", 0], filename_prefix="p")})
+    picture = offloading.run(
+        {"pictures": pictures, "save": node("SaveImage", images=["pictures", 0], filename_prefix="p")}
+    )
     address = f"{offloading.url}/view?filename={picture.ok().files('save')[0].name}&type=output"
     parameters = json.dumps({"image": address})
     run = node("XaloraRunWorkflow", task_type="upscaler", workflow_id="model", parameters=parameters)
@@ -239,7 +241,9 @@ def test_offloading_costs_little(offloading: ComfyUI, remote: ComfyUI, figure: A
     for number in range(10):
         graph = {
             "picture": node("EmptyImage", width=64, height=48, batch_size=1, color=number),
-            "last": node("TestSteps", image=["picture", 0], steps=2, seconds=0.1, noise_seed=time.monotonic_ns() % 2**32),
+            "last": node(
+                "TestSteps", image=["picture", 0], steps=2, seconds=0.1, noise_seed=time.monotonic_ns() % 2**32
+            ),
             "save": node("SaveImage", images=["last", 0], filename_prefix="direct"),
         }
         began = time.monotonic()

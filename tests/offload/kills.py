@@ -189,7 +189,9 @@ def run(folder: Path, tasks: int, seconds: float, dice: random.Random) -> list[s
     for name, count in sorted(counts.items()):
         print(f"  {name:16} {count:4} times")
     print(f"  results          {len(results):4}")
-    print(f"  runs to the end  {sum(runs.values()):4}, of {sum(count > 1 for count in runs.values())} tasks twice or more")
+    print(
+        f"  runs to the end  {sum(runs.values()):4}, of {sum(count > 1 for count in runs.values())} tasks twice or more"
+    )
     print(f"  calls again      {sum(failures.values()):4} {dict(failures)}")
     for line in wrong:
         print(f"  ! {line}")
