@@ -33,7 +33,9 @@ class World:
 
     def new(self, times: Times = QUICK, prompt: dict[str, Any] | None = None) -> PromptRun:
         self.prompt_id = str(uuid.uuid4())
-        return PromptRun(self.comfy, prompt or workflow(), self.prompt_id, ["2"], TITLES, self._on_progress, times)
+        return PromptRun(
+            self.comfy, prompt or workflow(), self.prompt_id, "me", ["2"], TITLES, self._on_progress, times
+        )
 
     def _on_progress(self, progress: Progress) -> None:
         self.seen.append((progress.value, progress.maximum, progress.to_json(TITLES)["title"]))

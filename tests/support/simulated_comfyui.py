@@ -92,7 +92,7 @@ class SimulatedComfyUI:
     Attributes:
         posted: The prompt ids in the order they were posted, also those of a repeated post.
         prompts: The latest prompt of each id.
-        most_running: How many prompts ran at once at most; always 1 for a real one.
+        most_waiting: How many prompts it had at once at most, with the one that runs.
         finished: The prompts that ran to their end.
         is_worker_dead: Whether the worker takes no prompt any more, while HTTP still answers.
         answers: What the next requests to a path get in the place of an answer: a status, or "drop" for a connection
@@ -111,6 +111,7 @@ class SimulatedComfyUI:
     origins: list[str] = field(default_factory=list)
     authorizations: set[str] = field(default_factory=set)
     answers: dict[str, list[int | str]] = field(default_factory=dict)
+    most_waiting: int = 0
     is_worker_dead: bool = False
     ignores_interrupts: bool = False
     login: str = ""
@@ -223,14 +224,14 @@ class SimulatedComfyUI:
             return await _json({"error": {"message": "invalid prompt", "details": ""}, "node_errors": unknown}, 400)
         self.prompts[prompt_id] = prompt
         self._queue.append((prompt_id, body["client_id"]))
+        self.most_waiting = max(self.most_waiting, len(self._queue) + (self._running is not None))
         self._waiting.set()
         return await _json({"prompt_id": prompt_id, "number": 1, "node_errors": {}})
 
     async def _get_queue(self, _: web.Request) -> web.Response:
-        running = [] if self._running is None else [[0, self._running, {}, {}, []]]
-        return await _json(
-            {"queue_running": running, "queue_pending": [[1, each, {}, {}, []] for each, _ in self._queue]}
-        )
+        queued = [[0, prompt_id, {}, {"client_id": client_id}, []] for prompt_id, client_id in self._queue]
+        running = [] if self._running is None else [[0, self._running, {}, {"client_id": self._client}, []]]
+        return await _json({"queue_running": running, "queue_pending": queued})
 
     async def _delete(self, request: web.Request) -> web.Response:
         deleted = (await request.json())["delete"]
@@ -280,7 +281,7 @@ class SimulatedComfyUI:
                 self._waiting.clear()
                 await self._waiting.wait()
             prompt_id, client_id = self._queue.pop(0)
-            self._running = prompt_id
+            self._running, self._client = prompt_id, client_id
             self._interrupt.clear()
             entry = await self._run(prompt_id, client_id)
             end = entry["status"]["messages"][-1]

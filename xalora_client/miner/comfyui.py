@@ -101,6 +101,12 @@ class ComfyUI:
         answer = await self._json("GET", "queue")
         return _ids(answer.get("queue_running")), _ids(answer.get("queue_pending"))
 
+    async def queued_by(self, mark: str) -> list[str]:
+        """The prompt ids in the queue, also the one that runs, whose client id begins so."""
+        answer = await self._json("GET", "queue")
+        items = [each for name in ("queue_running", "queue_pending") for each in answer.get(name) or []]
+        return [str(item[1]) for item in items if len(item) > 3 and _client_of(item[3]).startswith(mark)]
+
     async def history(self, prompt_id: str) -> dict[str, Any] | None:
         """How a prompt ended, or None when it is not in the history."""
         entry = (await self._json("GET", f"history/{prompt_id}")).get(prompt_id)
@@ -190,3 +196,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _ids(items: Any) -> list[str]:
     return [str(item[1]) for item in items or [] if isinstance(item, list) and len(item) > 1]
+
+
+def _client_of(extra_data: Any) -> str:
+    return str(_object(extra_data).get("client_id", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -54,8 +55,10 @@ class Miner:
         self._times = times or Times()
         self._stopping = asyncio.Event()
         self._told: dict[str, float] = {}
-        self._stuck: str | None = None
+        owner = hashlib.sha256(f"{self._http.shown} {name}".encode()).hexdigest()
+        self._mark = f"xalora-{owner[:12]}-"
         self._is_accepted = False
+        self._is_comfy_new = False
 
     def finish(self) -> None:
         """End ``run`` after the task at hand, or at once when there is none."""
@@ -67,17 +70,35 @@ class Miner:
         Raises ConfigurationError when the workflows or the sequencer do not take it.
         """
         async with self._comfy, self._http:
-            while not self._stopping.is_set():
-                can = await self._unless_finished(self._prepare())
-                if can is not None:
-                    await self._serve(can)
+            watching = asyncio.create_task(self._watch())
+            try:
+                while not self._stopping.is_set():
+                    can = await self._unless_finished(self._prepare())
+                    if can is not None:
+                        await self._serve(can)
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """Notice when ComfyUI ends, which between tasks nothing else would."""
+        while True:
+            was_there = False
+            with suppress(UnreachableError, UnexpectedAnswerError):
+                async with self._comfy.websocket(f"{self._mark}watch") as socket:
+                    was_there = True
+                    async for _ in socket:
+                        pass
+            self._is_comfy_new = self._is_comfy_new or was_there
+            await asyncio.sleep(self._times.look_alone)
 
     async def _prepare(self) -> Abilities:
         """Wait for ComfyUI and the sequencer, and announce what can be run."""
         while True:
+            self._is_comfy_new = False
             object_info = await self._answer_of_comfy(self._comfy.object_info)
             software = await self._answer_of_comfy(self._comfy.system_stats)
-            await self._let_go_of_stuck()
+            await self._clear_queue()
             files = {} if self._folder else await until_answered(self._calls.workflows, self._times, self._complain)
             try:
                 can = abilities(own_workflows(self._folder, files), object_info, self._log)
@@ -106,29 +127,27 @@ class Miner:
                 self._quietly(f"{error.what}. Waiting for it")
             await asyncio.sleep(self._times.look_alone)
 
-    async def _let_go_of_stuck(self) -> None:
-        """Wait until ComfyUI has no prompt of an earlier task any more.
+    async def _clear_queue(self) -> None:
+        """Stop the prompts of earlier tasks, also of an earlier process, and wait until ComfyUI has none any more.
 
-        A ComfyUI whose worker died answers as before, and keeps the prompt until it is restarted.
+        A ComfyUI whose worker is dead answers as before, and keeps the prompt until it is restarted.
         """
-        while self._stuck is not None:
-            running, waiting = await self._answer_of_comfy(self._comfy.queue)
-            if self._stuck not in running + waiting:
-                self._stuck = None
-                return
+        while left := await self._answer_of_comfy(partial(self._comfy.queued_by, self._mark)):
             self._quietly(
-                f"ComfyUI at {self._comfy.shown} does not let go of prompt {self._stuck}. "
-                "No tasks are asked for until it does: restart that ComfyUI"
+                f"ComfyUI at {self._comfy.shown} still has prompt {left[0]} of an earlier task. "
+                "No tasks are asked for until it has stopped: if it does not, restart that ComfyUI"
             )
+            running, _ = await self._answer_of_comfy(self._comfy.queue)
             if running:  # Else it waits for a worker that is dead, and shows so by staying.
-                await self._answer_of_comfy(partial(self._comfy.interrupt, self._stuck))
-            await asyncio.sleep(self._times.look_alone)
+                for prompt_id in left:
+                    await self._answer_of_comfy(partial(self._comfy.interrupt, prompt_id))
+            await asyncio.sleep(self._times.stop_again)
 
     async def _serve(self, can: Abilities) -> None:
         """Ask for tasks and carry them out, until finished or until all must be looked at again."""
         ids = sorted({workflow_id for _, workflow_id in can if workflow_id is not None})
         delay = self._times.first_delay
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._is_comfy_new:
             began = time.monotonic()
             try:
                 if await self._is_busy():
@@ -167,16 +186,14 @@ class Miner:
     async def _carry_out(self, task: Assignment, can: Abilities) -> bool:
         """Returns whether ComfyUI is as before."""
         workflow = can.get(task.workflow)
-        if workflow is None:
-            self._log(f"task {one_line(task.task_id, 80)}: given back, this workflow was not offered")
+        if workflow is None or self._is_comfy_new:
+            why = "ComfyUI was restarted" if workflow else "this workflow was not offered"
+            self._log(f"task {one_line(task.task_id, 80)}: given back, {why}")
             with suppress(XaloraError):
-                await self._calls.submit(task, success=False, give_back="stopping", msg="This workflow was not offered")
+                await self._calls.submit(task, success=False, give_back="stopping", msg=why)
             return False
-        run = TaskRun(task, workflow, self._comfy, self._calls, self._times, self._log)
-        try:
-            await run.run()
-        finally:
-            self._stuck = run.stuck
+        run = TaskRun(task, workflow, self._comfy, self._calls, self._mark, self._times, self._log)
+        await run.run()
         return not run.is_comfy_lost
 
     async def _unless_finished(self, action: Awaitable[T]) -> T | None:

@@ -32,6 +32,7 @@ class PromptRun:
         comfy: ComfyUI,
         prompt: Mapping[str, Any],
         prompt_id: str,
+        client_id: str,
         outputs: Sequence[str],
         titles: Mapping[str, str],
         on_progress: Callable[[Progress], None],
@@ -40,6 +41,7 @@ class PromptRun:
         self._comfy = comfy
         self._prompt = prompt
         self._id = prompt_id
+        self._client_id = client_id
         self._outputs = outputs
         self._titles = dict(titles)
         self._on_progress = on_progress
@@ -90,7 +92,7 @@ class PromptRun:
 
     async def _post(self) -> None:
         while True:
-            posting = asyncio.ensure_future(self._comfy.post_prompt(self._prompt, self._id, self._id))
+            posting = asyncio.ensure_future(self._comfy.post_prompt(self._prompt, self._id, self._client_id))
             try:
                 status, answer = await asyncio.shield(posting)
             except asyncio.CancelledError:
@@ -176,7 +178,7 @@ class PromptRun:
     async def _listen(self, first_try: asyncio.Event) -> None:
         while True:
             try:
-                async with self._comfy.websocket(self._id) as socket:
+                async with self._comfy.websocket(self._client_id) as socket:
                     self._connected = True
                     first_try.set()
                     async for message in socket:

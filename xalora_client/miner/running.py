@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -88,13 +88,20 @@ async def run_until_signal(miners: Sequence[Miner], log: Callable[[str], None]) 
 
 
 @contextmanager
-def _signals(actions: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+def give_back_on_sigterm(running: asyncio.Future[None]) -> Iterator[None]:
+    """Cancel the miners on SIGTERM, which would end the process at once otherwise."""
+    with _signals({signal.SIGTERM: running.cancel}):
+        yield
+
+
+@contextmanager
+def _signals(actions: Mapping[signal.Signals, Callable[[], object]]) -> Iterator[None]:
     """Call these on this loop, in the place of what the signals would do."""
     loop = asyncio.get_running_loop()
     before = {}
     for number, action in actions.items():
 
-        def handle(_number: int, _frame: FrameType | None, action: Callable[[], None] = action) -> None:
+        def handle(_number: int, _frame: FrameType | None, action: Callable[[], object] = action) -> None:
             loop.call_soon_threadsafe(action)
 
         # Not the loop's own way, which Windows lacks.

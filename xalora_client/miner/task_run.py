@@ -26,11 +26,10 @@ from .times import Times
 
 
 class TaskRun:
-    """``run`` carries the task out.
+    """``run`` carries the task out. ``mark`` begins ComfyUI's client ids of this miner.
 
     Attributes:
-        stuck: The prompt that ComfyUI does not let go of, after ``run``; else None.
-        is_comfy_lost: Whether ComfyUI went away or did not work, after ``run``.
+        is_comfy_lost: Whether ComfyUI went away, did not work, or does not let go of the prompt, after ``run``.
     """
 
     def __init__(
@@ -39,6 +38,7 @@ class TaskRun:
         workflow: CheckedWorkflow,
         comfy: ComfyUI,
         calls: SequencerCalls,
+        mark: str,
         times: Times,
         log: Callable[[str], None],
     ) -> None:
@@ -46,11 +46,11 @@ class TaskRun:
         self._workflow = workflow
         self._comfy = comfy
         self._calls = calls
+        self._mark = mark
         self._times = times
         self._log = log
         self._prompt: PromptRun | None = None
         self._complained = False
-        self.stuck: str | None = None
         self.is_comfy_lost = False
 
     async def run(self) -> None:
@@ -90,10 +90,8 @@ class TaskRun:
             self.is_comfy_lost = True
             begun = error.begun if isinstance(error, PromptLostError) else self._prompt is not None
             self._say(f"given back. {error.what}")
-            if begun:
+            if begun:  # Else it stays where it waits, as the sign that ComfyUI's worker is dead.
                 await self._stop_prompt()
-            else:
-                self.stuck = self._task.prompt_id  # Where it waits, it shows that nothing has changed.
             ending = {"give_back": "lost" if begun else "stopping", "msg": error.what}
         except (XaloraError, OSError) as error:
             what = error.what if isinstance(error, XaloraError) else f"The miner's disk failed: {error.strerror}"
@@ -103,7 +101,7 @@ class TaskRun:
         if self._task.deadline is not None:
             patience = max(self._times.give_back, min(patience, self._task.deadline - time.monotonic()))
         await self._submit(ending, patience)
-        if self._prompt is not None and self.stuck is None:
+        if self._prompt is not None and not self.is_comfy_lost:
             with suppress(XaloraError):  # Its memory is ComfyUI's own affair.
                 await self._comfy.forget(self._task.prompt_id)
 
@@ -111,10 +109,18 @@ class TaskRun:
         values = dict(self._task.parameters)
         for name, each in self._task.inputs.items():
             values[name] = await self._hand_over(name, each)
-        prompt = self._workflow.prompt(values, run=self._task.prompt_id)
+        prompt_id = self._task.prompt_id
+        prompt = self._workflow.prompt(values, run=prompt_id)
         outputs = self._workflow.outputs
         run = PromptRun(
-            self._comfy, prompt, self._task.prompt_id, outputs, self._workflow.titles, lease.report, self._times
+            self._comfy,
+            prompt,
+            prompt_id,
+            self._mark + prompt_id,
+            outputs,
+            self._workflow.titles,
+            lease.report,
+            self._times,
         )
         self._prompt = run
         began = time.monotonic()
@@ -184,7 +190,6 @@ class TaskRun:
         if self._prompt is None:
             return False
         if not await self._prompt.stop():
-            self.stuck = self._task.prompt_id
             self.is_comfy_lost = True
         return True
 

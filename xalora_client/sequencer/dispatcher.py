@@ -105,8 +105,8 @@ class Dispatcher:
         work = self._open.get(task_id)
         if work is None:
             return False
-        revision, now = self._next_revision(work), self._clock.time()
-        self._store.give_up(task_id, status, outcome, msg, revision=revision, now=now)
+        now = self._clock.time()
+        self._store.give_up(task_id, status, outcome, msg, revision=work.next_revision(now), now=now)
         self._end(work, outcome)
         return True
 
@@ -115,13 +115,14 @@ class Dispatcher:
     async def take(
         self, miner: Miner, seconds: float, is_open: Callable[[], bool] = lambda: True
     ) -> tuple[Work, Lease] | None:
-        """Give the miner the oldest task that it can run, waiting at most so many seconds for one; None without.
+        """Give the miner the oldest task that it can run, waiting at most so many seconds for one.
 
         A task whose holder was never heard of after it was given is given to it again: the answer was lost. A request
         of the same miner that still waits ends without a task. ``is_open`` says whether an answer would arrive.
         """
         for work in miner.holds:
             if work.lease is not None and not work.lease.heard and miner.lease_seconds is not None:
+                self._timers.extend(work, work.lease, miner.lease_seconds)
                 return work, work.lease
         for place in [place for place in self._places if place.miner is miner and miner.lease_seconds is not None]:
             self._places.remove(place)
@@ -180,14 +181,15 @@ class Dispatcher:
         upload_latency: float | None = None,
     ) -> None:
         """End a task with its result: the name in its address, and the file."""
+        now = self._clock.time()
         self._store.finish(
             work.task_id,
             media,
             file,
             inference_latency=inference_latency,
             upload_latency=upload_latency,
-            revision=self._next_revision(work),
-            now=self._clock.time(),
+            revision=work.next_revision(now),
+            now=now,
         )
         if work.lease is not None and work.lease.miner in self.miners:
             self.miners[work.lease.miner].done += 1
@@ -287,9 +289,6 @@ class Dispatcher:
         work.change(self._clock.time())
         for observer in self._observers:
             observer.task_ended(work, outcome, self._clock.time())
-
-    def _next_revision(self, work: Work) -> int:
-        return max(work.revision + 1, int((self._clock.time() - work.created) * 1000))
 
     def _watch_deadline(self, work: Work) -> None:
         if work.deadline is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -12,6 +12,9 @@ from .dispatcher import Dispatcher
 from .http import Refusal
 from .observer import Observer
 from .work import Work
+
+if TYPE_CHECKING:
+    from prometheus_client.core import GaugeMetricFamily
 
 _QUERY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _TASK_BUCKETS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
@@ -51,7 +54,9 @@ class Metrics(Observer):
     def attach(self, dispatcher: Dispatcher, clock: Clock) -> None:
         """Also show the state at the moment of the request."""
         if self._library is not None:
-            self.registry.register(_State(self._library, dispatcher, clock))
+            from prometheus_client.core import GaugeMetricFamily
+
+            self.registry.register(_State(GaugeMetricFamily, dispatcher, clock))
 
     def task_ended(self, work: Work, outcome: str, now: float) -> None:
         """Count an end, and how long the task ran."""
@@ -86,8 +91,8 @@ class Metrics(Observer):
 class _State:
     """A collector of what is true at the moment."""
 
-    def __init__(self, library: Any, dispatcher: Dispatcher, clock: Clock) -> None:
-        self._gauge = library.core.GaugeMetricFamily
+    def __init__(self, gauge: type[GaugeMetricFamily], dispatcher: Dispatcher, clock: Clock) -> None:
+        self._gauge = gauge
         self._dispatcher = dispatcher
         self._clock = clock
 

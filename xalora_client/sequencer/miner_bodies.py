@@ -9,6 +9,7 @@ from ..errors import one_line
 from ..workflows import Offer
 from .http import Refusal, same
 from .offers import Variant
+from .work import is_name
 
 _MOST_WORKFLOWS = 500
 _LONGEST_MESSAGE = 2000
@@ -41,7 +42,11 @@ def read_variants(body: Mapping[str, Any]) -> list[Variant]:
     if not isinstance(announced, list) or len(announced) > _MOST_WORKFLOWS:
         raise Refusal(400, f"workflows is not a list of at most {_MOST_WORKFLOWS}")
     try:
-        return [Variant.of(Offer.from_json(each)) for each in announced]
+        offers = [Offer.from_json(each) for each in announced]
+        for each in offers:
+            if not is_name(each.task_type) or not (each.workflow_id is None or is_name(each.workflow_id)):
+                raise ValueError("a name has more than letters, digits, dashes and underscores")
+        return [Variant.of(each) for each in offers]
     except (ValueError, OverflowError) as error:
         raise Refusal(400, f"workflows cannot be read: {one_line(str(error))}") from None
 
@@ -52,7 +57,7 @@ def read_ids(body: Mapping[str, Any]) -> frozenset[str]:
     if not isinstance(ids, list) or len(ids) > _MOST_WORKFLOWS:
         raise Refusal(400, f"workflow_ids is not a list of at most {_MOST_WORKFLOWS}")
     read = [str(each) for each in ids if isinstance(each, str | int) and not isinstance(each, bool)]
-    return frozenset(each for each in read if 0 < len(each) <= 100 and each.isprintable())
+    return frozenset(filter(is_name, read))
 
 
 def read_software(body: Mapping[str, Any]) -> dict[str, str]:

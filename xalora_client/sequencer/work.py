@@ -115,8 +115,12 @@ class Work:
 
     def change(self, now: float) -> None:
         """Count a change, and wake those who wait for one."""
-        self.revision = max(self.revision + 1, int((now - self.created) * 1000))
+        self.revision = self.next_revision(now)
         self.watchers.wake()
+
+    def next_revision(self, now: float) -> int:
+        """The revision of the next change."""
+        return max(self.revision + 1, int((now - self.created) * 1000))
 
 
 def is_name(text: object) -> bool:

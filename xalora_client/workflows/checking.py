@@ -212,7 +212,8 @@ class _Check:
         if declarations is None:
             made = guessed(name, value, class_type, widget)
         elif widget in declarations:
-            made = parameter(name, value, declarations[widget])
+            # Of some types, such as COLOR, no range is told.
+            made = parameter(name, value, declarations[widget]) or guessed(name, value, class_type, widget)
         else:
             self._fault(node_id, f"input:{name}: {one_line(class_type, 80)} has no widget {widget}: export again")
             return None

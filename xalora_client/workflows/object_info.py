@@ -34,7 +34,8 @@ def _declared(groups: Mapping[str, Any], inputs: Mapping[str, Any], prefix: str)
     for group in ("required", "optional"):
         for name, declaration in (groups.get(group) or {}).items():
             full = f"{prefix}{name}"
-            yield full, declaration, group == "required"
+            # What a choice brings has defaults: ComfyUI runs without it.
+            yield full, declaration, group == "required" and not prefix
             kind, options = read(declaration)
             if kind == _DYNAMIC:
                 for option in options.get("options") or []:
@@ -99,9 +100,7 @@ def guessed(name: str, value: Any, class_type: str, widget: str) -> Parameter | 
         return Parameter(name, "image")
     if isinstance(value, bool):
         return Parameter(name, "flag", value)
-    if isinstance(value, int):
-        return Parameter(name, "whole", value)
-    if isinstance(value, float):
+    if isinstance(value, int | float):  # An export writes 1.0 as 1.
         return Parameter(name, "number", value)
     return Parameter(name, "text", value) if isinstance(value, str) else None
 

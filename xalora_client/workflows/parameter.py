@@ -16,6 +16,7 @@ MODEL_EXTENSION = ".safetensors"
 """Appended to a choice that matches nothing without it, as the protocol's public miner does for LoRAs."""
 
 _MOST_CHOICES_SHOWN = 20
+_LONGEST_NAME = 100
 _LARGEST = sys.float_info.max
 
 
@@ -110,17 +111,21 @@ class Parameter:
         if not isinstance(data, Mapping):
             raise ValueError("a parameter is not an object")
         name, kind, choices = data.get("name"), data.get("kind"), data.get("choices", [])
-        if not isinstance(name, str) or not name or kind not in KINDS:
-            raise ValueError(f"a parameter has no name, or no kind of {', '.join(KINDS)}")
+        if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+            raise ValueError(f"a parameter has no name of 1 to {_LONGEST_NAME} printable characters")
+        if kind not in KINDS:
+            raise ValueError(f"the kind of {name} is none of {', '.join(KINDS)}")
         if not isinstance(choices, list) or not all(isinstance(each, str | int | float) for each in choices):
-            raise ValueError(f"the choices of {one_line(name, 60)} are not a list of texts and numbers")
+            raise ValueError(f"the choices of {name} are not a list of texts and numbers")
         limits = {each: data.get(each) for each in ("minimum", "maximum", "step")}
         for each, limit in limits.items():
             of_kind = int if kind == "whole" or each == "step" else int | float
-            if limit is not None and (not isinstance(limit, of_kind) or isinstance(limit, bool)):
-                raise ValueError(f"a limit of {one_line(name, 60)} is not a number of its kind")
+            if limit is None:
+                continue
+            if not isinstance(limit, of_kind) or isinstance(limit, bool) or not abs(limit) <= _LARGEST:
+                raise ValueError(f"a limit of {name} is not a number of its kind")
         if limits["step"] is not None and limits["step"] < 1:
-            raise ValueError(f"the step of {one_line(name, 60)} is not positive")
+            raise ValueError(f"the step of {name} is not positive")
         return cls(name, kind, data.get("default"), choices=tuple(choices), **limits)
 
     @property
