@@ -1,8 +1,8 @@
 """``python -m benchmarks.miners [--miners N] [--clients N] [--seconds S]``: how many miners one sequencer keeps busy.
 
-The sequencer is a process of its own. The miners speak the wire as ``xalora miner`` does, in one process, and their
-ComfyUIs only sleep; the clients are the library's. Prints a table: how busy the miners were, how long queries took,
-how much memory the sequencer had at first and in the end, and how soon a client knew of an end.
+The sequencer, the miners, the clients, and one who only asks are processes of their own. The miners speak the wire as
+``xalora miner`` does, and their ComfyUIs only sleep; the clients are the library's. Prints a table: how busy the miners
+were, how long queries took, how soon a client knew of an end, and what the sequencer used.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import json
+import math
 import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +36,8 @@ PICTURE = base64.b64decode(
 OFFER = [{"task_type": "txt2img", "workflow_id": "slow", "parameters": [{"name": "prompt", "kind": "text"}]}]
 
 
-@dataclass
-class Figures:
-    """What is measured, in seconds."""
-
-    busy: float = 0.0
-    queries: list[float] = field(default_factory=list)
-    submitted: dict[str, float] = field(default_factory=dict)
-    seen: list[float] = field(default_factory=list)
-    done: int = 0
-
-
-async def mine(session: aiohttp.ClientSession, url: str, name: str, seconds: float, figures: Figures) -> None:
-    """One miner, for as long as it is awaited."""
+async def mine(session: aiohttp.ClientSession, url: str, name: str, seconds: float, said: list[Any]) -> None:
+    """One miner, for as long as it is awaited; says for each task when it held it and when it had submitted it."""
     me = {"erc20_address": name, "miner_key": MINER_KEY, "instance": os.urandom(8).hex()}
 
     async def ask(endpoint: str, **body: Any) -> dict[str, Any]:
@@ -60,52 +51,73 @@ async def mine(session: aiohttp.ClientSession, url: str, name: str, seconds: flo
         if "task_id" not in task:
             continue
         held = {"task_id": task["task_id"], "lease": task["lease"]}
-        began = time.monotonic()
-        beat = asyncio.create_task(ask("miner_heartbeat", wait_seconds=10, **held))
+        began = time.time()
         for step in range(10):
             await asyncio.sleep(seconds / 10)
             await ask("miner_heartbeat", progress={"value": step + 1, "maximum": 10, "title": "Sampler"}, **held)
-            if beat.done():
-                beat = asyncio.create_task(ask("miner_heartbeat", wait_seconds=10, **held))
-        figures.busy += time.monotonic() - began
-        beat.cancel()
+        ended = time.time()
         async with session.put(task["credential"]["upload_url"], data=PICTURE) as answer:
             answer.raise_for_status()
             key = (await answer.json())["result"]
         await ask("miner_submit", success=True, miner_id=name, result=key, inference_latency=seconds,
                   upload_latency=0.0, msg="", **held)  # fmt: skip
-        figures.submitted[task["task_id"]] = time.monotonic()
+        said.append((task["task_id"], began, ended, time.time()))
 
 
-async def use(url: str, number: int, open_tasks: int, figures: Figures, folder: Path) -> None:
-    """One client, which keeps so many tasks open for as long as it is awaited."""
-    async with AsyncClient(KEY, url, home=folder / f"client{number}") as client:
+async def use(url: str, open_tasks: int, said: list[Any], folder: Path) -> None:
+    """One client, which keeps so many tasks open for as long as it is awaited; says when it knew of each end."""
+    async with AsyncClient(KEY, url, home=folder) as client:
 
-        async def one(lane: int) -> None:
+        async def one() -> None:
             while True:
                 task = CustomTask("txt2img", {"prompt": str(random.random())}, workflow_id="slow")
                 result = await client.execute_workflow_and_wait_for_result(task, timeout=600)
-                figures.done += 1
-                if result.task_id in figures.submitted:
-                    figures.seen.append(time.monotonic() - figures.submitted.pop(result.task_id))
+                said.append((result.task_id, time.time()))
 
-        await asyncio.gather(*(one(lane) for lane in range(open_tasks)))
+        await asyncio.gather(*(one() for _ in range(open_tasks)))
 
 
-async def ask_often(session: aiohttp.ClientSession, url: str, figures: Figures) -> None:
-    """Measure plain queries of one task meanwhile."""
+async def ask_often(session: aiohttp.ClientSession, url: str, said: list[Any]) -> None:
+    """Queries of one task, one after the other; says when each began and how long it took."""
     consumer_id, _, api_key = KEY.partition("#")
-    mine = {"consumer_id": consumer_id, "api_key": api_key}
+    me = {"consumer_id": consumer_id, "api_key": api_key}
     body = {"task_type": "txt2img", "workflow_id": "slow", "job_id": "watched",
             "task_details": {"parameters": {"prompt": "watched"}}}  # fmt: skip
-    async with session.post(f"{url}/task_create", json=mine | body) as answer:
+    async with session.post(f"{url}/task_create", json=me | body) as answer:
         task_id = (await answer.json())["task_id"]
     while True:
-        began = time.monotonic()
-        async with session.post(f"{url}/task_result_query", json=mine | {"task_id": task_id}) as answer:
+        began = time.time()
+        async with session.post(f"{url}/task_result_query", json=me | {"task_id": task_id}) as answer:
             await answer.read()
-        figures.queries.append(time.monotonic() - began)
+        said.append((began, time.time() - began))
         await asyncio.sleep(0.02)
+
+
+async def play(part: str, url: str, count: int, seconds: float, task_seconds: float, open_tasks: int) -> None:
+    """Be a part for so many seconds, then print all that it said."""
+    said: list[Any] = []
+    with tempfile.TemporaryDirectory() as folder:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120)) as session:
+            parts = {
+                "mine": lambda n: mine(session, url, f"miner-{n}", task_seconds, said),
+                "use": lambda n: use(url, open_tasks, said, Path(folder) / str(n)),
+                "ask": lambda n: ask_often(session, url, said),
+            }
+            running = [asyncio.create_task(parts[part](number)) for number in range(count)]
+            done, _ = await asyncio.wait(running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+            for each in running:
+                each.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+    print(json.dumps(said))
+
+
+def start(part: str, *values: object) -> subprocess.Popen[str]:
+    """A part as a process."""
+    command = [sys.executable, "-m", "benchmarks.miners", "--part", part, *map(str, values)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def memory_of(process: int) -> float:
@@ -120,50 +132,42 @@ def processor_of(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def many(folder: Path, miners: int, clients: int, seconds: float, task_seconds: float) -> None:
+def many(folder: Path, miners: int, clients: int, seconds: float, task_seconds: float) -> None:
     """The table of many miners."""
     sequencer = SequencerProcess(folder / "sequencer")
-    figures = Figures()
-    connector = aiohttp.TCPConnector(limit=0)
-    # Each client has a tenth more tasks open than there are miners for it, so that none waits for work.
-    open_tasks = round(miners * 1.1 / clients) + 1
+    # Each client has a tenth more tasks open than there are miners for it, so that no miner waits for work.
+    open_tasks = math.ceil(miners * 1.1 / clients)
+    # The first round begins all at once.
+    warm, rest = task_seconds + 10, task_seconds + 3
     try:
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120)) as session:
-            work = [mine(session, sequencer.url, f"miner-{number}", task_seconds, figures) for number in range(miners)]
-            running = [asyncio.create_task(each) for each in work]
-            await asyncio.sleep(3)
-            running += [
-                asyncio.create_task(use(sequencer.url, number, open_tasks, figures, folder))
-                for number in range(clients)
-            ]
-            await asyncio.sleep(task_seconds + 5)  # The first round begins all at once.
-            running.append(asyncio.create_task(ask_often(session, sequencer.url, figures)))
-            figures.busy, done = 0.0, figures.done
-            memory, processor, began = (
-                memory_of(sequencer.process.pid),
-                processor_of(sequencer.process.pid),
-                time.time(),
-            )
-            await asyncio.sleep(seconds)
-            took = time.time() - began
-            for each in running:
-                if each.done():
-                    each.result()
-            print(f"{miners} miners with tasks of {task_seconds:g} s, {clients} clients, {took:.0f} s")
-            print(f"  tasks                {(figures.done - done) / took:8.1f} a second")
-            print(f"  miners busy          {figures.busy / took / miners:8.0%}")
-            ranked = sorted(figures.queries)
-            for share in (0.5, 0.99):
-                print(f"  query, {share:4.0%}          {ranked[int(share * (len(ranked) - 1))] * 1e3:8.1f} ms")
-            print(f"  end seen, median     {statistics.median(figures.seen) * 1e3:8.1f} ms after the submit")
-            print(f"  memory               {memory:8.1f} MB, then {memory_of(sequencer.process.pid):.1f} MB")
-            used = processor_of(sequencer.process.pid) - processor
-            print(f"  the sequencer's processor time {used / took:.2f} of one core")
-            for each in running:
-                each.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        total = warm + seconds + rest
+        parts = [start("mine", sequencer.url, miners, total, task_seconds, 0)]
+        time.sleep(3)
+        halves = [clients // 2, clients - clients // 2]
+        parts += [start("use", sequencer.url, half, total - 3, task_seconds, open_tasks) for half in halves]
+        parts += [start("ask", sequencer.url, 1, total - 3, task_seconds, 0)]
+        time.sleep(warm - 3)
+        memory, processor = memory_of(sequencer.process.pid), processor_of(sequencer.process.pid)
+        began = time.time()
+        time.sleep(seconds)
+        ended = time.time()
+        used = processor_of(sequencer.process.pid) - processor
+        later = memory_of(sequencer.process.pid)
+        mined, one, other, asked = (json.loads(part.communicate()[0] or "[]") for part in parts)
     finally:
         sequencer.close()
+    busy = sum(max(0.0, min(end, ended) - max(begin, began)) for _, begin, end, _ in mined)
+    submits = {task_id: submitted for task_id, _, _, submitted in mined}
+    seen = [at - submits[task_id] for task_id, at in one + other if began < at < ended and task_id in submits]
+    ranked = sorted(took for at, took in asked if began < at < ended)
+    took = ended - began
+    print(f"{miners} miners with tasks of {task_seconds:g} s, {clients} clients, {took:.0f} s")
+    print(f"  tasks                {len(seen) / took:8.1f} a second")
+    print(f"  miners busy          {busy / took / miners:8.0%}")
+    for share in (0.5, 0.99):
+        print(f"  query, {share:4.0%}          {ranked[int(share * (len(ranked) - 1))] * 1e3:8.1f} ms")
+    print(f"  end seen, median     {statistics.median(seen) * 1e3:8.1f} ms after the submit")
+    print(f"  the sequencer        {used / took:8.2f} of one core, {memory:.1f} MB, then {later:.1f} MB")
 
 
 def two_against_one(folder: Path, tasks: int = 12, seconds: float = 1.0) -> None:
@@ -197,10 +201,15 @@ def main() -> None:
     arguments.add_argument("--clients", type=int, default=64)
     arguments.add_argument("--seconds", type=float, default=60.0)
     arguments.add_argument("--task-seconds", type=float, default=10.0)
+    arguments.add_argument("--part", nargs=6, help=argparse.SUPPRESS)
     given = arguments.parse_args()
+    if given.part:
+        part, url, count, *numbers, open_tasks = given.part
+        asyncio.run(play(part, url, int(count), *map(float, numbers), int(open_tasks)))
+        return
     with tempfile.TemporaryDirectory() as folder:
         two_against_one(Path(folder) / "few")
-        asyncio.run(many(Path(folder) / "many", given.miners, given.clients, given.seconds, given.task_seconds))
+        many(Path(folder) / "many", given.miners, given.clients, given.seconds, given.task_seconds)
 
 
 if __name__ == "__main__":
