@@ -23,10 +23,11 @@ from PIL import Image
 from processes import ROOT, poll
 from reference_package import installed_package, media_of, run_reference
 from safetensors.torch import save_file
-from test_prompts import WORKFLOWS, frames_of, put_example_picture
+from videos import frames_of
 
 SHIPPED = ROOT / "xalora_client" / "workflows"
 REMOTE_NODES = Path(__file__).with_name("remote_nodes")
+WORKFLOWS = sorted(Path(__file__).with_name("workflows").glob("*.json"))
 UPSCALE_MODEL = "tiny.safetensors"
 
 
@@ -180,7 +181,7 @@ def test_the_example_workflows_run_unchanged(offloading: ComfyUI, remote: ComfyU
             if "seed" in each["inputs"]:
                 each["inputs"]["seed"] = number
             if each["class_type"] == "LoadImage":
-                put_example_picture(offloading, each["inputs"]["image"])
+                Image.new("RGB", (40, 30), (number, 90, 30)).save(offloading.base / "input" / each["inputs"]["image"])
         run = offloading.run(prompt).ok()
         assert run.history["status"]["status_str"] == "success", file.name
 
