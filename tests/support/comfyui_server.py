@@ -149,6 +149,7 @@ class ComfyUI:
         self.base = base
         self.key = environment.pop("XALORA_API_KEY", "")
         self.environment = environment
+        self.port = 0  # Any free one.
         self.client_id = uuid.uuid4().hex
         self.log_file = base / "server.log"
         self.events: list[Event] = []
@@ -160,7 +161,7 @@ class ComfyUI:
 
     def boot(self) -> ComfyUI:
         """Start, and wait until it answers."""
-        port = free_port()
+        port = self.port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
