@@ -7,26 +7,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from comfyui_prompts import flux_lora, image, keep, node, save_image, save_video, show, text2video, upscale
 from comfyui_server import ComfyUI
 from PIL import Image
 from sandbox_process import SandboxProcess
+from videos import frames_of
 
 from xalora_client.media.store import MediaStore
 
 WORKFLOWS = sorted(Path(__file__).with_name("workflows").glob("*.json"))
 EXAMPLE_PICTURE = (40, 30)
-
-
-def frames_of(file: Path) -> tuple[int, tuple[int, int], float]:
-    """Frame count, width and height, and frames per second of a video."""
-    with av.open(str(file)) as container:
-        stream = container.streams.video[0]
-        count = sum(1 for _ in container.decode(stream))
-        return count, (stream.width, stream.height), float(stream.average_rate)
 
 
 def pixels(seed: int, *shape: int) -> np.ndarray:

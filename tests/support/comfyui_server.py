@@ -312,9 +312,9 @@ def _progress_text(message: bytes) -> dict[str, Any]:
     return {"node": message[8 : 8 + length].decode(), "text": message[8 + length :].decode()}
 
 
-def booted(comfy: ComfyUI) -> Iterator[ComfyUI]:
-    """For fixtures: the server, running, until the fixture ends."""
+def booted(comfy: ComfyUI, port: int = 0) -> Iterator[ComfyUI]:
+    """For fixtures: the server, running on any free port or on this one, until the fixture ends."""
     try:
-        yield comfy.boot()
+        yield comfy.boot(port)
     finally:
         comfy.stop()
