@@ -29,7 +29,7 @@ import requests
 from processes import PATIENCE, ROOT, bare_environment, free_port, poll
 
 BOOT_PATIENCE = 240.0
-_TEXT_MESSAGE = 3
+_PREVIEW, _TEXT_MESSAGE = 1, 3
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -72,7 +72,7 @@ def install(target: Path) -> None:
 
 @dataclass
 class Event:
-    """One message of the websocket; a progress text has the type "text"."""
+    """One message of the websocket; a progress text has the type "text", a picture "preview"."""
 
     at: float
     type: str
@@ -298,6 +298,8 @@ class _Listener:
                     self.events.append(Event(time.time(), said["type"], said.get("data") or {}))
                 elif message.type == aiohttp.WSMsgType.BINARY and (text := _progress_text(message.data)):
                     self.events.append(Event(time.time(), "text", text))
+                elif message.type == aiohttp.WSMsgType.BINARY and message.data[:4] == struct.pack(">I", _PREVIEW):
+                    self.events.append(Event(time.time(), "preview", {"image": message.data[8:]}))
 
     def close(self) -> None:
         with suppress(RuntimeError):  # The server's end has ended the loop as well.
