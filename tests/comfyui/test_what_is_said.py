@@ -60,8 +60,7 @@ def test_a_users_error_is_one_line_in_the_log(comfy: ComfyUI, miner: Miner) -> N
     assert run.error["traceback"]  # The dialog's own details are as ever.
     said = "The task failed: out of memory (task task-1). Change the parameters or submit it again as a new task."
     poll(lambda: said in comfy.log()[before:], what="the log has the error")
-    lines = comfy.log()[before:].splitlines()
-    assert [line for line in lines if "out of memory" in line] == [f"Xalora: {said}"]
+    assert [line for line in comfy.lines(before) if "out of memory" in line] == [f"Xalora: {said}"]
     assert "Traceback" not in comfy.log()[before:]
     assert "!!!" not in comfy.log()[before:]
     assert run.texts("make")[-1] == "The task failed: out of memory"
@@ -76,7 +75,7 @@ def test_a_bug_keeps_its_traceback(comfy: ComfyUI) -> None:
 def test_our_lines_in_the_log_begin_with_our_name(comfy: ComfyUI, miner: Miner) -> None:
     before = len(comfy.log())
     comfy.run({"make": flux_lora(seed=930), "show": show(["make", 1])}).ok()
-    ours = [line for line in comfy.log()[before:].splitlines() if "task_create" in line or "task-1" in line]
+    ours = [line for line in comfy.lines(before) if "task_create" in line or "task-1" in line]
     assert ours
     assert [line for line in ours if not line.startswith("Xalora: ")] == []
 
@@ -94,5 +93,5 @@ def test_the_first_line(source: Any, tmp_path: Any, settings: dict[str, str], li
     install(tmp_path / "custom_nodes" / "xalora")
     comfy.use(settings.get("XALORA_WORKFLOW_URL", ""), **settings)
     for _ in booted(comfy):
-        poll(lambda: line in comfy.log().splitlines(), what=line)
+        poll(lambda: line in comfy.lines(), what=line)
         assert "a-secret-key" not in comfy.log()

@@ -215,6 +215,13 @@ class ComfyUI:
         """All it has printed."""
         return self.log_file.read_text(encoding="utf-8", errors="replace") if self.log_file.exists() else ""
 
+    def lines(self, since: int = 0) -> list[str]:
+        """The lines of the log from so many characters on, without the colors and levels of newer versions."""
+        return [
+            re.sub(r"\x1b\[\d+m|\[(DEBUG|INFO|WARNING|ERROR)\]\x1b\[0m ", "", each)
+            for each in self.log()[since:].splitlines()
+        ]
+
     def use(self, url: str = "", **more: str) -> None:
         """Point the pack at a sequencer from now on: by the ``.env`` in the working directory, read at each run.
 
