@@ -29,7 +29,7 @@ import requests
 from processes import PATIENCE, ROOT, bare_environment, free_port, poll
 
 BOOT_PATIENCE = 240.0
-_TEXT_MESSAGE = 3
+_PREVIEW, _TEXT_MESSAGE = 1, 3
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -72,7 +72,7 @@ def install(target: Path) -> None:
 
 @dataclass
 class Event:
-    """One message of the websocket; a progress text has the type "text"."""
+    """One message of the websocket; a progress text has the type "text", a picture "preview"."""
 
     at: float
     type: str
@@ -215,6 +215,13 @@ class ComfyUI:
         """All it has printed."""
         return self.log_file.read_text(encoding="utf-8", errors="replace") if self.log_file.exists() else ""
 
+    def lines(self, since: int = 0) -> list[str]:
+        """The lines of the log from so many characters on, without the colors and levels of newer versions."""
+        return [
+            re.sub(r"\x1b\[\d+m|\[(DEBUG|INFO|WARNING|ERROR)\]\x1b\[0m ", "", each)
+            for each in self.log()[since:].splitlines()
+        ]
+
     def use(self, url: str = "", **more: str) -> None:
         """Point the pack at a sequencer from now on: by the ``.env`` in the working directory, read at each run.
 
@@ -298,6 +305,8 @@ class _Listener:
                     self.events.append(Event(time.time(), said["type"], said.get("data") or {}))
                 elif message.type == aiohttp.WSMsgType.BINARY and (text := _progress_text(message.data)):
                     self.events.append(Event(time.time(), "text", text))
+                elif message.type == aiohttp.WSMsgType.BINARY and message.data[:4] == struct.pack(">I", _PREVIEW):
+                    self.events.append(Event(time.time(), "preview", {"image": message.data[8:]}))
 
     def close(self) -> None:
         with suppress(RuntimeError):  # The server's end has ended the loop as well.
