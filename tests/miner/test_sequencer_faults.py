@@ -53,6 +53,24 @@ def test_a_network_that_is_cut_for_a_while_costs_nothing(farm, how, moment):
     farm(scenario)
 
 
+def test_a_submit_whose_answer_is_lost_is_sent_again_and_is_no_lost_task(farm):
+    async def scenario(world):
+        network = await asyncio.to_thread(CutNetwork, world.url)
+        try:
+            comfyui = await world.comfyui()
+            world.miner(comfyui.url, sequencer=network.url)
+            await asyncio.to_thread(network.drop_answer, "POST /miner_submit")
+            task_id = await world.create(prompt="a fox")
+            await until(lambda: network.passed["POST /miner_submit"] == 2)
+            assert await world.result(task_id) == picture("a fox")
+            assert await world.result(await world.create(prompt="another")) == picture("another")
+            assert not any("lost" in line or "did not take" in line for line in world.lines), world.lines
+        finally:
+            await asyncio.to_thread(network.close)
+
+    farm(scenario)
+
+
 def test_a_miner_that_starts_first_waits_for_the_sequencer(farm):
     async def scenario(world):
         await world.end(world.serving)

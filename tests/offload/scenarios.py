@@ -53,9 +53,14 @@ def break_off_upload(scene: Scene) -> None:
 
 
 def submit_twice(scene: Scene) -> None:
+    before = scene.box.network.passed[SUBMIT]
     scene.box.network.drop_answer(SUBMIT)
     scene.begin()
     _caught(scene.box.network)
+    poll(lambda: scene.box.network.passed[SUBMIT] == before + 2, PATIENCE, "the same submit again")
+    scene.begin()  # Which its miner begins only when the second answer has come.
+    scene.results()
+    assert "did not take its end" not in scene.box.miner.running.errors()
 
 
 def lose_answer_of_create(scene: Scene) -> None:

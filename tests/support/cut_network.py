@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -13,7 +15,7 @@ class CutNetwork:
 
     ``freeze`` is a cut in the line: bytes stop, connections stay open and continue after ``mend``. ``tear`` also
     resets what is connected, and new connections end at once. ``freeze_within`` and ``drop_answer`` wait for a request,
-    and set ``caught`` when it has come.
+    and set ``caught`` when it has come. ``passed`` counts the requests by method and path.
     """
 
     def __init__(self, target: str) -> None:
@@ -26,6 +28,7 @@ class CutNetwork:
         self._writers: set[asyncio.StreamWriter] = set()
         self._freezes_within = self._drops_answer_of = b""
         self.caught = threading.Event()
+        self.passed: Counter[str] = Counter()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._accept, "127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -109,6 +112,8 @@ class CutNetwork:
     async def _requests(self, reader: asyncio.StreamReader, dropping: asyncio.Event) -> AsyncIterator[bytes]:
         is_within = False
         while data := await reader.read(65536):
+            if head := re.match(rb"[A-Z]+ /[^ ?]*", data):
+                self.passed[head[0].decode("latin-1")] += 1
             if self._drops_answer_of and data.startswith(self._drops_answer_of):
                 self._drops_answer_of = b""
                 dropping.set()

@@ -51,6 +51,7 @@ class TaskRun:
         self._log = log
         self._prompt: PromptRun | None = None
         self._complained = False
+        self._is_submitting = False
         self.is_comfy_lost = False
 
     async def run(self) -> None:
@@ -61,7 +62,8 @@ class TaskRun:
         working = asyncio.create_task(self._work(lease))
         try:
             await asyncio.wait({holding, working}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
+            # Of an end that was taken, a heartbeat may tell before the submit's answer comes, or in its place.
+            if working.done() or self._is_submitting:
                 await working
                 return
             await _ended(working)
@@ -103,6 +105,7 @@ class TaskRun:
         patience = self._times.submit
         if self._task.deadline is not None:
             patience = max(self._times.give_back, min(patience, self._task.deadline - time.monotonic()))
+        self._is_submitting = True
         await self._submit(ending, patience)
         await self._forget()
 
