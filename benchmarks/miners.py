@@ -14,11 +14,13 @@ import json
 import math
 import os
 import random
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,39 @@ def two_against_one(folder: Path, tasks: int = 12, seconds: float = 1.0) -> None
     print(f"{tasks} tasks of {seconds:g} s: {one:.2f} s with one miner, {two:.2f} s with two: {two / one:.2f}")
 
 
+async def end_seen(sequencer: SequencerProcess, folder: Path, tasks: int) -> list[float]:
+    """One task after the other; seconds from the moment the sequencer took each submit to the client's knowing."""
+    late = []
+    file = sequencer.folder / "data" / "sequencer.sqlite3"
+    async with AsyncClient(KEY, sequencer.url, home=folder) as client:
+        for number in range(tasks):
+            task = CustomTask("txt2img", {"prompt": str(number)}, workflow_id="slow")
+            result = await client.execute_workflow_and_wait_for_result(task, timeout=600)
+            now = time.time()
+            with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as db:
+                row = db.execute("SELECT ended FROM tasks WHERE task_id = ?", (result.task_id,)).fetchone()
+            late.append(now - row[0])
+    return late
+
+
+def ends_seen(folder: Path, tasks: int = 50, seconds: float = 0.5) -> None:
+    """How soon the client knows of an end, with one real miner that has nothing else to do."""
+    sequencer = SequencerProcess(folder / "sequencer")
+    comfyui = SimulatedComfyUIProcess(free_port(), folder / "journal", seconds)
+    workflows = write_workflow(folder / "workflows")
+    miner = MinerProcess(folder / "miner", sequencer.url, comfyui.url, workflows=workflows)
+    try:
+        poll(lambda: "ready" in miner.output())
+        late = asyncio.run(end_seen(sequencer, folder / "home", tasks))
+    finally:
+        for each in (miner, comfyui, sequencer):
+            each.kill()
+    print(
+        f"{tasks} tasks one by one: end seen {statistics.median(late) * 1e3:.1f} ms after the submit (median), "
+        f"{max(late) * 1e3:.1f} ms at most"
+    )
+
+
 def main() -> None:
     """Print the tables."""
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -209,6 +244,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         two_against_one(Path(folder) / "few")
+        ends_seen(Path(folder) / "ends")
         many(Path(folder) / "many", given.miners, given.clients, given.seconds, given.task_seconds)
 
 

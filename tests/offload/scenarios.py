@@ -139,7 +139,8 @@ def _caught(network: CutNetwork) -> None:
 _NO_STOP = "" if hasattr(signal, "SIGSTOP") else "processes cannot be made to stand still here"
 
 FAULTS = [
-    Fault("miner killed in a task", kill_miner),
+    # Its ComfyUI works on until the next miner stops it, which may be too late to.
+    Fault("miner killed in a task", kill_miner, most_runs=2),
     Fault("ComfyUI killed in a task", kill_comfyui),
     Fault("ComfyUI killed in a task, gone for 8 s", kill_comfyui_for_long, by_hand=True),
     Fault("sequencer killed, tasks wait", kill_sequencer_while_waiting),
