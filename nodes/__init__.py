@@ -1,5 +1,6 @@
 """The list of nodes. Ids are in saved workflows: they never change."""
 
+from ._routes import register
 from .cancel_task import XaloraCancelTask
 from .flux_lora import XaloraFluxLora
 from .run_workflow import XaloraRunWorkflow
@@ -24,3 +25,5 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "XaloraRunWorkflow": "Xalora Run Workflow",
     "XaloraCancelTask": "Xalora Cancel Task",
 }
+
+register()

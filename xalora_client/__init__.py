@@ -47,6 +47,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .clients.asynchronous import AsyncClient
     from .clients.blocking import Client
+    from .config import home_folder
     from .engine.drivers import AsyncTransport, Transport
     from .engine.effects import Fetch
     from .engine.waiting import OnUpdate, TaskUpdate
@@ -73,6 +74,7 @@ else:
     _LOADED_LATER = {
         "AsyncClient": ".clients.asynchronous",
         "Client": ".clients.blocking",
+        "home_folder": ".config",
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
         "Fetch": ".engine.effects",
         **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.waiting"),
@@ -158,6 +160,7 @@ __all__ = [
     "decode",
     "decode_sound",
     "encode_data_uri",
+    "home_folder",
     "read_settings",
     "require_memory",
     "summarize",

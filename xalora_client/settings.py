@@ -46,6 +46,11 @@ class Settings:
     problem: str | None
 
     @property
+    def kind(self) -> str:
+        """Which kind of server: "network" is Xalora's own, "own" any other, "sandbox" the local one."""
+        return {DEFAULT_URL: "network", SANDBOX: "sandbox"}.get(self.server.value or DEFAULT_URL, "own")
+
+    @property
     def has_key(self) -> bool:
         """Whether there is a key, or none is needed."""
         return self.server.value == SANDBOX or self.consumer.value is not None
@@ -70,7 +75,7 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
     home = config.home_folder(fallback_home=fallback_home)
     return Settings(
         Setting(consumer, key.source),
-        Setting(server.value or DEFAULT_URL, server.source),
+        Setting((server.value or DEFAULT_URL).strip().rstrip("/"), server.source),
         Setting(str(home), _source(config.HOME, None, fallback_home)[1]),
         problem,
     )
