@@ -81,6 +81,7 @@ class Remote:
         self.files: list[MediaFile] = []
         self.say: Callable[[], str] = str
         self.ending = "done"
+        self.reused = False
 
     async def perform(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work, then release everything it used."""
@@ -154,6 +155,8 @@ class Remote:
             video = _host.video_from(frames, fps, await asyncio.to_thread(load_audio, file.info))
         moving = file.info.kind != "image"
         preview = await asyncio.to_thread(_host.preview, [file.path], moving=moving)
+        if self.reused:
+            preview["xalora_reused"] = (True,)  # The editor's extension then offers a new seed.
         return Media(result.task_id, frames, video, fps, preview)
 
     def tick(self) -> None:
@@ -170,6 +173,7 @@ class Remote:
         """Show the task's status and the time, which keeps counting between queries."""
         began = time.monotonic() - update.elapsed
         if update.origin == "finished":
+            self.reused = True
             self.ending = "done · reused, no charge"
         self.say = lambda: update.describe(time.monotonic() - began)
         self.tick()
