@@ -64,12 +64,12 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def server(editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
     """A ComfyUI with the pack and the picture that ComfyUI comes with. Its key is in ``.env``, see ``configured``."""
-    comfy = _with_pack(editor_source, tmp_path_factory.mktemp("editor"))
+    comfy = with_pack(editor_source, tmp_path_factory.mktemp("editor"))
     shutil.copyfile(editor_source / "input" / "example.png", comfy.base / "input" / "example.png")
     yield from booted(comfy)
 
 
-def _with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> ComfyUI:
+def with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> ComfyUI:
     """A ComfyUI with the pack, not started yet; ``settings`` are the editor's."""
     comfy = ComfyUI(source, base, *arguments, XALORA_HOME=str(base / "xalora"))
     install(base / "custom_nodes" / "xalora-nodes")
@@ -80,12 +80,13 @@ def _with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> Co
 
 
 @pytest.fixture(scope="module", params=["own", "newest", "newest, Nodes 2.0"])
-def any_editor(request: pytest.FixtureRequest, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def any_editor(
+    request: pytest.FixtureRequest, editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComfyUI]:
     """A ComfyUI without a key and with each editor there is: its own, and the newest with either canvas.
 
     The newest editor runs on the newest ComfyUI.
     """
-    editor_source = request.getfixturevalue("editor_source")
     arguments, settings = list[str](), dict[str, Any]()
     if request.param != "own":
         page = newest_frontend()
@@ -95,7 +96,7 @@ def any_editor(request: pytest.FixtureRequest, chromium: str, tmp_path_factory: 
             pytest.skip("the newest editor is tried on the newest ComfyUI")
         arguments = ["--front-end-root", str(page)]
         settings = {"Comfy.VueNodes.Enabled": request.param.endswith("Nodes 2.0")}
-    yield from booted(_with_pack(editor_source, tmp_path_factory.mktemp("any"), *arguments, **settings))
+    yield from booted(with_pack(editor_source, tmp_path_factory.mktemp("any"), *arguments, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +273,13 @@ class Editor:
                 return end
             self.page.wait_for_timeout(100)
         raise AssertionError(f"the prompt did not end; the nodes said {self.js('() => seen.texts')}")
+
+    def until(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait until the condition holds, while the page goes on."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"still not: {what}"
+            self.page.wait_for_timeout(50)
 
     def texts(self, node: int) -> list[str]:
         """The progress texts that a node showed since Run was pressed."""
