@@ -1,6 +1,6 @@
 """The list of nodes. Ids are in saved workflows: they never change."""
 
-from ._routes import register
+from . import _endings, _host_log, _routes
 from .cancel_task import XaloraCancelTask
 from .flux_lora import XaloraFluxLora
 from .run_workflow import XaloraRunWorkflow
@@ -26,4 +26,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "XaloraCancelTask": "Xalora Cancel Task",
 }
 
-register()
+for _node in NODE_CLASS_MAPPINGS.values():
+    _endings.told(_node)
+_host_log.introduce()
+_routes.register()

@@ -1,5 +1,6 @@
 /** An error of one of our nodes as a message with the buttons that remedy it. */
 
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { openHelp } from "./help.js";
 import { openKeyDialog } from "./key_dialog.js";
@@ -8,47 +9,48 @@ import { storeSettings } from "./settings_state.js";
 import { collectTask } from "./task_actions.js";
 import { t } from "./texts.js";
 
-const KINDS = {
-  ConfigurationError: ["kindConfiguration", ["settings"]],
-  InvalidParameterError: ["kindConfiguration", []],
-  AuthenticationError: ["kindConfiguration", ["key"]],
-  PermissionDeniedError: ["kindConfiguration", ["key"]],
-  PaymentRequiredError: ["kindServer", ["again"]],
-  NetworkError: ["kindNetwork", ["again", "settings"]],
-  RequestTimeoutError: ["kindNetwork", ["again"]],
-  RateLimitError: ["kindServer", ["again"]],
-  ServerError: ["kindServer", ["again"]],
-  BadRequestError: ["kindServer", []],
-  NotFoundError: ["kindServer", []],
-  ConflictError: ["kindServer", ["again"]],
-  ResponseError: ["kindServer", ["settings"]],
-  StorageError: ["kindStorage", ["again"]],
-  TaskFailedError: ["kindTask", ["again"]],
-  TaskCanceledError: ["kindTask", ["again"]],
-  TaskTimeoutError: ["kindTask", ["collect", "again"]],
-  DownloadError: ["kindMedia", ["collect", "again"]],
-  DecodeError: ["kindMedia", []],
-  MediaTooLargeError: ["kindMedia", []],
-};
+const KINDS = [
+  [/^(Configuration|InvalidParameter|Authentication|PermissionDenied)/, "kindConfiguration"],
+  [/^(Network|RequestTimeout)/, "kindNetwork"],
+  [/^(Task|TaskTimeout)/, "kindTask"],
+  [/^(Media|Download|Decode)/, "kindMedia"],
+  [/^Storage/, "kindStorage"],
+  [/./, "kindServer"],
+];
 
+const key = () => [t("keySet"), () => openKeyDialog(offerRun)];
+const server = () => [t("openSettings"), () => openKeyDialog(offerRun)];
+const sandbox = () => [t("sandboxTry"), trySandbox];
+const again = () => [t("tryAgain"), run];
+const collect = ({ task_id }) => task_id && [t("collect"), () => collectTask({ task_id })];
+
+/** The buttons for what the pack says would help. */
 const REMEDIES = {
-  key: () => [t("keySet"), () => openKeyDialog(offerRun)],
-  sandbox: () => [t("sandboxTry"), trySandbox],
-  settings: () => [t("openSettings"), () => openKeyDialog(offerRun)],
-  again: () => [t("tryAgain"), run],
-  collect: ({ taskId }) => taskId && [t("collect"), () => collectTask({ task_id: taskId })],
+  "set-key": [key, sandbox],
+  "check-server": [server, again],
+  "top-up": [again],
+  retry: [again],
+  collect: [collect, again],
 };
 
-/** Show an `execution_error` of ours; others are the editor's own business. */
-export function showError({ exception_type: type = "", exception_message: message = "", node_type: nodeType }) {
+/** What the pack said of each node's last error. */
+const told = new Map();
+
+/** Show errors of our nodes; others are the editor's own business. */
+export function watchErrors() {
+  api.addEventListener("xalora.error", ({ detail }) => told.set(String(detail.node), detail));
+  api.addEventListener("execution_error", ({ detail }) => showError(detail));
+}
+
+function showError({ exception_type: type = "", exception_message: message = "", node_type: nodeType, node_id: node }) {
   const name = type.match(/^xalora_client\.(\w+)$/)?.[1];
   if (!name) return;
-  const text = message.trim();
-  const [kind, remedies] = /^No API key/.test(text) ? ["kindConfiguration", ["key", "sandbox"]] : (KINDS[name] ?? ["kindTask", []]);
-  const taskId = text.match(/\(task ([^\s)]+)\)/)?.[1] ?? text.match(/^Task (\S+)/)?.[1];
-  const buttons = remedies.map((each) => REMEDIES[each]({ taskId })).filter(Boolean);
+  const error = told.get(String(node)) ?? {};
+  const [, kind] = KINDS.find(([pattern]) => pattern.test(name));
+  const remedies = REMEDIES[error.remedy] ?? [];
+  const buttons = remedies.map((button) => button(error)).filter(Boolean);
   buttons.push([t("openHelp"), () => openHelp(nodeType)]);
-  notify({ title: t("failed", { kind: t(kind) }), text, kind: "error", buttons });
+  notify({ title: t("failed", { kind: t(kind) }), text: message.trim(), kind: "error", buttons });
 }
 
 /** Press Run. */

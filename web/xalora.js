@@ -1,9 +1,8 @@
 /** What Xalora adds to the editor. Without it the nodes work as well. */
 
-import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { addStyles } from "./elements.js";
-import { showError } from "./errors.js";
+import { watchErrors } from "./errors.js";
 import { openKeyDialog } from "./key_dialog.js";
 import { keepSeed, offerNewSeeds } from "./seeds.js";
 import { settings } from "./settings.js";
@@ -20,7 +19,7 @@ app.registerExtension({
     await loadTexts(app.extensionManager.setting.get("Comfy.Locale")).catch(() => {});
     registerTab();
     offerNewSeeds();
-    api.addEventListener("execution_error", ({ detail }) => showError(detail));
+    watchErrors();
     // The editor does not wait for this; and when it fails, the tab says why.
     tellOfEarlierTasks().catch(() => {});
   },

@@ -40,6 +40,7 @@ from .errors import (
 )
 from .protocol.answers import TaskStatus, WorkflowTaskResult
 from .protocol.parameters import Rule, encode_data_uri
+from .protocol.progress import TaskProgress
 from .protocol.requests import Credentials, Request, Response
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .version import __version__
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from .config import home_folder
     from .engine.drivers import AsyncTransport, Transport
     from .engine.effects import Fetch
-    from .engine.waiting import OnUpdate, TaskUpdate
+    from .engine.updates import OnUpdate, TaskUpdate
     from .ledger import Entry, Ledger, Listing, summarize
     from .media.decoding import (
         Array,
@@ -77,7 +78,7 @@ else:
         "home_folder": ".config",
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
         "Fetch": ".engine.effects",
-        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.waiting"),
+        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.updates"),
         **dict.fromkeys(["Entry", "Ledger", "Listing", "summarize"], ".ledger"),
         **dict.fromkeys(["DownloadProgress", "MediaFile", "OnProgress"], ".media.download"),
         **dict.fromkeys(
@@ -146,6 +147,7 @@ __all__ = [
     "TaskCanceledError",
     "TaskError",
     "TaskFailedError",
+    "TaskProgress",
     "TaskStatus",
     "TaskTimeoutError",
     "TaskUpdate",

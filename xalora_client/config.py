@@ -48,7 +48,7 @@ class Config:
     def require_credentials(self) -> Credentials:
         """The credentials. Raises ConfigurationError, which says how to set a key, when there are none."""
         if self.credentials is None:
-            raise ConfigurationError("No API key is set", advice=NO_KEY_ADVICE)
+            raise ConfigurationError("No API key is set", advice=NO_KEY_ADVICE, remedy="set-key")
         return self.credentials
 
 
@@ -102,6 +102,7 @@ def load(
                 f"Nothing was sent: the key comes from {key_source}, the server's address {url} from {address_source}",
                 advice=f"Set {KEY} and {URL} in the same place, or pass both as arguments: a key is sent only to the "
                 "server it was set with.",
+                remedy="set-key",
             )
     return Config(Credentials.parse(key) if key else None, url, home_path)
 
@@ -197,5 +198,6 @@ def _checked_url(url: str) -> str:
         raise ConfigurationError(
             "The workflow URL is not the plain address of a server",
             advice=f"Set {URL} to something like {DEFAULT_URL}, or to {SANDBOX}.",
+            remedy="check-server",
         )
     return url.rstrip("/")
