@@ -26,13 +26,13 @@ NAME = "Xalora Text2Video"
 
 
 @pytest.fixture
-def newcomer(any_editor: ComfyUI, browser: Any, figure: Callable[[str], None]) -> Iterator[Editor]:
+def newcomer(
+    any_editor: ComfyUI, opening: Callable[[ComfyUI], Any], browser: Any, figure: Callable[[str], None]
+) -> Iterator[Editor]:
     """The editor of someone who has just installed the pack. At the end nothing may have gone wrong in it."""
-    from conftest import opened
-
     any_editor.use()
     any_editor.post("/xalora/config", {"api_key": "", "workflow_url": ""}).raise_for_status()
-    for editor in opened(any_editor, browser):
+    with opening(any_editor) as editor:
         figure(f"frontend {editor.js('window.__COMFYUI_FRONTEND_VERSION__')}, Chromium {browser.version}")
         yield editor
         any_editor.check_alive()
