@@ -304,7 +304,7 @@ class Editor:
 
     def preview_played(self, node: int) -> bool:
         """Wait until a video of the node's result is in view and plays on; in Nodes 2.0 it is part of the page."""
-        self.page.wait_for_function(_ANY_VIDEO, node)
+        self.page.wait_for_function(_ANY_VIDEO, arg=node)
         return self.js(
             f"""async id => {{
                 const video = ({_ANY_VIDEO})(id);

@@ -21,6 +21,7 @@ from sandbox_process import SandboxProcess
 if TYPE_CHECKING:
     from conftest import Editor
 
+SCREENSHOTS = os.environ.get("XALORA_SCREENSHOTS")
 TYPED = "text to video"
 NAME = "Xalora Text2Video"
 
@@ -43,14 +44,13 @@ def newcomer(
 @pytest.fixture
 def step(newcomer: Editor, request: pytest.FixtureRequest) -> Callable[[str], None]:
     """A function that takes a picture of a step, where pictures are wanted."""
-    folder = os.environ.get("XALORA_SCREENSHOTS")
     number = iter(range(1, 99))
 
     def take(name: str) -> None:
-        if folder:
+        if SCREENSHOTS:
             file = re.sub(r"\W+", "-", f"{request.node.callspec.id}-{next(number)}-{name}")
             newcomer.page.wait_for_timeout(500)
-            newcomer.page.screenshot(path=Path(folder) / f"{file}.png")
+            newcomer.page.screenshot(path=Path(SCREENSHOTS) / f"{file}.png")
 
     return take
 
