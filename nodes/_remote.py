@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..xalora_client import BadRequestError, ConflictError, TaskStatus, WorkflowTask, WorkflowTaskResult
 from . import _host
+from ._host_place import place
 from ._host_progress import Progress
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Remote:
             fallback_home=_host.home(),
             ledger=True,
             source="node",
+            place=place(),
             cancels=self.prompt.cancels,
             on_cancel=self.canceled.__setitem__,
         )

@@ -75,7 +75,7 @@ def _with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> Co
     comfy = ComfyUI(source, base, *arguments, XALORA_HOME=str(base / "xalora"))
     install(base / "custom_nodes" / "xalora-nodes")
     stored = base / "user" / "default" / "comfy.settings.json"
-    stored.parent.mkdir(parents=True)
+    stored.parent.mkdir(parents=True, exist_ok=True)
     stored.write_text(json.dumps(SETTINGS | settings))
     return comfy
 

@@ -36,6 +36,7 @@ class BaseClient(ABC):
         ledger: Whether every task is written to the ledger before it is sent. A task that an earlier call with the same
             inputs created, is creating or has finished is then reused and not charged again.
         source: Who asks, written to the ledger: "node", "cli" or "library".
+        place: What part of it asks, written to the ledger: JSON, or None.
         limits: The limits on downloads and decoding. None means those of ``Limits()``.
         cancels: ``cancels(interruption)`` returns whether an interruption of a call, such as Ctrl-C, cancels the remote
             task. None means that each one does.
@@ -62,6 +63,7 @@ class BaseClient(ABC):
         fallback_home: Path | None = None,
         ledger: bool = False,
         source: str = "library",
+        place: object = None,
         limits: Limits | None = None,
         cancels: Callable[[BaseException], bool] | None = None,
         on_cancel: Callable[[str, XaloraError | None], object] | None = None,
@@ -80,6 +82,7 @@ class BaseClient(ABC):
             server=self.config.workflow_url,
             ledger=Ledger(folder, self.config.workflow_url) if ledger else None,
             source=source,
+            place=place,
             clock=clock,
             dice=dice or random.Random(),  # noqa: S311 - it only spreads requests
             cancels=cancels or (lambda _: True),

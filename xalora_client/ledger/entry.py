@@ -84,7 +84,8 @@ class Entry:
     ``job_id``; above 1 it was sent again after an ambiguous failure or a crash. ``created``, ``submitted`` (the create
     was answered) and ``finished`` (seen final) are Unix seconds; the latencies are the server's, in seconds; ``ran`` is
     the seconds from submitted to finished, or None if no run watched the end. ``sha256``, ``extension`` (with its
-    dot) and ``size`` (bytes) name the media file once it is stored. ``source`` is "node", "cli" or "library".
+    dot) and ``size`` (bytes) name the media file once it is stored. ``source`` is "node", "cli" or "library",
+    ``place`` the part of it that asked, as JSON: for a node its ``node`` id, ``title`` and ``workflow`` id.
     """
 
     number: int
@@ -111,6 +112,7 @@ class Entry:
     sha256: str | None = None
     extension: str | None = None
     size: int | None = None
+    place: Any = None
 
     @property
     def is_final(self) -> bool:
@@ -136,7 +138,7 @@ class Entry:
         )
 
     @classmethod
-    def new(cls, intent: Intent, job_id: str, source: str, now: float) -> Entry:
+    def new(cls, intent: Intent, job_id: str, source: str, now: float, place: Any = None) -> Entry:
         """The entry of an intent before its create."""
         return cls(
             number=0,
@@ -150,6 +152,7 @@ class Entry:
             state=CREATING,
             tries=0,
             created=now,
+            place=place,
         )
 
     def with_answer(self, result: WorkflowTaskResult) -> Entry:
@@ -176,7 +179,7 @@ class Entry:
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
-_JSON = ("parameters", "result")
+_JSON = ("parameters", "result", "place")
 
 
 def storable(text: Any) -> Any:

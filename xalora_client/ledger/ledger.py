@@ -108,18 +108,18 @@ class Ledger:
         """
         return Intent.of(self.server or "", job.task, job.credentials)
 
-    def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str) -> Claim:
+    def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str, place: object = None) -> Claim:
         """Decide what to do about an intent, in one atomic step across all threads and processes.
 
         What is already charged comes first: the newest task that is open or finished, then a create whose outcome is
         unknown. Only then a new one is recorded under ``job_id``, before this returns. With ``reuse`` off it is always
-        a new one. ``source`` is "node", "cli" or "library".
+        a new one. ``source`` is "node", "cli" or "library", ``place`` the part of it that asks.
         """
 
         def work(db: sqlite3.Connection) -> Claim:
             row = db.execute(_USABLE, (intent.fingerprint,)).fetchone() if reuse else None
             if row is None:
-                return self._start(db, Entry.new(intent, job_id, source, self.clock()))
+                return self._start(db, Entry.new(intent, job_id, source, self.clock(), place))
             entry = Entry.from_row(row)
             if entry.task_id is not None:
                 return Claim(Step.FINISHED if entry.state == TaskStatus.FINISHED else Step.ATTACH, entry)
