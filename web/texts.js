@@ -88,6 +88,7 @@ const ENGLISH = {
   about: "about {time}",
   took: "took {time}",
   by_node: "from a node",
+  by_place: "from the node {title} ({node})",
   by_cli: "from the command line",
   by_library: "from a program",
 
@@ -95,6 +96,7 @@ const ENGLISH = {
   collect: "Collect",
   collecting: "Collecting…",
   show: "Show",
+  goToNode: "Go to node",
   insertNode: "Insert status node",
   copyId: "Copy id",
   copied: "Copied",

@@ -31,8 +31,8 @@ class Context:
 
     ``clock`` is monotonic, in seconds. ``cancels(interruption)`` says whether an interruption should cancel the
     remote task. ``server`` is the sequencer's lasting name. ``ledger`` is where tasks are recorded, or None; ``source``
-    and ``place`` are recorded as the one who asked. ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption
-    sent: None means that the sequencer took it. Of a create that was interrupted, it is told the job id.
+    and ``place`` are recorded as the one who asked. ``on_cancel(task_id, error)`` is told how each cancel ended that an
+    interruption sent: None means that the sequencer took it. Of a create that was interrupted, it is told the job id.
     """
 
     sequencer: Sequencer
