@@ -72,11 +72,17 @@ class Remote:
         remote = cls()
         return await remote.perform(remote._cancel(task_id))
 
-    def __init__(self) -> None:
+    def __init__(self, images_at_once: int = 8) -> None:
         from ..xalora_client import AsyncClient  # Imports HTTP libraries, which would slow down ComfyUI's start.
 
         self.prompt = _host.Prompt.current()
-        self.client = AsyncClient(fallback_home=_host.home(), ledger=True, source="node", cancels=self.prompt.cancels)
+        self.client = AsyncClient(
+            fallback_home=_host.home(),
+            ledger=True,
+            source="node",
+            cancels=self.prompt.cancels,
+            images_at_once=images_at_once,
+        )
         self.progress = _host.Progress()
         self.files: list[MediaFile] = []
         self.say: Callable[[], str] = str

@@ -39,6 +39,7 @@ from .errors import (
     XaloraError,
 )
 from .protocol.answers import TaskStatus, WorkflowTaskResult
+from .protocol.images import InputImage
 from .protocol.parameters import Rule, encode_data_uri
 from .protocol.requests import Credentials, Request, Response
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
@@ -47,6 +48,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .clients.asynchronous import AsyncClient
     from .clients.blocking import Client
+    from .delivery import OnUpload, UploadProgress
     from .engine.drivers import AsyncTransport, Transport
     from .engine.effects import Fetch
     from .engine.waiting import OnUpdate, TaskUpdate
@@ -70,6 +72,7 @@ else:
         "AsyncClient": ".clients.asynchronous",
         "Client": ".clients.blocking",
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
+        **dict.fromkeys(["OnUpload", "UploadProgress"], ".delivery"),
         "Fetch": ".engine.effects",
         **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.waiting"),
         **dict.fromkeys(["DownloadProgress", "MediaFile", "OnProgress"], ".media.download"),
@@ -105,6 +108,7 @@ __all__ = [
     "Fetch",
     "FluxLoraTask",
     "Format",
+    "InputImage",
     "InvalidParameterError",
     "Kind",
     "Limits",
@@ -116,6 +120,7 @@ __all__ = [
     "NotFoundError",
     "OnProgress",
     "OnUpdate",
+    "OnUpload",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "Progress",
@@ -136,6 +141,7 @@ __all__ = [
     "TaskUpdate",
     "Text2VideoTask",
     "Transport",
+    "UploadProgress",
     "UpscalerTask",
     "WorkflowTask",
     "WorkflowTaskResult",

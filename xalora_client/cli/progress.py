@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..delivery import UploadProgress
 from ..engine.waiting import TaskUpdate
 from ..media.download import DownloadProgress
 
@@ -37,6 +38,21 @@ class Progress:
         if state != said or update.elapsed - at >= SECONDS_BETWEEN_LINES:
             self.shown = (said, update.elapsed)
             print(f"{self.prefix}task {update.task_id} {text}", file=sys.stderr)
+
+    def upload(self, progress: UploadProgress) -> None:
+        """Show how many bytes of an image have gone out."""
+        if self.on_terminal:
+            if self.bar is None or self.bar.unit != "B":
+                self.close()
+                self.bar = tqdm(
+                    desc=f"{self.prefix}uploading", total=progress.total, unit="B", unit_scale=True,
+                    leave=False, file=sys.stderr,
+                )  # fmt: skip
+            self.bar.update(progress.sent - self.bar.n)
+            if progress.sent == progress.total:
+                self.close()
+        elif progress.sent == progress.total:
+            print(f"{self.prefix}uploaded {progress.total / 1e6:.1f} MB", file=sys.stderr)
 
     def download(self, progress: DownloadProgress) -> None:
         """Show how many bytes have arrived."""

@@ -10,14 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config import load
+from ..delivery import Delivery
 from ..engine.drivers import AsyncTransport, Transport
 from ..engine.exchange import Context
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
 from ..media.download import MediaFile
 from ..media.store import MediaStore
-from ..protocol.requests import Sequencer
+from ..protocol.requests import Job, Sequencer
+from ..protocol.tasks import WorkflowTask
 from ..sequencer import local_sandbox
+from .web import WebTransport
 
 
 class BaseClient(ABC):
@@ -41,6 +44,7 @@ class BaseClient(ABC):
         transport: Sends the requests, blocking for Client, on the event loop for AsyncClient. None means HTTP.
         sleep: ``sleep(seconds)`` waits, awaited by AsyncClient. None means that of the standard library.
         clock: Returns monotonic seconds.
+        images_at_once: The most images that are held encoded at a time, 1 or more.
         dice: The random numbers that spread retries and queries.
 
     Raises:
@@ -63,21 +67,25 @@ class BaseClient(ABC):
         transport: Transport | AsyncTransport | None = None,
         sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        images_at_once: int = 8,
         dice: random.Random | None = None,
     ) -> None:
         self.config = load(api_key, workflow_url, home, fallback_home)
         credentials = self.config.require_credentials()
         folder = self.config.home
         url = local_sandbox(folder / "sandbox") if self.config.is_sandbox else self.config.workflow_url
+        record = Ledger(folder, self.config.workflow_url) if ledger else None
+        self._delivery = Delivery(self.config, url, WebTransport(), record, images_at_once)
         self._context = Context(
             Sequencer(url, credentials),
             # The sandbox's port changes with each start; its tasks stay.
             server=self.config.workflow_url,
-            ledger=Ledger(folder, self.config.workflow_url) if ledger else None,
+            ledger=record,
             source=source,
             clock=clock,
             dice=dice or random.Random(),  # noqa: S311 - it only spreads requests
             cancels=cancels or (lambda _: True),
+            images=self._delivery,
         )
         self._store = MediaStore(folder)
         self._limits = limits or Limits()
@@ -94,6 +102,9 @@ class BaseClient(ABC):
             file: What ``download`` returned.
         """
         self._store.release(file.path)
+
+    def _job(self, task: WorkflowTask) -> Job:
+        return Job(task, self._context.sequencer.credentials_of(task), job_id="")
 
     def _close_ledger(self) -> None:
         if self._context.ledger is not None:

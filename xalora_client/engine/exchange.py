@@ -19,7 +19,8 @@ from ..protocol import answers
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Credentials, Request, Response, Sequencer
 from . import timing
-from .effects import Call, Flow, Send, Sleep, T
+from .effects import Await, Call, Flow, Send, Sleep, T
+from .images import Images
 from .timing import Deadline
 
 logger = logging.getLogger("xalora_client")
@@ -31,7 +32,7 @@ class Context:
 
     ``clock`` is monotonic, in seconds. ``cancels(interruption)`` says whether an interruption should cancel the
     remote task. ``server`` is the sequencer's lasting name. ``ledger`` is where tasks are recorded, or None; ``source``
-    is recorded as the one who asked.
+    is recorded as the one who asked. ``images`` delivers images to the miners; None leaves them as they are.
     """
 
     sequencer: Sequencer
@@ -41,6 +42,7 @@ class Context:
     server: str = ""
     ledger: Ledger | None = None
     source: str = "library"
+    images: Images | None = None
 
     def deadline(self, seconds: float) -> Deadline:
         """The moment ``seconds`` from now. Raises ConfigurationError unless that is a positive number."""
@@ -89,7 +91,7 @@ def look(
     request = context.sequencer.query(task_id, credentials)
     response = yield from answered(context, request, deadline, timing.is_transient, on_trouble=on_trouble)
     result = answers.read_result(response, request, server=context.sequencer.url)
-    yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result))
+    yield from _record(context, task_id, result)
     return result
 
 
@@ -177,10 +179,21 @@ def _note_canceled(context: Context, task_id: str, credentials: Credentials) -> 
     except XaloraError as error:
         logger.info("The status of task %s after the cancel is not known: %s", task_id, error.what)
     else:
-        yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result))
+        yield from _record(context, task_id, result)
         if result.is_final:
             return
     yield from with_ledger(context, lambda ledger: ledger.canceled(task_id))
+
+
+def _record(context: Context, task_id: str, result: WorkflowTaskResult) -> Flow[None]:
+    """Record an answer in the ledger. The first that shows the task's end is also the end of its images."""
+    ended = yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result))
+    images = context.images
+    if images is None or not images.removes or not result.is_final or ended is False:
+        return
+    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
+    parameters = None if entry is None else entry.parameters
+    yield Await(lambda: images.ended(task_id, parameters), settle=True)
 
 
 def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]:

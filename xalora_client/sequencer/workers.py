@@ -83,7 +83,7 @@ class Workers:
     async def _run(self, task_id: str) -> None:
         begun = time.monotonic()
         task = build_task(*self._store.start(task_id))
-        image = await fetch_image(task.image_url) if isinstance(task, UpscalerTask) else b""
+        image = await fetch_image(str(task.image_url)) if isinstance(task, UpscalerTask) else b""
         unfinished = self._rendering / task_id
         stop = threading.Event()
         try:
