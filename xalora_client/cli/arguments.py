@@ -14,6 +14,7 @@ from ..protocol.tasks import FluxLoraTask, Text2VideoTask
 from ..version import __version__
 
 DEFAULT_TIMEOUT = 900.0
+SEQUENCER_KEYS, MINER_KEY = "XALORA_SEQUENCER_KEYS", "XALORA_MINER_KEY"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,7 +91,28 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sandbox.add_argument("--workers", type=int, default=2, metavar="N", help="renders at once (%(default)s)")
     sandbox.add_argument("--render-seconds", type=float, default=0.0, metavar="S", help="shortest time a render takes")
     sandbox.add_argument("--video-format", choices=("mp4", "webp"), default="mp4", help="(%(default)s)")
+
+    sequencer = add("sequencer", "sequencer.sequencer", "Hand tasks to miners on your own GPUs.")
+    _add_sequencer(sequencer)
     return parser.parse_args(argv)
+
+
+def _add_sequencer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="where tasks and results are kept")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8787, help="0 takes any free port (%(default)s)")
+    parser.add_argument(
+        "--api-key", action="append", metavar="C#K",
+        help=f"a consumer's key, several times for several; better in {SEQUENCER_KEYS}, separated by spaces, "
+        "because arguments can be seen by other users of this machine",
+    )  # fmt: skip
+    parser.add_argument("--miner-key", metavar="K", help=f"what miners must present; better in {MINER_KEY}")
+    parser.add_argument("--workflows", type=Path, metavar="DIR", help="workflow files for miners that have none")
+    parser.add_argument(
+        "--allow-private-images", action="store_true",
+        help="fetch images also from private networks; on 127.0.0.1 they always are",
+    )  # fmt: skip
+    parser.add_argument("--budget", type=float, default=20.0, metavar="GB", help="results that are kept (%(default)g)")
 
 
 def _add_parameters(parser: argparse.ArgumentParser, rules: list[tuple[str, Rule, bool]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import random
 import time
@@ -75,7 +77,8 @@ class BaseClient(ABC):
         folder = self.config.home
         url = local_sandbox(folder / "sandbox") if self.config.is_sandbox else self.config.workflow_url
         record = Ledger(folder, self.config.workflow_url) if ledger else None
-        self._delivery = Delivery(self.config, url, WebTransport(), record, images_at_once)
+        self._sleep = sleep
+        self._delivery = Delivery(self.config, url, WebTransport(), record, images_at_once, self._nap)
         self._context = Context(
             Sequencer(url, credentials),
             # The sandbox's port changes with each start; its tasks stay.
@@ -90,7 +93,6 @@ class BaseClient(ABC):
         self._store = MediaStore(folder)
         self._limits = limits or Limits()
         self._transport = transport or self._new_transport()
-        self._sleep = sleep
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(workflow_url={self._context.sequencer.url!r})"
@@ -102,6 +104,12 @@ class BaseClient(ABC):
             file: What ``download`` returned.
         """
         self._store.release(file.path)
+
+    async def _nap(self, seconds: float) -> None:
+        """Wait on an event loop, also when ``sleep`` blocks."""
+        waited = (self._sleep or asyncio.sleep)(seconds)
+        if inspect.isawaitable(waited):
+            await waited
 
     def _job(self, task: WorkflowTask) -> Job:
         return Job(task, self._context.sequencer.credentials_of(task), job_id="")

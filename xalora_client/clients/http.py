@@ -21,13 +21,14 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from ..addresses import Resolver, is_forbidden
 from ..engine.effects import Fetch
 from ..errors import DownloadError, NetworkError, ResponseError, XaloraError
 from ..protocol.requests import Link, Request, Response
 from ..version import USER_AGENT
 from . import network
 from .content_coding import PIECE, Decoder
-from .network import Resolver, gate_of, proxy_for, ssl_context
+from .network import gate_of, proxy_for, refusal, ssl_context
 from .network_errors import FAILURES, explained
 
 if sys.version_info >= (3, 11):
@@ -99,7 +100,7 @@ class HttpTransport:
             network.check_named(link, local)
             proxy = proxy_for(link)
             # A proxy resolves names itself, and the user chose its address.
-            resolver = Resolver() if proxy else Resolver(partial(network.is_forbidden, local=local))
+            resolver = Resolver() if proxy else Resolver(partial(is_forbidden, local=local), refusal)
             async with Exchange(link, proxy, resolver, await self._trusted_for(link, proxy)) as exchange:
                 return await _fetched(exchange, fetch)
         except NetworkError as error:

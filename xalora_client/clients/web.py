@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
+from ..addresses import Resolver
 from ..errors import NetworkError, XaloraError
 from ..protocol.requests import Link, Response
 from ..version import USER_AGENT
 from .http import LONGEST_ERROR_PAGE, Exchange, HttpTransport, head_of
-from .network import Resolver, proxy_for
+from .network import proxy_for
 from .network_errors import explained
 
 SILENCE = 30.0

@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..errors import StorageError
+from ..errors import NetworkError, StorageError
 from ..protocol.requests import Response
 from .refusals import CREDENTIALS_ADVICE, MISSING, code_of, is_passing, refusal, region_of
 from .store import open_store
@@ -93,7 +93,7 @@ class Bucket:
 
     async def link(self, name: str, seconds: float) -> str:
         """A link that lets anybody read the object for so many seconds. Raises StorageError without credentials."""
-        return await self._sign("GET", name, min(seconds, LONGEST_LINK))
+        return await self._sign("GET", name, min(seconds, LONGEST_LINK), "The image has no link")
 
     async def remove(self, name: str) -> None:
         """Remove the object, if it is there. Raises as ``put``."""
@@ -126,7 +126,7 @@ class Bucket:
         on_sent: OnSent | None = None,
     ) -> Response:
         async def attempt() -> Response:
-            url = await self._sign(method, name, REQUEST_LINK)
+            url = await self._sign(method, name, REQUEST_LINK, f"{about} {doing}")
             answer = await self._web.ask(method, url, headers, body, on_sent)
             region = region_of(answer)
             if region is not None and region != self._region:
@@ -138,16 +138,23 @@ class Bucket:
             error = refusal(answer, self.place, f"{about} {doing}")
             raise PassingError(error) if is_passing(answer) else error
 
-        return await with_retries(attempt, self._sleep)
+        try:
+            return await with_retries(attempt, self._sleep)
+        except NetworkError as error:
+            error.what = f"{about} {doing}, because the bucket {self.place} did not answer: {error.what}"
+            error.advice = (
+                "No task was created. Check the network, the proxy and the bucket's endpoint, then try again."
+            )
+            raise
 
-    async def _sign(self, method: str, name: str, seconds: float) -> str:
+    async def _sign(self, method: str, name: str, seconds: float, doing: str) -> str:
         store = await self._opened()
         obstore: Any = import_module("obstore")
         try:
             signed: str = await obstore.sign_async(store, method, name, timedelta(seconds=seconds))
         except (OSError, ValueError, self._errors()):  # Its text may hold parts of the credentials.
             raise StorageError(
-                f"No request to the bucket {self.place} can be signed, because no usable credentials were found",
+                f"{doing}: no usable credentials for the bucket {self.place} were found",
                 advice=f"No task was created. {CREDENTIALS_ADVICE[self.place.partition(':')[0]]}",
             ) from None
         return signed

@@ -128,8 +128,11 @@ class Delivery:
         NetworkError when no complete answer comes back. Nothing was created then.
         """
         details = job.task.task_details
-        _check_links(details)
-        images = await asyncio.to_thread(lambda: list(images_in(details)))
+        try:
+            _check_links(details)
+            images = await asyncio.to_thread(lambda: list(images_in(details)))
+        except RecursionError:  # The create refuses it.
+            images = []
         if not images:
             return replace(job, details=details)
         way = await self._choose(images)

@@ -41,6 +41,7 @@ class Objects:
         self._keep = keep
         self._in_use = in_use(home / "bucket")
         self._known: dict[str, float] = {}
+        self._perhaps_there: set[str] = set()
         # By job id until there is a task, then by task id; by AHEAD before there is a job.
         self._uses: dict[str, set[str]] = {}
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
@@ -63,7 +64,9 @@ class Objects:
             await self._use(name, key)
             if time.monotonic() - self._known.get(name, -KNOWN_SECONDS) >= KNOWN_SECONDS:
                 async with turn:
-                    if not await self.bucket.has(name, about):
+                    there = await self.bucket.has(name, about)
+                    self._perhaps_there.add(name)
+                    if not there:
                         await self.bucket.put(name, await encode(image), image.media_type, about, on_sent)
                 self._known[name] = time.monotonic()
             return await self.bucket.link(name, seconds)
@@ -76,11 +79,10 @@ class Objects:
 
     async def ended(self, key: str, parameters: Any) -> None:
         """A task, or a job that became none, needs its images no more."""
-        names = self._uses.pop(key, set())
-        names |= {object_name(self._folder, *each) for each in stored_hashes(parameters)}
-        for name in names:
+        ours = self._uses.pop(key, set())
+        for name in ours | {object_name(self._folder, *each) for each in stored_hashes(parameters)}:
             async with self._lock(name):
-                await self._remove(name, key)
+                await self._remove(name, key, ours=name in ours)
 
     async def close(self) -> None:
         """Remove what was uploaded ahead and never sent; stop using the rest, which its tasks still need."""
@@ -101,7 +103,7 @@ class Objects:
                 raise StorageError(f"The use of an image cannot be recorded: {error.strerror}") from error
         self._uses.setdefault(key, set()).add(name)
 
-    async def _remove(self, name: str, key: str) -> None:
+    async def _remove(self, name: str, key: str, *, ours: bool) -> None:
         if any(name in names for names in self._uses.values()):
             return
         ledger = self._ledger
@@ -113,7 +115,9 @@ class Objects:
             if ledger is not None and await asyncio.to_thread(ledger.uses_image, sha256, key):
                 return
             self._known.pop(name, None)
-            await self.bucket.remove(name)
+            if name in self._perhaps_there or not ours:
+                await self.bucket.remove(name)
+                self._perhaps_there.discard(name)
         except (XaloraError, OSError) as error:
             logger.warning("An image stays in the bucket; `xalora prune --bucket` removes it: %s", error)
 

@@ -87,7 +87,12 @@ def _check(answer: Response, url: str, request: Request | None = None) -> None:
     try:
         answers.check_status(answer, request or Request(url, {}))
     except APIStatusError as error:
-        if error.status_code in (408, 422, 425, 429) or error.status_code >= 500:  # 422: damaged on its way.
+        # An upload that is not known, or whose bytes were damaged on the way, is announced again.
+        if (
+            error.status_code in (408, 425, 429)
+            or (request is None and error.status_code in (404, 422))
+            or error.status_code >= 500
+        ):
             raise PassingError(error) from None
         raise
 
