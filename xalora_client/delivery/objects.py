@@ -109,7 +109,8 @@ class Objects:
         ledger = self._ledger
         sha256 = name.rpartition("/")[2].partition(".")[0]
         try:
-            await asyncio.to_thread(self._in_use.discard, name)
+            if ours:
+                await asyncio.to_thread(self._in_use.discard, name)
             if self._keep or name in await asyncio.to_thread(self._in_use.everywhere):
                 return
             if ledger is not None and await asyncio.to_thread(ledger.uses_image, sha256, key):
