@@ -1,5 +1,6 @@
 """The list of nodes. Ids are in saved workflows: they never change."""
 
+from . import _endings, _host_log
 from .cancel_task import XaloraCancelTask
 from .flux_lora import XaloraFluxLora
 from .run_workflow import XaloraRunWorkflow
@@ -24,3 +25,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "XaloraRunWorkflow": "Xalora Run Workflow",
     "XaloraCancelTask": "Xalora Cancel Task",
 }
+
+for _node in NODE_CLASS_MAPPINGS.values():
+    _endings.told(_node)
+_host_log.introduce()

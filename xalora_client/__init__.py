@@ -41,6 +41,7 @@ from .errors import (
 from .protocol.answers import TaskStatus, WorkflowTaskResult
 from .protocol.images import InputImage
 from .protocol.parameters import Rule, encode_data_uri
+from .protocol.progress import TaskProgress
 from .protocol.requests import Credentials, Request, Response
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .version import __version__
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
     from .delivery import OnUpload, UploadProgress
     from .engine.drivers import AsyncTransport, Transport
     from .engine.effects import Fetch
-    from .engine.waiting import OnUpdate, TaskUpdate
+    from .engine.updates import OnUpdate, TaskUpdate
+    from .ledger import Entry, Ledger, Listing, summarize
     from .media.decoding import (
         Array,
         Decoded,
@@ -64,8 +66,11 @@ if TYPE_CHECKING:
         decode,
         decode_sound,
         require_memory,
+        thumbnail,
     )
     from .media.download import DownloadProgress, MediaFile, OnProgress
+    from .media.store import MediaStore
+    from .settings import Setting, Settings, change_settings, read_settings
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
     _LOADED_LATER = {
@@ -74,12 +79,15 @@ else:
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
         **dict.fromkeys(["OnUpload", "UploadProgress"], ".delivery"),
         "Fetch": ".engine.effects",
-        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.waiting"),
+        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.updates"),
+        **dict.fromkeys(["Entry", "Ledger", "Listing", "summarize"], ".ledger"),
         **dict.fromkeys(["DownloadProgress", "MediaFile", "OnProgress"], ".media.download"),
         **dict.fromkeys(
             ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
         ),
-        **dict.fromkeys(["decode", "decode_sound", "require_memory"], ".media.decoding"),
+        **dict.fromkeys(["decode", "decode_sound", "require_memory", "thumbnail"], ".media.decoding"),
+        "MediaStore": ".media.store",
+        **dict.fromkeys(["Setting", "Settings", "change_settings", "read_settings"], ".settings"),
     }
 
     def __getattr__(name: str) -> object:
@@ -105,16 +113,20 @@ __all__ = [
     "Decoded",
     "DownloadError",
     "DownloadProgress",
+    "Entry",
     "Fetch",
     "FluxLoraTask",
     "Format",
     "InputImage",
     "InvalidParameterError",
     "Kind",
+    "Ledger",
     "Limits",
+    "Listing",
     "MediaError",
     "MediaFile",
     "MediaInfo",
+    "MediaStore",
     "MediaTooLargeError",
     "NetworkError",
     "NotFoundError",
@@ -131,11 +143,14 @@ __all__ = [
     "ResponseError",
     "Rule",
     "ServerError",
+    "Setting",
+    "Settings",
     "Sound",
     "StorageError",
     "TaskCanceledError",
     "TaskError",
     "TaskFailedError",
+    "TaskProgress",
     "TaskStatus",
     "TaskTimeoutError",
     "TaskUpdate",
@@ -147,8 +162,12 @@ __all__ = [
     "WorkflowTaskResult",
     "XaloraError",
     "__version__",
+    "change_settings",
     "decode",
     "decode_sound",
     "encode_data_uri",
+    "read_settings",
     "require_memory",
+    "summarize",
+    "thumbnail",
 ]

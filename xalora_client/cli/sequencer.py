@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 
 from ..errors import ConfigurationError
 from ..sequencer import SequencerOptions
@@ -19,7 +20,17 @@ async def sequencer(arguments: argparse.Namespace) -> int:
         line = json.dumps({"url": url}) if arguments.json else f"Xalora sequencer listening on {url}"
         print(line, flush=True)
 
-    await serve(arguments.host, arguments.port, arguments.data, options(arguments), on_ready=announce)
+    chosen = options(arguments)
+
+    async def run(on_ready: Callable[[str], object]) -> None:
+        await serve(arguments.host, arguments.port, arguments.data, chosen, on_ready=on_ready)
+
+    if arguments.comfyui:
+        from .miner import serve_beside
+
+        await serve_beside(run, announce, arguments.comfyui, chosen.miner_key)
+    else:
+        await run(announce)
     return 0
 
 

@@ -12,7 +12,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -74,9 +74,10 @@ class HttpTransport:
         proxy = proxy_for(link)
         exchange: Exchange | None = None
         try:
-            # Cancels go first: they are short, and stop what costs money.
+            # Cancels go first: they are short, and stop what costs money. Long polls are only idle connections.
             urgent = request.url.endswith("/task_cancel")
-            async with time_limit(timeout), gate_of(link.origin).passed(urgent=urgent):
+            gate = nullcontext() if request.wait_seconds else gate_of(link.origin).passed(urgent=urgent)
+            async with time_limit(timeout), gate:
                 exchange = Exchange(link, proxy, Resolver(), await self._trusted_for(link, proxy))
                 async with exchange:
                     head = head_of(await exchange.ask("POST", SEND_HEADERS, request.content()))

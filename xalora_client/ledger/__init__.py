@@ -7,5 +7,7 @@ it, send it again under the same job id, wait for an existing task, or use an ex
 from .claim import Claim, Step
 from .entry import Entry, Intent
 from .ledger import Ledger
+from .listing import Listing
+from .summary import summarize
 
-__all__ = ["Claim", "Entry", "Intent", "Ledger", "Step"]
+__all__ = ["Claim", "Entry", "Intent", "Ledger", "Listing", "Step", "summarize"]

@@ -4,7 +4,7 @@ from .checking import CheckedWorkflow, Fault, check
 from .offer import Offer
 from .parameter import Parameter, check_parameters
 from .shipped import copy_shipped, ready_folder, small_folder
-from .workflow import Workflow, read_folder, read_workflow, try_folder
+from .workflow import Workflow, WorkflowFileError, read_folder, read_workflow, try_folder
 
 __all__ = [
     "CheckedWorkflow",
@@ -12,6 +12,7 @@ __all__ = [
     "Offer",
     "Parameter",
     "Workflow",
+    "WorkflowFileError",
     "check",
     "check_parameters",
     "copy_shipped",

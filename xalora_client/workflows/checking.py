@@ -83,10 +83,12 @@ class CheckedWorkflow:
         """
         if not _RUN.fullmatch(run):
             raise ValueError(f"not a name of a run: {run!r}")
-        images = {name for name, each in self.parameters.items() if each.kind == "image"}
-        # A file's name is no address; what an image may be was checked when it was sent.
-        kinds = {name: Parameter(name, "text") if name in images else each for name, each in self.parameters.items()}
-        resolved = check_parameters(kinds, values, name=self.workflow.name)
+        images = {
+            name: values[name] for name, each in self.parameters.items() if each.kind == "image" and name in values
+        }
+        # What an image may be was checked when it was sent; here it is a file's name, not an address.
+        addresses = dict.fromkeys(images, "data:,")
+        resolved = check_parameters(self.parameters, {**values, **addresses}, name=self.workflow.name) | images
         nodes = {
             node_id: {name: copy.deepcopy(value) for name, value in node.items() if name != "_meta"}
             for node_id, node in self.workflow.nodes.items()
@@ -210,7 +212,8 @@ class _Check:
         if declarations is None:
             made = guessed(name, value, class_type, widget)
         elif widget in declarations:
-            made = parameter(name, value, declarations[widget])
+            # Of some types, such as COLOR, no range is told.
+            made = parameter(name, value, declarations[widget]) or guessed(name, value, class_type, widget)
         else:
             self._fault(node_id, f"input:{name}: {one_line(class_type, 80)} has no widget {widget}: export again")
             return None

@@ -21,9 +21,9 @@ def merge(first: Parameter, second: Parameter) -> Parameter:
     kinds = {first.kind, second.kind}
     if kinds == {"whole", "number"}:
         whole, other = (first, second) if first.kind == "whole" else (second, first)
-        low = None if other.minimum is None else math.ceil(other.minimum)
-        high = None if other.maximum is None else math.floor(other.maximum)
-        inside = replace(whole, minimum=low, maximum=high, step=None)
+        least = None if other.minimum is None else math.ceil(other.minimum)
+        most = None if other.maximum is None else math.floor(other.maximum)
+        inside = replace(whole, minimum=least, maximum=most, step=None)
         return replace(merge(whole, inside), default=first.default)
     if len(kinds) == 2:
         raise MergeError(f"one widget takes {first.allowed}, the other {second.allowed}")
@@ -34,11 +34,9 @@ def merge(first: Parameter, second: Parameter) -> Parameter:
         return replace(first, choices=both, default=first.default if first.default in both else None)
     if first.kind not in ("whole", "number"):
         return first
-    low = _larger(first.minimum, second.minimum)
-    high = None if first.maximum is None and second.maximum is None else min(
-        each for each in (first.maximum, second.maximum) if each is not None
-    )  # fmt: skip
-    step = None
+    low: float | None = max((each for each in (first.minimum, second.minimum) if each is not None), default=None)
+    high: float | None = min((each for each in (first.maximum, second.maximum) if each is not None), default=None)
+    step: int | None = None
     if first.kind == "whole":
         low, step = _common_steps(first, second, low)
     if low is not None and high is not None and low > high:
@@ -46,13 +44,9 @@ def merge(first: Parameter, second: Parameter) -> Parameter:
     return replace(first, minimum=low, maximum=high, step=step)
 
 
-def _larger(one: float | None, other: float | None) -> float | None:
-    return max((each for each in (one, other) if each is not None), default=None)
-
-
 def _common_steps(first: Parameter, second: Parameter, low: float | None) -> tuple[float | None, int | None]:
     """The least value on both grids from ``low``, and the step from there."""
-    steps = [int(each.step or 1) for each in (first, second)]
+    steps = [each.step or 1 for each in (first, second)]
     step = math.lcm(*steps)
     if step == 1:
         return low, None

@@ -34,7 +34,8 @@ def _declared(groups: Mapping[str, Any], inputs: Mapping[str, Any], prefix: str)
     for group in ("required", "optional"):
         for name, declaration in (groups.get(group) or {}).items():
             full = f"{prefix}{name}"
-            yield full, declaration, group == "required"
+            # What a choice brings has defaults: ComfyUI runs without it.
+            yield full, declaration, group == "required" and not prefix
             kind, options = read(declaration)
             if kind == _DYNAMIC:
                 for option in options.get("options") or []:
@@ -59,7 +60,7 @@ def parameter(name: str, value: Any, declaration: Any, *, sent: bool = True) -> 
         value: The widget's value in the file, the default.
         declaration: What the class declares.
         sent: Whether it is for values that are sent. Such whole numbers stop at 2**53 - 1 and keep to the widget's
-            steps, as those typed into the editor do.
+            steps, as those typed into the editor do. The steps of other numbers are only those of the editor's arrows.
 
     Returns:
         The parameter, or None where the declaration does not tell what is allowed.
@@ -67,13 +68,14 @@ def parameter(name: str, value: Any, declaration: Any, *, sent: bool = True) -> 
     kind, options = read(declaration)
     if kind in _NUMBERS:
         low, high, step = (_number(options.get(each)) for each in ("min", "max", "step"))
-        if kind == "INT":
-            if sent:
-                low = -MAX_SEED if low is None else max(int(low), -MAX_SEED)
-                high = MAX_SEED if high is None else min(int(high), MAX_SEED)
-            step = int(step) if sent and step and step >= 1 else None
-        elif not sent:
-            step = None
+        if kind == "FLOAT":
+            # Limits beyond what floats tell apart are none.
+            low = None if low is None or low <= -MAX_SEED else low
+            high = None if high is None or high >= MAX_SEED else high
+        elif sent:
+            low = -MAX_SEED if low is None else max(int(low), -MAX_SEED)
+            high = MAX_SEED if high is None else min(int(high), MAX_SEED)
+        step = int(step) if kind == "INT" and sent and step is not None and step > 1 else None
         return Parameter(name, _NUMBERS[kind], value, low, high, step)
     if kind == "STRING":
         return Parameter(name, "text", value)
@@ -98,9 +100,7 @@ def guessed(name: str, value: Any, class_type: str, widget: str) -> Parameter | 
         return Parameter(name, "image")
     if isinstance(value, bool):
         return Parameter(name, "flag", value)
-    if isinstance(value, int):
-        return Parameter(name, "whole", value)
-    if isinstance(value, float):
+    if isinstance(value, int | float):  # An export writes 1.0 as 1.
         return Parameter(name, "number", value)
     return Parameter(name, "text", value) if isinstance(value, str) else None
 

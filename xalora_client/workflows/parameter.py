@@ -16,6 +16,7 @@ MODEL_EXTENSION = ".safetensors"
 """Appended to a choice that matches nothing without it, as the protocol's public miner does for LoRAs."""
 
 _MOST_CHOICES_SHOWN = 20
+_LONGEST_NAME = 100
 _LARGEST = sys.float_info.max
 
 
@@ -29,7 +30,7 @@ class Parameter:
         default: The widget's value in the file. None means that a value must be sent.
         minimum: The least value of a "whole" or "number"; None is no limit.
         maximum: The greatest value of a "whole" or "number"; None is no limit.
-        step: A "whole" is ``minimum`` (or 0) plus a multiple of this. None is 1.
+        step: A "whole" is ``minimum`` (or 0) plus a multiple of this. None is 1. Of no meaning for other kinds.
         choices: What a "choice" may be.
     """
 
@@ -38,7 +39,7 @@ class Parameter:
     default: Any = None
     minimum: float | None = None
     maximum: float | None = None
-    step: float | None = None
+    step: int | None = None
     choices: tuple[Any, ...] = ()
 
     @property
@@ -57,8 +58,9 @@ class Parameter:
             shown = ", ".join(one_line(str(each), 80) for each in self.choices[:_MOST_CHOICES_SHOWN])
             more = len(self.choices) - _MOST_CHOICES_SHOWN
             return f"one of {shown}{f' and {more} more' if more > 0 else ''}" if shown else "nothing, the list is empty"
-        if self.kind == "number" and self.minimum is None and self.maximum is None:
-            return "a number"
+        if self.kind == "number" and (self.minimum is None or self.maximum is None):
+            least = "" if self.minimum is None else f" of at least {self.minimum:g}"
+            return f"a number{least}" if self.maximum is None else f"a number of at most {self.maximum:g}"
         return self._rule.allowed
 
     def check(self, value: object) -> None:
@@ -109,17 +111,21 @@ class Parameter:
         if not isinstance(data, Mapping):
             raise ValueError("a parameter is not an object")
         name, kind, choices = data.get("name"), data.get("kind"), data.get("choices", [])
-        if not isinstance(name, str) or not name or kind not in KINDS:
-            raise ValueError(f"a parameter has no name, or no kind of {', '.join(KINDS)}")
+        if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+            raise ValueError(f"a parameter has no name of 1 to {_LONGEST_NAME} printable characters")
+        if kind not in KINDS:
+            raise ValueError(f"the kind of {name} is none of {', '.join(KINDS)}")
         if not isinstance(choices, list) or not all(isinstance(each, str | int | float) for each in choices):
-            raise ValueError(f"the choices of {one_line(name, 60)} are not a list of texts and numbers")
+            raise ValueError(f"the choices of {name} are not a list of texts and numbers")
         limits = {each: data.get(each) for each in ("minimum", "maximum", "step")}
-        of_kind = int if kind == "whole" else int | float
-        for limit in limits.values():
-            if limit is not None and (not isinstance(limit, of_kind) or isinstance(limit, bool)):
-                raise ValueError(f"a limit of {one_line(name, 60)} is not a number of its kind")
-        if (limits["step"] or 1) <= 0:
-            raise ValueError(f"the step of {one_line(name, 60)} is not positive")
+        for each, limit in limits.items():
+            of_kind = int if kind == "whole" or each == "step" else int | float
+            if limit is None:
+                continue
+            if not isinstance(limit, of_kind) or isinstance(limit, bool) or not abs(limit) <= _LARGEST:
+                raise ValueError(f"a limit of {name} is not a number of its kind")
+        if limits["step"] is not None and limits["step"] < 1:
+            raise ValueError(f"the step of {name} is not positive")
         return cls(name, kind, data.get("default"), choices=tuple(choices), **limits)
 
     @property
@@ -129,7 +135,7 @@ class Parameter:
         if self.kind == "whole":
             minimum = -MAX_SEED if self.minimum is None else int(self.minimum)
             maximum = MAX_SEED if self.maximum is None else int(self.maximum)
-            step = int(self.step or 1)
+            step = self.step or 1
             remainder = 0 if self.minimum is None else minimum % step
             return Whole("", minimum=minimum, maximum=maximum, step=step, remainder=remainder)
         return Number(

@@ -15,6 +15,18 @@ _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{1,100})(?:\.([A-Za-z0-9_-]{1,100}))?\.j
 _EXPORT = "In ComfyUI, open the workflow and use File → Export (API)"
 
 
+class WorkflowFileError(ConfigurationError):
+    """A file is not a workflow that can be read.
+
+    Attributes:
+        file: That file.
+    """
+
+    def __init__(self, file: Path, what: str, advice: str) -> None:
+        super().__init__(f"{one_line(file.name, 120)}: {what}", advice=advice)
+        self.file = file
+
+
 @dataclass(frozen=True)
 class Workflow:
     """One workflow file, read and of the right form, not yet compared with a ComfyUI.
@@ -45,20 +57,20 @@ class Workflow:
             nodes: What it contains, of any shape.
 
         Raises:
-            ConfigurationError: The name or the contents are not those of a workflow.
+            WorkflowFileError: The name or the contents are not those of a workflow.
         """
         file = Path(file)
         match = _FILE_NAME.fullmatch(file.name)
         if match is None:
-            raise _fault(
+            raise WorkflowFileError(
                 file,
                 "the name is not that of a workflow",
                 "Name it <task_type>.<workflow_id>.json, or <task_type>.json.",
             )
         if isinstance(nodes, Mapping) and isinstance(nodes.get("nodes"), list):
-            raise _fault(file, "this is a workflow in the editor's format", f"{_EXPORT}.")
+            raise WorkflowFileError(file, "this is a workflow in the editor's format", f"{_EXPORT}.")
         if not isinstance(nodes, Mapping) or not nodes:
-            raise _fault(file, "this is not a workflow", f"{_EXPORT}.")
+            raise WorkflowFileError(file, "this is not a workflow", f"{_EXPORT}.")
         for node_id, node in nodes.items():
             if not (
                 isinstance(node, Mapping)
@@ -67,7 +79,7 @@ class Workflow:
                 and isinstance(node.get("_meta", {}), Mapping)
             ):
                 where = one_line(str(node_id), 40)
-                raise _fault(file, f"{where!r} is not a node with class_type and inputs", f"{_EXPORT}.")
+                raise WorkflowFileError(file, f"{where!r} is not a node with class_type and inputs", f"{_EXPORT}.")
         return cls(match[1], match[2], file, nodes)
 
 
@@ -75,19 +87,19 @@ def read_workflow(file: Path) -> Workflow:
     """Read one workflow file.
 
     Raises:
-        ConfigurationError: It cannot be read, or is not a workflow.
+        WorkflowFileError: It cannot be read, or is not a workflow.
     """
     try:
         nodes = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
     except OSError as error:
-        raise _fault(file, f"it cannot be read: {error.strerror}", "Make the file readable.") from error
+        raise WorkflowFileError(file, f"it cannot be read: {error.strerror}", "Make the file readable.") from error
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else one_line(str(error), 120)
-        raise _fault(file, f"this is not JSON: {reason}", f"{_EXPORT}.") from error
+        raise WorkflowFileError(file, f"this is not JSON: {reason}", f"{_EXPORT}.") from error
     return Workflow.from_nodes(file, nodes)
 
 
-def try_folder(folder: Path) -> tuple[list[Workflow], list[ConfigurationError]]:
+def try_folder(folder: Path) -> tuple[list[Workflow], list[WorkflowFileError]]:
     """Read every ``*.json`` of a folder, except hidden ones.
 
     Args:
@@ -102,13 +114,13 @@ def try_folder(folder: Path) -> tuple[list[Workflow], list[ConfigurationError]]:
     if not folder.is_dir():
         raise ConfigurationError(f"There is no folder {folder}", advice="Name a folder of workflow files.")
     workflows: list[Workflow] = []
-    faults: list[ConfigurationError] = []
+    faults: list[WorkflowFileError] = []
     for file in sorted(folder.glob("*.json")):
         if file.name.startswith("."):
             continue
         try:
             workflows.append(read_workflow(file))
-        except ConfigurationError as fault:
+        except WorkflowFileError as fault:
             faults.append(fault)
     if not workflows and not faults:
         advice = "Put workflow files there, named <task_type>.<workflow_id>.json, or run `xalora workflows copy DIR`."
@@ -127,10 +139,6 @@ def read_folder(folder: Path) -> list[Workflow]:
         what = "; ".join(fault.what for fault in faults)
         raise ConfigurationError(what, advice=" ".join(dict.fromkeys(fault.advice for fault in faults)))
     return workflows
-
-
-def _fault(file: Path, what: str, advice: str) -> ConfigurationError:
-    return ConfigurationError(f"{one_line(file.name, 120)}: {what}", advice=advice)
 
 
 def _refuse_constant(name: str) -> Any:
