@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .clients.asynchronous import AsyncClient
     from .clients.blocking import Client
     from .delivery import OnUpload, UploadProgress
+    from .doctor import Check, examine
     from .engine.drivers import AsyncTransport, Transport
     from .engine.effects import Fetch
     from .engine.updates import OnUpdate, TaskUpdate
@@ -78,6 +79,7 @@ else:
         "Client": ".clients.blocking",
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
         **dict.fromkeys(["OnUpload", "UploadProgress"], ".delivery"),
+        **dict.fromkeys(["Check", "examine"], ".doctor"),
         "Fetch": ".engine.effects",
         **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.updates"),
         **dict.fromkeys(["Entry", "Ledger", "Listing", "summarize"], ".ledger"),
@@ -104,6 +106,7 @@ __all__ = [
     "AsyncTransport",
     "AuthenticationError",
     "BadRequestError",
+    "Check",
     "Client",
     "ConfigurationError",
     "ConflictError",
@@ -166,6 +169,7 @@ __all__ = [
     "decode",
     "decode_sound",
     "encode_data_uri",
+    "examine",
     "read_settings",
     "require_memory",
     "summarize",

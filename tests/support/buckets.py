@@ -71,7 +71,7 @@ class Asked:
 
 @dataclass
 class Fault:
-    """What to do in place of passing a request on, as often as ``times`` says."""
+    """What to do in place of passing a request on, as often as ``times`` says; perhaps only unsigned ones."""
 
     method: str
     status: int = 0
@@ -79,6 +79,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     cut_after: int | None = None
     times: int = 10**9
+    unsigned: bool = False
 
 
 class Gate(LoopbackServer):
@@ -101,10 +102,10 @@ class Gate(LoopbackServer):
         """The paths of the objects that were stored."""
         return [each.path for each in self.asked if each.method == "PUT" and 200 <= each.status < 300]
 
-    def take_fault(self, method: str) -> Fault | None:
+    def take_fault(self, method: str, *, signed: bool) -> Fault | None:
         with self.lock:
             for fault in self.faults:
-                if fault.method == method and fault.times > 0:
+                if fault.method == method and fault.times > 0 and not (signed and fault.unsigned):
                     fault.times -= 1
                     return fault
         return None
@@ -117,7 +118,7 @@ class _GateHandler(HandlerBase, BaseHTTPRequestHandler):
         target = urlsplit(self.path)
         asked = Asked(self.command, target.path, parse_qs(target.query), self.lower_headers())
         self.owner.asked.append(asked)
-        fault = self.owner.take_fault(self.command)
+        fault = self.owner.take_fault(self.command, signed="X-Amz-Signature" in asked.query)
         body = self._body(asked, None if fault is None else fault.cut_after)
         if fault is not None and fault.cut_after is not None:
             self.close_connection = True

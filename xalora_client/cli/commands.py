@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import json
 import mimetypes
 import os
@@ -120,14 +119,6 @@ async def cancel(arguments: argparse.Namespace) -> int:
     async with _client(arguments) as client:
         message = await client.cancel_task(arguments.task_id)
     print(json.dumps({"task_id": arguments.task_id, "message": message}) if arguments.json else message)
-    return 0
-
-
-async def login(arguments: argparse.Namespace) -> int:
-    """``xalora login``: prompts for the key, so that it is not in the shell's history."""
-    key = getpass.getpass("API key (consumer#key): ") if sys.stdin.isatty() else sys.stdin.readline()
-    path = config.store(config.home_folder(), api_key=key.strip() or " ")
-    print(json.dumps({"path": str(path)}) if arguments.json else f"Stored in {path}")
     return 0
 
 

@@ -67,7 +67,7 @@ def redact(text: str, secret: str) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """A task to create, by whom, and under which job id. ``details`` are the task's, with images' addresses, if known."""
+    """A task to create, by whom, and under which job id. ``details`` are the task's, with addresses, once known."""
 
     task: WorkflowTask
     credentials: Credentials
