@@ -74,7 +74,7 @@ class Remote:
         remote = cls()
         return await remote.perform(remote._cancel(task_id))
 
-    def __init__(self) -> None:
+    def __init__(self, images_at_once: int = 8) -> None:
         from ..xalora_client import AsyncClient  # Imports HTTP libraries, which would slow down ComfyUI's start.
 
         self.prompt = _host.Prompt.current()
@@ -86,6 +86,7 @@ class Remote:
             place=place(),
             cancels=self.prompt.cancels,
             on_cancel=self.canceled.__setitem__,
+            images_at_once=images_at_once,
         )
         self.progress = Progress()
         self.files: list[MediaFile] = []

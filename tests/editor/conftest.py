@@ -73,8 +73,8 @@ def server(editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPath
 def _with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> ComfyUI:
     """A ComfyUI with the pack, not started yet; ``settings`` are the editor's."""
     comfy = ComfyUI(source, base, *arguments, XALORA_HOME=str(base / "xalora"))
-    install(base / "custom_nodes" / "xalora-nodes")
-    stored = base / "user" / "default" / "comfy.settings.json"
+    install(comfy.base / "custom_nodes" / "xalora-nodes")
+    stored = comfy.base / "user" / "default" / "comfy.settings.json"
     stored.parent.mkdir(parents=True, exist_ok=True)
     stored.write_text(json.dumps(SETTINGS | settings))
     return comfy
