@@ -42,7 +42,14 @@ const ENGLISH = {
 
   testConnection: "Test connection",
   testing: "Testing…",
-  folder: "Folder in use",
+  delivery: "How images reach miners",
+  delivery_auto: "The best way there is",
+  delivery_bucket: "Through my bucket",
+  delivery_sequencer: "Through the sequencer",
+  "delivery_data-uri": "Inside the task",
+  bucket: "Address of the bucket",
+  budget: "Space for results, in gigabytes",
+  gigabytes: "GB",
   folderFrom: "{folder} (from {source})",
 
   sandboxTry: "Try the sandbox",
