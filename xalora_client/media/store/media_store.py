@@ -119,10 +119,8 @@ class MediaStore:
         The file is read and hashed, which takes a moment for a large one; a damaged file goes to ``rejected``. A file
         that is found counts as used now, and as in use until ``release`` or the end of the process.
         """
-        if not (re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch(r"(\.[a-z0-9]{1,10})?", extension)):
-            return None
-        place = self._place(sha256, extension)
-        if not place.is_file():
+        place = self.peek(sha256, extension)
+        if place is None:
             return None
         with contextlib.suppress(OSError):  # A full disk must not hide a file that is there.
             self._in_use.add(place.name)
@@ -132,6 +130,13 @@ class MediaStore:
         self.release(place)
         self._reject_damaged(place)
         return None
+
+    def peek(self, sha256: str, extension: str) -> Path | None:
+        """The place of a stored file, or None. This is no use of it, and its bytes are not checked."""
+        if not (re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch(r"(\.[a-z0-9]{1,10})?", extension)):
+            return None
+        place = self._place(sha256, extension)
+        return place if place.is_file() else None
 
     def reject(self, file: Path, name: str) -> Path:
         """Move a file that cannot be read to ``rejected``, for inspection; returns that place."""
