@@ -67,8 +67,9 @@ def add_by_typing(editor: Editor) -> int:
     rank = next(number for number, text in enumerate(found.all_inner_texts(), 1) if NAME in text)
     ours.click()
     editor.page.wait_for_function("app.graph.nodes.length")
-    if not editor.js("() => app.graph.nodes[0].pos[0] || app.graph.nodes[0].pos[1]"):
-        editor.page.mouse.click(600, 300)  # Newer editors hang the node on the pointer until it is put down.
+    # Newer editors hang the node on the pointer until it is put down.
+    editor.page.mouse.move(500, 120)
+    editor.page.mouse.click(500, 120)
     return rank
 
 
