@@ -17,8 +17,12 @@ class XaloraFluxLora:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Makes an image from a text with Flux and a LoRA on Xalora's GPU miners."
-    SEARCH_ALIASES = ["flux", "lora", "text to image", "txt2img", "remote gpu", "cloud image", "xalora"]
+    SEARCH_ALIASES = [
+        "text to image", "text-to-image", "generate image", "image generation", "t2i", "txt2img", "flux", "lora",
+        "remote gpu", "cloud gpu", "xalora", "文生图", "テキストから画像", "text zu bild",
+    ]  # fmt: skip
     FUNCTION = "generate"
+    OUTPUT_NODE = True
     RETURN_TYPES = ("IMAGE", "STRING")
     RETURN_NAMES = ("image", "task_id")
     OUTPUT_TOOLTIPS = ("The image.", "The task's id, for Xalora Task Status and Xalora Cancel Task.")

@@ -15,8 +15,9 @@ class XaloraRunWorkflow:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Runs any workflow on Xalora's GPU miners, for workflows without their own node."
-    SEARCH_ALIASES = ["custom workflow", "remote gpu", "cloud", "api", "xalora"]
+    SEARCH_ALIASES = ["run workflow", "custom workflow", "remote workflow", "remote gpu", "cloud gpu", "api", "xalora"]
     FUNCTION = "generate"
+    OUTPUT_NODE = True
     RETURN_TYPES = ("IMAGE", "VIDEO", "STRING")
     RETURN_NAMES = ("frames", "video", "task_id")
     OUTPUT_TOOLTIPS = (

@@ -17,8 +17,13 @@ class XaloraText2Video:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Makes a video from a text on Xalora's GPU miners and brings it back as frames and as a video."
-    SEARCH_ALIASES = ["text to video", "t2v", "txt2vid", "hunyuan", "remote gpu", "cloud video", "xalora"]
+    SEARCH_ALIASES = [
+        "text to video", "text-to-video", "text video", "prompt to video", "video from text", "generate video",
+        "video generation", "t2v", "txt2vid", "hunyuan video", "mochi", "remote gpu", "cloud gpu", "xalora",
+        "文生视频", "テキストから動画", "text zu video",
+    ]  # fmt: skip
     FUNCTION = "generate"
+    OUTPUT_NODE = True
     RETURN_TYPES = ("IMAGE", "VIDEO", "FLOAT", "STRING")
     RETURN_NAMES = ("frames", "video", "fps", "task_id")
     OUTPUT_TOOLTIPS = (
