@@ -7,6 +7,7 @@ from typing import Any
 from ..xalora_client import InvalidParameterError, WorkflowTask
 
 CATEGORY = "Xalora"
+SEED_TOOLTIP = "The same seed and inputs give the same result. With a new seed the task is new, and is charged."
 
 
 def widget(task: type[WorkflowTask], name: str, default: Any, tooltip: str, **more: Any) -> Any:

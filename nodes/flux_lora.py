@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..xalora_client import FluxLoraTask
-from ._inputs import CATEGORY, common_options, text, widget
+from ._inputs import CATEGORY, SEED_TOOLTIP, common_options, text, widget
 from ._remote import Remote
 
 WORKFLOW_ID = "3"
@@ -40,9 +40,7 @@ class XaloraFluxLora:
                 "height": number("height", 1024, "Height in pixels."),
                 "steps": number("steps", 15, "Sampling steps: more take longer and may look better."),
                 "guidance": number("guidance", 3.5, "How closely the image follows the text.", step=0.1),
-                "seed": number(
-                    "noise_seed", 0, "The same seed and inputs make the same image.", control_after_generate=True
-                ),
+                "seed": number("noise_seed", 0, SEED_TOOLTIP, control_after_generate=True),
             },
             "optional": common_options(),
         }
