@@ -30,10 +30,10 @@ class XaloraRunWorkflow:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "task_type": text("The protocol's name for the kind of task, such as txt2vid."),
-                "workflow_id": text("The server's workflow; empty sends none."),
+                "task_type": text("The kind of task, such as txt2vid."),
+                "workflow_id": text("Which workflow of that kind. Empty: the server chooses."),
                 "parameters": text(
-                    'The parameters as a JSON object, such as {"prompt": "a rabbit"}.', multiline=True, default="{}"
+                    "The parameters as a JSON object. This node's help has an example.", multiline=True, default="{}"
                 ),
             },
             "optional": common_options(),

@@ -2,29 +2,32 @@
 import { app } from '../../scripts/app.js'
 
 const RUNS_TO_LOOK_AT = 20
+const NO_ID = '00000000-0000-0000-0000-000000000000' // of a workflow that was cleared
 
-/** For each node's id, the newest answer of that node in this workflow. */
-function answersIn(history, workflowId) {
-  const answers = new Map()
-  for (const [promptId, run] of Object.entries(history)) {
-    const [, , nodes, extra] = run.prompt
-    if (extra?.extra_pnginfo?.workflow?.id !== workflowId) continue
-    for (const [id, output] of Object.entries(run.outputs))
-      answers.set(id, { type: nodes[id]?.class_type, output, promptId })
+/** The newest answer of this node: of a run of this workflow, or of one where the node had the same values. */
+function latestAnswer(runs, node) {
+  const { id, type, widgets_values } = node.serialize()
+  const values = JSON.stringify(widgets_values)
+  for (const [promptId, { prompt, outputs }] of runs) {
+    const workflow = prompt[3]?.extra_pnginfo?.workflow
+    const then = workflow?.nodes?.find((each) => each.id === id && each.type === type)
+    if (!then || !outputs[id]) continue
+    const sameWorkflow = workflow.id === app.graph.id && workflow.id !== NO_ID
+    if (sameWorkflow || JSON.stringify(then.widgets_values) === values) return { promptId, output: outputs[id] }
   }
-  return answers
 }
 
 async function showEarlierResults() {
-  const ours = app.graph.nodes.filter(({ id, type }) => type.startsWith('Xalora') && !app.nodeOutputs[id])
-  if (!ours.length) return
+  const nodes = app.graph.nodes.filter(({ id, type }) => type.startsWith('Xalora') && !app.nodeOutputs[id])
+  if (!nodes.length) return
   const reply = await app.api.fetchApi(`/history?max_items=${RUNS_TO_LOOK_AT}`)
-  const answers = answersIn(await reply.json(), app.graph.id)
-  for (const { id, type } of ours) {
-    const answer = answers.get(String(id))
-    if (answer?.type !== type) continue
-    // The message that the server sends when a node is done, so that every canvas shows it in its own way.
-    const message = { node: String(id), display_node: String(id), output: answer.output, prompt_id: answer.promptId }
+  const runs = Object.entries(await reply.json()).reverse()
+  for (const node of nodes) {
+    const answer = latestAnswer(runs, node)
+    if (!answer) continue
+    // The message that the server sends when a node is done: every canvas shows it in its own way.
+    const id = String(node.id)
+    const message = { node: id, display_node: id, output: answer.output, prompt_id: answer.promptId }
     app.api.dispatchCustomEvent('executed', message)
   }
 }
