@@ -30,6 +30,7 @@ class Batch(Remote):
         self.reuse = reuse
         self.done = 0
         self.updates: dict[int, TaskUpdate] = {}
+        self.origin_of: dict[int, str] = {}
         self.say = self._say
 
     async def make_images(self, *, alpha: bool) -> tuple[list[str], Any, dict[str, Any]]:
@@ -50,6 +51,7 @@ class Batch(Remote):
         made = await self._each(self._make_one)
         files = [file for _, file in made]
         _check_sizes(files)
+        self.ending = self._done_all(files[0].info.describe())
         images = await asyncio.to_thread(
             load_batch, [file.info for file in files], alpha=alpha, progress=self.show_decoding
         )
@@ -59,11 +61,15 @@ class Batch(Remote):
     async def _make_one(self, number: int) -> tuple[str, MediaFile]:
         task = await asyncio.to_thread(self.task_of, number)
 
-        def note(update: TaskUpdate) -> None:
-            self.updates[number] = update
+        def show(update: TaskUpdate) -> None:
+            self.updates[number] = update = self.note(update)
+            self.origin_of[number] = update.origin
+            self._show_bar(update)
 
-        result = await self.finish(task, reuse=self.reuse, on_update=note)
-        return result.task_id, await self.download(result, on_progress=lambda _: None)
+        result = await self.finish(task, reuse=self.reuse, on_update=show)
+        file = await self.download(result, on_progress=lambda _: None)
+        self.updates.pop(number, None)
+        return result.task_id, file
 
     async def _submit(self) -> list[str]:
         submitted: list[str] = []
@@ -72,15 +78,23 @@ class Batch(Remote):
             task = await asyncio.to_thread(self.task_of, number)
             task_id = await self.client.execute_workflow(task, reuse=self.reuse)
             submitted.append(task_id)
+            self.prompt.submitted.add(task_id)
             return task_id
 
         try:
-            return await self._each(submit_one)
+            task_ids = await self._each(submit_one)
+            self.ending = "submitted"
+            return task_ids
         except (asyncio.CancelledError, _host.Interrupted) as stop:
             if self.prompt.cancels(stop):
-                cancels = [self.client.cancel_task(task_id) for task_id in submitted]
-                await asyncio.gather(*cancels, return_exceptions=True)
+                await asyncio.gather(*map(self._cancel_submitted, submitted))
             raise
+
+    async def _cancel_submitted(self, task_id: str) -> None:
+        try:
+            await self.client.cancel_task(task_id)
+        except XaloraError as error:
+            self.canceled[task_id] = error
 
     async def _each(self, step: Callable[[int], Awaitable[T]]) -> list[T]:
         """Run the step for every task. The first failure is raised after all have ended."""
@@ -104,10 +118,30 @@ class Batch(Remote):
         self.progress.bar(self.done, self.count)
         return answer
 
+    def _show_bar(self, update: TaskUpdate) -> None:
+        """Fill the bar: the images that are done, and the parts of those at work. Estimates do not count."""
+        at_work = [each.progress for each in self.updates.values() if each.progress and not each.progress.estimated]
+        if at_work:
+            preview = update.progress.preview if self.count == 1 and update.progress else None
+            self.progress.bar(self.done + sum(each.share for each in at_work), self.count, preview)
+
     def _say(self) -> str:
         if self.count == 1 and self.updates:
             return self.updates[0].describe()
-        return f"upscaling {self.done} / {self.count}"
+        lost = any(not update.connected for update in self.updates.values())
+        return f"upscaling {self.done} / {self.count}{' · connection lost, trying again' if lost else ''}"
+
+    def _done_all(self, words: str) -> str:
+        """The last line when all images are there."""
+        origins = list(self.origin_of.values())
+        if self.count == 1:
+            return self.done_line(origins[0], words)
+        reused, earlier = origins.count("finished"), origins.count("attach")
+        if reused == self.count:
+            return f"done · {reused} of {self.count} reused, no charge"
+        parts = [f"{reused} of {self.count} reused"] if reused else []
+        parts += [f"{earlier} of {self.count} taken up from an earlier run"] if earlier else []
+        return " · ".join(["done", self.took(), f"{self.count} images of {words}", *parts])
 
 
 def _check_sizes(files: Sequence[MediaFile]) -> None:

@@ -11,7 +11,6 @@ import functools
 import logging
 import shutil
 import threading
-import time
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -22,9 +21,7 @@ from weakref import WeakKeyDictionary
 
 try:
     from comfy import model_management
-    from comfy.utils import ProgressBar
     from comfy_execution.graph_utils import ExecutionBlocker
-    from comfy_execution.utils import get_executing_context
     from folder_paths import get_temp_directory
     from server import PromptServer
 
@@ -47,7 +44,6 @@ except ModuleNotFoundError as error:
 
 logger = logging.getLogger("xalora_client")
 
-SECONDS_BETWEEN_MESSAGES = 0.25
 SECONDS_BETWEEN_LOOKS = 0.05
 
 T = TypeVar("T")
@@ -78,6 +74,13 @@ def _hear_cancel() -> None:
 
 if IN_COMFYUI:
     _hear_cancel()
+
+
+def at_start(work: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+    """Have ComfyUI's server run this when it starts."""
+    server = getattr(PromptServer, "instance", None) if IN_COMFYUI else None
+    if server is not None:
+        server.app.on_startup.append(work)
 
 
 def interrupted() -> bool:
@@ -174,6 +177,7 @@ class Prompt:
     def __init__(self) -> None:
         self.interrupted = False
         self.at_work: set[asyncio.Task[Any]] = set()
+        self.submitted: set[str] = set()  # The tasks that this prompt created.
 
     @classmethod
     def current(cls) -> Prompt:
@@ -237,30 +241,3 @@ class Prompt:
 
 def _exception_of(task: asyncio.Task[Any]) -> BaseException | None:
     return None if task.cancelled() else task.exception()
-
-
-class Progress:
-    """The progress bar and the text in the node that runs, at most a few messages per second."""
-
-    def __init__(self) -> None:
-        context = get_executing_context() if IN_COMFYUI else None
-        self.node_id = context.node_id if context else None
-        self.text_shown = ""
-        self.text_at = self.bar_at = -SECONDS_BETWEEN_MESSAGES
-
-    def text(self, text: str, *, last: bool = False) -> None:
-        """Show a line of text. The ``last`` one stays, and is shown even right after another one."""
-        now = time.monotonic()
-        too_soon = now - self.text_at < SECONDS_BETWEEN_MESSAGES and not last
-        if self.node_id is None or text == self.text_shown or too_soon:
-            return
-        self.text_shown, self.text_at = text, now
-        PromptServer.instance.send_progress_text(text, self.node_id)
-
-    def bar(self, done: int, total: int) -> None:
-        """Fill the bar up to ``done`` of ``total``. May raise Interrupted, as ComfyUI's own bar does."""
-        now = time.monotonic()
-        if self.node_id is None or (done < total and now - self.bar_at < SECONDS_BETWEEN_MESSAGES):
-            return
-        self.bar_at = now
-        ProgressBar(total, node_id=self.node_id).update_absolute(done)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..xalora_client import BadRequestError, ConflictError, TaskStatus, WorkflowTask, WorkflowTaskResult
 from . import _host
+from ._host_progress import Progress
 
 if TYPE_CHECKING:
-    from ..xalora_client import DownloadProgress, MediaFile, TaskUpdate
+    from ..xalora_client import DownloadProgress, MediaFile, TaskUpdate, XaloraError
 
 T = TypeVar("T")
 
@@ -76,10 +77,19 @@ class Remote:
         from ..xalora_client import AsyncClient  # Imports HTTP libraries, which would slow down ComfyUI's start.
 
         self.prompt = _host.Prompt.current()
-        self.client = AsyncClient(fallback_home=_host.home(), ledger=True, source="node", cancels=self.prompt.cancels)
-        self.progress = _host.Progress()
+        self.canceled: dict[str, XaloraError | None] = {}
+        self.client = AsyncClient(
+            fallback_home=_host.home(),
+            ledger=True,
+            source="node",
+            cancels=self.prompt.cancels,
+            on_cancel=self.canceled.__setitem__,
+        )
+        self.progress = Progress()
         self.files: list[MediaFile] = []
         self.say: Callable[[], str] = str
+        self.began = time.monotonic()
+        self.origins: dict[str, str] = {}
         self.ending = "done"
 
     async def perform(self, work: Coroutine[Any, Any, T]) -> T:
@@ -87,6 +97,9 @@ class Remote:
         async with self.client:
             try:
                 outcome = await self.prompt.run(work, self.tick)
+            except (asyncio.CancelledError, _host.Interrupted) as stop:
+                self.progress.text(self._stopped(stop), last=True)
+                raise
             finally:
                 for file in self.files:
                     self.client.release(file)
@@ -94,21 +107,55 @@ class Remote:
             return outcome
 
     async def _make(self, task: WorkflowTask, wait: bool, reuse: bool) -> Media:
-        if wait:
-            return await self._media(await self.finish(task, reuse=reuse))
         self.say = lambda: "submitting"
-        self.ending = "submitted"
         self.tick()
-        return Media.nothing(await self.client.execute_workflow(task, reuse=reuse))
+        if wait:
+            result = await self.finish(task, reuse=reuse)
+            media, words = await self._media(result, task.task_details)
+            origin = self.origins.get(result.task_id, "")
+            self.ending = self.done_line(origin, words)
+            if origin == "finished":
+                media.ui["xalora_reused"] = (True,)  # The editor's extension then offers a new seed.
+            return media
+        task_id = await self.client.execute_workflow(task, reuse=reuse)
+        self.prompt.submitted.add(task_id)
+        self.ending = "submitted"
+        return Media.nothing(task_id)
+
+    def done_line(self, origin: str, words: str) -> str:
+        """The last line of a task that finished."""
+        if origin == "finished":
+            return f"done · reused, no charge · {words}"
+        earlier = "taken up from an earlier run · " if origin == "attach" else ""
+        return f"{earlier}done · {self.took()} · {words}"
+
+    def took(self) -> str:
+        """How long the node has worked, as minutes and seconds."""
+        seconds = int(time.monotonic() - self.began)
+        return f"{seconds // 60}:{seconds % 60:02d}"
+
+    def _stopped(self, stop: BaseException) -> str:
+        """The last line of a run that ended before its tasks did."""
+        if not self.prompt.cancels(stop):
+            return "stopped with the run, the task goes on: run again to take it up"
+        doubtful = {task_id: error for task_id, error in self.canceled.items() if error is not None}
+        if not doubtful:
+            return "canceled, nothing runs on"
+        task_id, error = next(iter(doubtful.items()))
+        which = f"task {task_id}" if len(doubtful) == 1 else f"{len(doubtful)} tasks"
+        return f"stopped, but {which} may run on: {error.what}"
 
     async def _collect(self, task_id: str, wait: bool, timeout_seconds: float) -> tuple[WorkflowTaskResult, Media]:
         if wait:
             result = await self.client.wait_for_result(task_id, timeout=timeout_seconds, on_update=self.show_task)
         else:
             result = await self.client.query_task_result(task_id)
-        self.ending = " · ".join(filter(None, [str(result.status), result.message]))
-        finished = result.status == TaskStatus.FINISHED
-        return result, await self._media(result) if finished else Media.nothing(task_id)
+        if result.status != TaskStatus.FINISHED:
+            self.ending = " · ".join(filter(None, [str(result.status), result.message]))
+            return result, Media.nothing(task_id)
+        media, words = await self._media(result, result.task_details)
+        self.ending = f"done · {words}"
+        return result, media
 
     async def _cancel(self, task_id: str) -> str:
         try:
@@ -138,7 +185,8 @@ class Remote:
         self.files.append(file)
         return file
 
-    async def _media(self, result: WorkflowTaskResult) -> Media:
+    async def _media(self, result: WorkflowTaskResult, task_details: object) -> tuple[Media, str]:
+        """Download and decode; returns the outputs, and in words what they are and where that was not asked for."""
         from ._tensors import load_audio, load_frames  # Import torch and decoders, late for the same reason.
 
         file = await self.download(result)
@@ -154,7 +202,8 @@ class Remote:
             video = _host.video_from(frames, fps, await asyncio.to_thread(load_audio, file.info))
         moving = file.info.kind != "image"
         preview = await asyncio.to_thread(_host.preview, [file.path], moving=moving)
-        return Media(result.task_id, frames, video, fps, preview)
+        words = file.info.describe(task_details, frames=len(frames))
+        return Media(result.task_id, frames, video, fps, preview), words
 
     def tick(self) -> None:
         """Update the text."""
@@ -169,10 +218,21 @@ class Remote:
     def show_task(self, update: TaskUpdate) -> None:
         """Show the task's status and the time, which keeps counting between queries."""
         began = time.monotonic() - update.elapsed
-        if update.origin == "finished":
-            self.ending = "done · reused, no charge"
-        self.say = lambda: update.describe(time.monotonic() - began)
+        shown = self.note(update)
+        self.say = lambda: shown.describe(time.monotonic() - began)
         self.tick()
+        progress = shown.progress
+        if progress is not None and not progress.estimated:
+            self.progress.bar(progress.value, progress.maximum, progress.preview)
+
+    def note(self, update: TaskUpdate) -> TaskUpdate:
+        """Remember where a task comes from. A task that this prompt itself submitted is not from an earlier run."""
+        if update.origin in ("new", "resend"):
+            self.prompt.submitted.add(update.task_id)
+        elif update.origin == "attach" and update.task_id in self.prompt.submitted:
+            update = replace(update, origin="new")
+        self.origins[update.task_id] = update.origin
+        return update
 
     def show_download(self, progress: DownloadProgress) -> None:
         """Show how much has arrived."""

@@ -8,7 +8,7 @@ from ..xalora_client import Text2VideoTask
 from ._inputs import CATEGORY, SEED_TOOLTIP, common_options, text, widget
 from ._remote import Remote
 
-WORKFLOWS = {"Hunyuan": "1"}
+WORKFLOWS = {"Hunyuan": "1", "Mochi": "2"}
 """The server's text-to-video workflows by name, from the product's "Text2Video Workflow" page."""
 
 

@@ -40,6 +40,7 @@ from .errors import (
 )
 from .protocol.answers import TaskStatus, WorkflowTaskResult
 from .protocol.parameters import Rule, encode_data_uri
+from .protocol.progress import TaskProgress
 from .protocol.requests import Credentials, Request, Response
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from .version import __version__
@@ -47,9 +48,11 @@ from .version import __version__
 if TYPE_CHECKING:
     from .clients.asynchronous import AsyncClient
     from .clients.blocking import Client
+    from .config import home_folder
     from .engine.drivers import AsyncTransport, Transport
     from .engine.effects import Fetch
-    from .engine.waiting import OnUpdate, TaskUpdate
+    from .engine.updates import OnUpdate, TaskUpdate
+    from .ledger import Entry, Ledger, Listing, summarize
     from .media.decoding import (
         Array,
         Decoded,
@@ -62,21 +65,28 @@ if TYPE_CHECKING:
         decode,
         decode_sound,
         require_memory,
+        thumbnail,
     )
     from .media.download import DownloadProgress, MediaFile, OnProgress
+    from .media.store import MediaStore
+    from .settings import Setting, Settings, change_settings, read_settings
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
     _LOADED_LATER = {
         "AsyncClient": ".clients.asynchronous",
         "Client": ".clients.blocking",
+        "home_folder": ".config",
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
         "Fetch": ".engine.effects",
-        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.waiting"),
+        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.updates"),
+        **dict.fromkeys(["Entry", "Ledger", "Listing", "summarize"], ".ledger"),
         **dict.fromkeys(["DownloadProgress", "MediaFile", "OnProgress"], ".media.download"),
         **dict.fromkeys(
             ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
         ),
-        **dict.fromkeys(["decode", "decode_sound", "require_memory"], ".media.decoding"),
+        **dict.fromkeys(["decode", "decode_sound", "require_memory", "thumbnail"], ".media.decoding"),
+        "MediaStore": ".media.store",
+        **dict.fromkeys(["Setting", "Settings", "change_settings", "read_settings"], ".settings"),
     }
 
     def __getattr__(name: str) -> object:
@@ -102,15 +112,19 @@ __all__ = [
     "Decoded",
     "DownloadError",
     "DownloadProgress",
+    "Entry",
     "Fetch",
     "FluxLoraTask",
     "Format",
     "InvalidParameterError",
     "Kind",
+    "Ledger",
     "Limits",
+    "Listing",
     "MediaError",
     "MediaFile",
     "MediaInfo",
+    "MediaStore",
     "MediaTooLargeError",
     "NetworkError",
     "NotFoundError",
@@ -126,11 +140,14 @@ __all__ = [
     "ResponseError",
     "Rule",
     "ServerError",
+    "Setting",
+    "Settings",
     "Sound",
     "StorageError",
     "TaskCanceledError",
     "TaskError",
     "TaskFailedError",
+    "TaskProgress",
     "TaskStatus",
     "TaskTimeoutError",
     "TaskUpdate",
@@ -141,8 +158,13 @@ __all__ = [
     "WorkflowTaskResult",
     "XaloraError",
     "__version__",
+    "change_settings",
     "decode",
     "decode_sound",
     "encode_data_uri",
+    "home_folder",
+    "read_settings",
     "require_memory",
+    "summarize",
+    "thumbnail",
 ]

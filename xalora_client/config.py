@@ -20,12 +20,12 @@ DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
 SANDBOX = "sandbox"
 SANDBOX_KEY = "sandbox#local-preview"
 
-_KEY, _URL, _HOME = "XALORA_API_KEY", "XALORA_WORKFLOW_URL", "XALORA_HOME"
+KEY, URL, HOME = "XALORA_API_KEY", "XALORA_WORKFLOW_URL", "XALORA_HOME"
 _STORED_FILE = "config.json"
 
 NO_KEY_ADVICE = (
-    f"Set {_KEY}=consumer#key in the environment or in a .env file, or run `xalora login`; "
-    f"to try without an account, use --sandbox or set {_URL}={SANDBOX}."
+    f"Set {KEY}=consumer#key in the environment or in a .env file, or run `xalora login`; "
+    f"to try without an account, use --sandbox or set {URL}={SANDBOX}."
 )
 
 
@@ -48,7 +48,7 @@ class Config:
     def require_credentials(self) -> Credentials:
         """The credentials. Raises ConfigurationError, which says how to set a key, when there are none."""
         if self.credentials is None:
-            raise ConfigurationError("No API key is set", advice=NO_KEY_ADVICE)
+            raise ConfigurationError("No API key is set", advice=NO_KEY_ADVICE, remedy="set-key")
         return self.credentials
 
 
@@ -71,11 +71,9 @@ def load(
     Raises ConfigurationError for a key or URL in the wrong form, for a stored file that cannot be read, and when the
     key and the address of a server that is not the default one come from two sources.
     """
-    dotenv = _read_dotenv(Path(".env"))
+    dotenv = dotenv_settings()
     home_path = home_folder(home, fallback_home)
-    stored = _read_stored(home_path)
-    if not stored and home_path == fallback_home:
-        stored = _read_stored(default_home())  # Where `xalora login` put them.
+    stored = stored_settings(home_path, fallback_home)
 
     def first(argument: str | None, name: str, stored_name: str) -> tuple[str | None, str]:
         sources = {
@@ -86,13 +84,13 @@ def load(
         }
         return next(((value, source) for source, value in sources.items() if value), (None, ""))
 
-    address, address_source = first(workflow_url, _URL, "workflow_url")
+    address, address_source = first(workflow_url, URL, "workflow_url")
     url = _checked_url(address or DEFAULT_URL)
     if url == SANDBOX:
         # A stored key is not sent: a server that renders previews needs none.
         key: str | None = api_key or SANDBOX_KEY
     else:
-        key, key_source = first(api_key, _KEY, "api_key")
+        key, key_source = first(api_key, KEY, "api_key")
         if (
             key
             and url != DEFAULT_URL
@@ -102,15 +100,16 @@ def load(
         ):
             raise ConfigurationError(
                 f"Nothing was sent: the key comes from {key_source}, the server's address {url} from {address_source}",
-                advice=f"Set {_KEY} and {_URL} in the same place, or pass both as arguments: a key is sent only to the "
+                advice=f"Set {KEY} and {URL} in the same place, or pass both as arguments: a key is sent only to the "
                 "server it was set with.",
+                remedy="set-key",
             )
     return Config(Credentials.parse(key) if key else None, url, home_path)
 
 
 def home_folder(home: str | os.PathLike[str] | None = None, fallback_home: Path | None = None) -> Path:
     """The folder for the ledger, media and the stored settings, from the first source that has one."""
-    folder = os.fspath(home) if home else os.environ.get(_HOME) or _read_dotenv(Path(".env")).get(_HOME)
+    folder = os.fspath(home) if home else os.environ.get(HOME) or _read_dotenv(Path(".env")).get(HOME)
     return Path(folder).expanduser() if folder else fallback_home or default_home()
 
 
@@ -147,9 +146,21 @@ def store(home: Path, *, api_key: str | None = None, workflow_url: str | None = 
     except OSError as error:
         raise StorageError(
             f"The settings cannot be written to {path}: {error.strerror}",
-            advice=f"Make the folder writable, or point {_HOME} elsewhere.",
+            advice=f"Make the folder writable, or point {HOME} elsewhere.",
         ) from error
     return path
+
+
+def dotenv_settings() -> dict[str, str]:
+    """What ``.env`` in the working directory sets. Raises ConfigurationError when it cannot be read."""
+    return _read_dotenv(Path(".env"))
+
+
+def stored_settings(home: Path, fallback_home: Path | None = None) -> dict[str, str]:
+    """The stored settings that apply to a home, the key included. Raises ConfigurationError for a damaged file."""
+    stored = _read_stored(home)
+    # Where `xalora login` put them.
+    return _read_stored(default_home()) if not stored and home == fallback_home else stored
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
@@ -186,6 +197,7 @@ def _checked_url(url: str) -> str:
     if link is None or link.login is not None or "?" in link.target or "#" in url:
         raise ConfigurationError(
             "The workflow URL is not the plain address of a server",
-            advice=f"Set {_URL} to something like {DEFAULT_URL}, or to {SANDBOX}.",
+            advice=f"Set {URL} to something like {DEFAULT_URL}, or to {SANDBOX}.",
+            remedy="check-server",
         )
     return url.rstrip("/")

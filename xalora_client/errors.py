@@ -49,22 +49,27 @@ def one_line(text: str, longest: int = 300) -> str:
 
 
 class XaloraError(Exception):
-    """Base of every error. ``str()`` joins the three attributes.
+    """Base of every error. ``str()`` joins what, task and advice.
 
     Attributes:
         what: What happened.
         task_id: The task it happened to, or None.
         advice: What to do next.
+        remedy: What a program may offer to do: "set-key", "check-server", "top-up" the account, "retry" (the same call
+            again is right), "collect" (the task's result, by its id), or None.
     """
 
     advice = ""
+    remedy: str | None = None
 
-    def __init__(self, what: str, *, task_id: str | None = None, advice: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, task_id: str | None = None, advice: str | None = None, remedy: str | None = None
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.task_id = task_id
-        if advice is not None:
-            self.advice = advice
+        self.advice = self.advice if advice is None else advice
+        self.remedy = self.remedy if remedy is None else remedy
 
     def __str__(self) -> str:
         what = self.what.rstrip(".")
@@ -135,19 +140,13 @@ class NetworkError(XaloraError, ConnectionError):
     """
 
     advice = "Check the network, proxy and XALORA_WORKFLOW_URL, then try again."
+    remedy = "retry"
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        never_sent: bool = False,
-        lasting: bool = False,
-        task_id: str | None = None,
-        advice: str | None = None,
-    ) -> None:
-        super().__init__(what, task_id=task_id, advice=advice)
+    def __init__(self, what: str, *, never_sent: bool = False, lasting: bool = False, **more: str | None) -> None:
+        super().__init__(what, **more)
         self.never_sent = never_sent
         self.lasting = lasting
+        self.remedy = "check-server" if lasting else self.remedy
 
 
 class RequestTimeoutError(NetworkError, TimeoutError):
@@ -172,11 +171,8 @@ class APIStatusError(XaloraError):
         task_id: str | None = None,
         advice: str | None = None,
     ) -> None:
-        super().__init__(
-            f"The server answered {status_code}: {message}" if status_code else message,
-            task_id=task_id,
-            advice=advice,
-        )
+        what = f"The server answered {status_code}: {message}" if status_code else message
+        super().__init__(what, task_id=task_id, advice=advice)
         self.message = message
         self.status_code = status_code
         self.retry_after = retry_after
@@ -192,12 +188,14 @@ class AuthenticationError(APIStatusError):
     """401: the key is not accepted."""
 
     advice = "Check XALORA_API_KEY (consumer#key)."
+    remedy = "set-key"
 
 
 class PaymentRequiredError(APIStatusError):
     """402: the account has no credit left."""
 
     advice = "Top up the account, then submit again."
+    remedy = "top-up"
 
 
 class PermissionDeniedError(APIStatusError):
@@ -222,18 +220,21 @@ class RateLimitError(APIStatusError):
     """429: too many requests."""
 
     advice = "Wait a moment and try again."
+    remedy = "retry"
 
 
 class ServerError(APIStatusError):
     """5xx: the server failed."""
 
     advice = "Try again later."
+    remedy = "retry"
 
 
 class ResponseError(XaloraError, ValueError):
     """The server answered 2xx with something outside the protocol."""
 
     advice = "Check that XALORA_WORKFLOW_URL points at a Xalora sequencer."
+    remedy = "check-server"
 
 
 class TaskError(XaloraError):
@@ -250,18 +251,21 @@ class TaskFailedError(TaskError):
     """The miner or the sequencer gave up on the task."""
 
     advice = "Change the parameters or submit it again as a new task."
+    remedy = "retry"
 
 
 class TaskCanceledError(TaskError):
     """The task was canceled before it finished."""
 
     advice = "Submit it again as a new task if the result is still wanted."
+    remedy = "retry"
 
 
 class TaskTimeoutError(TaskError, TimeoutError):
     """The local deadline passed. The task was not canceled and may still finish."""
 
     advice = "It goes on remotely: collect it later by its id, or cancel it."
+    remedy = "collect"
 
 
 class MediaError(XaloraError):
@@ -278,6 +282,7 @@ class DownloadError(MediaError):
     """The result's bytes could not be downloaded, or are not complete."""
 
     advice = "Fetch the task again; it is paid for, and nothing is charged again."
+    remedy = "collect"
 
 
 class DecodeError(MediaError, ValueError):

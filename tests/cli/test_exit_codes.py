@@ -193,7 +193,7 @@ def test_130_cancels_each_of_several(command, slow, tmp_path):
 def test_130_before_anything_was_made(command, sequencer):
     sequencer.script("task_result_query", Answer({}, 503))
     run = command("fetch", "t1", "-o", "x.png", XALORA_API_KEY=KEY, XALORA_WORKFLOW_URL=sequencer.url)
-    run.said("asking again")
+    run.said("trying again")
     run.interrupt()
     assert run.wait() == 130
 

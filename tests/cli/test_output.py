@@ -108,4 +108,6 @@ def test_progress_on_stderr_results_on_stdout(xalora, scripted, files):
     lines = done.err.splitlines()
     assert lines[0] == "task t1 queued 0:00"
     assert re.fullmatch(r"task t1 running 0:0\d", lines[1])
-    assert lines[-1] == "downloaded 0.0 MB"
+    assert re.fullmatch(r"task t1 running 0:0\d · The server answered 503: .*, trying again in 1 s", lines[2])
+    assert lines[-2] == "downloaded 0.0 MB"
+    assert re.fullmatch(r"done · 0:0\d · 32×16", lines[-1])

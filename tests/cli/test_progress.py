@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
+import threading
 
 from command_line import SMALL, on_terminal, picture
 from file_server import File
@@ -20,7 +22,8 @@ def test_a_bar_on_a_terminal(sandbox, tmp_path):
     assert "\rqueued 0:0" in terminal.shown
     assert "task " not in terminal.shown  # No lines that scroll away.
     shown = terminal.shown.rstrip().splitlines()
-    assert shown[-1].rpartition("\r")[2] == "x.mp4"
+    assert re.fullmatch(r"done · 0:\d\d · 64×48 · 5 frames", shown[-2].rpartition("\r")[2])
+    assert shown[-1] == "x.mp4"
     assert SECRET not in terminal.shown
 
 
@@ -41,7 +44,9 @@ def test_lines_elsewhere(command, sandbox):
     assert run.wait() == 0
     assert "\r" not in run.errors()
     assert "\x1b" not in run.errors()
-    assert run.errors().splitlines()[-1].startswith("downloaded ")
+    *_, downloaded, done = run.errors().splitlines()
+    assert downloaded.startswith("downloaded ")
+    assert re.fullmatch(r"done · 0:\d\d · 64×48 · 5 frames", done)
 
 
 def test_bars_are_taken_away_again(xalora, scripted, files, monkeypatch):
@@ -58,4 +63,32 @@ def test_bars_are_taken_away_again(xalora, scripted, files, monkeypatch):
     assert xalora("fetch", "t1", "-o", "x.png").code == 0
     assert "odd 0:0" in screen.getvalue()
     assert "downloading" in screen.getvalue()
-    assert screen.getvalue().endswith("\r")
+    *bars, done, end = re.split(r"[\r\n]", screen.getvalue())
+    assert (bars[-1].strip(), end) == ("", "")
+    assert re.fullmatch(r"done · 0:\d\d · \d+×\d+", done)
+
+
+def test_a_bar_of_the_miners_progress(sequencer, files, tmp_path):
+    """With what it works on, and with the time, which goes on counting while the server has nothing new."""
+    steps = {"value": 12, "maximum": 30, "title": "KSampler"}
+    more = threading.Event()
+    url = files.serve("/x.png", File(picture(32, 16)))
+
+    def at_last(_):
+        more.wait(20)
+        return status("finished", result=url)
+
+    sequencer.script("task_result_query", status("running", progress=steps), at_last)
+    environ = {"XALORA_API_KEY": KEY, "XALORA_WORKFLOW_URL": sequencer.url}
+    with on_terminal("fetch", "t1", "-o", "x.png", home=tmp_path / "home", cwd=tmp_path, **environ) as terminal:
+        terminal.until("running 0:00 · KSampler 12 / 30  40%|")
+        terminal.until("running 0:03 · KSampler 12 / 30  40%|")
+        more.set()
+        assert terminal.wait() == 0
+
+
+def test_the_last_line_says_where_the_result_is_not_what_was_asked_for(xalora, scripted, files):
+    asked = {"parameters": {"width": 64, "height": 48, "length": 5}}
+    scripted.script("task_result_query", status("finished", result=f"{files.url}/result.png", task_details=asked))
+    done = xalora("fetch", "t1", "-o", "x.png").err.splitlines()[-1]
+    assert re.fullmatch(r"done · 0:\d\d · 32×16, asked for 64×48 · 1 frame, asked for 5", done)

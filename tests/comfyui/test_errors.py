@@ -47,7 +47,8 @@ def test_a_create_whose_answer_is_lost(comfy: ComfyUI, miner: Miner) -> None:
 
 def test_a_wrong_id(comfy: ComfyUI) -> None:
     assert dialog(comfy, {"look": node("XaloraTaskStatus", task_id="no-such-task")}) == (
-        "The server answered 404: there is no such task (task no-such-task). Check the task id and XALORA_WORKFLOW_URL."
+        "The server answered 404: there is no such task (task no-such-task). "
+        "Check the task id and the server in Settings → Xalora."
     )
 
 

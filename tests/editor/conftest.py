@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import NONE_FOUND, ComfyUI, booted, found, install, version_of
+from comfyui_server import NO_FRONTEND, NONE_FOUND, ComfyUI, booted, found, install, newest_frontend, version_of
 from processes import ROOT
 from sandbox_process import SandboxProcess
+from xalora_panel import XaloraPanel
 
 NO_PLAYWRIGHT = "Playwright is not installed: pip install playwright"
 NO_CHROMIUM = "no Chromium found: install it, or set CHROMIUM to its path"
@@ -63,14 +64,39 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def server(editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
     """A ComfyUI with the pack and the picture that ComfyUI comes with. Its key is in ``.env``, see ``configured``."""
-    base = tmp_path_factory.mktemp("editor")
-    comfy = ComfyUI(editor_source, base, XALORA_HOME=str(base / "xalora"))
-    install(base / "custom_nodes" / "xalora-nodes")
-    shutil.copyfile(editor_source / "input" / "example.png", base / "input" / "example.png")
-    settings = base / "user" / "default" / "comfy.settings.json"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps(SETTINGS))
+    comfy = with_pack(editor_source, tmp_path_factory.mktemp("editor"))
+    shutil.copyfile(editor_source / "input" / "example.png", comfy.base / "input" / "example.png")
     yield from booted(comfy)
+
+
+def with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> ComfyUI:
+    """A ComfyUI with the pack, not started yet; ``settings`` are the editor's."""
+    comfy = ComfyUI(source, base, *arguments, XALORA_HOME=str(base / "xalora"))
+    install(base / "custom_nodes" / "xalora-nodes")
+    stored = base / "user" / "default" / "comfy.settings.json"
+    stored.parent.mkdir(parents=True)
+    stored.write_text(json.dumps(SETTINGS | settings))
+    return comfy
+
+
+@pytest.fixture(scope="module", params=["own", "newest", "newest, Nodes 2.0"])
+def any_editor(
+    request: pytest.FixtureRequest, editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComfyUI]:
+    """A ComfyUI without a key and with each editor there is: its own, and the newest with either canvas.
+
+    The newest editor runs on the newest ComfyUI.
+    """
+    arguments, settings = list[str](), dict[str, Any]()
+    if request.param != "own":
+        page = newest_frontend()
+        if page is None:
+            pytest.skip(NO_FRONTEND)
+        if editor_source != max(found(), key=lambda source: [int(part) for part in version_of(source).split(".")]):
+            pytest.skip("the newest editor is tried on the newest ComfyUI")
+        arguments = ["--front-end-root", str(page)]
+        settings = {"Comfy.VueNodes.Enabled": request.param.endswith("Nodes 2.0")}
+    yield from booted(with_pack(editor_source, tmp_path_factory.mktemp("any"), *arguments, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +132,8 @@ def configured(server: ComfyUI, canary: str) -> Callable[[str], None]:
     return lambda url: server.use(url, XALORA_API_KEY=f"consumer-of-tests#{canary}")
 
 
-def _opened(server: ComfyUI, browser: Any) -> Iterator[Editor]:
+def opened(server: ComfyUI, browser: Any) -> Iterator[Editor]:
+    """For fixtures: the editor in a page of its own."""
     context = browser.new_context(viewport={"width": 1600, "height": 900})
     editor = Editor(context.new_page(), server)
     editor.open()
@@ -124,7 +151,7 @@ def editor(
 ) -> Iterator[Editor]:
     """The editor, freshly opened, with an empty graph. At the end nothing may have gone wrong in the browser."""
     configured(sandbox.url)
-    for editor in _opened(server, browser):
+    for editor in opened(server, browser):
         figure(f"frontend {editor.js('window.__COMFYUI_FRONTEND_VERSION__')}, Chromium {browser.version}")
         yield editor
         server.check_alive()
@@ -135,7 +162,7 @@ def editor(
 @pytest.fixture(scope="module")
 def opened_once(server: ComfyUI, browser: Any) -> Iterator[Editor]:
     """The editor that tests share which leave nothing open in it; opening one takes seconds."""
-    yield from _opened(server, browser)
+    yield from opened(server, browser)
 
 
 @pytest.fixture
@@ -161,6 +188,7 @@ class Editor:
         self.comfy = comfy
         self.problems: list[str] = []
         self.is_open = False
+        self.xalora = XaloraPanel(page)
         page.set_default_timeout(PATIENCE * 1000)
         page.on("pageerror", self._note_exception)
         page.on("console", self._note_message)
@@ -246,6 +274,13 @@ class Editor:
             self.page.wait_for_timeout(100)
         raise AssertionError(f"the prompt did not end; the nodes said {self.js('() => seen.texts')}")
 
+    def until(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait until the condition holds, while the page goes on."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"still not: {what}"
+            self.page.wait_for_timeout(50)
+
     def texts(self, node: int) -> list[str]:
         """The progress texts that a node showed since Run was pressed."""
         return self.js("id => seen.texts[id] ?? []", node)
@@ -254,6 +289,32 @@ class Editor:
         """What a node shows of its result, once that is loaded: kind, width, height."""
         self.page.wait_for_function(f"({_PREVIEW})({node}).some(each => each.width > 0)")
         return self.js(_PREVIEW, node)
+
+    def preview_played(self, node: int) -> bool:
+        """Wait until a video of the node's result is in view and plays on; in Nodes 2.0 it is part of the page."""
+        self.page.wait_for_function(_ANY_VIDEO, node)
+        return self.js(
+            f"""async id => {{
+                const video = ({_ANY_VIDEO})(id);
+                video.muted = true;
+                video.loop = true;
+                await video.play();
+                const seen = new Set();
+                for (let look = 0; look < 100 && seen.size < 2; look++) {{
+                    seen.add(video.currentTime);
+                    await new Promise(resume => setTimeout(resume, 30));
+                }}
+                return seen.size > 1;
+            }}""",
+            node,
+        )
+
+    def close_error(self) -> None:
+        """Close the error dialog, which older editors open."""
+        dialog = self.page.get_by_text("Show Report")
+        if dialog.count():
+            self.page.keyboard.press("Escape")
+            dialog.wait_for(state="detached")
 
     def visible_text(self) -> str:
         """All text that can be read in the page."""
@@ -278,6 +339,12 @@ _PREVIEW = """id => {
             .map(each => ({kind: 'image', width: each.naturalWidth, height: each.naturalHeight})),
     ];
 }"""
+
+
+_ANY_VIDEO = """id => [
+    ...app.graph.getNodeById(id).videoContainer?.querySelectorAll('video') ?? [],
+    ...document.querySelectorAll(`[data-node-id="${id}"] video`),
+].find(video => video.videoWidth > 0)"""
 
 
 def _examples() -> list[Path]:

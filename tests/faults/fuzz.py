@@ -32,7 +32,7 @@ def _parse_link(data: bytes) -> None:
 
 
 _TARGETS: tuple[Callable[[bytes], object], ...] = (
-    lambda data: answers.read_task_id(_response(data), CREATE),
+    lambda data: answers.read_created(_response(data), CREATE),
     lambda data: answers.read_result(_response(data), QUERY, server=SERVER.url),
     lambda data: answers.read_message(_response(data), QUERY),
     lambda data: answers.check_status(_response(data[1:], 300 + data[0] if data else 400), CREATE),

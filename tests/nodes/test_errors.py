@@ -44,7 +44,8 @@ def test_a_wrong_id_is_a_clear_error(pack: Any, sandbox: SandboxProcess, node_id
     with pytest.raises(pack.error("NotFoundError")) as caught:
         pack.run(node_id, task_id="no-such-task")
     assert str(caught.value) == (
-        "The server answered 404: there is no such task (task no-such-task). Check the task id and XALORA_WORKFLOW_URL."
+        "The server answered 404: there is no such task (task no-such-task). "
+        "Check the task id and the server in Settings → Xalora."
     )
 
 
@@ -63,8 +64,10 @@ def test_a_missing_key_says_how_to_set_one_and_how_to_try(
     with pytest.raises(pack.error("ConfigurationError")) as caught:
         pack.run("XaloraText2Video", **VIDEO)
     said = str(caught.value)
-    assert said.startswith("No API key is set. Set XALORA_API_KEY=consumer#key")
-    assert "XALORA_WORKFLOW_URL=sandbox" in said
+    assert said == (
+        "No API key is set. Set your key in Settings → Xalora; to try without an account, choose the sandbox there."
+    )
+    assert caught.value.remedy == "set-key"
     assert miner.seen == []
 
 
@@ -79,7 +82,7 @@ def test_a_failed_task_is_named_with_the_miners_words(pack: Any, miner: Miner) -
 
 @pytest.mark.parametrize(
     ("code", "name", "advice"),
-    [(401, "AuthenticationError", "XALORA_API_KEY"), (402, "PaymentRequiredError", "Top up")],
+    [(401, "AuthenticationError", "Check the key in Settings → Xalora."), (402, "PaymentRequiredError", "Top up")],
 )
 def test_a_refusal_says_what_to_do_and_hides_the_key(
     pack: Any, miner: Miner, code: int, name: str, advice: str

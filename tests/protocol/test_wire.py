@@ -41,7 +41,7 @@ def test_any_answer_is_a_result_or_our_error(status, fields, body):
         assert result.task_id
         assert result.media_url is None or result.media_url.startswith(("http://", "https://"))
         assert isinstance(result.message, str | None)
-    for read in (reading.read_task_id, reading.read_miner_id, reading.read_message):
+    for read in (reading.read_created, reading.read_miner_id, reading.read_message):
         with suppress(XaloraError):
             assert read(response, request)
     assert (reading.read_retry_after(response) or 0) >= 0

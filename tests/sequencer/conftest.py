@@ -12,13 +12,17 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 from loopback import HandlerBase, LoopbackServer
+from manual_clock import ManualClock
 from processes import poll
+from simulated_miner import SimulatedMiner
 
-from xalora_client.sequencer import Options
+from xalora_client.sequencer import Options, SequencerOptions
+from xalora_client.sequencer.clock import Clock
 from xalora_client.sequencer.serving import serve
 
 DEADLINE_SECONDS = 20.0
@@ -86,19 +90,21 @@ class Caller:
         return answer.content
 
 
-class Sandbox(Caller):
-    """A sandbox served by a thread of this process."""
+class Served(Caller):
+    """A server in a thread of this process."""
 
-    def __init__(self, data: Path, **options: Any) -> None:
+    database = "sandbox.sqlite3"
+
+    def __init__(
+        self, data: Path, options: Options | SequencerOptions, clock: Clock | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.data = data
         self._loop = asyncio.new_event_loop()
         ready: concurrent.futures.Future[str] = concurrent.futures.Future()
-        self._serving = self._loop.create_task(
-            serve("127.0.0.1", 0, data, Options(**options), on_ready=ready.set_result)
-        )
+        self._serving = self._loop.create_task(serve(host, 0, data, options, on_ready=ready.set_result, clock=clock))
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        super().__init__(ready.result(DEADLINE_SECONDS))
+        super().__init__(ready.result(DEADLINE_SECONDS).replace("0.0.0.0", "127.0.0.1"))
 
     def _run(self) -> None:
         with closing(self._loop):
@@ -113,9 +119,75 @@ class Sandbox(Caller):
             self._thread.join()
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Read the sandbox's database while it runs."""
-        with closing(sqlite3.connect(self.data / "sandbox.sqlite3")) as db:
+        """Read the server's database while it runs."""
+        with closing(sqlite3.connect(self.data / self.database)) as db:
             return db.execute(sql).fetchall()
+
+
+class Sandbox(Served):
+    """A sandbox."""
+
+    def __init__(self, data: Path, **options: Any) -> None:
+        super().__init__(data, Options(**options))
+
+
+class SequencerServer(Served):
+    """A sequencer whose clock stands still until ``advance``."""
+
+    database = "sequencer.sqlite3"
+
+    def __init__(self, data: Path, *, now: float, host: str, **options: Any) -> None:
+        self.clock = ManualClock(now)
+        super().__init__(data, SequencerOptions(**options), self.clock, host)
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock, and let what is due happen."""
+
+        async def move() -> None:
+            self.clock.advance(seconds)
+
+        asyncio.run_coroutine_threadsafe(move(), self._loop).result(DEADLINE_SECONDS)
+
+    def waiting_miners(self) -> int:
+        """How many requests wait for a task, if all were made at this time."""
+        return self.clock.due_in(25)
+
+    def waiting_heartbeats(self) -> int:
+        """The same for heartbeats that wait for ten seconds."""
+        return self.clock.due_in(10)
+
+    def make(self, name: str = "txt2vid.1", more: dict[str, Any] | None = None, **parameters: Any) -> str:
+        """Create a task of a workflow and return its id; without parameters it has a prompt."""
+        task_type, _, workflow_id = name.partition(".")
+        return self.create(task_type, {"workflow_id": workflow_id or None, **(more or {})}, **parameters or PROMPT)
+
+    def moved(self, task: dict[str, Any]) -> dict[str, Any]:
+        """A task from before a restart, with the addresses of now."""
+        path = urlsplit(task["credential"]["upload_url"]).path
+        return {**task, "credential": {"upload_url": f"{self.url}{path}"}}
+
+    def miner(self, *workflows: Any, **more: Any) -> SimulatedMiner:
+        """A miner that registers with these workflows, "txt2vid.1" unless others are given."""
+        return SimulatedMiner(self.url, *(workflows or ("txt2vid.1",)), **more)
+
+
+PROMPT = {"prompt": "a rabbit"}
+
+
+@pytest.fixture
+def sequencer(tmp_path: Path) -> Iterator[Callable[..., SequencerServer]]:
+    """A function that starts a sequencer with options; all end with the test. Its clock starts at 1,000,000."""
+    started: list[SequencerServer] = []
+
+    def start_one(
+        data: Path = tmp_path / "data", *, now: float = 1_000_000.0, host: str = "127.0.0.1", **options: Any
+    ) -> SequencerServer:
+        started.append(SequencerServer(data, now=now, host=host, **options))
+        return started[-1]
+
+    yield start_one
+    for server in started:
+        server.stop()
 
 
 @pytest.fixture
@@ -157,6 +229,7 @@ class Website(LoopbackServer):
     def __init__(self) -> None:
         self.pages: dict[str, bytes] = {}
         self.closing = threading.Event()
+        self.asked = threading.Event()
         super().__init__(_Page)
 
     def close(self) -> None:
@@ -170,6 +243,7 @@ class _Page(HandlerBase, BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/silent":
+            self.owner.asked.set()
             self.owner.closing.wait(DEADLINE_SECONDS)
             return
         body = self.owner.pages.get(self.path)

@@ -26,6 +26,8 @@ def test_create_and_query_answer_as_the_protocol_says(shared):
     assert before - 1 < state.pop("create_timestamp") < time.time() + 1
     assert 0 < state.pop("inference_latency") < 20
     assert 0 <= state.pop("upload_latency") < 20
+    assert state.pop("revision") > answer.json()["revision"] == 0
+    assert state.pop("long_poll_seconds") == answer.json()["long_poll_seconds"] == 25
     assert state == {
         "task_id": task_id,
         "status": "finished",

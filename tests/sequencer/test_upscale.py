@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xalora_client.sequencer.preview import enlarging as upscale
+from xalora_client.sequencer import fetching
 
 
 def noise(mode, width=37, height=23):
@@ -120,7 +120,7 @@ def test_too_many_pixels(shared, side):
 
 def test_too_many_bytes(shared, website):
     assert "bytes" in why_failed(shared, f"{website.url}/endless")
-    assert "bytes" in why_failed(shared, "data:," + "x" * (upscale.MAX_BYTES + 1))
+    assert "bytes" in why_failed(shared, "data:," + "x" * (fetching.MAX_BYTES + 1))
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ def test_an_image_that_is_not_there(shared, website):
 
 
 def test_a_silent_server_is_given_up(shared, website, monkeypatch):
-    monkeypatch.setattr(upscale, "_FETCH_SECONDS", 0.2)
+    monkeypatch.setattr(fetching, "FETCH_SECONDS", 0.2)
     assert "no answer within 0.2 s" in why_failed(shared, f"{website.url}/silent")
 
 
-def test_cancel_interrupts_fetching(shared, website):
+def test_cancel_interrupts_fetching(shared, website, poll):
     task = shared.create("upscaler", image=f"{website.url}/silent")
-    shared.wait(task, "running")
+    poll(website.asked.is_set)
     begun = time.monotonic()
     shared.cancel(task)
     assert shared.query(task)["status"] == "canceled"

@@ -53,6 +53,11 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", installed, wheel, cwd=folder)
     assert pip.returncode == 0, pip.stderr
     assert (installed / "xalora_client" / "py.typed").is_file()
+    for folder_name in ("ready", "small"):
+        files = Path("xalora_client", "workflows", folder_name)
+        assert sorted(each.name for each in (installed / files).iterdir()) == sorted(
+            each.name for each in (ROOT / files).iterdir()
+        )
     (installed / "environment.pth").write_text(sysconfig.get_path("purelib"))
     return python
 

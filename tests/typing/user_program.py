@@ -41,6 +41,7 @@ from xalora_client import (
     TaskCanceledError,
     TaskError,
     TaskFailedError,
+    TaskProgress,
     TaskStatus,
     TaskTimeoutError,
     TaskUpdate,
@@ -94,7 +95,14 @@ def show(update: TaskUpdate) -> None:
     assert_type(update.next_poll, float)
     assert_type(update.result, WorkflowTaskResult | None)
     assert_type(update.trouble, str | None)
+    assert_type(update.connected, bool)
     assert_type(update.describe(), str)
+    assert_type(update.progress, TaskProgress | None)
+    if update.progress is not None:
+        assert_type(update.progress.value, float)
+        assert_type(update.progress.title, str)
+        assert_type(update.progress.preview, bytes | None)
+        assert_type(update.progress.estimated, bool)
 
 
 def show_bytes(progress: DownloadProgress) -> None:
@@ -180,6 +188,7 @@ def look_at(file: MediaFile) -> None:
     assert_type(file.info.frames, int | None)
     assert_type(file.info.fps, float | None)
     assert_type(file.info.has_audio, bool)
+    assert_type(file.info.describe({"parameters": {"length": 37}}), str)
     assert_type(file.info.format.mime_type, str)
     if file.info.kind == "video":
         print(file.info.duration)

@@ -14,6 +14,7 @@ from ..protocol.tasks import FluxLoraTask, Text2VideoTask
 from ..version import __version__
 
 DEFAULT_TIMEOUT = 900.0
+SEQUENCER_KEYS, MINER_KEY = "XALORA_SEQUENCER_KEYS", "XALORA_MINER_KEY"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,8 +32,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"xalora {__version__}")
     commands_of = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(name: str, command: str, help_text: str) -> argparse.ArgumentParser:
-        added = commands_of.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
+    def add(name: str, command: str, help_text: str, group: Any = commands_of) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = group.add_parser(
+            name, help=help_text, description=help_text, allow_abbrev=False
+        )
         added.set_defaults(command=command)
         added.add_argument("--json", action="store_true", help="print one JSON object on stdout")
         return added
@@ -90,7 +93,55 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sandbox.add_argument("--workers", type=int, default=2, metavar="N", help="renders at once (%(default)s)")
     sandbox.add_argument("--render-seconds", type=float, default=0.0, metavar="S", help="shortest time a render takes")
     sandbox.add_argument("--video-format", choices=("mp4", "webp"), default="mp4", help="(%(default)s)")
+
+    sequencer = add("sequencer", "sequencer.sequencer", "Hand tasks to miners on your own GPUs.")
+    _add_sequencer(sequencer)
+
+    miner = add("miner", "miner.miner", "Carry out a sequencer's tasks on your ComfyUI.")
+    miner.add_argument("--sequencer", required=True, metavar="URL", help="where `xalora sequencer` listens")
+    _add_comfyui(miner, required=True)
+    miner.add_argument(
+        "--workflows", type=Path, metavar="DIR",
+        help="workflow files to offer; else those of the sequencer, else those that come with Xalora",
+    )  # fmt: skip
+    miner.add_argument("--name", metavar="N", help="what the sequencer shows (this machine's name)")
+
+    help_text = "Check the workflow files that a miner runs, or copy those that come with Xalora."
+    workflows = commands_of.add_parser("workflows", help=help_text, description=help_text, allow_abbrev=False)
+    group = workflows.add_subparsers(metavar="check|copy", required=True)
+    check = add("check", "workflow_files.check", "Show what each workflow takes, and what is wrong with it.", group)
+    check.add_argument("folder", type=Path, metavar="DIR", help="a folder of <task_type>.<workflow_id>.json files")
+    check.add_argument("--comfyui", metavar="URL", help="compare with this ComfyUI, such as http://127.0.0.1:8188")
+    copy = add("copy", "workflow_files.copy", "Copy the workflows that come with Xalora, to change them.", group)
+    copy.add_argument("folder", type=Path, metavar="DIR", help="where they go")
+    copy.add_argument("--small", action="store_true", help="those that need no model and run on a CPU, for trying out")
     return parser.parse_args(argv)
+
+
+def _add_sequencer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="where tasks and results are kept")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8787, help="0 takes any free port (%(default)s)")
+    parser.add_argument(
+        "--api-key", action="append", metavar="C#K",
+        help=f"a consumer's key, several times for several; better in {SEQUENCER_KEYS}, separated by spaces, "
+        "because arguments can be seen by other users of this machine",
+    )  # fmt: skip
+    parser.add_argument("--miner-key", metavar="K", help=f"what miners must present; better in {MINER_KEY}")
+    _add_comfyui(parser, required=False)
+    parser.add_argument("--workflows", type=Path, metavar="DIR", help="workflow files for miners that have none")
+    parser.add_argument(
+        "--allow-private-images", action="store_true",
+        help="fetch images also from private networks; on 127.0.0.1 they always are",
+    )  # fmt: skip
+    parser.add_argument("--budget", type=float, default=20.0, metavar="GB", help="results that are kept (%(default)g)")
+
+
+def _add_comfyui(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--comfyui", action="append", required=required, metavar="URL",
+        help="a ComfyUI that carries out tasks, such as http://127.0.0.1:8188; several times for several",
+    )  # fmt: skip
 
 
 def _add_parameters(parser: argparse.ArgumentParser, rules: list[tuple[str, Rule, bool]]) -> None:

@@ -110,6 +110,7 @@ async def fetch(arguments: argparse.Namespace) -> int:
         with progress() as shown:
             result = await client.wait_for_result(arguments.task_id, timeout=arguments.timeout, on_update=shown.task)
             file = await client.download(result, on_progress=shown.download)
+            shown.done(file.info, result.task_details)
     return _print_saved(arguments, _save(file, result, arguments.output))
 
 
@@ -169,7 +170,9 @@ async def _run_task(
     result = await client.execute_workflow_and_wait_for_result(
         task, timeout=arguments.timeout, on_update=shown.task, reuse=arguments.reuse
     )
-    return await client.download(result, on_progress=shown.download), result
+    file = await client.download(result, on_progress=shown.download)
+    shown.done(file.info, task.task_details)
+    return file, result
 
 
 def _save(file: MediaFile, result: WorkflowTaskResult, place: Path) -> dict[str, Any]:

@@ -6,11 +6,10 @@ import argparse
 import json
 import sys
 import time
-from typing import Any
 
 from .. import config
 from ..errors import ConfigurationError
-from ..ledger import Entry, Ledger
+from ..ledger import Entry, Ledger, summarize
 from ..media.store import MediaStore
 
 WIDEST_TEXT = 40
@@ -28,7 +27,7 @@ async def tasks(arguments: argparse.Namespace) -> int:
         else:
             entries = ledger.entries(arguments.limit)
     if arguments.json:
-        print(json.dumps({"forgotten" if arguments.forget else "tasks": [_described(each) for each in entries]}))
+        print(json.dumps({"forgotten" if arguments.forget else "tasks": [summarize(each) for each in entries]}))
     elif arguments.forget:
         print(f"Forgotten: {arguments.forget}. The task itself continues and is charged.")
     elif entries:
@@ -53,25 +52,6 @@ async def prune(arguments: argparse.Namespace) -> int:
     else:
         print(f"{len(pruned.files)} files removed, {pruned.freed / 1e6:.1f} MB freed, {pruned.left / 1e6:.1f} MB left")
     return 0
-
-
-def _described(entry: Entry) -> dict[str, Any]:
-    return {
-        "task_id": entry.task_id,
-        "job_id": entry.job_id,
-        "state": entry.state,
-        "task_type": entry.task_type,
-        "workflow_id": entry.workflow_id,
-        "parameters": entry.parameters,
-        "server": entry.server,
-        "source": entry.source,
-        "created": entry.created,
-        "finished": entry.finished,
-        "inference_latency": entry.inference_latency,
-        "message": entry.message,
-        "media": None if entry.sha256 is None else f"{entry.sha256}{entry.extension}",
-        "media_bytes": entry.size,
-    }
 
 
 def _print_table(entries: list[Entry]) -> None:

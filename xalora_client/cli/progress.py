@@ -1,45 +1,68 @@
-"""Progress on stderr: one changing line on a terminal, plain lines otherwise. Nothing is estimated."""
+"""Progress on stderr: one changing line on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
 
-from ..engine.waiting import TaskUpdate
+from ..engine.updates import TaskUpdate, minutes
+from ..media.decoding.media_info import MediaInfo
 from ..media.download import DownloadProgress
 
 SECONDS_BETWEEN_LINES = 10.0
 
+WORDS = "{desc}"
+BAR = "{desc} {percentage:3.0f}%|{bar}|"
+
 
 class Progress:
-    """Shows one task: its status and time, then its download."""
+    """Shows one task: its status and time, the miner's progress, its download, and what came of it.
+
+    Make it where an event loop runs: on a terminal, the time goes on counting between updates.
+    """
 
     def __init__(self, label: str | None) -> None:
         self.prefix = f"{label}: " if label else ""
         self.on_terminal = sys.stderr.isatty()
         self.bar: Any = None
         self.shown = ("", -SECONDS_BETWEEN_LINES)
+        self.began = time.monotonic()
+        self.reused = False
+        self.ticking: asyncio.TimerHandle | None = None
 
     def task(self, update: TaskUpdate) -> None:
         """Show an update of the task."""
-        text = update.describe()
-        if self.on_terminal and update.origin != "finished":  # That a result is reused is printed as a lasting line.
-            if self.bar is None:
-                self.bar = tqdm(bar_format="{desc}", leave=False, file=sys.stderr)
-            self.bar.set_description_str(f"{self.prefix}{text}")
+        self.reused = update.origin == "finished"
+        if self.on_terminal and not self.reused:  # That a result is reused is printed as a lasting line.
+            self._draw(update, time.monotonic() - update.elapsed)
             return
         state, at = self.shown
-        said = f"{update.task_id} {update.status}"
+        said = f"{update.task_id} {update.status} {update.trouble}"
         if state != said or update.elapsed - at >= SECONDS_BETWEEN_LINES:
             self.shown = (said, update.elapsed)
-            print(f"{self.prefix}task {update.task_id} {text}", file=sys.stderr)
+            print(f"{self.prefix}task {update.task_id} {update.describe()}", file=sys.stderr)
+
+    def _draw(self, update: TaskUpdate, began: float) -> None:
+        self._stop_ticking()
+        progress = update.progress
+        measured = progress is not None and not progress.estimated and update.trouble is None
+        if self.bar is None:
+            self.bar = tqdm(bar_format=WORDS, leave=False, file=sys.stderr)
+        self.bar.bar_format = BAR if measured else WORDS
+        if progress is not None and measured:
+            self.bar.total, self.bar.n = progress.maximum, progress.value
+        self.bar.set_description_str(f"{self.prefix}{update.describe(time.monotonic() - began)}")
+        self.ticking = asyncio.get_running_loop().call_later(1.0, self._draw, update, began)
 
     def download(self, progress: DownloadProgress) -> None:
         """Show how many bytes have arrived."""
+        self._stop_ticking()
         if self.on_terminal:
             if self.bar is None or self.bar.unit != "B":
                 self.close()
@@ -51,11 +74,24 @@ class Progress:
         elif progress.received == progress.total:
             print(f"{self.prefix}downloaded {progress.received / 1e6:.1f} MB", file=sys.stderr)
 
+    def done(self, info: MediaInfo, task_details: object) -> None:
+        """Say in a lasting line what came, and where it is not what was asked for."""
+        self.close()
+        reused = " · reused, no charge" if self.reused else ""
+        took = minutes(time.monotonic() - self.began)
+        print(f"{self.prefix}done · {took}{reused} · {info.describe(task_details)}", file=sys.stderr)
+
     def close(self) -> None:
         """Restore the terminal."""
+        self._stop_ticking()
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+    def _stop_ticking(self) -> None:
+        if self.ticking is not None:
+            self.ticking.cancel()
+            self.ticking = None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..config import load
 from ..engine.drivers import AsyncTransport, Transport
 from ..engine.exchange import Context
+from ..errors import XaloraError
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
 from ..media.download import MediaFile
@@ -38,6 +39,9 @@ class BaseClient(ABC):
         limits: The limits on downloads and decoding. None means those of ``Limits()``.
         cancels: ``cancels(interruption)`` returns whether an interruption of a call, such as Ctrl-C, cancels the remote
             task. None means that each one does.
+        on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent: with None when
+            the sequencer took it, else with the error. For a create that was interrupted before its answer, it is
+            called with the job id.
         transport: Sends the requests, blocking for Client, on the event loop for AsyncClient. None means HTTP.
         sleep: ``sleep(seconds)`` waits, awaited by AsyncClient. None means that of the standard library.
         clock: Returns monotonic seconds.
@@ -60,6 +64,7 @@ class BaseClient(ABC):
         source: str = "library",
         limits: Limits | None = None,
         cancels: Callable[[BaseException], bool] | None = None,
+        on_cancel: Callable[[str, XaloraError | None], object] | None = None,
         transport: Transport | AsyncTransport | None = None,
         sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -78,6 +83,7 @@ class BaseClient(ABC):
             clock=clock,
             dice=dice or random.Random(),  # noqa: S311 - it only spreads requests
             cancels=cancels or (lambda _: True),
+            on_cancel=on_cancel or (lambda _, __: None),
         )
         self._store = MediaStore(folder)
         self._limits = limits or Limits()

@@ -8,7 +8,7 @@ from typing import cast
 from ..engine import exchange, submission, waiting
 from ..engine.drivers import Transport, run_sync
 from ..engine.effects import Flow, T
-from ..engine.waiting import OnUpdate
+from ..engine.updates import OnUpdate
 from ..media.download import MediaFile, OnProgress, download
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask

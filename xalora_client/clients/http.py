@@ -12,7 +12,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -21,13 +21,14 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from ..addresses import Resolver, is_forbidden
 from ..engine.effects import Fetch
 from ..errors import DownloadError, NetworkError, ResponseError, XaloraError
 from ..protocol.requests import Link, Request, Response
 from ..version import USER_AGENT
 from . import network
 from .content_coding import PIECE, Decoder
-from .network import Resolver, gate_of, proxy_for, ssl_context
+from .network import gate_of, proxy_for, refusal, ssl_context
 from .network_errors import FAILURES, explained
 
 if sys.version_info >= (3, 11):
@@ -73,9 +74,10 @@ class HttpTransport:
         proxy = proxy_for(link)
         exchange: Exchange | None = None
         try:
-            # Cancels go first: they are short, and stop what costs money.
+            # Cancels go first: they are short, and stop what costs money. Long polls are only idle connections.
             urgent = request.url.endswith("/task_cancel")
-            async with time_limit(timeout), gate_of(link.origin).passed(urgent=urgent):
+            gate = nullcontext() if request.wait_seconds else gate_of(link.origin).passed(urgent=urgent)
+            async with time_limit(timeout), gate:
                 exchange = Exchange(link, proxy, Resolver(), await self._trusted_for(link, proxy))
                 async with exchange:
                     head = _head(await exchange.ask("POST", SEND_HEADERS, request.content()))
@@ -99,7 +101,7 @@ class HttpTransport:
             network.check_named(link, local)
             proxy = proxy_for(link)
             # A proxy resolves names itself, and the user chose its address.
-            resolver = Resolver() if proxy else Resolver(partial(network.is_forbidden, local=local))
+            resolver = Resolver() if proxy else Resolver(partial(is_forbidden, local=local), refusal)
             async with Exchange(link, proxy, resolver, await self._trusted_for(link, proxy)) as exchange:
                 return await _fetched(exchange, fetch)
         except NetworkError as error:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from ..errors import APIStatusError, NotFoundError, RateLimitError, StorageError, XaloraError
 from ..ledger import Ledger
@@ -31,7 +31,8 @@ class Context:
 
     ``clock`` is monotonic, in seconds. ``cancels(interruption)`` says whether an interruption should cancel the
     remote task. ``server`` is the sequencer's lasting name. ``ledger`` is where tasks are recorded, or None; ``source``
-    is recorded as the one who asked.
+    is recorded as the one who asked. ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption
+    sent: None means that the sequencer took it. Of a create that was interrupted, it is told the job id.
     """
 
     sequencer: Sequencer
@@ -41,6 +42,7 @@ class Context:
     server: str = ""
     ledger: Ledger | None = None
     source: str = "library"
+    on_cancel: Callable[[str, XaloraError | None], object] = lambda _, __: None
 
     def deadline(self, seconds: float) -> Deadline:
         """The moment ``seconds`` from now. Raises ConfigurationError unless that is a positive number."""
@@ -84,12 +86,24 @@ def look(
     credentials: Credentials,
     deadline: Deadline,
     on_trouble: Callable[[XaloraError, float], Flow[None]] | None = None,
+    waiting: Mapping[str, float] | None = None,
 ) -> Flow[WorkflowTaskResult]:
-    """Ask for a task's status until there is an answer, and record it in the ledger."""
-    request = context.sequencer.query(task_id, credentials)
-    response = yield from answered(context, request, deadline, timing.is_transient, on_trouble=on_trouble)
+    """Ask for a task's status until there is an answer, and record it in the ledger.
+
+    ``waiting`` makes the first try a long poll, which is answered as soon as the task changes.
+    """
+    request = context.sequencer.query(task_id, credentials, **(waiting or {}))
+    at_once = bool(waiting)
+
+    def trouble(error: XaloraError, delay: float) -> Flow[None]:
+        nonlocal at_once
+        at_once = False
+        if on_trouble is not None:
+            yield from on_trouble(error, delay)
+
+    response = yield from answered(context, request, deadline, timing.is_transient, on_trouble=trouble)
     result = answers.read_result(response, request, server=context.sequencer.url)
-    yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result))
+    yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result, at_once=at_once))
     return result
 
 
@@ -118,7 +132,8 @@ def answered(
     delays = timing.backoff_delays(context.dice)
     while True:
         yield from _paced(context.sequencer.url, deadline)
-        timeout = timing.REQUEST_TIMEOUT if settle else min(timing.QUERY_TIMEOUT, deadline.remaining() or 0.001)
+        longest = timing.QUERY_TIMEOUT + request.wait_seconds
+        timeout = timing.REQUEST_TIMEOUT if settle else min(longest, deadline.remaining() or 0.001)
         try:
             response: Response = yield Send(request, timeout, settle)
             answers.check_status(response, request)
@@ -135,8 +150,15 @@ def answered(
             yield Sleep(delay)
             if not deadline.remaining():
                 raise
+            request = _at_once(request)
         else:
             return response
+
+
+def _at_once(request: Request) -> Request:
+    """The request without a wait: after trouble, the first question is whether there is an answer at all."""
+    body = {name: value for name, value in request.body.items() if name not in ("wait_seconds", "after")}
+    return replace(request, body=body) if request.wait_seconds else request
 
 
 def retry_after(error: XaloraError) -> float | None:
@@ -156,7 +178,9 @@ def cancel_interrupted(context: Context, task_id: str, credentials: Credentials,
         answers.check_status(response, request)
     except XaloraError as error:
         logger.warning("Task %s may still be running, because canceling it failed: %s", task_id, error)
+        context.on_cancel(task_id, error)
     else:
+        context.on_cancel(task_id, None)
         logger.info("Task %s was canceled after an interruption", task_id)
         yield from _note_canceled(context, task_id, credentials)
 

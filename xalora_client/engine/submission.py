@@ -10,6 +10,7 @@ from ..errors import (
     ConfigurationError,
     ConflictError,
     InvalidParameterError,
+    NetworkError,
     NotFoundError,
     ResponseError,
     StorageError,
@@ -17,7 +18,7 @@ from ..errors import (
 )
 from ..ledger import Claim, Intent, Ledger, Step
 from ..protocol import answers
-from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.answers import Created, TaskStatus, WorkflowTaskResult
 from ..protocol.parameters import Text
 from ..protocol.requests import Credentials, Job
 from ..protocol.tasks import WorkflowTask
@@ -35,13 +36,15 @@ class Submission:
     """A task that exists at the sequencer, with its credentials.
 
     ``origin`` says where it comes from: "new", "resend" (sent again under its old job id), "attach" (created by an
-    earlier run) or "finished" (its result is known). ``result`` is the last answer about it, or None.
+    earlier run), "finished" (its result is known) or "given" (by its id). ``result`` is the last answer about it, or
+    None. ``long_poll`` is what the create's answer announced: the revision, and the seconds that a query may wait.
     """
 
     task_id: str
     credentials: Credentials
     origin: str = Step.NEW.value
     result: WorkflowTaskResult | None = None
+    long_poll: tuple[int, float] | None = None
 
 
 def execute(context: Context, task: WorkflowTask, *, reuse: bool = True) -> Flow[str]:
@@ -65,14 +68,15 @@ def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: b
     job = Job(task, context.sequencer.credentials_of(task), new_job_id(task))
     ledger = context.ledger
     if ledger is None:
-        return Submission((yield from _create(context, job, deadline)), job.credentials)
+        created = yield from _create(context, job, deadline)
+        return Submission(created.task_id, job.credentials, long_poll=created.long_poll)
     intent: Intent = yield Call(lambda: ledger.intent(job))
     ended: set[str] = set()
     while True:
         claim = yield from _claim(context, ledger, intent, job, deadline, reuse=reuse)
         if claim.step in (Step.NEW, Step.RESEND):
-            task_id = yield from _create_claimed(context, ledger, claim, job, deadline)
-            return Submission(task_id, job.credentials, claim.step.value)
+            created = yield from _create_claimed(context, ledger, claim, job, deadline)
+            return Submission(created.task_id, job.credentials, claim.step.value, long_poll=created.long_poll)
         known = claim.entry.as_result()
         submission = Submission(known.task_id, job.credentials, claim.step.value, known)
         if claim.step is Step.FINISHED:
@@ -134,16 +138,17 @@ def _look(
 def explain_forgotten(error: NotFoundError, task_id: str) -> None:
     """Say about a task of an earlier run that it is the server that no longer knows it, and what to do."""
     error.what = f"An earlier run submitted this task, and the server no longer knows it: {error.message}"
+    error.remedy = None
     error.advice = (
         f"To run and pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
     )
 
 
-def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, deadline: Deadline) -> Flow[str]:
+def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, deadline: Deadline) -> Flow[Created]:
     """Send the create that was claimed, and record the outcome."""
     job_id = claim.entry.job_id
     try:
-        task_id = yield from _create(context, replace(job, job_id=job_id), deadline)
+        created = yield from _create(context, replace(job, job_id=job_id), deadline)
     except XaloraError as error:
         if claim.step is Step.RESEND and isinstance(error, ConflictError):
             error.what = f"The server has job {job_id} of an earlier run, but gives no task id for it: {error.what}"
@@ -161,15 +166,16 @@ def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, de
             "Interrupted while creating job %s, which may run; run the same task again to take it up", job_id
         )
         claim.release()  # It may have arrived: the next run sends it again under its job id.
+        context.on_cancel(job_id, NetworkError("It is not known whether the task was created"))
         raise
     try:
-        yield Call(lambda: ledger.created(claim, task_id))
+        yield Call(lambda: ledger.created(claim, created.task_id))
     except StorageError as error:
         logger.error("%s", error)  # The task exists and is charged: waiting for it matters more.
-    return task_id
+    return created
 
 
-def _create(context: Context, job: Job, deadline: Deadline) -> Flow[str]:
+def _create(context: Context, job: Job, deadline: Deadline) -> Flow[Created]:
     """Send one intent under one job id, and never again once the server may have accepted it."""
     request = context.sequencer.create(job)
     try:
@@ -178,7 +184,7 @@ def _create(context: Context, job: Job, deadline: Deadline) -> Flow[str]:
         raise InvalidParameterError("task_details", job.task.task_details, "JSON values with texts as names") from error
     try:
         response = yield from answered(context, request, deadline, timing.is_unprocessed, settle=True)
-        task_id = answers.read_task_id(response, request)
+        created = answers.read_created(response, request)
     except XaloraError as error:
         if not timing.is_refusal(error):
             error.what = f"{error.what.rstrip('.')}, while creating job {job.job_id}"
@@ -189,10 +195,11 @@ def _create(context: Context, job: Job, deadline: Deadline) -> Flow[str]:
                 else "The task may have been created and charged: run it again with reuse on to take it up "
                 "under its job id."
             )
+            error.remedy = None if context.ledger is None else "retry"
         raise
     except BaseException:
         if context.ledger is None:
             logger.warning("Interrupted while creating job %s, which may run: see your account", job.job_id)
         raise
-    logger.info("task_create %s: task %s, job %s", response.status, task_id, job.job_id)
-    return task_id
+    logger.info("task_create %s: task %s, job %s", response.status, created.task_id, job.job_id)
+    return created

@@ -2,71 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from ..errors import NotFoundError, ResponseError, TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
+from ..errors import (
+    NetworkError,
+    NotFoundError,
+    ResponseError,
+    TaskCanceledError,
+    TaskFailedError,
+    TaskTimeoutError,
+    XaloraError,
+)
 from ..ledger import Ledger, Step
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.progress import TaskProgress
 from ..protocol.tasks import WorkflowTask
 from . import timing
 from .effects import Flow, Sleep
 from .exchange import Context, cancel_interrupted, logger, look, remembered, retry_after, with_ledger
+from .long_polling import LongPolling
 from .submission import Submission, explain_forgotten, submit
 from .timing import Deadline
+from .updates import OnUpdate, TaskUpdate, estimate
 
 MOST_GARBAGE = 5
 """Answers in a row outside the protocol that end a wait. A single one may come from a proxy or a restart."""
 
 LAST_LOOK = 1.0
 """Seconds before the deadline of the last query."""
-
-
-@dataclass(frozen=True)
-class TaskUpdate:
-    """The state of a task that a call waits for.
-
-    Attributes:
-        task_id: The task's id.
-        status: A TaskStatus, or the server's own word.
-        elapsed: Seconds since the wait began.
-        next_poll: Seconds from now to the next query.
-        result: The server's last answer. None before the first.
-        trouble: What went wrong with the last query. None when it was answered.
-        origin: Where the task comes from: "new", "resend" (sent again under its job id after a break), "attach"
-            (created before this call) or "finished" (its result was known already and is not charged again).
-    """
-
-    task_id: str
-    status: str
-    elapsed: float
-    next_poll: float
-    result: WorkflowTaskResult | None = None
-    trouble: str | None = None
-    origin: str = "new"
-
-    def describe(self, elapsed: float | None = None) -> str:
-        """Describe the update in a few words.
-
-        Args:
-            elapsed: Seconds to show in place of the update's own.
-
-        Returns:
-            For example "running 0:48".
-        """
-        minutes, seconds = divmod(int(self.elapsed if elapsed is None else elapsed), 60)
-        word = "queued" if self.status == TaskStatus.WAITING else str(self.status)
-        more = f" (asking again: {self.trouble})" if self.trouble else _ORIGINS.get(self.origin, "")
-        return f"{word} {minutes}:{seconds:02d}{more}"
-
-
-_ORIGINS = {
-    "attach": " · taken up from an earlier run",
-    "finished": " · reused, no charge",
-    "resend": " · sent again under its job id after a break",
-}
-
-OnUpdate = Callable[[TaskUpdate], object]
 
 
 def execute_and_wait(
@@ -94,7 +57,7 @@ def wait(
     context: Context, task_id: str, timeout: float, interval: float | None, on_update: OnUpdate | None
 ) -> Flow[WorkflowTaskResult]:
     """Wait for a task that was created before."""
-    submission = Submission(task_id, context.sequencer.credentials, "attach")
+    submission = Submission(task_id, context.sequencer.credentials, "given")
     try:
         return (yield from Wait(context, submission, context.deadline(timeout), interval, on_update).run())
     except NotFoundError as error:
@@ -121,9 +84,14 @@ class Wait:
         self.on_update = on_update
         self.started = context.clock()
         # On the same clock; not known of a task that was created elsewhere.
-        self.created = None if submission.origin == "attach" else self.started
+        self.is_earlier = submission.origin in ("attach", "given")
+        self.created = None if self.is_earlier else self.started
         self.delays = timing.poll_delays(interval, context.dice)
-        self.trouble: str | None = None
+        # Who sets an interval decides when the server is asked.
+        announced = submission.long_poll if interval is None else None
+        self.long_polling = LongPolling(context.sequencer.url, context.clock, announced)
+        self.durations: Sequence[float] = ()
+        self.trouble: XaloraError | None = None
         self.garbage = 0
         self.unknown: set[str] = set()
 
@@ -138,13 +106,16 @@ class Wait:
             if self.result is not None and self.result.is_final:
                 yield from self._report(0.0)
                 return _outcome(self.result)
-            if self.submission.origin != "attach" or self.result is not None:
-                yield from self._pause()
+            self._note(self.result)
+            pauses = not self.is_earlier or self.result is not None
             while True:
-                result = yield from self._query()
+                with self.long_polling.turn():
+                    if pauses:
+                        yield from self._pause()
+                    result = yield from self._query()
                 if result is not None and result.is_final:
                     return _outcome(result)
-                yield from self._pause()
+                pauses = True
         except XaloraError:
             raise
         except BaseException as stop:
@@ -157,18 +128,24 @@ class Wait:
         if entry is None or entry.submitted is None:
             return
         self.created = created = self.context.clock() - max(0.0, ledger.clock() - entry.submitted)
+        self.durations = durations = ledger.durations(entry.task_type, entry.workflow_id)
         if self.interval is None:
-            durations = ledger.durations(entry.task_type, entry.workflow_id)
             self.delays = timing.learned_delays(durations, lambda: self.context.clock() - created, self.context.dice)
+
+    def _note(self, result: WorkflowTaskResult | None) -> None:
+        """Learn whether the next query may wait at the server."""
+        if result is not None and self.interval is None:
+            self.long_polling.answered(result)
 
     def _query(self) -> Flow[WorkflowTaskResult | None]:
         """Ask for the task's status. None after an answer that says nothing; ``trouble`` then says why."""
         if not self.deadline.remaining():
             raise self._timed_out()
         self.trouble = None
+        waiting = self.long_polling.fields(self.deadline.remaining() - LAST_LOOK)
         try:
             result = yield from look(
-                self.context, self.task_id, self.submission.credentials, self.deadline, self._report_trouble
+                self.context, self.task_id, self.submission.credentials, self.deadline, self._report_trouble, waiting
             )
         except XaloraError as error:
             # The server asks to come back after the deadline: its own words say more than "timed out".
@@ -176,10 +153,11 @@ class Wait:
                 raise self._timed_out(error) from error
             if not self._says_nothing(error):
                 raise
-            self.trouble = error.what
+            self.trouble = error
             return None
         self.garbage = 0
         self.result = result
+        self._note(result)
         self._warn_of_unknown(result.status)
         return result
 
@@ -193,7 +171,8 @@ class Wait:
 
     def _pause(self) -> Flow[None]:
         asked = self.result.retry_after if self.result else None
-        delay = max(next(self.delays), asked or 0.0)
+        hardly = self.long_polling.pause(self.deadline.remaining() - LAST_LOOK)
+        delay = max(next(self.delays) if hardly is None else hardly, asked or 0.0)
         if not self.deadline.remaining():
             raise self._timed_out()
         yield from self._report(delay, trouble=self.trouble)
@@ -203,9 +182,10 @@ class Wait:
         yield Sleep(min(delay, last))
 
     def _report_trouble(self, error: XaloraError, delay: float) -> Flow[None]:
-        yield from self._report(delay, trouble=error.what)
+        self.long_polling.failed(error)
+        yield from self._report(delay, trouble=error)
 
-    def _report(self, next_poll: float, trouble: str | None = None) -> Flow[None]:
+    def _report(self, next_poll: float, trouble: XaloraError | None = None) -> Flow[None]:
         if self.on_update is None:
             return
         update = TaskUpdate(
@@ -215,14 +195,23 @@ class Wait:
             elapsed=self.context.clock() - self.started,
             next_poll=min(next_poll, self.deadline.remaining()),
             result=self.result,
-            trouble=trouble,
+            trouble=trouble.what if trouble else None,
+            connected=not isinstance(trouble, NetworkError),
             origin=self.submission.origin,
+            progress=self._progress(),
         )
         try:
             self.on_update(update)
         except XaloraError as stop:  # Raised by the observer, so it is an interruption too.
             yield from self._cancel(stop)
             raise
+
+    def _progress(self) -> TaskProgress | None:
+        if self.result is None or self.result.status != TaskStatus.RUNNING:
+            return None
+        if self.result.progress is not None or self.created is None:
+            return self.result.progress
+        return estimate(self.durations, self.context.clock() - self.created)
 
     def _cancel(self, stop: BaseException) -> Flow[None]:
         yield from cancel_interrupted(self.context, self.task_id, self.submission.credentials, stop)

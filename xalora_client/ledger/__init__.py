@@ -6,5 +6,7 @@ it, send it again under the same job id, wait for an existing task, or use an ex
 
 from .entry import Entry, Intent
 from .ledger import Claim, Ledger, Step
+from .listing import Listing
+from .summary import summarize
 
-__all__ = ["Claim", "Entry", "Intent", "Ledger", "Step"]
+__all__ = ["Claim", "Entry", "Intent", "Ledger", "Listing", "Step", "summarize"]

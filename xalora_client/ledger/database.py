@@ -75,8 +75,8 @@ class Database:
         self._file: tuple[int, int] | None = None
         _databases.add(self)
 
-    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do some work in one transaction that excludes other writers.
+    def run(self, work: Callable[[sqlite3.Connection], T], *, reading: bool = False) -> T:
+        """Do some work in one transaction that excludes other writers, or with ``reading`` nobody.
 
         The work may run twice: a file that turns out to be damaged is set aside, and the work is done on a new one.
         Raises StorageError when the file cannot be read or written.
@@ -84,12 +84,12 @@ class Database:
         with self._guard:
             try:
                 try:
-                    return self._transaction(work)
+                    return self._transaction(work, reading)
                 except sqlite3.DatabaseError as error:
                     if not damage.is_damage(error):
                         raise
                     self._replace_damaged()
-                    return self._transaction(work)
+                    return self._transaction(work, reading)
             except (OSError, sqlite3.Error) as error:
                 raise self._unusable(error) from error
 
@@ -98,11 +98,11 @@ class Database:
         with self._guard:
             self._close()
 
-    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _transaction(self, work: Callable[[sqlite3.Connection], T], reading: bool) -> T:
         while True:
             db = self._opened()
             try:
-                db.execute("BEGIN IMMEDIATE")
+                db.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
                 value = work(db)
                 db.execute("COMMIT")
             except BaseException:

@@ -179,8 +179,10 @@ class Ledger:
         """Record that the server certainly did not accept the task. The next claim is a new one."""
         self._settle(claim, REFUSED, message)
 
-    def observed(self, task_id: str, result: WorkflowTaskResult) -> None:
+    def observed(self, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> None:
         """Record an answer about a task. A task that is not in the ledger is ignored.
+
+        ``at_once`` says that the server answered when the task changed, so that it was open until now.
 
         Pass *every* answer: only changes are written, and the time between answers shows how exactly the task's end is
         known. A final state stays, except that a result may come later, and its address may change.
@@ -191,7 +193,7 @@ class Ledger:
             if entry is None or not isinstance(result.status, TaskStatus):
                 return
             now = self.clock()
-            seen = self._last_open.get(entry.job_id)
+            seen = now if at_once else self._last_open.get(entry.job_id)
             if not result.is_final:
                 self._last_open[entry.job_id] = now
             if entry.is_final and result.status != TaskStatus.FINISHED:

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any
 
 from ..errors import ResponseError, one_line
+from .progress import TaskProgress, read_long_poll, read_progress
 from .requests import Link, Request, Response, redact
 
 
@@ -58,6 +59,9 @@ class WorkflowTaskResult:
         msg: The server's message, in one line.
         media_url: The address of a finished task's media.
         retry_after: Seconds the server asked to wait before the next query.
+        progress: How far the running task is.
+        revision: The number of this state of the task, of a server whose queries may wait for the next one.
+        long_poll_seconds: How long such a query may wait.
         extra: Every other field, as sent.
     """
 
@@ -74,6 +78,9 @@ class WorkflowTaskResult:
     msg: str | None = None
     media_url: str | None = None
     retry_after: float | None = None
+    progress: TaskProgress | None = None
+    revision: int | None = None
+    long_poll_seconds: float | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -107,6 +114,7 @@ class WorkflowTaskResult:
         """
         status = _status(answer["status"])
         finished = status == TaskStatus.FINISHED
+        revision, long_poll_seconds = read_long_poll(answer) or (None, None)
         return cls(
             task_id=task_id,
             status=status,
@@ -121,11 +129,17 @@ class WorkflowTaskResult:
             msg=_words(answer.get("msg")),
             media_url=_media_url(answer.get("result"), server) if finished else None,
             retry_after=retry_after,
+            progress=read_progress(answer.get("progress")) if status == TaskStatus.RUNNING else None,
+            revision=revision,
+            long_poll_seconds=long_poll_seconds,
             extra={name: value for name, value in answer.items() if name not in _KNOWN},
         )
 
 
-_KNOWN = frozenset(WorkflowTaskResult.__dataclass_fields__) - {"media_url", "retry_after", "extra"}
+_OURS = {"media_url", "retry_after", "progress", "revision", "long_poll_seconds", "extra"}
+"""Fields that are made from the answer. What other servers mean by these names stays in ``extra``."""
+
+_KNOWN = frozenset(WorkflowTaskResult.__dataclass_fields__) - _OURS
 
 
 def _media_url(result: Any, server: str) -> str | None:
@@ -180,9 +194,17 @@ def check_status(response: Response, request: Request) -> None:
         raise status_error(response, request, read_retry_after(response))
 
 
-def read_task_id(response: Response, request: Request) -> str:
-    """The id in an answer to ``task_create``. Raises ResponseError where there is no usable one."""
-    return _read_id(response, request, "task_id")
+@dataclass(frozen=True)
+class Created:
+    """The answer to ``task_create``; ``long_poll`` has the revision and seconds of a server whose queries may wait."""
+
+    task_id: str
+    long_poll: tuple[int, float] | None = None
+
+
+def read_created(response: Response, request: Request) -> Created:
+    """The answer to ``task_create``. Raises ResponseError where there is no usable id in it."""
+    return Created(_read_id(response, request, "task_id"), read_long_poll(_read_object(response, request)))
 
 
 def read_miner_id(response: Response, request: Request) -> str:

@@ -92,8 +92,8 @@ class Number(Rule):
         return (
             isinstance(value, int | float)
             and not isinstance(value, bool)
+            and self.minimum <= value <= self.maximum  # Before isfinite, which raises for whole numbers above 1.8e308.
             and math.isfinite(value)
-            and self.minimum <= value <= self.maximum
         )
 
 

@@ -56,6 +56,7 @@ class Credentials:
             raise ConfigurationError(
                 "The API key is not in the form consumer#key",
                 advice="Copy the whole key from your Xalora account into XALORA_API_KEY.",
+                remedy="set-key",
             )
         return cls(consumer_id, api_key)
 
@@ -86,6 +87,11 @@ class Request:
     def secret(self) -> str:
         """The key, which must not appear in anything shown to people."""
         return str(self.body.get("api_key") or "")
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long the server may wait before it answers."""
+        return float(str(self.body.get("wait_seconds") or 0))
 
     def content(self) -> bytes:
         """The body as it is sent."""
@@ -125,9 +131,12 @@ class Sequencer:
             body["timeout_seconds"] = task.timeout_seconds
         return Request(f"{self.url}/task_create", body)
 
-    def query(self, task_id: str, credentials: Credentials) -> Request:
-        """``task_result_query``. Raises InvalidParameterError for what cannot be a task id."""
-        return self._about("task_result_query", task_id, credentials)
+    def query(self, task_id: str, credentials: Credentials, **waiting: float) -> Request:
+        """``task_result_query``. Raises InvalidParameterError for what cannot be a task id.
+
+        ``wait_seconds`` and ``after`` (a revision) are for servers that announced that queries may wait.
+        """
+        return self._about("task_result_query", task_id, credentials, **waiting)
 
     def cancel(self, task_id: str, credentials: Credentials) -> Request:
         """``task_cancel``. Raises InvalidParameterError for what cannot be a task id."""
@@ -148,9 +157,9 @@ class Sequencer:
         """The task's own consumer and key where it has them, else the client's."""
         return Credentials(task.consumer_id or self.credentials.consumer_id, task.api_key or self.credentials.api_key)
 
-    def _about(self, endpoint: str, task_id: str, credentials: Credentials) -> Request:
+    def _about(self, endpoint: str, task_id: str, credentials: Credentials, **more: float) -> Request:
         _TASK_ID.check("task_id", task_id)
-        body = {"task_id": task_id, "api_key": credentials.api_key}
+        body = {"task_id": task_id, "api_key": credentials.api_key, **more}
         return Request(f"{self.url}/{endpoint}", body, task_id=task_id)
 
 

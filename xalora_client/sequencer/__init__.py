@@ -1,12 +1,12 @@
 """A sequencer: the server side of the whole protocol, over real HTTP.
 
-For now its miner is the preview, which renders real media on the CPU, plainly marked PREVIEW. Together they are the
-sandbox, for trying the pack without an account, and for tests with a real server. Endpoints, bodies and answers are
-those of the product's pages and of the npm package ``heurist`` 0.0.43. What the sandbox adds, and no real sequencer is
-known to promise, is noted where it happens.
+Miners ask it for tasks over HTTP, and carry them out on ComfyUIs. With the preview miner, which renders real media on
+the CPU, plainly marked PREVIEW, it is the sandbox: for trying the pack without an account, and for tests with a real
+server. Endpoints, bodies and answers are those of the product's pages, of the npm package ``heurist`` 0.0.43 and of the
+protocol's public miner. What is added, and no other sequencer is known to promise, is noted where it happens.
 """
 
 from .in_process import close_local_sandboxes, local_sandbox
-from .options import Options
+from .options import Options, SequencerOptions
 
-__all__ = ["Options", "close_local_sandboxes", "local_sandbox"]
+__all__ = ["Options", "SequencerOptions", "close_local_sandboxes", "local_sandbox"]

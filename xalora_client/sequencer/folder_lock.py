@@ -1,4 +1,4 @@
-"""One sandbox per data folder, across all processes: which one serves it, and where."""
+"""One sequencer per data folder, across all processes: which one serves it, and where."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ANSWER_SECONDS = 2.0
 
 
 class FolderInUseError(ConfigurationError):
-    """Another sandbox, in this or another process, serves the data folder."""
+    """Another sequencer, in this or another process, serves the data folder."""
 
 
 class FolderLock:

@@ -1,10 +1,12 @@
-"""The options of a sandbox."""
+"""The options of a sandbox, and of a sequencer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
 
-from ..errors import InvalidParameterError
+from ..errors import ConfigurationError, InvalidParameterError
 from ..protocol.parameters import Number, Whole
 from ..protocol.requests import Credentials
 
@@ -39,3 +41,51 @@ class Options:
             raise InvalidParameterError("video_format", self.video_format, " or ".join(VIDEO_FORMATS))
         if self.api_key is not None:
             Credentials.parse(self.api_key)
+
+
+_RESULT_BYTES = Whole("bytes of results that are kept", minimum=2**20)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequencerOptions:
+    """How a sequencer for miners works.
+
+    Args:
+        api_keys: The accepted keys of consumers, as ``consumer#key``. None of them accepts all.
+        miner_key: What miners must present. None lets in every miner.
+        workflows: A folder of workflow files for miners that have none.
+        allow_private_images: Whether images are fetched from private networks. On loopback they always are.
+        result_bytes: How many bytes of results are kept; above, the oldest go, but none of the last hour.
+
+    Raises:
+        ConfigurationError: A value is not allowed.
+    """
+
+    api_keys: tuple[str, ...] = ()
+    miner_key: str | None = None
+    workflows: Path | None = None
+    allow_private_images: bool = False
+    result_bytes: int = 20 * 2**30
+
+    def __post_init__(self) -> None:
+        _RESULT_BYTES.check("result_bytes", self.result_bytes)
+        for each in self.api_keys:
+            Credentials.parse(each)
+        if self.miner_key is not None and not self.miner_key.strip():
+            raise ConfigurationError("The miner key is empty", advice="Set XALORA_MINER_KEY to a long random text.")
+
+    def check_host(self, host: str) -> None:
+        """Raise ConfigurationError for an address that others can reach, unless there are keys for them."""
+        if not is_loopback(host) and not (self.api_keys and self.miner_key):
+            raise ConfigurationError(
+                f"Other machines can reach a sequencer on {host}, so it needs keys",
+                advice="Set XALORA_SEQUENCER_KEYS (consumer#key) and XALORA_MINER_KEY, or listen on 127.0.0.1.",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address that is listened on."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,4 +1,4 @@
-"""Serving a sequencer: store, workers and routes together."""
+"""Serving a sequencer: store, dispatcher, miners and routes together."""
 
 from __future__ import annotations
 
@@ -11,67 +11,69 @@ from pathlib import Path
 from aiohttp import web
 
 from ..errors import ConfigurationError
-from ..protocol.requests import Credentials
+from .assembly import sandbox, sequencer
+from .clock import Clock
 from .folder_lock import FolderLock, unusable
-from .options import Options
-from .routes import Routes
-from .task_store import TaskStore
-from .workers import Workers
+from .options import Options, SequencerOptions
+from .server import Server
 
-# The sandbox prints nothing. To see its log, set up logging.
-logger = logging.getLogger("xalora_client.sandbox")
+# The server prints nothing. To see its log, set up logging.
+logger = logging.getLogger("xalora_client.sequencer")
 logger.addHandler(logging.NullHandler())
 
 _GOODBYE_SECONDS = 1.0
-"""How long open requests and downloads may continue when the sandbox stops."""
+"""How long open requests and downloads may continue when the server stops."""
 
 
 async def serve(
     host: str,
     port: int,
     data: Path,
-    options: Options | None = None,
+    options: Options | SequencerOptions | None = None,
     *,
-    on_ready: Callable[[str], None] = lambda url: None,
+    on_ready: Callable[[str], object] = lambda url: None,
+    clock: Clock | None = None,
 ) -> None:
-    """Serve the sandbox at ``host``:``port`` until this coroutine is canceled. Prints nothing.
+    """Serve at ``host``:``port`` until this coroutine is canceled. Prints nothing.
 
-    Port 0 means any free port; ``on_ready`` is called with the real URL, ``http://host:port``. ``data`` is the folder
-    for tasks and media: its tasks can be queried, and unfinished ones are rendered.
+    With ``SequencerOptions`` it is a sequencer that hands tasks to miners over HTTP; else the sandbox, which renders
+    previews itself. Port 0 means any free port; ``on_ready`` is called with the real URL, ``http://host:port``, once
+    requests are answered. ``data`` is the folder for tasks and media: its tasks can be queried, and unfinished ones go
+    on.
 
-    Raises ConfigurationError when the address cannot be listened on or another sandbox serves the folder, and
+    Raises ConfigurationError when the address cannot be listened on, needs keys, or another server uses the folder, and
     StorageError when the folder cannot be written.
     """
+    if isinstance(options, SequencerOptions):
+        options.check_host(host)
     with FolderLock(Path(data)) as lock:
-        await serve_locked(host, port, lock, options or Options(), on_ready)
+        await serve_locked(host, port, lock, options or Options(), on_ready, clock)
 
 
 async def serve_locked(
-    host: str, port: int, lock: FolderLock, options: Options, on_ready: Callable[[str], None]
+    host: str,
+    port: int,
+    lock: FolderLock,
+    options: Options | SequencerOptions,
+    on_ready: Callable[[str], object],
+    clock: Clock | None = None,
 ) -> None:
     """As ``serve``, for a folder whose lock is already held."""
     try:
-        store = TaskStore(lock.data)
-    except sqlite3.Error as error:
+        server = _build(host, lock, options, clock or Clock())
+    except (OSError, sqlite3.Error) as error:
         raise unusable(lock.data, error) from error
     try:
-        try:
-            pool = Workers(store, lock.data, options)
-        except OSError as error:
-            raise unusable(lock.data, error) from error
-        required = None if options.api_key is None else Credentials.parse(options.api_key)
-        app = Routes(store, pool, instance=lock.instance, required=required).app()
-        runner = web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=_GOODBYE_SECONDS)
+        runner = web.AppRunner(server.app, access_log=None, logger=logger, shutdown_timeout=_GOODBYE_SECONDS)
         try:
             await runner.setup()
             # Before the first request can arrive, so that its task is not queued twice.
-            for task_id in store.requeue():
-                pool.submit(task_id)
+            server.start()
             try:
                 await web.TCPSite(runner, host, port).start()
             except (OSError, OverflowError) as error:
                 raise ConfigurationError(
-                    f"The sandbox cannot listen on {host}:{port}: {error}", advice="Choose another port."
+                    f"The {server.name} cannot listen on {host}:{port}: {error}", advice="Choose another port."
                 ) from error
             real_port = runner.addresses[0][1]
             shown_host = f"[{host}]" if ":" in host else host
@@ -79,10 +81,17 @@ async def serve_locked(
             on_ready(f"http://{shown_host}:{real_port}")
             await asyncio.Event().wait()
         finally:
+            server.stop_waiting()
             await runner.cleanup()
-            await pool.close()
+            await server.close()
     finally:
-        store.close()
+        server.store.close()
+
+
+def _build(host: str, lock: FolderLock, options: Options | SequencerOptions, clock: Clock) -> Server:
+    if isinstance(options, SequencerOptions):
+        return sequencer(host, lock.data, lock.instance, options, clock)
+    return sandbox(lock.data, lock.instance, options, clock)
 
 
 def _reachable(host: str) -> str:

@@ -6,6 +6,7 @@ from .formats import FORMATS, SNIFF_BYTES, Format, Kind, describe, sniff
 from .inspection import decode, inspect
 from .limits import FreeMemory, Limits, free_memory, require_memory
 from .media_info import Array, Decoded, MediaInfo, Progress
+from .thumbnails import thumbnail
 from .video_sound import Sound, decode_sound
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "inspect",
     "require_memory",
     "sniff",
+    "thumbnail",
 ]

@@ -40,7 +40,7 @@ class _Pictures:
 
 def inspect_picture(path: Path, size: int, file_format: Format, limits: Limits) -> MediaInfo:
     """Decode the first picture of a file and read how many there are. See ``inspect``."""
-    with _open_pictures(path, file_format, limits) as pictures:
+    with open_pictures(path, file_format, limits) as pictures:
         first = next(pictures.pixels, None)
         if first is None:
             fail(path, "there is no picture in it")
@@ -79,7 +79,7 @@ def decode_picture(info: MediaInfo, limits: Limits, progress: Progress | None) -
     writing: Future[None] | None = None
     # The last picture is written while the next one is decoded.
     with (
-        _open_pictures(info.path, info.format, limits) as pictures,
+        open_pictures(info.path, info.format, limits) as pictures,
         ThreadPoolExecutor(1, thread_name_prefix="xalora-decode") as pool,
     ):
         for picture in islice(pictures.pixels, info.frames):
@@ -98,7 +98,8 @@ def decode_picture(info: MediaInfo, limits: Limits, progress: Progress | None) -
 
 
 @contextmanager
-def _open_pictures(path: Path, file_format: Format, limits: Limits) -> Iterator[_Pictures]:
+def open_pictures(path: Path, file_format: Format, limits: Limits) -> Iterator[_Pictures]:
+    """Open an image or animation, checked against the limits before a pixel is decoded."""
     if file_format in (PNG, APNG):
         with path.open("rb") as file:
             png = png_file.read_parts(path, file, limits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -53,6 +53,50 @@ class MediaInfo:
     has_alpha: bool
     codec: str
     remuxable: bool
+
+    def describe(self, task_details: object = None, *, frames: int | None = None) -> str:
+        """Describe the media in a few words, and where they are not what was asked for, say so.
+
+        Args:
+            task_details: What the task sent, as in ``WorkflowTask.task_details`` and
+                ``WorkflowTaskResult.task_details``.
+            frames: How many frames decoding gave, where that is known.
+
+        Returns:
+            For example "848×480 · 73 frames, asked for 37".
+        """
+        asked = _parameters(task_details)
+        words = [f"{self.width}×{self.height}"]
+        size = asked.get("width", self.width), asked.get("height", self.height)
+        # A named aspect ratio decides in place of width and height.
+        if size != (self.width, self.height) and asked.get("aspect_ratio", "custom") == "custom":
+            words[0] += f", asked for {size[0]}×{size[1]}"
+        count, length = frames or self.frames, asked.get("length")
+        if count is not None and (self.kind != "image" or length is not None):
+            words.append(f"{count} {'frame' if count == 1 else 'frames'}")
+            if length is not None and length != count:
+                words[-1] += f", asked for {length}"
+        rate = asked.get("fps")
+        if self.fps is not None and rate is not None and abs(self.fps - rate) > RATE_TOLERANCE * rate:
+            words.append(f"{self.fps:.4g} frames per second, asked for {rate}")
+        return " · ".join(words)
+
+
+RATE_TOLERANCE = 0.02
+"""The share by which a rate may differ unsaid: files hold frame times in whole milliseconds or ticks."""
+
+
+def _parameters(task_details: object) -> dict[str, Any]:
+    """The parameters of a task that say what its media should be. Anything else in them is left out."""
+    parameters = task_details.get("parameters") if isinstance(task_details, Mapping) else None
+    named = parameters if isinstance(parameters, Mapping) else {}
+    whole = {
+        name: named[name]
+        for name in ("width", "height", "length", "fps")
+        if isinstance(named.get(name), int) and not isinstance(named[name], bool) and 0 < named[name] < 10**6
+    }
+    ratio = named.get("aspect_ratio")
+    return whole | ({"aspect_ratio": ratio} if isinstance(ratio, str) else {})
 
 
 @dataclass(frozen=True)

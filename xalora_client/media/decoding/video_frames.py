@@ -105,7 +105,7 @@ def decode_video(info: MediaInfo, limits: Limits, progress: Progress | None) -> 
     with open_video(info.path, info.format, limits) as (container, stream):
         context = decoder(stream)
         context.thread_type = "AUTO"
-        frames = _frames(info.path, container, stream, context)
+        frames = decoded_frames(info.path, container, stream, context)
         first = next(frames, None)
         if first is None:
             fail(info.path, "there is a video stream, but no frame comes out of it")
@@ -134,7 +134,7 @@ def _working_bytes(first: VideoFrame) -> float:
     return frames * bytes_a_pixel(first.format) + waiting * 4
 
 
-def _frames(
+def decoded_frames(
     path: Path, container: InputContainer, stream: VideoStream, context: VideoCodecContext
 ) -> Iterator[VideoFrame]:
     """Yield decoded frames in the order they are shown. Raises DecodeError at the first damaged one."""

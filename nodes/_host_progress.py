@@ -1,0 +1,66 @@
+"""The bar, the text and the live preview in the node that runs. Without ComfyUI they are shown nowhere."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+from . import _host
+
+if _host.IN_COMFYUI:
+    from comfy.utils import ProgressBar
+    from comfy_execution.utils import get_executing_context
+    from server import PromptServer
+
+SECONDS_BETWEEN_MESSAGES = 0.25
+
+PREVIEW_SIZE = 512
+"""Pixels to which a live preview is reduced, as by ComfyUI's own samplers."""
+
+LARGEST_PREVIEW = 2048
+"""The most pixels of a live preview's side. A larger one is not shown."""
+
+
+class Progress:
+    """The progress bar and the text in the node that runs, at most a few messages per second."""
+
+    def __init__(self) -> None:
+        context = get_executing_context() if _host.IN_COMFYUI else None
+        self.node_id = context.node_id if context else None
+        self.text_shown = ""
+        self.text_at = self.bar_at = -SECONDS_BETWEEN_MESSAGES
+
+    def text(self, text: str, *, last: bool = False) -> None:
+        """Show a line of text. The ``last`` one stays, and is shown even right after another one."""
+        now = time.monotonic()
+        too_soon = now - self.text_at < SECONDS_BETWEEN_MESSAGES and not last
+        if self.node_id is None or text == self.text_shown or too_soon:
+            return
+        self.text_shown, self.text_at = text, now
+        PromptServer.instance.send_progress_text(text, self.node_id)
+
+    def bar(self, done: float, total: float, preview: bytes | None = None) -> None:
+        """Fill the bar up to ``done`` of ``total``. May raise Interrupted, as ComfyUI's own bar does.
+
+        ``preview`` is a JPEG or PNG file, shown in the node as local samplers show what they work on.
+        """
+        now = time.monotonic()
+        too_soon = now - self.bar_at < SECONDS_BETWEEN_MESSAGES and preview is None
+        if self.node_id is None or (done < total and too_soon):
+            return
+        self.bar_at = now
+        picture = None if preview is None else _picture(preview)
+        shown = None if picture is None else ("JPEG", picture, PREVIEW_SIZE)
+        ProgressBar(total, node_id=self.node_id).update_absolute(done, total, shown)
+
+
+def _picture(preview: bytes) -> Any:
+    """The preview as a PIL image, or None for one that cannot be read: it comes from the network."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(preview), formats=("JPEG", "PNG")) as image:
+            return image.convert("RGB") if max(image.size) <= LARGEST_PREVIEW else None
+    except Exception:  # noqa: BLE001 - whatever a decoder raises: a preview is not worth an error
+        return None

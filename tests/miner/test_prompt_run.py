@@ -1,0 +1,242 @@
+"""One prompt on a ComfyUI that behaves badly: it ends once, with the right result."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from simulated_comfyui import Plan, SimulatedComfyUI, picture, until, workflow
+
+from xalora_client.miner.comfyui import ComfyUI
+from xalora_client.miner.ends import PromptLostError, UnreachableError, WorkflowFailedError
+from xalora_client.miner.progress import Progress
+from xalora_client.miner.prompt_run import PromptRun
+from xalora_client.miner.results import result_files
+from xalora_client.miner.times import Times
+
+QUICK = Times(look=0.05, look_alone=0.02, refused=0.3, silent=2.0, untaken=0.2, unmoved=5.0, stop=1.0, stop_again=0.02)
+TITLES = {"1": "input:prompt", "2": "Save Image"}
+
+
+class World:
+    """A simulated ComfyUI, and what runs on it."""
+
+    def __init__(self, simulated: SimulatedComfyUI, comfy: ComfyUI) -> None:
+        self.simulated = simulated
+        self.comfy = comfy
+        self.seen: list[tuple[float, float, str]] = []
+        self.previews: list[bytes] = []
+
+    def new(self, times: Times = QUICK, prompt: dict[str, Any] | None = None) -> PromptRun:
+        self.prompt_id = str(uuid.uuid4())
+        return PromptRun(
+            self.comfy, prompt or workflow(), self.prompt_id, "me", ["2"], TITLES, self._on_progress, times
+        )
+
+    def _on_progress(self, progress: Progress) -> None:
+        self.seen.append((progress.value, progress.maximum, progress.to_json(TITLES)["title"]))
+        if progress.preview:
+            self.previews.append(progress.preview)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        await until(condition)
+
+
+def within(scenario: Callable[[World], Awaitable[None]], plan: Plan | None = None, **options: Any) -> None:
+    async def run() -> None:
+        simulated = SimulatedComfyUI(plan=lambda inputs: plan or Plan(), **options)
+        await simulated.start()
+        try:
+            async with ComfyUI(simulated.url) as comfy:
+                await scenario(World(simulated, comfy))
+        finally:
+            await simulated.stop()
+
+    asyncio.run(run())
+
+
+def test_a_prompt_runs_and_its_file_comes_back(tmp_path):
+    async def scenario(world: World) -> None:
+        entry = await world.new().run()
+        (file,) = result_files(entry, ["2"])
+        await world.comfy.download(file, tmp_path / "result")
+        assert (tmp_path / "result").read_bytes() == picture()
+        assert world.simulated.origins == []
+
+    within(scenario)
+
+
+def test_progress_and_previews_are_told():
+    async def scenario(world: World) -> None:
+        await world.new().run()
+        steps = [each for each in world.seen if each[1]]
+        assert steps[0] == (1, 3, "input:prompt")
+        assert steps[-1][:2] == (3, 3)
+        assert world.previews[0] == b"picture"
+
+    within(scenario, Plan(seconds=0.1, steps=3, preview=b"picture"))
+
+
+def test_an_error_names_node_title_and_message():
+    async def scenario(world: World) -> None:
+        with pytest.raises(
+            WorkflowFailedError, match=r"Node 1 input:prompt .SimulatedSampler.: out of memory"
+        ) as raised:
+            await world.new().run()
+        assert raised.value.failure.to_json() == {
+            "node_id": "1", "title": "input:prompt", "class_type": "SimulatedSampler", "message": "out of memory",
+        }  # fmt: skip
+
+    within(scenario, Plan(error="out of memory"))
+
+
+def test_a_prompt_that_is_refused_names_the_node():
+    async def scenario(world: World) -> None:
+        prompt = workflow()
+        prompt["1"]["class_type"] = "Missing"
+        with pytest.raises(WorkflowFailedError, match=r"Node 1 input:prompt .Missing.: unknown class"):
+            await world.new(prompt=prompt).run()
+
+    within(scenario)
+
+
+def test_a_lost_websocket_loses_no_prompt():
+    async def scenario(world: World) -> None:
+        run = asyncio.create_task(world.new().run())
+        await world.until(lambda: world.seen)
+        await world.simulated.drop_sockets()
+        before = len(world.seen)
+        await run
+        assert world.simulated.posted == [world.prompt_id]
+        assert len(world.seen) > before  # It was connected again.
+
+    within(scenario, Plan(seconds=0.6, steps=30))
+
+
+def test_without_any_websocket_the_history_tells_the_end():
+    async def scenario(world: World) -> None:
+        world.simulated.answers["/ws"] = [500] * 1000
+        await world.new().run()
+        assert world.simulated.finished == [world.prompt_id]
+
+    within(scenario, Plan(seconds=0.1))
+
+
+def test_an_answer_that_is_lost_is_not_posted_again():
+    async def scenario(world: World) -> None:
+        world.simulated.answers["/prompt"] = ["drop"]
+        await world.new().run()
+        assert world.simulated.posted == [world.prompt_id]
+
+    within(scenario, Plan(seconds=0.1))
+
+
+def test_a_post_that_did_not_arrive_is_posted_again():
+    async def scenario(world: World) -> None:
+        world.simulated.answers["/prompt"] = [503]
+        await world.new().run()
+        assert world.simulated.finished == [world.prompt_id]
+
+    within(scenario)
+
+
+def test_a_restart_loses_the_prompt():
+    async def scenario(world: World) -> None:
+        run = asyncio.create_task(world.new().run())
+        await world.until(lambda: world.simulated.running)
+        await world.simulated.restart()
+        with pytest.raises(PromptLostError, match="restarted") as raised:
+            await run
+        assert raised.value.begun
+
+    within(scenario, Plan(seconds=30))
+
+
+def test_a_comfyui_that_is_gone_loses_the_prompt():
+    async def scenario(world: World) -> None:
+        run = asyncio.create_task(world.new().run())
+        await world.until(lambda: world.simulated.running)
+        await world.simulated.stop()
+        with pytest.raises(PromptLostError, match="nobody listens"):
+            await run
+        await world.simulated.start()
+
+    within(scenario, Plan(seconds=30))
+
+
+def test_one_that_was_never_there_has_begun_nothing():
+    async def scenario(world: World) -> None:
+        await world.simulated.stop()
+        with pytest.raises(PromptLostError) as raised:
+            await world.new().run()
+        assert not raised.value.begun
+        await world.simulated.start()
+
+    within(scenario)
+
+
+def test_a_dead_worker_that_takes_nothing_is_noticed():
+    async def scenario(world: World) -> None:
+        world.simulated.die()
+        with pytest.raises(PromptLostError, match="does not begin") as raised:
+            await world.new().run()
+        assert not raised.value.begun
+
+    within(scenario)
+
+
+def test_a_worker_that_dies_in_the_middle_is_noticed():
+    async def scenario(world: World) -> None:
+        run = world.new(replace(QUICK, unmoved=0.3))
+        running = asyncio.create_task(run.run())
+        await world.until(lambda: world.simulated.running)
+        world.simulated.die()
+        with pytest.raises(PromptLostError, match="nothing moved"):
+            await running
+        assert not await run.stop()
+
+    within(scenario, Plan(seconds=30))
+
+
+def test_a_stop_interrupts_what_runs():
+    async def scenario(world: World) -> None:
+        run = world.new()
+        running = asyncio.create_task(run.run())
+        await world.until(lambda: world.simulated.running)
+        running.cancel()
+        assert await run.stop()
+        assert world.simulated.interrupted == [world.prompt_id]
+        assert world.simulated.is_idle
+
+    within(scenario, Plan(seconds=30))
+
+
+def test_a_prompt_that_somebody_stopped_in_comfyui_is_lost():
+    async def scenario(world: World) -> None:
+        running = asyncio.create_task(world.new().run())
+        await world.until(lambda: world.simulated.running)
+        await world.comfy.interrupt(world.prompt_id)
+        with pytest.raises(PromptLostError, match="Somebody stopped"):
+            await running
+
+    within(scenario, Plan(seconds=30))
+
+
+def test_a_login_goes_along_and_is_not_shown():
+    async def scenario(world: World) -> None:
+        address = world.simulated.url.replace("://", "://fox:s3cret@")
+        async with ComfyUI(address) as comfy:
+            await comfy.queue()
+            assert "Basic Zm94OnMzY3JldA==" in world.simulated.authorizations
+            await world.simulated.stop()
+            with pytest.raises(UnreachableError) as raised:
+                await comfy.queue()
+            assert "s3cret" not in str(raised.value)
+            assert "s3cret" not in comfy.shown
+        await world.simulated.start()
+
+    within(scenario)

@@ -1,0 +1,165 @@
+"""From a create to the result, through a real sequencer and a miner."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+from PIL import Image
+from simulated_comfyui import Plan, picture, until, workflow
+
+
+def data_uri(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def test_a_task_comes_back_with_its_file(farm):
+    async def scenario(world):
+        comfyui = await world.pair()
+        assert world.ready == ["box"]
+        task_id = await world.create(prompt="a fox", steps=2)
+        assert await world.result(task_id) == picture("a fox")
+        (prompt,) = comfyui.prompts.values()
+        assert prompt["1"]["inputs"]["steps"] == 2
+        assert (await world.task(task_id))["inference_latency"] >= 0
+        await until(lambda: not comfyui.history)  # The miner's prompts do not fill ComfyUI's memory.
+
+    farm(scenario)
+
+
+def test_an_image_goes_along_as_a_temporary_file(farm):
+    async def scenario(world):
+        comfyui = await world.pair()
+        for _ in range(2):
+            await world.result(await world.create(image=data_uri(picture("the input"))))
+        names = [prompt["3"]["inputs"]["image"] for prompt in comfyui.prompts.values()]
+        assert re.fullmatch(r"xalora-[0-9a-f]{32}\.png \[temp\]", names[0])
+        assert names[0] == names[1]  # The same image takes its space once.
+
+    farm(scenario)
+
+
+def test_an_error_of_the_workflow_is_final_and_names_the_node(farm):
+    async def scenario(world):
+        comfyui = await world.pair(plan=lambda inputs: Plan(error="out of memory"))
+        answer = await world.ended(await world.create(prompt="a fox"))
+        assert answer["status"] == "failed"
+        for word in ("Node 1", "input:prompt=text", "SimulatedSampler", "out of memory"):
+            assert word in answer["msg"]
+        assert len(comfyui.posted) == 1
+
+    farm(scenario)
+
+
+def test_progress_and_preview_reach_the_consumer(farm):
+    huge = io.BytesIO()
+    Image.effect_noise((1600, 1200), 100).convert("RGB").save(huge, "PNG")
+
+    async def scenario(world):
+        comfyui = await world.pair(plan=lambda inputs: Plan(seconds=2, steps=20, preview=huge.getvalue()))
+        task_id = await world.create(prompt="a fox")
+        progress, preview = {}, ""
+        await until(lambda: comfyui.running)
+        revision = 0
+        while not preview:
+            answer = await world.ask("task_result_query", task_id=task_id, wait_seconds=1, after=revision)
+            assert answer["status"] == "running", answer
+            revision = answer["revision"]
+            progress = answer.get("progress", {})
+            preview = progress.get("preview", "")
+        assert progress["maximum"] == 20
+        assert 0 < progress["value"] <= 20
+        assert progress["title"].startswith("input:prompt")
+        assert len(preview) <= 64 * 1024
+        with Image.open(io.BytesIO(base64.b64decode(preview.partition(",")[2]))) as shown:
+            assert (shown.format, shown.width / shown.height) == ("JPEG", 4 / 3)
+
+    farm(scenario)
+
+
+def test_a_cancel_stops_comfyui(farm):
+    async def scenario(world):
+        comfyui = await world.pair(plan=lambda inputs: Plan(seconds=60, steps=600))
+        task_id = await world.create(prompt="a fox")
+        await until(lambda: comfyui.running)
+        await world.ask("task_cancel", task_id=task_id)
+        await until(lambda: comfyui.interrupted, patience=5)
+        await until(lambda: any("canceled" in line for line in world.lines))
+        assert (await world.task(task_id))["status"] == "canceled"
+
+    farm(scenario)
+
+
+def test_the_timeout_stops_comfyui(farm):
+    async def scenario(world):
+        comfyui = await world.pair(plan=lambda inputs: Plan(seconds=60, steps=600))
+        task_id = await world.create(prompt="a fox", timeout_seconds=1)
+        assert (await world.ended(task_id))["status"] == "failed"
+        await until(lambda: comfyui.interrupted)
+        assert len(comfyui.posted) == 1
+
+    farm(scenario)
+
+
+def test_one_comfyui_gets_one_prompt_at_a_time(farm):
+    async def scenario(world):
+        comfyui = await world.pair(plan=lambda inputs: Plan(seconds=0.02))
+        tasks = [await world.create(prompt=f"fox {number}") for number in range(8)]
+        for number, task_id in enumerate(tasks):
+            assert await world.result(task_id) == picture(f"fox {number}")
+        assert comfyui.most_waiting == 1
+        assert len(comfyui.finished) == 8
+
+    farm(scenario)
+
+
+def test_two_comfyuis_share_the_work(farm):
+    async def scenario(world):
+        first = await world.pair(plan=lambda inputs: Plan(seconds=0.1))
+        second = await world.pair(plan=lambda inputs: Plan(seconds=0.1))
+        assert world.ready == ["box", "box-2"]  # The name was taken.
+        for task_id in [await world.create(prompt=f"fox {number}") for number in range(8)]:
+            await world.result(task_id)
+        assert len(first.finished) >= 3
+        assert len(second.finished) >= 3
+
+    farm(scenario)
+
+
+def test_a_result_that_is_no_media_is_a_failure(farm):
+    async def scenario(world):
+        await world.pair(plan=lambda inputs: Plan(content=b"not a picture"))
+        answer = await world.ended(await world.create(prompt="a fox"))
+        assert answer["status"] == "failed"
+        assert "refused" in answer["msg"]
+
+    farm(scenario)
+
+
+def test_keys_and_prompts_are_not_logged(farm):
+    async def scenario(world):
+        await world.pair(plan=lambda inputs: Plan(error="out of memory"))
+        await world.ended(await world.create(prompt="a very secret fox"))
+        assert world.lines
+        assert not [line for line in world.lines if "secret" in line or "miner-key" in line]
+
+    farm(scenario)
+
+
+def test_the_workflows_of_the_sequencer_are_used_without_own_ones(farm, tmp_path):
+    async def scenario(world):
+        comfyui = await world.comfyui()
+        world.miner(comfyui.url, workflows=None)
+        await until(lambda: world.running.done())  # The project's own need nodes that are not there.
+        error = world.running.exception()
+        assert "none of the workflows" in str(error)
+        folder = world.workflows({"txt2img.3.json": workflow()})
+        await world.end(world.serving)
+        world.options = type(world.options)(**vars(world.options) | {"workflows": folder})
+        await world.start_sequencer()
+        world.tasks.remove(world.running)
+        world.miner(comfyui.url, workflows=None)
+        assert await world.result(await world.create(prompt="a fox")) == picture("a fox")
+
+    farm(scenario)

@@ -1,0 +1,241 @@
+"""The last line in a node is true however its run ends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from miner import Miner
+from pictures import png
+from processes import PATIENCE
+from sandbox_process import SandboxProcess
+from sequencer import DROP, Answer, status
+
+from xalora_client import encode_data_uri
+
+VIDEO = {"prompt": "a rabbit", "width": 64, "height": 48, "length": 5, "steps": 1}
+FLUX = {"prompt": "a gecko", "lora_name": "x", "width": 16, "height": 16}
+
+
+class Screen:
+    """What nodes show: their lines, and the fills of their bars with the previews."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.bars: list[tuple[float, float, bytes | None]] = []
+
+    @property
+    def last(self) -> str:
+        return self.lines[-1]
+
+
+@pytest.fixture
+def screen(pack: Any, monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """In place of the editor, which is not here."""
+    shown = Screen()
+    progress = pack.part("nodes._host_progress").Progress
+    monkeypatch.setattr(progress, "text", lambda self, text, last=False: shown.lines.append(text))
+    monkeypatch.setattr(
+        progress, "bar", lambda self, done, total, preview=None: shown.bars.append((done, total, preview))
+    )
+    return shown
+
+
+def images(count: int) -> torch.Tensor:
+    return torch.linspace(0, 1, count)[:, None, None, None].expand(count, 4, 4, 3)
+
+
+def test_done(pack: Any, screen: Screen, sandbox: SandboxProcess) -> None:
+    pack.run("XaloraText2Video", **VIDEO)
+    assert re.fullmatch(r"done · 0:\d\d · 64×48 · 5 frames", screen.last)
+    assert screen.lines[0] == "submitting"
+    pack.run("XaloraText2Video", **VIDEO)
+    assert screen.last == "done · reused, no charge · 64×48 · 5 frames"
+
+
+def test_what_differs_from_what_was_asked_for(pack: Any, screen: Screen, miner: Miner) -> None:
+    pack.run("XaloraText2Video", **VIDEO)
+    assert re.fullmatch(r"done · 0:\d\d · \d+×\d+, asked for 64×48 · 1 frame, asked for 5", screen.last)
+
+
+def test_reused_images_are_counted(pack: Any, screen: Screen, miner: Miner) -> None:
+    miner.ends = lambda number, parameters: png(8, 8)
+    pack.run("XaloraUpscale", image=images(3))
+    assert re.fullmatch(r"done · 0:\d\d · 3 images of 8×8", screen.last)
+    pack.run("XaloraUpscale", image=torch.cat([images(3), torch.full((1, 4, 4, 3), 0.3)]))
+    assert re.fullmatch(r"done · 0:\d\d · 4 images of 8×8 · 3 of 4 reused", screen.last)
+    pack.run("XaloraUpscale", image=images(3))
+    assert screen.last == "done · 3 of 3 reused, no charge"
+    pack.run("XaloraUpscale", image=images(1))
+    assert screen.last == "done · reused, no charge · 8×8"
+
+
+def test_taken_up_only_what_an_earlier_run_submitted(pack: Any, screen: Screen, miner: Miner) -> None:
+    pack.run("XaloraFluxLora", **FLUX, wait=False)
+    assert screen.last == "submitted"
+    pack.run("XaloraFluxLora", **FLUX)
+    assert re.fullmatch(r"taken up from an earlier run · done · 0:\d\d · .*", screen.last)
+
+
+def test_two_nodes_of_one_run_with_one_task(pack: Any, screen: Screen, miner: Miner) -> None:
+    answers = [status("running")] * 4 + [png(16, 16)]
+    miner.ends = lambda number, parameters: answers.pop(0) if len(answers) > 1 else answers[0]
+
+    async def prompt() -> None:
+        await asyncio.gather(*(pack.start("XaloraFluxLora", **FLUX) for _ in range(2)))
+
+    asyncio.run(prompt())
+    assert len(miner.parameters) == 1
+    assert not [line for line in screen.lines if "earlier run" in line]
+
+
+def test_the_status_node(pack: Any, screen: Screen, miner: Miner) -> None:
+    *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
+    asked = {"parameters": {"length": 5}}
+    miner.ends = lambda number, parameters: status("running", msg="step 3")
+    pack.run("XaloraTaskStatus", task_id=task_id)
+    assert screen.last == "running · step 3"
+    miner.ends = lambda number, parameters: status(
+        "finished", result=miner._serve(number, png(8, 6)), task_details=asked
+    )
+    pack.run("XaloraTaskStatus", task_id=task_id, wait=True)
+    assert screen.last == "done · 8×6 · 1 frame, asked for 5"
+    assert not [line for line in screen.lines if "earlier run" in line]
+
+
+@pytest.mark.parametrize(
+    ("cancels", "line"),
+    [
+        (Answer({"msg": "canceled"}), "canceled, nothing runs on"),
+        (Answer({"message": "no"}, 500), "stopped, but task task-1 may run on: The server answered 500: no"),
+        (DROP, "stopped, but task task-1 may run on: No answer from .*"),
+    ],
+    ids=["confirmed", "refused", "lost"],
+)
+@pytest.mark.parametrize("node_id", ["XaloraText2Video", "XaloraUpscale"])
+def test_cancel(
+    pack: Any,
+    screen: Screen,
+    miner: Miner,
+    cancel_button: Callable[[], None],
+    cancels: Answer,
+    line: str,
+    node_id: str,
+) -> None:
+    miner.ends = lambda number, parameters: cancel_button() or status("running")
+    miner.script("task_cancel", cancels)
+    values = VIDEO if node_id == "XaloraText2Video" else {"image": images(1)}
+    with pytest.raises(pack.part("nodes._host").Interrupted):
+        pack.run(node_id, **values)
+    assert re.fullmatch(line, screen.last)
+
+
+def test_another_nodes_failure_says_that_the_task_goes_on(pack: Any, screen: Screen, miner: Miner) -> None:
+    miner.queries.shut()
+
+    async def prompt() -> None:
+        node = asyncio.create_task(pack.start("XaloraText2Video", **VIDEO))
+        assert await asyncio.to_thread(miner.queries.waiting.wait, PATIENCE)
+        node.cancel()
+        await asyncio.wait({node})
+
+    asyncio.run(prompt())
+    assert screen.last == "stopped with the run, the task goes on: run again to take it up"
+    assert miner.cancelled == {}
+
+
+@pytest.mark.parametrize(
+    ("node_id", "values", "line"),
+    [
+        ("XaloraText2Video", VIDEO, "The task failed: out of memory"),
+        ("XaloraText2Video", VIDEO | {"width": 8}, "width is 8"),
+        ("XaloraUpscale", {"image": images(2)}, "Image 1 of 2: The task failed: out of memory"),
+        ("XaloraTaskStatus", {"task_id": "task-77"}, "The server answered 404: there is no such task"),
+        ("XaloraCancelTask", {"task_id": ""}, "task_id is ''"),
+    ],
+)
+def test_an_errors_first_sentence(
+    pack: Any, screen: Screen, miner: Miner, node_id: str, values: dict[str, Any], line: str
+) -> None:
+    miner.ends = lambda number, parameters: status("failed", msg="out of memory")
+    with pytest.raises(pack.error("XaloraError")):
+        pack.run(node_id, **values)
+    assert screen.last == line
+
+
+def test_no_key(pack: Any, screen: Screen, miner: Miner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XALORA_API_KEY")
+    with pytest.raises(pack.error("ConfigurationError")):
+        pack.run("XaloraText2Video", **VIDEO)
+    assert screen.last == "No API key is set"
+
+
+def test_a_lost_connection_is_said_and_replaced(pack: Any, screen: Screen, miner: Miner) -> None:
+    answers = [DROP, status("running"), png(8, 8)]
+
+    def query(seen: Any) -> Answer:
+        answer = answers.pop(0)
+        return answer if isinstance(answer, Answer) else status("finished", result=miner._serve(1, answer))
+
+    miner.script("task_result_query", query)
+    pack.run("XaloraFluxLora", **FLUX)
+    lost = next(number for number, line in enumerate(screen.lines) if "connection lost" in line)
+    assert re.fullmatch(r"queued 0:0\d · connection lost, trying again in 1 s", screen.lines[lost])
+    assert any(re.fullmatch(r"running 0:0\d", line) for line in screen.lines[lost:])
+
+
+def test_the_bar_is_the_miners(pack: Any, screen: Screen, miner: Miner) -> None:
+    from_miner = {"value": 3, "maximum": 30, "title": "KSampler", "preview": pack_uri(png(8, 8))}
+    answers = [status("running"), status("running", progress=from_miner), png(16, 16)]
+    miner.ends = lambda number, parameters: answers.pop(0) if len(answers) > 1 else answers[0]
+    pack.run("XaloraFluxLora", **FLUX)
+    size = screen.bars[-1][1]
+    assert screen.bars[0] == (3, 30, png(8, 8))
+    assert all(total == size for _, total, _ in screen.bars[1:])  # The download's.
+    assert any(re.fullmatch(r"running 0:0\d · KSampler 3 / 30", line) for line in screen.lines)
+
+
+def test_an_estimate_is_in_words_and_never_in_the_bar(pack: Any, screen: Screen, miner: Miner, home: Path) -> None:
+    looks: dict[int, int] = {}
+
+    def ends(number: int, parameters: dict[str, Any]) -> Any:
+        looks[number] = looks.get(number, 0) + 1
+        return status("running") if looks[number] == 1 else png(16, 16)
+
+    miner.ends = ends
+    for seed in range(3):
+        pack.run("XaloraFluxLora", **FLUX, seed=seed)
+    with closing(sqlite3.connect(home / "ledger.sqlite3")) as db:
+        assert db.execute("UPDATE tasks SET ran = 5").rowcount == 3
+        db.commit()
+    screen.bars.clear()
+    pack.run("XaloraFluxLora", **FLUX, seed=3)
+    assert any(re.fullmatch(r"running 0:0\d, about 0:0\d left", line) for line in screen.lines)
+    assert len({total for _, total, _ in screen.bars}) == 1  # The download's.
+
+
+def test_a_batchs_bar_has_the_parts_of_its_images(pack: Any, screen: Screen, miner: Miner) -> None:
+    looks: dict[int, int] = {}
+
+    def ends(number: int, parameters: dict[str, Any]) -> Any:
+        looks[number] = looks.get(number, 0) + 1
+        half = {"value": 1, "maximum": 2, "preview": pack_uri(png(8, 8))}
+        return status("running", progress=half) if looks[number] == 1 else png(8, 8)
+
+    miner.ends = ends
+    pack.run("XaloraUpscale", image=images(4), max_parallel=2)
+    assert {total for _, total, _ in screen.bars} == {4}
+    fills = [done for done, _, _ in screen.bars]
+    assert {0.5, 1.0, 2.5, 4} <= set(fills)
+    assert {preview for _, _, preview in screen.bars} == {None}  # Of several, none is the one to show.
+
+
+def pack_uri(content: bytes) -> str:
+    return encode_data_uri(content, "image/png")

@@ -1,0 +1,278 @@
+"""Keys, and what they keep apart; addresses that are not asked; and what a sequencer tells of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import socket
+from html.parser import HTMLParser
+
+import pytest
+import requests
+from pictures import png
+from simulated_miner import IMAGE, in_thread, workflow
+
+from xalora_client.errors import ConfigurationError
+from xalora_client.sequencer import SequencerOptions
+from xalora_client.sequencer.serving import serve
+
+KEYS = ("alice#key-of-alice", "bob#key-of-bob")
+MINER_KEY = "a-secret-of-miners"
+PREVIEW = "data:image/jpeg;base64,AAAA"
+
+
+@pytest.fixture
+def guarded(sequencer):
+    """A sequencer that others can reach, and Alice's key in use."""
+    server = sequencer(host="0.0.0.0", api_keys=KEYS, miner_key=MINER_KEY)
+    server.consumer_id, server.api_key = "alice", "key-of-alice"
+    return server
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
+@pytest.mark.parametrize("options", [{}, {"api_keys": KEYS}, {"miner_key": MINER_KEY}], ids=str)
+def test_others_cannot_reach_it_without_keys(tmp_path, host, options):
+    with pytest.raises(ConfigurationError, match="needs keys"):
+        asyncio.run(serve(host, 0, tmp_path / "data", SequencerOptions(**options)))
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("options", [{"api_keys": ("nokey",)}, {"miner_key": " "}], ids=str)
+def test_keys_that_are_none(options):
+    with pytest.raises(ConfigurationError):
+        SequencerOptions(**options)
+
+
+def test_consumers_do_not_see_each_others_tasks(guarded):
+    guarded.miner(key=MINER_KEY)
+    task_id = guarded.make()
+    for endpoint in ("task_result_query", "task_cancel"):
+        assert guarded.post(endpoint, task_id=task_id, api_key="key-of-bob").status_code == 404
+        assert guarded.post(endpoint, task_id=task_id, api_key="key-of-eve").status_code == 401
+    assert guarded.query(task_id)["status"] == "waiting"
+    more = {"workflow_id": "1", "job_id": "sdk-workflow-1"}
+    bobs = {**more, "consumer_id": "bob", "api_key": "key-of-bob"}
+    ids = {guarded.try_create("txt2vid", {"prompt": "x"}, **each).json()["task_id"] for each in (more, bobs)}
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"consumer_id": "bob"}, {"api_key": "key-of-bob"}, {"api_key": "ключ"}, {"consumer_id": "eve"}], ids=str
+)
+def test_a_consumer_and_its_key_belong_together(guarded, wrong):
+    answer = guarded.try_create("txt2vid", {"prompt": "x"}, **wrong)
+    assert answer.status_code == 401
+    assert "not known here" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("key", [None, "wrong", "\ud800", 7])
+def test_a_miner_without_the_key_is_not_let_in(guarded, key):
+    miner = guarded.miner(register=False)
+    about = {"erc20_address": miner.name, "miner_id": miner.name, "instance": "0a", "workflows": [], "miner_key": key}
+    for endpoint in ("register", "workflows", "request", "heartbeat", "submit"):
+        answer = miner.post(f"miner_{endpoint}", about | {"task_id": "t", "lease": "l", "success": True})
+        assert answer.status_code == 401
+        assert "XALORA_MINER_KEY" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "[::ffff:127.0.0.1]", "printer.lan"])
+def test_images_in_private_networks_are_refused(guarded, host):
+    guarded.miner(workflow("upscaler", IMAGE), key=MINER_KEY)
+    answer = guarded.try_create("upscaler", {"image": f"http://{host}:8188/view"})
+    assert answer.status_code == 400
+    assert "--allow-private-images" in answer.json()["message"]
+    assert guarded.rows("SELECT count(*) FROM tasks") == [(0,)]
+
+
+def test_a_name_that_leads_into_a_private_network_is_refused(guarded, website, monkeypatch):
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *more, **named: real("127.0.0.1" if host == "images.example" else host, *more, **named),
+    )
+    guarded.miner(workflow("upscaler", IMAGE), key=MINER_KEY)
+    website.pages["/cat.png"] = png()
+    port = website.url.rpartition(":")[2]
+    state = guarded.wait(guarded.make("upscaler", image=f"http://images.example:{port}/cat.png"))
+    assert state["status"] == "failed"
+    assert "private network (images.example is 127.0.0.1)" in state["msg"]
+
+
+def test_images_in_private_networks_are_fetched_when_that_is_allowed(sequencer, website):
+    server = sequencer(host="0.0.0.0", api_keys=KEYS, miner_key=MINER_KEY, allow_private_images=True)
+    server.consumer_id, server.api_key = "alice", "key-of-alice"
+    website.pages["/cat.png"] = png()
+    miner = server.miner(workflow("upscaler", IMAGE), key=MINER_KEY)
+    task_id = server.make("upscaler", image=f"{website.url}/cat.png")
+    assert miner.waits().result(20)["task_id"] == task_id
+    answer = server.try_create("upscaler", {"image": "http://169.254.169.254/latest/meta-data"})
+    assert answer.status_code == 400  # the secrets of a cloud machine are not for anybody
+
+
+class Words(HTMLParser):
+    """The texts and tags of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.texts, self.tags, self.addresses = [], set(), []
+        self.feed(html)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+
+
+@pytest.fixture
+def busy(guarded):
+    """A guarded sequencer with tasks in all states."""
+    miner = guarded.miner(key=MINER_KEY, name="rig <script>alert(1)</script>")
+    tasks = [guarded.make(prompt=f"canary-prompt {number}") for number in range(4)]
+    miner.finish(miner.take())
+    miner.submit(miner.take(), success=False, msg="canary-prompt cannot be drawn")
+    task = miner.take()
+    miner.beat(task, progress={"value": 3, "maximum": 9, "title": "canary-title", "preview": PREVIEW})
+    guarded.secrets = [
+        *(secret for key in KEYS for secret in key.split("#")),
+        MINER_KEY,
+        "canary-prompt",
+        PREVIEW,
+        task["lease"],
+        task["credential"]["upload_url"].rpartition("/")[2],
+        guarded.query(tasks[0])["result"].rpartition("/")[2],
+        *tasks,
+    ]
+    return guarded
+
+
+def test_a_browser_gets_a_page_without_secrets(busy):
+    answer = requests.get(busy.url, headers={"Accept": "text/html,*/*"}, timeout=30)
+    assert answer.headers["Content-Type"].startswith("text/html")
+    page = Words(answer.text)
+    shown = " ".join(page.texts)
+    for word in ("rig <script>alert(1)</script>", "txt2vid.1", "finished", "error", "3 of 9", "0.33.0 a <b>GPU</b>"):
+        assert word in shown
+    assert page.tags.isdisjoint({"script", "b", "img", "link"})
+    assert page.addresses == []
+    assert [secret for secret in busy.secrets if secret in answer.text] == []
+
+
+@pytest.mark.parametrize("accept", [None, "application/json", "*/*"])
+def test_a_program_learns_what_this_is(busy, accept):
+    said = requests.get(busy.url, headers={"Accept": accept}, timeout=30).json()
+    assert said["service"] == "Xalora sequencer"
+    assert said["image_upload"] is True
+    assert {"instance", "version"} <= set(said)
+
+
+def metrics(server):
+    answer = requests.get(f"{server.url}/metrics", timeout=30)
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_metrics_count_what_happens_and_hold_no_secrets(busy):
+    text = metrics(busy)
+    for line in (
+        'xalora_tasks_waiting{workflow="txt2vid.1"} 1.0',
+        "xalora_tasks_running 1.0",
+        'xalora_miners{state="busy"} 1.0',
+        'xalora_miners{state="idle"} 0.0',
+        'xalora_tasks_ended_total{outcome="finished",workflow="txt2vid.1"} 1.0',
+        'xalora_tasks_ended_total{outcome="error",workflow="txt2vid.1"} 1.0',
+        'xalora_task_seconds_count{workflow="txt2vid.1"} 1.0',
+        "xalora_query_seconds_count 1.0",
+    ):
+        assert line in text.splitlines(), line
+    assert [secret for secret in busy.secrets if secret in text] == []
+    assert "rig" not in text
+    busy.advance(31)
+    assert 'xalora_attempts_lost_total{workflow="txt2vid.1"} 1.0' in metrics(busy)
+
+
+def test_without_the_library_metrics_say_what_to_install(sequencer, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *more):
+        if name.startswith("prometheus_client"):
+            raise ImportError(name)
+        return real(name, *more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    server = sequencer()
+    miner = server.miner()
+    server.make()
+    miner.finish(miner.take())
+    answer = requests.get(f"{server.url}/metrics", timeout=30)
+    assert answer.status_code == 501
+    assert "xalora-nodes[sequencer]" in answer.json()["message"]
+
+
+def test_no_key_is_in_the_data_folder(busy):
+    files = [path for path in busy.data.rglob("*") if path.is_file()]
+    secrets = [key.partition("#")[2] for key in KEYS] + [MINER_KEY]
+    assert len(files) > 3
+    assert [path.name for path in files for each in secrets if each.encode() in path.read_bytes()] == []
+
+
+def test_a_query_waits_for_the_next_change(sequencer, poll):
+    server = sequencer()
+    miner = server.miner()
+    made = server.try_create("txt2vid", {"prompt": "x"}, workflow_id="1").json()
+    about = {"task_id": made["task_id"], "after": made["revision"], "wait_seconds": made["long_poll_seconds"]}
+
+    def wait(after):
+        waiting = in_thread(server.post, "task_result_query", **{**about, "after": after})
+        poll(lambda: server.waiting_miners() == 1)
+        return waiting
+
+    waiting = wait(server.query(made["task_id"])["revision"])
+    task = miner.take()
+    running = waiting.result(10).json()
+    assert running["status"] == "running"
+    assert server.post("task_result_query", **about).json() == running  # a change is missed by nobody
+
+    waiting = wait(running["revision"])
+    miner.beat(task, progress={"value": 1, "maximum": 2, "title": "KSampler", "preview": PREVIEW})
+    state = waiting.result(10).json()
+    assert state["progress"] == {"value": 1, "maximum": 2, "title": "KSampler", "preview": PREVIEW}
+    again = server.post("task_result_query", **{**about, "after": state["revision"], "wait_seconds": 0}).json()
+    assert again["progress"] == {"value": 1, "maximum": 2, "title": "KSampler"}
+
+    waiting = wait(state["revision"])
+    miner.beat(task, progress={"value": 2, "maximum": 2})
+    assert not waiting.done()  # at most twice a second
+    server.advance(0.5)
+    state = waiting.result(10).json()
+    assert state["progress"] == {"value": 2, "maximum": 2}
+
+    waiting = wait(state["revision"])
+    miner.finish(task)
+    state = waiting.result(10).json()
+    assert (state["status"], "progress" in state) == ("finished", False)
+    last = server.post("task_result_query", **{**about, "after": state["revision"]}).json()
+    assert last == state  # nothing more will come, so nothing is waited for
+
+
+def test_a_wait_without_a_change_ends(sequencer, poll):
+    server = sequencer()
+    server.miner()
+    task_id = server.make()
+    after = server.query(task_id)["revision"]
+    waiting = in_thread(server.post, "task_result_query", task_id=task_id, after=after, wait_seconds=9999)
+    poll(lambda: server.waiting_miners() == 1)
+    server.advance(25)
+    assert waiting.result(10).json()["revision"] == after
+
+
+@pytest.mark.parametrize("progress", ["half", {"value": 1}, {"value": -1, "maximum": 2}, {"value": "1"}])
+def test_progress_that_makes_no_sense_is_ignored(sequencer, progress):
+    server = sequencer()
+    miner = server.miner()
+    task_id = server.make()
+    task = miner.take()
+    assert miner.beat(task, progress=progress) == {"lease_seconds": 30}
+    assert "progress" not in server.query(task_id)

@@ -1,0 +1,200 @@
+"""Who gets which task, and how it ends."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+from pictures import png
+from simulated_miner import in_thread
+
+
+def test_a_task_goes_from_the_consumer_to_a_miner_and_its_result_back(sequencer):
+    server = sequencer()
+    miner = server.miner()
+    task_id = server.make(prompt="a hare", steps=7)
+    assert server.query(task_id)["status"] == "waiting"
+
+    task = miner.take()
+
+    assert task["task_id"] == task_id
+    assert (task["task_type"], task["workflow_id"], task["attempt"]) == ("txt2vid", "1", 1)
+    assert task["task_details"] == {"parameters": {"prompt": "a hare", "steps": 7}}
+    assert (task["lease_seconds"], task["seconds_left"], task["inputs"]) == (30, None, {})
+    assert server.query(task_id)["status"] == "running"
+    miner.finish(task)
+    state = server.query(task_id)
+    assert (state["status"], state["inference_latency"], state["upload_latency"]) == ("finished", 1.5, 0.25)
+    assert requests.get(state["result"], timeout=30).content == png()
+    assert miner.ask() == {"msg": "no task at the moment"}
+
+
+def test_tasks_are_given_in_their_order_of_arrival(sequencer):
+    server = sequencer()
+    miner = server.miner("txt2vid.1", "txt2img.3")
+    made = [server.make(each) for each in ("txt2vid.1", "txt2img.3", "txt2vid.1")]
+    assert [miner.take()["task_id"] for _ in made] == made
+
+
+def test_a_miner_gets_the_oldest_that_it_can_run(sequencer):
+    server = sequencer()
+    video, both = server.miner("txt2vid.1"), server.miner("txt2vid.1", "upscaler")
+    other, mine = server.make("upscaler"), server.make("txt2vid.1")
+    assert video.take()["task_id"] == mine
+    assert video.ask() == {"msg": "no task at the moment"}
+    assert both.take()["task_id"] == other
+
+
+def test_a_waiting_miner_gets_a_task_at_once(sequencer, poll):
+    server = sequencer()
+    miner = server.miner()
+    waiting = miner.waits()
+    task_id = server.make()
+    assert waiting.result(10)["task_id"] == task_id  # the clock stands still: no wait was over
+
+
+def test_a_wait_without_a_task_ends(sequencer, poll):
+    server = sequencer()
+    waiting = server.miner().waits(25)
+    poll(lambda: server.waiting_miners() == 1)
+    server.advance(25)
+    assert waiting.result(10) == {"msg": "no task at the moment"}
+
+
+def test_of_several_waiting_miners_the_one_with_the_models_loaded_gets_it(sequencer, poll):
+    server = sequencer()
+    first, second, third = (server.miner("txt2vid.1", "txt2img.3") for _ in range(3))
+    for miner, name in ((first, "txt2img.3"), (second, "txt2vid.1"), (third, "txt2img.3")):
+        server.make(name)
+        miner.finish(miner.take())
+        server.advance(1)
+    waiting = {}
+    for count, miner in enumerate((first, third, second), 1):
+        waiting[miner] = miner.waits()
+        poll(lambda count=count: server.waiting_miners() == count)
+    task_id = server.make("txt2vid.1")
+    assert waiting[second].result(10)["task_id"] == task_id
+    task_id = server.make("txt2img.3")
+    assert waiting[third].result(10)["task_id"] == task_id  # it ran that workflow later than the first
+
+
+def test_a_request_whose_caller_is_gone_gets_no_task(sequencer, poll):
+    server = sequencer()
+    gone, here = server.miner(), server.miner()
+    body = {"erc20_address": gone.name, "instance": gone.instance, "wait_seconds": 25}
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(f"{server.url}/miner_request", json=body, timeout=0.3)
+    waiting = here.waits()
+    poll(lambda: server.waiting_miners() == 2)
+    task_id = server.make()
+    assert waiting.result(10)["task_id"] == task_id
+
+
+def test_a_task_whose_answer_was_lost_is_given_again(sequencer):
+    server = sequencer()
+    miner = server.miner()
+    server.make(), server.make()
+    lost = miner.ask()  # and the answer never arrives
+    assert miner.ask() == lost
+    assert miner.beat(lost) == {"lease_seconds": 30}
+    assert miner.ask()["task_id"] != lost["task_id"]
+
+
+def test_what_a_workflow_says_of_its_failure_is_final(sequencer):
+    server = sequencer()
+    miner = server.miner()
+    task_id = server.make()
+    task = miner.take()
+    msg = "KSampler (node 3): out of memory"
+    error = {"node_id": "3", "title": "KSampler", "class_type": "KSampler", "message": "out of memory"}
+    assert miner.submit(task, success=False, msg=msg, error=error).status_code == 200
+    state = server.query(task_id)
+    assert (state["status"], state["msg"]) == ("failed", msg)
+    assert miner.submit(task, success=False, msg=msg).status_code == 200
+    assert miner.ask() == {"msg": "no task at the moment"}
+
+
+def test_cancel_reaches_the_miner_at_once(sequencer, poll):
+    server = sequencer()
+    miner = server.miner()
+    task_id = server.make()
+    task = miner.take()
+    beating = in_thread(miner.beat, task, wait_seconds=10)
+    poll(lambda: server.waiting_heartbeats() == 1)
+    assert server.cancel(task_id) == "canceled"
+    assert beating.result(10) == {"stop": "canceled"}
+    assert miner.beat(task) == {"stop": "canceled"}
+    assert miner.submit(task, result="x").status_code == 409
+    assert miner.upload(task).status_code == 409
+    assert server.query(task_id)["status"] == "canceled"
+
+
+def test_a_canceled_task_that_waits_is_given_to_nobody(sequencer):
+    server = sequencer()
+    miner = server.miner()
+    server.cancel(server.make())
+    second = server.make()
+    assert miner.take()["task_id"] == second
+
+
+def test_timeout_counts_over_all_attempts_and_the_queue(sequencer):
+    server = sequencer()
+    miner = server.miner()
+    running = server.make(more={"timeout_seconds": 100})
+    waiting = server.make(more={"timeout_seconds": 100})
+    server.advance(40)
+    task = miner.take()
+    assert task["seconds_left"] == 60
+    server.advance(31)  # the lease is over
+    again = miner.take()
+    assert (again["task_id"], again["attempt"], again["seconds_left"]) == (running, 2, 29)
+    server.advance(29)
+    assert miner.beat(again) == {"stop": "timed out"}
+    for task_id in (running, waiting):
+        state = server.query(task_id)
+        assert state["status"] == "failed"
+        assert "timed out" in state["msg"]
+    assert miner.ask() == {"msg": "no task at the moment"}
+
+
+def test_a_result_that_was_not_uploaded_is_refused(sequencer):
+    server = sequencer()
+    miner = server.miner()
+    task_id = server.make()
+    task = miner.take()
+    for result in (None, "0" * 64 + ".png", "../../etc/passwd", 7):
+        answer = miner.submit(task, result=result)
+        assert answer.status_code == 409
+        assert "upload it first" in answer.json()["message"]
+    miner.upload(task)
+    assert miner.submit(task, result="../media").status_code == 409
+    assert server.query(task_id)["status"] == "running"
+
+
+def test_a_miner_can_do_nothing_with_a_task_that_it_does_not_hold(sequencer):
+    server = sequencer()
+    holder, other = server.miner(), server.miner()
+    task_id = server.make()
+    task = holder.take()
+    stranger = {**task, "lease": "x" * 43}
+    for thief, loot in ((other, task), (other, stranger), (holder, stranger)):
+        assert thief.beat(loot) == {"stop": "lost"}
+        assert thief.submit(loot, success=False, msg="mine").status_code == 409
+        assert thief.submit(loot, give_back="stopping", success=False).status_code == 409
+    assert other.submit({"task_id": task_id}, success=False).status_code == 409
+    assert holder.submit({"task_id": task_id}, success=False).status_code == 409  # it has a lease, and must say it
+    for token in ("x", "0" * 64, "..%2F..", task["lease"]):
+        assert requests.put(f"{server.url}/miner_upload/{token}", data=png(), timeout=30).status_code in (404, 409)
+    assert server.query(task_id)["status"] == "running"
+    holder.finish(task)
+
+
+def test_resource_request_names_a_miner_that_is_there(sequencer):
+    server = sequencer()
+    miner = server.miner("txt2vid.1")
+    body = {"consumer_id": "c", "task_type": "txt2vid", "workflow_id": "1"}
+    assert server.post("resource_request", **body).json() == {"miner_id": miner.name}
+    assert server.post("resource_request", consumer_id="c").json() == {"miner_id": miner.name}
+    server.advance(31)
+    answer = server.post("resource_request", **body)
+    assert answer.status_code == 503
+    assert "no miner" in answer.json()["message"]

@@ -1,0 +1,199 @@
+"""The images of tasks: fetched by the sequencer, or uploaded to it, and given to the miner."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+
+import pytest
+import requests
+from loopback import HandlerBase, LoopbackServer
+from pictures import png
+from simulated_miner import IMAGE, workflow
+
+UPSCALER = workflow("upscaler", IMAGE)
+
+
+@pytest.fixture
+def server(sequencer):
+    return sequencer()
+
+
+@pytest.fixture
+def miner(server):
+    return server.miner(UPSCALER)
+
+
+def given(server, miner, image):
+    """Create a task with an image, and return it and the bytes that its miner gets."""
+    task_id = server.make("upscaler", image=image)
+    waiting = miner.waits()
+    task = waiting.result(20)
+    assert task["task_id"] == task_id
+    answer = requests.get(task["inputs"]["image"]["url"], timeout=30)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == task["inputs"]["image"]["content_type"]
+    assert len(answer.content) == task["inputs"]["image"]["size"]
+    return task, answer.content
+
+
+def data_uri(content):
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def announce(server, content, **change):
+    body = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "content_type": "image/png"}
+    return server.post("image_upload", consumer_id=server.consumer_id, **{**body, **change})
+
+
+def uploaded(server, content):
+    answer = announce(server, content).json()
+    if "upload_url" in answer:
+        assert requests.put(answer["upload_url"], data=content, timeout=30).status_code == 200
+    return answer["image"]
+
+
+@pytest.mark.parametrize("way", ["http", "data", "upload"])
+def test_the_miner_gets_the_bytes(server, miner, website, way):
+    content = png(7, 5)
+    website.pages["/cat.png"] = content
+    image = {"http": f"{website.url}/cat.png", "data": data_uri(content)}.get(way) or uploaded(server, content)
+    task, received = given(server, miner, image)
+    assert received == content
+    assert task["task_details"]["parameters"]["image"] == f"image/png, {len(content)} bytes"
+    assert content[:20] not in (server.data / "sequencer.sqlite3").read_bytes()
+    miner.finish(task)
+    assert requests.get(task["inputs"]["image"]["url"], timeout=30).status_code == 404
+
+
+def test_a_task_waits_until_its_image_is_here(server, miner, website, poll):
+    task_id = server.make("upscaler", image=f"{website.url}/silent")
+    poll(website.asked.is_set)
+    assert miner.ask() == {"msg": "no task at the moment"}
+    other = server.make("upscaler", image=data_uri(png()))
+    assert miner.waits().result(20)["task_id"] == other
+    assert server.query(task_id)["status"] == "waiting"
+    server.cancel(task_id)
+
+
+@pytest.mark.parametrize(("path", "said"), [("/missing.png", "answered 404"), ("/page.html", "cannot be decoded")])
+def test_an_image_that_cannot_be_had_fails_the_task(server, miner, website, path, said):
+    website.pages["/page.html"] = b"<html>the words of a page</html>"
+    state = server.wait(server.make("upscaler", image=f"{website.url}{path}"))
+    assert state["status"] == "failed"
+    assert said in state["msg"]
+    assert "the words" not in state["msg"]
+
+
+def test_an_image_is_fetched_after_a_restart(sequencer, website, poll):
+    first = sequencer()
+    first.miner(UPSCALER)
+    task_id = first.make("upscaler", image=f"{website.url}/silent")
+    poll(website.asked.is_set)
+    first.stop()
+    website.asked.clear()
+    second = sequencer()
+    poll(website.asked.is_set)
+    assert second.query(task_id)["status"] == "waiting"
+    second.cancel(task_id)
+
+
+class Redirecting(LoopbackServer):
+    """Answers each request with a redirect to ``target``."""
+
+    target = ""
+
+    def __init__(self):
+        super().__init__(_Redirect)
+
+
+class _Redirect(HandlerBase, http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", self.owner.target)
+        self.end_headers()
+
+
+@pytest.fixture
+def redirecting():
+    server = Redirecting()
+    yield server
+    server.close()
+
+
+def test_redirects_are_followed(server, miner, website, redirecting):
+    website.pages["/cat.png"] = png(3, 3)
+    redirecting.target = f"{website.url}/cat.png"
+    assert given(server, miner, redirecting.url)[1] == png(3, 3)
+
+
+@pytest.mark.parametrize("target", ["http://169.254.169.254/latest", "file:///etc/passwd", "ftp://127.0.0.1/x"])
+def test_redirects_to_where_nothing_is_asked_are_not_followed(server, miner, redirecting, target):
+    redirecting.target = target
+    state = server.wait(server.make("upscaler", image=redirecting.url))
+    assert state["status"] == "failed"
+    assert "private network" in state["msg"] or "not http" in state["msg"]
+
+
+def test_an_image_that_is_here_is_not_sent_again(server):
+    content = png(4, 4)
+    first = announce(server, content).json()
+    assert announce(server, content).json() == first  # announced, but never sent
+    assert requests.put(first["upload_url"], data=content, timeout=30).json() == {"image": first["image"]}
+    assert announce(server, content).json() == {"image": first["image"]}
+
+
+def test_images_belong_to_their_owner(server, miner):
+    content = png(4, 4)
+    image = uploaded(server, content)
+    other = announce(server, content, api_key="another").json()
+    assert other["image"] != image
+    assert "upload_url" in other
+    answer = server.try_create("upscaler", {"image": image}, api_key="another")
+    assert answer.status_code == 400
+    assert "not here" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("wrong", [png(5, 4), png(4, 4)[:-1], png(4, 4) + b"x", b""])
+def test_other_bytes_than_announced_are_refused(server, wrong):
+    content = png(4, 4)
+    answer = announce(server, content).json()
+    assert requests.put(answer["upload_url"], data=wrong, timeout=30).status_code in (413, 422)
+    assert requests.put(answer["upload_url"], data=content, timeout=30).status_code == 200
+
+
+def test_what_is_no_image_is_refused(server):
+    answer = announce(server, b"no image").json()
+    assert requests.put(answer["upload_url"], data=b"no image", timeout=30).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"sha256": "../x"}, 400),
+        ({"sha256": None}, 400),
+        ({"size": 128 * 2**20 + 1}, 413),
+        ({"size": "1"}, 400),
+        ({"content_type": "text/html"}, 400),
+        ({"api_key": None}, 401),
+    ],
+    ids=str,
+)
+def test_announcements_that_make_no_sense(server, change, status):
+    assert announce(server, png(), **change).status_code == status
+
+
+def test_unused_images_are_forgotten_after_a_day(server, miner):
+    image = uploaded(server, png(4, 4))
+    for _ in range(2):
+        server.advance(86_000)
+        miner.register()
+        miner.finish(given(server, miner, image)[0])
+    server.advance(86_500)
+    assert server.try_create("upscaler", {"image": image}).status_code == 400
+
+
+def test_no_one_else_puts_an_image(server):
+    for token in ("x", "0" * 64):
+        assert requests.put(f"{server.url}/image_upload/{token}", data=png(), timeout=30).status_code == 404

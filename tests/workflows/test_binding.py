@@ -1,0 +1,141 @@
+"""Titles bind parameters to widgets, and what they say wrongly is reported with its file and node."""
+
+from __future__ import annotations
+
+import pytest
+from object_infos import node
+
+SAMPLE = {"model": ["save", 0], "seed": 5, "steps": 20, "sampler": "euler", "tiled": False}
+SIZE = {"width": 64, "height": 64, "length": 5}
+
+
+def test_a_word_binds_the_widget_of_its_name(checked):
+    workflow = checked(node("Sample", "My sampler input:seed input:steps", **SAMPLE))
+    assert workflow.faults == ()
+    assert workflow.bindings == {"seed": (("1", "seed"),), "steps": (("1", "steps"),)}
+
+
+def test_a_word_binds_the_only_value_of_a_node_whatever_it_is_called(checked):
+    workflow = checked(node("Prompt", "input:prompt", text="a fox", clip=["save", 0]))
+    assert (workflow.faults, workflow.bindings) == ((), {"prompt": (("1", "text"),)})
+    assert workflow.parameters["prompt"].default == "a fox"
+
+
+def test_a_word_may_name_the_widget(checked):
+    workflow = checked(node("Sample", "input:noise_seed=seed", **SAMPLE))
+    assert workflow.bindings == {"noise_seed": (("1", "seed"),)}
+
+
+def test_several_nodes_and_widgets_may_take_one_parameter(checked):
+    workflow = checked(
+        node("Size", "input:side=width input:side=height", **SIZE), node("Size", "input:side=width", **SIZE)
+    )
+    assert workflow.bindings == {"side": (("1", "width"), ("1", "height"), ("2", "width"))}
+
+
+@pytest.mark.parametrize(
+    ("title", "said"),
+    [
+        ("input:prompt", "input:prompt could be any of seed, steps, sampler, tiled: write input:prompt=WIDGET"),
+        ("input:model", "input:model: model comes from another node; bind it there"),
+        ("input:x=model", "input:x: model comes from another node; bind it there"),
+        ("input:x=cfg", "input:x=cfg: the node has no value cfg; it has seed, steps, sampler, tiled"),
+        ("input:", "'input:' binds nothing: write input:NAME, with spaces only between words"),
+        ("input: seed", "'input:' binds nothing: write input:NAME, with spaces only between words"),
+        ("input:seed,input:steps", "'input:seed,input:steps' binds nothing"),
+        ("Input:seed", "'Input:seed' binds nothing"),
+        ("input:a=seed input:b=seed", "input:a and input:b both set seed: remove one"),
+    ],
+)
+def test_what_a_title_says_wrongly_is_reported(fault, title, said):
+    assert fault(node("Sample", title, **SAMPLE)).startswith(f"txt2img.3.json: node 1 ({title}): {said}")
+
+
+def test_a_node_without_values_binds_nothing(fault):
+    assert "input:x binds nothing: the node has no value of its own" in fault(
+        node("Preview", "input:x", images=["save", 0])
+    )
+
+
+def test_ordinary_titles_bind_nothing(checked):
+    workflow = checked(node("Sample", "The input of my Outputs, inputs and so on", **SAMPLE))
+    assert (workflow.parameters, workflow.faults) == ({}, ())
+
+
+def test_the_same_word_twice_means_once(checked):
+    workflow = checked(node("Sample", "input:seed input:seed", **SAMPLE))
+    assert (workflow.faults, workflow.bindings) == ((), {"seed": (("1", "seed"),)})
+
+
+def test_a_file_name_is_never_bound(fault):
+    said = fault(node("Save", "input:filename_prefix", images=["1", 0], filename_prefix="x"), saves=False)
+    assert "filename_prefix cannot be bound" in said
+
+
+def test_an_export_without_titles_is_no_use(fault):
+    bare = {"class_type": "Save", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}
+    assert "no node has a title, so nothing is bound" in fault(bare, saves=False)
+
+
+def test_a_node_without_title_is_named_by_its_class(checked):
+    workflow = checked({"class_type": "Preview", "inputs": {"images": ["save", 0]}}, node("Fps", "input:fps", fps=24))
+    assert workflow.titles == {"1": "Preview", "2": "input:fps", "save": "Save"}
+
+
+def save(title="Save"):
+    return node("Save", title, images=["1", 0], filename_prefix="x")
+
+
+def test_the_only_node_that_saves_has_the_result(checked):
+    assert checked(save(), saves=False).outputs == ("1",)
+
+
+def test_the_marked_node_has_the_result(checked):
+    workflow = checked(save(), save("My output"), saves=False)
+    assert (workflow.outputs, workflow.faults) == (("2",), ())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([save(), save()], "nodes 1, 2 save files: put 'output' into the title of the one with the result"),
+        ([save("output"), save("output")], "'output' marks nodes 1, 2: a task has one result, so mark one of them"),
+        ([node("Preview", images=["1", 0])], "no node saves a file: add Save Image or Save Video"),
+        ([save(), node("Preview", "output", images=["1", 0])], "'output' marks a node that saves no file"),
+    ],
+)
+def test_there_is_one_result(fault, nodes, said):
+    assert said in fault(*nodes, saves=False)
+
+
+def test_a_file_name_from_another_node_cannot_be_made_unique(fault):
+    assert "filename_prefix comes from another node" in fault(
+        node("Save", images=["1", 0], filename_prefix=["1", 0]), saves=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("titles", "said"),
+    [
+        (["input:x=seed", "input:x=sampler"], "input:x also sets seed of node 1, but one widget takes a whole number"),
+        (["input:x=tiled", "input:x=seed"], "but one widget takes true or false, the other a whole number"),
+    ],
+)
+def test_widgets_that_no_value_fits_cannot_share_a_parameter(fault, titles, said):
+    assert said in fault(*(node("Sample", title, **SAMPLE) for title in titles))
+
+
+def test_a_shared_parameter_allows_what_all_its_widgets_allow(checked):
+    """Steps of 4 from 1 and of 6 from 7 meet at 13, 25, ...; a whole number meets one with decimals."""
+    workflow = checked(
+        node("Size", "input:length input:width", **SIZE),
+        node("MochiSize", "input:length", length=7),
+        node("Scale", "input:width", width=16, image=["save", 0]),
+        node("Fps", "input:rate", fps=24),
+        node("Count", "input:rate", count=24),
+    )
+    assert workflow.faults == ()
+    length, width, rate = (workflow.parameters[name] for name in ("length", "width", "rate"))
+    assert (length.minimum, length.maximum, length.step) == (13, 90, 12)
+    assert (width.minimum, width.maximum, width.step) == (16, 64, 8)
+    assert (rate.kind, rate.minimum, rate.maximum) == ("whole", 1, 120)

@@ -1,0 +1,170 @@
+"""A workflow that a ComfyUI cannot run is reported, with its file and node, before any task is taken."""
+
+from __future__ import annotations
+
+import pytest
+from object_infos import node, object_info
+
+from xalora_client.workflows import Workflow, check
+
+SAMPLE = {"model": ["save", 0], "seed": 5, "steps": 20, "sampler": "euler", "tiled": False}
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        (node("Magic", "My pack"), "node 1 (My pack): this ComfyUI has no node Magic: install its pack"),
+        (
+            node("Load", model_name="big.safetensors"),
+            "this ComfyUI has no model file big.safetensors for model_name: put it into its models folder",
+        ),
+        (node("Sample", **{**SAMPLE, "sampler": "magic"}), "sampler is magic; allowed: one of euler, heun"),
+        (node("Sample", **{**SAMPLE, "steps": 0}), "steps is 0; allowed: a whole number from 1 to 10000"),
+        (node("Sample", **{**SAMPLE, "steps": "many"}), "steps is 'many'; allowed: a whole number"),
+        (node("Fps", fps=500), "fps is 500; allowed: a number from 1 to 120"),
+        (node("Fps", "Speed"), "fps has no value: connect or set it, and export again"),
+        (node("Preview", images=["77", 0]), "images comes from node 77, which is not in the file: export again"),
+        (node("LoadImage", image="gone.png"), "this ComfyUI has no image gone.png: put it into its input folder"),
+        (node("Fps", "input:speed", fps=24, old=1), "could be any of fps, old"),
+        (node("Fps", "input:x=old", fps=24, old=1), "input:x: Fps has no widget old: export again"),
+    ],
+)
+def test_what_this_comfyui_cannot_run_is_reported(fault, one, said):
+    found = fault(one)
+    assert found.startswith("txt2img.3.json: node 1 (")
+    assert said in found
+
+
+def test_what_it_can_run_is_not(checked):
+    workflow = checked(
+        node("Load", model_name="flux.safetensors"),
+        node("Sample", **{**SAMPLE, "seed": 2**63}),
+        node("LoadImage", image="example.png"),
+        node("LoadImage", image="folder/of/mine.png"),
+        node("LoadImage", image="mine.png [temp]"),
+        node("Scale", "Odd but fine in ComfyUI", width=17, image=["save", 0]),
+    )
+    assert [str(fault) for fault in workflow.faults] == []
+
+
+def test_every_fault_is_reported(checked):
+    workflow = checked(node("Magic", "input:x"), node("Fps", "input:fps=speed", fps=0.5))
+    assert [fault.node_id for fault in workflow.faults] == ["1", "1", "2", "2"]
+
+
+def test_seeds_stop_where_json_numbers_do(checked):
+    parameter = checked(node("Sample", "input:seed", **SAMPLE)).parameters["seed"]
+    assert (parameter.minimum, parameter.maximum, parameter.default) == (0, 2**53 - 1, 5)
+
+
+def test_kinds_ranges_and_defaults_are_those_of_the_widgets(checked):
+    workflow = checked(
+        node("Sample", "input:steps input:sampler input:tiled", **SAMPLE),
+        node("Size", "input:width", width=64, height=64, length=5),
+        node("Fps", "input:fps", fps=24),
+        node("Prompt", "input:prompt", text="a fox", clip=["1", 0]),
+        node("LoadImage", "input:image", image="not there.png"),
+    )
+    assert workflow.faults == ()
+    shown = {name: (each.kind, each.default, each.allowed) for name, each in workflow.parameters.items()}
+    assert shown == {
+        "steps": ("whole", 20, "a whole number from 1 to 10000"),
+        "sampler": ("choice", "euler", "one of euler, heun"),
+        "tiled": ("flag", False, "true or false"),
+        "width": ("whole", 64, "a whole number from 16 to 16384, a multiple of 8"),
+        "fps": ("number", 24, "a number from 1 to 120"),
+        "prompt": ("text", "a fox", "a text"),
+        "image": ("image", None, "an http or https URL that the miner can reach, or a data: URI"),
+    }
+
+
+def test_a_bound_choice_needs_no_default_as_long_as_there_are_others(checked):
+    """Each miner has LoRAs of its own; the file's need not be among them."""
+    parameter = checked(
+        node("Lora", "input:lora_name", model=["1", 0], lora_name="mine.safetensors", strength=1)
+    ).parameters
+    assert parameter["lora_name"].required
+
+
+def test_a_bound_choice_of_nothing_is_a_fault(fault):
+    lora = node("Lora", "input:lora_name", model=["1", 0], lora_name="mine.safetensors", strength=1)
+    assert "lora_name: this ComfyUI has no file to choose from" in fault(lora, info=object_info(loras=()))
+
+
+def test_inputs_that_a_choice_brings_with_it_are_known():
+    """V3's dynamic choices, such as SaveVideo's: format "auto" brings format.codec."""
+    codec = [
+        "COMFY_DYNAMICCOMBO_V3",
+        {"options": [{"key": "h264", "inputs": {"required": {"crf": ["INT", {"max": 51}]}}}]},
+    ]
+    options = [{"key": "auto", "inputs": {"required": {"codec": codec}}}, {"key": "gif", "inputs": {}}]
+    required = {"format": ["COMFY_DYNAMICCOMBO_V3", {"options": options}], "filename_prefix": ["STRING", {}]}
+    info = {"Save": {"input": {"required": required}}}
+
+    def checked(**inputs):
+        nodes = {"1": node("Save", "input:crf=format.codec.crf", filename_prefix="x", **inputs)}
+        return check(Workflow.from_nodes("txt2vid.1.json", nodes), info)
+
+    good = checked(**{"format": "auto", "format.codec": "h264", "format.codec.crf": 20})
+    assert (good.faults, good.parameters["crf"].maximum) == ((), 51)
+    said = [
+        fault.message for fault in checked(**{"format": "auto", "format.codec": "av1", "format.codec.crf": 20}).faults
+    ]
+    assert said == [
+        "input:crf: Save has no widget format.codec.crf: export again",
+        "format.codec is av1; allowed: one of h264",
+    ]
+
+
+def test_inputs_that_a_choice_brings_may_be_missing():
+    """A file exported by an older ComfyUI has format and codec side by side; newer ones run it."""
+    codec = ["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "auto", "inputs": {"required": {}}}]}]
+    options = [{"key": "auto", "inputs": {"required": {"codec": codec}}}]
+    required = {"format": ["COMFY_DYNAMICCOMBO_V3", {"options": options}], "filename_prefix": ["STRING", {}]}
+    nodes = {"1": node("Save", filename_prefix="x", format="auto", codec="auto")}
+    workflow = check(Workflow.from_nodes("txt2vid.1.json", nodes), {"Save": {"input": {"required": required}}})
+    assert workflow.faults == ()
+
+
+def test_a_widget_of_an_unknown_type_takes_what_its_value_is_like():
+    required = {
+        "color": ["COLOR", {}],
+        "either": ["FLOAT,INT", {}],
+        "curve": ["CURVE", {}],
+        "filename_prefix": ["STRING"],
+    }
+    nodes = {
+        "1": node(
+            "Save",
+            "input:color input:either input:curve",
+            color="#fff",
+            either=1,
+            curve=[[0, 1], [1, 0]],
+            filename_prefix="x",
+        )
+    }
+    workflow = check(Workflow.from_nodes("a.json", nodes), {"Save": {"input": {"required": required}}})
+    assert {name: each.kind for name, each in workflow.parameters.items()} == {"color": "text", "either": "number"}
+    assert [each.message for each in workflow.faults] == [
+        "input:curve: curve holds nothing that can be set from outside"
+    ]
+
+
+def test_choices_that_are_fetched_from_elsewhere_are_not_judged():
+    info = {
+        "Save": {"input": {"required": {"url": ["COMBO", {"remote": {"route": "/x"}}], "filename_prefix": ["STRING"]}}}
+    }
+    nodes = {"1": node("Save", url="anything", filename_prefix="x")}
+    assert check(Workflow.from_nodes("a.json", nodes), info).faults == ()
+
+
+def test_without_a_comfyui_kinds_are_guessed_from_the_values(checked):
+    workflow = checked(
+        node("Magic", "input:a input:b input:c input:d", a="x", b=True, c=1, d=0.5),
+        node("LoadImage", "input:image", image="x.png"),
+        node("Load", "input:oops input:e=nothing", model=["1", 0]),
+        info=None,
+    )
+    kinds = {name: each.kind for name, each in workflow.parameters.items()}
+    assert kinds == {"a": "text", "b": "flag", "c": "number", "d": "number", "image": "image"}
+    assert [fault.node_id for fault in workflow.faults] == ["3", "3"]

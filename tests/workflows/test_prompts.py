@@ -1,0 +1,66 @@
+"""The prompt of one run."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+from object_infos import node
+
+from xalora_client import InvalidParameterError
+from xalora_client.workflows import Offer
+
+
+@pytest.fixture
+def workflow(checked):
+    return checked(
+        node("LoadImage", "input:image", image="example.png"),
+        node("Size", "input:side=width input:side=height", width=64, height=32, length=5),
+        node("Lora", "input:lora_name", model=["1", 0], lora_name="ink.safetensors", strength=1),
+        node("Save", "another", images=["1", 0], filename_prefix="c"),
+        node("Save", "output", images=["1", 0], filename_prefix="d"),
+    )
+
+
+def test_values_are_placed_and_the_others_stay(workflow):
+    prompt = workflow.prompt({"image": "a.png [temp]", "side": 128, "lora_name": "ink"}, run="r-1")
+    assert prompt["1"] == {"class_type": "LoadImage", "inputs": {"image": "a.png [temp]"}}
+    assert prompt["2"]["inputs"] == {"width": 128, "height": 128, "length": 5}
+    assert prompt["3"]["inputs"]["lora_name"] == "ink.safetensors"
+    assert workflow.prompt({"image": "b.png"}, run="r-2")["2"]["inputs"] == {"width": 64, "height": 32, "length": 5}
+
+
+def test_every_file_gets_a_name_of_this_run(workflow):
+    prompt = workflow.prompt({"image": "a.png"}, run="run-7")
+    assert [prompt[each]["inputs"]["filename_prefix"] for each in ("4", "5", "save")] == [
+        "c_run-7",
+        "d_run-7",
+        "a/b_run-7",
+    ]
+
+
+def test_the_file_itself_is_not_changed(workflow):
+    before = copy.deepcopy(workflow.workflow.nodes)
+    workflow.prompt({"image": "a.png", "side": 128}, run="r")["2"]["inputs"]["width"] = 7
+    assert workflow.workflow.nodes == before
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"image": "a", "side": 7}, {"image": "a", "cfg": 7}, {"image": "a", "lora_name": "x"}]
+)
+def test_values_that_the_workflow_does_not_take_are_refused(workflow, values):
+    with pytest.raises(InvalidParameterError):
+        workflow.prompt(values, run="r")
+
+
+@pytest.mark.parametrize("run", ["", "../x", "a/b", "a b", "%date%", "a" * 101, "ä"])
+def test_a_run_is_named_by_harmless_characters(workflow, run):
+    with pytest.raises(ValueError, match="not a name of a run"):
+        workflow.prompt({"image": "a.png"}, run=run)
+
+
+def test_what_is_announced_is_what_the_other_side_reads(workflow):
+    offer = Offer.from_json(json.loads(json.dumps(workflow.announcement())))
+    assert (offer.name, offer.parameters) == ("txt2img.3", workflow.parameters)
+    assert offer.to_json() == workflow.announcement()

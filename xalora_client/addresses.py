@@ -1,0 +1,134 @@
+"""Which machines may be contacted on behalf of somebody else, and the addresses of names."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any, TypeAlias
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+Address: TypeAlias = IPv4Address | IPv6Address
+
+# Cloud metadata services, which hold a machine's secrets, on addresses that are not link-local.
+_METADATA = {ip_address(each) for each in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")}
+# IPv6 networks whose addresses hold an IPv4 address in their last 32 bits.
+_TRANSLATED = [IPv6Network(each) for each in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")]
+_COMPATIBLE = IPv6Network("::/96")
+_LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+
+
+def is_global(address: Address) -> bool:
+    """Whether the address is on the public internet."""
+    if isinstance(address, IPv6Address):
+        inner = _embedded(address)
+        if inner is not None:
+            return is_global(inner)
+        if address.is_site_local:
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def is_forbidden(address: Address, local: bool) -> bool:
+    """Whether a download may not contact the address; ``local`` says that the sequencer is not on the internet."""
+    if isinstance(address, IPv6Address) and (inner := _embedded(address)) is not None:
+        return is_forbidden(inner, local)
+    return address.is_link_local or address in _METADATA or not (local or is_global(address))
+
+
+def is_forbidden_name(host: str, local: bool) -> bool:
+    """Whether a host, as it is written, may not be contacted. What a name stands for is checked by ``Resolver``."""
+    host = host.rstrip(".")
+    if (address := literal(host)) is not None:
+        return is_forbidden(address, local)
+    return not local and ("." not in host or f".{host}".endswith(_LOCAL_NAMES))
+
+
+class Resolver(AbstractResolver):
+    """Resolves names, without the addresses for which ``forbidden`` is true.
+
+    ``refusal`` makes the error for a name that has no others, from its name and address.
+    """
+
+    def __init__(
+        self,
+        forbidden: Callable[[Address], bool] | None = None,
+        refusal: Callable[[str], Exception] = OSError,
+    ) -> None:
+        self._forbidden = forbidden
+        self._refusal = refusal
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of the name. Raises the refusal if none of them may be contacted."""
+        found = await look_up(host, port, family)
+        if self._forbidden is not None:
+            allowed = [each for each in found if not self._forbidden(ip_address(each["host"]))]
+            if found and not allowed:
+                raise self._refusal(f"{host} is {found[0]['host']}")
+            return allowed
+        return found
+
+    async def close(self) -> None:
+        """Do nothing: no resources are held."""
+
+
+async def look_up(host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
+    """Ask the system for a name's addresses, in a thread that can be abandoned. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[list[ResolveResult]] = loop.create_future()
+
+    def deliver(outcome: list[ResolveResult] | BaseException) -> None:
+        if answered.done():  # The caller no longer waits.
+            return
+        if isinstance(outcome, BaseException):
+            answered.set_exception(outcome)
+        else:
+            answered.set_result(outcome)
+
+    def work() -> None:
+        outcome: list[ResolveResult] | BaseException
+        try:
+            infos = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+            outcome = [_result(host, *each) for each in infos]
+        except Exception as error:  # noqa: BLE001 - carried over to the loop
+            outcome = error
+        with suppress(RuntimeError):  # The loop was closed.
+            loop.call_soon_threadsafe(deliver, outcome)
+
+    # Not in the loop's own threads: closing the loop would wait for a name server that does not answer.
+    threading.Thread(target=work, name="xalora-resolver", daemon=True).start()
+    return await answered
+
+
+def _result(name: str, family: int, _type: int, proto: int, _canonical: str, address: tuple[Any, ...]) -> ResolveResult:
+    host = address[0]
+    if family == socket.AF_INET6 and len(address) > 3 and address[3]:
+        host = f"{host}%{address[3]}"
+    return ResolveResult(
+        hostname=name, host=host, port=address[1], family=family, proto=proto, flags=socket.AI_NUMERICHOST
+    )
+
+
+def literal(host: str) -> Address | None:
+    """The IP address that a host is written as; None for a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that packets to this one reach."""
+    if address.ipv4_mapped or address.sixtofour:
+        return address.ipv4_mapped or address.sixtofour
+    if address.teredo:
+        return address.teredo[1]
+    if any(address in each for each in _TRANSLATED) or (address in _COMPATIBLE and int(address) > 1):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return None

@@ -1,0 +1,120 @@
+"""Workflow files: ``xalora workflows check`` and ``xalora workflows copy``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from ..errors import ConfigurationError, NetworkError, ResponseError, one_line
+from ..protocol.requests import Link
+from ..workflows import CheckedWorkflow, Parameter, WorkflowFileError, copy_shipped, try_folder
+from ..workflows import check as check_workflow
+
+ANSWER_SECONDS = 60.0
+"""How long ComfyUI may take: it looks through its folders of models before it answers."""
+
+WIDEST_VALUE = 40
+
+
+async def check(arguments: argparse.Namespace) -> int:
+    """``xalora workflows check DIR [--comfyui URL]``: 1 when something is wrong, else 0."""
+    workflows, unread = try_folder(arguments.folder)
+    object_info = await _object_info(arguments.comfyui) if arguments.comfyui is not None else None
+    checked = [check_workflow(each, object_info) for each in workflows]
+    if arguments.json:
+        listed = [_described(each) for each in checked] + [_unread(each) for each in unread]
+        print(json.dumps({"workflows": listed}))
+    else:
+        for each in checked:
+            _print(each)
+        for error in unread:
+            print(error)
+        if object_info is None:
+            advice = "Name a ComfyUI with --comfyui URL to check nodes, ranges and model files as well."
+            print(f"xalora: checked without a ComfyUI. {advice}", file=sys.stderr)
+    return 1 if unread or any(each.faults for each in checked) else 0
+
+
+async def copy(arguments: argparse.Namespace) -> int:
+    """``xalora workflows copy DIR [--small]``."""
+    files = copy_shipped(arguments.folder, small=arguments.small)
+    if arguments.json:
+        print(json.dumps({"files": [str(file) for file in files]}))
+    else:
+        for file in files:
+            print(file)
+    return 0
+
+
+def _print(checked: CheckedWorkflow) -> None:
+    print(checked.workflow.name)
+    width = max(map(len, checked.parameters), default=0)
+    for name, parameter in checked.parameters.items():
+        print(f"  {name:<{width}}  {parameter.allowed} ({_default(parameter)})")
+    if not checked.parameters:
+        print("  takes no parameters")
+    for node_id in checked.outputs:
+        print(f"  result: node {node_id} ({one_line(checked.titles[node_id], 80)})")
+    for fault in checked.faults:
+        print(f"  {fault}")
+
+
+def _default(parameter: Parameter) -> str:
+    if parameter.required:
+        return "required"
+    return f"default {one_line(json.dumps(parameter.default, ensure_ascii=False), WIDEST_VALUE)}"
+
+
+def _described(checked: CheckedWorkflow) -> dict[str, Any]:
+    return {
+        "file": checked.workflow.file.name,
+        **checked.announcement(),
+        "outputs": list(checked.outputs),
+        "faults": [fault.to_json() for fault in checked.faults],
+    }
+
+
+def _unread(error: WorkflowFileError) -> dict[str, Any]:
+    """A file that is no workflow, with the same fields as one that is."""
+    fault = {"file": error.file.name, "node_id": "", "title": "", "message": str(error)}
+    return {
+        "file": error.file.name, "task_type": None, "workflow_id": None, "parameters": [], "outputs": [],
+        "faults": [fault],
+    }  # fmt: skip
+
+
+async def _object_info(address: str) -> dict[str, Any]:
+    """What a ComfyUI says about its nodes. Raises ConfigurationError, NetworkError or ResponseError."""
+    import asyncio
+
+    import aiohttp
+
+    example = "Write it like http://127.0.0.1:8188."
+    try:
+        link = Link.parse(address)
+    except ValueError as error:
+        raise ConfigurationError(f"The address after --comfyui cannot be used: {error}", advice=example) from None
+    shown = (link.origin + link.target.partition("?")[0]).rstrip("/")
+    headers = {"Authorization": link.authorization} if link.authorization else {}
+    patience = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    try:
+        async with (
+            # Direct, without the environment's proxies: ComfyUI is on this machine or near it.
+            aiohttp.ClientSession(timeout=patience, headers=headers) as session,
+            session.get(f"{shown}/object_info", allow_redirects=False) as answer,
+        ):
+            status, body = answer.status, await answer.read()
+    except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        reason = one_line(str(error), 200) or "it takes too long to answer"
+        raise NetworkError(
+            f"No answer from ComfyUI at {shown}: {reason}", advice="Start it, or correct the address after --comfyui."
+        ) from error
+    try:
+        found = json.loads(body) if status == 200 else None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ResponseError(f"{shown} did not answer as a ComfyUI does (status {status})", advice=example)
+    return found

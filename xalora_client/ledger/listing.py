@@ -1,0 +1,107 @@
+"""What the ledger holds, read for lists: without holding up those who write to it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import statistics
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .database import Database
+from .entry import FINAL_STATES, Entry, one, storable
+
+T = TypeVar("T")
+
+OPEN = "open"
+"""Every state that is not final, as a filter."""
+
+
+class Listing:
+    """The tasks of every server in one Xalora home. The methods raise StorageError when the file cannot be read."""
+
+    def __init__(self, home: Path) -> None:
+        self._database = Database(home / "ledger.sqlite3")
+
+    def close(self) -> None:
+        """Close the file; another call opens it again."""
+        self._database.close()
+
+    def tasks(
+        self, limit: int, *, before: int | None = None, state: str | None = None, text: str = ""
+    ) -> tuple[list[Entry], int]:
+        """The newest ``limit`` tasks, newest first, and how many there are in all that meet the filter.
+
+        ``before`` is the number of an entry, to go on after it. ``state`` is one of an entry's states, or "open".
+        ``text`` is looked for in ids, kinds and parameters, without regard to the case of ASCII letters.
+        """
+        conditions, values = ["1"], list[Any]()
+        if state == OPEN:
+            conditions.append(f"state NOT IN ({_places(FINAL_STATES)})")
+            values += FINAL_STATES
+        elif state:
+            conditions.append("state = ?")
+            values.append(state)
+        if text:
+            columns = ("task_id", "job_id", "task_type", "workflow_id", "parameters")
+            conditions.append("(" + " OR ".join(f"{column} LIKE ? ESCAPE '!'" for column in columns) + ")")
+            values += [_pattern(text)] * 4 + [_pattern(json.dumps(text)[1:-1])]
+        where = " AND ".join(conditions)
+
+        def work(db: sqlite3.Connection) -> tuple[list[Entry], int]:
+            (total,) = db.execute(f"SELECT count(*) FROM tasks WHERE {where}", values).fetchone()  # noqa: S608
+            page = f"SELECT * FROM tasks WHERE {where} AND number < ? ORDER BY number DESC LIMIT ?"  # noqa: S608
+            return _entries(db, page, [*values, before or 1 << 62, limit]), total
+
+        nothing: tuple[list[Entry], int] = ([], 0)
+        return self._read(work, nothing)
+
+    def find(self, task_or_job_id: str) -> Entry | None:
+        """The newest entry with this id. A task that has no id yet is found by its job id."""
+        identifier = storable(task_or_job_id)
+        return self._read(lambda db: one(db, "task_id = ?1 OR job_id = ?1", identifier), None)
+
+    def latest(self, limit: int) -> tuple[list[Entry], int]:
+        """The newest ``limit`` tasks together with every open one, newest first, and how many tasks there are."""
+        query = (
+            "SELECT * FROM tasks WHERE number > (SELECT coalesce(max(number), 0) FROM tasks) - ?"  # noqa: S608
+            f" OR state NOT IN ({_places(FINAL_STATES)}) OR state = 'canceled' AND finished IS NULL"
+            " ORDER BY number DESC"
+        )
+
+        def work(db: sqlite3.Connection) -> tuple[list[Entry], int]:
+            (total,) = db.execute("SELECT count(*) FROM tasks").fetchone()
+            return _entries(db, query, [limit, *FINAL_STATES]), total
+
+        nothing: tuple[list[Entry], int] = ([], 0)
+        return self._read(work, nothing)
+
+    def usual_seconds(self, entry: Entry) -> float | None:
+        """How long the server's last tasks of this kind took, as their median; None when none was watched."""
+        query = (
+            "SELECT ran FROM tasks WHERE server IS ? AND task_type = ? AND workflow_id IS ? AND ran IS NOT NULL"
+            " ORDER BY finished DESC LIMIT 20"
+        )
+        kind = (entry.server, entry.task_type, entry.workflow_id)
+        ran: list[float] = self._read(lambda db: [row[0] for row in db.execute(query, kind)], [])
+        return statistics.median(ran) if ran else None
+
+    def _read(self, work: Callable[[sqlite3.Connection], T], empty: T) -> T:
+        if not self._database.path.exists():  # Looking at a list makes no file.
+            return empty
+        return self._database.run(work, reading=True)
+
+
+def _entries(db: sqlite3.Connection, query: str, values: list[Any]) -> list[Entry]:
+    return [Entry.from_row(row) for row in db.execute(query, values)]
+
+
+def _places(values: Collection[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _pattern(text: str) -> str:
+    for special in "!%_":
+        text = text.replace(special, f"!{special}")
+    return f"%{text}%"

@@ -1,0 +1,202 @@
+"""One ComfyUI, spoken to over HTTP. Nothing here waits for a prompt or tries again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from ..errors import ConfigurationError, StorageError, one_line
+from ..protocol.requests import Link
+from .ends import UnexpectedAnswerError, UnreachableError
+
+ANSWER_SECONDS = 30.0
+"""How long ComfyUI may be silent: a node that holds Python's lock keeps its HTTP server from answering."""
+
+_CHUNK = 1 << 18
+_PROXY_STATUSES = (502, 503, 504)
+
+
+class ComfyUI:
+    """An async context manager. ``address`` may contain ``user:password@``; ``shown`` is without it.
+
+    Every method raises UnreachableError when no answer comes, and UnexpectedAnswerError for a status outside 2xx.
+    """
+
+    def __init__(self, address: str, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+        try:
+            link = Link.parse(address)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"The address after --comfyui cannot be used: {error}", advice="Write it like http://127.0.0.1:8188."
+            ) from None
+        self._headers = {} if link.authorization is None else {"Authorization": link.authorization}
+        self._base = URL(link.origin + link.target.partition("?")[0].rstrip("/"))
+        self.shown = str(self._base)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=answer_seconds, sock_read=answer_seconds)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> ComfyUI:
+        # Direct, without the environment's proxies: ComfyUI is on this machine or near it.
+        self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout, trust_env=False)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def _entered(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("use it in an `async with` block")
+        return self._session
+
+    async def object_info(self) -> dict[str, Any]:
+        """The node classes it has, with their widgets, ranges and model files."""
+        async with self._answer("GET", "object_info") as answer:
+            raw = await answer.read()
+        return _object(await asyncio.to_thread(json.loads, raw))  # Often some megabytes.
+
+    async def system_stats(self) -> dict[str, str]:
+        """Its version and its device, for people."""
+        stats = await self._json("GET", "system_stats")
+        devices = stats.get("devices")
+        device = devices[0] if isinstance(devices, list) and devices and isinstance(devices[0], dict) else {}
+        return {
+            "comfyui": one_line(str(_object(stats.get("system")).get("comfyui_version", "unknown")), 40),
+            "device": one_line(str(device.get("name", "unknown")), 80),
+        }
+
+    async def upload(self, content: bytes, name: str, content_type: str) -> str:
+        """Store an input image in its temporary folder, which it empties when it starts.
+
+        Returns what an image widget takes, such as "fox.png [temp]".
+        """
+        form = aiohttp.FormData()
+        form.add_field("image", content, filename=name, content_type=content_type)
+        form.add_field("type", "temp")
+        stored = await self._json("POST", "upload/image", data=form)
+        folder = f"{stored['subfolder']}/" if stored.get("subfolder") else ""
+        return f"{folder}{stored.get('name', name)} [temp]"
+
+    async def post_prompt(
+        self, prompt: Mapping[str, Any], prompt_id: str, client_id: str
+    ) -> tuple[int, dict[str, Any]]:
+        """Queue a prompt. Returns the status, of which 400 and 409 mean something, and the answer."""
+        body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": client_id}
+        async with self._answer("POST", "prompt", json=body, allowed=(400, 409)) as answer:
+            try:
+                return answer.status, _object(await answer.json(content_type=None))
+            except ValueError:
+                return answer.status, {}
+
+    async def queue(self) -> tuple[list[str], list[str]]:
+        """The prompt ids that run, and those that wait."""
+        answer = await self._json("GET", "queue")
+        return _ids(answer.get("queue_running")), _ids(answer.get("queue_pending"))
+
+    async def queued_by(self, mark: str) -> list[str]:
+        """The prompt ids in the queue, also the one that runs, whose client id begins so."""
+        answer = await self._json("GET", "queue")
+        items = [each for name in ("queue_running", "queue_pending") for each in answer.get(name) or []]
+        return [str(item[1]) for item in items if len(item) > 3 and _client_of(item[3]).startswith(mark)]
+
+    async def history(self, prompt_id: str) -> dict[str, Any] | None:
+        """How a prompt ended, or None when it is not in the history."""
+        entry = (await self._json("GET", f"history/{prompt_id}")).get(prompt_id)
+        return entry if isinstance(entry, dict) else None
+
+    async def forget(self, prompt_id: str) -> None:
+        """Remove a prompt from the history, which is kept in memory."""
+        await self._send("history", {"delete": [prompt_id]})
+
+    async def interrupt(self, prompt_id: str) -> None:
+        """Remove a prompt from the queue, and set the flag that stops it when it is the one that runs."""
+        await self._send("queue", {"delete": [prompt_id]})
+        await self._send("interrupt", {"prompt_id": prompt_id})
+
+    async def download(self, file: Mapping[str, str], place: Path) -> None:
+        """Fetch an output file. ``file`` has ComfyUI's filename, subfolder and type. Raises StorageError too."""
+        async with self._answer("GET", "view", params=dict(file)) as answer:
+            try:
+                target = place.open("wb")
+            except OSError as error:
+                raise _disk(place, error) from error
+            with target:
+                async for chunk in answer.content.iter_chunked(_CHUNK):
+                    try:
+                        await asyncio.to_thread(target.write, chunk)
+                    except OSError as error:
+                        raise _disk(place, error) from error
+
+    @asynccontextmanager
+    async def websocket(self, client_id: str) -> AsyncIterator[Any]:
+        """A connection on which ComfyUI tells about the prompts of ``client_id``; it yields ``aiohttp.WSMessage``."""
+        url = (self._base / "ws").with_query(clientId=client_id)
+        try:
+            # ComfyUI sends previews in one message each: there is no limit. A heartbeat notices a line that is cut.
+            async with self._entered.ws_connect(url, max_msg_size=0, heartbeat=ANSWER_SECONDS) as socket:
+                yield socket
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            raise self._unreachable(error) from None
+
+    async def _json(self, method: str, path: str, **what: Any) -> dict[str, Any]:
+        async with self._answer(method, path, **what) as answer:
+            try:
+                return _object(await answer.json(content_type=None))
+            except ValueError:
+                raise UnexpectedAnswerError(f"{self.shown} did not answer in JSON", answer.status) from None
+
+    async def _send(self, path: str, body: dict[str, Any]) -> None:
+        async with self._answer("POST", path, json=body):
+            pass
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, *, allowed: tuple[int, ...] = (), **what: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            async with self._entered.request(method, self._base / path, **what) as answer:
+                if answer.status in _PROXY_STATUSES:
+                    raise UnreachableError(f"No ComfyUI behind {self.shown}: HTTP {answer.status}")
+                if not answer.ok and answer.status not in allowed:
+                    raise UnexpectedAnswerError(
+                        f"{self.shown} answered /{path} with HTTP {answer.status}", answer.status
+                    )
+                yield answer
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            if isinstance(error, UnreachableError):
+                raise
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: BaseException) -> UnreachableError:
+        # aiohttp's own texts may contain the whole address.
+        refused = isinstance(getattr(error, "os_error", error), ConnectionRefusedError)
+        late = isinstance(error, TimeoutError | asyncio.TimeoutError)
+        how = "nobody listens there" if refused else "no answer in time" if late else "the connection broke"
+        return UnreachableError(f"No connection to ComfyUI at {self.shown}: {how}", refused=refused)
+
+
+def _disk(place: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"The result cannot be kept in {place.parent}: {error.strerror}",
+        advice="Free some space there, or set TMPDIR to another folder.",
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _ids(items: Any) -> list[str]:
+    return [str(item[1]) for item in items or [] if isinstance(item, list) and len(item) > 1]
+
+
+def _client_of(extra_data: Any) -> str:
+    return str(_object(extra_data).get("client_id", ""))

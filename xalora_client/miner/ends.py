@@ -1,0 +1,85 @@
+"""How a prompt can end, other than well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import NetworkError, TaskError, TaskFailedError, one_line
+
+
+class UnreachableError(NetworkError):
+    """ComfyUI gave no answer. ``refused`` says that nobody listens at its address."""
+
+    advice = "Start ComfyUI there, or correct the address after --comfyui."
+
+    def __init__(self, what: str, *, refused: bool = False) -> None:
+        super().__init__(what)
+        self.refused = refused
+
+
+class UnexpectedAnswerError(TaskError):
+    """ComfyUI answered with a status that says no. ``status`` is the HTTP status."""
+
+    advice = "Check that the address after --comfyui leads to a ComfyUI."
+
+    def __init__(self, what: str, status: int) -> None:
+        super().__init__(what)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a workflow failed. The three about the node are empty where it was no single node."""
+
+    message: str
+    node_id: str = ""
+    title: str = ""
+    class_type: str = ""
+
+    def __str__(self) -> str:
+        if not self.node_id:
+            return self.message
+        kind = f" ({self.class_type})" if self.class_type and self.class_type != self.title else ""
+        return f"Node {self.node_id} {self.title or self.class_type}{kind}: {self.message}"
+
+    def to_json(self) -> dict[str, str]:
+        """For the submit's ``error``."""
+        return {
+            "node_id": self.node_id,
+            "title": self.title,
+            "class_type": self.class_type,
+            "message": self.message,
+        }
+
+    @classmethod
+    def at(cls, node_id: object, class_type: object, message: object, titles: dict[str, str]) -> Failure:
+        """The failure of a node. ``titles`` is by node id; a node inside an expanded one has its id in front."""
+        node = str(node_id)
+        title = titles.get(node) or titles.get(node.split(".")[0].split(":")[0]) or ""
+        return cls(
+            one_line(str(message), 1000) or "ComfyUI gave no reason",
+            one_line(node, 80),
+            one_line(title, 120),
+            one_line(str(class_type or ""), 120),
+        )
+
+
+class WorkflowFailedError(TaskFailedError):
+    """The workflow itself does not work with these values: trying again would not help."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+class PromptLostError(TaskError):
+    """The prompt is gone, though not by its own fault: another attempt may do better.
+
+    ``begun`` says whether ComfyUI may have worked on it.
+    """
+
+    advice = "The task goes back to the sequencer."
+
+    def __init__(self, what: str, *, begun: bool = True) -> None:
+        super().__init__(what)
+        self.begun = begun

@@ -1,0 +1,127 @@
+"""What ComfyUI's websocket tells about a running prompt."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+MOST_PREVIEW_BYTES = 48_000
+"""Of a preview as JPEG: 64 KB as base64."""
+
+_PREVIEW, _PREVIEW_WITH_METADATA = 1, 4
+_SIDES = (512, 320, 192, 96)
+_ENDS = ("execution_success", "execution_error", "execution_interrupted")
+
+
+@dataclass
+class Progress:
+    """How far a prompt is, as far as it is known.
+
+    Attributes:
+        value: Steps done of the node that runs.
+        maximum: Its steps; 0 before anything is known.
+        node: Its id.
+        preview: The latest preview as ComfyUI sent it, JPEG or PNG; empty when it was told already.
+        ended: ComfyUI said that the prompt ended. Its history may not have it yet.
+    """
+
+    value: float = 0
+    maximum: float = 0
+    node: str = ""
+    preview: bytes = b""
+    ended: bool = False
+
+    def read_text(self, text: str, prompt_id: str) -> bool:
+        """Take in a message. Returns whether it was about this prompt."""
+        try:
+            message = json.loads(text)
+            kind, data = message["type"], message["data"]
+        except (ValueError, KeyError, TypeError):
+            return False
+        if not isinstance(data, dict) or data.get("prompt_id") != prompt_id:
+            return False
+        if kind == "executing" and data.get("node") is None:
+            self.ended = True
+        elif kind == "executing":
+            self._at(data.get("display_node") or data["node"], 0, 0)
+        elif kind == "progress":
+            self._at(data.get("node"), data.get("value"), data.get("max"))
+        elif kind == "progress_state":
+            self._states(data.get("nodes"))
+        elif kind in _ENDS:
+            self.ended = True
+        return True
+
+    def read_bytes(self, message: bytes) -> bool:
+        """Take in a binary message. Returns whether it was a preview."""
+        if len(message) < 8:
+            return False
+        kind, second = struct.unpack(">II", message[:8])
+        if kind == _PREVIEW:
+            self.preview = message[8:]
+        elif kind == _PREVIEW_WITH_METADATA and 8 + second <= len(message):
+            self.preview = message[8 + second :]
+        else:
+            return False
+        return True
+
+    def _states(self, nodes: Any) -> None:
+        running = [
+            each
+            for each in (nodes.values() if isinstance(nodes, dict) else ())
+            if isinstance(each, dict) and each.get("state") == "running"
+        ]
+        if running:
+            latest = running[-1]
+            self._at(latest.get("display_node_id") or latest.get("node_id"), latest.get("value"), latest.get("max"))
+
+    def _at(self, node: Any, value: Any, maximum: Any) -> None:
+        self.node = str(node or "")
+        self.value, self.maximum = _number(value), _number(maximum)
+
+    def to_json(self, titles: Mapping[str, str]) -> dict[str, Any]:
+        """For a heartbeat, without the preview."""
+        node = self.node.split(".")[0].split(":")[0]
+        return {
+            "value": self.value,
+            "maximum": self.maximum,
+            "node": self.node,
+            "title": titles.get(self.node) or titles.get(node) or "",
+        }
+
+
+def small_jpeg(content: bytes) -> str | None:
+    """A preview as a data URI of a JPEG of at most ``MOST_PREVIEW_BYTES``; None when it is no picture."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
+            if picture.format != "JPEG" or len(content) > MOST_PREVIEW_BYTES:
+                content = _shrunk(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _shrunk(picture: Image.Image) -> bytes:
+    whole = picture.convert("RGB")
+    content = b""
+    for side in _SIDES:
+        whole.thumbnail((side, side))
+        target = io.BytesIO()
+        whole.save(target, "JPEG", quality=80)
+        content = target.getvalue()
+        if len(content) <= MOST_PREVIEW_BYTES:
+            break
+    return content
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
+        return 0
+    return value

@@ -1,0 +1,113 @@
+"""Several miners in one process, and how signals end them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from .miner import Miner
+from .times import Times
+
+
+def make_miners(
+    comfyuis: Sequence[str],
+    sequencer: str,
+    *,
+    name: str | None = None,
+    miner_key: str | None = None,
+    workflows: Path | None = None,
+    on_ready: Callable[[str], None] = lambda name: None,
+    log: Callable[[str], None] = lambda line: None,
+    times: Times | None = None,
+) -> list[Miner]:
+    """One miner for each ComfyUI: NAME, NAME-2, ...; the name is this machine's unless one is given.
+
+    Raises ConfigurationError for an address that cannot be used.
+    """
+    first = name or socket.gethostname() or "miner"
+    return [
+        Miner(
+            first if number == 1 else f"{first}-{number}", comfyui, sequencer,
+            miner_key=miner_key, workflows=workflows, on_ready=on_ready, log=log, times=times,
+        )
+        for number, comfyui in enumerate(comfyuis, 1)
+    ]  # fmt: skip
+
+
+async def run_miners(miners: Sequence[Miner]) -> None:
+    """Run them until all have finished. When one fails or this is canceled, the others give back their tasks."""
+    running = [asyncio.ensure_future(each.run()) for each in miners]
+    try:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
+        for each in done:
+            each.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def run_until_signal(miners: Sequence[Miner], log: Callable[[str], None]) -> bool:
+    """Run them until Ctrl-C or SIGTERM. Returns whether it was Ctrl-C.
+
+    The first Ctrl-C lets the tasks at hand be finished, the second gives them back. SIGTERM gives them back at once:
+    a service manager soon kills what does not end.
+    """
+    running = asyncio.ensure_future(run_miners(miners))
+    presses = 0
+
+    def press() -> None:
+        nonlocal presses
+        presses += 1
+        if presses == 1:
+            log("Stopping after the tasks at hand. Press Ctrl-C again to give them back.")
+            for each in miners:
+                each.finish()
+        elif presses == 2:
+            log("Giving the tasks back.")
+            running.cancel()
+
+    def terminate() -> None:
+        log("Stopping. Tasks at hand are given back.")
+        running.cancel()
+
+    with _signals({signal.SIGINT: press, signal.SIGTERM: terminate}):
+        try:
+            await running
+        except asyncio.CancelledError:
+            if not running.cancelled():  # It is this function that was canceled.
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+                raise
+    return presses > 0
+
+
+@contextmanager
+def give_back_on_sigterm(running: asyncio.Future[None]) -> Iterator[None]:
+    """Cancel the miners on SIGTERM, which would end the process at once otherwise."""
+    with _signals({signal.SIGTERM: running.cancel}):
+        yield
+
+
+@contextmanager
+def _signals(actions: Mapping[signal.Signals, Callable[[], object]]) -> Iterator[None]:
+    """Call these on this loop, in the place of what the signals would do."""
+    loop = asyncio.get_running_loop()
+    before = {}
+    for number, action in actions.items():
+
+        def handle(_number: int, _frame: FrameType | None, action: Callable[[], object] = action) -> None:
+            loop.call_soon_threadsafe(action)
+
+        # Not the loop's own way, which Windows lacks.
+        before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,98 @@
+"""Gets the image of a task, from an http or https address or out of a ``data:`` URI."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from urllib.request import getproxies
+
+import aiohttp
+from yarl import URL
+
+from ..addresses import Resolver, is_forbidden, is_forbidden_name
+from ..protocol.parameters import decode_data_uri, is_data_uri
+
+MAX_BYTES = 64 * 2**20
+FETCH_SECONDS = 60
+_REDIRECTS = 10
+
+
+class ImageError(Exception):
+    """A task's image cannot be used; the text becomes the task's ``msg``."""
+
+
+async def fetch_image(address: str, *, local: bool) -> bytes:
+    """Return the bytes behind an http or https URL or in a ``data:`` URI.
+
+    ``local`` is whether addresses in private networks may be asked. Those of cloud metadata services never are.
+    Raises ImageError when there are no bytes, when there are more than 64 MiB, or after 60 seconds.
+    """
+    if is_data_uri(address):
+        # Decoding a large one takes a moment, and the loop must stay free.
+        return await asyncio.to_thread(_from_data_uri, address)
+    try:
+        return await asyncio.wait_for(_fetch(URL(address), local), FETCH_SECONDS)
+    except asyncio.TimeoutError:
+        raise ImageError(f"the image cannot be fetched: no answer within {FETCH_SECONDS} s") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        if isinstance(error.__cause__, ImageError):
+            raise error.__cause__ from None
+        raise ImageError(f"the image cannot be fetched: {type(error).__name__}") from error
+
+
+def check_image_host(address: str, *, local: bool) -> None:
+    """Raise ImageError for an address whose host, as it is written, is not asked."""
+    try:
+        host = "" if is_data_uri(address) else URL(address).host or ""
+    except ValueError:
+        return  # Said when it is fetched.
+    if host and is_forbidden_name(host, local):
+        raise _refusal(host)
+
+
+async def _fetch(url: URL, local: bool) -> bytes:
+    resolver = Resolver(partial(is_forbidden, local=local), _refusal)
+    for _ in range(_REDIRECTS):
+        # Each redirect is checked as the first address was: it could lead into a private network.
+        check_image_host(str(url), local=local)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ImageError("the image cannot be fetched: its address is not http or https")
+        # Proxies from the environment are not used for this machine itself.
+        through_proxy = url.host not in ("localhost", "127.0.0.1", "::1") and bool(getproxies())
+        connector = aiohttp.TCPConnector(resolver=None if through_proxy else resolver, force_close=True)
+        async with (
+            aiohttp.ClientSession(connector=connector, trust_env=through_proxy) as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
+            if answer.status in (301, 302, 303, 307, 308) and answer.headers.get("Location"):
+                url = url.join(URL(answer.headers["Location"]))
+                continue
+            if answer.status != 200:
+                raise ImageError(f"the image cannot be fetched: its server answered {answer.status}")
+            body = bytearray()
+            async for piece in answer.content.iter_chunked(2**16):
+                body += piece
+                _check_bytes(len(body))
+            return bytes(body)
+    raise ImageError("the image cannot be fetched: its address redirects too often")
+
+
+def _refusal(host: str) -> ImageError:
+    return ImageError(
+        f"the image is not fetched, because its address leads into a private network ({host}). "
+        "Start the sequencer with --allow-private-images to allow that"
+    )
+
+
+def _from_data_uri(uri: str) -> bytes:
+    try:
+        _, content = decode_data_uri(uri)
+    except ValueError as error:
+        raise ImageError(f"the image's data: URI cannot be read: {error}") from error
+    _check_bytes(len(content))
+    return content
+
+
+def _check_bytes(count: int) -> None:
+    if count > MAX_BYTES:
+        raise ImageError(f"the image is too large: more than {MAX_BYTES} bytes")

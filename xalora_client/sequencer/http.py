@@ -1,0 +1,136 @@
+"""What all routes share: reading bodies, checking keys, and answering refusals in JSON."""
+
+from __future__ import annotations
+
+import errno
+import hmac
+import json
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from ..errors import InvalidParameterError
+from ..protocol.parameters import Text
+from ..protocol.requests import Credentials
+
+logger = logging.getLogger(__name__)
+LOGGED_CHARACTERS = 200
+LONG_POLL_SECONDS = 25
+NOTED: Any = web.RequestKey("noted", dict[str, str]) if hasattr(web, "RequestKey") else "noted"
+"""The key under which a request carries its ids, for the table of requests."""
+
+_TEXT = Text("")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not a failure of this program
+    """Answer with this status and ``{"message": ...}``."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def full_disk(error: OSError | None = None) -> Refusal:
+    """The refusal when the sequencer cannot store something."""
+    why = "is full" if error is None or error.errno in _FULL else f"cannot be written ({type(error).__name__})"
+    return Refusal(507, f"the sequencer's disk {why}; free some space there, and send this again")
+
+
+def answering_in_json(service: str) -> Any:
+    """Middleware that turns every refusal into its status with ``{"message": ...}``."""
+
+    @web.middleware
+    async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refusal as refusal:
+            status, message = refusal.status, str(refusal)
+        except InvalidParameterError as error:
+            status, message = 400, str(error)
+        except web.HTTPException as error:
+            status, message = error.status, error.reason
+        except sqlite3.OperationalError as error:
+            if "full" in str(error):
+                status, message = 507, str(full_disk())
+            else:
+                logger.exception("%s could not be answered", request.path)
+                status, message = 500, f"the {service} failed"
+        except ConnectionError:
+            raise  # The caller is gone.
+        except Exception:
+            logger.exception("%s could not be answered", request.path)
+            status, message = 500, f"the {service} failed"
+        return web.json_response({"message": message}, status=status)
+
+    return answer_in_json
+
+
+async def read_body(request: web.Request) -> dict[str, Any]:
+    """The JSON object that was posted."""
+    try:
+        body = json.loads(await request.read())
+    except (ValueError, LookupError, RecursionError):
+        raise Refusal(400, "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise Refusal(400, "the body is not a JSON object")
+    for name in ("job_id", "task_id"):
+        if _TEXT.accepts(body.get(name)):
+            request[NOTED][name] = body[name][:LOGGED_CHARACTERS]
+    return body
+
+
+def read_text(body: Mapping[str, Any], name: str) -> str:
+    """A text that must not be empty. Raises InvalidParameterError."""
+    _TEXT.check(name, body.get(name))
+    return str(body[name])
+
+
+def read_wait(body: Mapping[str, Any]) -> float:
+    """``wait_seconds``: from 0 to the longest that is allowed."""
+    seconds = body.get("wait_seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        return 0.0
+    return float(min(seconds, LONG_POLL_SECONDS))
+
+
+class Keys:
+    """The consumers that are let in. None of them means that every key is accepted."""
+
+    def __init__(self, accepted: tuple[Credentials, ...]) -> None:
+        self._accepted = accepted
+
+    def consumer_and_key(self, body: Mapping[str, Any]) -> tuple[str, str]:
+        """The consumer and the key of a request, which must belong together."""
+        consumer_id, api_key = body.get("consumer_id"), self.key(body)
+        if not isinstance(consumer_id, str) or not _TEXT.accepts(consumer_id):
+            raise Refusal(401, "consumer_id is missing")
+        known = [same(consumer_id, each.consumer_id) & same(api_key, each.api_key) for each in self._accepted]
+        if known and not any(known):
+            raise Refusal(401, "this consumer_id and api_key are not known here")
+        return consumer_id, api_key
+
+    def key(self, body: Mapping[str, Any]) -> str:
+        """The key of a request."""
+        api_key = body.get("api_key")
+        if not isinstance(api_key, str) or not _TEXT.accepts(api_key):
+            raise Refusal(401, "api_key is missing")
+        known = [same(api_key, each.api_key) for each in self._accepted]
+        if known and not any(known):
+            raise Refusal(401, "this api_key is not known here")
+        return api_key
+
+
+def same(given: str, required: str) -> bool:
+    """Compare without telling by the time it takes how much was right."""
+    return hmac.compare_digest(given.encode(), required.encode())
+
+
+def address(request: web.Request, path: str) -> str:
+    """The full address of a path of this server, with the host that the caller used."""
+    return f"{request.scheme}://{request.host}/{path}"

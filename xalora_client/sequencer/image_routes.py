@@ -1,0 +1,73 @@
+"""The endpoints for images that clients upload for their tasks."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ..media.decoding.formats import describe, sniff
+from .clock import Clock
+from .file_store import Incoming, keep
+from .http import Keys, Refusal, address, full_disk, read_body
+from .images import Image, Images, is_sha256
+from .store import Store
+
+LARGEST = 128 * 2**20
+"""Bytes of one image."""
+
+
+class ImageRoutes:
+    """An image is announced, and then uploaded unless it is here already."""
+
+    def __init__(self, store: Store, images: Images, incoming: Incoming, keys: Keys, clock: Clock) -> None:
+        self._store = store
+        self._images = images
+        self._incoming = incoming
+        self._keys = keys
+        self._clock = clock
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes for the application."""
+        return [web.post("/image_upload", self.announce), web.put("/image_upload/{token}", self.upload)]
+
+    async def announce(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``{"image"}``, the image's address, and ``"upload_url"`` unless it is here already."""
+        body = await read_body(request)
+        _, api_key = self._keys.consumer_and_key(body)
+        sha256, size, content_type = body.get("sha256"), body.get("size"), body.get("content_type")
+        if not is_sha256(sha256):
+            raise Refusal(400, "sha256 is not 64 hexadecimal digits in lower case")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise Refusal(400, "size is not a number of bytes")
+        if size > LARGEST:
+            raise Refusal(413, f"the image is larger than {LARGEST // 2**20} MiB")
+        if not isinstance(content_type, str) or not content_type.startswith("image/") or len(content_type) > 100:
+            raise Refusal(400, "content_type is not that of an image, such as image/png")
+        owner = self._store.owner(api_key)
+        image = self._images.announce(owner, str(sha256), size, content_type, self._clock.time())
+        answer = {"image": address(request, f"images/{image.token}")}
+        if not image.complete:
+            answer["upload_url"] = address(request, f"image_upload/{image.upload_token}")
+        return web.json_response(answer)
+
+    async def upload(self, request: web.Request) -> web.StreamResponse:
+        """Take the raw bytes of an image that was announced: ``{"image"}``."""
+        image = self._images.to_upload(request.match_info["token"])
+        if image is None:
+            raise Refusal(404, "no image was announced for this address, or it is a day old; announce it again")
+        await self._receive(request, image)
+        return web.json_response({"image": address(request, f"images/{image.token}")})
+
+    async def _receive(self, request: web.Request, image: Image) -> None:
+        received = await self._incoming.receive(request.content, image.size)
+        try:
+            if received.size != image.size or received.sha256 != image.sha256:
+                raise Refusal(422, "these are not the bytes that were announced: their size or SHA-256 differs")
+            found = sniff(received.head)
+            if found is None or found.kind == "video":
+                raise Refusal(415, f"this is not an image: {describe(received.head).partition(':')[0]}")
+            await keep(received, self._images.folder / image.sha256)
+        except OSError as error:
+            raise full_disk(error) from error
+        finally:
+            received.discard()
+        self._images.complete(image, self._clock.time())

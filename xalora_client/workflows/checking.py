@@ -1,0 +1,293 @@
+"""A workflow compared with a ComfyUI: what it takes, what is wrong with it, and the prompt for one run."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import one_line
+from .merging import MergeError, merge
+from .object_info import declared, guessed, is_link, parameter, read
+from .parameter import Parameter, check_parameters
+from .titles import TitleError, Words, find_widget, read_title
+from .workflow import Workflow
+
+PREFIX = "filename_prefix"
+_RUN = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
+_MODEL_FILE = re.compile(r".*\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx)", re.IGNORECASE)
+_UPLOADED = re.compile(r".*(\[(input|output|temp)\]|/.*)")
+# Types of V3 whose inputs are named by rules of their own.
+_NOT_CHECKED = ("COMFY_AUTOGROW", "COMFY_MATCHTYPE")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that keeps a workflow from running.
+
+    Attributes:
+        file: The workflow file.
+        message: What is wrong, and what to do.
+        node_id: The node, or "" where it is the whole file.
+        title: The node's title, or its class.
+    """
+
+    file: Path
+    message: str
+    node_id: str = ""
+    title: str = ""
+
+    def __str__(self) -> str:
+        node = f" node {self.node_id} ({one_line(self.title, 80)}):" if self.node_id else ""
+        return f"{self.file.name}:{node} {self.message}"
+
+    def to_json(self) -> dict[str, str]:
+        """For ``--json``."""
+        return {"file": self.file.name, "node_id": self.node_id, "title": self.title, "message": self.message}
+
+
+@dataclass(frozen=True)
+class CheckedWorkflow:
+    """A workflow and what was found out about it. With faults it must not be run.
+
+    Attributes:
+        workflow: The file.
+        parameters: What it takes, by name, in the order of its nodes.
+        faults: What is wrong with it.
+        outputs: The ids of the nodes whose files are the result: one, where there are no faults.
+        titles: Each node's title, or its class where it has none, by node id.
+        bindings: For each parameter the widgets it sets, as (node id, widget).
+    """
+
+    workflow: Workflow
+    parameters: Mapping[str, Parameter]
+    faults: tuple[Fault, ...]
+    outputs: tuple[str, ...]
+    titles: Mapping[str, str]
+    bindings: Mapping[str, tuple[tuple[str, str], ...]]
+
+    def prompt(self, values: Mapping[str, Any], *, run: str) -> dict[str, Any]:
+        """The prompt for one run, in API format.
+
+        Args:
+            values: The values that were sent. An image is ComfyUI's name of the uploaded file, such as "a.png [temp]".
+            run: A name of this run alone, 1 to 100 of A-Z a-z 0-9 _ -. It ends every ``filename_prefix``: ComfyUI
+                would answer a prompt that it knows with the files of an earlier run.
+
+        Raises:
+            InvalidParameterError: A value is not allowed, or one is missing.
+            ValueError: ``run`` has other characters.
+        """
+        if not _RUN.fullmatch(run):
+            raise ValueError(f"not a name of a run: {run!r}")
+        images = {
+            name: values[name] for name, each in self.parameters.items() if each.kind == "image" and name in values
+        }
+        # What an image may be was checked when it was sent; here it is a file's name, not an address.
+        addresses = dict.fromkeys(images, "data:,")
+        resolved = check_parameters(self.parameters, {**values, **addresses}, name=self.workflow.name) | images
+        nodes = {
+            node_id: {name: copy.deepcopy(value) for name, value in node.items() if name != "_meta"}
+            for node_id, node in self.workflow.nodes.items()
+        }
+        for name, value in resolved.items():
+            for node_id, widget in self.bindings[name]:
+                nodes[node_id]["inputs"][widget] = value
+        for node in nodes.values():
+            prefix = node["inputs"].get(PREFIX)
+            if isinstance(prefix, str):
+                node["inputs"][PREFIX] = f"{prefix}_{run}"
+        return nodes
+
+    def announcement(self) -> dict[str, Any]:
+        """What a miner tells a sequencer about it; see ``Offer.from_json``."""
+        return {
+            "task_type": self.workflow.task_type,
+            "workflow_id": self.workflow.workflow_id,
+            "parameters": [each.to_json() for each in self.parameters.values()],
+        }
+
+
+def check(workflow: Workflow, object_info: Mapping[str, Any] | None) -> CheckedWorkflow:
+    """Compare a workflow with a ComfyUI.
+
+    Args:
+        workflow: The workflow.
+        object_info: The answer of that ComfyUI's ``/object_info``. None checks what can be checked without: kinds are
+            then guessed from the values, and neither ranges nor choices are known.
+    """
+    return _Check(workflow, object_info).done()
+
+
+@dataclass
+class _Check:
+    workflow: Workflow
+    object_info: Mapping[str, Any] | None
+    faults: list[Fault] = field(default_factory=list)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    bindings: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+
+    def done(self) -> CheckedWorkflow:
+        nodes = self.workflow.nodes
+        for node_id, node in nodes.items():
+            title = node.get("_meta", {}).get("title")
+            self.titles[node_id] = title if isinstance(title, str) and title.strip() else node["class_type"]
+        if not any("_meta" in node for node in nodes.values()):
+            self._fault("", "no node has a title, so nothing is bound: use File → Export (API) of a newer ComfyUI")
+        marked = [node_id for node_id, node in nodes.items() if self._node(node_id, node).is_output]
+        return CheckedWorkflow(
+            self.workflow,
+            self.parameters,
+            # First, because it reports too.
+            outputs=self._outputs(marked),
+            faults=tuple(self.faults),
+            titles=self.titles,
+            bindings={name: tuple(widgets) for name, widgets in self.bindings.items()},
+        )
+
+    def _fault(self, node_id: str, message: str) -> None:
+        self.faults.append(Fault(self.workflow.file, message, node_id, self.titles.get(node_id, "")))
+
+    def _node(self, node_id: str, node: Mapping[str, Any]) -> Words:
+        inputs, class_type = node["inputs"], node["class_type"]
+        declarations = None
+        if self.object_info is not None:
+            if class_type in self.object_info:
+                found = list(declared(self.object_info[class_type], inputs))
+                declarations = {name: declaration for name, declaration, _ in found}
+                for name, declaration, required in found:
+                    if required and name not in inputs and not read(declaration)[0].startswith(_NOT_CHECKED):
+                        self._fault(node_id, f"{name} has no value: connect or set it, and export again")
+            else:
+                unknown = one_line(class_type, 80)
+                self._fault(node_id, f"this ComfyUI has no node {unknown}: install its pack, or update ComfyUI")
+        for name, value in inputs.items():
+            if is_link(value) and value[0] not in self.workflow.nodes:
+                self._fault(node_id, f"{name} comes from node {value[0]}, which is not in the file: export again")
+        if is_link(inputs.get(PREFIX)):
+            self._fault(node_id, f"{PREFIX} comes from another node: type it in, it is made unique for each run")
+        try:
+            words = read_title(self.titles[node_id])
+        except TitleError as error:
+            self._fault(node_id, str(error))
+            words = Words((), False)
+        bound = set(self._bind(node_id, node, words, declarations))
+        self._check_values(node_id, inputs, declarations or {}, bound)
+        return words
+
+    def _bind(
+        self, node_id: str, node: Mapping[str, Any], words: Words, declarations: Mapping[str, Any] | None
+    ) -> Iterator[str]:
+        """Bind what a title says, and yield the widgets."""
+        inputs = node["inputs"]
+        links = [name for name, value in inputs.items() if is_link(value)]
+        plain = [name for name in inputs if name not in links]
+        taken: dict[str, str] = {}
+        for name, named in words.bindings:
+            try:
+                widget = find_widget(name, named, plain, links)
+            except TitleError as error:
+                self._fault(node_id, str(error))
+                continue
+            if widget == PREFIX:
+                self._fault(node_id, f"input:{name}: {PREFIX} cannot be bound, it is made unique for each run")
+                continue
+            if widget in taken:
+                self._fault(node_id, f"input:{taken[widget]} and input:{name} both set {widget}: remove one")
+                continue
+            taken[widget] = name
+            made = self._parameter(node_id, name, widget, node, declarations)
+            if made is not None:
+                yield widget
+                self._add(node_id, widget, made)
+
+    def _parameter(
+        self, node_id: str, name: str, widget: str, node: Mapping[str, Any], declarations: Mapping[str, Any] | None
+    ) -> Parameter | None:
+        value, class_type = node["inputs"][widget], node["class_type"]
+        if declarations is None:
+            made = guessed(name, value, class_type, widget)
+        elif widget in declarations:
+            # Of some types, such as COLOR, no range is told.
+            made = parameter(name, value, declarations[widget]) or guessed(name, value, class_type, widget)
+        else:
+            self._fault(node_id, f"input:{name}: {one_line(class_type, 80)} has no widget {widget}: export again")
+            return None
+        if made is None:
+            self._fault(node_id, f"input:{name}: {widget} holds nothing that can be set from outside")
+        elif made.kind == "choice" and not made.choices:
+            self._fault(node_id, f"{widget}: this ComfyUI has no file to choose from: put one into its models folder")
+        elif made.kind == "choice" and value not in made.choices:
+            # Whoever sends a task can still choose one of those there are.
+            return Parameter(name, "choice", choices=made.choices)
+        return made
+
+    def _add(self, node_id: str, widget: str, made: Parameter) -> None:
+        before = self.parameters.get(made.name)
+        try:
+            self.parameters[made.name] = made if before is None else merge(before, made)
+        except MergeError as error:
+            other, other_widget = self.bindings[made.name][0]
+            self._fault(node_id, f"input:{made.name} also sets {other_widget} of node {other}, but {error}")
+            return
+        self.bindings.setdefault(made.name, []).append((node_id, widget))
+
+    def _check_values(
+        self, node_id: str, inputs: Mapping[str, Any], declarations: Mapping[str, Any], bound: set[str]
+    ) -> None:
+        for widget, declaration in declarations.items():
+            value = inputs.get(widget)
+            rule = parameter(widget, value, declaration, sent=False)
+            if value is None or is_link(value) or rule is None:
+                continue
+            if rule.kind == "image":
+                options = read(declaration)[1].get("options") or []
+                there = value in options or _UPLOADED.fullmatch(str(value))
+                if widget not in bound and not there:
+                    self._fault(
+                        node_id, f"this ComfyUI has no image {one_line(str(value), 120)}: put it into its input folder"
+                    )
+            elif rule.kind == "choice" and widget in bound:
+                continue
+            elif rule.kind == "choice" and not any(value == each for each in rule.choices):
+                self._fault(node_id, _missing(widget, value, rule))
+            elif rule.kind in ("whole", "number") and not _in_range(value, rule):
+                self._fault(node_id, f"{widget} is {one_line(repr(value), 80)}; allowed: {rule.allowed}")
+
+    def _outputs(self, marked: list[str]) -> tuple[str, ...]:
+        saving = [node_id for node_id, node in self.workflow.nodes.items() if PREFIX in node["inputs"]]
+        for node_id in marked:
+            if node_id not in saving:
+                self._fault(
+                    node_id, f"'output' marks a node that saves no file (it has no {PREFIX}): mark one that does"
+                )
+        found = [node_id for node_id in marked if node_id in saving]
+        if len(found) > 1:
+            self._fault("", f"'output' marks nodes {', '.join(found)}: a task has one result, so mark one of them")
+        elif not found and not marked and not saving:
+            self._fault("", "no node saves a file: add Save Image or Save Video")
+        elif not found and not marked and len(saving) > 1:
+            self._fault(
+                "", f"nodes {', '.join(saving)} save files: put 'output' into the title of the one with the result"
+            )
+        return tuple(found or ([] if marked else saving))
+
+
+def _missing(widget: str, value: object, rule: Parameter) -> str:
+    shown = one_line(str(value), 120)
+    if isinstance(value, str) and _MODEL_FILE.fullmatch(value):
+        return f"this ComfyUI has no model file {shown} for {widget}: put it into its models folder, or choose another"
+    return f"{widget} is {shown}; allowed: {rule.allowed}"
+
+
+def _in_range(value: object, rule: Parameter) -> bool:
+    """As ComfyUI looks at it: whole numbers may be written as 24.0, and above 2**53."""
+    return (
+        isinstance(value, int | float)
+        and (rule.minimum is None or value >= rule.minimum)
+        and (rule.maximum is None or value <= rule.maximum)
+    )

@@ -1,0 +1,109 @@
+"""What ComfyUI's ``/object_info`` says about the widgets of a node class, of V1 and V3 nodes alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..protocol.parameters import MAX_SEED
+from .parameter import Parameter
+
+_DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+_NUMBERS = {"INT": "whole", "FLOAT": "number"}
+
+
+def is_link(value: object) -> bool:
+    """Whether an input's value is another node's output: ``[node id, number]``."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
+
+
+def declared(class_info: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
+    """The inputs that a class declares.
+
+    Args:
+        class_info: The class's entry in ``/object_info``.
+        inputs: The node's values: some choices bring more inputs, named after them, such as "format.codec".
+
+    Yields:
+        Each input's name, its declaration, and whether it must have a value.
+    """
+    yield from _declared(class_info.get("input") or {}, inputs, "")
+
+
+def _declared(groups: Mapping[str, Any], inputs: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any, bool]]:
+    for group in ("required", "optional"):
+        for name, declaration in (groups.get(group) or {}).items():
+            full = f"{prefix}{name}"
+            # What a choice brings has defaults: ComfyUI runs without it.
+            yield full, declaration, group == "required" and not prefix
+            kind, options = read(declaration)
+            if kind == _DYNAMIC:
+                for option in options.get("options") or []:
+                    if option.get("key") == inputs.get(full):
+                        yield from _declared(option.get("inputs") or {}, inputs, f"{full}.")
+
+
+def read(declaration: Any) -> tuple[str, Mapping[str, Any]]:
+    """A declaration's type and options. A V1 list of choices becomes a "COMBO" with ``options``, as V3 has it."""
+    kind, *rest = declaration if isinstance(declaration, list) and declaration else ["*"]
+    options = rest[0] if rest and isinstance(rest[0], Mapping) else {}
+    if isinstance(kind, list):
+        return "COMBO", {**options, "options": kind}
+    return str(kind), options
+
+
+def parameter(name: str, value: Any, declaration: Any, *, sent: bool = True) -> Parameter | None:
+    """The parameter that a widget makes.
+
+    Args:
+        name: The parameter's name.
+        value: The widget's value in the file, the default.
+        declaration: What the class declares.
+        sent: Whether it is for values that are sent. Such whole numbers stop at 2**53 - 1 and keep to the widget's
+            steps, as those typed into the editor do. The steps of other numbers are only those of the editor's arrows.
+
+    Returns:
+        The parameter, or None where the declaration does not tell what is allowed.
+    """
+    kind, options = read(declaration)
+    if kind in _NUMBERS:
+        low, high, step = (_number(options.get(each)) for each in ("min", "max", "step"))
+        if kind == "FLOAT":
+            # Limits beyond what floats tell apart are none.
+            low = None if low is None or low <= -MAX_SEED else low
+            high = None if high is None or high >= MAX_SEED else high
+        elif sent:
+            low = -MAX_SEED if low is None else max(int(low), -MAX_SEED)
+            high = MAX_SEED if high is None else min(int(high), MAX_SEED)
+        step = int(step) if kind == "INT" and sent and step is not None and step > 1 else None
+        return Parameter(name, _NUMBERS[kind], value, low, high, step)
+    if kind == "STRING":
+        return Parameter(name, "text", value)
+    if kind == "BOOLEAN":
+        return Parameter(name, "flag", value)
+    if kind in ("COMBO", _DYNAMIC):
+        if options.get("image_upload"):
+            return Parameter(name, "image")
+        if options.get("multiselect") or "remote" in options:
+            return None
+        choices = options.get("options") or []
+        if kind == _DYNAMIC:
+            choices = [each.get("key") for each in choices]
+        choices = tuple(each for each in choices if isinstance(each, str | int | float))
+        return Parameter(name, "choice", value, choices=choices)
+    return None
+
+
+def guessed(name: str, value: Any, class_type: str, widget: str) -> Parameter | None:
+    """The parameter that a widget makes as far as its value tells, where no ComfyUI was asked."""
+    if widget == "image" and class_type.startswith("LoadImage"):
+        return Parameter(name, "image")
+    if isinstance(value, bool):
+        return Parameter(name, "flag", value)
+    if isinstance(value, int | float):  # An export writes 1.0 as 1.
+        return Parameter(name, "number", value)
+    return Parameter(name, "text", value) if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
