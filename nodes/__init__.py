@@ -1,4 +1,9 @@
-"""The list of nodes. Ids are in saved workflows: they never change."""
+"""The list of nodes. Ids are in saved workflows: they never change.
+
+Every node is an output node (``OUTPUT_NODE``), so that one node and Run are enough, and so that ComfyUI sends a cached
+node's preview again. The price: a node that nothing is connected to runs too, and what it makes is paid for. That is
+what people expect who dragged it there. Muted and bypassed nodes never run, and the same inputs are not charged twice.
+"""
 
 from . import _endings, _host_log, _routes
 from .cancel_task import XaloraCancelTask
