@@ -64,11 +64,7 @@ def test_help_is_the_page_of_the_node(editor: Editor, refusing: Sequencer) -> No
 
 
 def test_an_error_of_another_node_is_not_ours(editor: Editor) -> None:
-    editor.add("LoadImage")
-    editor.add("XaloraUpscale")
-    editor.js("() => { for (const node of app.graph.nodes) node.pos = [400 * node.id, 200] }")
-    editor.js(
-        "() => app.api.dispatchCustomEvent('execution_error', {exception_type: 'ValueError', node_type: 'KSampler'})"
-    )
+    error = {"exception_type": "ValueError", "exception_message": "no", "node_type": "KSampler", "traceback": []}
+    editor.js("error => app.api.dispatchCustomEvent('execution_error', error)", error)
     editor.page.wait_for_timeout(300)
     assert not editor.page.locator(".xalora-notice").count()
