@@ -34,7 +34,9 @@ class XaloraUpscale:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         options = common_options()
         return {
-            "required": {"image": ("IMAGE", {"tooltip": "The images to enlarge, one task for each. Transparency is kept."})},
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The images to enlarge, one task for each. Transparency is kept."})
+            },
             "optional": {
                 "max_parallel": (
                     "INT",
