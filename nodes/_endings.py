@@ -34,8 +34,14 @@ _FITTING = [
 
 def fit(error: XaloraError) -> None:
     """Replace advice that a user of ComfyUI cannot follow: there is no command line, and settings are in a dialog."""
+    error.advice = fitting(error.advice)
+
+
+def fitting(advice: str) -> str:
+    """The advice, as a user of ComfyUI can follow it."""
     for pattern, words in _FITTING:
-        error.advice = pattern.sub(words, error.advice)
+        advice = pattern.sub(words, advice)
+    return advice
 
 
 def told(node: Any) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..xalora_client import BadRequestError, ConflictError, TaskStatus, WorkflowTask, WorkflowTaskResult
 from . import _host
+from ._host_place import place
 from ._host_progress import Progress
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Remote:
         remote = cls()
         return await remote.perform(remote._cancel(task_id))
 
-    def __init__(self) -> None:
+    def __init__(self, images_at_once: int = 8) -> None:
         from ..xalora_client import AsyncClient  # Imports HTTP libraries, which would slow down ComfyUI's start.
 
         self.prompt = _host.Prompt.current()
@@ -82,8 +83,10 @@ class Remote:
             fallback_home=_host.home(),
             ledger=True,
             source="node",
+            place=place(),
             cancels=self.prompt.cancels,
             on_cancel=self.canceled.__setitem__,
+            images_at_once=images_at_once,
         )
         self.progress = Progress()
         self.files: list[MediaFile] = []

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..xalora_client import APIStatusError, ConfigurationError, NetworkError, NotFoundError, XaloraError
 from . import _background, _guard, _host_server, _settings, _task_actions, _task_list
+from ._endings import fit
 
 logger = logging.getLogger("xalora_client")
 
@@ -90,6 +91,7 @@ def _json(answer: Answer) -> _host_server.Handler:
                 request["body"] = await _body(request) if request.method == "POST" else {}
                 told = await _background.run(answer(request))
         except XaloraError as error:
+            fit(error)
             status, told = _status(error), _error(type(error).__name__, error.what, error.advice, str(error))
         except ValueError as error:
             status, told = 400, _error("BadRequest", str(error))

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..xalora_client import BadRequestError, InvalidParameterError, NotFoundError, XaloraError
+from ..xalora_client import InvalidParameterError
 from . import _host
+from ._endings import fitting
 
 if TYPE_CHECKING:
     from ..xalora_client import Setting
-
-_CHANGEABLE = {"api_key": "api_key", "workflow_url": "server"}
-"""What a change may name, and what the SDK calls it."""
 
 LONGEST = 2000
 
@@ -37,7 +33,10 @@ def show() -> dict[str, Any]:
         | _told(settings.consumer, "consumer"),
         "server": {"kind": settings.kind} | _told(settings.server, "url"),
         "home": _told(settings.home, "folder"),
-        "problem": settings.problem,
+        "image_delivery": _told(settings.image_delivery, "value"),
+        "bucket": _told(settings.bucket, "value"),
+        "media_budget": _told(settings.media_budget, "gigabytes"),
+        "problem": settings.problem and fitting(settings.problem),
     }
 
 
@@ -46,30 +45,20 @@ def change(wanted: dict[str, Any]) -> dict[str, Any]:
     from ..xalora_client import change_settings
 
     for name, value in wanted.items():
-        if name not in _CHANGEABLE:
-            raise InvalidParameterError("name", name, ", ".join(_CHANGEABLE))
         if not isinstance(value, str) or len(value) > LONGEST:
             # Not repeated: it may be a key.
             raise InvalidParameterError(name, "…", f"a text of at most {LONGEST} characters")
-    change_settings(_host.home(), **{_CHANGEABLE[name]: value.strip() for name, value in wanted.items()})
+    change_settings(_host.home(), **{name: value.strip() for name, value in wanted.items()})
     return show()
 
 
 async def test() -> dict[str, Any]:
-    """Ask the server about a task that does not exist: does it answer, and does it take the key?"""
-    from ..xalora_client import AsyncClient
+    """Try each part of the setup; nothing is charged. ``ok`` is False when something will not work."""
+    from ..xalora_client import examine
 
-    def make() -> AsyncClient:
-        return AsyncClient(fallback_home=_host.home())
-
-    try:
-        async with await asyncio.to_thread(make) as client:
-            server = client.config.workflow_url
-            with contextlib.suppress(NotFoundError, BadRequestError):
-                await client.query_task_result("xalora-connection-test")
-    except XaloraError as error:
-        return {"ok": False, "text": error.what, "advice": error.advice}
-    return {"ok": True, "text": f"{server} answers and does not refuse the key.", "advice": ""}
+    checks = await examine(fallback_home=_host.home())
+    told = [check.to_json() | {"advice": fitting(check.advice)} for check in checks]
+    return {"ok": all(check.status != "problem" for check in checks), "checks": told}
 
 
 def _told(setting: Setting, name: str) -> dict[str, Any]:

@@ -145,14 +145,11 @@ async def thumbnail(home: Path, identifier: str) -> tuple[str, bytes]:
 def _thumbnail_of(home: Path, entry: Entry) -> bytes:
     from ..xalora_client import MediaStore, thumbnail
 
-    store = MediaStore(home)
-    path = store.find(entry.sha256, entry.extension or "") if entry.sha256 else None
+    # Whoever looks through a list uses none of the files: those that are really used stay longer.
+    path = MediaStore(home).peek(entry.sha256 or "", entry.extension or "")
     if path is None:
         raise NotFoundError("The result is not on this machine", task_id=entry.task_id, advice="Collect the task.")
-    try:
-        return thumbnail(path)
-    finally:
-        store.release(path)
+    return thumbnail(path)
 
 
 def _task_id(entry: Entry) -> str:

@@ -56,7 +56,7 @@ def test_what_the_environment_sets_is_not_changed_here(monkeypatch, tmp_path, pl
 
 
 def test_key_and_server_are_stored_together(home):
-    change_settings(api_key=KEY, server=OWN)
+    change_settings(api_key=KEY, workflow_url=OWN)
     assert stored(home) == {"api_key": KEY, "workflow_url": OWN}
     assert read_settings().problem is None
 
@@ -75,8 +75,8 @@ def test_key_and_server_are_stored_together(home):
     ],
 )
 def test_a_key_does_not_go_along_to_another_server(before, after, kept):
-    change_settings(api_key=KEY, server=before)
-    change_settings(server=after)
+    change_settings(api_key=KEY, workflow_url=before)
+    change_settings(workflow_url=after)
     assert (read_settings().consumer.value == "consumer-1") is kept
 
 
@@ -101,11 +101,43 @@ def test_settings_of_the_command_line_are_carried_along(monkeypatch, tmp_path):
     change_settings(api_key=KEY)
     inside = tmp_path / "of ComfyUI"
     assert read_settings(inside).consumer.value == "consumer-1"
-    change_settings(inside, server="sandbox")
-    change_settings(inside, server="")
+    change_settings(inside, workflow_url="sandbox")
+    change_settings(inside, workflow_url="")
     assert read_settings(inside).consumer.value == "consumer-1"
 
 
 def test_a_server_that_is_no_address_is_refused():
     with pytest.raises(ConfigurationError, match="not the plain address"):
-        change_settings(server="no address")
+        change_settings(workflow_url="no address")
+
+
+def test_other_settings_are_stored_and_shown():
+    change_settings(image_delivery="data-uri", bucket="s3://name/prefix", media_budget="2.5")
+    settings = read_settings()
+    assert (settings.image_delivery.value, settings.image_delivery.source) == ("data-uri", "stored")
+    assert settings.bucket.value == "s3://name/prefix"
+    assert settings.media_budget.value == "2.5"
+    change_settings(image_delivery="", media_budget="")
+    assert (read_settings().image_delivery.value, read_settings().image_delivery.source) == ("auto", "default")
+    assert read_settings().bucket.value == "s3://name/prefix"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"media_budget": "much"}, {"media_budget": "-1"}, {"image_delivery": "pigeon"}, {"home": "elsewhere"}]
+)
+def test_a_setting_that_is_wrong_changes_nothing(home, wrong):
+    change_settings(api_key=KEY)
+    with pytest.raises(ConfigurationError):
+        change_settings(**wrong)
+    assert stored(home) == {"api_key": KEY}
+
+
+def test_the_media_budget_is_kept(home):
+    change_settings(api_key=KEY, media_budget="0")
+    old = home / "media" / "ab" / f"ab{'0' * 62}.png"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"old")
+    os.utime(old, (1, 1))
+    with Client() as client:
+        client._store.prune()
+    assert not old.exists()

@@ -10,7 +10,10 @@ import { t } from "./texts.js";
  * @param {() => unknown} [done] called once something was stored
  */
 export async function openKeyDialog(done = () => notify({ text: t("keySaved"), seconds: 8 })) {
-  const settings = await readSettings();
+  const settings = await readSettings().catch((error) => {
+    notify({ text: error.message || t("offline"), kind: "error" });
+  });
+  if (!settings) return;
   const { key, server } = settings;
   const problem = element("p.xalora-problem", { role: "alert" });
 
@@ -65,7 +68,8 @@ export async function openKeyDialog(done = () => notify({ text: t("keySaved"), s
       return;
     }
     try {
-      if (Object.keys(changes).length) await storeSettings(changes);
+      const now = Object.keys(changes).length ? await storeSettings(changes) : settings;
+      if (now.problem) throw new Error(now.problem);
     } catch (error) {
       problem.textContent = error.message || t("offline");
       return;
@@ -94,7 +98,9 @@ export async function openKeyDialog(done = () => notify({ text: t("keySaved"), s
   const buttons = [button(t("cancel"), () => dialog.close()), button(t("save"), save, { primary: true })];
   if (key.set && key.source === "stored") {
     const remove = button(t("keyRemove"), async () => {
-      await storeSettings({ api_key: "" });
+      await storeSettings({ api_key: "" }).catch((error) => {
+        notify({ text: error.message || t("offline"), kind: "error" });
+      });
       dialog.close();
     });
     buttons.unshift(remove);

@@ -1,14 +1,17 @@
 /** Settings → Xalora. Nothing of it is kept in ComfyUI's settings: each row shows and changes the pack's own. */
 
-import { button, element } from "./elements.js";
+import { button, choice, element } from "./elements.js";
 import { openKeyDialog } from "./key_dialog.js";
-import { keyStatus, onSettings, readSettings, sourceName } from "./settings_state.js";
+import { notify } from "./notices.js";
+import { announce, keyStatus, onSettings, readSettings, sourceName, storeSettings } from "./settings_state.js";
 import { send } from "./server.js";
 import { t } from "./texts.js";
 
 /** The rows of Settings → Xalora, the last one first: the editor shows the newest on top. */
 export const settings = [
   row("Xalora.Folder", "Folder in use", showFolder),
+  row("Xalora.MediaBudget", "Space for results", showBudget),
+  row("Xalora.ImageDelivery", "How images reach miners", showDelivery),
   row("Xalora.Test", "Connection", showTest),
   row("Xalora.Server", "Server", showServer),
   row("Xalora.Key", "Key", showKey),
@@ -42,20 +45,54 @@ function showServer(values) {
 }
 
 function showTest() {
-  const answer = element("span.xalora-answer", { role: "status" });
+  const answer = element("ul.xalora-answer", { role: "status" });
+  const say = (lines) => answer.replaceChildren(...lines.map(([status, text]) => element("li", { "data-status": status }, text)));
   const test = button(t("testConnection"), async () => {
-    answer.textContent = t("testing");
+    say([["ok", t("testing")]]);
     try {
-      const { ok, text, advice } = await send("/test");
-      answer.textContent = `${text} ${advice}`.trim();
-      answer.dataset.ok = ok;
+      const { checks } = await send("/test");
+      say(checks.map(({ status, name, text, advice }) => [status, `${name}: ${text} ${advice}`.trim()]));
     } catch (error) {
-      answer.textContent = error.message || t("offline");
-      answer.dataset.ok = false;
+      say([["problem", error.message || t("offline")]]);
     }
   });
   return [answer, test];
 }
+
+function showDelivery({ image_delivery: delivery, bucket }) {
+  const ways = ["auto", "bucket", "sequencer", "data-uri"].map((way) => [way, t(`delivery_${way}`)]);
+  const way = choice(ways, delivery.value, (value) => store({ image_delivery: value }));
+  way.setAttribute("aria-label", t("delivery"));
+  way.disabled = !delivery.editable;
+  const address = element("input.xalora-input", {
+    "aria-label": t("bucket"),
+    placeholder: "s3://name/prefix",
+    value: bucket.value ?? "",
+    disabled: !bucket.editable,
+    onchange: () => store({ bucket: address.value }),
+  });
+  return delivery.value === "bucket" || bucket.value ? [way, address] : [way];
+}
+
+function showBudget({ media_budget: budget }) {
+  const space = element("input.xalora-input.xalora-short", {
+    type: "number",
+    min: 0,
+    step: "any",
+    placeholder: "5",
+    "aria-label": t("budget"),
+    value: budget.gigabytes ?? "",
+    onchange: () => store({ media_budget: space.value }),
+  });
+  return [space, element("span", {}, t("gigabytes"))];
+}
+
+/** Store a setting; when it is refused, say why and show what is in force. */
+const store = (changes) =>
+  storeSettings(changes).catch(async (error) => {
+    notify({ text: error.message || t("offline"), kind: "error" });
+    announce(await readSettings());
+  });
 
 function showFolder(values) {
   const { folder, source } = values.home;

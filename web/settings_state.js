@@ -11,8 +11,13 @@ export const readSettings = () => ask("/config");
 /** Store settings, and tell everybody who shows them. */
 export async function storeSettings(changes) {
   const settings = await send("/config", changes);
-  for (const listener of listeners) listener(settings);
+  announce(settings);
   return settings;
+}
+
+/** Tell everybody who shows settings what they are. */
+export function announce(settings) {
+  for (const listener of listeners) listener(settings);
 }
 
 /** Call the listener with the settings after each change, until the returned function is called. */

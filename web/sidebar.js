@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 import { button, choice, element } from "./elements.js";
 import { openKeyDialog } from "./key_dialog.js";
 import { OfflineError } from "./server.js";
-import { cancelTask, collectTask, copyId, forgetTask, insertStatusNode, showSettings } from "./task_actions.js";
+import { cancelTask, collectTask, copyId, forgetTask, goToNode, insertStatusNode, nodeOf, showSettings } from "./task_actions.js";
 import { filtered } from "./task_filter.js";
 import { newRow } from "./task_row.js";
 import { store } from "./task_store.js";
@@ -143,6 +143,7 @@ class Panel {
     const actions = [
       ["collect", t(task.media ? "show" : "collect"), () => this.collect(task), task.task_id && (!task.final || task.state === "finished")],
       ["cancel", t("cancelTask"), async () => store.put(await cancelTask(task)), task.task_id && !task.final],
+      ["node", t("goToNode"), () => goToNode(task), nodeOf(task)],
       ["insert", t("insertNode"), () => insertStatusNode(task), task.task_id],
       ["copy", t("copyId"), () => copyId(task), true],
       ["settings", t("settings"), () => showSettings(task), true],
@@ -153,7 +154,8 @@ class Panel {
       made.dataset.action = name;
       return made;
     });
-    const origin = [t(`by_${task.source}`), task.server === "sandbox" ? t("serverSandbox") : task.server];
+    const by = task.place?.title ? t("by_place", { title: task.place.title, node: task.place.node }) : t(`by_${task.source}`);
+    const origin = [by, task.server === "sandbox" ? t("serverSandbox") : task.server];
     this.details.append(
       element("p.xalora-subject", {}, subject(task)),
       element("p.xalora-hint", {}, [stateName(task), task.message, ...origin].filter(Boolean).join(" · ")),

@@ -81,6 +81,20 @@ export function insertStatusNode(task) {
   app.graph.setDirtyCanvas(true, true);
 }
 
+/** The node that a task was made with, if it is in the workflow that is open. */
+export function nodeOf({ place }) {
+  const here = place?.workflow && place.workflow === app.graph.id;
+  return here ? app.graph.getNodeById(place.node) : null;
+}
+
+/** Show the node that a task was made with. */
+export function goToNode(task) {
+  const node = nodeOf(task);
+  if (!node) return;
+  app.canvas.centerOnNode(node);
+  app.canvas.selectNode?.(node);
+}
+
 /** Copy a task's id. */
 export const copyId = (task) =>
   attempt(async () => {

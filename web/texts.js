@@ -42,7 +42,14 @@ const ENGLISH = {
 
   testConnection: "Test connection",
   testing: "Testing…",
-  folder: "Folder in use",
+  delivery: "How images reach miners",
+  delivery_auto: "The best way there is",
+  delivery_bucket: "Through my bucket",
+  delivery_sequencer: "Through the sequencer",
+  "delivery_data-uri": "Inside the task",
+  bucket: "Address of the bucket",
+  budget: "Space for results, in gigabytes",
+  gigabytes: "GB",
   folderFrom: "{folder} (from {source})",
 
   sandboxTry: "Try the sandbox",
@@ -88,6 +95,7 @@ const ENGLISH = {
   about: "about {time}",
   took: "took {time}",
   by_node: "from a node",
+  by_place: "from the node {title} ({node})",
   by_cli: "from the command line",
   by_library: "from a program",
 
@@ -95,6 +103,7 @@ const ENGLISH = {
   collect: "Collect",
   collecting: "Collecting…",
   show: "Show",
+  goToNode: "Go to node",
   insertNode: "Insert status node",
   copyId: "Copy id",
   copied: "Copied",

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,19 +65,25 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def server(editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
     """A ComfyUI with the pack and the picture that ComfyUI comes with. Its key is in ``.env``, see ``configured``."""
-    comfy = with_pack(editor_source, tmp_path_factory.mktemp("editor"))
+    comfy = _with_pack(editor_source, tmp_path_factory.mktemp("editor"))
     shutil.copyfile(editor_source / "input" / "example.png", comfy.base / "input" / "example.png")
     yield from booted(comfy)
 
 
-def with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> ComfyUI:
+def _with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> ComfyUI:
     """A ComfyUI with the pack, not started yet; ``settings`` are the editor's."""
     comfy = ComfyUI(source, base, *arguments, XALORA_HOME=str(base / "xalora"))
-    install(base / "custom_nodes" / "xalora-nodes")
-    stored = base / "user" / "default" / "comfy.settings.json"
-    stored.parent.mkdir(parents=True)
+    install(comfy.base / "custom_nodes" / "xalora-nodes")
+    stored = comfy.base / "user" / "default" / "comfy.settings.json"
+    stored.parent.mkdir(parents=True, exist_ok=True)
     stored.write_text(json.dumps(SETTINGS | settings))
     return comfy
+
+
+@pytest.fixture(scope="session")
+def packed() -> Callable[[Path, Path], ComfyUI]:
+    """A function that installs the pack for a ComfyUI, given its source and a base directory, and does not start it."""
+    return _with_pack
 
 
 @pytest.fixture(scope="module", params=["own", "newest", "newest, Nodes 2.0"])
@@ -96,7 +103,7 @@ def any_editor(
             pytest.skip("the newest editor is tried on the newest ComfyUI")
         arguments = ["--front-end-root", str(page)]
         settings = {"Comfy.VueNodes.Enabled": request.param.endswith("Nodes 2.0")}
-    yield from booted(with_pack(editor_source, tmp_path_factory.mktemp("any"), *arguments, **settings))
+    yield from booted(_with_pack(editor_source, tmp_path_factory.mktemp("any"), *arguments, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +139,18 @@ def configured(server: ComfyUI, canary: str) -> Callable[[str], None]:
     return lambda url: server.use(url, XALORA_API_KEY=f"consumer-of-tests#{canary}")
 
 
-def opened(server: ComfyUI, browser: Any) -> Iterator[Editor]:
-    """For fixtures: the editor in a page of its own."""
+def _opened(server: ComfyUI, browser: Any) -> Iterator[Editor]:
     context = browser.new_context(viewport={"width": 1600, "height": 900})
     editor = Editor(context.new_page(), server)
     editor.open()
     yield editor
     context.close()
+
+
+@pytest.fixture
+def opening(browser: Any) -> Callable[[ComfyUI], Any]:
+    """A function that opens the editor of any server, for a with block."""
+    return lambda server: contextmanager(_opened)(server, browser)
 
 
 @pytest.fixture
@@ -151,7 +163,7 @@ def editor(
 ) -> Iterator[Editor]:
     """The editor, freshly opened, with an empty graph. At the end nothing may have gone wrong in the browser."""
     configured(sandbox.url)
-    for editor in opened(server, browser):
+    for editor in _opened(server, browser):
         figure(f"frontend {editor.js('window.__COMFYUI_FRONTEND_VERSION__')}, Chromium {browser.version}")
         yield editor
         server.check_alive()
@@ -162,7 +174,7 @@ def editor(
 @pytest.fixture(scope="module")
 def opened_once(server: ComfyUI, browser: Any) -> Iterator[Editor]:
     """The editor that tests share which leave nothing open in it; opening one takes seconds."""
-    yield from opened(server, browser)
+    yield from _opened(server, browser)
 
 
 @pytest.fixture
@@ -292,7 +304,7 @@ class Editor:
 
     def preview_played(self, node: int) -> bool:
         """Wait until a video of the node's result is in view and plays on; in Nodes 2.0 it is part of the page."""
-        self.page.wait_for_function(_ANY_VIDEO, node)
+        self.page.wait_for_function(_ANY_VIDEO, arg=node)
         return self.js(
             f"""async id => {{
                 const video = ({_ANY_VIDEO})(id);

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,11 @@ PROMPT = "a rabbit that survives"
 
 
 @pytest.fixture
-def crashing(editor_source: Path, chromium: str, tmp_path: Path) -> Iterator[ComfyUI]:
+def crashing(
+    editor_source: Path, packed: Callable[[Path, Path], ComfyUI], chromium: str, tmp_path: Path
+) -> Iterator[ComfyUI]:
     """A ComfyUI of its own, to be killed."""
-    from conftest import with_pack
-
-    comfy = with_pack(editor_source, tmp_path / "crashing")
+    comfy = packed(editor_source, tmp_path / "crashing")
     try:
         yield comfy.boot()
     finally:
@@ -35,13 +34,6 @@ def slow(tmp_path: Path) -> Iterator[SandboxProcess]:
     process = SandboxProcess(tmp_path / "slow", render_seconds=4)
     yield process
     process.close()
-
-
-@contextmanager
-def opened(comfy: ComfyUI, browser: Any) -> Iterator[Editor]:
-    from conftest import opened
-
-    yield from opened(comfy, browser)
 
 
 def add_and_run(editor: Editor) -> int:
@@ -58,11 +50,11 @@ def add_and_run(editor: Editor) -> int:
 
 
 def test_killed_restarted_collected_and_not_paid_again(
-    crashing: ComfyUI, browser: Any, slow: SandboxProcess, tmp_path: Path
+    crashing: ComfyUI, opening: Callable[[ComfyUI], Any], slow: SandboxProcess, tmp_path: Path
 ) -> None:
     crashing.use(slow.url, XALORA_API_KEY="consumer#of-the-crash")
     mark = slow.mark()
-    with opened(crashing, browser) as editor:
+    with opening(crashing) as editor:
         add_and_run(editor)
         editor.until(lambda: mark.tasks(), "the task is at the sequencer")
         editor.page.wait_for_function("Object.values(seen.texts).flat().some(text => /running|queued/.test(text))")
@@ -70,7 +62,7 @@ def test_killed_restarted_collected_and_not_paid_again(
         crashing.kill()
     crashing.boot()
 
-    with opened(crashing, browser) as editor:
+    with opening(crashing) as editor:
         told = editor.xalora.message("earlier task")
         editor.until(lambda: mark.statuses() == ["finished"], "it is finished")
         told.get_by_role("button", name="Open tasks").click()
@@ -89,15 +81,17 @@ def test_killed_restarted_collected_and_not_paid_again(
     assert len(mark.requests("task_create")) == 1
 
 
-def test_a_task_that_still_runs_is_told_of(crashing: ComfyUI, browser: Any, endless: SandboxProcess) -> None:
+def test_a_task_that_still_runs_is_told_of(
+    crashing: ComfyUI, opening: Callable[[ComfyUI], Any], endless: SandboxProcess
+) -> None:
     crashing.use(endless.url, XALORA_API_KEY="consumer#of-the-crash")
     mark = endless.mark()
-    with opened(crashing, browser) as editor:
+    with opening(crashing) as editor:
         add_and_run(editor)
         editor.until(lambda: mark.tasks(), "the task is at the sequencer")
     crashing.kill()
     crashing.boot()
-    with opened(crashing, browser) as editor:
+    with opening(crashing) as editor:
         editor.xalora.message("1 earlier task is still running")
         editor.until(lambda: editor.xalora.badge() == "1", "the badge counts it")
         editor.xalora.act(PROMPT, "Cancel task")

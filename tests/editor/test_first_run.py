@@ -21,18 +21,19 @@ from sandbox_process import SandboxProcess
 if TYPE_CHECKING:
     from conftest import Editor
 
+SCREENSHOTS = os.environ.get("XALORA_SCREENSHOTS")
 TYPED = "text to video"
 NAME = "Xalora Text2Video"
 
 
 @pytest.fixture
-def newcomer(any_editor: ComfyUI, browser: Any, figure: Callable[[str], None]) -> Iterator[Editor]:
+def newcomer(
+    any_editor: ComfyUI, opening: Callable[[ComfyUI], Any], browser: Any, figure: Callable[[str], None]
+) -> Iterator[Editor]:
     """The editor of someone who has just installed the pack. At the end nothing may have gone wrong in it."""
-    from conftest import opened
-
     any_editor.use()
     any_editor.post("/xalora/config", {"api_key": "", "workflow_url": ""}).raise_for_status()
-    for editor in opened(any_editor, browser):
+    with opening(any_editor) as editor:
         figure(f"frontend {editor.js('window.__COMFYUI_FRONTEND_VERSION__')}, Chromium {browser.version}")
         yield editor
         any_editor.check_alive()
@@ -43,14 +44,13 @@ def newcomer(any_editor: ComfyUI, browser: Any, figure: Callable[[str], None]) -
 @pytest.fixture
 def step(newcomer: Editor, request: pytest.FixtureRequest) -> Callable[[str], None]:
     """A function that takes a picture of a step, where pictures are wanted."""
-    folder = os.environ.get("XALORA_SCREENSHOTS")
     number = iter(range(1, 99))
 
     def take(name: str) -> None:
-        if folder:
+        if SCREENSHOTS:
             file = re.sub(r"\W+", "-", f"{request.node.callspec.id}-{next(number)}-{name}")
             newcomer.page.wait_for_timeout(500)
-            newcomer.page.screenshot(path=Path(folder) / f"{file}.png")
+            newcomer.page.screenshot(path=Path(SCREENSHOTS) / f"{file}.png")
 
     return take
 
@@ -67,8 +67,9 @@ def add_by_typing(editor: Editor) -> int:
     rank = next(number for number, text in enumerate(found.all_inner_texts(), 1) if NAME in text)
     ours.click()
     editor.page.wait_for_function("app.graph.nodes.length")
-    if not editor.js("() => app.graph.nodes[0].pos[0] || app.graph.nodes[0].pos[1]"):
-        editor.page.mouse.click(600, 300)  # Newer editors hang the node on the pointer until it is put down.
+    # Newer editors hang the node on the pointer until it is put down.
+    editor.page.mouse.move(500, 120)
+    editor.page.mouse.click(500, 120)
     return rank
 
 

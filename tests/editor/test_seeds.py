@@ -39,7 +39,7 @@ def test_a_run_that_made_nothing_new_offers_a_new_seed(editor: Editor, sandbox: 
 
     editor.queue()
     assert editor.end()["name"] == "execution_success"
-    editor.page.wait_for_function(_OFFERED, node)
+    editor.page.wait_for_function(_OFFERED, arg=node)
     assert len(mark.tasks()) == 1
     (saved,) = [each for each in editor.export()["workflow"]["nodes"] if each["id"] == node]
     (before,) = [each for each in workflow["nodes"] if each["id"] == node]

@@ -18,8 +18,8 @@ TEXTS = [
     *_ADVICE.values(),
     config.NO_KEY_ADVICE,
     "Copy the whole key from your Xalora account into XALORA_API_KEY.",
-    "Set XALORA_API_KEY and XALORA_WORKFLOW_URL in the same place, or pass both as arguments: a key is sent only to the "
-    "server it was set with.",
+    "Set XALORA_API_KEY and XALORA_WORKFLOW_URL in the same place, or pass both as arguments: a key is sent only to "
+    "the server it was set with.",
     "To run and pay for it again, turn reuse off, or run `xalora tasks --forget t-81` and then the task.",
     "Look for the job in your account; to run the task and pay for it again, run `xalora tasks --forget j` first.",
     "Set XALORA_WORKFLOW_URL to something like https://sequencer.example, or to sandbox.",
