@@ -114,6 +114,9 @@ class Delivery:
             images = await asyncio.to_thread(lambda: list(images_in(job.task.task_details)))
             if not images or await self._choose(images) == BY_DATA_URI:
                 return
+            async with self._limit().encoders:
+                for image in images:
+                    await asyncio.to_thread(image.sha256)
             ledger = self._ledger
             if ledger is not None and reuse and await asyncio.to_thread(lambda: ledger.has_task(ledger.intent(job))):
                 return

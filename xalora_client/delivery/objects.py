@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,15 @@ KNOWN_SECONDS = FRESH / 2
 """How long what was seen in the bucket is taken to be still there."""
 
 
+class _Any:
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+ANY = _Any()
+"""Stands for a list that is not known."""
+
+
 class Objects:
     """One client's images in the bucket. With ``keep``, nothing is removed."""
 
@@ -42,6 +51,8 @@ class Objects:
         self._in_use = in_use(home / "bucket")
         self._known: dict[str, float] = {}
         self._perhaps_there: set[str] = set()
+        self._asked = False
+        self._listed: Container[str] | None = None
         # By job id until there is a task, then by task id; by AHEAD before there is a job.
         self._uses: dict[str, set[str]] = {}
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
@@ -64,7 +75,7 @@ class Objects:
             await self._use(name, key)
             if time.monotonic() - self._known.get(name, -KNOWN_SECONDS) >= KNOWN_SECONDS:
                 async with turn:
-                    there = await self.bucket.has(name, about)
+                    there = await self._is_there(name, about)
                     self._perhaps_there.add(name)
                     if not there:
                         await self.bucket.put(name, await encode(image), image.media_type, about, on_sent)
@@ -93,6 +104,21 @@ class Objects:
             for name in names:
                 await asyncio.to_thread(self._in_use.discard, name)
         self._uses.clear()
+
+    async def _is_there(self, name: str, about: str) -> bool:
+        """Ask about the first object alone: that answer says what is wrong. For more, list them once."""
+        if not self._asked:
+            self._asked = True
+            return await self.bucket.has(name, about)
+        async with self._lock(""):
+            if self._listed is None:
+                try:
+                    self._listed = {each.name for each in await self.bucket.stored(self._folder)}
+                except StorageError as error:  # The key may read and write, but not list.
+                    logger.info("%s", error)
+                    self._listed = ANY
+        # What was there may have been removed since, by its last user.
+        return name in self._listed and await self.bucket.has(name, about)
 
     async def _use(self, name: str, key: str) -> None:
         if not any(name in names for names in self._uses.values()):
