@@ -33,10 +33,10 @@ class Caller:
 
     consumer_id = "tester"
     api_key = "secret-of-the-tester"
+    _numbers = itertools.count()
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._numbers = itertools.count()
 
     def post(self, endpoint: str, **body: Any) -> requests.Response:
         """Post a body with the key; None leaves a field out."""

@@ -84,19 +84,28 @@ def test_images_in_private_networks_are_refused(guarded, host):
     assert guarded.rows("SELECT count(*) FROM tasks") == [(0,)]
 
 
-def test_a_name_that_leads_into_a_private_network_is_refused(guarded, website, monkeypatch):
+@pytest.fixture
+def private_name(monkeypatch):
+    """images.example, a name that leads to this machine."""
     real = socket.getaddrinfo
-    monkeypatch.setattr(
-        socket,
-        "getaddrinfo",
-        lambda host, *more, **named: real("127.0.0.1" if host == "images.example" else host, *more, **named),
-    )
+
+    def look_up(host, *more, **named):
+        return real("127.0.0.1" if host == "images.example" else host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return "images.example"
+
+
+@pytest.mark.parametrize("proxy", ["", "http://127.0.0.1:9"], ids=["direct", "proxy"])
+def test_a_name_that_leads_into_a_private_network_is_refused(guarded, website, private_name, proxy, monkeypatch):
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")  # for the test's own requests
     guarded.miner(workflow("upscaler", IMAGE), key=MINER_KEY)
     website.pages["/cat.png"] = png()
     port = website.url.rpartition(":")[2]
-    state = guarded.wait(guarded.make("upscaler", image=f"http://images.example:{port}/cat.png"))
+    state = guarded.wait(guarded.make("upscaler", image=f"http://{private_name}:{port}/cat.png"))
     assert state["status"] == "failed"
-    assert "private network (images.example is 127.0.0.1)" in state["msg"]
+    assert f"private network ({private_name} is 127.0.0.1)" in state["msg"]
 
 
 def test_images_in_private_networks_are_fetched_when_that_is_allowed(sequencer, website):
@@ -169,6 +178,7 @@ def test_a_program_learns_what_this_is(busy, accept):
 
 
 def metrics(server):
+    pytest.importorskip("prometheus_client", reason="needs the extra sequencer")
     answer = requests.get(f"{server.url}/metrics", timeout=30)
     assert answer.status_code == 200
     return answer.text

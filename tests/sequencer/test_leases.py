@@ -169,10 +169,11 @@ def test_a_restart_loses_nothing(sequencer):
         assert each.move_to(second.url).ask()["register"] is True
         each.register()
 
+    assert third.take()["task_id"] == waiting
+    assert third.ask() == {"msg": "no task at the moment"}
     assert miner.beat(task) == {"lease_seconds": 30}
     miner.finish(second.moved(task))
     assert other.submit(half, result=key).status_code == 200
-    assert third.take()["task_id"] == waiting
     statuses = [second.query(each)["status"] for each in (done, running, uploading, waiting, canceled)]
     assert statuses == ["finished", "finished", "finished", "running", "canceled"]
     assert requests.get(second.query(done)["result"], timeout=30).content == media
@@ -209,6 +210,8 @@ def test_a_lost_attempt_is_taken_up_again_even_after_a_restart(sequencer):
     first.stop()
     second = sequencer(now=first.clock.now)
     assert miner.move_to(second.url).beat(task) == {"lease_seconds": 30}
+    second.advance(31)
+    assert second.query(task_id)["status"] == "waiting"  # and lost again
     miner.finish(second.moved(task))
     assert second.query(task_id)["status"] == "finished"
 

@@ -77,8 +77,12 @@ def test_bodies_that_make_no_sense_are_refused(sequencer, change):
 def test_offers_are_remembered_when_the_miner_is_gone_and_over_a_restart(sequencer):
     first = sequencer()
     first.miner("txt2vid.1")
+    made = first.try_create("txt2vid", {"prompt": "x"}, workflow_id="1").json()
+    assert made["msg"] == "queued in the sequencer"
     first.advance(3600)
-    assert first.query(first.make("txt2vid.1"))["status"] == "waiting"
+    made = first.try_create("txt2vid", {"prompt": "x"}, workflow_id="1").json()
+    assert "no miner that runs this is connected" in made["msg"]
+    assert first.query(made["task_id"])["status"] == "waiting"
     first.stop()
     second = sequencer(now=first.clock.now)
     assert second.query(second.make("txt2vid.1"))["status"] == "waiting"

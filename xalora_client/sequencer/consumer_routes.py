@@ -71,7 +71,7 @@ class ConsumerRoutes:
         msg = "this job_id was submitted before"
         if task_id is None:
             task_id = self._create(request, body, owner, consumer_id, job_id)
-            msg = f"queued in the {self._place}"
+            msg = f"queued in the {self._place}{self._warning(body)}"
         request[NOTED]["task_id"] = task_id
         return web.json_response(
             {"task_id": task_id, "msg": msg, "revision": 0, "long_poll_seconds": LONG_POLL_SECONDS}
@@ -135,6 +135,14 @@ class ConsumerRoutes:
         self._dispatcher.add(work)
         self._inputs.bring(work)
         return work.task_id
+
+    def _warning(self, body: dict[str, Any]) -> str:
+        """Words for a task that nobody can begin at the moment."""
+        try:
+            self._catalog.miner_for(body.get("task_type"), body.get("workflow_id"))
+        except Refusal as nobody:
+            return f"; {nobody}"
+        return ""
 
     def _check_image(self, request: web.Request, name: str, value: str, owner: bytes) -> None:
         """Refuse at once what could not be fetched in any case."""

@@ -7,6 +7,7 @@ the task back to the head of the queue, at most three times. What is decided her
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 
@@ -58,16 +59,16 @@ class Dispatcher:
             if work.status == "running" and not (keep_leases and work.lease is not None):
                 self._store.set_status(work, "waiting", 0, forget=True)
                 work.status, work.attempts, work.lease, work.upload = "waiting", 0, None, None
+            if work.lease is not None:
+                self.tokens.add(work, work.lease)
+                work.lease.heard, work.lease.until = False, self._clock.time()
             if work.status == "running" and work.lease is not None:
-                work.lease.heard = False
                 self._timers.extend(work, work.lease, LEASE_SECONDS)
             elif work.ready:
                 self.queue.add(work)
-            if work.lease is not None:
-                self.tokens.add(work, work.lease)
             work.change(self._clock.time())
             self._watch_deadline(work)
-        return [work for work in self._open.values() if not work.ready]
+        return [work for work in self._open.values() if work.status == "waiting" and not work.ready]
 
     # For consumers.
 
@@ -78,7 +79,7 @@ class Dispatcher:
 
     def begin_waiting(self, work: Work) -> None:
         """The task's inputs are here: it may begin."""
-        if self._open.get(work.task_id) is work:
+        if self._open.get(work.task_id) is work and not work.ready:
             work.ready = True
             self._offer(work)
 
@@ -124,7 +125,9 @@ class Dispatcher:
             if work.lease is not None and not work.lease.heard and miner.lease_seconds is not None:
                 self._timers.extend(work, work.lease, miner.lease_seconds)
                 return work, work.lease
-        for place in [place for place in self._places if place.miner is miner and miner.lease_seconds is not None]:
+        for place in [
+            place for place in self._places if place.miner.name == miner.name and miner.lease_seconds is not None
+        ]:
             self._places.remove(place)
             place.leave()
         oldest = self.queue.oldest(miner.abilities.runs, miner.abilities.accepts)
@@ -171,26 +174,10 @@ class Dispatcher:
         self._store.set_upload(work.task_id, file)
         work.upload = file
 
-    def finish(
-        self,
-        work: Work,
-        media: str,
-        file: str,
-        *,
-        inference_latency: float | None = None,
-        upload_latency: float | None = None,
-    ) -> None:
-        """End a task with its result: the name in its address, and the file."""
+    def finish(self, work: Work, media: str, file: str, latencies: tuple[float | None, float | None]) -> None:
+        """End a task with its result: the name in its address, the file, and the seconds of inference and upload."""
         now = self._clock.time()
-        self._store.finish(
-            work.task_id,
-            media,
-            file,
-            inference_latency=inference_latency,
-            upload_latency=upload_latency,
-            revision=work.next_revision(now),
-            now=now,
-        )
+        self._store.finish(work.task_id, media, file, latencies, revision=work.next_revision(now), now=now)
         if work.lease is not None and work.lease.miner in self.miners:
             self.miners[work.lease.miner].done += 1
         self._end(work, "finished")
@@ -221,7 +208,11 @@ class Dispatcher:
         if place is None:
             self.queue.add(work)
             return
-        lease = self._assign(work, place.miner)
+        try:
+            lease = self._assign(work, place.miner)
+        except sqlite3.Error:  # The disk is full. The next miner that asks gets it, or is told.
+            self.queue.add(work)
+            return
         self._places.remove(place)
         place.give(work, lease)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -57,12 +58,14 @@ async def _fetch(url: URL, local: bool) -> bytes:
         check_image_host(str(url), local=local)
         if url.scheme not in ("http", "https") or not url.host:
             raise ImageError("the image cannot be fetched: its address is not http or https")
-        # Proxies from the environment are not used for this machine itself.
-        through_proxy = url.host not in ("localhost", "127.0.0.1", "::1") and bool(getproxies())
-        connector = aiohttp.TCPConnector(resolver=None if through_proxy else resolver, force_close=True)
+        proxy, login = _proxy_for(url)
+        if proxy is not None:
+            with suppress(OSError):  # A name that only the proxy can look up.
+                await resolver.resolve(url.host)
+        connector = aiohttp.TCPConnector(resolver=None if proxy else resolver, force_close=True)
         async with (
-            aiohttp.ClientSession(connector=connector, trust_env=through_proxy) as session,
-            session.get(url, allow_redirects=False) as answer,
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(url, proxy=proxy, proxy_auth=login, allow_redirects=False) as answer,
         ):
             if answer.status in (301, 302, 303, 307, 308) and answer.headers.get("Location"):
                 url = url.join(URL(answer.headers["Location"]))
@@ -75,6 +78,17 @@ async def _fetch(url: URL, local: bool) -> bytes:
                 _check_bytes(len(body))
             return bytes(body)
     raise ImageError("the image cannot be fetched: its address redirects too often")
+
+
+def _proxy_for(url: URL) -> tuple[URL | None, aiohttp.BasicAuth | None]:
+    """The environment's proxy for an address, and its login. There is none for this machine itself."""
+    host = url.host or ""
+    address = getproxies().get(url.scheme) or getproxies().get("all")
+    if not address or host in ("localhost", "127.0.0.1", "::1") or proxy_bypass(host):
+        return None, None
+    proxy = URL(address if "://" in address else f"http://{address}")
+    login = None if proxy.user is None else aiohttp.BasicAuth(proxy.user, proxy.password or "")
+    return proxy.with_user(None), login
 
 
 def _refusal(host: str) -> ImageError:

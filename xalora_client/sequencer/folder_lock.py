@@ -1,4 +1,4 @@
-"""One sequencer per data folder, across all processes: which one serves it, and where."""
+"""One sandbox or sequencer per data folder, across all processes: which one serves it, and where."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ class FolderInUseError(ConfigurationError):
 class FolderLock:
     """The right to serve a data folder, held until ``release`` or the end of the process, even if it is killed.
 
+    ``name`` is what the server is called in messages.
+
     Raises FolderInUseError when another holds it, and StorageError when the folder cannot be made or written.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, name: str = "sandbox") -> None:
         self.data = data
+        self.name = name
         self.instance = secrets.token_hex(8)
         try:
             lock = ProcessLock.acquire(data / "lock")
         except OSError as error:
-            raise unusable(data, error) from error
+            raise unusable(data, error, name) from error
         if lock is None:
             raise FolderInUseError(
-                f"Another sandbox uses the data folder {data}",
+                f"Another {name} uses the data folder {data}",
                 advice="Use that one, stop it, or choose another folder.",
             )
         self._lock = lock
@@ -45,7 +48,7 @@ class FolderLock:
             fresh.write_text(json.dumps({"url": url, "instance": self.instance}), encoding="utf-8")
             fresh.replace(self.data / "url")
         except OSError as error:
-            raise unusable(self.data, error) from error
+            raise unusable(self.data, error, self.name) from error
 
     def release(self) -> None:
         """Let others serve the folder."""
@@ -58,10 +61,10 @@ class FolderLock:
         self.release()
 
 
-def unusable(data: Path, error: Exception) -> StorageError:
+def unusable(data: Path, error: Exception, name: str) -> StorageError:
     """Return the error for a data folder that cannot be made, read or written."""
     return StorageError(
-        f"The sandbox cannot use the data folder {data}: {error}", advice="Choose one that can be written."
+        f"The {name} cannot use the data folder {data}: {error}", advice="Choose one that can be written."
     )
 
 

@@ -62,7 +62,7 @@ def answering_in_json(service: str) -> Any:
                 logger.exception("%s could not be answered", request.path)
                 status, message = 500, f"the {service} failed"
         except ConnectionError:
-            raise  # The caller is gone.
+            status, message = 400, "the request broke off"  # Nobody hears this, and it is no fault of this program.
         except Exception:
             logger.exception("%s could not be answered", request.path)
             status, message = 500, f"the {service} failed"

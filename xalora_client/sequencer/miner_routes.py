@@ -165,13 +165,8 @@ class MinerRoutes:
         assert work.lease is not None  # noqa: S101 - it was held a moment ago
         media = work.lease.derived("media") + work.upload[work.upload.index(".") :]
         self._results.add(work.upload, self._clock.time())
-        self._dispatcher.finish(
-            work,
-            media,
-            work.upload,
-            inference_latency=read_seconds(body, "inference_latency"),
-            upload_latency=read_seconds(body, "upload_latency"),
-        )
+        latencies = read_seconds(body, "inference_latency"), read_seconds(body, "upload_latency")
+        self._dispatcher.finish(work, media, work.upload, latencies)
 
     def _task(self, request: web.Request, work: Work, lease: Lease) -> dict[str, Any]:
         details, inputs = self._store.details(work.task_id), self._store.inputs(work.task_id)

@@ -48,7 +48,7 @@ class OfferCatalog:
             name
             for variant in variants
             for name, parameter in variant.offer.parameters.items()
-            if parameter.kind == "image" and name in given
+            if parameter.kind == "image" and _ADDRESS.accepts(given.get(name))
         }
         if not variants and _ADDRESS.accepts(given.get("image")):
             images.add("image")

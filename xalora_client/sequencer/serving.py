@@ -44,9 +44,11 @@ async def serve(
     Raises ConfigurationError when the address cannot be listened on, needs keys, or another server uses the folder, and
     StorageError when the folder cannot be written.
     """
+    name = "sandbox"
     if isinstance(options, SequencerOptions):
         options.check_host(host)
-    with FolderLock(Path(data)) as lock:
+        name = "sequencer"
+    with FolderLock(Path(data), name) as lock:
         await serve_locked(host, port, lock, options or Options(), on_ready, clock)
 
 
@@ -62,7 +64,7 @@ async def serve_locked(
     try:
         server = _build(host, lock, options, clock or Clock())
     except (OSError, sqlite3.Error) as error:
-        raise unusable(lock.data, error) from error
+        raise unusable(lock.data, error, lock.name) from error
     try:
         runner = web.AppRunner(server.app, access_log=None, logger=logger, shutdown_timeout=_GOODBYE_SECONDS)
         try:

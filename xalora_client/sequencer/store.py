@@ -67,7 +67,7 @@ class Store:
         task_id = uuid.uuid4().hex
         number = self.db.execute(
             "INSERT INTO tasks (task_id, owner, consumer_id, job_id, task_type, workflow_id, task_details, work,"
-            " inputs, timeout_seconds, create_timestamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " inputs, ready, timeout_seconds, create_timestamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 task_id,
                 owner,
@@ -78,6 +78,7 @@ class Store:
                 json.dumps(task.shown),
                 json.dumps(task.work),
                 json.dumps(dict.fromkeys(task.images)),
+                not task.images,
                 task.timeout_seconds,
                 now,
             ),
@@ -160,9 +161,8 @@ class Store:
         task_id: str,
         media: str,
         file: str,
+        latencies: tuple[float | None, float | None],
         *,
-        inference_latency: float | None,
-        upload_latency: float | None,
         revision: int,
         now: float,
     ) -> None:
@@ -170,7 +170,7 @@ class Store:
         self.db.execute(
             "UPDATE tasks SET status = 'finished', outcome = 'finished', media = ?, file = ?, inference_latency = ?,"
             " upload_latency = ?, revision = ?, ended = ?, work = NULL WHERE task_id = ?",
-            (media, file, _rounded(inference_latency), _rounded(upload_latency), revision, now, task_id),
+            (media, file, *map(_rounded, latencies), revision, now, task_id),
         )
 
     def give_up(self, task_id: str, status: str, outcome: str, msg: str, *, revision: int, now: float) -> None:

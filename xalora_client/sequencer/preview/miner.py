@@ -79,7 +79,7 @@ class PreviewMiner:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
         # The threads notice before their next frame. A thread that is busy for longer ends with the process.
-        ends = [asyncio.wrap_future(thread) for thread in self._threads]
+        ends = [asyncio.wrap_future(thread) for thread in list(self._threads)]
         await asyncio.wait([asyncio.gather(*ends, return_exceptions=True)], timeout=_CLOSING_SECONDS)
 
     async def _work(self) -> None:
@@ -132,13 +132,7 @@ class PreviewMiner:
             unfinished.replace(self._results.folder / media)
             self._results.add(media, self._clock.time())
             # No await since the sleep: a task that was stopped never gets here.
-            self._dispatcher.finish(
-                work,
-                media,
-                media,
-                inference_latency=rendered - begun,
-                upload_latency=time.monotonic() - rendered,
-            )
+            self._dispatcher.finish(work, media, media, (rendered - begun, time.monotonic() - rendered))
         finally:
             unfinished.unlink(missing_ok=True)
 

@@ -1,0 +1,97 @@
+"""``xalora sequencer``, as a process of its own."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+from processes import Command
+from simulated_miner import SimulatedMiner
+
+
+@pytest.fixture
+def command(tmp_path):
+    """A function that starts the command; all end with the test."""
+    started = []
+
+    def start(*arguments, **environment):
+        started.append(
+            Command("sequencer", "--port", 0, "--data", tmp_path / "data", *arguments,
+                    cwd=tmp_path, home=tmp_path / "home", **environment)
+        )  # fmt: skip
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+def test_it_says_where_it_listens_and_takes_keys_from_the_environment(command):
+    process = command(XALORA_SEQUENCER_KEYS="alice#key-a\nbob#key-b", XALORA_MINER_KEY="key-m")
+    line = process.first_line()
+    url = line.removeprefix("Xalora sequencer listening on ")
+    assert url.startswith("http://127.0.0.1:")
+
+    SimulatedMiner(url, "txt2vid.1", key="key-m")
+    assert SimulatedMiner(url, "txt2vid.1", register=False).register().status_code == 401
+    for consumer, key, status in (("alice", "key-a", 200), ("bob", "key-b", 200), ("bob", "key-a", 401)):
+        body = {"consumer_id": consumer, "api_key": key, "task_type": "txt2vid", "workflow_id": "1"}
+        answer = requests.post(f"{url}/resource_request", json=body, timeout=30)
+        assert answer.status_code == status
+    process.interrupt()
+    process.process.wait(10)
+    assert process.output() == f"{line}\n"
+    assert "Traceback" not in process.errors()
+
+
+def test_arguments_beat_the_environment(command):
+    process = command("--api-key", "eve#key-e", "--miner-key", "other", XALORA_MINER_KEY="key-m")
+    url = process.first_line().removeprefix("Xalora sequencer listening on ")
+    SimulatedMiner(url, "txt2vid.1", key="other")
+    answer = requests.post(f"{url}/resource_request", json={"consumer_id": "a", "api_key": "b"}, timeout=30)
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--host", "0.0.0.0"), "XALORA_SEQUENCER_KEYS"),
+        (("--budget", "0"), "--budget is 0"),
+        (("--api-key", "nothing"), "consumer#key"),
+        (("--workflows", "nowhere"), "no folder nowhere"),
+    ],
+)
+def test_what_cannot_be_served_is_an_error(command, arguments, said):
+    process = command(*arguments)
+    assert process.process.wait(30) == 2
+    assert said in process.errors()
+    assert process.output() == ""
+
+
+def test_one_sequencer_per_folder(command):
+    command().first_line()
+    second = command()
+    assert second.process.wait(30) == 2
+    assert "Another sequencer uses the data folder" in second.errors()
+
+
+def test_a_killed_sequencer_loses_nothing(command, caller):
+    first = command()
+    client = caller(first.first_line().removeprefix("Xalora sequencer listening on "))
+    miner, other = SimulatedMiner(client.url, "txt2vid.1"), SimulatedMiner(client.url, "txt2vid.1")
+    running, uploaded, waiting = (
+        client.create("txt2vid", {"workflow_id": "1", "job_id": f"sdk-workflow-{n}"}, prompt="x") for n in range(3)
+    )
+    task, half = miner.take(), other.take()
+    key = other.upload(half).json()["result"]
+    first.process.kill()
+    first.process.wait()
+
+    client.url = command().first_line().removeprefix("Xalora sequencer listening on ")
+    for each in (miner, other):
+        each.move_to(client.url).register()
+    assert other.submit(half, result=key).status_code == 200
+    assert miner.beat(task) == {"lease_seconds": 30}
+    statuses = [client.query(each)["status"] for each in (running, uploaded, waiting)]
+    assert statuses == ["running", "finished", "waiting"]
+    assert client.result(uploaded)
+    assert other.take()["task_id"] == waiting
