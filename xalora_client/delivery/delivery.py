@@ -193,7 +193,7 @@ class Delivery:
             raise ConfigurationError("This sequencer takes no uploads of images", advice=HOW_TO_DELIVER)
         if public:
             raise ConfigurationError(
-                f"{images[0].name} has no address: the miners of the public network fetch images only by http or https",
+                f"{images[0].subject} has no address: the miners of the public network fetch images only by http or https",
                 advice=HOW_TO_DELIVER,
             )
         return BY_DATA_URI
@@ -222,8 +222,9 @@ class Delivery:
             if owned not in self._held:
                 async with turn:
                     content = await self._encoded(image)
-                    about = image.name[:1].upper() + image.name[1:]
-                    address = await self._uploads.put(content, image.media_type, job.credentials, about, on_sent)
+                    address = await self._uploads.put(
+                        content, image.media_type, job.credentials, image.subject, on_sent
+                    )
                 self._held[owned] = address
         return self._held[owned]
 

@@ -70,7 +70,7 @@ class Objects:
         ``key`` names who uses it. An image is encoded and uploaded within its ``turn``.
         """
         name = object_name(self._folder, await asyncio.to_thread(image.sha256), image.media_type)
-        about = image.name[:1].upper() + image.name[1:]
+        about = image.subject
         async with self._lock(name):
             await self._use(name, key)
             if time.monotonic() - self._known.get(name, -KNOWN_SECONDS) >= KNOWN_SECONDS:
