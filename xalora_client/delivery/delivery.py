@@ -193,7 +193,7 @@ class Delivery:
             raise ConfigurationError("This sequencer takes no uploads of images", advice=HOW_TO_DELIVER)
         if public:
             raise ConfigurationError(
-                f"{images[0].subject} has no address: the miners of the public network fetch images only by http or https",
+                f"{images[0].subject} has no address, and the public network's miners fetch only by http or https",
                 advice=HOW_TO_DELIVER,
             )
         return BY_DATA_URI
