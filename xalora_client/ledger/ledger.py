@@ -32,10 +32,10 @@ _USABLE = """
 
 _BEFORE_PIXELS = """
     SELECT 1 FROM tasks
-    WHERE source = 'node' AND server IS ? AND task_type = ? AND parameters LIKE '%"bytes":%"image/png"%'
+    WHERE server IS ? AND task_type = ? AND parameters LIKE '%"bytes":%"image/png"%'
         AND state IN ('creating', 'doubtful', 'waiting', 'running', 'finished', 'canceled') LIMIT 1
 """
-"""Tasks that nodes of version 0.1.0 recorded: there an image counted by its encoded bytes."""
+"""Tasks as version 0.1.0 recorded them: there every image counted by its encoded bytes."""
 
 _USES = """
     SELECT 1 FROM tasks

@@ -83,6 +83,11 @@ class InputImage:
         return f"<InputImage {self.name}>"
 
     @property
+    def subject(self) -> str:
+        """The name at the start of a sentence. File names stay as they are."""
+        return self.name[:1].upper() + self.name[1:] if self.name.startswith(("the ", "image ")) else self.name
+
+    @property
     def counted_otherwise(self) -> bool:
         """Whether version 0.1.0 recorded another hash for it."""
         return self._find_earlier is not None
