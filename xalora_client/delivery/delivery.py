@@ -111,7 +111,7 @@ class Delivery:
         Images that travel inside the create stay where they are. Raises as ``addressed``.
         """
         async with self._limit().turns:
-            images = await asyncio.to_thread(lambda: list(images_in(job.task.task_details)))
+            images = await asyncio.to_thread(images_in, job.task.task_details)
             if not images or await self._choose(images) == BY_DATA_URI:
                 return
             ledger = self._ledger
@@ -130,7 +130,7 @@ class Delivery:
         details = job.task.task_details
         try:
             _check_links(details)
-            images = await asyncio.to_thread(lambda: list(images_in(details)))
+            images = await asyncio.to_thread(images_in, details)
         except RecursionError:  # The create refuses it.
             images = []
         if not images:

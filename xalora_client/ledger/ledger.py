@@ -80,7 +80,7 @@ class Ledger:
 
         Raises InvalidParameterError when the task's details are not JSON.
         """
-        images = list(images_in(job.task.task_details))
+        images = images_in(job.task.task_details)
         earlier = any(image.counted_otherwise for image in images) and self._database.run(
             lambda db: db.execute(_BEFORE_PIXELS, (self.server, job.task.task_type)).fetchone() is not None
         )
