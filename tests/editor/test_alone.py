@@ -16,8 +16,8 @@ VIDEO = [{"kind": "video", "width": 64, "height": 48}]
 
 @pytest.fixture
 def reloaded(editor: Editor) -> Iterator[Editor]:
+    """The editor, for a test that loads its page again: what goes wrong in the editor itself then does not count."""
     yield editor
-    editor.is_open = False
 
 
 def test_a_node_alone_runs_and_shows_its_result_again(reloaded: Editor) -> None:
@@ -50,23 +50,3 @@ def test_switches_say_what_they_do_and_rare_inputs_are_advanced(canvas: Editor) 
         node,
     )
     assert labels == {"wait": ["wait", "submit only"], "reuse": ["reuse result", "pay again"]}
-
-
-def test_in_german_the_nodes_speak_german(canvas: Editor) -> None:
-    """The last test here: it changes the editor's language, and changes it back."""
-    canvas.comfy.post("/settings", {"Comfy.Locale": "de"}).raise_for_status()
-    try:
-        canvas.is_open = False
-        canvas.open()
-        node = canvas.add("XaloraText2Video", prompt="")
-        slots = canvas.js(
-            "id => { const {inputs, outputs, widgets} = app.graph.getNodeById(id); return ["
-            "...outputs.map(each => each.localized_name ?? each.label), ...widgets.map(each => each.label)] }",
-            node,
-        )
-        assert {"Einzelbilder", "Breite", "Zeitlimit (Sekunden)", "Wiederverwenden"} <= set(slots)
-        title = canvas.js("async () => (await import('/extensions/xalora-nodes/texts.js')).t('tasks')")
-        assert title == "Xalora-Tasks"
-    finally:
-        canvas.comfy.post("/settings", {"Comfy.Locale": "en"}).raise_for_status()
-        canvas.open()
