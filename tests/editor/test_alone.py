@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 if TYPE_CHECKING:
     from conftest import Editor
@@ -14,21 +11,14 @@ SMALL = {"width": 64, "height": 48, "length": 5, "control_after_generate": "fixe
 VIDEO = [{"kind": "video", "width": 64, "height": 48}]
 
 
-@pytest.fixture
-def reloaded(editor: Editor) -> Iterator[Editor]:
-    """The editor, for a test that loads its page again: what goes wrong in the editor itself then does not count."""
-    yield editor
-
-
-def test_a_node_alone_runs_and_shows_its_result_again(reloaded: Editor) -> None:
-    editor = reloaded
+def test_a_node_alone_runs_and_shows_its_result_again(editor: Editor) -> None:
     node = editor.add("XaloraText2Video", prompt="alone", **SMALL)
     for _ in ("made", "cached"):
         editor.queue()
         assert editor.end()["name"] == "execution_success"
         assert editor.preview(node) == VIDEO
 
-    editor.is_open = False
+    editor.is_open = False  # What goes wrong in the editor itself while it opens does not count.
     editor.page.wait_for_timeout(1500)  # The editor stores the graph a moment after a change.
     editor.page.reload()
     editor.page.wait_for_function("window.app?.graph?.nodes.some(({type}) => type === 'XaloraText2Video')")
