@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,12 +20,12 @@ WORDS = {
 
 
 @pytest.fixture(params=WORDS)
-def translated(any_editor: ComfyUI, browser: Any, request: pytest.FixtureRequest) -> Iterator[tuple[Editor, str]]:
+def translated(
+    any_editor: ComfyUI, opening: Callable[[ComfyUI], Any], request: pytest.FixtureRequest
+) -> Iterator[tuple[Editor, str]]:
     """The editor in a language, and that language."""
-    from conftest import opened
-
     any_editor.post("/settings", {"Comfy.Locale": request.param}).raise_for_status()
-    for editor in opened(any_editor, browser):
+    with opening(any_editor) as editor:
         if editor.js("() => app.extensionManager.setting.get('Comfy.Locale')") != request.param:
             pytest.skip(f"this editor has no {request.param}")
         yield editor, request.param
