@@ -84,6 +84,15 @@ def test_images_in_private_networks_are_refused(guarded, host):
     assert guarded.rows("SELECT count(*) FROM tasks") == [(0,)]
 
 
+def test_also_a_sequencer_on_loopback_must_be_told_to_fetch_from_there(sequencer, website):
+    """A proxy on the same machine may let others in."""
+    server = sequencer()
+    server.miner(workflow("upscaler", IMAGE))
+    answer = server.try_create("upscaler", {"image": f"{website.url}/cat.png"})
+    assert answer.status_code == 400
+    assert "--allow-private-images" in answer.json()["message"]
+
+
 @pytest.fixture
 def private_name(monkeypatch):
     """images.example, a name that leads to this machine."""

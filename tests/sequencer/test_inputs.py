@@ -17,7 +17,7 @@ UPSCALER = workflow("upscaler", IMAGE)
 
 @pytest.fixture
 def server(sequencer):
-    return sequencer()
+    return sequencer(allow_private_images=True)
 
 
 @pytest.fixture
@@ -87,13 +87,13 @@ def test_an_image_that_cannot_be_had_fails_the_task(server, miner, website, path
 
 
 def test_an_image_is_fetched_after_a_restart(sequencer, website, poll):
-    first = sequencer()
+    first = sequencer(allow_private_images=True)
     first.miner(UPSCALER)
     task_id = first.make("upscaler", image=f"{website.url}/silent")
     poll(website.asked.is_set)
     first.stop()
     website.asked.clear()
-    second = sequencer()
+    second = sequencer(allow_private_images=True)
     poll(website.asked.is_set)
     assert second.query(task_id)["status"] == "waiting"
     second.cancel(task_id)

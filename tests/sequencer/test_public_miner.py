@@ -35,7 +35,7 @@ class PublicMiner:
 
 @pytest.fixture
 def server(sequencer):
-    return sequencer()
+    return sequencer(allow_private_images=True)
 
 
 def test_its_whole_flow(server):

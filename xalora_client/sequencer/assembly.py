@@ -19,7 +19,7 @@ from .miner_routes import MinerRoutes
 from .observer import Observer
 from .offer_catalog import OfferCatalog
 from .offers import Offers
-from .options import Options, SequencerOptions, is_loopback
+from .options import Options, SequencerOptions
 from .page import Page
 from .preview.miner import PreviewMiner
 from .registry import Registry
@@ -42,12 +42,19 @@ def sandbox(data: Path, instance: str, options: Options, clock: Clock) -> Server
     return server
 
 
-def sequencer(host: str, data: Path, instance: str, options: SequencerOptions, clock: Clock) -> Server:
+def sequencer(data: Path, instance: str, options: SequencerOptions, clock: Clock) -> Server:
     """A sequencer for miners. Raises OSError, sqlite3.Error, and ConfigurationError for its folder of workflows."""
     files = [] if options.workflows is None else read_folder(options.workflows)
-    local = options.allow_private_images or is_loopback(host)
     metrics = Metrics()
-    server = Server("sequencer", data, clock, metrics, local=local, keep_leases=True, budget=options.result_bytes)
+    server = Server(
+        "sequencer",
+        data,
+        clock,
+        metrics,
+        local=options.allow_private_images,
+        keep_leases=True,
+        budget=options.result_bytes,
+    )
     try:
         store, dispatcher = server.store, server.dispatcher
         metrics.attach(dispatcher, clock)

@@ -54,7 +54,8 @@ class SequencerOptions:
         api_keys: The accepted keys of consumers, as ``consumer#key``. None of them accepts all.
         miner_key: What miners must present. None lets in every miner.
         workflows: A folder of workflow files for miners that have none.
-        allow_private_images: Whether images are fetched from private networks. On loopback they always are.
+        allow_private_images: Whether images are fetched from private networks and from this machine. Also a sequencer
+            on loopback asks before it does: a proxy before it may let others in.
         result_bytes: How many bytes of results are kept; above, the oldest go, but none of the last hour.
 
     Raises:
