@@ -1,0 +1,106 @@
+/** All tasks of the ledger, newest first, kept up to date by what the server pushes. */
+
+import { api } from "../../scripts/api.js";
+import { ask, send } from "./server.js";
+
+const FIRST_PAGE = 200;
+const PAGE = 1000;
+const SECONDS_BETWEEN_REFRESHES = 10;
+
+/** Tells its listeners ("change") whenever something is different. */
+class TaskStore extends EventTarget {
+  /** @type {Map<number, object>} tasks by their numbers */
+  tasks = new Map();
+  loading = false;
+  loaded = false;
+  /** @type {Error | null} why the list could not be loaded */
+  error = null;
+  /** Seconds that the server's clock is ahead of this one. */
+  ahead = 0;
+  #sorted = null;
+  #load = 0;
+
+  constructor() {
+    super();
+    api.addEventListener("xalora.tasks", ({ detail }) => this.#pushed(detail));
+    api.addEventListener("reconnected", () => this.load());
+  }
+
+  /** The tasks, newest first. */
+  get list() {
+    this.#sorted ??= [...this.tasks.values()].sort((one, other) => other.number - one.number);
+    return this.#sorted;
+  }
+
+  /** How many tasks are under way. */
+  get running() {
+    return this.list.filter((task) => !task.final).length;
+  }
+
+  /** The server's time, in Unix seconds. */
+  now() {
+    return Date.now() / 1000 + this.ahead;
+  }
+
+  /** Load the whole list anew, a small page first. */
+  async load() {
+    const load = ++this.#load;
+    this.loading = true;
+    this.#tell();
+    try {
+      let before = "";
+      const fresh = new Map();
+      for (let limit = FIRST_PAGE; before !== null; limit = PAGE) {
+        const page = await ask(`/tasks?limit=${limit}&before=${before}`);
+        if (load !== this.#load) return;
+        for (const task of page.tasks) fresh.set(task.number, task);
+        before = page.next;
+        this.ahead = page.now - Date.now() / 1000;
+        if (!this.loaded || before === null) this.tasks = new Map(fresh);
+        this.#tell();
+      }
+      this.loaded = true;
+      this.error = null;
+    } catch (error) {
+      if (load === this.#load) this.error = error;
+    }
+    if (load !== this.#load) return;
+    this.loading = false;
+    this.#tell();
+  }
+
+  /** Take up what an answer says of one task. */
+  put(task) {
+    if (!task) return;
+    this.tasks.set(task.number, task);
+    this.#tell();
+  }
+
+  /** Leave a task out from now on. */
+  remove(task) {
+    this.tasks.delete(task.number);
+    this.#tell();
+  }
+
+  /** While the list is looked at, ask the sequencer about open tasks again and again; returns what ends that. */
+  follow() {
+    const ask = () => this.running && send("/refresh").catch(() => {});
+    const timer = setInterval(ask, SECONDS_BETWEEN_REFRESHES * 1000);
+    ask();
+    return () => clearInterval(timer);
+  }
+
+  #pushed({ tasks, reload, now }) {
+    this.ahead = now - Date.now() / 1000;
+    for (const task of tasks) this.tasks.set(task.number, task);
+    this.#tell();
+    if (reload) this.load();
+  }
+
+  #tell() {
+    this.#sorted = null;
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+export const store = new TaskStore();
