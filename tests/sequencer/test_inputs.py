@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import http.server
+import os
 
 import pytest
 import requests
 from loopback import HandlerBase, LoopbackServer
 from pictures import png
 from simulated_miner import IMAGE, workflow
+
+from xalora_client.sequencer import file_store
 
 UPSCALER = workflow("upscaler", IMAGE)
 
@@ -97,6 +101,22 @@ def test_an_image_is_fetched_after_a_restart(sequencer, website, poll):
     poll(website.asked.is_set)
     assert second.query(task_id)["status"] == "waiting"
     second.cancel(task_id)
+
+
+def test_a_full_disk_only_delays_the_image(server, miner, monkeypatch, poll):
+    tries = []
+
+    def full(self, content):
+        tries.append(content)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_store.Incoming, "_write_now", full)
+        task_id = server.make("upscaler", image=data_uri(png()))
+        poll(lambda: len(tries) == 1 and server.clock.due_in(5))
+        assert server.query(task_id)["status"] == "waiting"
+    server.advance(5)
+    assert miner.waits().result(20)["task_id"] == task_id
 
 
 class Redirecting(LoopbackServer):

@@ -36,9 +36,14 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a failure of this progr
         self.status = status
 
 
+def is_full(error: OSError) -> bool:
+    """Whether it says that the disk has no room left."""
+    return error.errno in _FULL
+
+
 def full_disk(error: OSError | None = None) -> Refusal:
     """The refusal when the sequencer cannot store something."""
-    why = "is full" if error is None or error.errno in _FULL else f"cannot be written ({type(error).__name__})"
+    why = "is full" if error is None or is_full(error) else f"cannot be written ({type(error).__name__})"
     return Refusal(507, f"the sequencer's disk {why}; free some space there, and send this again")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from .clock import Clock
 from .dispatcher import Dispatcher
 from .fetching import ImageError, fetch_image
 from .file_store import Incoming, Received, keep
+from .http import is_full
 from .images import Images
 from .kinds import shortened
 from .observer import Observer
@@ -21,6 +23,7 @@ from .work import Work
 
 logger = logging.getLogger(__name__)
 _AT_ONCE = 8
+_RETRY_SECONDS = 5.0
 _UNUSED_SECONDS = 600.0
 """A file that nothing refers to is removed after this time: its task may just be about to."""
 
@@ -77,12 +80,25 @@ class Inputs(Observer):
                 path.unlink(missing_ok=True)
 
     async def _bring(self, work: Work) -> None:
+        while True:
+            try:
+                await self._bring_now(work)
+                return
+            except (OSError, sqlite3.Error):
+                # A full disk is no fault of the task: it waits until there is room.
+                logger.exception("The inputs of task %s cannot be stored now", work.task_id)
+            await self._clock.wait(asyncio.get_running_loop().create_future(), _RETRY_SECONDS)
+
+    async def _bring_now(self, work: Work) -> None:
+        """Raises OSError and sqlite3.Error when the disk is full."""
         try:
             async with self._slots:
                 await self._bring_all(work)
         except ImageError as error:
             self._dispatcher.give_up(work.task_id, "failed", "error", str(error))
         except Exception as error:
+            if isinstance(error, sqlite3.Error) or (isinstance(error, OSError) and is_full(error)):
+                raise
             # Whatever the error, the task must not wait forever.
             logger.exception("The inputs of task %s cannot be had", work.task_id)
             msg = f"the sequencer could not store the image: {type(error).__name__}"
