@@ -118,12 +118,12 @@ class Dispatcher:
     ) -> tuple[Work, Lease] | None:
         """Give the miner the oldest task that it can run, waiting at most so many seconds for one.
 
-        A task whose holder was never heard of after it was given is given to it again: the answer was lost. A request
-        of the same miner that still waits ends without a task. ``is_open`` says whether an answer would arrive.
+        A task whose holder was never heard of after it was given is given to it again, because the answer was lost.
+        That does not renew the lease: some miner may never be able to read the answer. A request of the same miner that
+        still waits ends without a task. ``is_open`` says whether an answer would arrive.
         """
         for work in miner.holds:
             if work.lease is not None and not work.lease.heard and miner.lease_seconds is not None:
-                self._timers.extend(work, work.lease, miner.lease_seconds)
                 return work, work.lease
         for place in [
             place for place in self._places if place.miner.name == miner.name and miner.lease_seconds is not None

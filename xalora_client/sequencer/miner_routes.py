@@ -27,6 +27,7 @@ from .tokens import INPUT, UPLOAD
 from .work import Lease, Work
 
 _HEARTBEAT_SECONDS = 10.0
+_LONGEST_PUBLIC_SECONDS = 3600.0
 
 
 class MinerRoutes:
@@ -134,10 +135,15 @@ class MinerRoutes:
         return web.json_response({"msg": "thank you"})
 
     async def _request_of_public(self, request: web.Request, name: str, body: dict[str, Any]) -> web.StreamResponse:
-        """A public miner sends no heartbeats, but goes on asking while it works: that renews its lease."""
+        """A public miner sends no heartbeats, but goes on asking while it works: that renews its lease.
+
+        Not forever: it also goes on asking when the task never reached it, or when its submit was lost.
+        """
         miner: Miner = self._registry.public(name, read_ids(body))
         for work in list(miner.holds):
-            if work.lease is not None:
+            if work.lease is not None and self._clock.time() - work.lease.began > _LONGEST_PUBLIC_SECONDS:
+                self._dispatcher.give_back(work.task_id, work.lease.token, counts=True)
+            elif work.lease is not None:
                 self._dispatcher.hold(work.task_id, work.lease.token)
                 return web.json_response({"msg": f"task {work.task_id} is running"})
         taken = await self._dispatcher.take(miner, 0.0)
