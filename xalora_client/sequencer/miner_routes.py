@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -85,12 +87,11 @@ class MinerRoutes:
         miner = self._registry.find(name, instance)
         if miner is None:
             return web.json_response({"msg": "register first", "register": True})
-
-        def is_open() -> bool:
-            return request.transport is not None and not request.transport.is_closing()
-
-        taken = await self._dispatcher.take(miner, read_wait(body), is_open)
-        miner.seen = self._clock.time()
+        is_open = partial(_is_open, request)
+        with miner.listening(is_open):
+            taken = await self._dispatcher.take(miner, read_wait(body), is_open)
+        if is_open():
+            miner.seen = self._clock.time()
         if taken is None:
             return web.json_response({"msg": "no task at the moment"})
         return web.json_response(self._task(request, *taken))
@@ -107,12 +108,15 @@ class MinerRoutes:
                 set_progress(work, *said, self._clock)
             seconds = min(read_wait(body), _HEARTBEAT_SECONDS)
             if seconds and work.lease is not None and not self._dispatcher.stopped:
-                await work.lease.watchers.wait(self._clock, seconds)
-                if not self._dispatcher.stopped:
+                miner, is_open = self._dispatcher.miners.get(name), partial(_is_open, request)
+                with nullcontext() if miner is None else miner.listening(is_open):
+                    await work.lease.watchers.wait(self._clock, seconds)
+                # A miner that hung up meanwhile may be dead: that is no sign of life.
+                if is_open() and not self._dispatcher.stopped:
+                    self._registry.heard_of(name)
                     self._dispatcher.hold(task_id, token, name)
         except LeaseOver as over:
             return web.json_response({"stop": over.why})
-        self._registry.heard_of(name)
         return web.json_response({"lease_seconds": LEASE_SECONDS})
 
     async def submit(self, request: web.Request) -> web.StreamResponse:
@@ -203,3 +207,8 @@ class MinerRoutes:
             "inputs": shown,
             "credential": {"upload_url": address(request, f"miner_upload/{lease.derived(UPLOAD)}")},
         }
+
+
+def _is_open(request: web.Request) -> bool:
+    """Whether an answer would reach the one who asks."""
+    return request.transport is not None and not request.transport.is_closing()
