@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import builtins
 import socket
 from html.parser import HTMLParser
@@ -82,6 +83,20 @@ def test_images_in_private_networks_are_refused(guarded, host):
     assert answer.status_code == 400
     assert "--allow-private-images" in answer.json()["message"]
     assert guarded.rows("SELECT count(*) FROM tasks") == [(0,)]
+
+
+def test_behind_a_proxy_addresses_are_those_of_the_proxy(sequencer):
+    server = sequencer(public_url="https://gpu.example.com/")
+    miner = server.miner(workflow("upscaler", IMAGE))
+    said = {"sha256": "0" * 64, "size": 9, "content_type": "image/png"}
+    announced = server.post("image_upload", consumer_id=server.consumer_id, **said).json()
+    task_id = server.make("upscaler", image="data:image/png;base64," + base64.b64encode(png()).decode())
+    task = miner.waits().result(20)
+    task["credential"]["upload_url"] = task["credential"]["upload_url"].replace("https://gpu.example.com", server.url)
+    miner.finish(task)
+    named = [*announced.values(), task["inputs"]["image"]["url"], server.query(task_id)["result"]]
+    assert all(each.startswith("https://gpu.example.com/") for each in named)
+    assert requests.get(named[-1].replace("https://gpu.example.com", server.url), timeout=30).content == png()
 
 
 def test_also_a_sequencer_on_loopback_must_be_told_to_fetch_from_there(sequencer, website):

@@ -152,6 +152,9 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
         "--allow-private-images", action="store_true",
         help="fetch images also from private networks and from this machine",
     )  # fmt: skip
+    parser.add_argument(
+        "--public-url", metavar="URL", help="how others reach it through a proxy, such as https://gpu.example.com"
+    )
     parser.add_argument("--budget", type=float, default=20.0, metavar="GB", help="results that are kept (%(default)g)")
 
 

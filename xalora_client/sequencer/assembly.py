@@ -11,7 +11,7 @@ from .catalog import Catalog, PreviewCatalog
 from .clock import Clock
 from .common_routes import CommonRoutes
 from .consumer_routes import ConsumerRoutes
-from .http import Keys
+from .http import PUBLIC_URL, Keys
 from .image_routes import ImageRoutes
 from .metrics import Metrics
 from .miner_files import MinerFiles
@@ -75,6 +75,8 @@ def sequencer(data: Path, instance: str, options: SequencerOptions, clock: Clock
         catalog = OfferCatalog(offers, dispatcher, clock)
         common = _common(server, keys, catalog, instance, Page(store, dispatcher, clock).html)
         server.answer([*common, miners, miner_files, metrics], log_requests=False)
+        if options.public_url is not None:
+            server.app[PUBLIC_URL] = options.public_url.rstrip("/")
     except BaseException:
         server.store.close()
         raise

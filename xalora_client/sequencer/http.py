@@ -22,6 +22,9 @@ LONG_POLL_SECONDS = 25
 NOTED: Any = web.RequestKey("noted", dict[str, str]) if hasattr(web, "RequestKey") else "noted"
 """The key under which a request carries its ids, for the table of requests."""
 
+PUBLIC_URL = web.AppKey("public_url", str)
+"""The key under which an application has its address for others, where it was told one."""
+
 _TEXT = Text("")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -137,5 +140,6 @@ def same(given: str, required: str) -> bool:
 
 
 def address(request: web.Request, path: str) -> str:
-    """The full address of a path of this server, with the host that the caller used."""
-    return f"{request.scheme}://{request.host}/{path}"
+    """The full address of a path of this server: that of the proxy before it, else with the host the caller used."""
+    base = request.app.get(PUBLIC_URL, f"{request.scheme}://{request.host}")
+    return f"{base}/{path}"
