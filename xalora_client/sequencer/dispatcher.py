@@ -174,10 +174,20 @@ class Dispatcher:
         self._store.set_upload(work.task_id, file)
         work.upload = file
 
-    def finish(self, work: Work, media: str, file: str, latencies: tuple[float | None, float | None]) -> None:
-        """End a task with its result: the name in its address, the file, and the seconds of inference and upload."""
+    def finish(
+        self,
+        work: Work,
+        media: str,
+        file: str,
+        latencies: tuple[float | None, float | None],
+        msg: str | None = None,
+    ) -> None:
+        """End a task with its result: the name in its address, the file, and the seconds of inference and upload.
+
+        ``msg`` is what there is to say of it, such as that there were more files.
+        """
         now = self._clock.time()
-        self._store.finish(work.task_id, media, file, latencies, revision=work.next_revision(now), now=now)
+        self._store.finish(work.task_id, media, file, latencies, msg, revision=work.next_revision(now), now=now)
         if work.lease is not None and work.lease.miner in self.miners:
             self.miners[work.lease.miner].done += 1
         self._end(work, "finished")

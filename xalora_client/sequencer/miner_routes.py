@@ -16,6 +16,7 @@ from .miner_bodies import (
     read_ids,
     read_instance,
     read_miner,
+    read_remark,
     read_seconds,
     read_software,
     read_variants,
@@ -176,7 +177,7 @@ class MinerRoutes:
         media = work.lease.derived("media") + work.upload[work.upload.index(".") :]
         self._results.add(work.upload, self._clock.time())
         latencies = read_seconds(body, "inference_latency"), read_seconds(body, "upload_latency")
-        self._dispatcher.finish(work, media, work.upload, latencies)
+        self._dispatcher.finish(work, media, work.upload, latencies, read_remark(body))
 
     def _task(self, request: web.Request, work: Work, lease: Lease) -> dict[str, Any]:
         details, inputs = self._store.details(work.task_id), self._store.inputs(work.task_id)

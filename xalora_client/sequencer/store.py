@@ -162,15 +162,16 @@ class Store:
         media: str,
         file: str,
         latencies: tuple[float | None, float | None],
+        msg: str | None,
         *,
         revision: int,
         now: float,
     ) -> None:
-        """Set a task to finished, with the name of its media, the file that holds it, and the seconds it took."""
+        """Set a task to finished, with its media's name and file, the seconds it took, and what is to say of it."""
         self.db.execute(
             "UPDATE tasks SET status = 'finished', outcome = 'finished', media = ?, file = ?, inference_latency = ?,"
-            " upload_latency = ?, revision = ?, ended = ?, work = NULL WHERE task_id = ?",
-            (media, file, *map(_rounded, latencies), revision, now, task_id),
+            " upload_latency = ?, msg = ?, revision = ?, ended = ?, work = NULL WHERE task_id = ?",
+            (media, file, *map(_rounded, latencies), msg, revision, now, task_id),
         )
 
     def give_up(self, task_id: str, status: str, outcome: str, msg: str, *, revision: int, now: float) -> None:
