@@ -114,6 +114,30 @@ def test_one_comfyui_gets_one_prompt_at_a_time(farm):
     farm(scenario)
 
 
+def test_the_end_of_a_task_is_not_taken_for_its_loss(farm):
+    """With the task its lease ends, which the waiting heartbeat may hear before the submit has its answer."""
+
+    async def scenario(world):
+        await world.pair()
+        for number in range(20):
+            await world.result(await world.create(prompt=f"fox {number}"))
+        assert not [line for line in world.lines if "lost" in line]
+
+    farm(scenario)
+
+
+def test_an_image_that_comfyui_never_takes_ends_the_task(farm):
+    async def scenario(world):
+        comfyui = await world.pair()
+        comfyui.answers["/upload/image"] = [500] * 1000
+        answer = await world.ended(await world.create(image=data_uri(picture("the input"))))
+        assert answer["status"] == "failed"
+        assert "3 attempts" in answer["msg"]
+        assert "HTTP 500" in answer["msg"]
+
+    farm(scenario)
+
+
 def test_two_comfyuis_share_the_work(farm):
     async def scenario(world):
         first = await world.pair(plan=lambda inputs: Plan(seconds=0.1))

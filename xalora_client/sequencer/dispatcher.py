@@ -192,12 +192,13 @@ class Dispatcher:
             self.miners[work.lease.miner].done += 1
         self._end(work, "finished")
 
-    def give_back(self, task_id: str, token: str, *, counts: bool) -> None:
+    def give_back(self, task_id: str, token: str, *, counts: bool, why: str | None = None) -> None:
         """The holder cannot go on. Back to the head of the queue; ``counts`` is whether it was an attempt.
 
-        Raises LeaseOver.
+        ``why`` is what it says of that, for when no attempts are left. Raises LeaseOver.
         """
         work = self.hold(task_id, token)
+        work.trouble = why or work.trouble
         self._lose(work, counts=counts, forget=True)
 
     def stop(self) -> None:
@@ -257,7 +258,8 @@ class Dispatcher:
         for observer in self._observers:
             observer.attempt_lost(work)
         if counts and work.attempts >= ATTEMPTS:
-            msg = f"failed after {ATTEMPTS} attempts: each time its miner was lost. Submit it again as a new task"
+            last = f" ({work.trouble})" if work.trouble else ""
+            msg = f"failed after {ATTEMPTS} attempts: each time its miner was lost{last}. Submit it again as a new task"
             self.give_up(work.task_id, "failed", "lost", msg)
             return
         attempts = work.attempts if counts else work.attempts - 1

@@ -75,7 +75,7 @@ def read_seconds(body: Mapping[str, Any], name: str) -> float | None:
 
 
 def read_remark(body: Mapping[str, Any]) -> str | None:
-    """What a miner says of a result, such as that there were more files."""
+    """What a miner says of a result, such as that there were more files, or of why it gives a task back."""
     msg = body.get("msg")
     return one_line(msg, _LONGEST_MESSAGE) or None if isinstance(msg, str) else None
 

@@ -134,7 +134,7 @@ class MinerRoutes:
         if body.get("success") is True:
             self._finish(work, body)
         elif give_back in ("lost", "stopping"):
-            self._dispatcher.give_back(task_id, token, counts=give_back == "lost")
+            self._dispatcher.give_back(task_id, token, counts=give_back == "lost", why=read_remark(body))
         else:
             self._dispatcher.give_up(task_id, "failed", "error", read_failure(body))
         return web.json_response({"msg": "thank you"})
