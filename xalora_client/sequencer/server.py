@@ -103,6 +103,7 @@ class Server:
             self.results.prune(now)
             self.images.prune(now)
             self.inputs.prune()
+            self.store.prune(now)
         except Exception:
             logger.exception("Old files could not be removed")
         self._pruning = self.clock.call_later(_PRUNE_SECONDS, self._prune)

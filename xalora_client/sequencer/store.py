@@ -17,6 +17,10 @@ from typing import Any
 from .schema import open_database
 from .work import Lease, Work, Workflow
 
+KEPT_SECONDS = 90 * 86_400.0
+"""A task that ended is known for so long: with its parameters, and so that its job id creates no other one."""
+
+_AT_ONCE = 5000
 _OPEN = "status IN ('waiting', 'running')"
 
 
@@ -202,6 +206,13 @@ class Store:
             (count,),
         )
         return [dict(row) for row in rows]
+
+    def prune(self, now: float) -> None:
+        """Forget tasks that ended long ago, some at a time."""
+        self.db.execute(
+            "DELETE FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE ended < ? LIMIT ?)",
+            (now - KEPT_SECONDS, _AT_ONCE),
+        )
 
     def log_request(self, endpoint: str, job_id: str | None, task_id: str | None, status_code: int) -> None:
         """Record one request in the table ``requests``."""
