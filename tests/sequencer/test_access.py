@@ -310,3 +310,9 @@ def test_progress_that_makes_no_sense_is_ignored(sequencer, progress):
     task = miner.take()
     assert miner.beat(task, progress=progress) == {"lease_seconds": 30}
     assert "progress" not in server.query(task_id)
+
+
+def test_what_json_does_not_have_is_no_number(sequencer):
+    server = sequencer()
+    answer = requests.post(f"{server.url}/task_create", data='{"timeout_seconds": NaN}', timeout=30)
+    assert (answer.status_code, answer.json()) == (400, {"message": "the body is not JSON"})

@@ -82,7 +82,7 @@ def answering_in_json(service: str) -> Any:
 async def read_body(request: web.Request) -> dict[str, Any]:
     """The JSON object that was posted."""
     try:
-        body = json.loads(await request.read())
+        body = json.loads(await request.read(), parse_constant=_no_number)
     except (ValueError, LookupError, RecursionError):
         raise Refusal(400, "the body is not JSON") from None
     if not isinstance(body, dict):
@@ -91,6 +91,10 @@ async def read_body(request: web.Request) -> dict[str, Any]:
         if _TEXT.accepts(body.get(name)):
             request[NOTED][name] = body[name][:LOGGED_CHARACTERS]
     return body
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not a number that JSON has")
 
 
 def read_text(body: Mapping[str, Any], name: str) -> str:
