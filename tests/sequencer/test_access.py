@@ -99,6 +99,19 @@ def test_behind_a_proxy_addresses_are_those_of_the_proxy(sequencer):
     assert requests.get(named[-1].replace("https://gpu.example.com", server.url), timeout=30).content == png()
 
 
+def test_a_result_is_an_image_for_its_owner_only(guarded):
+    """Its address is private, but the sequencer has the bytes."""
+    miner = guarded.miner("txt2vid.1", workflow("upscaler", IMAGE), key=MINER_KEY)
+    task_id = guarded.make()
+    miner.finish(miner.take(), png(7, 7))
+    result = guarded.query(task_id)["result"]
+    answer = guarded.try_create("upscaler", {"image": result}, consumer_id="bob", api_key="key-of-bob")
+    assert (answer.status_code, "private network" in answer.json()["message"]) == (400, True)
+    guarded.make("upscaler", image=result)
+    task = miner.waits().result(20)
+    assert requests.get(task["inputs"]["image"]["url"], timeout=30).content == png(7, 7)
+
+
 def test_also_a_sequencer_on_loopback_must_be_told_to_fetch_from_there(sequencer, website):
     """A proxy on the same machine may let others in."""
     server = sequencer()

@@ -141,7 +141,7 @@ class ConsumerRoutes:
 
     def _check_image(self, request: web.Request, name: str, value: str, owner: bytes) -> None:
         """Refuse at once what could not be fetched in any case."""
-        if token_in(value) is not None and self._inputs.holds(value, owner):
+        if self._inputs.holds(value, owner):
             return
         if token_in(value) is not None and value.startswith(address(request, "images/")):
             raise InvalidParameterError(name, "an address of an image that is not here", "one uploaded within a day")

@@ -175,12 +175,7 @@ class Dispatcher:
         work.upload = file
 
     def finish(
-        self,
-        work: Work,
-        media: str,
-        file: str,
-        latencies: tuple[float | None, float | None],
-        msg: str | None = None,
+        self, work: Work, media: str, file: str, latencies: tuple[float | None, float | None], msg: str | None = None
     ) -> None:
         """End a task with its result: the name in its address, the file, and the seconds of inference and upload.
 

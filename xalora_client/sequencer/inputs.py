@@ -6,18 +6,20 @@ import asyncio
 import logging
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 from PIL import Image as Picture
 
 from .clock import Clock
 from .dispatcher import Dispatcher
-from .fetching import ImageError, fetch_image
+from .fetching import ImageError, fetch_image, read_image
 from .file_store import Incoming, Received, keep
 from .http import is_full
 from .images import Images
 from .kinds import shortened
 from .observer import Observer
+from .results import Results, result_in
 from .store import Store
 from .work import Work
 
@@ -32,13 +34,22 @@ class Inputs(Observer):
     """Brings the inputs of tasks, and then lets the tasks begin. ``local``: see ``fetch_image``."""
 
     def __init__(
-        self, store: Store, dispatcher: Dispatcher, images: Images, incoming: Incoming, clock: Clock, *, local: bool
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        images: Images,
+        results: Results,
+        incoming: Incoming,
+        clock: Clock,
+        *,
+        local: bool,
     ) -> None:
         self.folder = images.folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self._store = store
         self._dispatcher = dispatcher
         self._images = images
+        self._results = results
         self._incoming = incoming
         self._clock = clock
         self._local = local
@@ -62,7 +73,9 @@ class Inputs(Observer):
             job.cancel()
 
     def holds(self, address: str, owner: bytes) -> bool:
-        """Whether this is the address of an image that its owner uploaded here."""
+        """Whether this is the address of an image that its owner uploaded here, or of a result of its tasks."""
+        if self._result_at(address, owner) is not None:
+            return True
         return self._images.use(address, owner, self._clock.time()) is not None
 
     async def close(self) -> None:
@@ -115,10 +128,13 @@ class Inputs(Observer):
             self._store.set_inputs(work.task_id, inputs, shortened(details))
 
     async def _file(self, work: Work, address: str) -> dict[str, Any]:
-        image = self._images.use(address, self._store.owner_of(work.task_id), self._clock.time())
+        owner = self._store.owner_of(work.task_id)
+        image = self._images.use(address, owner, self._clock.time())
         if image is not None:
             return {"file": image.sha256, "content_type": image.content_type, "size": image.size}
-        received = await self._incoming.write(await fetch_image(address, local=self._local))
+        result = self._result_at(address, owner)
+        content = fetch_image(address, local=self._local) if result is None else asyncio.to_thread(read_image, result)
+        received = await self._incoming.write(await content)
         try:
             content_type = await asyncio.to_thread(picture_type, received)
         except BaseException:
@@ -126,6 +142,16 @@ class Inputs(Observer):
             raise
         await keep(received, self.folder / received.sha256)
         return {"file": received.sha256, "content_type": content_type, "size": received.size}
+
+    def _result_at(self, address: str, owner: bytes) -> Path | None:
+        """The file behind the address of a result of the owner's tasks; None for other addresses.
+
+        Whatever its host is: a result's name cannot be guessed.
+        """
+        name = result_in(address)
+        file = None if name is None else self._store.own_result(name, owner)
+        path = None if file is None else self._results.folder / file
+        return path if path is not None and path.is_file() else None
 
 
 def picture_type(received: Received) -> str:

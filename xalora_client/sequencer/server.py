@@ -59,7 +59,9 @@ class Server:
             self.results = Results(data / "media", self.store.db, budget)
             self.incoming = Incoming(data / "incoming")
             self.images = Images(data / "inputs", self.store.db)
-            self.inputs = Inputs(self.store, self.dispatcher, self.images, self.incoming, clock, local=local)
+            self.inputs = Inputs(
+                self.store, self.dispatcher, self.images, self.results, self.incoming, clock, local=local
+            )
             observers.append(self.inputs)
         except BaseException:
             self.store.close()

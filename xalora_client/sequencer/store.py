@@ -198,6 +198,13 @@ class Store:
         row = self.db.execute("SELECT coalesce(file, media) FROM tasks WHERE media = ?", (media,)).fetchone()
         return None if row is None else str(row[0])
 
+    def own_result(self, media: str, owner: bytes) -> str | None:
+        """The same for a task that this owner created."""
+        row = self.db.execute(
+            "SELECT coalesce(file, media) FROM tasks WHERE media = ? AND owner = ?", (media, owner)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
     def recent(self, count: int) -> list[dict[str, Any]]:
         """The tasks that ended last, newest first, without anything that a user wrote."""
         rows = self.db.execute(
