@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from . import _host_server
 
 if TYPE_CHECKING:
     from ..xalora_client import Entry, Listing
+
+logger = logging.getLogger("xalora_client")
 
 EVENT = "xalora.tasks"
 """The message to the editor: the tasks that are new or have changed, and which are gone."""
@@ -101,7 +104,10 @@ class Feed:
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
             if _host_server.editors():
-                await self._look(tell=True)
+                try:
+                    await self._look(tell=True)
+                except Exception:  # The list must not stand still for the rest of the session.
+                    logger.exception("The list of tasks could not be followed")
 
     async def _look(self, *, tell: bool) -> None:
         listing, home = self.listing, self.home

@@ -60,7 +60,12 @@ function showTest() {
 }
 
 function showDelivery({ image_delivery: delivery, bucket }) {
-  const ways = ["auto", "bucket", "sequencer", "data-uri"].map((way) => [way, t(`delivery_${way}`)]);
+  const ways = [
+    ["auto", t("delivery_auto")],
+    ["bucket", t("delivery_bucket")],
+    ["sequencer", t("delivery_sequencer")],
+    ["data-uri", t("delivery_inline")],
+  ];
   const way = choice(ways, delivery.value, (value) => store({ image_delivery: value }));
   way.setAttribute("aria-label", t("delivery"));
   way.disabled = !delivery.editable;

@@ -76,6 +76,7 @@ class Panel {
     this.state = choice([...states, ["failed", t("failedOnes")]], "all", () => this.update());
     this.state.setAttribute("aria-label", t("filterState"));
     this.count = element("p.xalora-hint", { role: "status" });
+    this.problem = element("p.xalora-problem", { role: "status" });
     this.message = element("div.xalora-message");
     this.details = element("div.xalora-details");
     this.list = new VirtualList({
@@ -90,6 +91,7 @@ class Panel {
       { "aria-label": t("tasks"), onkeydown: (event) => event.stopPropagation() },
       element("div.xalora-filters", {}, this.search, this.state),
       this.count,
+      this.problem,
       this.message,
       this.list.element,
       this.details,
@@ -106,6 +108,7 @@ class Panel {
     const shown = filtered(store.list, this.search.value, this.state.value);
     this.list.set(shown);
     this.count.textContent = store.list.length ? t("count", { shown: shown.length, total: store.list.length }) : "";
+    this.problem.textContent = store.problem ? t("earlierProblem", { problem: store.problem }) : "";
     const message = this.#message(shown);
     this.list.element.hidden = message !== null && !shown.length;
     this.message.replaceChildren(...(message ?? []));

@@ -15,10 +15,14 @@ class TaskStore extends EventTarget {
   loaded = false;
   /** @type {Error | null} why the list could not be loaded */
   error = null;
+  /** @type {string | null} why the sequencer could not be asked about open tasks */
+  problem = null;
   /** Seconds that the server's clock is ahead of this one. */
   ahead = 0;
   #sorted = null;
   #load = 0;
+  /** What was heard of tasks since the list began to load: it is newer than the list. null: the task is gone. */
+  #heard = new Map();
 
   constructor() {
     super();
@@ -46,6 +50,7 @@ class TaskStore extends EventTarget {
   async load() {
     const load = ++this.#load;
     this.loading = true;
+    this.#heard.clear();
     this.#tell();
     try {
       let before = "";
@@ -56,8 +61,7 @@ class TaskStore extends EventTarget {
         for (const task of page.tasks) fresh.set(task.number, task);
         before = page.next;
         this.ahead = page.now - Date.now() / 1000;
-        if (!this.loaded || before === null) this.tasks = new Map(fresh);
-        this.#tell();
+        if (!this.loaded || before === null) this.#replace(fresh);
       }
       this.loaded = true;
       this.error = null;
@@ -71,30 +75,47 @@ class TaskStore extends EventTarget {
 
   /** Take up what an answer says of one task. */
   put(task) {
-    if (!task) return;
-    this.tasks.set(task.number, task);
-    this.#tell();
+    if (task) this.#hear([[task.number, task]]);
   }
 
   /** Leave a task out from now on. */
   remove(task) {
-    this.tasks.delete(task.number);
-    this.#tell();
+    this.#hear([[task.number, null]]);
   }
 
   /** While the list is looked at, ask the sequencer about open tasks again and again; returns what ends that. */
   follow() {
-    const ask = () => this.running && send("/refresh").catch(() => {});
-    const timer = setInterval(ask, SECONDS_BETWEEN_REFRESHES * 1000);
-    ask();
+    const refresh = async () => {
+      if (!this.running) return this.#note(null);
+      const answer = await send("/refresh").catch((error) => ({ problem: error.message || null }));
+      this.#note(answer.problem);
+    };
+    const timer = setInterval(refresh, SECONDS_BETWEEN_REFRESHES * 1000);
+    refresh();
     return () => clearInterval(timer);
+  }
+
+  #note(problem) {
+    if (problem === this.problem) return;
+    this.problem = problem;
+    this.#tell();
   }
 
   #pushed({ tasks, reload, now }) {
     this.ahead = now - Date.now() / 1000;
-    for (const task of tasks) this.tasks.set(task.number, task);
-    this.#tell();
+    this.#hear(tasks.map((task) => [task.number, task]));
     if (reload) this.load();
+  }
+
+  #hear(news) {
+    for (const [number, task] of news) this.#heard.set(number, task);
+    this.#replace(this.tasks);
+  }
+
+  #replace(tasks) {
+    this.tasks = new Map([...tasks, ...this.#heard].filter(([, task]) => task));
+    for (const [number, task] of this.#heard) if (!task) this.tasks.delete(number);
+    this.#tell();
   }
 
   #tell() {

@@ -46,7 +46,7 @@ const ENGLISH = {
   delivery_auto: "The best way there is",
   delivery_bucket: "Through my bucket",
   delivery_sequencer: "Through the sequencer",
-  "delivery_data-uri": "Inside the task",
+  delivery_inline: "Inside the task",
   bucket: "Address of the bucket",
   budget: "Space for results, in gigabytes",
   gigabytes: "GB",

@@ -42,6 +42,7 @@ def test_a_task_is_listed_collected_shown_and_forgotten(comfy: ComfyUI, name: st
     assert listed["prompt"] == name
     assert listed["task_type"] == "txt2img"
     assert listed["source"] == "node"
+    assert listed["place"] == {"node": "make", "title": "XaloraFluxLora"}
     assert ask(comfy, f"tasks/{task_id}/thumbnail").status_code == 404
 
     def collected() -> Any:
@@ -112,7 +113,9 @@ def test_a_key_goes_in_and_never_comes_out(plain: ComfyUI, sandbox: SandboxProce
     before = ask(plain, "config").json()
     assert before["key"] == {"set": False, "needed": True, "consumer": None, "source": "default", "editable": True}
     assert "No API key is set" in before["problem"]
-    assert ask(plain, "test", {}).json()["ok"] is False
+    checks = {each["name"]: each for each in ask(plain, "test", {}).json()["checks"]}
+    assert checks["key"]["status"] == "problem"
+    assert "Settings" in checks["key"]["advice"]
 
     answer = ask(plain, "config", {"api_key": f"artist-7#{secret}", "workflow_url": sandbox.url})
     assert answer.json()["key"] | {"set": True, "consumer": "artist-7", "source": "stored"} == answer.json()["key"]

@@ -121,6 +121,15 @@ def test_the_id_goes_into_a_status_node_and_to_the_clipboard(editor: Editor, pro
     assert prompt in editor.xalora.task(prompt).inner_text()
 
 
+def test_the_tab_leads_to_the_node_that_asked(editor: Editor, prompt: str) -> None:
+    node = run(editor, prompt)
+    assert editor.end()["name"] == "execution_success"
+    editor.js("() => { app.canvas.ds.offset = [9000, 9000] }")
+    editor.xalora.act(prompt, "Go to node")
+    editor.page.wait_for_function("id => app.canvas.selected_nodes?.[id] || app.canvas.selectedItems.size", arg=node)
+    assert f"from the node Xalora Text2Video ({node})" in editor.xalora.open_tab().inner_text()
+
+
 def test_the_settings_of_a_run_are_shown(editor: Editor, prompt: str) -> None:
     run(editor, prompt, seed=4711)
     assert editor.end()["name"] == "execution_success"
