@@ -11,7 +11,7 @@ from . import _host
 from ._remote import Remote
 
 if TYPE_CHECKING:
-    from ..xalora_client import MediaFile, TaskUpdate
+    from ..xalora_client import MediaFile, TaskUpdate, UploadProgress
 
 T = TypeVar("T")
 
@@ -19,17 +19,20 @@ T = TypeVar("T")
 class Batch(Remote):
     """A node that runs ``count`` tasks, at most ``parallel`` of them at once.
 
-    ``task_of(number)`` builds each one. It runs in a thread, because it may have to encode an image.
+    ``task_of(number)`` builds each one. Their images are uploaded while earlier tasks run, so that each has its image
+    in place when its turn comes; at most ``parallel`` images are held encoded at once.
     """
 
     def __init__(self, count: int, task_of: Callable[[int], WorkflowTask], *, parallel: int, reuse: bool) -> None:
-        super().__init__()
+        super().__init__(images_at_once=parallel)
         self.count = count
         self.task_of = task_of
+        self.turns_at_once = min(parallel, count)
         self.turns = asyncio.Semaphore(parallel)
         self.reuse = reuse
         self.done = 0
         self.updates: dict[int, TaskUpdate] = {}
+        self.uploads: dict[int, UploadProgress] = {}
         self.origin_of: dict[int, str] = {}
         self.say = self._say
 
@@ -58,9 +61,7 @@ class Batch(Remote):
         preview = await asyncio.to_thread(_host.preview, [file.path for file in files], moving=False)
         return [task_id for task_id, _ in made], images, preview
 
-    async def _make_one(self, number: int) -> tuple[str, MediaFile]:
-        task = await asyncio.to_thread(self.task_of, number)
-
+    async def _make_one(self, number: int, task: WorkflowTask) -> tuple[str, MediaFile]:
         def show(update: TaskUpdate) -> None:
             self.updates[number] = update = self.note(update)
             self.origin_of[number] = update.origin
@@ -77,8 +78,7 @@ class Batch(Remote):
     async def _submit(self) -> list[str]:
         submitted: list[str] = []
 
-        async def submit_one(number: int) -> str:
-            task = await asyncio.to_thread(self.task_of, number)
+        async def submit_one(_: int, task: WorkflowTask) -> str:
             task_id = await self.client.execute_workflow(task, reuse=self.reuse)
             submitted.append(task_id)
             self.prompt.submitted.add(task_id)
@@ -99,7 +99,7 @@ class Batch(Remote):
         except XaloraError as error:
             self.canceled[task_id] = error
 
-    async def _each(self, step: Callable[[int], Awaitable[T]]) -> list[T]:
+    async def _each(self, step: Callable[[int, WorkflowTask], Awaitable[T]]) -> list[T]:
         """Run the step for every task. The first failure is raised after all have ended."""
         answers = await asyncio.gather(*(self._one(step, n) for n in range(self.count)), return_exceptions=True)
         kept = [answer for answer in answers if not isinstance(answer, BaseException)]
@@ -113,9 +113,15 @@ class Batch(Remote):
                 raise answer
         return kept
 
-    async def _one(self, step: Callable[[int], Awaitable[T]], number: int) -> T:
+    async def _one(self, step: Callable[[int, WorkflowTask], Awaitable[T]], number: int) -> T:
+        task = self.task_of(number)
+
+        def note(progress: UploadProgress) -> None:
+            self.uploads[number] = progress
+
+        await self.client.upload_images(task, note, reuse=self.reuse)
         async with self.turns:
-            answer = await step(number)
+            answer = await step(number, task)
         self.done += 1
         self.tick()
         self.progress.bar(self.done, self.count)
@@ -129,7 +135,11 @@ class Batch(Remote):
 
     def _say(self) -> str:
         lost = any(not update.connected for update in self.updates.values())
-        return f"upscaling {self.done} / {self.count}{' · connection lost, trying again' if lost else ''}"
+        more = " · connection lost, trying again" if lost else ""
+        if self.done + len(self.updates) < self.turns_at_once and self.uploads:
+            sent = sum(each.sent for each in self.uploads.values())
+            return f"uploading {len(self.uploads)} / {self.count} · {sent / 1e6:.1f} MB{more}"
+        return f"upscaling {self.done} / {self.count}{more}"
 
     def _done_all(self, words: str) -> str:
         """The last line when all images are there."""

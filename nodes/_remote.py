@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..xalora_client import BadRequestError, ConflictError, TaskStatus, WorkflowTask, WorkflowTaskResult
 from . import _host
+from ._host_place import place
 from ._host_progress import Progress
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Remote:
         remote = cls()
         return await remote.perform(remote._cancel(task_id))
 
-    def __init__(self) -> None:
+    def __init__(self, images_at_once: int = 8) -> None:
         from ..xalora_client import AsyncClient  # Imports HTTP libraries, which would slow down ComfyUI's start.
 
         self.prompt = _host.Prompt.current()
@@ -82,8 +83,10 @@ class Remote:
             fallback_home=_host.home(),
             ledger=True,
             source="node",
+            place=place(),
             cancels=self.prompt.cancels,
             on_cancel=self.canceled.__setitem__,
+            images_at_once=images_at_once,
         )
         self.progress = Progress()
         self.files: list[MediaFile] = []
@@ -112,7 +115,10 @@ class Remote:
         if wait:
             result = await self.finish(task, reuse=reuse)
             media, words = await self._media(result, task.task_details)
-            self.ending = self.done_line(self.origins.get(result.task_id, ""), words)
+            origin = self.origins.get(result.task_id, "")
+            self.ending = self.done_line(origin, words)
+            if origin == "finished":
+                media.ui["xalora_reused"] = (True,)  # The editor's extension then offers a new seed.
             return media
         task_id = await self.client.execute_workflow(task, reuse=reuse)
         self.prompt.submitted.add(task_id)

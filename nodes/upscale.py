@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..xalora_client import InvalidParameterError, UpscalerTask, encode_data_uri
+from ..xalora_client import InvalidParameterError, UpscalerTask
 from . import _host
 from ._batch import Batch
 from ._inputs import CATEGORY, common_options
@@ -15,8 +15,13 @@ class XaloraUpscale:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Enlarges images on Xalora's GPU miners: one task per image of the batch, several at once."
-    SEARCH_ALIASES = ["upscale", "enlarge", "super resolution", "remote gpu", "cloud upscale", "xalora"]
+    SEARCH_ALIASES = [
+        "upscale", "upscale image", "upscale-image", "image upscale", "upscaler", "enlarge", "enlarge image",
+        "super resolution", "upscale video", "remote gpu", "cloud gpu", "xalora",
+        "图像放大", "画像を拡大", "bild vergrößern",
+    ]  # fmt: skip
     FUNCTION = "upscale"
+    OUTPUT_NODE = True
     RETURN_TYPES = ("IMAGE", "STRING")
     RETURN_NAMES = ("image", "task_ids")
     OUTPUT_IS_LIST = (False, True)
@@ -29,7 +34,9 @@ class XaloraUpscale:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         options = common_options()
         return {
-            "required": {"image": ("IMAGE", {"tooltip": "The images to enlarge. Alpha is kept."})},
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The images to enlarge, one task for each. Transparency is kept."})
+            },
             "optional": {
                 "max_parallel": (
                     "INT",
@@ -52,21 +59,14 @@ class XaloraUpscale:
         if count == 0:
             raise InvalidParameterError("image", tuple(image.shape), "a batch of one image or more")
 
+        from ._images import input_image  # Imports torch, which would slow down ComfyUI's start.
+
         def task_of(number: int) -> UpscalerTask:
-            return UpscalerTask(image_address(image[number]), timeout_seconds=timeout_seconds)
+            name = "the image" if count == 1 else f"image {number + 1} of {count}"
+            return UpscalerTask(input_image(image[number], name), timeout_seconds=timeout_seconds)
 
         batch = Batch(count, task_of, parallel=max_parallel, reuse=reuse)
         if not wait:
             return _host.blocked(), await batch.submit()
         task_ids, images, preview = await batch.make_images(alpha=image.shape[3] == 4)
         return {"ui": preview, "result": (images, task_ids)}
-
-
-def image_address(image: Any) -> str:
-    """The address of an image ``[H, W, C]`` for a miner: for now its bytes as PNG in a ``data:`` URI.
-
-    Delivery through buckets can be added here: miners are only known to fetch ``http(s)`` URLs.
-    """
-    from ._tensors import encode_png  # Imports torch, which would slow down ComfyUI's start.
-
-    return encode_data_uri(encode_png(image), "image/png")

@@ -187,3 +187,63 @@ class TestKeyAndServerFromOnePlace:
     def test_arguments_say_it_themselves(self, place, tmp_path):
         place("XALORA_API_KEY", "c#own-key")
         assert config.load(workflow_url=OWN, home=tmp_path / "home").workflow_url == OWN
+
+
+class TestImagesToTheMiners:
+    def test_by_default_the_way_is_chosen_by_itself(self):
+        loaded = config.load()
+        assert (loaded.image_delivery, loaded.bucket, loaded.bucket_keep) == ("auto", None, False)
+
+    def test_settings_come_in_the_usual_order(self, tmp_path, monkeypatch):
+        config.store(tmp_path, image_delivery="bucket", bucket="s3://stored/images/")
+        loaded = config.load(home=tmp_path)
+        assert (loaded.image_delivery, loaded.bucket) == ("bucket", "s3://stored/images")
+        monkeypatch.setenv("XALORA_IMAGE_DELIVERY", "Data-URI")
+        monkeypatch.setenv("XALORA_BUCKET", "gs://environ")
+        monkeypatch.setenv("XALORA_BUCKET_KEEP", "1")
+        loaded = config.load(home=tmp_path)
+        assert (loaded.image_delivery, loaded.bucket, loaded.bucket_keep) == ("data-uri", "gs://environ", True)
+        assert config.load(home=tmp_path, bucket="az://argument/x").bucket == "az://argument/x"
+
+    @pytest.mark.parametrize(
+        "bucket", ["name", "s3://", "s3:///x", "https://x/y", "s3://a?b=c", "s3://key:secret@name"]
+    )
+    def test_what_is_no_bucket_is_refused_without_showing_it(self, bucket, tmp_path):
+        for attempt in (lambda: config.load(bucket=bucket), lambda: config.store(tmp_path, bucket=bucket)):
+            with pytest.raises(ConfigurationError, match="XALORA_BUCKET is not") as caught:
+                attempt()
+            assert "secret" not in str(caught.value)
+
+    def test_an_unknown_way_is_refused(self, tmp_path):
+        with pytest.raises(ConfigurationError, match=r"XALORA_IMAGE_DELIVERY.*auto, bucket"):
+            config.store(tmp_path, image_delivery="pigeon")
+
+    def test_stored_credentials_belong_to_their_bucket(self, tmp_path):
+        options = {"access_key_id": "me", "secret_access_key": "bucket-secret"}
+        path = config.store(tmp_path, bucket="s3://mine", bucket_options=options)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        loaded = config.load(home=tmp_path)
+        assert loaded.bucket_options == options
+        assert "bucket-secret" not in repr(loaded)
+        assert config.load(home=tmp_path, bucket="s3://other").bucket_options == {}
+        config.store(tmp_path, bucket="s3://other")
+        assert "bucket-secret" not in path.read_text()
+
+    def test_an_empty_value_removes_a_setting(self, tmp_path):
+        path = config.store(tmp_path, bucket="s3://mine", image_delivery="bucket", bucket_options={"region": "x"})
+        config.store(tmp_path, bucket="", image_delivery="")
+        assert json.loads(path.read_text()) == {}
+
+
+def test_the_sources_of_key_and_address_are_known(tmp_path, monkeypatch):
+    def sources():
+        loaded = config.load(home=tmp_path)
+        return loaded.key_source, loaded.url_source
+
+    assert sources() == ("", "default")
+    config.store(tmp_path, api_key=KEY)
+    assert sources() == ("stored", "default")
+    Path(".env").write_text(f"XALORA_API_KEY={KEY}\nXALORA_WORKFLOW_URL={OWN}\n")
+    assert sources() == (".env", ".env")
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", "sandbox")
+    assert sources() == ("default", "environment")

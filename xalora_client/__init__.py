@@ -39,6 +39,7 @@ from .errors import (
     XaloraError,
 )
 from .protocol.answers import TaskStatus, WorkflowTaskResult
+from .protocol.images import InputImage
 from .protocol.parameters import Rule, encode_data_uri
 from .protocol.progress import TaskProgress
 from .protocol.requests import Credentials, Request, Response
@@ -48,6 +49,9 @@ from .version import __version__
 if TYPE_CHECKING:
     from .clients.asynchronous import AsyncClient
     from .clients.blocking import Client
+    from .config import home_folder
+    from .delivery import OnUpload, UploadProgress
+    from .doctor import Check, examine
     from .engine.drivers import AsyncTransport, Transport
     from .engine.effects import Fetch
     from .engine.updates import OnUpdate, TaskUpdate
@@ -74,7 +78,10 @@ else:
     _LOADED_LATER = {
         "AsyncClient": ".clients.asynchronous",
         "Client": ".clients.blocking",
+        "home_folder": ".config",
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
+        **dict.fromkeys(["OnUpload", "UploadProgress"], ".delivery"),
+        **dict.fromkeys(["Check", "examine"], ".doctor"),
         "Fetch": ".engine.effects",
         **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.updates"),
         **dict.fromkeys(["Entry", "Ledger", "Listing", "summarize"], ".ledger"),
@@ -101,6 +108,7 @@ __all__ = [
     "AsyncTransport",
     "AuthenticationError",
     "BadRequestError",
+    "Check",
     "Client",
     "ConfigurationError",
     "ConflictError",
@@ -114,6 +122,7 @@ __all__ = [
     "Fetch",
     "FluxLoraTask",
     "Format",
+    "InputImage",
     "InvalidParameterError",
     "Kind",
     "Ledger",
@@ -128,6 +137,7 @@ __all__ = [
     "NotFoundError",
     "OnProgress",
     "OnUpdate",
+    "OnUpload",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "Progress",
@@ -151,6 +161,7 @@ __all__ = [
     "TaskUpdate",
     "Text2VideoTask",
     "Transport",
+    "UploadProgress",
     "UpscalerTask",
     "WorkflowTask",
     "WorkflowTaskResult",
@@ -160,6 +171,8 @@ __all__ = [
     "decode",
     "decode_sound",
     "encode_data_uri",
+    "examine",
+    "home_folder",
     "read_settings",
     "require_memory",
     "summarize",

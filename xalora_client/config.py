@@ -1,4 +1,4 @@
-"""Where the key, the server's address and the home folder come from.
+"""Where the key, the server's address, the bucket for images and the home folder come from.
 
 Arguments come first, then the environment, then ``.env`` in the working directory, then the stored file.
 """
@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from dotenv import dotenv_values
@@ -21,6 +24,7 @@ SANDBOX = "sandbox"
 SANDBOX_KEY = "sandbox#local-preview"
 
 KEY, URL, HOME = "XALORA_API_KEY", "XALORA_WORKFLOW_URL", "XALORA_HOME"
+DELIVERY, BUCKET, KEEP = "XALORA_IMAGE_DELIVERY", "XALORA_BUCKET", "XALORA_BUCKET_KEEP"
 _STORED_FILE = "config.json"
 
 NO_KEY_ADVICE = (
@@ -29,16 +33,33 @@ NO_KEY_ADVICE = (
 )
 
 
+AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI = "auto", "bucket", "sequencer", "data-uri"
+DELIVERIES = (AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI)
+"""The ways of an image to the miners. ``auto`` takes the first of the others that can be used."""
+
+
 @dataclass(frozen=True)
 class Config:
     """The settings in force. ``workflow_url`` has no trailing slash, or is ``sandbox``; ``credentials`` hide the key.
 
-    ``home`` is the folder for the ledger, media and the stored config; it need not exist yet.
+    ``home`` is the folder for the ledger, media and the stored config; it need not exist yet. ``key_source`` and
+    ``url_source`` are "argument", "environment", ".env", "stored" or "default"; an unset key has "".
+
+    ``image_delivery`` is one of DELIVERIES. ``bucket`` is ``s3://name/prefix``, ``gs://…``, ``az://…`` or None;
+    ``bucket_options`` are its stored credentials and endpoint by obstore's names, which ``repr`` hides; ``bucket_keep``
+    says that images stay there after their tasks. ``media_budget`` is in gigabytes, as stored.
     """
 
     credentials: Credentials | None
     workflow_url: str
     home: Path
+    key_source: str = ""
+    url_source: str = ""
+    image_delivery: str = AUTO
+    bucket: str | None = None
+    bucket_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    bucket_keep: bool = False
+    media_budget: str | None = None
 
     @property
     def is_sandbox(self) -> bool:
@@ -52,12 +73,13 @@ class Config:
         return self.credentials
 
 
-_ARGUMENT, _ENVIRONMENT, _DOTENV, _STORED = (
-    "an argument",
-    "the environment",
-    "the .env file here",
-    "the stored settings",
-)
+_ARGUMENT, _ENVIRONMENT, _DOTENV, _STORED, _DEFAULT = "argument", "environment", ".env", "stored", "default"
+_PLACES = {
+    _ARGUMENT: "an argument",
+    _ENVIRONMENT: "the environment",
+    _DOTENV: "the .env file here",
+    _STORED: "the stored settings",
+}
 
 
 def load(
@@ -65,10 +87,13 @@ def load(
     workflow_url: str | None = None,
     home: str | os.PathLike[str] | None = None,
     fallback_home: Path | None = None,
+    *,
+    image_delivery: str | None = None,
+    bucket: str | None = None,
 ) -> Config:
     """Take each setting from the first source that has it; ``fallback_home`` is used when no source has a home.
 
-    Raises ConfigurationError for a key or URL in the wrong form, for a stored file that cannot be read, and when the
+    Raises ConfigurationError for a setting in the wrong form, for a stored file that cannot be read, and when the
     key and the address of a server that is not the default one come from two sources.
     """
     dotenv = dotenv_settings()
@@ -80,31 +105,49 @@ def load(
             _ARGUMENT: argument,
             _ENVIRONMENT: os.environ.get(name),
             _DOTENV: dotenv.get(name),
-            _STORED: stored.get(stored_name),
+            _STORED: _text(stored.get(stored_name)),
         }
         return next(((value, source) for source, value in sources.items() if value), (None, ""))
 
-    address, address_source = first(workflow_url, URL, "workflow_url")
-    url = _checked_url(address or DEFAULT_URL)
+    server, url_source = first(workflow_url, URL, "workflow_url")
+    url = _checked_url(server or DEFAULT_URL)
     if url == SANDBOX:
         # A stored key is not sent: a server that renders previews needs none.
         key: str | None = api_key or SANDBOX_KEY
+        key_source = _ARGUMENT if api_key else _DEFAULT
     else:
         key, key_source = first(api_key, KEY, "api_key")
         if (
             key
             and url != DEFAULT_URL
-            and address_source != _ARGUMENT
-            and key_source != address_source
-            and (key_source != _ARGUMENT or address_source != _ENVIRONMENT)
+            and url_source != _ARGUMENT
+            and key_source != url_source
+            and (key_source != _ARGUMENT or url_source != _ENVIRONMENT)
         ):
             raise ConfigurationError(
-                f"Nothing was sent: the key comes from {key_source}, the server's address {url} from {address_source}",
+                f"Nothing was sent: the key comes from {_PLACES[key_source]}, the server's address {url} from "
+                f"{_PLACES[url_source]}",
                 advice=f"Set {KEY} and {URL} in the same place, or pass both as arguments: a key is sent only to the "
                 "server it was set with.",
                 remedy="set-key",
             )
-    return Config(Credentials.parse(key) if key else None, url, home_path)
+    delivery, _ = first(image_delivery, DELIVERY, "image_delivery")
+    address, _ = first(bucket, BUCKET, "bucket")
+    place = _checked_bucket(address) if address else None
+    options = stored.get("bucket_options")
+    return Config(
+        credentials=Credentials.parse(key) if key else None,
+        workflow_url=url,
+        home=home_path,
+        key_source=key_source if key else "",
+        url_source=url_source or _DEFAULT,
+        image_delivery=_checked_delivery(delivery or AUTO),
+        bucket=place,
+        # They belong to the stored bucket, and are not for another.
+        bucket_options=options if place and isinstance(options, dict) and place == stored.get("bucket") else {},
+        bucket_keep=_is_yes(first(None, KEEP, "bucket_keep")[0]),
+        media_budget=_text(stored.get("media_budget")),
+    )
 
 
 def home_folder(home: str | os.PathLike[str] | None = None, fallback_home: Path | None = None) -> Path:
@@ -118,22 +161,47 @@ def default_home() -> Path:
     return platformdirs.user_data_path("xalora", appauthor=False)
 
 
-def store(home: Path, *, api_key: str | None = None, workflow_url: str | None = None) -> Path:
+def store(
+    home: Path,
+    *,
+    api_key: str | None = None,
+    workflow_url: str | None = None,
+    image_delivery: str | None = None,
+    bucket: str | None = None,
+    bucket_options: Mapping[str, str] | None = None,
+    media_budget: str | None = None,
+) -> Path:
     """Write the given settings to the home's config file, mode 0600, keeping the others; returns its path.
 
-    An empty string removes a setting. Raises ConfigurationError when a value has the wrong form, and StorageError when
-    the file cannot be written; the old file is then unchanged.
+    An empty value removes a setting. ``bucket_options`` are credentials and endpoint of the stored bucket, by
+    obstore's names; storing another bucket without them removes them. Raises ConfigurationError when a value has the
+    wrong form, and StorageError when the file cannot be written; the old file is then unchanged.
     """
     settings = _read_stored(home)
-    for name, value in (("api_key", api_key), ("workflow_url", workflow_url)):
-        if value == "":
+    bucket = _checked_bucket(bucket) if bucket else bucket
+    if bucket is not None and bucket != settings.get("bucket") and bucket_options is None:
+        bucket_options = {}
+    given = {
+        "api_key": api_key,
+        "workflow_url": workflow_url,
+        "image_delivery": image_delivery,
+        "bucket": bucket,
+        "bucket_options": bucket_options,
+        "media_budget": media_budget,
+    }
+    for name, value in given.items():
+        if value is not None and not value:
             settings.pop(name, None)
         elif value is not None:
             settings[name] = value
     if "api_key" in settings:
         Credentials.parse(settings["api_key"])
-    if "workflow_url" in settings:
-        settings["workflow_url"] = _checked_url(settings["workflow_url"])
+    for name, checked in (
+        ("workflow_url", _checked_url),
+        ("image_delivery", _checked_delivery),
+    ):
+        if name in settings:
+            settings[name] = checked(settings[name])
     path = home / _STORED_FILE
     fresh = path.with_name(f"{_STORED_FILE}.{os.getpid()}.new")
     try:
@@ -172,17 +240,46 @@ def _read_dotenv(path: Path) -> dict[str, str]:
         ) from error
 
 
-def _read_stored(home: Path) -> dict[str, str]:
+def _read_stored(home: Path) -> dict[str, Any]:
     path = home / _STORED_FILE
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings: Any = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict):
         raise ConfigurationError(f"{path} cannot be read as settings", advice="Delete it and set the key again.")
-    return {name: value for name, value in settings.items() if isinstance(value, str)}
+    return {name: value for name, value in settings.items() if isinstance(value, str | dict)}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _is_yes(value: str | None) -> bool:
+    return (value or "").strip().lower() in ("1", "yes", "true", "on")
+
+
+def _checked_delivery(word: str) -> str:
+    word = word.strip().lower()
+    if word not in DELIVERIES:
+        raise ConfigurationError(
+            f"{DELIVERY} is {word[:40]!r}", advice=f"Allowed: {', '.join(DELIVERIES[:-1])} or {DELIVERIES[-1]}."
+        )
+    return word
+
+
+def _checked_bucket(address: str) -> str:
+    """Return the address without a trailing slash. Raises ConfigurationError unless it names a bucket alone."""
+    address = address.strip().rstrip("/")
+    if not re.fullmatch(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._~/-]+)?", address):
+        raise ConfigurationError(
+            f"{BUCKET} is not the address of a bucket",
+            advice="Write s3://name/prefix, gs://name/prefix or az://container/prefix. Its endpoint and credentials "
+            "are set by the provider's own variables, such as AWS_ENDPOINT_URL and AWS_ACCESS_KEY_ID.",
+        )
+    return address
 
 
 def _checked_url(url: str) -> str:

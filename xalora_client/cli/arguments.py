@@ -82,9 +82,27 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     tasks.add_argument("--forget", metavar="ID", help="remove a task from the list; it is charged again next time")
 
     prune = add("prune", "housekeeping.prune", "Remove the least recently used downloaded media.")
+    prune.add_argument(
+        "--bucket", action="store_true", help="remove from the bucket what earlier runs left there, and nothing here"
+    )
+    prune.add_argument(
+        "--older-than",
+        type=float,
+        default=8.0,
+        metavar="DAYS",
+        help="with --bucket: also what others left, if it is older (%(default)g)",
+    )
     prune.add_argument("--budget", type=float, default=5.0, metavar="GB", help="what may stay (%(default)g)")
 
-    add("login", "commands.login", "Store an API key, readable by you alone.")
+    login = add("login", "login.login", "Store an API key, or a bucket's, readable by you alone.")
+    login.add_argument(
+        "--bucket", metavar="ADDRESS", help="store a bucket for images, such as s3://name/prefix, and ask for its key"
+    )
+
+    doctor = add(
+        "doctor", "diagnosis.doctor", "Try each part of the setup, and say what to do where one does not work."
+    )
+    _add_sandbox(doctor)
 
     sandbox = add("sandbox", "commands.sandbox", "Run a local sequencer that renders previews, to try things out.")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
@@ -132,8 +150,11 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workflows", type=Path, metavar="DIR", help="workflow files for miners that have none")
     parser.add_argument(
         "--allow-private-images", action="store_true",
-        help="fetch images also from private networks; on 127.0.0.1 they always are",
+        help="fetch images also from private networks and from this machine",
     )  # fmt: skip
+    parser.add_argument(
+        "--public-url", metavar="URL", help="how others reach it through a proxy, such as https://gpu.example.com"
+    )
     parser.add_argument("--budget", type=float, default=20.0, metavar="GB", help="results that are kept (%(default)g)")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import json
 import mimetypes
 import os
@@ -20,7 +19,8 @@ from ..errors import ConfigurationError, InvalidParameterError, StorageError
 from ..media.decoding.formats import SNIFF_BYTES, sniff
 from ..media.download import MediaFile
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.parameters import MediaAddress, encode_data_uri, is_data_uri
+from ..protocol.images import InputImage
+from ..protocol.parameters import MediaAddress, is_data_uri
 from ..protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from ..sequencer import Options
 from .outcome import described, exit_code
@@ -64,10 +64,10 @@ async def upscale(arguments: argparse.Namespace) -> int:
 
     async def one(client: AsyncClient, number: int) -> dict[str, Any]:
         name = arguments.images[number]
-        async with turns:
-            # Encoded in its turn: all of them at once could be more than memory holds.
-            task = UpscalerTask(await asyncio.to_thread(_image_address, name), **options)
-            with progress(label=name if count > 1 else None) as shown:
+        task = UpscalerTask(_input_image(name), **options)
+        with progress(label=name if count > 1 else None) as shown:
+            await client.upload_images(task, shown.upload, reuse=arguments.reuse)
+            async with turns:
                 file, result = await _run_task(client, task, arguments, shown)
         place = output
         if in_folder:
@@ -76,7 +76,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
             place = output / f"{stem}-upscaled{f'-{before + 1}' if before else ''}{file.info.format.extension}"
         return {"image": name, **_save(file, result, place)}
 
-    async with _client(arguments) as client:
+    async with _client(arguments, images_at_once=arguments.max_parallel) as client:
         answers = await asyncio.gather(*(one(client, number) for number in range(count)), return_exceptions=True)
     saved = [answer for answer in answers if isinstance(answer, dict)]
     failures = [answer for answer in answers if isinstance(answer, BaseException)]
@@ -122,14 +122,6 @@ async def cancel(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def login(arguments: argparse.Namespace) -> int:
-    """``xalora login``: prompts for the key, so that it is not in the shell's history."""
-    key = getpass.getpass("API key (consumer#key): ") if sys.stdin.isatty() else sys.stdin.readline()
-    path = config.store(config.home_folder(), api_key=key.strip() or " ")
-    print(json.dumps({"path": str(path)}) if arguments.json else f"Stored in {path}")
-    return 0
-
-
 async def sandbox(arguments: argparse.Namespace) -> int:
     """``xalora sandbox``: serve until stopped."""
 
@@ -147,8 +139,9 @@ async def sandbox(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _client(arguments: argparse.Namespace) -> AsyncClient:
-    return AsyncClient(workflow_url=config.SANDBOX if arguments.sandbox else None, ledger=True, source="cli")
+def _client(arguments: argparse.Namespace, images_at_once: int = 8) -> AsyncClient:
+    url = config.SANDBOX if arguments.sandbox else None
+    return AsyncClient(workflow_url=url, ledger=True, source="cli", images_at_once=images_at_once)
 
 
 def _given(arguments: argparse.Namespace, kind: type[Text2VideoTask | FluxLoraTask]) -> dict[str, Any]:
@@ -263,11 +256,11 @@ def _check_image(image: str) -> None:
         _image_type(Path(image))
 
 
-def _image_address(image: str) -> str:
-    """The image as an address for the miner: a URL unchanged, a file as a data: URI."""
+def _input_image(image: str) -> str | InputImage:
+    """The image for the task: an address unchanged, a file as one that is read when it is needed."""
     if MediaAddress("the image").accepts(image):
         return image
-    return encode_data_uri(_read(Path(image)), _image_type(Path(image)))
+    return InputImage.from_file(Path(image), _image_type(Path(image)))
 
 
 def _image_type(path: Path) -> str:

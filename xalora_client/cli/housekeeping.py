@@ -38,7 +38,12 @@ async def tasks(arguments: argparse.Namespace) -> int:
 
 
 async def prune(arguments: argparse.Namespace) -> int:
-    """``xalora prune [--budget GB]``: remove the least recently used media until the rest fits."""
+    """``xalora prune [--budget GB]``: remove the least recently used media until the rest fits.
+
+    With ``--bucket``, what earlier runs left in the bucket, and nothing here.
+    """
+    if arguments.bucket:
+        return await _prune_bucket(arguments)
     if not arguments.budget >= 0:
         raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: 0 or more gigabytes.")
     pruned = MediaStore(config.home_folder()).prune(int(arguments.budget * 1e9))
@@ -51,6 +56,27 @@ async def prune(arguments: argparse.Namespace) -> int:
         print(json.dumps(summary))
     else:
         print(f"{len(pruned.files)} files removed, {pruned.freed / 1e6:.1f} MB freed, {pruned.left / 1e6:.1f} MB left")
+    return 0
+
+
+async def _prune_bucket(arguments: argparse.Namespace) -> int:
+    from ..clients.web import WebTransport  # Imports HTTP, which the other commands here do without.
+    from ..delivery import Bucket
+    from ..delivery.leftovers import remove_leftovers
+
+    settings = config.load()
+    if settings.bucket is None:
+        raise ConfigurationError("No bucket is set", advice="Set XALORA_BUCKET, or run `xalora login --bucket`.")
+    if not arguments.older_than >= 0:
+        raise ConfigurationError(f"--older-than is {arguments.older_than}", advice="Allowed: 0 or more days.")
+    bucket = Bucket(settings.bucket, settings.bucket_options, WebTransport())
+    with Ledger(settings.home) as ledger:
+        pruned = await remove_leftovers(bucket, settings.home, ledger, arguments.older_than * 24 * 3600)
+    if arguments.json:
+        summary = {"removed": pruned.names, "freed_bytes": pruned.freed, "left": pruned.left}
+        print(json.dumps(summary))
+    else:
+        print(f"{len(pruned.names)} objects removed, {pruned.freed / 1e6:.1f} MB freed, {pruned.left} left")
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..delivery import UploadProgress
 from ..engine.updates import TaskUpdate, minutes
 from ..media.decoding.media_info import MediaInfo
 from ..media.download import DownloadProgress
@@ -60,6 +61,22 @@ class Progress:
             self.bar.total, self.bar.n = progress.maximum, progress.value
         self.bar.set_description_str(f"{self.prefix}{update.describe(time.monotonic() - began)}")
         self.ticking = asyncio.get_running_loop().call_later(1.0, self._draw, update, began)
+
+    def upload(self, progress: UploadProgress) -> None:
+        """Show how many bytes of an image have gone out."""
+        self._stop_ticking()
+        if self.on_terminal:
+            if self.bar is None or self.bar.unit != "B":
+                self.close()
+                self.bar = tqdm(
+                    desc=f"{self.prefix}uploading", total=progress.total, unit="B", unit_scale=True,
+                    leave=False, file=sys.stderr,
+                )  # fmt: skip
+            self.bar.update(progress.sent - self.bar.n)
+            if progress.sent == progress.total:
+                self.close()
+        elif progress.sent == progress.total:
+            print(f"{self.prefix}uploaded {progress.total / 1e6:.1f} MB", file=sys.stderr)
 
     def download(self, progress: DownloadProgress) -> None:
         """Show how many bytes have arrived."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from ..delivery import OnUpload
 from ..engine import exchange, submission, waiting
 from ..engine.drivers import AsyncTransport, run_async
 from ..engine.effects import Flow, T
@@ -31,13 +32,18 @@ class AsyncClient(BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections and the ledger."""
+        """Close the connections and the ledger. Images that were uploaded ahead and not used are removed."""
+        await self._delivery.close()
         await cast("AsyncTransport", self._transport).close()
         self._close_ledger()
 
     async def _run(self, flow: Flow[T]) -> T:
         sleep = cast("Callable[[float], Awaitable[object]]", self._sleep or asyncio.sleep)
         return await run_async(flow, cast("AsyncTransport", self._transport), sleep)
+
+    async def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
+        """As Client.upload_images, awaited."""
+        await self._delivery.upload(self._job(task), on_upload, reuse=reuse)
 
     async def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
         """As Client.execute_workflow, awaited."""

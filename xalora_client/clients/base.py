@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import random
 import time
@@ -10,15 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config import load
+from ..delivery import Delivery
 from ..engine.drivers import AsyncTransport, Transport
 from ..engine.exchange import Context
 from ..errors import XaloraError
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
 from ..media.download import MediaFile
-from ..media.store import MediaStore
-from ..protocol.requests import Sequencer
+from ..media.store import MediaStore, budget_of
+from ..protocol.requests import Job, Sequencer
+from ..protocol.tasks import WorkflowTask
 from ..sequencer import local_sandbox
+from .web import WebTransport
 
 
 class BaseClient(ABC):
@@ -36,6 +41,7 @@ class BaseClient(ABC):
         ledger: Whether every task is written to the ledger before it is sent. A task that an earlier call with the same
             inputs created, is creating or has finished is then reused and not charged again.
         source: Who asks, written to the ledger: "node", "cli" or "library".
+        place: What part of it asks, written to the ledger: JSON, or None.
         limits: The limits on downloads and decoding. None means those of ``Limits()``.
         cancels: ``cancels(interruption)`` returns whether an interruption of a call, such as Ctrl-C, cancels the remote
             task. None means that each one does.
@@ -45,6 +51,7 @@ class BaseClient(ABC):
         transport: Sends the requests, blocking for Client, on the event loop for AsyncClient. None means HTTP.
         sleep: ``sleep(seconds)`` waits, awaited by AsyncClient. None means that of the standard library.
         clock: Returns monotonic seconds.
+        images_at_once: The most images that are held encoded at a time, 1 or more.
         dice: The random numbers that spread retries and queries.
 
     Raises:
@@ -62,33 +69,39 @@ class BaseClient(ABC):
         fallback_home: Path | None = None,
         ledger: bool = False,
         source: str = "library",
+        place: object = None,
         limits: Limits | None = None,
         cancels: Callable[[BaseException], bool] | None = None,
         on_cancel: Callable[[str, XaloraError | None], object] | None = None,
         transport: Transport | AsyncTransport | None = None,
         sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        images_at_once: int = 8,
         dice: random.Random | None = None,
     ) -> None:
         self.config = load(api_key, workflow_url, home, fallback_home)
         credentials = self.config.require_credentials()
         folder = self.config.home
         url = local_sandbox(folder / "sandbox") if self.config.is_sandbox else self.config.workflow_url
+        record = Ledger(folder, self.config.workflow_url) if ledger else None
+        self._sleep = sleep
+        self._delivery = Delivery(self.config, url, WebTransport(), record, images_at_once, self._nap)
         self._context = Context(
             Sequencer(url, credentials),
             # The sandbox's port changes with each start; its tasks stay.
             server=self.config.workflow_url,
-            ledger=Ledger(folder, self.config.workflow_url) if ledger else None,
+            ledger=record,
             source=source,
+            place=place,
             clock=clock,
             dice=dice or random.Random(),  # noqa: S311 - it only spreads requests
             cancels=cancels or (lambda _: True),
+            images=self._delivery,
             on_cancel=on_cancel or (lambda _, __: None),
         )
-        self._store = MediaStore(folder)
+        self._store = MediaStore(folder, budget_of(self.config.media_budget))
         self._limits = limits or Limits()
         self._transport = transport or self._new_transport()
-        self._sleep = sleep
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(workflow_url={self._context.sequencer.url!r})"
@@ -100,6 +113,15 @@ class BaseClient(ABC):
             file: What ``download`` returned.
         """
         self._store.release(file.path)
+
+    async def _nap(self, seconds: float) -> None:
+        """Wait on an event loop, also when ``sleep`` blocks."""
+        waited = (self._sleep or asyncio.sleep)(seconds)
+        if inspect.isawaitable(waited):
+            await waited
+
+    def _job(self, task: WorkflowTask) -> Job:
+        return Job(task, self._context.sequencer.credentials_of(task), job_id="")
 
     def _close_ledger(self) -> None:
         if self._context.ledger is not None:

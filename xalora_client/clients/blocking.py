@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import cast
 
+from ..delivery import OnUpload
 from ..engine import exchange, submission, waiting
 from ..engine.drivers import Transport, run_sync
 from ..engine.effects import Flow, T
@@ -14,7 +15,7 @@ from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from .base import BaseClient
 from .http import HttpTransport
-from .on_thread import ThreadTransport
+from .on_thread import ThreadTransport, await_on_thread
 
 
 class Client(BaseClient):
@@ -30,12 +31,35 @@ class Client(BaseClient):
         self.close()
 
     def close(self) -> None:
-        """Close the connections and the ledger."""
+        """Close the connections and the ledger. Images that were uploaded ahead and not used are removed."""
+        if self._delivery.has_images:
+            await_on_thread(self._delivery.close)
         cast("Transport", self._transport).close()
         self._close_ledger()
 
     def _run(self, flow: Flow[T]) -> T:
-        return run_sync(flow, cast("Transport", self._transport), self._sleep or time.sleep)
+        transport = cast("Transport", self._transport)
+        return run_sync(flow, transport, self._sleep or time.sleep, await_on_thread)
+
+    def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
+        """Upload the task's images ahead of its create, so that they are there when its turn comes.
+
+        Without this call they are uploaded by the call that creates the task. Images that travel inside the create stay
+        where they are.
+
+        Args:
+            task: The task, which is then given to the call that creates it.
+            on_upload: Called with an UploadProgress as the bytes go out, from another thread.
+            reuse: With a ledger, upload nothing for a task that exists or is finished.
+
+        Raises:
+            ConfigurationError: There is no way to the miners. The error says what to set up.
+            StorageError: The bucket refuses an image.
+            InvalidParameterError: An image cannot be encoded.
+            APIStatusError: The sequencer refuses an image.
+            NetworkError: No complete answer came back.
+        """
+        await_on_thread(lambda: self._delivery.upload(self._job(task), on_upload, reuse=reuse))
 
     def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
         """Create the task without waiting for its result.

@@ -80,7 +80,7 @@ class HttpTransport:
             async with time_limit(timeout), gate:
                 exchange = Exchange(link, proxy, Resolver(), await self._trusted_for(link, proxy))
                 async with exchange:
-                    head = _head(await exchange.ask("POST", SEND_HEADERS, request.content()))
+                    head = head_of(await exchange.ask("POST", SEND_HEADERS, request.content()))
                     return replace(head, body=await _body(exchange, head.status, request))
         except XaloraError:
             raise
@@ -150,7 +150,7 @@ async def _fetched(exchange: Exchange, fetch: Fetch) -> Response:
     loop = asyncio.get_running_loop()
     try:
         async with time_limit(CONNECT_TIMEOUT + fetch.timeout):
-            head = _head(await exchange.ask("GET", FETCH_HEADERS | dict(fetch.headers), silence=fetch.timeout))
+            head = head_of(await exchange.ask("GET", FETCH_HEADERS | dict(fetch.headers), silence=fetch.timeout))
     except XaloraError:
         raise
     except asyncio.TimeoutError as error:
@@ -171,7 +171,7 @@ async def _fetched(exchange: Exchange, fetch: Fetch) -> Response:
     return head
 
 
-def _head(response: aiohttp.ClientResponse) -> Response:
+def head_of(response: aiohttp.ClientResponse) -> Response:
     return Response(
         response.status, {name.lower(): value for name, value in response.headers.items()}, b"", time.time()
     )
@@ -226,7 +226,7 @@ class Exchange:
             self._closing = loop.create_task(self._session.close())
 
     async def ask(
-        self, method: str, headers: dict[str, str], data: bytes | None = None, silence: float | None = None
+        self, method: str, headers: dict[str, str], data: Any = None, silence: float | None = None
     ) -> aiohttp.ClientResponse:
         """Send the request; returns when the answer's headers have arrived. Redirects are not followed.
 

@@ -51,6 +51,11 @@ class ThreadTransport:
         """Nothing is held between calls."""
 
 
+def await_on_thread(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Await ``start()`` on an event loop in a thread. An interruption of this thread cancels it."""
+    return _Call(lambda _: start()).wait()
+
+
 class _GoneError(Exception):
     """The caller no longer waits for the call."""
 

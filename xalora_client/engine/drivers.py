@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..protocol.requests import Request, Response
-from .effects import Call, Effect, Fetch, Flow, Send, Sleep
+from .effects import Await, Call, Effect, Fetch, Flow, Send, Sleep
 
 T = TypeVar("T")
 
@@ -106,12 +106,24 @@ class _Steps(Generic[T]):
                 self.fail(stop)
 
 
-def run_sync(flow: Flow[T], transport: Transport, sleep: Callable[[float], object] = time.sleep) -> T:
-    """Run the flow, blocking, and return its result."""
+Finish = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
+
+
+def _finish(start: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return asyncio.run(start())
+
+
+def run_sync(
+    flow: Flow[T],
+    transport: Transport,
+    sleep: Callable[[float], object] = time.sleep,
+    finish: Finish = _finish,
+) -> T:
+    """Run the flow, blocking, and return its result. ``finish(start)`` awaits ``start()`` on a loop of its own."""
     steps = _Steps(flow)
     while not steps.done:
         try:
-            value = _perform(steps, transport, sleep)
+            value = _perform(steps, transport, sleep, finish)
         except BaseException as error:  # noqa: BLE001 - the flow decides what each means
             steps.fail(error)
         else:
@@ -119,7 +131,7 @@ def run_sync(flow: Flow[T], transport: Transport, sleep: Callable[[float], objec
     return steps.result
 
 
-def _perform(steps: _Steps[Any], transport: Transport, sleep: Callable[[float], object]) -> Any:
+def _perform(steps: _Steps[Any], transport: Transport, sleep: Callable[[float], object], finish: Finish) -> Any:
     match steps.effect:
         case Send(request, timeout, settle=False):
             return transport.send(request, timeout)
@@ -131,6 +143,10 @@ def _perform(steps: _Steps[Any], transport: Transport, sleep: Callable[[float], 
             return transport.fetch(fetch)
         case Call(function):
             return _settle(steps, function)
+        case Await(start, settle=False):
+            return finish(start)
+        case Await(start):
+            return _settle(steps, lambda: finish(start))
 
 
 def _settle(steps: _Steps[Any], settle: Callable[[], Any]) -> Any:
@@ -192,6 +208,10 @@ async def _perform_async(
             return await transport.fetch(fetch)
         case Call(function):
             return await _settle_async(steps, asyncio.to_thread(function))
+        case Await(start, settle=False):
+            return await start()
+        case Await(start):
+            return await _settle_async(steps, start())
 
 
 async def _settle_async(steps: _Steps[Any], work: Coroutine[Any, Any, Any]) -> Any:

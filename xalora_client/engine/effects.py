@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -62,5 +62,16 @@ class Call:
     function: Callable[[], Any]
 
 
-Effect: TypeAlias = Send | Sleep | Fetch | Call
+@dataclass(frozen=True)
+class Await:
+    """Await what ``start()`` returns, such as an upload; resumes with its result. An interruption cancels it.
+
+    ``settle`` as for ``Send``.
+    """
+
+    start: Callable[[], Coroutine[Any, Any, Any]]
+    settle: bool = False
+
+
+Effect: TypeAlias = Send | Sleep | Fetch | Call | Await
 Flow: TypeAlias = Generator[Effect, Any, T]

@@ -19,7 +19,8 @@ from ..protocol import answers
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Credentials, Request, Response, Sequencer
 from . import timing
-from .effects import Call, Flow, Send, Sleep, T
+from .effects import Await, Call, Flow, Send, Sleep, T
+from .images import Images
 from .timing import Deadline
 
 logger = logging.getLogger("xalora_client")
@@ -34,8 +35,9 @@ class Context:
 
     ``clock`` is monotonic, in seconds. ``cancels(interruption)`` says whether an interruption should cancel the
     remote task. ``server`` is the sequencer's lasting name. ``ledger`` is where tasks are recorded, or None; ``source``
-    is recorded as the one who asked. ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption
-    sent: None means that the sequencer took it. Of a create that was interrupted, it is told the job id.
+    and ``place`` are recorded as the one who asked. ``images`` delivers images to the miners; None leaves them as they
+    are. ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption sent: None means that the
+    sequencer took it. Of a create that was interrupted, it is told the job id.
     """
 
     sequencer: Sequencer
@@ -45,6 +47,8 @@ class Context:
     server: str = ""
     ledger: Ledger | None = None
     source: str = "library"
+    place: object = None
+    images: Images | None = None
     on_cancel: Callable[[str, XaloraError | None], object] = lambda _, __: None
 
     def deadline(self, seconds: float) -> Deadline:
@@ -106,7 +110,7 @@ def look(
 
     response = yield from answered(context, request, deadline, timing.is_transient, on_trouble=trouble)
     result = answers.read_result(response, request, server=context.sequencer.url)
-    yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result, at_once=at_once))
+    yield from _record(context, task_id, result, at_once=at_once)
     return result
 
 
@@ -204,10 +208,21 @@ def _note_canceled(context: Context, task_id: str, credentials: Credentials) -> 
     except XaloraError as error:
         logger.info("The status of task %s after the cancel is not known: %s", task_id, error.what)
     else:
-        yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result))
+        yield from _record(context, task_id, result)
         if result.is_final:
             return
     yield from with_ledger(context, lambda ledger: ledger.canceled(task_id))
+
+
+def _record(context: Context, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> Flow[None]:
+    """Record an answer in the ledger. The first that shows the task's end is also the end of its images."""
+    ended = yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result, at_once=at_once))
+    images = context.images
+    if images is None or not images.removes or not result.is_final or ended is False:
+        return
+    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
+    parameters = None if entry is None else entry.parameters
+    yield Await(lambda: images.ended(task_id, parameters), settle=True)
 
 
 def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]:

@@ -23,7 +23,7 @@ from ..protocol.parameters import Text
 from ..protocol.requests import Credentials, Job
 from ..protocol.tasks import WorkflowTask
 from . import timing
-from .effects import Call, Flow, Sleep
+from .effects import Await, Call, Flow, Sleep
 from .exchange import Context, OnTrouble, answered, cancel_interrupted, logger, look, with_ledger
 from .timing import Deadline
 
@@ -70,13 +70,36 @@ def submit(
     """
     _TASK_TYPE.check("task_type", task.task_type)  # A subclass of the user's may return anything.
     job = Job(task, context.sequencer.credentials_of(task), new_job_id(task))
+    images = context.images
+    if images is None:
+        return (yield from _submit(context, job, deadline, on_trouble, reuse=reuse))
+    try:
+        submission = yield from _submit(context, job, deadline, on_trouble, reuse=reuse)
+    except XaloraError as error:
+        if timing.is_refusal(error) or isinstance(error, StorageError):
+            yield Await(lambda: images.dropped(job), settle=True)
+        raise
+    if submission.origin in (Step.NEW, Step.RESEND):
+        images.created(job, submission.task_id)
+    else:
+        yield Await(lambda: images.dropped(job), settle=True)
+    return submission
+
+
+def _submit(
+    context: Context, job: Job, deadline: Deadline, on_trouble: OnTrouble | None, *, reuse: bool
+) -> Flow[Submission]:
     ledger = context.ledger
     if ledger is None:
+        job, deadline = yield from _addressed(context, job, deadline)
         created = yield from _create(context, job, deadline, on_trouble)
         return Submission(created.task_id, job.credentials, long_poll=created.long_poll)
     intent: Intent = yield Call(lambda: ledger.intent(job))
     ended: set[str] = set()
     while True:
+        if context.images and job.details is None and not (reuse and (yield Call(lambda: ledger.has_task(intent)))):
+            # Before the claim: while it is held, another run with the same task could only wait.
+            job, deadline = yield from _addressed(context, job, deadline)
         claim = yield from _claim(context, ledger, intent, job, deadline, reuse=reuse)
         if claim.step in (Step.NEW, Step.RESEND):
             created = yield from _create_claimed(context, ledger, claim, job, deadline, on_trouble)
@@ -96,6 +119,16 @@ def submit(
         return replace(submission, result=result)
 
 
+def _addressed(context: Context, job: Job, deadline: Deadline) -> Flow[tuple[Job, Deadline]]:
+    """Give the job's images their addresses. The time that takes is not counted: a create may then be retried."""
+    images = context.images
+    if images is None:
+        return job, deadline
+    begun = context.clock()
+    job = yield Await(lambda: images.addressed(job))
+    return job, replace(deadline, at=deadline.at + context.clock() - begun)
+
+
 def new_job_id(task: WorkflowTask) -> str:
     """``{job_id_prefix or "sdk-workflow"}-{10 hex digits}``, as the reference client writes it."""
     return f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
@@ -106,7 +139,9 @@ def _claim(
 ) -> Flow[Claim]:
     """Ask the ledger until no other run is sending the same intent."""
     while True:
-        claim: Claim = yield Call(lambda: ledger.claim(intent, job.job_id, reuse=reuse, source=context.source))
+        claim: Claim = yield Call(
+            lambda: ledger.claim(intent, job.job_id, reuse=reuse, source=context.source, place=context.place)
+        )
         if claim.step is not Step.BUSY:
             return claim
         if not deadline.remaining():
@@ -154,6 +189,8 @@ def _create_claimed(
     """Send the create that was claimed, and record the outcome."""
     job_id = claim.entry.job_id
     try:
+        if job.details is None:  # The task that was there a moment ago has failed meanwhile.
+            job, deadline = yield from _addressed(context, job, deadline)
         created = yield from _create(context, replace(job, job_id=job_id), deadline, on_trouble)
     except XaloraError as error:
         if claim.step is Step.RESEND and isinstance(error, ConflictError):

@@ -4,8 +4,9 @@ A task is identified by its fingerprint. ``Ledger.claim`` decides in one atomic 
 it, send it again under the same job id, wait for an existing task, or use an existing result.
 """
 
+from .claim import Claim, Step
 from .entry import Entry, Intent
-from .ledger import Claim, Ledger, Step
+from .ledger import Ledger
 from .listing import Listing
 from .summary import summarize
 

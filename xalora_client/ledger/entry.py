@@ -14,16 +14,14 @@ from typing import Any
 
 from ..errors import InvalidParameterError
 from ..protocol.answers import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
+from ..protocol.images import InputImage
 from ..protocol.parameters import decode_data_uri, is_data_uri
 from ..protocol.requests import Credentials, redact
+from ..protocol.signed_links import unsigned
 from ..protocol.tasks import WorkflowTask
 
 LONGEST_TEXT = 16_384
 """The most characters of a text that is stored as it is. A longer one is probably data, and stored as its hash."""
-
-WATCHED = 75.0
-"""The longest time in seconds between two queries of a run that waits: it polls at least once a minute. After a longer
-gap, the moment of the task's end is unknown, and nothing is learned from it."""
 
 CREATING, DOUBTFUL, REFUSED = "creating", "doubtful", "refused"
 """States of a task without an id: about to be sent, sent without a conclusive answer, not accepted."""
@@ -39,8 +37,9 @@ class Intent:
     of the task, with media replaced by ``{"sha256", "bytes", "media_type"}``, very long texts by
     ``{"sha256", "characters"}``, and the key by ``***``.
 
-    ``fingerprint`` is SHA-256, in hex, of server, consumer, task type, workflow id and parameters, with the bytes of
-    media. The key, ``job_id_prefix`` and ``timeout_seconds`` are not part of it.
+    ``fingerprint`` is SHA-256, in hex, of server, consumer, task type, workflow id and parameters, with the content of
+    media and not their addresses. The key, ``job_id_prefix`` and ``timeout_seconds`` are not part of it. ``earlier`` is
+    the one that version 0.1.0 recorded for the same work, if that was another and was asked for.
     """
 
     fingerprint: str
@@ -48,9 +47,10 @@ class Intent:
     task_type: str
     workflow_id: str | None
     parameters: Any
+    earlier: str | None = None
 
     @classmethod
-    def of(cls, server: str, task: WorkflowTask, credentials: Credentials) -> Intent:
+    def of(cls, server: str, task: WorkflowTask, credentials: Credentials, *, earlier: bool = False) -> Intent:
         """The intent of a task; ``credentials`` are those it is sent with, ``server`` the sequencer's lasting name.
 
         Hashes the media in it, which takes a moment for large ones. Raises InvalidParameterError when the task's
@@ -62,12 +62,14 @@ class Intent:
             readable = _readable(details, credentials.api_key)
             identity = [server, credentials.consumer_id, task.task_type, workflow_id, readable]
             canonical = _json(identity, lambda stand_in: {"sha256": stand_in.sha256})
+            before = _json(identity, lambda stand_in: {"sha256": stand_in.earlier()}) if earlier else canonical
             stored = json.loads(_json(readable, lambda stand_in: stand_in.shown))
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidParameterError("task_details", details, "JSON values with texts as names") from error
         only_parameters = isinstance(stored, dict) and stored.keys() == {"parameters"}
         return cls(
             fingerprint=hashlib.sha256(canonical.encode()).hexdigest(),
+            earlier=None if before == canonical else hashlib.sha256(before.encode()).hexdigest(),
             server=server,
             task_type=task.task_type,
             workflow_id=workflow_id,
@@ -84,7 +86,8 @@ class Entry:
     ``job_id``; above 1 it was sent again after an ambiguous failure or a crash. ``created``, ``submitted`` (the create
     was answered) and ``finished`` (seen final) are Unix seconds; the latencies are the server's, in seconds; ``ran`` is
     the seconds from submitted to finished, or None if no run watched the end. ``sha256``, ``extension`` (with its
-    dot) and ``size`` (bytes) name the media file once it is stored. ``source`` is "node", "cli" or "library".
+    dot) and ``size`` (bytes) name the media file once it is stored. ``source`` is "node", "cli" or "library",
+    ``place`` the part of it that asked, as JSON: for a node its ``node`` id, ``title`` and ``workflow`` id.
     """
 
     number: int
@@ -111,6 +114,7 @@ class Entry:
     sha256: str | None = None
     extension: str | None = None
     size: int | None = None
+    place: Any = None
 
     @property
     def is_final(self) -> bool:
@@ -136,7 +140,7 @@ class Entry:
         )
 
     @classmethod
-    def new(cls, intent: Intent, job_id: str, source: str, now: float) -> Entry:
+    def new(cls, intent: Intent, job_id: str, source: str, now: float, place: Any = None) -> Entry:
         """The entry of an intent before its create."""
         return cls(
             number=0,
@@ -150,6 +154,7 @@ class Entry:
             state=CREATING,
             tries=0,
             created=now,
+            place=place,
         )
 
     def with_answer(self, result: WorkflowTaskResult) -> Entry:
@@ -176,7 +181,7 @@ class Entry:
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
-_JSON = ("parameters", "result")
+_JSON = ("parameters", "result", "place")
 
 
 def storable(text: Any) -> Any:
@@ -229,6 +234,11 @@ class _StandIn:
 
     sha256: str
     shown: dict[str, Any]
+    image: InputImage | None = None
+
+    def earlier(self) -> str:
+        """The hash that version 0.1.0 recorded."""
+        return (self.image and self.image.earlier()) or self.sha256
 
 
 def _json(value: Any, stand_in: Callable[[_StandIn], dict[str, Any]]) -> str:
@@ -240,6 +250,9 @@ def _readable(value: Any, secret: str) -> Any:
     match value:
         case str():
             return _readable_text(value, secret)
+        case InputImage():
+            sha256 = value.sha256()
+            return _StandIn(sha256, {"sha256": sha256, "media_type": value.media_type}, value)
         case dict():
             return {_name(name, secret): _readable(each, secret) for name, each in value.items()}
         case list() | tuple():
@@ -262,7 +275,7 @@ def _readable_text(text: str, secret: str) -> Any:
         media_type, content = _decoded(text)
         sha256 = hashlib.sha256(content).hexdigest()
         return _StandIn(sha256, {"sha256": sha256, "bytes": len(content), "media_type": media_type})
-    text = redact(text, secret)
+    text = redact(unsigned(text), secret)
     if len(text) > LONGEST_TEXT:
         sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return _StandIn(sha256, {"sha256": sha256, "characters": len(text)})
@@ -277,10 +290,3 @@ def _decoded(uri: str) -> tuple[str, bytes]:
         media_type, content = "", uri.encode("utf-8", "surrogatepass")
     # Only a plain type is kept: the head is the user's text and may be anything.
     return media_type if len(media_type) <= 100 else "", content
-
-
-def ran(entry: Entry, seen: float | None, now: float) -> float | None:
-    """How long a finished task took: it ended between the last query that found it open and this one."""
-    if entry.state != TaskStatus.FINISHED or entry.submitted is None or seen is None:
-        return None
-    return max(0.0, (seen + now) / 2 - entry.submitted) if 0 <= now - seen <= WATCHED else None

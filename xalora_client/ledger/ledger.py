@@ -7,66 +7,40 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 
 from ..errors import StorageError
-from ..files import LockFolder, ProcessLock
+from ..files import LockFolder
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.images import images_in
 from ..protocol.requests import Job
 from . import entry as rows
+from .claim import Claim, Step
 from .database import Database
+from .durations import ran
 from .entry import CREATING, DOUBTFUL, REFUSED, Entry, Intent, storable
 
 logger = logging.getLogger("xalora_client")
 
 _USABLE = """
     SELECT * FROM tasks
-    WHERE fingerprint = ? AND (state IN ('creating', 'doubtful', 'waiting', 'running', 'finished')
+    WHERE fingerprint IN (?, ?) AND (state IN ('creating', 'doubtful', 'waiting', 'running', 'finished')
         OR state = 'canceled' AND finished IS NULL)
     ORDER BY task_id IS NULL, number DESC LIMIT 1
 """
 
 
-class Step(str, Enum):
-    """What to do about an intent."""
+_BEFORE_PIXELS = """
+    SELECT 1 FROM tasks
+    WHERE server IS ? AND task_type = ? AND parameters LIKE '%"bytes":%"image/png"%'
+        AND state IN ('creating', 'doubtful', 'waiting', 'running', 'finished', 'canceled') LIMIT 1
+"""
+"""Tasks as version 0.1.0 recorded them: there every image counted by its encoded bytes."""
 
-    NEW = "new"
-    """Send the create; the entry is written."""
-
-    RESEND = "resend"
-    """Send the create of the entry again, under its old job id: it is not known whether the first one arrived."""
-
-    ATTACH = "attach"
-    """There is a task that is waiting or running."""
-
-    FINISHED = "finished"
-    """There is a result."""
-
-    BUSY = "busy"
-    """Another run is sending the create right now: ask again in a moment."""
-
-
-class Claim:
-    """What to do about an intent, and for ``NEW`` and ``RESEND`` the exclusive right to do it.
-
-    That right ends with ``Ledger.created``, ``doubtful`` or ``refused``; with ``release``, which lets the next run send
-    the create again; and with the claim object or the process, even if it is killed.
-    """
-
-    def __init__(self, step: Step, entry: Entry, lock: ProcessLock | None = None) -> None:
-        self.step = step
-        self.entry = entry
-        self._lock = lock
-
-    def __repr__(self) -> str:
-        return f"<Claim {self.step.value} {self.entry.job_id} {self.entry.task_id or self.entry.state}>"
-
-    def release(self) -> None:
-        """Let the next run send the create again. Does nothing after an outcome, and uses no database."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+_USES = """
+    SELECT 1 FROM tasks
+    WHERE instr(parameters, ?) AND state IN ('creating', 'doubtful', 'waiting', 'running') AND task_id IS NOT ? LIMIT 1
+"""
 
 
 class Ledger:
@@ -106,20 +80,33 @@ class Ledger:
 
         Raises InvalidParameterError when the task's details are not JSON.
         """
-        return Intent.of(self.server or "", job.task, job.credentials)
+        images = images_in(job.task.task_details)
+        earlier = any(image.counted_otherwise for image in images) and self._database.run(
+            lambda db: db.execute(_BEFORE_PIXELS, (self.server, job.task.task_type)).fetchone() is not None
+        )
+        return Intent.of(self.server or "", job.task, job.credentials, earlier=earlier)
 
-    def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str) -> Claim:
+    def has_task(self, intent: Intent) -> bool:
+        """Whether there is a task for the intent already, so that a claim would create none."""
+        row = self._database.run(lambda db: _usable(db, intent))
+        return row is not None and row["task_id"] is not None
+
+    def uses_image(self, sha256: str, besides: str | None = None) -> bool:
+        """Whether a task that has not ended, other than ``besides``, has the image with this hash."""
+        return self._database.run(lambda db: db.execute(_USES, (sha256, besides)).fetchone() is not None)
+
+    def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str, place: object = None) -> Claim:
         """Decide what to do about an intent, in one atomic step across all threads and processes.
 
         What is already charged comes first: the newest task that is open or finished, then a create whose outcome is
         unknown. Only then a new one is recorded under ``job_id``, before this returns. With ``reuse`` off it is always
-        a new one. ``source`` is "node", "cli" or "library".
+        a new one. ``source`` is "node", "cli" or "library", ``place`` the part of it that asks.
         """
 
         def work(db: sqlite3.Connection) -> Claim:
-            row = db.execute(_USABLE, (intent.fingerprint,)).fetchone() if reuse else None
+            row = _usable(db, intent) if reuse else None
             if row is None:
-                return self._start(db, Entry.new(intent, job_id, source, self.clock()))
+                return self._start(db, Entry.new(intent, job_id, source, self.clock(), place))
             entry = Entry.from_row(row)
             if entry.task_id is not None:
                 return Claim(Step.FINISHED if entry.state == TaskStatus.FINISHED else Step.ATTACH, entry)
@@ -179,8 +166,10 @@ class Ledger:
         """Record that the server certainly did not accept the task. The next claim is a new one."""
         self._settle(claim, REFUSED, message)
 
-    def observed(self, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> None:
-        """Record an answer about a task. A task that is not in the ledger is ignored.
+    def observed(self, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> bool:
+        """Record an answer about a task; returns whether it is the first that shows the task's end.
+
+        A task that is not in the ledger is ignored.
 
         ``at_once`` says that the server answered when the task changed, so that it was open until now.
 
@@ -188,27 +177,28 @@ class Ledger:
         known. A final state stays, except that a result may come later, and its address may change.
         """
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection) -> bool:
             entry = rows.find(db, task_id, self.server)
             if entry is None or not isinstance(result.status, TaskStatus):
-                return
+                return False
             now = self.clock()
             seen = now if at_once else self._last_open.get(entry.job_id)
             if not result.is_final:
                 self._last_open[entry.job_id] = now
             if entry.is_final and result.status != TaskStatus.FINISHED:
-                return
+                return False
             new = entry.with_answer(result)
             if result.is_final and entry.finished is None:
-                new = replace(new, finished=now, ran=rows.ran(new, seen, now))
+                new = replace(new, finished=now, ran=ran(new, seen, now))
                 self._last_open.pop(entry.job_id, None)
             if new != entry:
                 rows.update(db, new)
+            return new.is_final and not entry.is_final
 
         unwritten = self._unwritten.get(task_id)
         if unwritten is not None:
             self.created(unwritten, task_id)
-        self._database.run(work)
+        return self._database.run(work)
 
     def canceled(self, task_id: str) -> None:
         """Record that the server accepted a cancel, while no answer shows the task's end yet.
@@ -296,3 +286,8 @@ class Ledger:
             self._database.run(work)
         finally:
             claim.release()
+
+
+def _usable(db: sqlite3.Connection, intent: Intent) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = db.execute(_USABLE, (intent.fingerprint, intent.earlier)).fetchone()
+    return row

@@ -22,7 +22,6 @@ from .parameters import Text
 from .tasks import WorkflowTask
 
 _TASK_ID = Text("a task's id")
-
 HIDDEN = "***"
 
 SHORTEST_SECRET = 6
@@ -68,11 +67,12 @@ def redact(text: str, secret: str) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """A task to create: what is asked for, by whom, and under which job id."""
+    """A task to create, by whom, and under which job id. ``details`` are the task's, with addresses, once known."""
 
     task: WorkflowTask
     credentials: Credentials
     job_id: str
+    details: Any = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Sequencer:
             "consumer_id": job.credentials.consumer_id,
             "api_key": job.credentials.api_key,
             "task_type": task.task_type,
-            "task_details": task.task_details,
+            "task_details": task.task_details if job.details is None else job.details,
             "job_id": job.job_id,
         }
         if task.workflow_id:

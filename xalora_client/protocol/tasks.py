@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from ..errors import InvalidParameterError, one_line
+from .images import InputImage
 from .parameters import MediaAddress, Number, Rule, Text, Whole
 
 _RULE = "rule"
@@ -109,7 +110,8 @@ class _KnownTask(WorkflowTask):
         super().__post_init__()
         for name, rule, required in self.rules():
             value = getattr(self, name)
-            if required or value is not None:
+            to_deliver = isinstance(rule, MediaAddress) and isinstance(value, InputImage)
+            if (required or value is not None) and not to_deliver:
                 rule.check(name, value)
 
     @classmethod
@@ -178,7 +180,8 @@ class UpscalerTask(_KnownTask):
     """A larger version of one image (``upscaler``). The miner fetches the image. Other arguments: WorkflowTask.
 
     Args:
-        image_url: An http or https URL that the miner can reach, or a ``data:`` URI (see ``encode_data_uri``).
+        image_url: An http or https URL that the miner can reach, a ``data:`` URI (see ``encode_data_uri``), or an
+            InputImage. The last two are given an address before the task is created.
 
     Raises:
         InvalidParameterError: A value is not allowed.
@@ -186,7 +189,7 @@ class UpscalerTask(_KnownTask):
 
     type_name: ClassVar[str] = "upscaler"
 
-    image_url: str = _required(MediaAddress("the image's address", wire_name="image"))
+    image_url: str | InputImage = _required(MediaAddress("the image's address", wire_name="image"))  # noqa: RUF009 - a field
 
 
 @dataclass(eq=False, repr=False)

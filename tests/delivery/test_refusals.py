@@ -1,0 +1,170 @@
+"""What can be wrong with a bucket: found before a task is created, said in words, or mended. Nothing stays behind."""
+
+from __future__ import annotations
+
+import pytest
+from buckets import BUCKET, Fault, error_body, fetch, images_of, picture
+
+from xalora_client import ConfigurationError, InputImage, NetworkError, StorageError, UpscalerTask
+
+
+@pytest.fixture
+def keeper(subject):
+    subject.options["ledger"] = True
+    return subject
+
+
+def create(keeper, seed=0, side=16):
+    image = InputImage.from_bytes(picture(seed, side), name="photo.png")
+    return keeper.do(lambda client: client.execute_workflow(UpscalerTask(image)))
+
+
+def refused(keeper, bucket, sequencer, error, match, **options):
+    with pytest.raises(error, match=match) as caught:
+        create(keeper, **options)
+    assert "photo.png" in str(caught.value)
+    assert sequencer.seen == []
+    assert "DELETE" not in bucket.methods() or "PUT" in bucket.methods()
+    assert keeper.do(lambda client: client._context.ledger.entries()) == []
+    bucket.faults.clear()
+    assert bucket.names() == []
+    return str(caught.value)
+
+
+WRONG = {
+    "wrong key": ("InvalidAccessKeyId", 403, "credentials are not accepted.*AWS_ACCESS_KEY_ID"),
+    "wrong secret": ("SignatureDoesNotMatch", 403, "credentials are not accepted.*AWS_SECRET_ACCESS_KEY"),
+    "expired token": ("ExpiredToken", 400, "answered 400 ExpiredToken"),
+    "no such bucket": ("NoSuchBucket", 404, "does not exist.*XALORA_BUCKET"),
+    "clock": ("RequestTimeTooSkewed", 403, "clock.*Set the clock"),
+    "region that is not named": ("PermanentRedirect", 301, "another region.*AWS_REGION"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_the_first_look_finds(what, bucket, counted, keeper):
+    code, status, match = WRONG[what]
+    bucket.faults.append(Fault("GET", status, error_body(code)))
+    refused(keeper, bucket, counted, StorageError, match)
+    assert "PUT" not in bucket.methods()
+
+
+FULL = {"quota": ("QuotaExceeded", 403), "MinIO": ("XMinioStorageFull", 507), "any": ("", 507)}
+
+
+@pytest.mark.parametrize("what", FULL)
+def test_a_full_bucket(what, bucket, counted, keeper):
+    code, status = FULL[what]
+    bucket.faults.append(Fault("PUT", status, error_body(code)))
+    refused(keeper, bucket, counted, StorageError, r"it is full.*xalora prune --bucket")
+    assert bucket.methods().count("PUT") == 1
+
+
+def test_no_leave_to_write(bucket, counted, keeper):
+    bucket.faults.append(Fault("PUT", 403, error_body("AccessDenied")))
+    refused(keeper, bucket, counted, StorageError, r"AccessDenied: the credentials are not accepted.*allowed to")
+
+
+def test_a_bucket_that_is_really_not_there(bucket, counted, keeper, monkeypatch):
+    monkeypatch.setenv("XALORA_BUCKET", "s3://not-there")
+    refused(keeper, bucket, counted, StorageError, r"s3://not-there answered 404 NoSuchBucket: it does not exist")
+
+
+@pytest.mark.parametrize(("skew", "word"), [(3600, "behind"), (-3600, "ahead")])
+def test_a_clock_off_by_an_hour_is_told_from_wrong_credentials(skew, word, bucket, counted, keeper):
+    bucket.skew = skew
+    bucket.faults.append(Fault("GET", 403, error_body("AccessDenied", "Request has expired")))
+    bucket.faults.append(Fault("PUT", 403, error_body("AccessDenied", "Request has expired")))
+    refused(keeper, bucket, counted, StorageError, rf"clock is 60 min {word}\. No task was created\. Set the clock")
+
+
+@pytest.mark.parametrize("said", ["header", "body"])
+def test_the_right_region_is_taken_from_the_answer(said, bucket, counted, keeper):
+    if said == "header":
+        fault = Fault("GET", 301, error_body("PermanentRedirect"), {"x-amz-bucket-region": "eu-central-1"}, times=1)
+    else:
+        fault = Fault("GET", 400, error_body("AuthorizationHeaderMalformed", Region="eu-central-1"), times=1)
+    bucket.faults.append(fault)
+    create(keeper)
+    assert "eu-central-1" in images_of(counted)[0]
+    assert fetch(images_of(counted)[0])[0] == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_busy_bucket_is_asked_again(method, bucket, counted, keeper):
+    bucket.faults.append(Fault(method, 503, error_body("SlowDown"), times=3))
+    create(keeper)
+    assert len(bucket.names()) == 1
+
+
+def test_a_bucket_that_stays_busy(bucket, counted, keeper):
+    bucket.faults.append(Fault("PUT", 503, error_body("SlowDown")))
+    refused(keeper, bucket, counted, StorageError, "answered 503 SlowDown")
+    assert bucket.methods().count("PUT") == 5
+
+
+def test_a_cut_in_the_middle_of_an_upload_is_mended(bucket, counted, keeper):
+    bucket.faults.append(Fault("PUT", cut_after=100_000, times=2))
+    create(keeper, side=512)
+    assert fetch(images_of(counted)[0]) == (200, picture(side=512))
+
+
+def test_a_network_that_stays_cut(bucket, counted, keeper):
+    bucket.faults.append(Fault("PUT", cut_after=100_000))
+    refused(keeper, bucket, counted, NetworkError, r"was not uploaded.*No task was created", side=512)
+
+
+def test_nobody_listens(bucket, counted, keeper, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    refused(keeper, bucket, counted, NetworkError, r"127\.0\.0\.1:9.*No task was created")
+
+
+def test_no_credentials_at_all(bucket, counted, keeper, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    # Where a machine of Amazon's would find them.
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+    refused(keeper, bucket, counted, StorageError, "no usable credentials.*AWS_ACCESS_KEY_ID")
+
+
+def test_credentials_of_a_profile_are_found(bucket, counted, keeper, monkeypatch, tmp_path):
+    values = {name: bucket.settings[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    (tmp_path / "credentials").write_text(
+        "[studio]\n" + "".join(f"{name.lower()} = {value}\n" for name, value in values.items())
+    )
+    (tmp_path / "config").write_text(f"[profile studio]\nregion = eu-west-3\nendpoint_url = {bucket.url}\n")
+    for name in (*values, "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "studio")
+    create(keeper)
+    assert "eu-west-3" in images_of(counted)[0]
+
+
+def test_stored_credentials_are_used(bucket, counted, keeper, home, monkeypatch):
+    from xalora_client import config
+
+    for name in bucket.settings:
+        monkeypatch.delenv(name)
+    config.store(
+        home,
+        bucket=f"s3://{BUCKET}/prefix",
+        bucket_options={
+            "access_key_id": bucket.settings["AWS_ACCESS_KEY_ID"],
+            "secret_access_key": bucket.settings["AWS_SECRET_ACCESS_KEY"],
+            "endpoint": bucket.url,
+        },
+    )
+    create(keeper)
+    assert fetch(images_of(counted)[0])[0] == 200
+
+
+@pytest.mark.parametrize("bucket_set", [False, True])
+def test_the_way_that_is_set_cannot_be_gone(bucket_set, bucket, counted, keeper, monkeypatch):
+    if not bucket_set:
+        monkeypatch.delenv("XALORA_BUCKET")
+    monkeypatch.setenv("XALORA_IMAGE_DELIVERY", "sequencer" if bucket_set else "bucket")
+    with pytest.raises(ConfigurationError, match=r"XALORA_BUCKET to a bucket of yours.*README"):
+        create(keeper)
+    assert images_of(counted) == []

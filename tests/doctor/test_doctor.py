@@ -1,0 +1,137 @@
+"""``xalora doctor``: every part is tried, and what does not work says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+from loopback import deaf_url
+from sequencer import Answer
+
+from xalora_client import config, examine
+from xalora_client.cli import main
+from xalora_client.doctor.machine import OLDEST_COMFYUI
+
+ROOT = Path(__file__).parents[2]
+SECRET = "a-secret-key"
+ABOUT = {"service": "Xalora sequencer", "instance": "x", "version": "9.9", "image_upload": True}
+
+
+@pytest.fixture
+def server(sequencer, monkeypatch):
+    """A sequencer of ours, which knows no task."""
+    sequencer.script("", Answer(ABOUT))
+    sequencer.script("task_result_query", Answer({"message": "no such task"}, 404))
+    monkeypatch.setenv("XALORA_API_KEY", f"consumer-1#{SECRET}")
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", sequencer.url)
+    return sequencer
+
+
+def checks(**options):
+    found = asyncio.run(examine(**options))
+    assert SECRET not in repr(found)
+    return {check.name: check for check in found}
+
+
+def test_a_good_setup(server, tmp_path):
+    found = checks(comfyui_version="0.33.0")
+    assert {name: check.text for name, check in found.items() if check.status != "ok"} == {}
+    assert "Xalora sequencer 9.9" in found["server"].text
+    assert found["images to the miners"].text == "by an upload to the sequencer"
+    assert found["key"].text == "set by the environment"
+    assert set(found) >= {"clock", "ComfyUI", "disk", "memory", "media budget", "proxies", "key at the server"}
+
+
+def test_no_key(server, monkeypatch):
+    monkeypatch.delenv("XALORA_API_KEY")
+    key = checks()["key"]
+    assert (key.status, key.advice) == ("problem", config.NO_KEY_ADVICE)
+
+
+def test_a_key_that_the_server_refuses(server):
+    server.script("task_result_query", Answer({"message": f"bad key {SECRET}"}, 401))
+    assert checks()["key at the server"].status == "problem"
+
+
+def test_a_server_that_is_not_there(server, monkeypatch):
+    with deaf_url() as url:
+        monkeypatch.setenv("XALORA_WORKFLOW_URL", url)
+        found = checks()
+    assert found["server"].status == "problem"
+    assert "clock" not in found
+    assert "disk" in found
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(5, "ok"), (90, "warning"), (3700, "problem"), (-3700, "problem")])
+def test_a_clock_that_is_off(server, seconds, status, monkeypatch):
+    import email.utils
+    import time
+
+    date = email.utils.formatdate(time.time() - seconds, usegmt=True)
+    server.script("", Answer(ABOUT, headers={"Date": date}))
+    clock = checks()["clock"]
+    assert clock.status == status
+    if status == "problem":
+        assert ("ahead of" if seconds > 0 else "behind") in clock.text
+
+
+def test_settings_that_conflict_are_one_problem_and_the_rest_is_still_looked_at(server, tmp_path, monkeypatch):
+    monkeypatch.delenv("XALORA_API_KEY")
+    config.store(tmp_path / "home", api_key=f"consumer-1#{SECRET}")
+    found = checks()
+    assert found["settings"].status == "problem"
+    assert "disk" in found
+
+
+def test_no_way_for_images(server, monkeypatch):
+    server.script("", Answer({}, 404))
+    monkeypatch.setenv("XALORA_IMAGE_DELIVERY", "bucket")
+    found = checks()["images to the miners"]
+    assert found.status == "problem"
+    assert "XALORA_BUCKET" in found.advice
+
+
+def test_the_oldest_comfyui_is_that_of_the_pack(server):
+    assert f'requires-comfyui = ">={OLDEST_COMFYUI}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    old = checks(comfyui_version="0.3.9")["ComfyUI"]
+    assert (old.status, OLDEST_COMFYUI in old.advice) == ("problem", True)
+
+
+def test_another_copy_of_the_pack_in_comfyui(server, tmp_path, monkeypatch):
+    comfyui = tmp_path / "ComfyUI"
+    package = comfyui / "custom_nodes" / "xalora" / "xalora_client"
+    package.mkdir(parents=True)
+    (comfyui / "comfyui_version.py").write_text('__version__ = "0.33.0"\n')
+    (package / "version.py").write_text('__version__ = "0.0.1"\n')
+    monkeypatch.setenv("COMFYUI_PATH", str(comfyui))
+    found = checks()["ComfyUI"]
+    assert found.status == "warning"
+    assert "0.0.1" in found.text
+
+
+def test_a_home_that_cannot_be_written(server, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XALORA_HOME", str(tmp_path / "file" / "home"))
+    assert checks()["disk"].status == "problem"
+
+
+def test_proxies_are_shown_without_passwords(server, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:proxy-password@proxy.example:3128")
+    found = checks()["proxies"]
+    assert "proxy.example:3128" in found.text
+    assert "proxy-password" not in found.text
+
+
+def test_the_command(server, capsys):
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["status"] in ("ok", "warning")
+    assert {"name", "status", "text", "advice"} == set(found["checks"][0])
+    server.script("task_result_query", Answer({"message": "no"}, 401))
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"^problem +key at the server: ", out, re.MULTILINE)
+    assert SECRET not in out

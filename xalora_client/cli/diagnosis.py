@@ -1,0 +1,26 @@
+"""``xalora doctor``: what works, what does not, and what to do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from .. import config
+from ..doctor import Check, examine, worst
+
+MARKS = {"ok": "ok     ", "warning": "warning", "problem": "problem"}
+
+
+async def doctor(arguments: argparse.Namespace) -> int:
+    """``xalora doctor [--json]``: 1 where there is a problem, else 0."""
+
+    def show(check: Check) -> None:
+        if not arguments.json:
+            print(f"{MARKS[check.status]}  {check.name}: {check.text}", flush=True)
+            if check.advice:
+                print(f"         {check.advice}", flush=True)
+
+    checks = await examine(workflow_url=config.SANDBOX if arguments.sandbox else None, on_check=show)
+    if arguments.json:
+        print(json.dumps({"status": worst(checks), "checks": [check.to_json() for check in checks]}))
+    return 1 if worst(checks) == "problem" else 0

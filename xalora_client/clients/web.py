@@ -1,0 +1,93 @@
+"""HTTP for the delivery of images: uploads with progress, and the short requests around them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import replace
+
+from ..addresses import Resolver
+from ..errors import NetworkError, XaloraError
+from ..protocol.requests import Link, Response
+from ..version import USER_AGENT
+from .http import LONGEST_ERROR_PAGE, Exchange, HttpTransport, head_of
+from .network import proxy_for
+from .network_errors import explained
+
+SILENCE = 30.0
+"""The longest time in seconds in which nothing is sent or received."""
+
+CHUNK = 256 * 1024
+
+
+class WebTransport(HttpTransport):
+    """The transport, with other methods than POST. See ``delivery.web.Web``."""
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        on_sent: Callable[[int, int], object] | None = None,
+    ) -> Response:
+        """Send a request and return the answer, whatever its status, with at most 64 KiB of its body.
+
+        ``on_sent(sent, total)`` is called as the body goes out. Redirects are not followed. Raises NetworkError, also
+        when nothing moves for half a minute.
+        """
+        try:
+            link = Link.parse(url)
+        except ValueError as error:
+            raise NetworkError(f"No request was sent: {error}", never_sent=True, lasting=True) from None
+        proxy = proxy_for(link)
+        sending = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
+        progress = _Sent(body or b"", on_sent)
+        if body is not None:
+            sending["Content-Length"] = str(len(body))
+        async with Exchange(link, proxy, Resolver(), await self._trusted_for(link, proxy)) as exchange:
+
+            async def exchanged() -> Response:
+                data = progress.chunks() if body is not None else None
+                head = head_of(await exchange.ask(method, sending, data, silence=SILENCE))
+                start = bytearray()
+                async with aclosing(exchange.pieces()) as pieces:
+                    async for piece in pieces:
+                        start += piece
+                        if len(start) >= LONGEST_ERROR_PAGE:
+                            break
+                return replace(head, body=bytes(start))
+
+            task = asyncio.ensure_future(exchanged())
+            try:
+                while not task.done():
+                    before = progress.sent
+                    # The socket's own timeout counts what is received; a connection may also die while it sends.
+                    await asyncio.wait({task}, timeout=SILENCE + 15)
+                    if not task.done() and progress.sent == before:
+                        raise explained(asyncio.TimeoutError(), link, proxy, sent=exchange.sent)
+                return task.result()
+            finally:
+                if not task.done():
+                    task.cancel()
+                    with suppress(asyncio.CancelledError, XaloraError):
+                        await task
+
+
+class _Sent:
+    """A body in chunks, and how much of it the connection has taken."""
+
+    def __init__(self, body: bytes, on_sent: Callable[[int, int], object] | None) -> None:
+        self._body = memoryview(body)
+        self._on_sent = on_sent
+        self.sent = 0
+
+    async def chunks(self) -> AsyncIterator[memoryview]:
+        total = len(self._body)
+        for start in range(0, total, CHUNK):
+            chunk = self._body[start : start + CHUNK]
+            yield chunk
+            self.sent = start + len(chunk)  # It is asked for more once the connection has room again.
+            if self._on_sent is not None:
+                self._on_sent(self.sent, total)

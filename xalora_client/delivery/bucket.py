@@ -1,0 +1,180 @@
+"""Images in a bucket of the user's own: named by their content, private, and read by links that expire.
+
+obstore signs every request; it goes out over the pack's own HTTP, which has progress, the user's proxies and
+certificates, and answers that say what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import mimetypes
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..errors import NetworkError, StorageError
+from ..protocol.requests import Response
+from .refusals import CREDENTIALS_ADVICE, MISSING, code_of, is_passing, refusal, region_of
+from .store import open_store
+from .web import OnSent, PassingError, Sleep, Web, logger, with_retries
+
+LONGEST_LINK = 7 * 24 * 3600
+"""The longest that S3 and Google sign a link for, in seconds."""
+
+REQUEST_LINK = 900
+"""Seconds that the links of our own requests are valid: a slow upload must only begin in time."""
+
+FRESH = 24 * 3600.0
+"""Seconds after which an object is stored again before it is used: a lifecycle rule may remove it during the task."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object of ours in the bucket: its name, its size in bytes, and its age in seconds."""
+
+    name: str
+    size: int
+    age: float
+
+
+class Bucket:
+    """One bucket. Nothing is contacted before the first call.
+
+    Args:
+        place: ``s3://name/prefix``, ``gs://name/prefix`` or ``az://container/prefix``.
+        options: Credentials and endpoint by obstore's names. What is missing comes from the provider's variables.
+        web: HTTP.
+        sleep: ``await sleep(seconds)`` between tries.
+    """
+
+    def __init__(self, place: str, options: Mapping[str, str], web: Web, sleep: Sleep = asyncio.sleep) -> None:
+        self.place = place
+        self._options = options
+        self._web = web
+        self._sleep = sleep
+        self._region: str | None = None
+        self._store: Any = None
+
+    async def has(self, name: str, about: str = "The image") -> bool:
+        """Whether the object is there and will stay for the time of a task. Raises as ``put``."""
+        # Not HEAD: its answers have no body, which says what is wrong.
+        answer = await self._ask("GET", name, about, {"Range": "bytes=0-0"}, accepts=(403, 404, 416))
+        code = code_of(answer)
+        # Without leave to list, S3 says AccessDenied of what is not there. Anything else is about the key.
+        if (answer.status == 404 and code in MISSING) or (answer.status == 403 and code != "AccessDenied"):
+            raise refusal(answer, self.place, f"{about} was not uploaded")
+        if answer.status not in (200, 206):
+            return False
+        try:
+            age = answer.received - parsedate_to_datetime(answer.headers.get("last-modified", "")).timestamp()
+        except (TypeError, ValueError):
+            return True
+        return age < FRESH
+
+    async def put(
+        self, name: str, content: bytes, media_type: str, about: str = "The image", on_sent: OnSent | None = None
+    ) -> None:
+        """Store the object; a part of it is never visible.
+
+        ``about`` is what messages call it. Raises StorageError when the bucket refuses it, NetworkError when no
+        complete answer comes back, and ConfigurationError without obstore.
+        """
+        headers = {"Content-Type": media_type, "Cache-Control": "private, max-age=3600"}
+        if self.place.startswith("az:"):
+            headers["x-ms-blob-type"] = "BlockBlob"
+        await self._ask("PUT", name, about, headers, content, on_sent=on_sent)
+
+    async def link(self, name: str, seconds: float) -> str:
+        """A link that lets anybody read the object for so many seconds. Raises StorageError without credentials."""
+        return await self._sign("GET", name, min(seconds, LONGEST_LINK), "The image has no link")
+
+    async def remove(self, name: str) -> None:
+        """Remove the object, if it is there. Raises as ``put``."""
+        await self._ask("DELETE", name, "The image", accepts=(404,), doing="was not removed")
+
+    async def stored(self, folder: str = "") -> list[Stored]:
+        """Every object under the prefix, or in one folder of it. Raises StorageError when the bucket does not say."""
+        store = await self._opened()
+        now = time.time()
+        found: list[Stored] = []
+        try:
+            async for page in store.list(folder or None):
+                found += [Stored(each["path"], each["size"], now - each["last_modified"].timestamp()) for each in page]
+        except (OSError, self._errors()) as error:
+            raise StorageError(
+                f"The bucket {self.place} cannot be listed ({type(error).__name__})",
+                advice=CREDENTIALS_ADVICE[self.place.partition(":")[0]],
+            ) from None
+        return found
+
+    async def _ask(
+        self,
+        method: str,
+        name: str,
+        about: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        accepts: tuple[int, ...] = (),
+        doing: str = "was not uploaded",
+        on_sent: OnSent | None = None,
+    ) -> Response:
+        async def attempt() -> Response:
+            url = await self._sign(method, name, REQUEST_LINK, f"{about} {doing}")
+            answer = await self._web.ask(method, url, headers, body, on_sent)
+            region = region_of(answer)
+            if region is not None and region != self._region:
+                logger.info("The bucket %s is in the region %s", self.place, region)
+                self._region, self._store = region, None
+                return await attempt()
+            if 200 <= answer.status < 300 or answer.status in accepts:
+                return answer
+            error = refusal(answer, self.place, f"{about} {doing}")
+            raise PassingError(error) if is_passing(answer) else error
+
+        try:
+            return await with_retries(attempt, self._sleep)
+        except NetworkError as error:
+            error.what = f"{about} {doing}, because the bucket {self.place} did not answer: {error.what}"
+            error.advice = (
+                "No task was created. Check the network, the proxy and the bucket's endpoint, then try again."
+            )
+            raise
+
+    async def _sign(self, method: str, name: str, seconds: float, doing: str) -> str:
+        store = await self._opened()
+        obstore: Any = import_module("obstore")
+        try:
+            signed: str = await obstore.sign_async(store, method, name, timedelta(seconds=seconds))
+        except (OSError, ValueError, self._errors()):  # Its text may hold parts of the credentials.
+            raise StorageError(
+                f"{doing}: no usable credentials for the bucket {self.place} were found",
+                advice=f"No task was created. {CREDENTIALS_ADVICE[self.place.partition(':')[0]]}",
+            ) from None
+        return signed
+
+    async def _opened(self) -> Any:
+        if self._store is None:  # In a thread, because the import takes a moment.
+            self._store = await asyncio.to_thread(open_store, self.place, self._options, self._region)
+        return self._store
+
+    @staticmethod
+    def _errors() -> type[Exception]:
+        error: type[Exception] = import_module("obstore.exceptions").BaseError
+        return error
+
+
+def folder_of(home: Path) -> str:
+    """The folder in the bucket for the images of one home on one machine, so that none removes another's."""
+    return hashlib.sha256(f"{platform.node()}\0{home.absolute()}".encode()).hexdigest()[:10]
+
+
+def object_name(folder: str, sha256: str, media_type: str) -> str:
+    """The name of an image's object."""
+    return f"{folder}/{sha256}{mimetypes.guess_extension(media_type) or ''}"

@@ -1,0 +1,105 @@
+"""Images to a sequencer of ours: each an upload of its own, once for each content, not inside the create's JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from typing import Any
+
+from ..errors import APIStatusError, BadRequestError, NetworkError, ResponseError
+from ..protocol import answers
+from ..protocol.requests import Credentials, Request, Response
+from .web import OnSent, PassingError, Sleep, Web, with_retries
+
+REQUEST_SECONDS = 30.0
+
+
+class Uploads:
+    """The uploads of one sequencer."""
+
+    def __init__(self, url: str, web: Web, sleep: Sleep = asyncio.sleep) -> None:
+        self._url = url
+        self._web = web
+        self._sleep = sleep
+
+    async def offered(self) -> bool:
+        """Whether the server is one of ours that takes uploads. Raises NetworkError when it cannot be reached."""
+        answer = await with_retries(
+            lambda: self._web.ask("GET", f"{self._url}/", {"Accept": "application/json"}), self._sleep
+        )
+        return answer.status == 200 and _json(answer).get("image_upload") is True
+
+    async def put(
+        self,
+        content: bytes,
+        media_type: str,
+        credentials: Credentials,
+        about: str = "The image",
+        on_sent: OnSent | None = None,
+    ) -> str:
+        """Upload the bytes for the owner of the credentials, unless the server has them; returns their address.
+
+        Raises APIStatusError when the server refuses them, ResponseError for an answer outside the protocol, and
+        NetworkError when no complete answer comes back.
+        """
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
+
+        async def attempt() -> str:
+            # Asked again before each try: a token belongs to one upload.
+            asked = await self._ask_for(sha256, len(content), media_type, credentials)
+            address, upload = asked.get("image"), asked.get("upload_url")
+            if not isinstance(address, str) or not isinstance(upload, str | None):
+                raise ResponseError("The sequencer gave no address for an image")
+            if upload is not None:
+                token = re.fullmatch(r"[^?#]*/image_upload/([A-Za-z0-9._~-]+)", upload)
+                if token is None:
+                    raise ResponseError("The sequencer gave an address for an upload that is not one of its own")
+                # Under the address that is known to reach it, whatever it calls itself behind a proxy.
+                url = f"{self._url}/image_upload/{token[1]}"
+                _check(await self._web.ask("PUT", url, {"Content-Type": media_type}, content, on_sent), url)
+            return address
+
+        try:
+            return await with_retries(attempt, self._sleep)
+        except (APIStatusError, NetworkError) as error:
+            error.what = f"{about} was not uploaded: {error.what}"
+            if isinstance(error, BadRequestError):
+                error.advice = "No task was created. Try again; if it stays, the image is changed on its way."
+            raise
+
+    async def _ask_for(self, sha256: str, size: int, media_type: str, credentials: Credentials) -> dict[str, Any]:
+        body = {
+            "consumer_id": credentials.consumer_id,
+            "api_key": credentials.api_key,
+            "sha256": sha256,
+            "size": size,
+            "content_type": media_type,
+        }
+        request = Request(f"{self._url}/image_upload", body)
+        answer = await self._web.send(request, REQUEST_SECONDS)
+        _check(answer, request.url, request)
+        return _json(answer)
+
+
+def _check(answer: Response, url: str, request: Request | None = None) -> None:
+    try:
+        answers.check_status(answer, request or Request(url, {}))
+    except APIStatusError as error:
+        # An upload that is not known, or whose bytes were damaged on the way, is announced again.
+        if (
+            error.status_code in (408, 425, 429)
+            or (request is None and error.status_code in (404, 422))
+            or error.status_code >= 500
+        ):
+            raise PassingError(error) from None
+        raise
+
+
+def _json(answer: Response) -> dict[str, Any]:
+    try:
+        found = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

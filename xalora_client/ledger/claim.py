@@ -1,0 +1,49 @@
+"""What to do about an intent, and the exclusive right to do it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from ..files import ProcessLock
+from .entry import Entry
+
+
+class Step(str, Enum):
+    """What to do about an intent."""
+
+    NEW = "new"
+    """Send the create; the entry is written."""
+
+    RESEND = "resend"
+    """Send the create of the entry again, under its old job id: it is not known whether the first one arrived."""
+
+    ATTACH = "attach"
+    """There is a task that is waiting or running."""
+
+    FINISHED = "finished"
+    """There is a result."""
+
+    BUSY = "busy"
+    """Another run is sending the create right now: ask again in a moment."""
+
+
+class Claim:
+    """What to do about an intent, and for ``NEW`` and ``RESEND`` the exclusive right to do it.
+
+    That right ends with ``Ledger.created``, ``doubtful`` or ``refused``; with ``release``, which lets the next run send
+    the create again; and with the claim object or the process, even if it is killed.
+    """
+
+    def __init__(self, step: Step, entry: Entry, lock: ProcessLock | None = None) -> None:
+        self.step = step
+        self.entry = entry
+        self._lock = lock
+
+    def __repr__(self) -> str:
+        return f"<Claim {self.step.value} {self.entry.job_id} {self.entry.task_id or self.entry.state}>"
+
+    def release(self) -> None:
+        """Let the next run send the create again. Does nothing after an outcome, and uses no database."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None

@@ -1,0 +1,172 @@
+"""Images in a task's details that miners cannot read where they are: files, pixels and ``data:`` URIs.
+
+Before a task is created, each gets an address. Until then it is counted by its content, not by where it lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidParameterError
+from .parameters import decode_data_uri, is_data_uri
+
+
+class InputImage:
+    """An image that is encoded when it is needed, for a parameter that takes an image's address.
+
+    Args:
+        content: Returns the encoded bytes. It is called in a thread, at most once at a time, and again if needed.
+        sha256: Returns the hash, in hex, of what makes two images the same: of the file's bytes, or of the pixels. It
+            is called in a thread, once.
+        media_type: The type of the encoded bytes, such as "image/png".
+        name: What messages call the image.
+        earlier: Returns the hash that version 0.1.0 recorded for the image, if that was another. It is slow, and only
+            called where such a record may exist.
+    """
+
+    def __init__(
+        self,
+        content: Callable[[], bytes],
+        sha256: Callable[[], str],
+        media_type: str,
+        name: str = "the image",
+        earlier: Callable[[], str] | None = None,
+    ) -> None:
+        self.media_type = media_type
+        self.name = name
+        self.content = content
+        self._find_sha256 = sha256
+        self._sha256: str | None = None
+        self._find_earlier = earlier
+        self._earlier: str | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, media_type: str = "image/png", name: str = "the image") -> InputImage:
+        """Make one of encoded bytes.
+
+        Args:
+            content: The bytes of the file.
+            media_type: Their type.
+            name: What messages call the image.
+
+        Returns:
+            The image.
+        """
+        return cls(lambda: content, lambda: hashlib.sha256(content).hexdigest(), media_type, name)
+
+    @classmethod
+    def from_file(cls, path: Path, media_type: str) -> InputImage:
+        """Make one of a file, which is read when it is needed.
+
+        Args:
+            path: The file. What its bytes are is not checked.
+            media_type: Their type.
+
+        Returns:
+            The image. Its use raises InvalidParameterError when the file cannot be read.
+        """
+
+        def read() -> bytes:
+            try:
+                return path.read_bytes()
+            except OSError as error:
+                raise InvalidParameterError("image", str(path), f"a file that can be read ({error.strerror})") from None
+
+        return cls(read, lambda: hashlib.sha256(read()).hexdigest(), media_type, path.name)
+
+    def __repr__(self) -> str:
+        return f"<InputImage {self.name}>"
+
+    @property
+    def subject(self) -> str:
+        """The name at the start of a sentence. File names stay as they are."""
+        return self.name[:1].upper() + self.name[1:] if self.name.startswith(("the ", "image ")) else self.name
+
+    @property
+    def counted_otherwise(self) -> bool:
+        """Whether version 0.1.0 recorded another hash for it."""
+        return self._find_earlier is not None
+
+    def sha256(self) -> str:
+        """The hash of the content, in hex. Blocks while it is computed for the first time."""
+        with self._lock:
+            if self._sha256 is None:
+                self._sha256 = self._find_sha256()
+            return self._sha256
+
+    def earlier(self) -> str | None:
+        """The hash that version 0.1.0 recorded for it, in hex, or None if that was the same. Blocks as ``sha256``."""
+        with self._lock:
+            if self._earlier is None and self._find_earlier is not None:
+                self._earlier = self._find_earlier()
+            return self._earlier
+
+
+def images_in(details: Any) -> list[InputImage]:
+    """The images in a task's details that need an address, in order.
+
+    Raises InvalidParameterError for details that are nested too deeply to be sent.
+    """
+    try:
+        return list(_images_in(details))
+    except RecursionError:
+        raise InvalidParameterError("task_details", details, "JSON values with texts as names") from None
+
+
+def _images_in(details: Any) -> Iterator[InputImage]:
+    if isinstance(details, InputImage):
+        yield details
+    elif isinstance(details, str):
+        found = _decoded(details)
+        if found is not None:
+            yield found
+    elif isinstance(details, Mapping):
+        for each in details.values():
+            yield from _images_in(each)
+    elif isinstance(details, list | tuple):
+        for each in details:
+            yield from _images_in(each)
+
+
+def with_addresses(details: Any, address: Callable[[InputImage], str]) -> Any:
+    """A copy of a task's details with an address in place of each image."""
+    if isinstance(details, InputImage):
+        return address(details)
+    if isinstance(details, str):
+        found = _decoded(details)
+        return details if found is None else address(found)
+    if isinstance(details, Mapping):
+        return {name: with_addresses(each, address) for name, each in details.items()}
+    if isinstance(details, list | tuple):
+        return [with_addresses(each, address) for each in details]
+    return details
+
+
+def stored_hashes(parameters: Any) -> Iterator[tuple[str, str]]:
+    """The hash and media type of each image in parameters as the ledger keeps them."""
+    if isinstance(parameters, Mapping):
+        sha256, media_type = parameters.get("sha256"), parameters.get("media_type")
+        if isinstance(sha256, str) and isinstance(media_type, str):
+            yield sha256, media_type
+            return
+        for each in parameters.values():
+            yield from stored_hashes(each)
+    elif isinstance(parameters, list):
+        for each in parameters:
+            yield from stored_hashes(each)
+
+
+def _decoded(text: str) -> InputImage | None:
+    """The image in a ``data:`` URI, or None: a prompt may begin with "data:", too."""
+    if not is_data_uri(text) or not text[5:11].lower().startswith("image/"):
+        return None
+    try:
+        media_type, content = decode_data_uri(text)
+    except ValueError:
+        return None
+    return InputImage.from_bytes(content, media_type)
