@@ -65,10 +65,13 @@ class Batch(Remote):
         def show(update: TaskUpdate) -> None:
             self.updates[number] = update = self.note(update)
             self.origin_of[number] = update.origin
-            self._show_bar(update)
+            if self.count == 1:
+                self.show_task(update)
+            else:
+                self._show_bar()
 
         result = await self.finish(task, reuse=self.reuse, on_update=show)
-        file = await self.download(result, on_progress=lambda _: None)
+        file = await self.download(result, on_progress=None if self.count == 1 else lambda _: None)
         self.updates.pop(number, None)
         return result.task_id, file
 
@@ -124,16 +127,13 @@ class Batch(Remote):
         self.progress.bar(self.done, self.count)
         return answer
 
-    def _show_bar(self, update: TaskUpdate) -> None:
+    def _show_bar(self) -> None:
         """Fill the bar: the images that are done, and the parts of those at work. Estimates do not count."""
         at_work = [each.progress for each in self.updates.values() if each.progress and not each.progress.estimated]
         if at_work:
-            preview = update.progress.preview if self.count == 1 and update.progress else None
-            self.progress.bar(self.done + sum(each.share for each in at_work), self.count, preview)
+            self.progress.bar(self.done + sum(each.share for each in at_work), self.count)
 
     def _say(self) -> str:
-        if self.count == 1 and self.updates:
-            return self.updates[0].describe()
         lost = any(not update.connected for update in self.updates.values())
         more = " · connection lost, trying again" if lost else ""
         if self.done + len(self.updates) < self.turns_at_once and self.uploads:

@@ -18,7 +18,7 @@ logger = logging.getLogger("xalora_client")
 
 def _named(record: logging.LogRecord) -> bool:
     """Begin our own lines with our name."""
-    if not str(record.msg).startswith("Xalora"):
+    if "xalora_client" in record.name and not str(record.msg).startswith("Xalora"):
         record.msg = f"Xalora: {record.msg}"
     return True
 
@@ -38,8 +38,11 @@ def introduce() -> None:
     """Set up the log, and have one line in it once ComfyUI's server starts: whether there is a key."""
     if not _host.IN_COMFYUI:
         return
-    logger.addFilter(_named)
-    logging.getLogger().addFilter(_shortened)
+    root = logging.getLogger()
+    root.addFilter(_shortened)
+    # Filters of a logger do not see what its children log; those of a handler see all.
+    for handler in root.handlers:
+        handler.addFilter(_named)
     _host.at_start(_announce)
 
 

@@ -51,7 +51,7 @@ def _hash_of_0_1_0(image: torch.Tensor) -> str:
 class _Recent:
     """The pixels of the last few images that were hashed: they are usually encoded next, and take time to convert."""
 
-    MOST = 8
+    MOST = 4
     LARGEST = 32 * 1024 * 1024
 
     def __init__(self) -> None:

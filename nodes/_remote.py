@@ -230,11 +230,12 @@ class Remote:
 
     def note(self, update: TaskUpdate) -> TaskUpdate:
         """Remember where a task comes from. A task that this prompt itself submitted is not from an earlier run."""
-        if update.origin in ("new", "resend"):
+        if update.origin in ("new", "resend") and update.task_id:
             self.prompt.submitted.add(update.task_id)
         elif update.origin == "attach" and update.task_id in self.prompt.submitted:
             update = replace(update, origin="new")
-        self.origins[update.task_id] = update.origin
+        if update.task_id:
+            self.origins[update.task_id] = update.origin
         return update
 
     def show_download(self, progress: DownloadProgress) -> None:

@@ -124,8 +124,10 @@ def to_pixels(image: torch.Tensor) -> Any:
     pixels: Any = np.empty((height, width, channels), np.uint8)
     rows = max(1, _STRIP // (width * channels))
     for top in range(0, height, rows):
-        strip = image[top : top + rows].detach().float().cpu().mul(255)
-        pixels[top : top + rows] = strip.nan_to_num(nan=0.0, posinf=255.0, neginf=0.0).clamp(0, 255).round().numpy()
+        strip: Any = image[top : top + rows].detach().float().cpu().mul(255).numpy()
+        np.fmax(strip, 0, out=strip)  # Of NaN and 0, it takes 0.
+        np.minimum(strip, 255, out=strip)
+        pixels[top : top + rows] = np.rint(strip, out=strip)
     return pixels
 
 

@@ -36,7 +36,7 @@ def test_ci_runs_the_blocks_that_are_marked():
 def test_extras_are_apart():
     """Checking the code must not bring torch, nor running the tests a browser's driver."""
     extras = {name: {re.split(r"[^\w-]", line)[0] for line in lines} for name, lines in EXTRAS.items()}
-    assert extras.keys() == {"test", "lint", "browser", "sequencer"}
+    assert extras.keys() == {"test", "lint", "browser", "sequencer", "bucket", "bucket-test"}
     assert "torch" in extras["test"]
     assert not any(one & other for one, other in itertools.combinations(extras.values(), 2))
 

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from comfyui_prompts import flux_lora, image, keep, node, save_image, save_video, show, text2video, upscale
 from comfyui_server import ComfyUI
 from PIL import Image
 from sandbox_process import SandboxProcess
+from videos import frames_of
 
 from xalora_client.media.store import MediaStore
 
 WORKFLOWS = sorted(Path(__file__).with_name("workflows").glob("*.json"))
 EXAMPLE_PICTURE = (40, 30)
-
-
-def frames_of(file: Path) -> tuple[int, tuple[int, int], float]:
-    """Frame count, width and height, and frames per second of a video."""
-    with av.open(str(file)) as container:
-        stream = container.streams.video[0]
-        count = sum(1 for _ in container.decode(stream))
-        return count, (stream.width, stream.height), float(stream.average_rate)
 
 
 def pixels(seed: int, *shape: int) -> np.ndarray:
@@ -90,7 +83,7 @@ def test_progress_is_told_in_the_node(comfy: ComfyUI, paced: SandboxProcess) -> 
     texts = run.texts("told")
     assert texts[0].startswith(("submitting", "queued 0:00"))
     assert any(text.startswith("running 0:0") for text in texts)
-    assert texts.pop() == "done"
+    assert re.fullmatch(r"done · 0:\d\d · 64×48 · 5 frames", texts.pop())
     assert all(text.startswith(("submitting", "queued 0:", "running 0:", "downloading", "decoding")) for text in texts)
     times = [event.at for event in comfy.events if event.type == "text" and event.data["node"] == "told"]
     assert len(times) <= 1 + 4 * (times[-1] - times[0] + 1)

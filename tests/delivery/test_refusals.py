@@ -22,7 +22,7 @@ def create(keeper, seed=0, side=16):
 def refused(keeper, bucket, sequencer, error, match, **options):
     with pytest.raises(error, match=match) as caught:
         create(keeper, **options)
-    assert "hoto.png" in str(caught.value)
+    assert "photo.png" in str(caught.value)
     assert sequencer.seen == []
     assert "DELETE" not in bucket.methods() or "PUT" in bucket.methods()
     assert keeper.do(lambda client: client._context.ledger.entries()) == []

@@ -59,8 +59,7 @@ def test_a_missing_key_is_explained(editor: Editor, sandbox: SandboxProcess) -> 
     editor.queue()
     assert editor.end()["name"] == "execution_error"
     shown = editor.error_shown()
-    assert "No API key is set. Set XALORA_API_KEY=consumer#key" in shown
-    assert "XALORA_WORKFLOW_URL=sandbox" in shown
+    assert "No API key is set. Set your key in Settings → Xalora" in shown
 
 
 def test_a_refusal_is_shown_in_the_servers_words_and_with_what_to_do(

@@ -94,3 +94,12 @@ def test_trouble_is_replaced_when_it_is_over(subject, sequencer):
         (True, True), (False, False), (True, True),
     ]  # fmt: skip
     assert "connection lost, trying again in" in updates[1].describe()
+
+
+def test_a_create_that_is_tried_again_is_reported(subject, sequencer):
+    """While the server cannot be reached there is no task yet, and still something to say."""
+    sequencer.script("task_create", Answer({"message": "busy"}, 429), Answer({"task_id": "t1"}))
+    updates = []
+    subject.do(lambda c: c.execute_workflow_and_wait_for_result(Text2VideoTask("b"), on_update=updates.append))
+    assert [(update.task_id, update.status) for update in updates] == [("", "submitting"), ("t1", "waiting")]
+    assert updates[0].describe() == "submitting 0:00 · The server answered 429: busy, trying again in 1 s"

@@ -79,7 +79,7 @@ def test_a_dead_worker_gets_no_more_tasks_until_it_is_restarted(farm):
             await world.result(task_id)
         assert len(dead.posted) == 1
         await dead.restart()
-        await until(lambda: said(world, "simulated runs") == 3)
+        await until(lambda: said(world, "simulated runs") >= 3)
 
     farm(scenario)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from cut_network import CutNetwork
 from farm import quick
 from simulated_comfyui import Plan, picture, until
 
@@ -23,6 +24,31 @@ def test_a_sequencer_that_is_away_gets_the_result_when_it_is_back(farm):
         assert await world.result(task_id) == picture("a fox")
         assert len(comfyui.posted) == 1
         assert await world.result(await world.create(prompt="another")) == picture("another")
+
+    farm(scenario)
+
+
+@pytest.mark.parametrize("how", ["freeze", "tear"])
+@pytest.mark.parametrize("moment", ["running", "finished"])
+def test_a_network_that_is_cut_for_a_while_costs_nothing(farm, how, moment):
+    async def scenario(world):
+        network = await asyncio.to_thread(CutNetwork, world.url)
+        try:
+            comfyui = await world.comfyui(plan=lambda inputs: Plan(seconds=0.3))
+            world.miner(comfyui.url, sequencer=network.url)
+            task_id = await world.create(prompt="a fox")
+            await until(lambda: comfyui.running)
+            if moment == "finished":
+                await until(lambda: comfyui.finished)
+            getattr(network, how)()
+            await until(lambda: comfyui.finished)
+            await asyncio.sleep(0.5)
+            network.mend()
+            assert await world.result(task_id) == picture("a fox")
+            assert len(comfyui.posted) == 1
+            assert await world.result(await world.create(prompt="another")) == picture("another")
+        finally:
+            await asyncio.to_thread(network.close)
 
     farm(scenario)
 

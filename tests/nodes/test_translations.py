@@ -39,7 +39,7 @@ def node_words(pack: Any) -> dict[str, Any]:
 def extension_words() -> dict[str, str]:
     """The texts in ``web/texts.js``."""
     table = (ROOT / "web" / "texts.js").read_text(encoding="utf-8").partition("ENGLISH = {")[2].partition("\n};")[0]
-    return {key: json.loads(text) for key, text in re.findall(r'^ *(\w+): *("(?:[^"\\]|\\.)*"),?$', table, re.M)}
+    return {key: json.loads(text) for key, text in re.findall(r'^ *"?([\w-]+)"?: *("(?:[^"\\]|\\.)*"),?$', table, re.M)}
 
 
 def keys(value: Any) -> Any:

@@ -29,7 +29,7 @@ import requests
 from processes import PATIENCE, ROOT, bare_environment, free_port, poll
 
 BOOT_PATIENCE = 240.0
-_TEXT_MESSAGE = 3
+_PREVIEW, _TEXT_MESSAGE = 1, 3
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -86,7 +86,7 @@ def install(target: Path) -> None:
 
 @dataclass
 class Event:
-    """One message of the websocket; a progress text has the type "text"."""
+    """One message of the websocket; a progress text has the type "text", a picture "preview"."""
 
     at: float
     type: str
@@ -172,9 +172,9 @@ class ComfyUI:
         for folder in ("custom_nodes", "input", "output", "temp", "user"):
             (base / folder).mkdir(parents=True, exist_ok=True)
 
-    def boot(self) -> ComfyUI:
-        """Start, and wait until it answers."""
-        port = free_port()
+    def boot(self, port: int = 0) -> ComfyUI:
+        """Start on any free port, or on this one, and wait until it answers."""
+        port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -228,6 +228,13 @@ class ComfyUI:
     def log(self) -> str:
         """All it has printed."""
         return self.log_file.read_text(encoding="utf-8", errors="replace") if self.log_file.exists() else ""
+
+    def lines(self, since: int = 0) -> list[str]:
+        """The lines of the log from so many characters on, without the colors and levels of newer versions."""
+        return [
+            re.sub(r"\x1b\[\d+m|\[(DEBUG|INFO|WARNING|ERROR)\]\x1b\[0m ", "", each)
+            for each in self.log()[since:].splitlines()
+        ]
 
     def use(self, url: str = "", **more: str) -> None:
         """Point the pack at a sequencer from now on: by the ``.env`` in the working directory, read at each run.
@@ -312,6 +319,8 @@ class _Listener:
                     self.events.append(Event(time.time(), said["type"], said.get("data") or {}))
                 elif message.type == aiohttp.WSMsgType.BINARY and (text := _progress_text(message.data)):
                     self.events.append(Event(time.time(), "text", text))
+                elif message.type == aiohttp.WSMsgType.BINARY and message.data[:4] == struct.pack(">I", _PREVIEW):
+                    self.events.append(Event(time.time(), "preview", {"image": message.data[8:]}))
 
     def close(self) -> None:
         with suppress(RuntimeError):  # The server's end has ended the loop as well.
@@ -326,9 +335,9 @@ def _progress_text(message: bytes) -> dict[str, Any]:
     return {"node": message[8 : 8 + length].decode(), "text": message[8 + length :].decode()}
 
 
-def booted(comfy: ComfyUI) -> Iterator[ComfyUI]:
-    """For fixtures: the server, running, until the fixture ends."""
+def booted(comfy: ComfyUI, port: int = 0) -> Iterator[ComfyUI]:
+    """For fixtures: the server, running on any free port or on this one, until the fixture ends."""
     try:
-        yield comfy.boot()
+        yield comfy.boot(port)
     finally:
         comfy.stop()

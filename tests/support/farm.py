@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from processes import Command
 from simulated_comfyui import SimulatedComfyUI, until, workflow
 
 from xalora_client.miner.miner import Miner
@@ -36,6 +37,7 @@ class Farm:
         self.port = 0
         self.tasks: list[asyncio.Task[None]] = []
         self.comfyuis: list[SimulatedComfyUI] = []
+        self.commands: list[Command] = []
         self.options = SequencerOptions(api_keys=(KEY,), miner_key=MINER_KEY)
         self.workflows({"upscaler.json": workflow(image=True), "txt2img.3.json": workflow()})
 
@@ -53,6 +55,8 @@ class Farm:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for command in self.commands:
+            await asyncio.to_thread(command.close)
         for task in reversed(self.tasks):
             await self.end(task)
         for comfyui in self.comfyuis:

@@ -104,8 +104,10 @@ class Command:
         return self._output.text()
 
     def first_line(self) -> str:
-        """The first line on stdout, once it is there."""
-        return str(poll(lambda: "\n" in self.output() and self.output().splitlines()[0]))
+        """The first line on stdout, once it is there. Fails with what it wrote when it ends without one."""
+        poll(lambda: "\n" in self.output() or self.process.poll() is not None)
+        assert "\n" in self.output(), self.errors()
+        return self.output().splitlines()[0]
 
     def said(self, pattern: str) -> re.Match[str]:
         """The first match on stderr, once it is there."""

@@ -101,6 +101,9 @@ class _Handler(HandlerBase, BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer(b"null")
 
+    def do_PUT(self) -> None:
+        self.answer(json.dumps({"bytes": len(self.rfile.read(int(self.headers["content-length"])))}).encode())
+
     def answer(self, body: bytes) -> None:
         answer = self.owner.take(Seen(self.command, self.path, self.lower_headers(), json.loads(body)))
         if answer.drop:

@@ -47,7 +47,8 @@ class Progress:
         said = f"{update.task_id} {update.status} {update.trouble}"
         if state != said or update.elapsed - at >= SECONDS_BETWEEN_LINES:
             self.shown = (said, update.elapsed)
-            print(f"{self.prefix}task {update.task_id} {update.describe()}", file=sys.stderr)
+            task = f"task {update.task_id} " if update.task_id else ""
+            print(f"{self.prefix}{task}{update.describe()}", file=sys.stderr)
 
     def _draw(self, update: TaskUpdate, began: float) -> None:
         self._stop_ticking()

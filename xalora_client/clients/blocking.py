@@ -118,8 +118,9 @@ class Client(BaseClient):
             timeout: Seconds to wait, counted from this call. A create in flight still gets its minute, so that its id
                 is not lost.
             interval: Seconds between queries, at least 1. None adapts it: from 1 s to 8 s, or with a ledger to how long
-                such tasks took before.
-            on_update: Called with a TaskUpdate after the create and after each query that finds the task unfinished.
+                such tasks took before. Where the server offers it, queries then wait there for the next change.
+            on_update: Called with a TaskUpdate when the create has to be tried again, after it, and after each query
+                that finds the task unfinished.
             reuse: As for ``execute_workflow``.
 
         Returns:

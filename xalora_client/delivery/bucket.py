@@ -99,13 +99,13 @@ class Bucket:
         """Remove the object, if it is there. Raises as ``put``."""
         await self._ask("DELETE", name, "The image", accepts=(404,), doing="was not removed")
 
-    async def stored(self) -> list[Stored]:
-        """Every object under the prefix. Raises StorageError when the bucket does not list them."""
+    async def stored(self, folder: str = "") -> list[Stored]:
+        """Every object under the prefix, or in one folder of it. Raises StorageError when the bucket does not say."""
         store = await self._opened()
         now = time.time()
         found: list[Stored] = []
         try:
-            async for page in store.list():
+            async for page in store.list(folder or None):
                 found += [Stored(each["path"], each["size"], now - each["last_modified"].timestamp()) for each in page]
         except (OSError, self._errors()) as error:
             raise StorageError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ from ..protocol.requests import Job
 from ..protocol.signed_links import expiry
 from .bucket import Bucket
 from .objects import AHEAD, Objects, Turn
+from .turns import Core, Turns
 from .uploads import Uploads
 from .web import Sleep, Web
 
@@ -93,7 +93,7 @@ class Delivery:
             self._objects = Objects(bucket, config.home, ledger, keep=config.bucket_keep)
         self._offered: bool | None = None
         self._held: dict[str, str] = {}
-        self._limits: WeakKeyDictionary[asyncio.AbstractEventLoop, _Limits] = WeakKeyDictionary()
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
 
     @property
     def removes(self) -> bool:
@@ -110,15 +110,22 @@ class Delivery:
 
         Images that travel inside the create stay where they are. Raises as ``addressed``.
         """
-        async with self._limit().turns:
-            images = await asyncio.to_thread(lambda: list(images_in(job.task.task_details)))
-            if not images or await self._choose(images) == BY_DATA_URI:
-                return
-            ledger = self._ledger
-            if ledger is not None and reuse and await asyncio.to_thread(lambda: ledger.has_task(ledger.intent(job))):
-                return
-            for image in images:
-                await self._deliver(image, job, _ahead(job), nullcontext(), on_upload)
+        turns = self._turns()
+        core = Core(turns)
+        async with turns.images:
+            try:
+                images = await asyncio.to_thread(images_in, job.task.task_details)
+                if not images or await self._choose(images) == BY_DATA_URI:
+                    return
+                for image in images:
+                    await core.sha256(image)
+                ledger = self._ledger
+                if reuse and ledger and await asyncio.to_thread(lambda: ledger.has_task(ledger.intent(job))):
+                    return
+                for image in images:
+                    await self._deliver(image, job, _ahead(job), core, nullcontext(), on_upload)
+            finally:
+                core.leave()
 
     async def addressed(self, job: Job) -> Job:
         """The job with an address for each image in it; what is not there yet is uploaded.
@@ -130,22 +137,24 @@ class Delivery:
         details = job.task.task_details
         try:
             _check_links(details)
-            images = await asyncio.to_thread(lambda: list(images_in(details)))
+            images = await asyncio.to_thread(images_in, details)
         except RecursionError:  # The create refuses it.
             images = []
         if not images:
             return replace(job, details=details)
         way = await self._choose(images)
         addresses: dict[str, str] = {}
+        turns = self._turns()
+        core = Core(turns)
         try:
             for image in images:
                 sha256 = await asyncio.to_thread(image.sha256)
                 if sha256 in addresses:
                     continue
                 if way == BY_DATA_URI:
-                    addresses[sha256] = await self._inline(image)
+                    addresses[sha256] = await self._inline(image, core)
                 else:
-                    addresses[sha256] = await self._deliver(image, job, job.job_id, self._limit().turns)
+                    addresses[sha256] = await self._deliver(image, job, job.job_id, core, turns.images)
         except BaseException:
             if self._objects is not None:
                 self._objects.pass_on(job.job_id, _ahead(job))  # It was not sent.
@@ -163,17 +172,17 @@ class Delivery:
         """Remove what was uploaded for a job that became no task, unless others use it. What fails is logged."""
         if self._objects is not None:
             self._objects.pass_on(_ahead(job), job.job_id)
-            await self._objects.ended(job.job_id, None)
+            await self._objects.ended(job.job_id, None, self._turns())
 
     async def ended(self, task_id: str, parameters: Any) -> None:
         """Remove the images of a task that has ended, unless others use them. What fails is logged."""
         if self._objects is not None:
-            await self._objects.ended(task_id, parameters)
+            await self._objects.ended(task_id, parameters, self._turns())
 
     async def close(self) -> None:
         """Remove what was uploaded ahead for jobs that were never sent."""
         if self._objects is not None:
-            await self._objects.close()
+            await self._objects.close(self._turns())
 
     async def _choose(self, images: list[InputImage]) -> str:
         way = self._way
@@ -190,13 +199,13 @@ class Delivery:
             raise ConfigurationError("This sequencer takes no uploads of images", advice=HOW_TO_DELIVER)
         if public:
             raise ConfigurationError(
-                f"{images[0].name} has no address: the miners of the public network fetch images only by http or https",
+                f"{images[0].subject} has no address, and the public network's miners fetch only by http or https",
                 advice=HOW_TO_DELIVER,
             )
         return BY_DATA_URI
 
-    async def _inline(self, image: InputImage) -> str:
-        content = await self._encoded(image)
+    async def _inline(self, image: InputImage, core: Core) -> str:
+        content = await core.encode(image)
         if len(content) > LARGEST_INLINE:
             raise InvalidParameterError(
                 "image", f"{image.name}, {len(content) / 1e6:.0f} MB",
@@ -205,46 +214,31 @@ class Delivery:
         return await asyncio.to_thread(encode_data_uri, content, image.media_type)
 
     async def _deliver(
-        self, image: InputImage, job: Job, key: str, turn: Turn, on_upload: OnUpload | None = None
+        self, image: InputImage, job: Job, key: str, core: Core, turn: Turn, on_upload: OnUpload | None = None
     ) -> str:
         def on_sent(sent: int, total: int) -> None:
             if on_upload is not None:
                 on_upload(UploadProgress(image.name, sent, total))
 
+        turns = self._turns()
         if self._objects is not None:
             seconds = (job.task.timeout_seconds or DEFAULT_TASK_SECONDS) + MARGIN
-            return await self._objects.link(image, key, seconds, self._encoded, on_sent, turn)
+            return await self._objects.link(image, key, seconds, turns, core, turn, on_sent)
         owned = f"{job.credentials.consumer_id} {await asyncio.to_thread(image.sha256)}"
-        async with self._limit().one(owned):
-            if owned not in self._held:
-                async with turn:
-                    content = await self._encoded(image)
-                    about = image.name[:1].upper() + image.name[1:]
-                    address = await self._uploads.put(content, image.media_type, job.credentials, about, on_sent)
-                self._held[owned] = address
+        if owned not in self._held:
+            async with turn:
+                if not turns.is_free(owned):
+                    core.leave()
+                async with turns.lock(owned):
+                    if owned not in self._held:
+                        content = await core.encode(image)
+                        self._held[owned] = await self._uploads.put(
+                            content, image.media_type, job.credentials, image.subject, on_sent
+                        )
         return self._held[owned]
 
-    async def _encoded(self, image: InputImage) -> bytes:
-        async with self._limit().encoders:
-            return await asyncio.to_thread(image.content)
-
-    def _limit(self) -> _Limits:
-        loop = asyncio.get_running_loop()
-        return self._limits.setdefault(loop, _Limits(self._at_once))
-
-
-class _Limits:
-    """How much happens at once on one event loop."""
-
-    def __init__(self, at_once: int) -> None:
-        self.turns = asyncio.Semaphore(at_once)
-        # More threads than cores would only hold more pixels.
-        self.encoders = asyncio.Semaphore(min(at_once, os.cpu_count() or 1))
-        self._ones: dict[str, asyncio.Lock] = {}
-
-    def one(self, key: str) -> asyncio.Lock:
-        """The lock of one image: the same image is not uploaded twice at the same time."""
-        return self._ones.setdefault(key, asyncio.Lock())
+    def _turns(self) -> Turns:
+        return self._by_loop.setdefault(asyncio.get_running_loop(), Turns(self._at_once))
 
 
 def _ahead(job: Job) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Container
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,25 @@ from ..files import in_use
 from ..ledger import Ledger
 from ..protocol.images import InputImage, stored_hashes
 from .bucket import FRESH, Bucket, folder_of, object_name
+from .turns import Core, Turns
 from .web import OnSent, logger
 
 Turn = AbstractAsyncContextManager[object]
-Encode = Callable[[InputImage], Awaitable[bytes]]
 
 AHEAD = "ahead "
 """Begins the keys of uses for which nothing was sent yet."""
 
 KNOWN_SECONDS = FRESH / 2
 """How long what was seen in the bucket is taken to be still there."""
+
+
+class _Any:
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+ANY = _Any()
+"""Stands for a list that is not known."""
 
 
 class Objects:
@@ -42,9 +51,11 @@ class Objects:
         self._in_use = in_use(home / "bucket")
         self._known: dict[str, float] = {}
         self._perhaps_there: set[str] = set()
+        self._asked = False
+        self._listed: Container[str] | None = None
         # By job id until there is a task, then by task id; by AHEAD before there is a job.
         self._uses: dict[str, set[str]] = {}
-        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
+        self._listing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
     @property
     def are_used(self) -> bool:
@@ -52,24 +63,37 @@ class Objects:
         return bool(self._uses)
 
     async def link(
-        self, image: InputImage, key: str, seconds: float, encode: Encode, on_sent: OnSent, turn: Turn
+        self, image: InputImage, key: str, seconds: float, turns: Turns, core: Core, turn: Turn, on_sent: OnSent
     ) -> str:
         """A link to the image for so many seconds; it is encoded and uploaded unless it is there.
 
-        ``key`` names who uses it. An image is encoded and uploaded within its ``turn``.
+        ``key`` names who uses it. An image is encoded on its ``core`` and uploaded within its ``turn``.
         """
         name = object_name(self._folder, await asyncio.to_thread(image.sha256), image.media_type)
-        about = image.name[:1].upper() + image.name[1:]
-        async with self._lock(name):
-            await self._use(name, key)
-            if time.monotonic() - self._known.get(name, -KNOWN_SECONDS) >= KNOWN_SECONDS:
-                async with turn:
-                    there = await self.bucket.has(name, about)
-                    self._perhaps_there.add(name)
-                    if not there:
-                        await self.bucket.put(name, await encode(image), image.media_type, about, on_sent)
-                self._known[name] = time.monotonic()
-            return await self.bucket.link(name, seconds)
+        if self._is_known(name):
+            async with turns.lock(name):
+                if self._is_known(name):
+                    await self._use(name, key)
+                    return await self.bucket.link(name, seconds)
+        async with turn:
+            if not turns.is_free(name):
+                core.leave()
+            async with turns.lock(name):
+                await self._use(name, key)
+                if not self._is_known(name):
+                    await self._store(image, name, core, on_sent)
+                    self._known[name] = time.monotonic()
+        return await self.bucket.link(name, seconds)
+
+    async def _store(self, image: InputImage, name: str, core: Core, on_sent: OnSent) -> None:
+        there = await self._is_there(name, image.subject)
+        self._perhaps_there.add(name)
+        if not there:
+            content = await core.encode(image)
+            await self.bucket.put(name, content, image.media_type, image.subject, on_sent)
+
+    def _is_known(self, name: str) -> bool:
+        return time.monotonic() - self._known.get(name, -KNOWN_SECONDS) < KNOWN_SECONDS
 
     def pass_on(self, old: str, new: str) -> None:
         """From now on another uses these images: a task in place of its job, or the other way round."""
@@ -77,22 +101,37 @@ class Objects:
         if names:
             self._uses.setdefault(new, set()).update(names)
 
-    async def ended(self, key: str, parameters: Any) -> None:
+    async def ended(self, key: str, parameters: Any, turns: Turns) -> None:
         """A task, or a job that became none, needs its images no more."""
         ours = self._uses.pop(key, set())
         for name in ours | {object_name(self._folder, *each) for each in stored_hashes(parameters)}:
-            async with self._lock(name):
+            async with turns.lock(name):
                 await self._remove(name, key, ours=name in ours)
 
-    async def close(self) -> None:
+    async def close(self, turns: Turns) -> None:
         """Remove what was uploaded ahead and never sent; stop using the rest, which its tasks still need."""
         for key in list(self._uses):
             if key.startswith(AHEAD):
-                await self.ended(key, None)
+                await self.ended(key, None, turns)
         for names in self._uses.values():
             for name in names:
                 await asyncio.to_thread(self._in_use.discard, name)
         self._uses.clear()
+
+    async def _is_there(self, name: str, about: str) -> bool:
+        """Ask about the first object alone: that answer says what is wrong. For more, list them once."""
+        if not self._asked:
+            self._asked = True
+            return await self.bucket.has(name, about)
+        async with self._listing.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            if self._listed is None:
+                try:
+                    self._listed = {each.name for each in await self.bucket.stored(self._folder)}
+                except StorageError as error:  # The key may read and write, but not list.
+                    logger.info("%s", error)
+                    self._listed = ANY
+        # What was there may have been removed since, by its last user.
+        return name in self._listed and await self.bucket.has(name, about)
 
     async def _use(self, name: str, key: str) -> None:
         if not any(name in names for names in self._uses.values()):
@@ -121,7 +160,3 @@ class Objects:
                 self._perhaps_there.discard(name)
         except (XaloraError, OSError) as error:
             logger.warning("An image stays in the bucket; `xalora prune --bucket` removes it: %s", error)
-
-    def _lock(self, name: str) -> asyncio.Lock:
-        locks = self._locks.setdefault(asyncio.get_running_loop(), {})
-        return locks.setdefault(name, asyncio.Lock())

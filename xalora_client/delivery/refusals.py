@@ -58,7 +58,7 @@ def skew_of(answer: Response) -> float | None:
 
 def is_passing(answer: Response) -> bool:
     """Whether a later try may be answered otherwise."""
-    if code_of(answer) in _FULL or answer.status == 507:
+    if code_of(answer) in _FULL or answer.status in (501, 507):
         return False
     return answer.status in (408, 425, 429) or answer.status >= 500 or code_of(answer) in _PASSING
 

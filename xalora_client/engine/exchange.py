@@ -25,6 +25,9 @@ from .timing import Deadline
 
 logger = logging.getLogger("xalora_client")
 
+OnTrouble = Callable[[XaloraError, float], Flow[None]]
+"""Runs before a pause of so many seconds, after which a request is sent again because of the error."""
+
 
 @dataclass(frozen=True)
 class Context:
@@ -89,7 +92,7 @@ def look(
     task_id: str,
     credentials: Credentials,
     deadline: Deadline,
-    on_trouble: Callable[[XaloraError, float], Flow[None]] | None = None,
+    on_trouble: OnTrouble | None = None,
     waiting: Mapping[str, float] | None = None,
 ) -> Flow[WorkflowTaskResult]:
     """Ask for a task's status until there is an answer, and record it in the ledger.
@@ -126,7 +129,7 @@ def answered(
     may_repeat: Callable[[XaloraError], bool],
     *,
     settle: bool = False,
-    on_trouble: Callable[[XaloraError, float], Flow[None]] | None = None,
+    on_trouble: OnTrouble | None = None,
 ) -> Flow[Response]:
     """Send until there is a 2xx answer, or a retry would be wrong or too late.
 

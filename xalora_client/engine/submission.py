@@ -24,7 +24,7 @@ from ..protocol.requests import Credentials, Job
 from ..protocol.tasks import WorkflowTask
 from . import timing
 from .effects import Await, Call, Flow, Sleep
-from .exchange import Context, answered, cancel_interrupted, logger, look, with_ledger
+from .exchange import Context, OnTrouble, answered, cancel_interrupted, logger, look, with_ledger
 from .timing import Deadline
 
 SECONDS_BETWEEN_CLAIMS = 0.2
@@ -58,8 +58,12 @@ def execute(context: Context, task: WorkflowTask, *, reuse: bool = True) -> Flow
     return submission.task_id
 
 
-def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: bool) -> Flow[Submission]:
+def submit(
+    context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: bool, on_trouble: OnTrouble | None = None
+) -> Flow[Submission]:
     """Create the task, or with a ledger take up an existing one with the same intent.
+
+    ``on_trouble(error, delay)`` runs before a create is sent again.
 
     Raises what a create raises, NotFoundError when the sequencer no longer knows the existing task, and
     StorageError when the ledger cannot be written; nothing was sent then.
@@ -68,9 +72,9 @@ def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: b
     job = Job(task, context.sequencer.credentials_of(task), new_job_id(task))
     images = context.images
     if images is None:
-        return (yield from _submit(context, job, deadline, reuse=reuse))
+        return (yield from _submit(context, job, deadline, on_trouble, reuse=reuse))
     try:
-        submission = yield from _submit(context, job, deadline, reuse=reuse)
+        submission = yield from _submit(context, job, deadline, on_trouble, reuse=reuse)
     except XaloraError as error:
         if timing.is_refusal(error) or isinstance(error, StorageError):
             yield Await(lambda: images.dropped(job), settle=True)
@@ -82,11 +86,13 @@ def submit(context: Context, task: WorkflowTask, deadline: Deadline, *, reuse: b
     return submission
 
 
-def _submit(context: Context, job: Job, deadline: Deadline, *, reuse: bool) -> Flow[Submission]:
+def _submit(
+    context: Context, job: Job, deadline: Deadline, on_trouble: OnTrouble | None, *, reuse: bool
+) -> Flow[Submission]:
     ledger = context.ledger
     if ledger is None:
         job, deadline = yield from _addressed(context, job, deadline)
-        created = yield from _create(context, job, deadline)
+        created = yield from _create(context, job, deadline, on_trouble)
         return Submission(created.task_id, job.credentials, long_poll=created.long_poll)
     intent: Intent = yield Call(lambda: ledger.intent(job))
     ended: set[str] = set()
@@ -96,7 +102,7 @@ def _submit(context: Context, job: Job, deadline: Deadline, *, reuse: bool) -> F
             job, deadline = yield from _addressed(context, job, deadline)
         claim = yield from _claim(context, ledger, intent, job, deadline, reuse=reuse)
         if claim.step in (Step.NEW, Step.RESEND):
-            created = yield from _create_claimed(context, ledger, claim, job, deadline)
+            created = yield from _create_claimed(context, ledger, claim, job, deadline, on_trouble)
             return Submission(created.task_id, job.credentials, claim.step.value, long_poll=created.long_poll)
         known = claim.entry.as_result()
         submission = Submission(known.task_id, job.credentials, claim.step.value, known)
@@ -177,13 +183,15 @@ def explain_forgotten(error: NotFoundError, task_id: str) -> None:
     )
 
 
-def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, deadline: Deadline) -> Flow[Created]:
+def _create_claimed(
+    context: Context, ledger: Ledger, claim: Claim, job: Job, deadline: Deadline, on_trouble: OnTrouble | None
+) -> Flow[Created]:
     """Send the create that was claimed, and record the outcome."""
     job_id = claim.entry.job_id
     try:
         if job.details is None:  # The task that was there a moment ago has failed meanwhile.
             job, deadline = yield from _addressed(context, job, deadline)
-        created = yield from _create(context, replace(job, job_id=job_id), deadline)
+        created = yield from _create(context, replace(job, job_id=job_id), deadline, on_trouble)
     except XaloraError as error:
         if claim.step is Step.RESEND and isinstance(error, ConflictError):
             error.what = f"The server has job {job_id} of an earlier run, but gives no task id for it: {error.what}"
@@ -210,7 +218,7 @@ def _create_claimed(context: Context, ledger: Ledger, claim: Claim, job: Job, de
     return created
 
 
-def _create(context: Context, job: Job, deadline: Deadline) -> Flow[Created]:
+def _create(context: Context, job: Job, deadline: Deadline, on_trouble: OnTrouble | None) -> Flow[Created]:
     """Send one intent under one job id, and never again once the server may have accepted it."""
     request = context.sequencer.create(job)
     try:
@@ -218,7 +226,9 @@ def _create(context: Context, job: Job, deadline: Deadline) -> Flow[Created]:
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidParameterError("task_details", job.task.task_details, "JSON values with texts as names") from error
     try:
-        response = yield from answered(context, request, deadline, timing.is_unprocessed, settle=True)
+        response = yield from answered(
+            context, request, deadline, timing.is_unprocessed, settle=True, on_trouble=on_trouble
+        )
         created = answers.read_created(response, request)
     except XaloraError as error:
         if not timing.is_refusal(error):

@@ -17,13 +17,13 @@ class TaskUpdate:
     """The state of a task that a call waits for.
 
     Attributes:
-        task_id: The task's id.
-        status: A TaskStatus, or the server's own word.
+        task_id: The task's id. Empty while its create is tried again.
+        status: A TaskStatus, or the server's own word. "submitting" while the create is tried again.
         elapsed: Seconds since the wait began.
         next_poll: Seconds from now to the next query.
         result: The server's last answer. None before the first.
-        trouble: What went wrong with the last query. None when it was answered.
-        connected: False when the last query got no answer at all.
+        trouble: What went wrong with the last request. None when it was answered.
+        connected: False when the last request got no answer at all.
         origin: Where the task comes from: "new", "resend" (sent again under its job id after a break), "attach"
             (created by an earlier call with the same inputs), "finished" (the same, and its result was known already;
             it is not charged again) or "given" (the call waits for it by its id).

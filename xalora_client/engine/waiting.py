@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import (
     NetworkError,
@@ -44,7 +45,15 @@ def execute_and_wait(
     """Create the task and wait for its result. The deadline counts from the start of the create."""
     timing.poll_delays(interval, context.dice)  # A bad interval is refused before anything is charged.
     deadline = context.deadline(timeout)
-    submission = yield from submit(context, task, context.deadline(min(timeout, timing.CALL_TIMEOUT)), reuse=reuse)
+    started = context.clock()
+
+    def tell(error: XaloraError, delay: float) -> Flow[None]:
+        if on_update is not None:
+            on_update(TaskUpdate("", "submitting", context.clock() - started, delay, **_trouble(error)))
+        yield from ()
+
+    within = context.deadline(min(timeout, timing.CALL_TIMEOUT))
+    submission = yield from submit(context, task, within, reuse=reuse, on_trouble=tell)
     try:
         return (yield from Wait(context, submission, deadline, interval, on_update).run())
     except NotFoundError as error:
@@ -195,8 +204,7 @@ class Wait:
             elapsed=self.context.clock() - self.started,
             next_poll=min(next_poll, self.deadline.remaining()),
             result=self.result,
-            trouble=trouble.what if trouble else None,
-            connected=not isinstance(trouble, NetworkError),
+            **_trouble(trouble),
             origin=self.submission.origin,
             progress=self._progress(),
         )
@@ -230,6 +238,11 @@ class Wait:
             task_id=self.task_id,
             result=self.result,
         )
+
+
+def _trouble(error: XaloraError | None) -> dict[str, Any]:
+    """What an update says of an error."""
+    return {"trouble": error.what if error else None, "connected": not isinstance(error, NetworkError)}
 
 
 def _outcome(result: WorkflowTaskResult) -> WorkflowTaskResult:

@@ -32,10 +32,10 @@ _USABLE = """
 
 _BEFORE_PIXELS = """
     SELECT 1 FROM tasks
-    WHERE source = 'node' AND server IS ? AND task_type = ? AND parameters LIKE '%"bytes":%"image/png"%'
+    WHERE server IS ? AND task_type = ? AND parameters LIKE '%"bytes":%"image/png"%'
         AND state IN ('creating', 'doubtful', 'waiting', 'running', 'finished', 'canceled') LIMIT 1
 """
-"""Tasks that nodes of version 0.1.0 recorded: there an image counted by its encoded bytes."""
+"""Tasks as version 0.1.0 recorded them: there every image counted by its encoded bytes."""
 
 _USES = """
     SELECT 1 FROM tasks
@@ -80,7 +80,7 @@ class Ledger:
 
         Raises InvalidParameterError when the task's details are not JSON.
         """
-        images = list(images_in(job.task.task_details))
+        images = images_in(job.task.task_details)
         earlier = any(image.counted_otherwise for image in images) and self._database.run(
             lambda db: db.execute(_BEFORE_PIXELS, (self.server, job.task.task_type)).fetchone() is not None
         )

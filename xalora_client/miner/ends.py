@@ -37,10 +37,15 @@ class Failure:
     class_type: str = ""
 
     def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.node_id else self.message
+
+    @property
+    def where(self) -> str:
+        """The node, for people; "" where it was no single one. It has nothing of the task's values."""
         if not self.node_id:
-            return self.message
+            return ""
         kind = f" ({self.class_type})" if self.class_type and self.class_type != self.title else ""
-        return f"Node {self.node_id} {self.title or self.class_type}{kind}: {self.message}"
+        return f"Node {self.node_id} {self.title or self.class_type}{kind}"
 
     def to_json(self) -> dict[str, str]:
         """For the submit's ``error``."""

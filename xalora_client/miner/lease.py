@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from ..errors import XaloraError
 from .assignment import Assignment
@@ -15,6 +16,8 @@ from .sequencer_calls import SequencerCalls
 from .times import Times
 
 _SOONEST_SECONDS = 1.0
+_LONGEST_DELAY = 5.0
+"""A lease lasts 30 s: when the sequencer is back, it must hear of this task in time."""
 
 
 class Lease:
@@ -48,10 +51,11 @@ class Lease:
         async def beat() -> str | None:
             return await self._calls.heartbeat(self._task, wait_seconds=self._times.heartbeat)
 
+        soon = replace(self._times, longest_delay=min(self._times.longest_delay, _LONGEST_DELAY))
         while True:
             began = time.monotonic()
             try:
-                stop = await until_answered(beat, self._times, lambda _: None)
+                stop = await until_answered(beat, soon, lambda _: None)
             except XaloraError:  # An answer outside the protocol. The submit will tell.
                 stop = None
             if stop is not None:

@@ -95,10 +95,10 @@ class Miner:
     async def _prepare(self) -> Abilities:
         """Wait for ComfyUI and the sequencer, and announce what can be run."""
         while True:
+            await self._clear_queue()
             self._is_comfy_new = False
             object_info = await self._answer_of_comfy(self._comfy.object_info)
             software = await self._answer_of_comfy(self._comfy.system_stats)
-            await self._clear_queue()
             files = {} if self._folder else await until_answered(self._calls.workflows, self._times, self._complain)
             try:
                 can = abilities(own_workflows(self._folder, files), object_info, self._log)
@@ -141,7 +141,7 @@ class Miner:
             if running:  # Else it waits for a worker that is dead, and shows so by staying.
                 for prompt_id in left:
                     await self._answer_of_comfy(partial(self._comfy.interrupt, prompt_id))
-            await asyncio.sleep(self._times.stop_again)
+            await asyncio.sleep(self._times.look_alone)
 
     async def _serve(self, can: Abilities) -> None:
         """Ask for tasks and carry them out, until finished or until all must be looked at again."""

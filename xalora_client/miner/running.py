@@ -70,6 +70,7 @@ async def run_until_signal(miners: Sequence[Miner], log: Callable[[str], None]) 
                 each.finish()
         elif presses == 2:
             log("Giving the tasks back.")
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # A third one ends it wherever it is.
             running.cancel()
 
     def terminate() -> None:

@@ -67,11 +67,13 @@ class TaskRun:
             await _ended(working)
             self._say(f"{holding.result()}, so it is stopped")
             await self._stop_prompt()
+            await self._forget()
         except asyncio.CancelledError:
             await _ended(working)
-            if await self._stop_prompt():
-                self._say("given back")
-            await self._submit({"give_back": "stopping", "msg": "The miner is stopping"}, self._times.give_back)
+            self._say("given back")
+            # At once: a service manager may not let this process wait until a node has stopped.
+            giving_back = self._submit({"give_back": "stopping", "msg": "The miner is stopping"}, self._times.give_back)
+            await asyncio.gather(giving_back, self._stop_prompt())
             raise
         finally:
             await _ended(holding)
@@ -81,7 +83,8 @@ class TaskRun:
             ending = await self._result(lease)
             self._say("done")
         except WorkflowFailedError as error:
-            self._say(f"failed. {error.what}")
+            # ComfyUI's own words may contain the prompt.
+            self._say(f"failed. {error.failure.where}".rstrip(". "))
             ending = _failed(error.failure)
         except InvalidParameterError as error:
             self._say("failed: a value is not allowed")
@@ -101,9 +104,7 @@ class TaskRun:
         if self._task.deadline is not None:
             patience = max(self._times.give_back, min(patience, self._task.deadline - time.monotonic()))
         await self._submit(ending, patience)
-        if self._prompt is not None and not self.is_comfy_lost:
-            with suppress(XaloraError):  # Its memory is ComfyUI's own affair.
-                await self._comfy.forget(self._task.prompt_id)
+        await self._forget()
 
     async def _result(self, lease: Lease) -> dict[str, Any]:
         values = dict(self._task.parameters)
@@ -185,13 +186,16 @@ class TaskRun:
         except XaloraError as error:
             self._say(f"the sequencer did not take its end. {error.what}")
 
-    async def _stop_prompt(self) -> bool:
-        """Take the prompt out of ComfyUI, if there is one. Returns whether there was."""
-        if self._prompt is None:
-            return False
-        if not await self._prompt.stop():
+    async def _stop_prompt(self) -> None:
+        """Take the prompt out of ComfyUI, if there is one."""
+        if self._prompt is not None and not await self._prompt.stop():
             self.is_comfy_lost = True
-        return True
+
+    async def _forget(self) -> None:
+        """Free the memory that ComfyUI's history takes."""
+        if self._prompt is not None and not self.is_comfy_lost:
+            with suppress(XaloraError):
+                await self._comfy.forget(self._task.prompt_id)
 
     def _say(self, what: str) -> None:
         self._log(f"task {one_line(self._task.task_id, 80)}: {what}")

@@ -13,7 +13,7 @@ class Times:
         look: Between looks at a prompt while ComfyUI's websocket tells about it too.
         look_alone: Between looks without a websocket, and between attempts to reach ComfyUI.
         refused: A ComfyUI where nobody listens for so long is gone, and its prompt with it.
-        silent: One that gives no answer for so long is given up.
+        silent: One that gives no answer for so long is given up; some nodes keep it from answering for minutes.
         untaken: A prompt that waits for so long while nothing runs: ComfyUI's worker is dead.
         unmoved: A prompt that tells nothing for so long while it runs: the same.
         stop: How long ComfyUI may take to stop a prompt before it counts as stuck.
@@ -30,7 +30,7 @@ class Times:
     look: float = 5.0
     look_alone: float = 1.0
     refused: float = 5.0
-    silent: float = 120.0
+    silent: float = 300.0
     untaken: float = 30.0
     unmoved: float = 3600.0
     stop: float = 60.0

@@ -83,6 +83,11 @@ class InputImage:
         return f"<InputImage {self.name}>"
 
     @property
+    def subject(self) -> str:
+        """The name at the start of a sentence. File names stay as they are."""
+        return self.name[:1].upper() + self.name[1:] if self.name.startswith(("the ", "image ")) else self.name
+
+    @property
     def counted_otherwise(self) -> bool:
         """Whether version 0.1.0 recorded another hash for it."""
         return self._find_earlier is not None
@@ -102,8 +107,18 @@ class InputImage:
             return self._earlier
 
 
-def images_in(details: Any) -> Iterator[InputImage]:
-    """The images in a task's details that need an address, in order."""
+def images_in(details: Any) -> list[InputImage]:
+    """The images in a task's details that need an address, in order.
+
+    Raises InvalidParameterError for details that are nested too deeply to be sent.
+    """
+    try:
+        return list(_images_in(details))
+    except RecursionError:
+        raise InvalidParameterError("task_details", details, "JSON values with texts as names") from None
+
+
+def _images_in(details: Any) -> Iterator[InputImage]:
     if isinstance(details, InputImage):
         yield details
     elif isinstance(details, str):
@@ -112,10 +127,10 @@ def images_in(details: Any) -> Iterator[InputImage]:
             yield found
     elif isinstance(details, Mapping):
         for each in details.values():
-            yield from images_in(each)
+            yield from _images_in(each)
     elif isinstance(details, list | tuple):
         for each in details:
-            yield from images_in(each)
+            yield from _images_in(each)
 
 
 def with_addresses(details: Any, address: Callable[[InputImage], str]) -> Any:

@@ -34,7 +34,7 @@ def _declared(groups: Mapping[str, Any], inputs: Mapping[str, Any], prefix: str)
     for group in ("required", "optional"):
         for name, declaration in (groups.get(group) or {}).items():
             full = f"{prefix}{name}"
-            # What a choice brings has defaults: ComfyUI runs without it.
+            # ComfyUI accepts and runs prompts without what a choice brings, such as exports of older versions.
             yield full, declaration, group == "required" and not prefix
             kind, options = read(declaration)
             if kind == _DYNAMIC:

@@ -1,0 +1,97 @@
+"""What the pack says in a real server: in the node while it runs and when it ends, and in the log."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+from comfyui_prompts import flux_lora, node, show
+from comfyui_server import ComfyUI, booted, install
+from miner import Miner
+from pictures import png
+from PIL import Image
+from processes import poll
+from sequencer import Answer, status
+
+from xalora_client import encode_data_uri
+
+
+def test_the_live_preview_of_the_remote_sampler(comfy: ComfyUI, miner: Miner) -> None:
+    """As local samplers show theirs: the bar of their steps, and the picture they work on."""
+    steps = {"value": 12, "maximum": 30, "title": "KSampler", "preview": encode_data_uri(png(40, 24), "image/png")}
+    broken = steps | {"value": 13, "preview": encode_data_uri(png()[:40], "image/png")}
+    answers = [status("running", progress=steps), status("running", progress=broken), png()]
+    miner.ends = lambda number, parameters: answers.pop(0) if len(answers) > 1 else answers[0]
+    comfy.events.clear()
+    run = comfy.run({"make": flux_lora(seed=900), "show": show(["make", 1])}).ok()
+    fills = [(each.data["value"], each.data["max"]) for each in run.events("progress") if each.data["node"] == "make"]
+    assert (12, 30) in fills
+    (preview,) = [each.data["image"] for each in comfy.events if each.type == "preview"]
+    with Image.open(io.BytesIO(preview[preview.index(b"\xff\xd8") :])) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (512, 307))  # ComfyUI enlarges small ones.
+    texts = run.texts("make")
+    assert any(re.fullmatch(r"running 0:\d\d · KSampler 12 / 30", text) for text in texts)
+    assert re.fullmatch(r"done · 0:\d\d · \d+×\d+, asked for \d+×\d+", texts[-1])
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_after_cancel_the_node_says_what_became_of_the_task(comfy: ComfyUI, miner: Miner, confirmed: bool) -> None:
+    miner.ends = lambda number, parameters: status("running")
+    if not confirmed:
+        miner.script("task_cancel", Answer({"message": "no"}, 500))
+    name = f"make {confirmed}"
+    run = comfy.queue({name: flux_lora(seed=910 + confirmed), "show": show([name, 1])})
+    poll(lambda: miner.count("task_result_query"), what="the task runs")
+    comfy.interrupt()
+    assert run.wait().end == "execution_interrupted"
+    told = (
+        "canceled, nothing runs on" if confirmed else "stopped, but task task-1 may run on: The server answered 500: no"
+    )
+    poll(lambda: run.texts(name)[-1] == told, what=told)
+
+
+def test_a_users_error_is_one_line_in_the_log(comfy: ComfyUI, miner: Miner) -> None:
+    miner.ends = lambda number, parameters: status("failed", msg="out of memory")
+    before = len(comfy.log())
+    run = comfy.run({"make": flux_lora(seed=920), "show": show(["make", 1])})
+    assert run.end == "execution_error"
+    assert run.error["traceback"]  # The dialog's own details are as ever.
+    said = "The task failed: out of memory (task task-1). Change the parameters or submit it again as a new task."
+    poll(lambda: said in comfy.log()[before:], what="the log has the error")
+    assert [line for line in comfy.lines(before) if "out of memory" in line] == [f"Xalora: {said}"]
+    assert "Traceback" not in comfy.log()[before:]
+    assert "!!!" not in comfy.log()[before:]
+    assert run.texts("make")[-1] == "The task failed: out of memory"
+
+
+def test_a_bug_keeps_its_traceback(comfy: ComfyUI) -> None:
+    before = len(comfy.log())
+    assert comfy.run({"fail": node("TestFail", seconds=0.0)}).end == "execution_error"
+    poll(lambda: "Traceback" in comfy.log()[before:], what="the log has the traceback")
+
+
+def test_our_lines_in_the_log_begin_with_our_name(comfy: ComfyUI, miner: Miner) -> None:
+    before = len(comfy.log())
+    comfy.run({"make": flux_lora(seed=930), "show": show(["make", 1])}).ok()
+    ours = [line for line in comfy.lines(before) if "task_create" in line or "task-1" in line]
+    assert ours
+    assert [line for line in ours if not line.startswith("Xalora: ")] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"XALORA_API_KEY": "someone#a-secret-key"}, "Xalora: ready, key of consumer someone"),
+        ({"XALORA_WORKFLOW_URL": "sandbox"}, "Xalora: sandbox"),
+    ],
+    ids=["with a key", "sandbox"],
+)
+def test_the_first_line(source: Any, tmp_path: Any, settings: dict[str, str], line: str) -> None:
+    comfy = ComfyUI(source, tmp_path, XALORA_HOME=str(tmp_path / "xalora"))
+    install(tmp_path / "custom_nodes" / "xalora")
+    comfy.use(settings.get("XALORA_WORKFLOW_URL", ""), **settings)
+    for _ in booted(comfy):
+        poll(lambda: line in comfy.lines(), what=line)
+        assert "a-secret-key" not in comfy.log()

@@ -1,0 +1,149 @@
+"""What ComfyUI says, as the miner understands it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+
+import pytest
+from pictures import encoded, png
+from PIL import Image
+
+from xalora_client.miner.ends import PromptLostError, WorkflowFailedError
+from xalora_client.miner.progress import MOST_PREVIEW_BYTES, Progress, small_jpeg
+from xalora_client.miner.results import check_end, dropped, refusal, result_files
+
+TITLES = {"5": "The sampler", "9": "Save Video"}
+
+
+def told(*messages: tuple[str, dict], prompt_id: str = "p") -> Progress:
+    progress = Progress()
+    for kind, data in messages:
+        progress.read_text(json.dumps({"type": kind, "data": data | {"prompt_id": prompt_id}}), "p")
+    return progress
+
+
+def test_progress_has_value_maximum_and_title():
+    progress = told(("executing", {"node": "5"}), ("progress", {"node": "5", "value": 3, "max": 20}))
+    assert progress.to_json(TITLES) == {"value": 3, "maximum": 20, "node": "5", "title": "The sampler"}
+
+
+def test_of_several_nodes_the_running_one_counts():
+    states = {
+        "4": {"state": "finished", "node_id": "4", "value": 1, "max": 1},
+        "5.0.2": {"state": "running", "node_id": "5.0.2", "display_node_id": "5", "value": 2, "max": 9},
+    }
+    progress = told(("progress_state", {"nodes": states}))
+    assert progress.to_json(TITLES) == {"value": 2, "maximum": 9, "node": "5", "title": "The sampler"}
+
+
+@pytest.mark.parametrize("kind", ["execution_success", "execution_error", "execution_interrupted"])
+def test_an_end_is_an_end(kind):
+    assert told((kind, {})).ended
+
+
+def test_other_prompts_say_nothing_about_this_one():
+    assert (
+        told(("progress", {"node": "5", "value": 3, "max": 20}), ("execution_success", {}), prompt_id="q") == Progress()
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"type": "progress"}', '{"type": "status", "data": 5}'])
+def test_what_is_not_understood_is_passed_over(text):
+    assert not Progress().read_text(text, "p")
+
+
+def test_a_preview_comes_with_or_without_metadata():
+    plain, described = Progress(), Progress()
+    assert plain.read_bytes(struct.pack(">II", 1, 1) + b"picture")
+    metadata = json.dumps({"image_type": "image/jpeg"}).encode()
+    assert described.read_bytes(struct.pack(">II", 4, len(metadata)) + metadata + b"picture")
+    assert plain.preview == described.preview == b"picture"
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"\0" * 7, struct.pack(">II", 3, 1) + b"text", struct.pack(">II", 4, 99) + b"x"]
+)
+def test_other_binary_messages_are_no_preview(message):
+    assert not Progress().read_bytes(message)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(Image.effect_noise((2000, 1500), 120).convert("RGB"), "JPEG", quality=95),
+        encoded(Image.effect_noise((400, 300), 120).convert("RGB")),
+        png(color=(1, 2, 3, 4)),
+    ],
+    ids=["large JPEG", "PNG", "transparent PNG"],
+)
+def test_a_preview_becomes_a_small_jpeg(content):
+    uri = small_jpeg(content)
+    assert uri is not None
+    small = base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))
+    assert len(small) <= MOST_PREVIEW_BYTES
+    with Image.open(io.BytesIO(small)) as ours, Image.open(io.BytesIO(content)) as theirs:
+        assert ours.format == "JPEG"
+        assert ours.width / ours.height == pytest.approx(theirs.width / theirs.height, rel=0.02)
+
+
+def test_a_small_jpeg_stays_as_it_is():
+    content = encoded(Image.new("RGB", (64, 64)), "JPEG")
+    assert small_jpeg(content) == f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", png()[:40]])
+def test_a_broken_preview_is_left_out(content):
+    assert small_jpeg(content) is None
+
+
+def test_results_are_found_under_any_name_and_kept_ones_first():
+    entry = {
+        "outputs": {
+            "5": {"images": [{"filename": "other.png", "subfolder": "", "type": "output"}]},
+            "9": {
+                "text": ["a caption"],
+                "animated": [True],
+                "gifs": [
+                    {"filename": "preview.mp4", "subfolder": "", "type": "temp"},
+                    {"filename": "made.mp4", "subfolder": "videos", "type": "output"},
+                ],
+            },
+        }
+    }
+    assert [file["filename"] for file in result_files(entry, ["9"])] == ["made.mp4", "preview.mp4"]
+    assert result_files(entry, ["9"])[0] == {"filename": "made.mp4", "subfolder": "videos", "type": "output"}
+
+
+def test_an_output_that_was_dropped_is_a_failure_and_another_is_not():
+    answer = {
+        "node_errors": {
+            "5": {
+                "class_type": "KSampler",
+                "dependent_outputs": ["9"],
+                "errors": [{"message": "Value not in list", "details": "sampler_name: 'x'"}],
+            }
+        }
+    }
+    failure = dropped(answer, TITLES, ["9"])
+    assert str(failure) == "Node 5 The sampler (KSampler): Value not in list: sampler_name: 'x'"
+    assert dropped(answer, TITLES, ["12"]) is None
+    assert dropped({"node_errors": {}}, TITLES, ["9"]) is None
+
+
+def test_a_refusal_without_nodes_has_comfyuis_words():
+    answer = {"error": {"message": "Prompt has no outputs", "details": "Prompt has no outputs"}, "node_errors": {}}
+    assert str(refusal(answer, TITLES)) == "Prompt has no outputs"
+
+
+def test_how_a_prompt_ended():
+    def entry(kind: str, **data: str) -> dict:
+        return {"status": {"status_str": "error", "messages": [["execution_start", {}], [kind, data]]}}
+
+    check_end({"status": {"status_str": "success", "messages": []}}, TITLES)
+    with pytest.raises(PromptLostError, match="Somebody stopped"):
+        check_end(entry("execution_interrupted", node_id="5"), TITLES)
+    with pytest.raises(WorkflowFailedError, match=r"Node 5.0.1 The sampler .VAE.: no memory"):
+        check_end(entry("execution_error", node_id="5.0.1", node_type="VAE", exception_message="no memory\n"), TITLES)
