@@ -76,7 +76,9 @@ export function openDialog(title, content, buttons = []) {
   // The editor's shortcuts are not meant for what is typed here.
   for (const event of ["keydown", "keyup", "keypress", "paste", "copy"])
     made.addEventListener(event, (each) => each.stopPropagation());
-  document.body.append(made);
+  // Inside the dialog that it was opened from, if any: newer editors close theirs when something outside is used.
+  const opener = document.activeElement?.closest("[role=dialog]");
+  (opener ?? document.body).append(made);
   made.showModal();
   return made;
 }

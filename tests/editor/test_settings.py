@@ -21,6 +21,7 @@ def unset(editor: Editor) -> Iterator[Editor]:
     nothing = dict.fromkeys(("api_key", "workflow_url", "image_delivery", "media_budget"), "")
     editor.comfy.post("/xalora/config", nothing).raise_for_status()
     yield editor
+    editor.comfy.use()
     editor.comfy.post("/xalora/config", nothing).raise_for_status()
 
 
