@@ -19,16 +19,17 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** A button. While its action runs it cannot be pressed again. */
+/** A button. While its action runs, pressing it again does nothing. It keeps the focus. */
 export function button(text, action, { primary = false, danger = false } = {}) {
   const style = primary ? ".xalora-primary" : danger ? ".xalora-danger" : "";
   const made = element(`button.xalora-button${style}`, { type: "button" }, text);
   made.addEventListener("click", async () => {
-    made.disabled = true;
+    if (made.ariaBusy === "true") return;
+    made.ariaBusy = "true";
     try {
       await action();
     } finally {
-      made.disabled = false;
+      made.ariaBusy = "false";
     }
   });
   return made;
@@ -77,8 +78,8 @@ export function openDialog(title, content, buttons = []) {
   for (const event of ["keydown", "keyup", "keypress", "paste", "copy"])
     made.addEventListener(event, (each) => each.stopPropagation());
   // Inside the dialog that it was opened from, if any: newer editors close theirs when something outside is used.
-  const opener = document.activeElement?.closest("[role=dialog]");
-  (opener ?? document.body).append(made);
+  const open = [...document.querySelectorAll("[role=dialog]")].filter((each) => each.checkVisibility());
+  (open.at(-1) ?? document.body).append(made);
   made.showModal();
   return made;
 }
