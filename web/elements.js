@@ -77,8 +77,8 @@ export function openDialog(title, content, buttons = []) {
   // The editor's shortcuts are not meant for what is typed here.
   for (const event of ["keydown", "keyup", "keypress", "paste", "copy"])
     made.addEventListener(event, (each) => each.stopPropagation());
-  // Inside the dialog that it was opened from, if any: newer editors close theirs when something outside is used.
-  const open = [...document.querySelectorAll("[role=dialog]")].filter((each) => each.checkVisibility());
+  // Newer editors close their dialog when something outside of it is used; older ones let nothing in.
+  const open = [...document.querySelectorAll("[role=dialog]:not(.p-dialog)")].filter((each) => each.checkVisibility());
   (open.at(-1) ?? document.body).append(made);
   made.showModal();
   return made;
