@@ -56,11 +56,6 @@ class Settings:
         """Which kind of server: "network" is Xalora's own, "own" any other, "sandbox" the local one."""
         return {DEFAULT_URL: "network", SANDBOX: "sandbox"}.get(self.server.value or DEFAULT_URL, "own")
 
-    @property
-    def has_key(self) -> bool:
-        """Whether there is a key, or none is needed."""
-        return self.server.value == SANDBOX or self.consumer.value is not None
-
 
 def read_settings(fallback_home: Path | None = None) -> Settings:
     """The settings in force; ``fallback_home`` is as in the clients. Raises ConfigurationError for unreadable files."""
