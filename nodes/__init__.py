@@ -1,6 +1,11 @@
-"""The list of nodes. Ids are in saved workflows: they never change."""
+"""The list of nodes. Ids are in saved workflows: they never change.
 
-from . import _endings, _host_log
+Every node is an output node (``OUTPUT_NODE``), so that one node and Run are enough, and so that ComfyUI sends a cached
+node's preview again. The price: a node that nothing is connected to runs too, and what it makes is paid for. That is
+what people expect who dragged it there. Muted and bypassed nodes never run, and the same inputs are not charged twice.
+"""
+
+from . import _endings, _host_log, _routes
 from .cancel_task import XaloraCancelTask
 from .flux_lora import XaloraFluxLora
 from .run_workflow import XaloraRunWorkflow
@@ -29,3 +34,4 @@ NODE_DISPLAY_NAME_MAPPINGS = {
 for _node in NODE_CLASS_MAPPINGS.values():
     _endings.told(_node)
 _host_log.introduce()
+_routes.register()

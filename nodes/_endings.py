@@ -7,7 +7,11 @@ import re
 from typing import Any
 
 from ..xalora_client import XaloraError
+from . import _host_server
 from ._host_progress import Progress
+
+EVENT = "xalora.error"
+"""The message to the editor: which node failed, and what would help. The editor's extension offers it."""
 
 _PLACE = "Settings → Xalora"
 _FITTING = [
@@ -30,8 +34,14 @@ _FITTING = [
 
 def fit(error: XaloraError) -> None:
     """Replace advice that a user of ComfyUI cannot follow: there is no command line, and settings are in a dialog."""
+    error.advice = fitting(error.advice)
+
+
+def fitting(advice: str) -> str:
+    """The advice, as a user of ComfyUI can follow it."""
     for pattern, words in _FITTING:
-        error.advice = pattern.sub(words, error.advice)
+        advice = pattern.sub(words, advice)
+    return advice
 
 
 def told(node: Any) -> None:
@@ -46,6 +56,9 @@ def told(node: Any) -> None:
         except XaloraError as error:
             fit(error)
             progress.text(error.what.rstrip("."), last=True)
+            # What ComfyUI tells the editor of an error is only its text.
+            told = {"node": progress.node_id, "remedy": error.remedy, "task_id": error.task_id, "message": str(error)}
+            _host_server.send(EVENT, told)
             raise
 
     setattr(node, node.FUNCTION, telling)

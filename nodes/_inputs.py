@@ -7,6 +7,7 @@ from typing import Any
 from ..xalora_client import InvalidParameterError, WorkflowTask
 
 CATEGORY = "Xalora"
+SEED_TOOLTIP = "The same seed and inputs give the same result. With a new seed the task is new, and is charged."
 
 
 def widget(task: type[WorkflowTask], name: str, default: Any, tooltip: str, **more: Any) -> Any:
@@ -24,33 +25,38 @@ def text(tooltip: str, **more: Any) -> Any:
     return "STRING", {"default": "", "tooltip": tooltip} | more
 
 
-def timeout_seconds() -> Any:
-    """How long the sequencer gives a task."""
-    tooltip = (
-        "How many seconds the task may take on the miner; the node waits a little longer. After a timeout, queue again "
-        "with reuse on, or collect the task by its id with Xalora Task Status."
-    )
-    return "INT", {"default": 600, "min": 1, "max": 604_800, "tooltip": tooltip}
+def switch(default: bool, tooltip: str, *, on: str, off: str, **more: Any) -> Any:
+    """A switch with short words for both of its positions: Nodes 2.0 shows them side by side."""
+    return "BOOLEAN", {"default": default, "label_on": on, "label_off": off, "tooltip": tooltip} | more
+
+
+def timeout_seconds(tooltip: str) -> Any:
+    """How long a task may take."""
+    return "INT", {"default": 600, "min": 1, "max": 604_800, "tooltip": tooltip, "advanced": True}
 
 
 def common_options() -> dict[str, Any]:
-    """The optional inputs of every node that makes something."""
+    """The optional inputs of every node that makes something. Few need them: ``advanced`` folds them away."""
     return {
-        "timeout_seconds": timeout_seconds(),
-        "wait": (
-            "BOOLEAN",
-            {
-                "default": True,
-                "tooltip": "Off: submit and continue with the task id; collect it later with Xalora Task Status.",
-            },
+        "timeout_seconds": timeout_seconds(
+            "How many seconds the task may take. After that, run again: the task is continued, not paid for again. "
+            "Or collect it later with Xalora Task Status."
         ),
-        "reuse": (
-            "BOOLEAN",
-            {
-                "default": True,
-                "tooltip": "Reuse a task or result with exactly these inputs instead of paying for it again. "
-                "Off: every execution of this node is a new task and is charged.",
-            },
+        "wait": switch(
+            True,
+            "On: wait for the result. Off: submit the task and continue at once with its id. "
+            "Collect the result later with Xalora Task Status.",
+            on="wait",
+            off="submit only",
+            advanced=True,
+        ),
+        "reuse": switch(
+            True,
+            "On: the same inputs give the same result again, without a second charge. "
+            "Off: each run is a new task, and is charged.",
+            on="reuse result",
+            off="pay again",
+            advanced=True,
         ),
     }
 

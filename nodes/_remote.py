@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..xalora_client import BadRequestError, ConflictError, TaskStatus, WorkflowTask, WorkflowTaskResult
 from . import _host
+from ._host_place import place
 from ._host_progress import Progress
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Remote:
             fallback_home=_host.home(),
             ledger=True,
             source="node",
+            place=place(),
             cancels=self.prompt.cancels,
             on_cancel=self.canceled.__setitem__,
             images_at_once=images_at_once,
@@ -113,7 +115,10 @@ class Remote:
         if wait:
             result = await self.finish(task, reuse=reuse)
             media, words = await self._media(result, task.task_details)
-            self.ending = self.done_line(self.origins.get(result.task_id, ""), words)
+            origin = self.origins.get(result.task_id, "")
+            self.ending = self.done_line(origin, words)
+            if origin == "finished":
+                media.ui["xalora_reused"] = (True,)  # The editor's extension then offers a new seed.
             return media
         task_id = await self.client.execute_workflow(task, reuse=reuse)
         self.prompt.submitted.add(task_id)

@@ -14,7 +14,7 @@ class XaloraCancelTask:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Cancels a task on Xalora's GPU miners. Canceling one that has ended does no harm."
-    SEARCH_ALIASES = ["cancel task", "stop", "abort", "remote gpu", "xalora"]
+    SEARCH_ALIASES = ["cancel task", "stop task", "abort", "remote gpu", "cloud gpu", "xalora"]
     FUNCTION = "cancel"
     OUTPUT_NODE = True
     RETURN_TYPES = ("STRING",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..xalora_client import FluxLoraTask
-from ._inputs import CATEGORY, common_options, text, widget
+from ._inputs import CATEGORY, SEED_TOOLTIP, common_options, text, widget
 from ._remote import Remote
 
 WORKFLOW_ID = "3"
@@ -17,8 +17,12 @@ class XaloraFluxLora:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Makes an image from a text with Flux and a LoRA on Xalora's GPU miners."
-    SEARCH_ALIASES = ["flux", "lora", "text to image", "txt2img", "remote gpu", "cloud image", "xalora"]
+    SEARCH_ALIASES = [
+        "text to image", "text-to-image", "generate image", "image generation", "t2i", "txt2img", "flux", "lora",
+        "remote gpu", "cloud gpu", "xalora", "文生图", "テキストから画像", "text zu bild",
+    ]  # fmt: skip
     FUNCTION = "generate"
+    OUTPUT_NODE = True
     RETURN_TYPES = ("IMAGE", "STRING")
     RETURN_NAMES = ("image", "task_id")
     OUTPUT_TOOLTIPS = ("The image.", "The task's id, for Xalora Task Status and Xalora Cancel Task.")
@@ -36,9 +40,7 @@ class XaloraFluxLora:
                 "height": number("height", 1024, "Height in pixels."),
                 "steps": number("steps", 15, "Sampling steps: more take longer and may look better."),
                 "guidance": number("guidance", 3.5, "How closely the image follows the text.", step=0.1),
-                "seed": number(
-                    "noise_seed", 0, "The same seed and inputs make the same image.", control_after_generate=True
-                ),
+                "seed": number("noise_seed", 0, SEED_TOOLTIP, control_after_generate=True),
             },
             "optional": common_options(),
         }

@@ -15,8 +15,9 @@ class XaloraRunWorkflow:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Runs any workflow on Xalora's GPU miners, for workflows without their own node."
-    SEARCH_ALIASES = ["custom workflow", "remote gpu", "cloud", "api", "xalora"]
+    SEARCH_ALIASES = ["run workflow", "custom workflow", "remote workflow", "remote gpu", "cloud gpu", "api", "xalora"]
     FUNCTION = "generate"
+    OUTPUT_NODE = True
     RETURN_TYPES = ("IMAGE", "VIDEO", "STRING")
     RETURN_NAMES = ("frames", "video", "task_id")
     OUTPUT_TOOLTIPS = (
@@ -29,10 +30,10 @@ class XaloraRunWorkflow:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "task_type": text("The protocol's name for the kind of task, such as txt2vid."),
-                "workflow_id": text("The server's workflow; empty sends none."),
+                "task_type": text("The kind of task, such as txt2vid."),
+                "workflow_id": text("Which workflow of that kind. Empty: the server chooses."),
                 "parameters": text(
-                    'The parameters as a JSON object, such as {"prompt": "a rabbit"}.', multiline=True, default="{}"
+                    "The parameters as a JSON object. This node's help has an example.", multiline=True, default="{}"
                 ),
             },
             "optional": common_options(),

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..xalora_client import WorkflowTaskResult
-from ._inputs import CATEGORY, checked_id, text, timeout_seconds
+from ._inputs import CATEGORY, checked_id, switch, text, timeout_seconds
 from ._remote import Remote
 
 
@@ -15,7 +15,9 @@ class XaloraTaskStatus:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Shows the status of a task, and its result when there is one; with wait on, waits for the result."
-    SEARCH_ALIASES = ["task status", "collect result", "resume", "fetch", "remote gpu", "xalora"]
+    SEARCH_ALIASES = [
+        "task status", "collect result", "get result", "resume task", "fetch", "remote gpu", "cloud gpu", "xalora",
+    ]  # fmt: skip
     FUNCTION = "look"
     OUTPUT_NODE = True
     RETURN_TYPES = ("STRING", "IMAGE", "VIDEO", "STRING", "STRING")
@@ -39,11 +41,13 @@ class XaloraTaskStatus:
         return {
             "required": {"task_id": text("The task's id, as the other Xalora nodes give it.")},
             "optional": {
-                "wait": ("BOOLEAN", {"default": False, "tooltip": "Wait until the task is finished."}),
-                "timeout_seconds": (
-                    "INT",
-                    timeout_seconds()[1] | {"tooltip": "How many seconds to wait. After that, the task continues."},
+                "wait": switch(
+                    False,
+                    "On: wait until the task is finished. Off: look once.",
+                    on="wait",
+                    off="look once",
                 ),
+                "timeout_seconds": timeout_seconds("How many seconds to wait. After that, the task continues."),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }

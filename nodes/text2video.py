@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..xalora_client import Text2VideoTask
-from ._inputs import CATEGORY, common_options, text, widget
+from ._inputs import CATEGORY, SEED_TOOLTIP, common_options, text, widget
 from ._remote import Remote
 
 WORKFLOWS = {"Hunyuan": "1", "Mochi": "2"}
@@ -17,8 +17,13 @@ class XaloraText2Video:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Makes a video from a text on Xalora's GPU miners and brings it back as frames and as a video."
-    SEARCH_ALIASES = ["text to video", "t2v", "txt2vid", "hunyuan", "remote gpu", "cloud video", "xalora"]
+    SEARCH_ALIASES = [
+        "text to video", "text-to-video", "text video", "prompt to video", "video from text", "generate video",
+        "video generation", "t2v", "txt2vid", "hunyuan video", "mochi", "remote gpu", "cloud gpu", "xalora",
+        "文生视频", "テキストから動画", "text zu video",
+    ]  # fmt: skip
     FUNCTION = "generate"
+    OUTPUT_NODE = True
     RETURN_TYPES = ("IMAGE", "VIDEO", "FLOAT", "STRING")
     RETURN_NAMES = ("frames", "video", "fps", "task_id")
     OUTPUT_TOOLTIPS = (
@@ -39,11 +44,11 @@ class XaloraText2Video:
                 "model": (list(WORKFLOWS), {"default": "Hunyuan", "tooltip": "The model that makes the video."}),
                 "width": number("width", 848, "Width in pixels, a multiple of 16."),
                 "height": number("height", 480, "Height in pixels, a multiple of 16."),
-                "length": number("length", 37, "How many frames: 1, 5, 9, … 37, … (4k + 1)."),
+                "length": number("length", 37, "How many frames, in steps of 4: 1, 5, 9, 37 and so on."),
                 "steps": number("steps", 30, "Sampling steps: more take longer and may look better."),
                 "fps": number("fps", 24, "Frames per second."),
-                "quality": number("quality", 80, "Quality of the encoded video, 1 to 100."),
-                "seed": number("seed", 0, "The same seed and inputs make the same video.", control_after_generate=True),
+                "quality": number("quality", 80, "Quality of the video file, 1 to 100."),
+                "seed": number("seed", 0, SEED_TOOLTIP, control_after_generate=True),
             },
             "optional": common_options(),
         }

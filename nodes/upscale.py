@@ -15,8 +15,13 @@ class XaloraUpscale:
 
     CATEGORY = CATEGORY
     DESCRIPTION = "Enlarges images on Xalora's GPU miners: one task per image of the batch, several at once."
-    SEARCH_ALIASES = ["upscale", "enlarge", "super resolution", "remote gpu", "cloud upscale", "xalora"]
+    SEARCH_ALIASES = [
+        "upscale", "upscale image", "upscale-image", "image upscale", "upscaler", "enlarge", "enlarge image",
+        "super resolution", "upscale video", "remote gpu", "cloud gpu", "xalora",
+        "图像放大", "画像を拡大", "bild vergrößern",
+    ]  # fmt: skip
     FUNCTION = "upscale"
+    OUTPUT_NODE = True
     RETURN_TYPES = ("IMAGE", "STRING")
     RETURN_NAMES = ("image", "task_ids")
     OUTPUT_IS_LIST = (False, True)
@@ -29,7 +34,9 @@ class XaloraUpscale:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         options = common_options()
         return {
-            "required": {"image": ("IMAGE", {"tooltip": "The images to enlarge. Alpha is kept."})},
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The images to enlarge, one task for each. Transparency is kept."})
+            },
             "optional": {
                 "max_parallel": (
                     "INT",

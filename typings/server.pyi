@@ -2,6 +2,10 @@ from typing import Any, ClassVar
 
 class PromptServer:
     instance: ClassVar[PromptServer]
+    routes: Any
+    sockets: dict[str, Any]
     app: Any
+    prompt_queue: Any
 
     def send_progress_text(self, text: str, node_id: str, sid: str | None = None) -> None: ...
+    def send_sync(self, event: str, data: dict[str, Any], sid: str | None = None) -> None: ...

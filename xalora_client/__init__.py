@@ -49,6 +49,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .clients.asynchronous import AsyncClient
     from .clients.blocking import Client
+    from .config import home_folder
     from .delivery import OnUpload, UploadProgress
     from .doctor import Check, examine
     from .engine.drivers import AsyncTransport, Transport
@@ -77,6 +78,7 @@ else:
     _LOADED_LATER = {
         "AsyncClient": ".clients.asynchronous",
         "Client": ".clients.blocking",
+        "home_folder": ".config",
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
         **dict.fromkeys(["OnUpload", "UploadProgress"], ".delivery"),
         **dict.fromkeys(["Check", "examine"], ".doctor"),
@@ -170,6 +172,7 @@ __all__ = [
     "decode_sound",
     "encode_data_uri",
     "examine",
+    "home_folder",
     "read_settings",
     "require_memory",
     "summarize",

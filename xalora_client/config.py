@@ -47,7 +47,7 @@ class Config:
 
     ``image_delivery`` is one of DELIVERIES. ``bucket`` is ``s3://name/prefix``, ``gs://…``, ``az://…`` or None;
     ``bucket_options`` are its stored credentials and endpoint by obstore's names, which ``repr`` hides; ``bucket_keep``
-    says that images stay there after their tasks.
+    says that images stay there after their tasks. ``media_budget`` is in gigabytes, as stored.
     """
 
     credentials: Credentials | None
@@ -59,6 +59,7 @@ class Config:
     bucket: str | None = None
     bucket_options: Mapping[str, str] = field(default_factory=dict, repr=False)
     bucket_keep: bool = False
+    media_budget: str | None = None
 
     @property
     def is_sandbox(self) -> bool:
@@ -145,6 +146,7 @@ def load(
         # They belong to the stored bucket, and are not for another.
         bucket_options=options if place and isinstance(options, dict) and place == stored.get("bucket") else {},
         bucket_keep=_is_yes(first(None, KEEP, "bucket_keep")[0]),
+        media_budget=_text(stored.get("media_budget")),
     )
 
 
@@ -167,6 +169,7 @@ def store(
     image_delivery: str | None = None,
     bucket: str | None = None,
     bucket_options: Mapping[str, str] | None = None,
+    media_budget: str | None = None,
 ) -> Path:
     """Write the given settings to the home's config file, mode 0600, keeping the others; returns its path.
 
@@ -184,6 +187,7 @@ def store(
         "image_delivery": image_delivery,
         "bucket": bucket,
         "bucket_options": bucket_options,
+        "media_budget": media_budget,
     }
     for name, value in given.items():
         if value is not None and not value:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import config
 from .config import DEFAULT_URL, SANDBOX
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidParameterError
+from .protocol.parameters import Number
 from .protocol.requests import Credentials
 
 ENVIRONMENT, DOTENV, STORED, DEFAULT = "environment", ".env", "stored", "default"
@@ -37,13 +39,22 @@ class Setting:
 class Settings:
     """The settings in force. Of the key, only whose it is: ``consumer`` is None without a key.
 
-    ``server`` is an address or "sandbox". ``problem`` says what is wrong with the settings as they are, or is None.
+    ``server`` is an address or "sandbox", ``media_budget`` in gigabytes, None for the default.
+    ``problem`` says what is wrong with the settings as they are, or is None.
     """
 
     consumer: Setting
     server: Setting
     home: Setting
+    image_delivery: Setting
+    bucket: Setting
+    media_budget: Setting
     problem: str | None
+
+    @property
+    def kind(self) -> str:
+        """Which kind of server: "network" is Xalora's own, "own" any other, "sandbox" the local one."""
+        return {DEFAULT_URL: "network", SANDBOX: "sandbox"}.get(self.server.value or DEFAULT_URL, "own")
 
     @property
     def has_key(self) -> bool:
@@ -53,71 +64,93 @@ class Settings:
 
 def read_settings(fallback_home: Path | None = None) -> Settings:
     """The settings in force; ``fallback_home`` is as in the clients. Raises ConfigurationError for unreadable files."""
-    key, server = (_setting(name, stored, fallback_home) for name, stored in _NAMES)
-    problem = None
+    home = config.home_folder(fallback_home=fallback_home)
+    stored = config.stored_settings(home, fallback_home)
+    found = {name: _setting(variable, stored.get(name)) for name, variable in _VARIABLES.items()}
+    key, server = found["api_key"], found["workflow_url"]
+    problem = consumer = None
     try:
+        if key.value:
+            consumer = Credentials.parse(key.value).consumer_id
         settings = config.load(fallback_home=fallback_home)
         if not settings.is_sandbox:
             settings.require_credentials()
     except ConfigurationError as error:
         problem = str(error)
-    consumer = None
-    if key.value:
-        try:
-            consumer = Credentials.parse(key.value).consumer_id
-        except ConfigurationError:
-            consumer = None
-    home = config.home_folder(fallback_home=fallback_home)
     return Settings(
-        Setting(consumer, key.source),
-        Setting(server.value or DEFAULT_URL, server.source),
-        Setting(str(home), _source(config.HOME, None, fallback_home)[1]),
-        problem,
+        consumer=Setting(consumer, key.source),
+        server=Setting((server.value or DEFAULT_URL).strip().rstrip("/"), server.source),
+        home=Setting(str(home), _setting(config.HOME, None).source),
+        image_delivery=Setting(found["image_delivery"].value or config.AUTO, found["image_delivery"].source),
+        bucket=found["bucket"],
+        media_budget=found["media_budget"],
+        problem=problem,
     )
 
 
-def change_settings(
-    fallback_home: Path | None = None, *, api_key: str | None = None, server: str | None = None
-) -> None:
-    """Store a key, a server ("" is the default one), or both. None leaves a setting as it is, "" removes a key.
+def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
+    """Store settings, the others stay. An empty text takes one back to its default.
 
-    A stored key that was set for another server is removed when the server changes. Raises ConfigurationError for a
-    value in the wrong form and for a setting that the environment or ``.env`` decides; StorageError when the file
-    cannot be written.
+    A stored key that was set for another server is removed when the server changes.
+
+    Args:
+        fallback_home: As for the clients.
+        changes: ``api_key``, ``workflow_url``, ``image_delivery``, ``bucket``, and ``media_budget`` in gigabytes.
+
+    Raises:
+        ConfigurationError: A setting is not known, has the wrong form, or is decided by the environment or ``.env``.
+        StorageError: The file cannot be written.
     """
     home = config.home_folder(fallback_home=fallback_home)
-    for value, what, (name, stored) in ((api_key, "key", _NAMES[0]), (server, "server", _NAMES[1])):
-        source = _setting(name, stored, fallback_home).source
-        if value is not None and source in _FIXED:
+    before: dict[str, Any] = config.stored_settings(home, fallback_home)
+    for name in changes:
+        if name not in _VARIABLES:
+            raise InvalidParameterError("name", name, ", ".join(_VARIABLES))
+        source = _setting(_VARIABLES[name], None).source
+        if source in _FIXED:
             where = "the environment" if source == ENVIRONMENT else "the .env file"
             raise ConfigurationError(
-                f"The {what} is set by {name} in {where}", advice="Change it there, or remove it there to set it here."
+                f"{_WORDS[name]} is set by {_VARIABLES[name]} in {where}",
+                advice="Change it there, or remove it there to set it here.",
             )
-    before = config.stored_settings(home, fallback_home)
-    old_server, old_key = before.get("workflow_url", ""), before.get("api_key")
-    if server is None:
-        server = old_server
-    if api_key is None:
-        api_key = old_key if _may_share_a_key(old_server, server) else ""
-    config.store(home, api_key=api_key, workflow_url=server)
+    if changes.get("media_budget"):
+        _BUDGET.check("media_budget", _number(changes["media_budget"]))
+    server = before.get("workflow_url", "")
+    if "api_key" not in changes and not _may_share_a_key(server, changes.get("workflow_url", server)):
+        changes["api_key"] = ""
+    # All of them, because those before may come from the folder that `xalora login` uses.
+    config.store(home, **before | changes)
 
 
-_NAMES = ((config.KEY, "api_key"), (config.URL, "workflow_url"))
+_VARIABLES = {
+    "api_key": config.KEY,
+    "workflow_url": config.URL,
+    "image_delivery": config.DELIVERY,
+    "bucket": config.BUCKET,
+    "media_budget": "",
+}
+_WORDS = {
+    "api_key": "The key",
+    "workflow_url": "The server",
+    "image_delivery": "The way of images",
+    "bucket": "The bucket",
+}
+_BUDGET = Number("gigabytes of media", minimum=0, maximum=1e6)
 
 
-def _setting(name: str, stored_name: str, fallback_home: Path | None) -> Setting:
-    return Setting(*_source(name, stored_name, fallback_home))
+def _setting(variable: str, stored: str | None) -> Setting:
+    if value := os.environ.get(variable):
+        return Setting(value, ENVIRONMENT)
+    if value := config.dotenv_settings().get(variable):
+        return Setting(value, DOTENV)
+    return Setting(stored, STORED) if stored else Setting(None, DEFAULT)
 
 
-def _source(name: str, stored_name: str | None, fallback_home: Path | None) -> tuple[str | None, str]:
-    if value := os.environ.get(name):
-        return value, ENVIRONMENT
-    if value := config.dotenv_settings().get(name):
-        return value, DOTENV
-    home = config.home_folder(fallback_home=fallback_home)
-    if stored_name and (value := config.stored_settings(home, fallback_home).get(stored_name)):
-        return value, STORED
-    return None, DEFAULT
+def _number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _may_share_a_key(old: str, new: str) -> bool:

@@ -8,13 +8,15 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import NONE_FOUND, ComfyUI, booted, found, install, version_of
+from comfyui_server import NO_FRONTEND, NONE_FOUND, ComfyUI, booted, found, install, newest_frontend, version_of
 from processes import ROOT
 from sandbox_process import SandboxProcess
+from xalora_panel import XaloraPanel
 
 NO_PLAYWRIGHT = "Playwright is not installed: pip install playwright"
 NO_CHROMIUM = "no Chromium found: install it, or set CHROMIUM to its path"
@@ -63,14 +65,45 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def server(editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
     """A ComfyUI with the pack and the picture that ComfyUI comes with. Its key is in ``.env``, see ``configured``."""
-    base = tmp_path_factory.mktemp("editor")
-    comfy = ComfyUI(editor_source, base, XALORA_HOME=str(base / "xalora"))
-    install(base / "custom_nodes" / "xalora-nodes")
-    shutil.copyfile(editor_source / "input" / "example.png", base / "input" / "example.png")
-    settings = base / "user" / "default" / "comfy.settings.json"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps(SETTINGS))
+    comfy = _with_pack(editor_source, tmp_path_factory.mktemp("editor"))
+    shutil.copyfile(editor_source / "input" / "example.png", comfy.base / "input" / "example.png")
     yield from booted(comfy)
+
+
+def _with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> ComfyUI:
+    """A ComfyUI with the pack, not started yet; ``settings`` are the editor's."""
+    comfy = ComfyUI(source, base, *arguments, XALORA_HOME=str(base / "xalora"))
+    install(comfy.base / "custom_nodes" / "xalora-nodes")
+    stored = comfy.base / "user" / "default" / "comfy.settings.json"
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    stored.write_text(json.dumps(SETTINGS | settings))
+    return comfy
+
+
+@pytest.fixture(scope="session")
+def packed() -> Callable[[Path, Path], ComfyUI]:
+    """A function that installs the pack for a ComfyUI, given its source and a base directory, and does not start it."""
+    return _with_pack
+
+
+@pytest.fixture(scope="module", params=["own", "newest", "newest, Nodes 2.0"])
+def any_editor(
+    request: pytest.FixtureRequest, editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComfyUI]:
+    """A ComfyUI without a key and with each editor there is: its own, and the newest with either canvas.
+
+    The newest editor runs on the newest ComfyUI.
+    """
+    arguments, settings = list[str](), dict[str, Any]()
+    if request.param != "own":
+        page = newest_frontend()
+        if page is None:
+            pytest.skip(NO_FRONTEND)
+        if editor_source != max(found(), key=lambda source: [int(part) for part in version_of(source).split(".")]):
+            pytest.skip("the newest editor is tried on the newest ComfyUI")
+        arguments = ["--front-end-root", str(page)]
+        settings = {"Comfy.VueNodes.Enabled": request.param.endswith("Nodes 2.0")}
+    yield from booted(_with_pack(editor_source, tmp_path_factory.mktemp("any"), *arguments, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +145,12 @@ def _opened(server: ComfyUI, browser: Any) -> Iterator[Editor]:
     editor.open()
     yield editor
     context.close()
+
+
+@pytest.fixture
+def opening(browser: Any) -> Callable[[ComfyUI], Any]:
+    """A function that opens the editor of any server, for a with block."""
+    return lambda server: contextmanager(_opened)(server, browser)
 
 
 @pytest.fixture
@@ -161,6 +200,7 @@ class Editor:
         self.comfy = comfy
         self.problems: list[str] = []
         self.is_open = False
+        self.xalora = XaloraPanel(page)
         page.set_default_timeout(PATIENCE * 1000)
         page.on("pageerror", self._note_exception)
         page.on("console", self._note_message)
@@ -246,6 +286,13 @@ class Editor:
             self.page.wait_for_timeout(100)
         raise AssertionError(f"the prompt did not end; the nodes said {self.js('() => seen.texts')}")
 
+    def until(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait until the condition holds, while the page goes on."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"still not: {what}"
+            self.page.wait_for_timeout(50)
+
     def texts(self, node: int) -> list[str]:
         """The progress texts that a node showed since Run was pressed."""
         return self.js("id => seen.texts[id] ?? []", node)
@@ -254,6 +301,32 @@ class Editor:
         """What a node shows of its result, once that is loaded: kind, width, height."""
         self.page.wait_for_function(f"({_PREVIEW})({node}).some(each => each.width > 0)")
         return self.js(_PREVIEW, node)
+
+    def preview_played(self, node: int) -> bool:
+        """Wait until a video of the node's result is in view and plays on; in Nodes 2.0 it is part of the page."""
+        self.page.wait_for_function(_ANY_VIDEO, arg=node)
+        return self.js(
+            f"""async id => {{
+                const video = ({_ANY_VIDEO})(id);
+                video.muted = true;
+                video.loop = true;
+                await video.play();
+                const seen = new Set();
+                for (let look = 0; look < 100 && seen.size < 2; look++) {{
+                    seen.add(video.currentTime);
+                    await new Promise(resume => setTimeout(resume, 30));
+                }}
+                return seen.size > 1;
+            }}""",
+            node,
+        )
+
+    def close_error(self) -> None:
+        """Close the error dialog, which older editors open."""
+        dialog = self.page.get_by_text("Show Report")
+        if dialog.count():
+            self.page.keyboard.press("Escape")
+            dialog.wait_for(state="detached")
 
     def visible_text(self) -> str:
         """All text that can be read in the page."""
@@ -278,6 +351,12 @@ _PREVIEW = """id => {
             .map(each => ({kind: 'image', width: each.naturalWidth, height: each.naturalHeight})),
     ];
 }"""
+
+
+_ANY_VIDEO = """id => [
+    ...app.graph.getNodeById(id).videoContainer?.querySelectorAll('video') ?? [],
+    ...document.querySelectorAll(`[data-node-id="${id}"] video`),
+].find(video => video.videoWidth > 0)"""
 
 
 def _examples() -> list[Path]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from conftest import Editor
 
 COMMON = {"timeout_seconds": 600, "wait": True, "reuse": True}
-SEED = {"seed": 0, "control_after_generate": "randomize"}
+SEED = {"seed": 0, "control_after_generate": "fixed"}
 NODES = {
     "XaloraText2Video": (
         "Xalora Text2Video",

@@ -45,6 +45,20 @@ def found() -> list[Path]:
 NONE_FOUND = "no ComfyUI found: set COMFYUI_PATH, or put one at ~/comfy/ComfyUI*"
 
 
+def newest_frontend() -> Path | None:
+    """The newest of the editors that are installed apart: `pip install --target` of comfyui-frontend-package.
+
+    They are looked for in ``$COMFYUI_FRONTEND``, else at ``~/comfy/frontend-*``.
+    """
+    named = os.environ.get("COMFYUI_FRONTEND")
+    folders = [Path(named).expanduser()] if named else sorted((Path.home() / "comfy").glob("frontend-*"))
+    pages = [folder / "comfyui_frontend_package" / "static" for folder in folders]
+    return next((page for page in reversed(pages) if (page / "index.html").exists()), None)
+
+
+NO_FRONTEND = "no newer editor found: pip install --target ~/comfy/frontend-VERSION comfyui-frontend-package"
+
+
 def version_of(source: Path) -> str:
     """For example "0.3.64"."""
     text = (source / "comfyui_version.py").read_text()

@@ -19,7 +19,7 @@ from ..errors import XaloraError
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
 from ..media.download import MediaFile
-from ..media.store import MediaStore
+from ..media.store import MediaStore, budget_of
 from ..protocol.requests import Job, Sequencer
 from ..protocol.tasks import WorkflowTask
 from ..sequencer import local_sandbox
@@ -41,6 +41,7 @@ class BaseClient(ABC):
         ledger: Whether every task is written to the ledger before it is sent. A task that an earlier call with the same
             inputs created, is creating or has finished is then reused and not charged again.
         source: Who asks, written to the ledger: "node", "cli" or "library".
+        place: What part of it asks, written to the ledger: JSON, or None.
         limits: The limits on downloads and decoding. None means those of ``Limits()``.
         cancels: ``cancels(interruption)`` returns whether an interruption of a call, such as Ctrl-C, cancels the remote
             task. None means that each one does.
@@ -68,6 +69,7 @@ class BaseClient(ABC):
         fallback_home: Path | None = None,
         ledger: bool = False,
         source: str = "library",
+        place: object = None,
         limits: Limits | None = None,
         cancels: Callable[[BaseException], bool] | None = None,
         on_cancel: Callable[[str, XaloraError | None], object] | None = None,
@@ -90,13 +92,14 @@ class BaseClient(ABC):
             server=self.config.workflow_url,
             ledger=record,
             source=source,
+            place=place,
             clock=clock,
             dice=dice or random.Random(),  # noqa: S311 - it only spreads requests
             cancels=cancels or (lambda _: True),
             images=self._delivery,
             on_cancel=on_cancel or (lambda _, __: None),
         )
-        self._store = MediaStore(folder)
+        self._store = MediaStore(folder, budget_of(self.config.media_budget))
         self._limits = limits or Limits()
         self._transport = transport or self._new_transport()
 

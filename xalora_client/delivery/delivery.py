@@ -114,7 +114,7 @@ class Delivery:
         core = Core(turns)
         async with turns.images:
             try:
-                images = await asyncio.to_thread(lambda: list(images_in(job.task.task_details)))
+                images = await asyncio.to_thread(images_in, job.task.task_details)
                 if not images or await self._choose(images) == BY_DATA_URI:
                     return
                 for image in images:
@@ -137,7 +137,7 @@ class Delivery:
         details = job.task.task_details
         try:
             _check_links(details)
-            images = await asyncio.to_thread(lambda: list(images_in(details)))
+            images = await asyncio.to_thread(images_in, details)
         except RecursionError:  # The create refuses it.
             images = []
         if not images:

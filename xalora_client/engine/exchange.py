@@ -35,9 +35,9 @@ class Context:
 
     ``clock`` is monotonic, in seconds. ``cancels(interruption)`` says whether an interruption should cancel the
     remote task. ``server`` is the sequencer's lasting name. ``ledger`` is where tasks are recorded, or None; ``source``
-    is recorded as the one who asked. ``images`` delivers images to the miners; None leaves them as they are.
-    ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption sent: None means that the sequencer
-    took it. Of a create that was interrupted, it is told the job id.
+    and ``place`` are recorded as the one who asked. ``images`` delivers images to the miners; None leaves them as they
+    are. ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption sent: None means that the
+    sequencer took it. Of a create that was interrupted, it is told the job id.
     """
 
     sequencer: Sequencer
@@ -47,6 +47,7 @@ class Context:
     server: str = ""
     ledger: Ledger | None = None
     source: str = "library"
+    place: object = None
     images: Images | None = None
     on_cancel: Callable[[str, XaloraError | None], object] = lambda _, __: None
 

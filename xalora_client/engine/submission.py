@@ -139,7 +139,9 @@ def _claim(
 ) -> Flow[Claim]:
     """Ask the ledger until no other run is sending the same intent."""
     while True:
-        claim: Claim = yield Call(lambda: ledger.claim(intent, job.job_id, reuse=reuse, source=context.source))
+        claim: Claim = yield Call(
+            lambda: ledger.claim(intent, job.job_id, reuse=reuse, source=context.source, place=context.place)
+        )
         if claim.step is not Step.BUSY:
             return claim
         if not deadline.remaining():

@@ -60,6 +60,7 @@ STEPS: Steps = (
         "CREATE INDEX tasks_by_task_id ON tasks (task_id)",
         "CREATE INDEX tasks_by_kind ON tasks (server, task_type, workflow_id, finished) WHERE ran IS NOT NULL",
     ),
+    ("ALTER TABLE tasks ADD COLUMN place TEXT NOT NULL DEFAULT 'null'",),
 )
 """Step n leads from version n to n + 1. Released steps are never changed; new ones are added."""
 

@@ -23,10 +23,6 @@ from ..protocol.tasks import WorkflowTask
 LONGEST_TEXT = 16_384
 """The most characters of a text that is stored as it is. A longer one is probably data, and stored as its hash."""
 
-WATCHED = 75.0
-"""The longest time in seconds between two queries of a run that waits: it polls at least once a minute. After a longer
-gap, the moment of the task's end is unknown, and nothing is learned from it."""
-
 CREATING, DOUBTFUL, REFUSED = "creating", "doubtful", "refused"
 """States of a task without an id: about to be sent, sent without a conclusive answer, not accepted."""
 
@@ -90,7 +86,8 @@ class Entry:
     ``job_id``; above 1 it was sent again after an ambiguous failure or a crash. ``created``, ``submitted`` (the create
     was answered) and ``finished`` (seen final) are Unix seconds; the latencies are the server's, in seconds; ``ran`` is
     the seconds from submitted to finished, or None if no run watched the end. ``sha256``, ``extension`` (with its
-    dot) and ``size`` (bytes) name the media file once it is stored. ``source`` is "node", "cli" or "library".
+    dot) and ``size`` (bytes) name the media file once it is stored. ``source`` is "node", "cli" or "library",
+    ``place`` the part of it that asked, as JSON: for a node its ``node`` id, ``title`` and ``workflow`` id.
     """
 
     number: int
@@ -117,6 +114,7 @@ class Entry:
     sha256: str | None = None
     extension: str | None = None
     size: int | None = None
+    place: Any = None
 
     @property
     def is_final(self) -> bool:
@@ -142,7 +140,7 @@ class Entry:
         )
 
     @classmethod
-    def new(cls, intent: Intent, job_id: str, source: str, now: float) -> Entry:
+    def new(cls, intent: Intent, job_id: str, source: str, now: float, place: Any = None) -> Entry:
         """The entry of an intent before its create."""
         return cls(
             number=0,
@@ -156,6 +154,7 @@ class Entry:
             state=CREATING,
             tries=0,
             created=now,
+            place=place,
         )
 
     def with_answer(self, result: WorkflowTaskResult) -> Entry:
@@ -182,7 +181,7 @@ class Entry:
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
-_JSON = ("parameters", "result")
+_JSON = ("parameters", "result", "place")
 
 
 def storable(text: Any) -> Any:
@@ -291,10 +290,3 @@ def _decoded(uri: str) -> tuple[str, bytes]:
         media_type, content = "", uri.encode("utf-8", "surrogatepass")
     # Only a plain type is kept: the head is the user's text and may be anything.
     return media_type if len(media_type) <= 100 else "", content
-
-
-def ran(entry: Entry, seen: float | None, now: float) -> float | None:
-    """How long a finished task took: it ended between the last query that found it open and this one."""
-    if entry.state != TaskStatus.FINISHED or entry.submitted is None or seen is None:
-        return None
-    return max(0.0, (seen + now) / 2 - entry.submitted) if 0 <= now - seen <= WATCHED else None

@@ -17,6 +17,7 @@ from ..protocol.requests import Job
 from . import entry as rows
 from .claim import Claim, Step
 from .database import Database
+from .durations import ran
 from .entry import CREATING, DOUBTFUL, REFUSED, Entry, Intent, storable
 
 logger = logging.getLogger("xalora_client")
@@ -79,7 +80,7 @@ class Ledger:
 
         Raises InvalidParameterError when the task's details are not JSON.
         """
-        images = list(images_in(job.task.task_details))
+        images = images_in(job.task.task_details)
         earlier = any(image.counted_otherwise for image in images) and self._database.run(
             lambda db: db.execute(_BEFORE_PIXELS, (self.server, job.task.task_type)).fetchone() is not None
         )
@@ -94,18 +95,18 @@ class Ledger:
         """Whether a task that has not ended, other than ``besides``, has the image with this hash."""
         return self._database.run(lambda db: db.execute(_USES, (sha256, besides)).fetchone() is not None)
 
-    def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str) -> Claim:
+    def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str, place: object = None) -> Claim:
         """Decide what to do about an intent, in one atomic step across all threads and processes.
 
         What is already charged comes first: the newest task that is open or finished, then a create whose outcome is
         unknown. Only then a new one is recorded under ``job_id``, before this returns. With ``reuse`` off it is always
-        a new one. ``source`` is "node", "cli" or "library".
+        a new one. ``source`` is "node", "cli" or "library", ``place`` the part of it that asks.
         """
 
         def work(db: sqlite3.Connection) -> Claim:
             row = _usable(db, intent) if reuse else None
             if row is None:
-                return self._start(db, Entry.new(intent, job_id, source, self.clock()))
+                return self._start(db, Entry.new(intent, job_id, source, self.clock(), place))
             entry = Entry.from_row(row)
             if entry.task_id is not None:
                 return Claim(Step.FINISHED if entry.state == TaskStatus.FINISHED else Step.ATTACH, entry)
@@ -188,7 +189,7 @@ class Ledger:
                 return False
             new = entry.with_answer(result)
             if result.is_final and entry.finished is None:
-                new = replace(new, finished=now, ran=rows.ran(new, seen, now))
+                new = replace(new, finished=now, ran=ran(new, seen, now))
                 self._last_open.pop(entry.job_id, None)
             if new != entry:
                 rows.update(db, new)

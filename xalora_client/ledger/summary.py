@@ -18,6 +18,7 @@ def summarize(entry: Entry) -> dict[str, Any]:
         "parameters": entry.parameters,
         "server": entry.server,
         "source": entry.source,
+        "place": entry.place,
         "created": entry.created,
         "finished": entry.finished,
         "inference_latency": entry.inference_latency,

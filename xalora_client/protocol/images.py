@@ -107,8 +107,18 @@ class InputImage:
             return self._earlier
 
 
-def images_in(details: Any) -> Iterator[InputImage]:
-    """The images in a task's details that need an address, in order."""
+def images_in(details: Any) -> list[InputImage]:
+    """The images in a task's details that need an address, in order.
+
+    Raises InvalidParameterError for details that are nested too deeply to be sent.
+    """
+    try:
+        return list(_images_in(details))
+    except RecursionError:
+        raise InvalidParameterError("task_details", details, "JSON values with texts as names") from None
+
+
+def _images_in(details: Any) -> Iterator[InputImage]:
     if isinstance(details, InputImage):
         yield details
     elif isinstance(details, str):
@@ -117,10 +127,10 @@ def images_in(details: Any) -> Iterator[InputImage]:
             yield found
     elif isinstance(details, Mapping):
         for each in details.values():
-            yield from images_in(each)
+            yield from _images_in(each)
     elif isinstance(details, list | tuple):
         for each in details:
-            yield from images_in(each)
+            yield from _images_in(each)
 
 
 def with_addresses(details: Any, address: Callable[[InputImage], str]) -> Any:

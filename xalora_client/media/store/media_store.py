@@ -52,10 +52,12 @@ class MediaStore:
 
     A file's modification time is that of its last use, because content that is named by its hash never changes. Threads
     and processes may share the folder. Each method raises StorageError when the folder cannot be written.
+    ``budget`` is the limit on the bytes of all stored files that ``prune`` keeps to.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, budget: int = BUDGET) -> None:
         self.folder = home / "media"
+        self.budget = budget
         self._in_use = in_use(self.folder)
 
     def incoming(self, name: str) -> Path:
@@ -117,10 +119,8 @@ class MediaStore:
         The file is read and hashed, which takes a moment for a large one; a damaged file goes to ``rejected``. A file
         that is found counts as used now, and as in use until ``release`` or the end of the process.
         """
-        if not (re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch(r"(\.[a-z0-9]{1,10})?", extension)):
-            return None
-        place = self._place(sha256, extension)
-        if not place.is_file():
+        place = self.peek(sha256, extension)
+        if place is None:
             return None
         with contextlib.suppress(OSError):  # A full disk must not hide a file that is there.
             self._in_use.add(place.name)
@@ -130,6 +130,13 @@ class MediaStore:
         self.release(place)
         self._reject_damaged(place)
         return None
+
+    def peek(self, sha256: str, extension: str) -> Path | None:
+        """The place of a stored file, or None. This is no use of it, and its bytes are not checked."""
+        if not (re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch(r"(\.[a-z0-9]{1,10})?", extension)):
+            return None
+        place = self._place(sha256, extension)
+        return place if place.is_file() else None
 
     def reject(self, file: Path, name: str) -> Path:
         """Move a file that cannot be read to ``rejected``, for inspection; returns that place."""
@@ -144,13 +151,14 @@ class MediaStore:
         with contextlib.suppress(OSError):  # It stays a little longer.
             self._in_use.discard(place.name)
 
-    def prune(self, budget: int = BUDGET) -> Pruned:
-        """Remove the least recently used files until at most ``budget`` bytes are left.
+    def prune(self, budget: int | None = None) -> Pruned:
+        """Remove the least recently used files until at most ``budget`` bytes are left, None for the store's own.
 
         Whatever the budget, a file stays while a live process uses it and for ten minutes after its last use.
         Complete downloads without a place and rejected files count like the others. What is in ``incoming`` for more
         than a day is always removed if it is an unfinished download or also has its place.
         """
+        budget = self.budget if budget is None else budget
         with self._written(self.folder):
             now = time.time()
             removed = [part for part in self._left_behind(now) if _removed(part.path)]
@@ -212,6 +220,14 @@ def _files(folder: Path, pattern: str) -> Iterator[_File]:
             # A second name takes no space.
             size = 0 if path.suffix == ".whole" and stat.st_nlink > 1 else stat.st_size
             yield _File(path, stat.st_mtime, size)
+
+
+def budget_of(gigabytes: str | None) -> int:
+    """The bytes that a stored setting allows; the default where there is none that can be read."""
+    try:
+        return int(float(gigabytes or "") * 1e9)
+    except (ValueError, OverflowError):
+        return BUDGET
 
 
 def hash_of(path: Path) -> str:

@@ -1,0 +1,206 @@
+"""What the editor can do with a task of the ledger: ask about it, cancel it, collect it, forget it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..xalora_client import (
+    BadRequestError,
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    TaskStatus,
+    XaloraError,
+)
+from . import _host
+from ._task_list import describe
+
+if TYPE_CHECKING:
+    from ..xalora_client import AsyncClient, Entry
+
+MOST_REFRESHED = 50
+THUMBNAILS_KEPT = 1000
+
+
+def find(home: Path, identifier: str) -> Entry:
+    """The ledger's entry with this task or job id. Raises NotFoundError when there is none."""
+    from ..xalora_client import Listing
+
+    listing = Listing(home)
+    try:
+        entry = listing.find(identifier)
+    finally:
+        listing.close()
+    if entry is None:
+        raise NotFoundError("This task is not in the list", task_id=identifier, advice="Open the list again.")
+    return entry
+
+
+async def show(home: Path, identifier: str) -> dict[str, Any]:
+    """Everything the ledger says about a task: also its parameters."""
+    entry = await asyncio.to_thread(find, home, identifier)
+    return {"task": describe(entry) | {"parameters": entry.parameters}}
+
+
+async def cancel(home: Path, identifier: str) -> dict[str, Any]:
+    """Cancel a task. One that has ended is no error: the answer has the task as it is then."""
+    entry = await asyncio.to_thread(find, home, identifier)
+    task_id = _task_id(entry)
+    async with await _client(entry.server) as client:
+        try:
+            message = await client.cancel_task(task_id)
+        except (BadRequestError, ConflictError) as error:
+            # A server may refuse to cancel what has ended.
+            if not (await client.query_task_result(task_id)).is_final:
+                raise
+            message = error.message
+    return {"message": message, "task": describe(await asyncio.to_thread(find, home, identifier))}
+
+
+async def collect(home: Path, identifier: str) -> dict[str, Any]:
+    """Ask about a task and download its result. ``view`` says where ComfyUI serves it, None if there is none yet."""
+    entry = await asyncio.to_thread(find, home, identifier)
+    view = await asyncio.to_thread(_view_stored, home, entry)
+    if view is None:
+        task_id = _task_id(entry)
+        async with await _client(entry.server) as client:
+            result = await client.query_task_result(task_id)
+            if result.status == TaskStatus.FINISHED:
+                file = await client.download(result)
+                try:
+                    view = await asyncio.to_thread(_view, file.path)
+                finally:
+                    client.release(file)
+    return {"view": view, "task": describe(await asyncio.to_thread(find, home, identifier))}
+
+
+async def forget(home: Path, identifier: str) -> dict[str, Any]:
+    """Remove a task from the ledger. The task itself continues and is charged."""
+    from ..xalora_client import Ledger
+
+    def work() -> list[Entry]:
+        with Ledger(home) as ledger:
+            return ledger.forget(identifier)
+
+    return {"forgotten": [entry.number for entry in await asyncio.to_thread(work)]}
+
+
+async def refresh(home: Path) -> dict[str, Any]:
+    """Ask the sequencer about the open tasks that are known to it; the ledger then has the answers.
+
+    ``asked`` counts the answers, ``elsewhere`` the tasks of servers that the settings do not name. ``problem`` says why
+    others could not be asked about, or is None.
+    """
+    from ..xalora_client import Listing
+
+    listing = Listing(home)
+    try:
+        entries, _ = await asyncio.to_thread(listing.tasks, MOST_REFRESHED, state="open")
+    finally:
+        listing.close()
+    asked = elsewhere = 0
+    problem: str | None = None
+    by_server: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.task_id is not None:
+            by_server.setdefault(entry.server, []).append(entry.task_id)
+    for server, task_ids in by_server.items():
+        try:
+            async with await _client(server) as client:
+                queries = [client.query_task_result(task_id) for task_id in task_ids]
+                answers = await asyncio.gather(*queries, return_exceptions=True)
+        except ElsewhereError:
+            elsewhere += len(task_ids)
+            continue
+        except XaloraError as error:
+            problem = str(error)
+            continue
+        for answer in answers:
+            if isinstance(answer, XaloraError):
+                problem = str(answer)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                asked += 1
+    return {"asked": asked, "elsewhere": elsewhere, "problem": problem}
+
+
+_thumbnails: OrderedDict[str, bytes] = OrderedDict()
+
+
+async def thumbnail(home: Path, identifier: str) -> tuple[str, bytes]:
+    """A small JPEG of a task's stored result, and what names it. Raises NotFoundError when there is none."""
+    entry = await asyncio.to_thread(find, home, identifier)
+    name = entry.sha256 or ""
+    if name not in _thumbnails:
+        _thumbnails[name] = await asyncio.to_thread(_thumbnail_of, home, entry)
+        if len(_thumbnails) > THUMBNAILS_KEPT:
+            _thumbnails.popitem(last=False)
+    return name, _thumbnails[name]
+
+
+def _thumbnail_of(home: Path, entry: Entry) -> bytes:
+    from ..xalora_client import MediaStore, thumbnail
+
+    # Whoever looks through a list uses none of the files: those that are really used stay longer.
+    path = MediaStore(home).peek(entry.sha256 or "", entry.extension or "")
+    if path is None:
+        raise NotFoundError("The result is not on this machine", task_id=entry.task_id, advice="Collect the task.")
+    return thumbnail(path)
+
+
+def _task_id(entry: Entry) -> str:
+    if entry.task_id is None:
+        raise ConfigurationError(
+            f"The sequencer has given no id for job {entry.job_id}",
+            advice="Run the same task again: it is taken up under its job id.",
+        )
+    return entry.task_id
+
+
+class ElsewhereError(ConfigurationError):
+    """The task is at a server that the settings do not name."""
+
+
+async def _client(server: str) -> AsyncClient:
+    """A client for a task's server. Raises ElsewhereError when the settings name another one.
+
+    A key is sent only to the server it was set with, so another server's task has to wait.
+    """
+    from ..xalora_client import AsyncClient
+
+    def make() -> AsyncClient:
+        # The sandbox's key is no secret, and it needs no settings.
+        only = server if server == "sandbox" else None
+        client = AsyncClient(workflow_url=only, fallback_home=_host.home(), ledger=True, source="node")
+        if client.config.workflow_url != server:
+            raise ElsewhereError(
+                f"This task is at {server}, and the settings name {client.config.workflow_url}",
+                advice="Set that server and its key in Settings, Xalora.",
+            )
+        return client
+
+    return await asyncio.to_thread(make)
+
+
+def _view_stored(home: Path, entry: Entry) -> dict[str, Any] | None:
+    from ..xalora_client import MediaStore
+
+    if entry.sha256 is None:
+        return None
+    store = MediaStore(home)
+    path = store.find(entry.sha256, entry.extension or "")
+    if path is None:
+        return None
+    try:
+        return _view(path)
+    finally:
+        store.release(path)
+
+
+def _view(path: Path) -> dict[str, Any] | None:
+    shown = _host.preview([path], moving=False).get("images")
+    return shown[0] if shown else None

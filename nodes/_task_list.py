@@ -1,0 +1,140 @@
+"""The ledger as the editor shows it, and messages to the editor when it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..xalora_client import StorageError
+from . import _host_server
+
+if TYPE_CHECKING:
+    from ..xalora_client import Entry, Listing
+
+logger = logging.getLogger("xalora_client")
+
+EVENT = "xalora.tasks"
+"""The message to the editor: the tasks that are new or have changed, and which are gone."""
+
+PAGE = 200
+MOST = 1000
+LONGEST_PROMPT = 300
+SECONDS_BETWEEN_LOOKS = 0.25
+
+
+def page(home: Path, query: dict[str, str]) -> dict[str, Any]:
+    """A page of tasks, newest first: ``limit``, ``before`` (the last page's ``next``), ``state``, ``text``.
+
+    Raises ValueError for a number that is none.
+    """
+    from ..xalora_client import Listing
+
+    listing = Listing(home)
+    limit = max(1, min(int(query.get("limit", PAGE)), MOST))
+    before = int(query["before"]) if query.get("before") else None
+    try:
+        entries, total = listing.tasks(limit, before=before, state=query.get("state"), text=query.get("text", ""))
+        return {
+            "tasks": described(entries, listing),
+            "total": total,
+            "next": entries[-1].number if len(entries) == limit else None,
+            "now": time.time(),
+        }
+    finally:
+        listing.close()
+
+
+def described(entries: list[Entry], listing: Listing) -> list[dict[str, Any]]:
+    """What the editor shows of tasks. ``usual_seconds`` is how long an open one will probably take in all."""
+    usual: dict[tuple[str, str, str | None], float | None] = {}
+    shown = []
+    for entry in entries:
+        kind = (entry.server, entry.task_type, entry.workflow_id)
+        if not entry.is_final and kind not in usual:
+            usual[kind] = listing.usual_seconds(entry)
+        shown.append(describe(entry, None if entry.is_final else usual[kind]))
+    return shown
+
+
+def describe(entry: Entry, usual_seconds: float | None = None) -> dict[str, Any]:
+    """What the editor shows of one task, without its parameters."""
+    from ..xalora_client import summarize
+
+    told = summarize(entry)
+    parameters = told.pop("parameters")
+    prompt = parameters.get("prompt") if isinstance(parameters, dict) else None
+    more = {
+        "number": entry.number,
+        "prompt": prompt[:LONGEST_PROMPT] if isinstance(prompt, str) else None,
+        "submitted": entry.submitted,
+        "final": entry.is_final,
+        "usual_seconds": usual_seconds,
+    }
+    return told | more
+
+
+class Feed:
+    """Looks at the ledger's files and tells the editors what has changed, whoever changed it: a node or a program."""
+
+    def __init__(self) -> None:
+        self.home: Path | None = None
+        self.listing: Listing | None = None
+        self.told: dict[int, dict[str, Any]] = {}
+        self.total = 0
+        self.seen: Any = None
+        self.running = False
+
+    async def follow(self, home: Path) -> None:
+        """Follow the ledger of this home from now on."""
+        from ..xalora_client import Listing
+
+        if home != self.home:
+            if self.listing is not None:
+                self.listing.close()
+            self.home, self.listing, self.seen = home, Listing(home), None
+            await self._look(tell=False)
+        if not self.running:
+            self.running = True
+            self.task = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            if _host_server.editors():
+                try:
+                    await self._look(tell=True)
+                except Exception:  # The list must not stand still for the rest of the session.
+                    logger.exception("The list of tasks could not be followed")
+
+    async def _look(self, *, tell: bool) -> None:
+        listing, home = self.listing, self.home
+        if listing is None or home is None or (seen := _signature(home)) == self.seen:
+            return
+        try:
+            entries, total = await asyncio.to_thread(listing.latest, PAGE)
+            shown = await asyncio.to_thread(described, entries, listing)
+        except StorageError:  # Whoever opens the list is told; here it is tried again.
+            return
+        self.seen = seen
+        now = {each["number"]: each for each in shown}
+        changed = [each for number, each in now.items() if self.told.get(number) != each]
+        new = sum(number > max(self.told, default=0) for number in now)
+        gone = self.total + new != total
+        self.told, self.total = now, total
+        if tell and (changed or gone):
+            _host_server.send(EVENT, {"tasks": changed, "reload": gone, "now": time.time()})
+
+
+def _signature(home: Path) -> list[tuple[int, int] | None]:
+    return [_stat(home / name) for name in ("ledger.sqlite3", "ledger.sqlite3-wal")]
+
+
+def _stat(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size

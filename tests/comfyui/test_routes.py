@@ -1,0 +1,196 @@
+"""The routes for the editor, on a real ComfyUI: the tasks and the settings, and who may use them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import stat
+from io import BytesIO
+from typing import Any
+
+import pytest
+import requests
+from comfyui_prompts import flux_lora, save_image, show
+from comfyui_server import ComfyUI
+from PIL import Image
+from processes import poll
+from sandbox_process import SandboxProcess
+
+
+def ask(comfy: ComfyUI, path: str, body: Any = None, **headers: str) -> requests.Response:
+    """POST with a body, else GET."""
+    send = requests.get if body is None else requests.post
+    return send(f"{comfy.url}/xalora/{path}", headers=headers, timeout=60, **({} if body is None else {"json": body}))
+
+
+def submitted(comfy: ComfyUI, prompt: str, **inputs: Any) -> str:
+    """The id of a task that a node made and did not wait for."""
+    made = comfy.run({"make": flux_lora(prompt, wait=False, **inputs), "id": show(["make", 1])}).ok()
+    return made.output("id")["values"][0]
+
+
+@pytest.fixture
+def name() -> str:
+    """A prompt that no other test has."""
+    return f"a gecko {secrets.token_hex(4)}"
+
+
+def test_a_task_is_listed_collected_shown_and_forgotten(comfy: ComfyUI, name: str) -> None:
+    task_id = submitted(comfy, name)
+    (listed,) = ask(comfy, f"tasks?text={name}").json()["tasks"]
+    assert listed["task_id"] == task_id
+    assert listed["prompt"] == name
+    assert listed["task_type"] == "txt2img"
+    assert listed["source"] == "node"
+    assert listed["place"] == {"node": "make", "title": "XaloraFluxLora"}
+    assert ask(comfy, f"tasks/{task_id}/thumbnail").status_code == 404
+
+    def collected() -> Any:
+        return ask(comfy, f"tasks/{task_id}/collect", {}).json()["view"]
+
+    view = poll(collected)
+    media = comfy.get(f"/view?filename={view['filename']}&type={view['type']}&subfolder={view['subfolder']}")
+    assert Image.open(BytesIO(media.content)).size == (64, 80)
+    small = ask(comfy, f"tasks/{task_id}/thumbnail")
+    assert Image.open(BytesIO(small.content)).size == (64, 80)
+    known = ask(comfy, f"tasks/{task_id}").json()["task"]
+    assert known["parameters"]["prompt"] == name
+    assert known["state"] == "finished"
+
+    assert ask(comfy, f"tasks/{task_id}/forget", {}).json()["forgotten"] == [listed["number"]]
+    assert ask(comfy, f"tasks?text={name}").json()["tasks"] == []
+    assert ask(comfy, f"tasks/{task_id}").status_code == 404
+
+
+def test_pages_lead_to_each_other(comfy: ComfyUI, name: str) -> None:
+    ids = [submitted(comfy, name, seed=seed) for seed in range(3)]
+    first = ask(comfy, f"tasks?text={name}&limit=2").json()
+    second = ask(comfy, f"tasks?text={name}&limit=2&before={first['next']}").json()
+    assert [each["task_id"] for each in first["tasks"] + second["tasks"]] == ids[::-1]
+    assert (first["total"], second["next"]) == (3, None)
+
+
+def test_a_task_is_canceled_at_the_sequencer(comfy: ComfyUI, endless: SandboxProcess, name: str) -> None:
+    comfy.use(endless.url)
+    mark = endless.mark()
+    task_id = submitted(comfy, name)
+    answer = ask(comfy, f"tasks/{task_id}/cancel", {}).json()
+    assert answer["task"]["state"] == "canceled"
+    assert mark.tasks() == [(task_id, "canceled")]
+    assert ask(comfy, f"tasks/{task_id}/cancel", {}).json()["task"]["state"] == "canceled"
+
+
+def test_open_tasks_are_asked_about_and_changes_pushed(comfy: ComfyUI, paced: SandboxProcess, name: str) -> None:
+    comfy.use(paced.url)
+    ask(comfy, "tasks")
+    task_id = submitted(comfy, name)
+
+    def finished() -> bool:
+        assert ask(comfy, "refresh", {}).json()["problem"] is None
+        return any(
+            task["task_id"] == task_id and task["state"] == "finished"
+            for event in list(comfy.events)
+            if event.type == "xalora.tasks"
+            for task in event.data["tasks"]
+        )
+
+    poll(finished, what="the editor is told that the task is finished")
+
+
+def test_another_servers_task_waits_for_its_server(comfy: ComfyUI, endless: SandboxProcess, name: str) -> None:
+    """The key is not sent to a server it was not set with."""
+    task_id = submitted(comfy, name)
+    comfy.use(endless.url)
+    mark = endless.mark()
+    answer = ask(comfy, f"tasks/{task_id}/cancel", {})
+    assert answer.status_code == 400
+    assert "This task is at" in answer.json()["error"]["what"]
+    assert mark.requests("*") == []
+
+
+def test_a_key_goes_in_and_never_comes_out(plain: ComfyUI, sandbox: SandboxProcess) -> None:
+    secret = f"canary{secrets.token_hex(16)}"
+    before = ask(plain, "config").json()
+    assert before["key"] == {"set": False, "needed": True, "consumer": None, "source": "default", "editable": True}
+    assert "No API key is set" in before["problem"]
+    checks = {each["name"]: each for each in ask(plain, "test", {}).json()["checks"]}
+    assert checks["key"]["status"] == "problem"
+    assert "Settings" in checks["key"]["advice"]
+
+    answer = ask(plain, "config", {"api_key": f"artist-7#{secret}", "workflow_url": sandbox.url})
+    assert answer.json()["key"] | {"set": True, "consumer": "artist-7", "source": "stored"} == answer.json()["key"]
+    assert answer.json()["server"] == {
+        "kind": "own", "url": sandbox.url, "source": "stored", "editable": True,
+    }  # fmt: skip
+    assert ask(plain, "test", {}).json()["ok"] is True
+    assert plain.run({"make": flux_lora("with the stored key"), "save": save_image(["make", 0])}).ok()
+
+    shown = [answer.text, plain.log(), json.dumps([event.data for event in plain.events])]
+    shown += [ask(plain, path).text for path in ("config", "tasks")]
+    shown += [plain.get(path).text for path in ("/settings", "/history", "/object_info", "/internal/logs")]
+    assert [text[:100] for text in shown if secret in text] == []
+    places = [file for file in plain.base.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
+    assert [file.name for file in places] == ["config.json"]
+    assert stat.S_IMODE(places[0].stat().st_mode) == 0o600
+
+    assert ask(plain, "config", {"api_key": "", "workflow_url": ""}).json()["key"]["set"] is False
+
+
+def test_what_the_environment_sets_cannot_be_changed(comfy: ComfyUI, canary: str) -> None:
+    config = ask(comfy, "config").json()
+    assert config["key"] == {
+        "set": True, "needed": True, "consumer": "consumer-of-tests", "source": ".env", "editable": False,
+    }  # fmt: skip
+    assert config["server"]["source"] == ".env"
+    answer = ask(comfy, "config", {"api_key": "other#key"})
+    assert answer.status_code == 400
+    assert "set by XALORA_API_KEY in the .env file" in answer.json()["error"]["message"]
+    assert canary not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("tasks", None), ("config", None), ("config", {}), ("test", {}), ("refresh", {}), ("tasks/x/cancel", {})],
+)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "evil.example:8188"},
+        {"Host": "evil.example:8188", "Origin": "http://evil.example:8188"},
+    ],
+)
+def test_other_sites_get_nothing(comfy: ComfyUI, path: str, body: Any, headers: dict[str, str]) -> None:
+    for prefix in ("", "/api"):
+        send = requests.get if body is None else requests.post
+        more = {} if body is None else {"json": body}
+        answer = send(f"{comfy.url}{prefix}/xalora/{path}", headers=headers, timeout=60, **more)
+        assert answer.status_code == 403
+        assert set(answer.json()["error"] if answer.content else []) <= {"type", "what", "advice", "message"}
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{", "null", '"text"', "x" * 30_000, "[" * 10_000])
+def test_a_body_that_is_no_object_is_refused(comfy: ComfyUI, body: str) -> None:
+    answer = requests.post(
+        f"{comfy.url}/xalora/config", data=body, headers={"Content-Type": "application/json"}, timeout=60
+    )
+    assert answer.status_code == (400 if body else 200)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"api_key": 5}, {"home": "/tmp/elsewhere"}, {"workflow_url": "file:///etc/passwd"}, {"api_key": "x" * 3000}],
+)
+def test_a_setting_that_is_none_is_refused(plain: ComfyUI, body: dict[str, Any]) -> None:
+    answer = ask(plain, "config", body)
+    assert answer.status_code == 400
+    assert "xxx" not in answer.text
+
+
+@pytest.mark.parametrize("task_id", ["..%2f..%2fconfig.json", "%00", "x" * 5000, "' OR 1=1 --", "none"])
+def test_an_unknown_task_is_not_found(comfy: ComfyUI, task_id: str) -> None:
+    for path in ("", "/thumbnail"):
+        assert ask(comfy, f"tasks/{task_id}{path}").status_code == 404
+    assert ask(comfy, f"tasks/{task_id}/collect", {}).status_code == 404

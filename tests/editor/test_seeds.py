@@ -1,0 +1,56 @@
+"""Seeds: a new node keeps its own, a saved workflow keeps what it has, and a run that made nothing new offers one."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sandbox_process import SandboxProcess
+
+if TYPE_CHECKING:
+    from conftest import Editor
+
+
+def with_preview(editor: Editor, **values: Any) -> int:
+    node = editor.add("XaloraFluxLora", prompt=f"a gecko {secrets.token_hex(3)}", lora_name="gecko", **values)
+    editor.add("PreviewImage")
+    editor.js("() => { const [from, to] = app.graph.nodes; to.pos = [1000, 200]; from.connect(0, to, 0) }")
+    return node
+
+
+@pytest.mark.parametrize("control", ["randomize", "increment", "fixed"])
+def test_a_saved_workflow_keeps_its_seed_control(editor: Editor, control: str) -> None:
+    node = editor.add("XaloraText2Video", prompt="saved", control_after_generate=control)
+    saved = editor.export()["workflow"]
+    editor.js("() => app.graph.clear()")
+    editor.load(saved)
+    assert editor.widgets(node)["control_after_generate"] == control
+
+
+def test_a_run_that_made_nothing_new_offers_a_new_seed(editor: Editor, sandbox: SandboxProcess) -> None:
+    mark = sandbox.mark()
+    node = with_preview(editor, width=64, height=64)
+    editor.queue()
+    assert editor.end()["name"] == "execution_success"
+    assert "xalora_new_seed" not in editor.widgets(node)
+    seed = editor.widgets(node)["seed"]
+    workflow = editor.export()["workflow"]
+
+    editor.queue()
+    assert editor.end()["name"] == "execution_success"
+    editor.page.wait_for_function(_OFFERED, arg=node)
+    assert len(mark.tasks()) == 1
+    (saved,) = [each for each in editor.export()["workflow"]["nodes"] if each["id"] == node]
+    (before,) = [each for each in workflow["nodes"] if each["id"] == node]
+    assert saved["widgets_values"] == before["widgets_values"]
+
+    editor.js("() => { seen.end = null }")
+    editor.js("id => app.graph.getNodeById(id).widgets.find(({name}) => name === 'xalora_new_seed').callback()", node)
+    assert editor.end()["name"] == "execution_success"
+    assert editor.widgets(node)["seed"] != seed
+    assert "xalora_new_seed" not in editor.widgets(node)
+    assert len(mark.tasks()) == 2
+
+
+_OFFERED = "id => app.graph.getNodeById(id).widgets.some(({name}) => name === 'xalora_new_seed')"

@@ -1,0 +1,240 @@
+"""The sidebar tab: the tasks of the ledger, live, and what can be done with them."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from sandbox_process import SandboxProcess
+
+if TYPE_CHECKING:
+    from conftest import Editor
+
+SMALL = {"width": 64, "height": 48, "length": 5}
+
+
+@pytest.fixture
+def prompt() -> str:
+    """A prompt that no other test has."""
+    return f"a rabbit {secrets.token_hex(3)}"
+
+
+@pytest.fixture
+def ended(editor: Editor) -> None:
+    """No task is left open by earlier tests: they would count."""
+    for task in requests.get(f"{editor.comfy.url}/xalora/tasks?state=open", timeout=60).json()["tasks"]:
+        path = f"/xalora/tasks/{task['task_id'] or task['job_id']}/forget"
+        editor.comfy.post(path, {}).raise_for_status()
+
+
+def run(editor: Editor, prompt: str, **values: Any) -> int:
+    """Run a node with a saved video; returns its id at once."""
+    node = editor.add("XaloraText2Video", prompt=prompt, **SMALL, **values)
+    editor.add("SaveVideo")
+    editor.js("""() => {
+        const [from, to] = app.graph.nodes.slice(-2);
+        to.pos = [1000, 200];
+        from.connect(from.findOutputSlot('video'), to, to.findInputSlot('video'));
+    }""")
+    editor.queue()
+    return node
+
+
+def test_a_task_is_followed_from_its_start_to_its_result(editor: Editor, ended: None, prompt: str) -> None:
+    xalora = editor.xalora
+    xalora.open_tab()
+    run(editor, prompt)
+    row = xalora.task(prompt)
+    row.filter(has_text=re.compile(r"(queued|running) 0:0\d")).wait_for()
+    editor.until(lambda: xalora.badge() == "1", "the badge counts it")
+    assert editor.end()["name"] == "execution_success"
+    row.filter(has_text="finished").wait_for()
+    row.locator("img:visible").wait_for()
+    editor.page.wait_for_function("document.querySelector('.xalora-row img').naturalWidth > 0")
+    editor.until(lambda: xalora.badge() == "", "the badge is gone")
+
+    xalora.act(prompt, "Show")
+    shown = xalora.dialog("Result of the task")
+    shown.locator("video").wait_for()
+    editor.page.wait_for_function("document.querySelector('dialog video').videoWidth === 64")
+    editor.page.keyboard.press("Escape")
+    shown.wait_for(state="detached")
+
+
+def test_cancel_from_the_tab_reaches_the_sequencer_and_the_node(
+    editor: Editor, ended: None, prompt: str, endless: SandboxProcess, configured: Callable[[str], None]
+) -> None:
+    configured(endless.url)
+    mark = endless.mark()
+    run(editor, prompt)
+    editor.xalora.task(prompt).filter(has_text="running 0:0").wait_for()
+    editor.xalora.act(prompt, "Cancel task")
+    editor.xalora.task(prompt).filter(has_text="canceled").wait_for()
+    assert mark.statuses() == ["canceled"]
+    # The node asks the sequencer, and ends as well.
+    assert editor.end()["name"] in ("execution_error", "execution_interrupted")
+    editor.close_error()
+
+
+def test_cancel_in_the_queue_shows_in_the_tab(
+    editor: Editor, ended: None, prompt: str, endless: SandboxProcess, configured: Callable[[str], None]
+) -> None:
+    configured(endless.url)
+    mark = endless.mark()
+    run(editor, prompt)
+    row = editor.xalora.task(prompt)
+    row.filter(has_text="running 0:0").wait_for()
+    editor.page.get_by_role("button", name="Cancel current run").first.click()
+    assert editor.end()["name"] == "execution_interrupted"
+    row.filter(has_text="canceled").wait_for()
+    assert mark.statuses() == ["canceled"]
+
+
+def test_what_an_earlier_program_left_is_collected(editor: Editor, ended: None, prompt: str) -> None:
+    """Without a node that waits: the tab asks about it, and downloads it."""
+    run(editor, prompt, wait=False)
+    assert editor.end()["name"] == "execution_success"
+    editor.xalora.task(prompt).filter(has_text="finished").wait_for()
+    editor.xalora.act(prompt, "Collect")
+    editor.xalora.dialog("Result of the task").locator("video").wait_for()
+    editor.page.keyboard.press("Escape")
+    editor.xalora.act(prompt, "Show")
+
+
+def test_the_id_goes_into_a_status_node_and_to_the_clipboard(editor: Editor, prompt: str) -> None:
+    editor.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    run(editor, prompt)
+    assert editor.end()["name"] == "execution_success"
+    editor.xalora.act(prompt, "Insert status node")
+    (node,) = [node for node, kind in editor.nodes().items() if kind == "XaloraTaskStatus"]
+    task_id = editor.widgets(node)["task_id"]
+    assert task_id
+    editor.xalora.act(prompt, "Copy id")
+    editor.xalora.message("Copied")
+    assert editor.js("() => navigator.clipboard.readText()") == task_id
+    editor.xalora.open_tab().get_by_label("Find by prompt").fill(task_id)
+    assert prompt in editor.xalora.task(prompt).inner_text()
+
+
+def test_the_tab_leads_to_the_node_that_asked(editor: Editor, prompt: str) -> None:
+    node = run(editor, prompt)
+    assert editor.end()["name"] == "execution_success"
+    editor.js("() => { app.canvas.ds.offset = [9000, 9000] }")
+    editor.xalora.act(prompt, "Go to node")
+    editor.page.wait_for_function("id => app.canvas.selected_nodes?.[id] || app.canvas.selectedItems.size", arg=node)
+    assert f"from the node Xalora Text2Video ({node})" in editor.xalora.open_tab().inner_text()
+
+
+def test_the_settings_of_a_run_are_shown(editor: Editor, prompt: str) -> None:
+    run(editor, prompt, seed=4711)
+    assert editor.end()["name"] == "execution_success"
+    editor.xalora.act(prompt, "Settings of the run")
+    shown = editor.xalora.dialog("Settings of the run").inner_text()
+    assert re.search(r"noise_seed\s+4711|seed\s+4711", shown), shown
+    assert prompt in shown
+
+
+def test_forgetting_warns_first(editor: Editor, prompt: str) -> None:
+    run(editor, prompt)
+    assert editor.end()["name"] == "execution_success"
+    row = editor.xalora.task(prompt)
+    editor.xalora.act(prompt, "Forget")
+    dialog = editor.xalora.dialog("Forget this task?")
+    assert "paid for again" in dialog.inner_text()
+    dialog.get_by_role("button", name="Cancel").click()
+    assert row.count()
+    editor.xalora.act(prompt, "Forget")
+    dialog.get_by_role("button", name="Forget").click()
+    row.wait_for(state="detached")
+    assert prompt not in editor.comfy.get("/xalora/tasks").text
+
+
+def test_the_list_is_used_with_the_keyboard_alone(editor: Editor, prompt: str) -> None:
+    for number in range(2):
+        run(editor, f"{prompt} number {number}", seed=number)
+        assert editor.end()["name"] == "execution_success"
+    tab = editor.xalora.open_tab()
+    tab.get_by_label("Find by prompt").fill(prompt)
+    tab.get_by_text("2 of ").wait_for()
+    before = editor.nodes()
+    editor.page.keyboard.press("Tab")
+    editor.page.keyboard.press("Tab")
+    assert editor.js("() => document.activeElement.getAttribute('role')") == "listbox"
+    editor.page.keyboard.press("ArrowDown")
+    editor.page.keyboard.press("ArrowDown")
+    chosen = "() => document.getElementById(document.activeElement.getAttribute('aria-activedescendant')).innerText"
+    assert "number 0" in editor.js(chosen)
+    editor.page.keyboard.press("Delete")
+    assert editor.nodes() == before
+    editor.page.keyboard.press("Enter")
+    editor.xalora.dialog("Result of the task")
+    editor.page.keyboard.press("Escape")
+    assert editor.js("() => document.activeElement.getAttribute('role')") == "listbox"
+
+
+def test_an_empty_list_and_a_server_that_is_away_say_what_to_do(editor: Editor) -> None:
+    empty = json.dumps({"tasks": [], "total": 0, "next": None, "now": 0})
+    editor.page.route("**/xalora/tasks?*", lambda route: route.fulfill(body=empty, content_type="application/json"))
+    tab = editor.xalora.open_tab()
+    tab.get_by_text("Add a Xalora node").wait_for()
+    editor.page.unroute("**/xalora/tasks?*")
+    editor.page.route("**/xalora/tasks?*", lambda route: route.abort())
+    editor.xalora.tab_button().click()
+    editor.xalora.tab_button().click()
+    tab.get_by_text("ComfyUI does not answer").wait_for()
+    editor.page.unroute("**/xalora/tasks?*")
+    tab.get_by_role("button", name="Try again").click()
+    tab.get_by_text("ComfyUI does not answer").wait_for(state="detached")
+    # Chromium itself reports the request that was broken off.
+    editor.problems[:] = [each for each in editor.problems if "net::ERR_FAILED" not in each]
+
+
+@pytest.mark.parametrize("palette", ["dark", "light"])
+def test_texts_can_be_read_in_each_theme(editor: Editor, prompt: str, palette: str) -> None:
+    """By WCAG's contrast of at least 4.5 between a text and what is behind it."""
+    run(editor, prompt)
+    assert editor.end()["name"] == "execution_success"
+    editor.js("palette => app.extensionManager.setting.set('Comfy.ColorPalette', palette)", palette)
+    try:
+        editor.xalora.task(prompt).click()
+        editor.page.wait_for_timeout(500)
+        poor = editor.js(_POOR_CONTRAST)
+    finally:
+        editor.js("() => app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+    assert poor == []
+
+
+_POOR_CONTRAST = """() => {
+    const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1}).getContext('2d');
+    const rgba = color => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = color;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const behind = element => {
+        for (; element; element = element.parentElement) {
+            const color = rgba(getComputedStyle(element).backgroundColor);
+            if (color[3] > 250) return color;
+        }
+        return [255, 255, 255, 255];
+    };
+    const light = ([r, g, b]) => {
+        const [R, G, B] = [r, g, b].map(c => c / 255).map(c => c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
+        return .2126 * R + .7152 * G + .0722 * B;
+    };
+    const poor = [];
+    for (const element of document.querySelectorAll('.xalora-panel *')) {
+        const own = [...element.childNodes].some(each => each.nodeType === 3 && each.textContent.trim());
+        if (!own || !element.checkVisibility()) continue;
+        const [one, two] = [rgba(getComputedStyle(element).color), behind(element)].map(light).sort((a, b) => b - a);
+        const contrast = (one + .05) / (two + .05);
+        if (contrast < 4.5) poor.push([element.className, element.textContent.slice(0, 30), contrast.toFixed(2)]);
+    }
+    return poor;
+}"""

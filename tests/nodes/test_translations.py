@@ -1,0 +1,103 @@
+"""``locales/``: each language has every word of the nodes, the settings, the commands and the editor extension."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import ROOT
+
+LOCALES = ROOT / "locales"
+LANGUAGES = ["en", "zh", "ja", "de"]
+PLACEHOLDER = re.compile(r"\{\w+\}")
+SCRIPTS = sorted((ROOT / "web").glob("*.js"))
+
+
+def words(language: str, name: str) -> Any:
+    return json.loads((LOCALES / language / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def node_words(pack: Any) -> dict[str, Any]:
+    """What ``nodeDefs.json`` has in English: the nodes' own words."""
+    told = {}
+    for node_id, node in pack.classes.items():
+        inputs = {name: {"name": name, "tooltip": spec[1]["tooltip"]} for name, spec in pack.inputs(node_id).items()}
+        outputs = zip(node.RETURN_NAMES, node.OUTPUT_TOOLTIPS, strict=True)
+        told[node_id] = {
+            "display_name": pack.module.NODE_DISPLAY_NAME_MAPPINGS[node_id],
+            "description": node.DESCRIPTION,
+            "inputs": inputs,
+            "outputs": {str(n): {"name": name, "tooltip": tip} for n, (name, tip) in enumerate(outputs)},
+        }
+    return told
+
+
+def extension_words() -> dict[str, str]:
+    """The texts in ``web/texts.js``."""
+    table = (ROOT / "web" / "texts.js").read_text(encoding="utf-8").partition("ENGLISH = {")[2].partition("\n};")[0]
+    return {key: json.loads(text) for key, text in re.findall(r'^ *(\w+): *("(?:[^"\\]|\\.)*"),?$', table, re.M)}
+
+
+def keys(value: Any) -> Any:
+    """The shape of nested words, without the words."""
+    return {key: keys(each) for key, each in value.items()} if isinstance(value, dict) else type(value)
+
+
+def leaves(value: Any) -> list[str]:
+    return [leaf for each in value.values() for leaf in leaves(each)] if isinstance(value, dict) else [value]
+
+
+def test_these_languages_are_there() -> None:
+    assert sorted(path.name for path in LOCALES.iterdir()) == sorted(LANGUAGES)
+
+
+def test_english_is_what_the_nodes_and_the_extension_say(pack: Any) -> None:
+    """With UPDATE_ENGLISH=1 it is written anew; the other languages must then follow."""
+    nodes, texts = node_words(pack), extension_words()
+    if os.environ.get("UPDATE_ENGLISH"):
+        write(LOCALES / "en" / "nodeDefs.json", nodes)
+        write(LOCALES / "en" / "main.json", words("en", "main") | {"xalora": texts})
+    assert words("en", "nodeDefs") == nodes
+    assert texts
+    assert words("en", "main")["xalora"] == texts
+
+
+def write(file: Path, value: Any) -> None:
+    file.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+@pytest.mark.parametrize("name", ["nodeDefs", "main", "settings", "commands"])
+def test_each_language_has_the_same_words(language: str, name: str) -> None:
+    english, other = words("en", name), words(language, name)
+    assert keys(other) == keys(english)
+    assert all(leaves(other))
+    for text, translation in zip(leaves(english), leaves(other), strict=True):
+        assert sorted(PLACEHOLDER.findall(translation)) == sorted(PLACEHOLDER.findall(text)), text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_of_nodes_are_the_same_in_every_language(pack: Any, language: str) -> None:
+    names = {node_id: each["display_name"] for node_id, each in words(language, "nodeDefs").items()}
+    assert names == pack.module.NODE_DISPLAY_NAME_MAPPINGS
+
+
+def test_words_of_nodes_have_nothing_that_the_editor_takes_for_a_placeholder() -> None:
+    for language in LANGUAGES:
+        assert [text for text in leaves(words(language, "nodeDefs")) if re.search(r"[{}@|]", text)] == []
+
+
+def test_settings_and_commands_are_those_of_the_extension() -> None:
+    code = "".join(file.read_text(encoding="utf-8") for file in SCRIPTS)
+    ids = {found.replace(".", "_") for found in re.findall(r'"(Xalora\.\w+)"', code) if found != "Xalora.Previews"}
+    assert set(words("en", "settings")) | set(words("en", "commands")) == ids
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_descriptions_are_translated(language: str) -> None:
+    for node_id, each in words("en", "nodeDefs").items():
+        assert words(language, "nodeDefs")[node_id]["description"] != each["description"]

@@ -1,0 +1,143 @@
+"""The settings for people: what is in force, from where, and changes that keep a key with its server."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from xalora_client import Client, ConfigurationError, change_settings, read_settings
+from xalora_client.config import DEFAULT_URL
+
+KEY = "consumer-1#very-secret"
+OWN = "http://127.0.0.1:8787"
+
+
+def stored(home: Path) -> dict[str, str]:
+    return json.loads((home / "config.json").read_text(encoding="utf-8"))
+
+
+def test_without_any_setting_the_default_server_waits_for_a_key():
+    settings = read_settings()
+    assert (settings.server.value, settings.server.source) == (DEFAULT_URL, "default")
+    assert settings.consumer.value is None
+    assert settings.consumer.editable
+    assert not settings.has_key
+    assert "No API key is set" in settings.problem
+
+
+def test_a_stored_key_is_used_and_never_shown(home):
+    change_settings(api_key=KEY)
+    settings = read_settings()
+    assert (settings.consumer.value, settings.consumer.source) == ("consumer-1", "stored")
+    assert settings.has_key
+    assert settings.problem is None
+    assert "very-secret" not in repr(settings)
+    with Client() as client:
+        assert client.config.credentials.api_key == "very-secret"
+    if os.name == "posix":
+        assert (home / "config.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_what_the_environment_sets_is_not_changed_here(monkeypatch, tmp_path, place):
+    if place == "environment":
+        monkeypatch.setenv("XALORA_API_KEY", KEY)
+    else:
+        (tmp_path / ".env").write_text(f"XALORA_API_KEY='{KEY}'\n")
+    settings = read_settings()
+    assert (settings.consumer.value, settings.consumer.source) == ("consumer-1", place)
+    assert not settings.consumer.editable
+    with pytest.raises(ConfigurationError, match="The key is set by XALORA_API_KEY"):
+        change_settings(api_key="other#key")
+    assert read_settings() == settings
+
+
+def test_key_and_server_are_stored_together(home):
+    change_settings(api_key=KEY, workflow_url=OWN)
+    assert stored(home) == {"api_key": KEY, "workflow_url": OWN}
+    assert read_settings().problem is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ("", "sandbox", True),
+        ("sandbox", "", True),
+        (OWN, OWN + "/", True),
+        (OWN, "", False),
+        (OWN, "http://127.0.0.1:9999", False),
+        ("", OWN, False),
+        ("sandbox", OWN, False),
+        (OWN, "sandbox", False),
+    ],
+)
+def test_a_key_does_not_go_along_to_another_server(before, after, kept):
+    change_settings(api_key=KEY, workflow_url=before)
+    change_settings(workflow_url=after)
+    assert (read_settings().consumer.value == "consumer-1") is kept
+
+
+def test_a_key_that_is_wrong_changes_nothing(home):
+    change_settings(api_key=KEY)
+    with pytest.raises(ConfigurationError, match="not in the form") as failure:
+        change_settings(api_key="without a separator that counts")
+    assert "counts" not in str(failure.value)
+    assert stored(home) == {"api_key": KEY}
+
+
+def test_an_empty_key_removes_it():
+    change_settings(api_key=KEY)
+    change_settings(api_key="")
+    assert read_settings().consumer.value is None
+
+
+def test_settings_of_the_command_line_are_carried_along(monkeypatch, tmp_path):
+    """ComfyUI's own folder has none yet: a change there must not hide what `xalora login` stored."""
+    monkeypatch.delenv("XALORA_HOME")
+    monkeypatch.setattr("xalora_client.config.default_home", lambda: tmp_path / "of the user")
+    change_settings(api_key=KEY)
+    inside = tmp_path / "of ComfyUI"
+    assert read_settings(inside).consumer.value == "consumer-1"
+    change_settings(inside, workflow_url="sandbox")
+    change_settings(inside, workflow_url="")
+    assert read_settings(inside).consumer.value == "consumer-1"
+
+
+def test_a_server_that_is_no_address_is_refused():
+    with pytest.raises(ConfigurationError, match="not the plain address"):
+        change_settings(workflow_url="no address")
+
+
+def test_other_settings_are_stored_and_shown():
+    change_settings(image_delivery="data-uri", bucket="s3://name/prefix", media_budget="2.5")
+    settings = read_settings()
+    assert (settings.image_delivery.value, settings.image_delivery.source) == ("data-uri", "stored")
+    assert settings.bucket.value == "s3://name/prefix"
+    assert settings.media_budget.value == "2.5"
+    change_settings(image_delivery="", media_budget="")
+    assert (read_settings().image_delivery.value, read_settings().image_delivery.source) == ("auto", "default")
+    assert read_settings().bucket.value == "s3://name/prefix"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"media_budget": "much"}, {"media_budget": "-1"}, {"image_delivery": "pigeon"}, {"home": "elsewhere"}]
+)
+def test_a_setting_that_is_wrong_changes_nothing(home, wrong):
+    change_settings(api_key=KEY)
+    with pytest.raises(ConfigurationError):
+        change_settings(**wrong)
+    assert stored(home) == {"api_key": KEY}
+
+
+def test_the_media_budget_is_kept(home):
+    change_settings(api_key=KEY, media_budget="0")
+    old = home / "media" / "ab" / f"ab{'0' * 62}.png"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"old")
+    os.utime(old, (1, 1))
+    with Client() as client:
+        client._store.prune()
+    assert not old.exists()

@@ -1,0 +1,88 @@
+/** Parts of the page: elements, buttons, dialogs. Texts are set as text, never as HTML. */
+
+import { t } from "./texts.js";
+
+/**
+ * An element with properties, attributes ("aria-…", "role", …), listeners ("onclick", …) and children.
+ * @param {string} tag with classes, such as "p.xalora-hint"
+ */
+export function element(tag, properties = {}, ...children) {
+  const [name, ...classes] = tag.split(".");
+  const made = document.createElement(name);
+  if (classes.length) made.className = classes.join(" ");
+  for (const [key, value] of Object.entries(properties)) {
+    if (value === undefined || value === null) continue;
+    if (key in made) made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** A button. While its action runs it cannot be pressed again. */
+export function button(text, action, { primary = false, danger = false } = {}) {
+  const style = primary ? ".xalora-primary" : danger ? ".xalora-danger" : "";
+  const made = element(`button.xalora-button${style}`, { type: "button" }, text);
+  made.addEventListener("click", async () => {
+    made.disabled = true;
+    try {
+      await action();
+    } finally {
+      made.disabled = false;
+    }
+  });
+  return made;
+}
+
+let ids = 0;
+
+/** A label and its field, below each other. */
+export function labeled(text, field, hint = null) {
+  field.id ||= `xalora-field-${++ids}`;
+  if (hint) {
+    hint.id ||= `xalora-hint-${++ids}`;
+    field.setAttribute("aria-describedby", hint.id);
+  }
+  return element("div.xalora-field", {}, element("label", { htmlFor: field.id }, text), field, hint);
+}
+
+/** A choice of [value, text]. */
+export function choice(options, value, onchange) {
+  const made = element("select.xalora-input", { onchange: () => onchange?.(made.value) });
+  for (const [each, text] of options) made.append(element("option", { value: each }, text));
+  made.value = value;
+  return made;
+}
+
+/**
+ * A dialog over the editor, which keeps the focus until it is closed. Returns it, opened.
+ * @param {string} title
+ * @param {(Node | string)[]} content
+ * @param {HTMLElement[]} buttons
+ */
+export function openDialog(title, content, buttons = []) {
+  const heading = element("h2", { id: `xalora-title-${++ids}` }, title);
+  const close = button("✕", () => made.close());
+  close.setAttribute("aria-label", t("close"));
+  close.classList.add("xalora-close");
+  const made = element(
+    "dialog.xalora.xalora-dialog",
+    { "aria-labelledby": heading.id },
+    element("header", {}, heading, close),
+    element("div.xalora-body", {}, ...content),
+    buttons.length ? element("footer", {}, ...buttons) : null,
+  );
+  made.addEventListener("close", () => made.remove());
+  // The editor's shortcuts are not meant for what is typed here.
+  for (const event of ["keydown", "keyup", "keypress", "paste", "copy"])
+    made.addEventListener(event, (each) => each.stopPropagation());
+  document.body.append(made);
+  made.showModal();
+  return made;
+}
+
+/** Load the style sheet. */
+export function addStyles() {
+  const href = new URL("./xalora.css", import.meta.url).href;
+  document.head.append(element("link", { rel: "stylesheet", href }));
+}

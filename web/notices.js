@@ -1,0 +1,60 @@
+/** Messages over the editor, with buttons. The editor's own toasts have none in most versions. */
+
+import { button, element } from "./elements.js";
+import { t } from "./texts.js";
+
+let place = null;
+
+/**
+ * Show a message. A press of one of its buttons closes it.
+ * @param {{title?: string, text: string, kind?: "error" | "info", buttons?: [string, () => unknown][], seconds?: number}} message
+ *   `seconds` until it goes by itself; it stays while it is looked at. 0: it stays until it is closed
+ */
+export function notify({ title = t("title"), text, kind = "info", buttons = [], seconds = 0 }) {
+  const close = button("✕", () => made.remove());
+  close.setAttribute("aria-label", t("close"));
+  close.classList.add("xalora-close");
+  const made = element(
+    `section.xalora.xalora-notice.xalora-${kind}`,
+    { role: kind === "error" ? "alert" : "status" },
+    element("header", {}, element("strong", {}, title), close),
+    element("p", {}, text),
+  );
+  const actions = buttons.map(([name, action], number) =>
+    button(
+      name,
+      async () => {
+        made.remove();
+        await action();
+      },
+      { primary: number === 0 },
+    ),
+  );
+  if (actions.length) made.append(element("footer", {}, ...actions));
+  // The same message twice says no more than once.
+  for (const each of shown().children) if (each.textContent === made.textContent) each.remove();
+  shown().append(made);
+  raise();
+  if (seconds) leave(made, seconds);
+  return made;
+}
+
+function shown() {
+  place ??= element("div.xalora.xalora-notices", { popover: "manual" });
+  if (!place.isConnected) document.body.append(place);
+  return place;
+}
+
+/** Bring the messages above dialogs that were opened since. */
+function raise() {
+  if (!place.showPopover) return;
+  if (place.matches(":popover-open")) place.hidePopover();
+  place.showPopover();
+}
+
+function leave(made, seconds) {
+  const timer = setInterval(() => {
+    if (!made.isConnected) clearInterval(timer);
+    else if (!made.matches(":hover, :focus-within") && --seconds < 0) made.remove();
+  }, 1000);
+}

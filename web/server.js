@@ -1,0 +1,48 @@
+/** The pack's routes at ComfyUI's server. */
+
+import { api } from "../../scripts/api.js";
+
+/** What went wrong, in the pack's own words: what happened, and what to do. */
+export class RouteError extends Error {
+  constructor({ what, advice = "", message, type = "Error" }) {
+    super(message ?? `${what} ${advice}`.trim());
+    this.what = what;
+    this.advice = advice;
+    this.type = type;
+  }
+}
+
+/** Raised when ComfyUI itself does not answer. */
+export class OfflineError extends Error {}
+
+/** GET a route under /xalora. */
+export const ask = (path) => answered(path, {});
+
+/** POST to a route under /xalora. */
+export const send = (path, body = {}) =>
+  answered(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+/** The path of a task's route. */
+export const ofTask = (task, action = "") => {
+  const path = `/tasks/${encodeURIComponent(task.task_id ?? task.job_id)}`;
+  return action ? `${path}/${action}` : path;
+};
+
+/** The address of a task's small picture. */
+export const thumbnailOf = (task) => api.apiURL(`/xalora${ofTask(task, "thumbnail")}?${task.media}`);
+
+/** The address of a file that ComfyUI serves. */
+export const addressOf = (view) => api.apiURL(`/view?${new URLSearchParams(view)}`);
+
+async function answered(path, options) {
+  let answer;
+  try {
+    answer = await api.fetchApi(`/xalora${path}`, options);
+  } catch {
+    throw new OfflineError();
+  }
+  const told = await answer.json().catch(() => null);
+  if (told?.error) throw new RouteError(told.error);
+  if (!answer.ok || told === null) throw new OfflineError();
+  return told;
+}

@@ -1,0 +1,105 @@
+/** Settings → Xalora. Nothing of it is kept in ComfyUI's settings: each row shows and changes the pack's own. */
+
+import { button, choice, element } from "./elements.js";
+import { openKeyDialog } from "./key_dialog.js";
+import { notify } from "./notices.js";
+import { announce, keyStatus, onSettings, readSettings, sourceName, storeSettings } from "./settings_state.js";
+import { send } from "./server.js";
+import { t } from "./texts.js";
+
+/** The rows of Settings → Xalora, the last one first: the editor shows the newest on top. */
+export const settings = [
+  row("Xalora.Folder", "Folder in use", showFolder),
+  row("Xalora.MediaBudget", "Space for results", showBudget),
+  row("Xalora.ImageDelivery", "How images reach miners", showDelivery),
+  row("Xalora.Test", "Connection", showTest),
+  row("Xalora.Server", "Server", showServer),
+  row("Xalora.Key", "Key", showKey),
+];
+
+function row(id, name, show) {
+  return { id, name, category: ["Xalora", "Xalora", id.split(".")[1]], type: () => live(show), defaultValue: null };
+}
+
+/** An element that shows the settings in force, now and after each change. */
+function live(show) {
+  const place = element("div.xalora.xalora-setting");
+  const update = (values) => place.replaceChildren(...[show(values)].flat());
+  const stop = onSettings((values) => (place.isConnected ? update(values) : stop()));
+  readSettings().then(update, (error) => place.replaceChildren(error.message || t("offline")));
+  return place;
+}
+
+function showKey(values) {
+  const status = element("span", {}, keyStatus(values));
+  if (!values.key.editable) return status;
+  return [status, button(t(values.key.set ? "keyChange" : "keySet"), () => openKeyDialog())];
+}
+
+function showServer(values) {
+  const { kind, url, editable } = values.server;
+  const name = { network: t("serverNetwork"), own: url, sandbox: t("serverSandbox") }[kind];
+  const status = element("span", {}, name);
+  if (!editable) return element("span", {}, `${name} (${sourceName(values.server.source)})`);
+  return [status, button(t("change"), () => openKeyDialog())];
+}
+
+function showTest() {
+  const answer = element("ul.xalora-answer", { role: "status" });
+  const say = (lines) => answer.replaceChildren(...lines.map(([status, text]) => element("li", { "data-status": status }, text)));
+  const test = button(t("testConnection"), async () => {
+    say([["ok", t("testing")]]);
+    try {
+      const { checks } = await send("/test");
+      say(checks.map(({ status, name, text, advice }) => [status, `${name}: ${text} ${advice}`.trim()]));
+    } catch (error) {
+      say([["problem", error.message || t("offline")]]);
+    }
+  });
+  return [answer, test];
+}
+
+function showDelivery({ image_delivery: delivery, bucket }) {
+  const ways = [
+    ["auto", t("delivery_auto")],
+    ["bucket", t("delivery_bucket")],
+    ["sequencer", t("delivery_sequencer")],
+    ["data-uri", t("delivery_inline")],
+  ];
+  const way = choice(ways, delivery.value, (value) => store({ image_delivery: value }));
+  way.setAttribute("aria-label", t("delivery"));
+  way.disabled = !delivery.editable;
+  const address = element("input.xalora-input", {
+    "aria-label": t("bucket"),
+    placeholder: "s3://name/prefix",
+    value: bucket.value ?? "",
+    disabled: !bucket.editable,
+    onchange: () => store({ bucket: address.value }),
+  });
+  return delivery.value === "bucket" || bucket.value ? [way, address] : [way];
+}
+
+function showBudget({ media_budget: budget }) {
+  const space = element("input.xalora-input.xalora-short", {
+    type: "number",
+    min: 0,
+    step: "any",
+    placeholder: "5",
+    "aria-label": t("budget"),
+    value: budget.gigabytes ?? "",
+    onchange: () => store({ media_budget: space.value }),
+  });
+  return [space, element("span", {}, t("gigabytes"))];
+}
+
+/** Store a setting; when it is refused, say why and show what is in force. */
+const store = (changes) =>
+  storeSettings(changes).catch(async (error) => {
+    notify({ text: error.message || t("offline"), kind: "error" });
+    announce(await readSettings());
+  });
+
+function showFolder(values) {
+  const { folder, source } = values.home;
+  return element("span.xalora-path", {}, source === "default" ? folder : t("folderFrom", { folder, source: sourceName(source) }));
+}

@@ -1,0 +1,173 @@
+/** The sidebar tab: the tasks of the ledger, and what can be done with them. */
+
+import { app } from "../../scripts/app.js";
+import { button, choice, element } from "./elements.js";
+import { openKeyDialog } from "./key_dialog.js";
+import { OfflineError } from "./server.js";
+import { cancelTask, collectTask, copyId, forgetTask, goToNode, insertStatusNode, nodeOf, showSettings } from "./task_actions.js";
+import { filtered } from "./task_filter.js";
+import { newRow } from "./task_row.js";
+import { store } from "./task_store.js";
+import { stateName, subject } from "./task_words.js";
+import { t } from "./texts.js";
+import { VirtualList } from "./virtual_list.js";
+
+const ID = "xalora";
+
+let panel = null;
+let unfollow = null;
+let ticking = 0;
+
+/** Add the tab. */
+export function registerTab() {
+  app.extensionManager.registerSidebarTab({
+    id: ID,
+    icon: "pi pi-cloud",
+    title: t("title"),
+    tooltip: t("tasks"),
+    type: "custom",
+    render: open,
+    destroy: close,
+  });
+  store.addEventListener("change", showBadge);
+}
+
+/** Open the tab, unless it is open. */
+export async function openTab() {
+  if (!panel?.element.isConnected) await app.extensionManager.command.execute(`Workspace.ToggleSidebarTab.${ID}`);
+}
+
+/** How many tasks run, on the tab's icon. The editor watches the tab that it has, not the one that it was given. */
+function showBadge() {
+  const tab = app.extensionManager.getSidebarTabs?.().find(({ id }) => id === ID);
+  const badge = store.running ? String(store.running) : null;
+  if (tab && tab.iconBadge !== badge) tab.iconBadge = badge;
+}
+
+function open(place) {
+  // The editor calls this again whenever it draws the tab.
+  if (panel?.element.parentNode === place) return;
+  close();
+  panel = new Panel();
+  place.classList.add("xalora-tab");
+  place.replaceChildren(panel.element);
+  panel.update();
+  store.load();
+  unfollow = store.follow();
+  ticking = setInterval(() => panel.tick(), 1000);
+}
+
+function close() {
+  unfollow?.();
+  clearInterval(ticking);
+  panel?.stop();
+  panel = unfollow = null;
+}
+
+class Panel {
+  constructor() {
+    this.search = element("input.xalora-input", {
+      type: "search",
+      placeholder: t("filter"),
+      "aria-label": t("filter"),
+      oninput: () => this.update(),
+    });
+    const states = ["all", "open", "finished"].map((each) => [each, t(each)]);
+    this.state = choice([...states, ["failed", t("failedOnes")]], "all", () => this.update());
+    this.state.setAttribute("aria-label", t("filterState"));
+    this.count = element("p.xalora-hint", { role: "status" });
+    this.problem = element("p.xalora-problem", { role: "status" });
+    this.message = element("div.xalora-message");
+    this.details = element("div.xalora-details");
+    this.list = new VirtualList({
+      label: t("tasks"),
+      makeRow: () => newRow(),
+      onSelect: () => this.showDetails(),
+      onOpen: (task) => this.collect(task),
+    });
+    // The editor's shortcuts, such as Delete for nodes, are not meant for the list.
+    this.element = element(
+      "section.xalora.xalora-panel",
+      { "aria-label": t("tasks"), onkeydown: (event) => event.stopPropagation() },
+      element("div.xalora-filters", {}, this.search, this.state),
+      this.count,
+      this.problem,
+      this.message,
+      this.list.element,
+      this.details,
+    );
+    this.update = this.update.bind(this);
+    store.addEventListener("change", this.update);
+  }
+
+  stop() {
+    store.removeEventListener("change", this.update);
+  }
+
+  update() {
+    const shown = filtered(store.list, this.search.value, this.state.value);
+    this.list.set(shown);
+    this.count.textContent = store.list.length ? t("count", { shown: shown.length, total: store.list.length }) : "";
+    this.problem.textContent = store.problem ? t("earlierProblem", { problem: store.problem }) : "";
+    const message = this.#message(shown);
+    this.list.element.hidden = message !== null && !shown.length;
+    this.message.replaceChildren(...(message ?? []));
+    this.showDetails();
+  }
+
+  tick() {
+    if (store.running) this.list.draw();
+  }
+
+  #message(shown) {
+    if (store.error) {
+      const offline = store.error instanceof OfflineError;
+      const text = offline ? t("offline") : store.error.message;
+      return [element("p", { role: "alert" }, text), button(t("tryAgain"), () => store.load())];
+    }
+    if (shown.length) return null;
+    if (store.list.length) return [element("p", {}, t("noMatch"))];
+    if (store.loading) return [element("p", {}, t("loading"))];
+    return [
+      element("h3", {}, t("emptyTitle")),
+      element("p", {}, t("emptyText")),
+      button(t("keyTitle"), () => openKeyDialog()),
+    ];
+  }
+
+  /** What can be done with the selected task. Drawn anew only when the task is another or has changed. */
+  showDetails() {
+    const task = this.list.selected;
+    if (task === this.shown) return;
+    this.shown = task;
+    const focused = document.activeElement?.dataset.action;
+    this.details.replaceChildren();
+    if (!task) return;
+    const actions = [
+      ["collect", t(task.media ? "show" : "collect"), () => this.collect(task), task.task_id && (!task.final || task.state === "finished")],
+      ["cancel", t("cancelTask"), async () => store.put(await cancelTask(task)), task.task_id && !task.final],
+      ["node", t("goToNode"), () => goToNode(task), nodeOf(task)],
+      ["insert", t("insertNode"), () => insertStatusNode(task), task.task_id],
+      ["copy", t("copyId"), () => copyId(task), true],
+      ["settings", t("settings"), () => showSettings(task), true],
+      ["forget", t("forget"), () => forgetTask(task, () => store.remove(task)), true],
+    ];
+    const buttons = actions.filter(([, , , fits]) => fits).map(([name, text, action]) => {
+      const made = button(text, action, { danger: name === "forget" });
+      made.dataset.action = name;
+      return made;
+    });
+    const by = task.place?.title ? t("by_place", { title: task.place.title, node: task.place.node }) : t(`by_${task.source}`);
+    const origin = [by, task.server === "sandbox" ? t("serverSandbox") : task.server];
+    this.details.append(
+      element("p.xalora-subject", {}, subject(task)),
+      element("p.xalora-hint", {}, [stateName(task), task.message, ...origin].filter(Boolean).join(" · ")),
+      element("div.xalora-actions", {}, ...buttons),
+    );
+    buttons.find(({ dataset }) => dataset.action === focused)?.focus();
+  }
+
+  async collect(task) {
+    if (task?.task_id) store.put(await collectTask(task));
+  }
+}

@@ -1,0 +1,118 @@
+/** What can be done with a task, and what is shown of it then. */
+
+import { app } from "../../scripts/app.js";
+import { button, element, openDialog } from "./elements.js";
+import { notify } from "./notices.js";
+import { addressOf, ask, ofTask, send } from "./server.js";
+import { stateName, subject } from "./task_words.js";
+import { t } from "./texts.js";
+
+const VIDEO = /\.(mp4|webm|mov|mkv)$/i;
+
+/** Do something and say what went wrong, if anything did. Returns what it returns. */
+export async function attempt(work) {
+  try {
+    return await work();
+  } catch (error) {
+    notify({ text: error.message || t("offline"), kind: "error" });
+    return null;
+  }
+}
+
+/** Download a task's result and show it. Returns the task as it is then, or null. */
+export const collectTask = (task) =>
+  attempt(async () => {
+    const waiting = notify({ text: t("collecting") });
+    try {
+      const { view, task: now } = await send(ofTask(task, "collect"));
+      if (view) showResult(now, view);
+      else notify({ text: now.message ?? t("notYet", { state: stateName(now) }), seconds: 10 });
+      return now;
+    } finally {
+      waiting.remove();
+    }
+  });
+
+/** Cancel a task. Returns it as it is then, or null. */
+export const cancelTask = (task) =>
+  attempt(async () => {
+    const { task: now } = await send(ofTask(task, "cancel"));
+    notify({ text: t("canceledNow", { state: stateName(now) }), seconds: 8 });
+    return now;
+  });
+
+/** Forget a task after a warning. `done` is called when it is forgotten. */
+export function forgetTask(task, done) {
+  const forget = button(
+    t("forget"),
+    () =>
+      attempt(async () => {
+        await send(ofTask(task, "forget"));
+        dialog.close();
+        done();
+      }),
+    { danger: true },
+  );
+  const text = t(task.final ? "forgetText" : "forgetOpen");
+  const keep = button(t("cancel"), () => dialog.close());
+  const dialog = openDialog(t("forgetTitle"), [element("p", {}, subject(task)), element("p", {}, text)], [keep, forget]);
+  keep.focus();
+}
+
+/** Show the settings that a task was made with. */
+export const showSettings = (task) =>
+  attempt(async () => {
+    const { task: known } = await ask(ofTask(task));
+    const rows = Object.entries(flat(known.parameters)).map(([name, value]) =>
+      element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, String(value))),
+    );
+    openDialog(t("settings"), [element("table.xalora-table", {}, element("tbody", {}, ...rows))]);
+  });
+
+/** Put a Task Status node with the task's id in the middle of what is seen of the graph. */
+export function insertStatusNode(task) {
+  const node = LiteGraph.createNode("XaloraTaskStatus");
+  const { canvas } = app;
+  const [x, y, width, height] = canvas.visible_area ?? canvas.ds.visible_area;
+  node.pos = [x + width / 2 - node.size[0] / 2, y + height / 2 - node.size[1] / 2];
+  app.graph.add(node);
+  node.widgets.find(({ name }) => name === "task_id").value = task.task_id;
+  canvas.selectNode?.(node);
+  app.graph.setDirtyCanvas(true, true);
+}
+
+/** The node that a task was made with, if it is in the workflow that is open. */
+export function nodeOf({ place }) {
+  const here = place?.workflow && place.workflow === app.graph.id;
+  return here ? app.graph.getNodeById(place.node) : null;
+}
+
+/** Show the node that a task was made with. */
+export function goToNode(task) {
+  const node = nodeOf(task);
+  if (!node) return;
+  app.canvas.centerOnNode(node);
+  app.canvas.selectNode?.(node);
+}
+
+/** Copy a task's id. */
+export const copyId = (task) =>
+  attempt(async () => {
+    await navigator.clipboard.writeText(task.task_id ?? task.job_id);
+    notify({ text: t("copied"), seconds: 3 });
+  });
+
+function showResult(task, view) {
+  const source = { src: addressOf(view) };
+  const media = VIDEO.test(view.filename)
+    ? element("video.xalora-media", { ...source, controls: true, autoplay: true, loop: true, muted: true })
+    : element("img.xalora-media", { ...source, alt: subject(task) });
+  openDialog(t("result"), [media, element("p.xalora-hint", {}, subject(task))]);
+}
+
+/** The values of nested objects side by side, their names joined by dots. */
+function flat(value, name = "") {
+  if (value === null || typeof value !== "object") return { [name]: value };
+  const parts = Object.entries(value).map(([key, each]) => flat(each, name ? `${name}.${key}` : key));
+  return Object.assign({}, ...parts);
+}

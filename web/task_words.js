@@ -1,0 +1,40 @@
+/** What is said of a task in a list. */
+
+import { t } from "./texts.js";
+
+const KINDS = { txt2vid: "Text2Video", upscaler: "Upscale", txt2img: "Flux LoRA" };
+
+/** What the task makes, in a few words. */
+export const subject = (task) => task.prompt || kindName(task);
+
+/** The name of a task's kind, as its node has it. */
+export const kindName = (task) => KINDS[task.task_type] ?? task.task_type;
+
+/** The name of a task's state. */
+export const stateName = ({ state }) => t(`state${state[0].toUpperCase()}${state.slice(1)}`);
+
+/** Seconds as m:ss, or h:mm:ss. */
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const two = (number) => String(number).padStart(2, "0");
+  return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
+}
+
+/** The state with its time: how long it has been under way and how long it usually takes, or when it ended. */
+export function status(task, now) {
+  const began = task.submitted ?? task.created;
+  if (!task.final) {
+    const usual = task.usual_seconds ? ` / ${t("about", { time: duration(task.usual_seconds) })}` : "";
+    return `${stateName(task)} ${duration(now - began)}${usual}`;
+  }
+  const took = task.state === "finished" && task.finished ? ` · ${t("took", { time: duration(task.finished - began) })}` : "";
+  return `${stateName(task)}${took}`;
+}
+
+/** When a task was made: the time today, else the date. */
+export function when(task) {
+  const made = new Date(task.created * 1000);
+  const today = made.toDateString() === new Date().toDateString();
+  return today ? made.toLocaleTimeString([], { timeStyle: "short" }) : made.toLocaleDateString([], { dateStyle: "medium" });
+}

@@ -1,0 +1,142 @@
+/** Everything the extension says. Translations come from locales/<language>/main.json, under "xalora". */
+
+import { api } from "../../scripts/api.js";
+
+const ENGLISH = {
+  title: "Xalora",
+  tasks: "Xalora tasks",
+  close: "Close",
+  cancel: "Cancel",
+  save: "Save",
+  run: "Run",
+  tryAgain: "Try again",
+  openHelp: "Open help",
+  openSettings: "Open settings",
+  openTasks: "Open tasks",
+
+  keyTitle: "Xalora key and server",
+  keySet: "Set key",
+  keyChange: "Change key",
+  change: "Change",
+  keyLabel: "Key (consumer#key)",
+  keyHint: "Copy the whole key from your Xalora account. It is stored on this computer, in a file that only you can read.",
+  keyKept: "Leave empty to keep the key of {consumer}.",
+  keyNotNeeded: "The sandbox needs no key.",
+  keyOf: "Key of consumer {consumer}, from {source}",
+  keyNone: "No key is set",
+  keyFixed: "The key is set in {source} and cannot be changed here.",
+  keyMissing: "Enter a key.",
+  keyRemove: "Remove key",
+  keySaved: "Saved. The next Run uses it.",
+
+  serverLabel: "Server",
+  serverNetwork: "Xalora network",
+  serverOwn: "My own sequencer",
+  serverSandbox: "Sandbox: previews on this computer, free",
+  serverAddress: "Address of the sequencer",
+  serverFixed: "The server is set in {source} and cannot be changed here.",
+  sourceEnvironment: "the environment",
+  sourceDotenv: "the .env file",
+  sourceStored: "the stored settings",
+  sourceDefault: "the defaults",
+
+  testConnection: "Test connection",
+  testing: "Testing…",
+  delivery: "How images reach miners",
+  delivery_auto: "The best way there is",
+  delivery_bucket: "Through my bucket",
+  delivery_sequencer: "Through the sequencer",
+  delivery_inline: "Inside the task",
+  bucket: "Address of the bucket",
+  budget: "Space for results, in gigabytes",
+  gigabytes: "GB",
+  folderFrom: "{folder} (from {source})",
+
+  sandboxTry: "Try the sandbox",
+  sandboxOn: "The sandbox is on. It makes previews on this computer, marked PREVIEW, and charges nothing.",
+
+  failed: "Xalora: {kind}",
+  kindConfiguration: "Settings",
+  kindNetwork: "Connection",
+  kindServer: "The server's answer",
+  kindTask: "Task",
+  kindMedia: "Result",
+  kindStorage: "Disk",
+
+  earlierRunning: "{count} earlier tasks are still running.",
+  earlierRunningOne: "1 earlier task is still running.",
+  earlierFinished: "{count} earlier tasks have finished. Collect them; they are not charged again.",
+  earlierFinishedOne: "1 earlier task has finished. Collect it; it is not charged again.",
+  earlierProblem: "Earlier tasks could not be asked about: {problem}",
+
+  newSeed: "New seed and run",
+
+  filter: "Find by prompt, kind or id",
+  filterState: "Show",
+  all: "All",
+  open: "Running",
+  finished: "Finished",
+  failedOnes: "Failed or canceled",
+  count: "{shown} of {total} tasks",
+  loading: "Loading…",
+  emptyTitle: "No tasks yet",
+  emptyText: "Add a Xalora node, such as Xalora Text2Video, and press Run.",
+  noMatch: "No task matches.",
+  offline: "ComfyUI does not answer. The list comes back when it does.",
+
+  stateCreating: "being sent",
+  stateDoubtful: "not certain",
+  stateRefused: "not accepted",
+  stateWaiting: "queued",
+  stateRunning: "running",
+  stateFinished: "finished",
+  stateFailed: "failed",
+  stateCanceled: "canceled",
+  about: "about {time}",
+  took: "took {time}",
+  by_node: "from a node",
+  by_place: "from the node {title} ({node})",
+  by_cli: "from the command line",
+  by_library: "from a program",
+
+  cancelTask: "Cancel task",
+  collect: "Collect",
+  collecting: "Collecting…",
+  show: "Show",
+  goToNode: "Go to node",
+  insertNode: "Insert status node",
+  copyId: "Copy id",
+  copied: "Copied",
+  settings: "Settings of the run",
+  forget: "Forget",
+  forgetTitle: "Forget this task?",
+  forgetText: "It disappears from this list, and the same inputs are paid for again. Its result stays on the disk.",
+  forgetOpen: "It goes on at the sequencer and is charged. It disappears from this list, and the same inputs are paid for again.",
+  notYet: "The task is {state}. There is no result yet.",
+  canceledNow: "The task is {state}.",
+  result: "Result of the task",
+};
+
+let translated = {};
+
+/** Load the translations of the language that the editor uses. Without them, the texts are English. */
+export async function loadTexts(language) {
+  if (!language || language === "en") return;
+  const answer = await api.fetchApi("/i18n");
+  if (answer.ok) translated = (await answer.json())[language]?.xalora ?? {};
+}
+
+/**
+ * A text in the user's language.
+ * @param {string} key
+ * @param {Record<string, string | number>} [values] what {name} in the text stands for
+ */
+export function t(key, values = {}) {
+  const text = translated[key] ?? ENGLISH[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+}
+
+/** A text for one or for several. */
+export function many(key, count) {
+  return t(count === 1 ? `${key}One` : key, { count });
+}
