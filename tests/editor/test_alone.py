@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 if TYPE_CHECKING:
     from conftest import Editor
@@ -14,21 +11,14 @@ SMALL = {"width": 64, "height": 48, "length": 5, "control_after_generate": "fixe
 VIDEO = [{"kind": "video", "width": 64, "height": 48}]
 
 
-@pytest.fixture
-def reloaded(editor: Editor) -> Iterator[Editor]:
-    yield editor
-    editor.is_open = False
-
-
-def test_a_node_alone_runs_and_shows_its_result_again(reloaded: Editor) -> None:
-    editor = reloaded
+def test_a_node_alone_runs_and_shows_its_result_again(editor: Editor) -> None:
     node = editor.add("XaloraText2Video", prompt="alone", **SMALL)
     for _ in ("made", "cached"):
         editor.queue()
         assert editor.end()["name"] == "execution_success"
         assert editor.preview(node) == VIDEO
 
-    editor.is_open = False
+    editor.is_open = False  # What goes wrong in the editor itself while it opens does not count.
     editor.page.wait_for_timeout(1500)  # The editor stores the graph a moment after a change.
     editor.page.reload()
     editor.page.wait_for_function("window.app?.graph?.nodes.some(({type}) => type === 'XaloraText2Video')")
@@ -50,23 +40,3 @@ def test_switches_say_what_they_do_and_rare_inputs_are_advanced(canvas: Editor) 
         node,
     )
     assert labels == {"wait": ["wait", "submit only"], "reuse": ["reuse result", "pay again"]}
-
-
-def test_in_german_the_nodes_speak_german(canvas: Editor) -> None:
-    """The last test here: it changes the editor's language, and changes it back."""
-    canvas.comfy.post("/settings", {"Comfy.Locale": "de"}).raise_for_status()
-    try:
-        canvas.is_open = False
-        canvas.open()
-        node = canvas.add("XaloraText2Video", prompt="")
-        slots = canvas.js(
-            "id => { const {inputs, outputs, widgets} = app.graph.getNodeById(id); return ["
-            "...outputs.map(each => each.localized_name ?? each.label), ...widgets.map(each => each.label)] }",
-            node,
-        )
-        assert {"Einzelbilder", "Breite", "Zeitlimit (Sekunden)", "Wiederverwenden"} <= set(slots)
-        title = canvas.js("async () => (await import('/extensions/xalora-nodes/texts.js')).t('tasks')")
-        assert title == "Xalora-Tasks"
-    finally:
-        canvas.comfy.post("/settings", {"Comfy.Locale": "en"}).raise_for_status()
-        canvas.open()

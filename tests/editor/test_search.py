@@ -28,7 +28,7 @@ WORST_RANK_BY_ALIAS = {
     "text to image": ("Xalora Flux LoRA", 30),
     "generate video": ("Xalora Text2Video", 5),
     "enlarge": ("Xalora Upscale", 5),
-    "super resolution": ("Xalora Upscale", 3),
+    "super resolution": ("Xalora Upscale", 15),
     "remote gpu": ("Xalora Upscale", 6),
     "collect result": ("Xalora Task Status", 2),
     "文生视频": ("Xalora Text2Video", 1),

@@ -9,6 +9,9 @@ import re
 from PIL import Image
 from simulated_comfyui import Plan, picture, until, workflow
 
+from xalora_client.miner.comfyui import ComfyUI
+from xalora_client.miner.sequencer_calls import SequencerCalls
+
 
 def data_uri(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
@@ -110,6 +113,43 @@ def test_one_comfyui_gets_one_prompt_at_a_time(farm):
             assert await world.result(task_id) == picture(f"fox {number}")
         assert comfyui.most_waiting == 1
         assert len(comfyui.finished) == 8
+
+    farm(scenario)
+
+
+def test_the_end_of_a_task_is_not_taken_for_its_loss(farm, monkeypatch):
+    """With the task its lease ends, which the waiting heartbeat hears before all is done."""
+    heartbeat, forget, stops = SequencerCalls.heartbeat, ComfyUI.forget, []
+
+    async def noted(self, *more, **named):
+        stops.append(await heartbeat(self, *more, **named))
+        return stops[-1]
+
+    async def late(self, prompt_id):
+        await until(lambda: any(stops))
+        await forget(self, prompt_id)
+
+    monkeypatch.setattr(SequencerCalls, "heartbeat", noted)
+    monkeypatch.setattr(ComfyUI, "forget", late)
+
+    async def scenario(world):
+        comfyui = await world.pair()
+        await world.result(await world.create(prompt="a fox"))
+        await until(lambda: not comfyui.history)
+        assert any(stops)
+        assert not [line for line in world.lines if "lost" in line]
+
+    farm(scenario)
+
+
+def test_an_image_that_comfyui_never_takes_ends_the_task(farm):
+    async def scenario(world):
+        comfyui = await world.pair()
+        comfyui.answers["/upload/image"] = [500] * 1000
+        answer = await world.ended(await world.create(image=data_uri(picture("the input"))))
+        assert answer["status"] == "failed"
+        assert "3 attempts" in answer["msg"]
+        assert "HTTP 500" in answer["msg"]
 
     farm(scenario)
 

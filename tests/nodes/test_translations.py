@@ -42,13 +42,11 @@ def extension_words() -> dict[str, str]:
     return {key: json.loads(text) for key, text in re.findall(r'^ *"?([\w-]+)"?: *("(?:[^"\\]|\\.)*"),?$', table, re.M)}
 
 
-def keys(value: Any) -> Any:
-    """The shape of nested words, without the words."""
-    return {key: keys(each) for key, each in value.items()} if isinstance(value, dict) else type(value)
-
-
-def leaves(value: Any) -> list[str]:
-    return [leaf for each in value.values() for leaf in leaves(each)] if isinstance(value, dict) else [value]
+def flat(value: Any, path: str = "") -> dict[str, str]:
+    """Each of the nested words under the path of its keys."""
+    if not isinstance(value, dict):
+        return {path: value}
+    return {place: text for key, each in value.items() for place, text in flat(each, f"{path}/{key}").items()}
 
 
 def test_these_languages_are_there() -> None:
@@ -73,11 +71,11 @@ def write(file: Path, value: Any) -> None:
 @pytest.mark.parametrize("language", LANGUAGES[1:])
 @pytest.mark.parametrize("name", ["nodeDefs", "main", "settings", "commands"])
 def test_each_language_has_the_same_words(language: str, name: str) -> None:
-    english, other = words("en", name), words(language, name)
-    assert keys(other) == keys(english)
-    assert all(leaves(other))
-    for text, translation in zip(leaves(english), leaves(other), strict=True):
-        assert sorted(PLACEHOLDER.findall(translation)) == sorted(PLACEHOLDER.findall(text)), text
+    english, other = flat(words("en", name)), flat(words(language, name))
+    assert sorted(other) == sorted(english)
+    assert all(other.values())
+    for place, text in english.items():
+        assert sorted(PLACEHOLDER.findall(other[place])) == sorted(PLACEHOLDER.findall(text)), place
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -88,7 +86,7 @@ def test_names_of_nodes_are_the_same_in_every_language(pack: Any, language: str)
 
 def test_words_of_nodes_have_nothing_that_the_editor_takes_for_a_placeholder() -> None:
     for language in LANGUAGES:
-        assert [text for text in leaves(words(language, "nodeDefs")) if re.search(r"[{}@|]", text)] == []
+        assert [text for text in flat(words(language, "nodeDefs")).values() if re.search(r"[{}@|]", text)] == []
 
 
 def test_settings_and_commands_are_those_of_the_extension() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import builtins
 import socket
 from html.parser import HTMLParser
@@ -82,6 +83,42 @@ def test_images_in_private_networks_are_refused(guarded, host):
     assert answer.status_code == 400
     assert "--allow-private-images" in answer.json()["message"]
     assert guarded.rows("SELECT count(*) FROM tasks") == [(0,)]
+
+
+def test_behind_a_proxy_addresses_are_those_of_the_proxy(sequencer):
+    server = sequencer(public_url="https://gpu.example.com/")
+    miner = server.miner(workflow("upscaler", IMAGE))
+    said = {"sha256": "0" * 64, "size": 9, "content_type": "image/png"}
+    announced = server.post("image_upload", consumer_id=server.consumer_id, **said).json()
+    task_id = server.make("upscaler", image="data:image/png;base64," + base64.b64encode(png()).decode())
+    task = miner.waits().result(20)
+    task["credential"]["upload_url"] = task["credential"]["upload_url"].replace("https://gpu.example.com", server.url)
+    miner.finish(task)
+    named = [*announced.values(), task["inputs"]["image"]["url"], server.query(task_id)["result"]]
+    assert all(each.startswith("https://gpu.example.com/") for each in named)
+    assert requests.get(named[-1].replace("https://gpu.example.com", server.url), timeout=30).content == png()
+
+
+def test_a_result_is_an_image_for_its_owner_only(guarded):
+    """Its address is private, but the sequencer has the bytes."""
+    miner = guarded.miner("txt2vid.1", workflow("upscaler", IMAGE), key=MINER_KEY)
+    task_id = guarded.make()
+    miner.finish(miner.take(), png(7, 7))
+    result = guarded.query(task_id)["result"]
+    answer = guarded.try_create("upscaler", {"image": result}, consumer_id="bob", api_key="key-of-bob")
+    assert (answer.status_code, "private network" in answer.json()["message"]) == (400, True)
+    guarded.make("upscaler", image=result)
+    task = miner.waits().result(20)
+    assert requests.get(task["inputs"]["image"]["url"], timeout=30).content == png(7, 7)
+
+
+def test_also_a_sequencer_on_loopback_must_be_told_to_fetch_from_there(sequencer, website):
+    """A proxy on the same machine may let others in."""
+    server = sequencer()
+    server.miner(workflow("upscaler", IMAGE))
+    answer = server.try_create("upscaler", {"image": f"{website.url}/cat.png"})
+    assert answer.status_code == 400
+    assert "--allow-private-images" in answer.json()["message"]
 
 
 @pytest.fixture
@@ -286,3 +323,9 @@ def test_progress_that_makes_no_sense_is_ignored(sequencer, progress):
     task = miner.take()
     assert miner.beat(task, progress=progress) == {"lease_seconds": 30}
     assert "progress" not in server.query(task_id)
+
+
+def test_what_json_does_not_have_is_no_number(sequencer):
+    server = sequencer()
+    answer = requests.post(f"{server.url}/task_create", data='{"timeout_seconds": NaN}', timeout=30)
+    assert (answer.status_code, answer.json()) == (400, {"message": "the body is not JSON"})

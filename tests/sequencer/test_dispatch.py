@@ -198,3 +198,16 @@ def test_resource_request_names_a_miner_that_is_there(sequencer):
     answer = server.post("resource_request", **body)
     assert answer.status_code == 503
     assert "no miner" in answer.json()["message"]
+
+
+def test_what_a_miner_says_of_a_result_is_told(sequencer):
+    server = sequencer()
+    miner = server.miner()
+    task_id = server.make()
+    task = miner.take()
+    key = miner.upload(task).json()["result"]
+    assert miner.submit(task, result=key, msg="3 files were made; the first is the result").status_code == 200
+    assert server.query(task_id)["msg"] == "3 files were made; the first is the result"
+    task_id = server.make()
+    miner.finish(miner.take())
+    assert "msg" not in server.query(task_id)

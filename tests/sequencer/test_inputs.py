@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import http.server
+import os
 
 import pytest
 import requests
@@ -12,12 +14,14 @@ from loopback import HandlerBase, LoopbackServer
 from pictures import png
 from simulated_miner import IMAGE, workflow
 
+from xalora_client.sequencer import file_store
+
 UPSCALER = workflow("upscaler", IMAGE)
 
 
 @pytest.fixture
 def server(sequencer):
-    return sequencer()
+    return sequencer(allow_private_images=True)
 
 
 @pytest.fixture
@@ -87,16 +91,32 @@ def test_an_image_that_cannot_be_had_fails_the_task(server, miner, website, path
 
 
 def test_an_image_is_fetched_after_a_restart(sequencer, website, poll):
-    first = sequencer()
+    first = sequencer(allow_private_images=True)
     first.miner(UPSCALER)
     task_id = first.make("upscaler", image=f"{website.url}/silent")
     poll(website.asked.is_set)
     first.stop()
     website.asked.clear()
-    second = sequencer()
+    second = sequencer(allow_private_images=True)
     poll(website.asked.is_set)
     assert second.query(task_id)["status"] == "waiting"
     second.cancel(task_id)
+
+
+def test_a_full_disk_only_delays_the_image(server, miner, monkeypatch, poll):
+    tries = []
+
+    def full(self, content):
+        tries.append(content)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_store.Incoming, "_write_now", full)
+        task_id = server.make("upscaler", image=data_uri(png()))
+        poll(lambda: len(tries) == 1 and server.clock.due_in(5))
+        assert server.query(task_id)["status"] == "waiting"
+    server.advance(5)
+    assert miner.waits().result(20)["task_id"] == task_id
 
 
 class Redirecting(LoopbackServer):

@@ -227,3 +227,15 @@ def test_a_long_poll_does_not_hold_up_the_end(sequencer, poll):
     server.stop()
     assert time.monotonic() - begun < 0.9
     assert waits[0].result(10) == {"lease_seconds": 30}
+
+
+def test_a_task_whose_answer_never_arrives_is_not_given_forever(sequencer):
+    server = sequencer()
+    miner = server.miner()
+    task_id = server.make()
+    attempts = []
+    for _ in range(12):
+        attempts.append(miner.ask().get("attempt"))
+        server.advance(10)
+    assert attempts == [1, 1, 1, 2, 2, 2, 3, 3, 3, None, None, None]
+    assert "3 attempts" in server.query(task_id)["msg"]

@@ -153,3 +153,18 @@ def test_a_rendering_that_cannot_be_written_fails(start):
     state = sandbox.wait(sandbox.video())
     assert state["status"] == "failed"
     assert state["msg"] == "could not be rendered: FileNotFoundError"
+
+
+def test_tasks_that_ended_months_ago_are_forgotten(sequencer):
+    server = sequencer()
+    miner = server.miner()
+    ended = server.make()
+    miner.finish(miner.take())
+    waiting = server.make()
+    server.stop()
+    server = sequencer(now=1_000_000.0 + 89 * 86_400)
+    assert server.query(ended)["status"] == "finished"
+    server.stop()
+    server = sequencer(now=1_000_001.0 + 90 * 86_400)
+    assert server.post("task_result_query", task_id=ended).status_code == 404
+    assert server.query(waiting)["status"] == "waiting"

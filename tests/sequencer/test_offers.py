@@ -81,7 +81,7 @@ def test_offers_are_remembered_when_the_miner_is_gone_and_over_a_restart(sequenc
     assert made["msg"] == "queued in the sequencer"
     first.advance(3600)
     made = first.try_create("txt2vid", {"prompt": "x"}, workflow_id="1").json()
-    assert "no miner that runs this is connected" in made["msg"]
+    assert "no miner that runs this with these values is connected" in made["msg"]
     assert first.query(made["task_id"])["status"] == "waiting"
     first.stop()
     second = sequencer(now=first.clock.now)
@@ -176,3 +176,13 @@ def test_what_a_miner_registers_with_is_checked(sequencer, change, status):
     body = {"erc20_address": miner.name, "instance": "0a", "workflows": [workflow("txt2vid.1")], **change}
     answer = miner.post("miner_register", body)
     assert answer.status_code == status, answer.text
+
+
+def test_a_create_says_when_only_a_miner_that_is_gone_takes_the_values(sequencer):
+    server = sequencer()
+    server.miner(with_loras("fox.safetensors"))
+    server.advance(31)
+    server.miner(with_loras("hare.safetensors"))
+    more = {"workflow_id": "3"}
+    assert server.try_create("txt2img", {"lora_name": "hare"}, **more).json()["msg"] == "queued in the sequencer"
+    assert "with these values" in server.try_create("txt2img", {"lora_name": "fox"}, **more).json()["msg"]

@@ -35,7 +35,7 @@ class PublicMiner:
 
 @pytest.fixture
 def server(sequencer):
-    return sequencer()
+    return sequencer(allow_private_images=True)
 
 
 def test_its_whole_flow(server):
@@ -73,6 +73,26 @@ def test_it_gets_one_task_at_a_time_and_its_asking_keeps_the_lease(server):
         assert "running" in answer["msg"]
         assert "task_id" not in answer
     assert [server.query(each)["status"] for each in (first, second)] == ["running", "waiting"]
+
+
+def test_its_asking_does_not_keep_the_lease_forever(server):
+    """It goes on asking although the task never reached it."""
+    miner = PublicMiner(server.url, "1")
+    miner.ask()
+    task_id = server.make()
+    assert miner.ask()["attempt"] == 1
+    for attempt in (2, 3):
+        for _ in range(180):
+            server.advance(20)
+            assert "running" in miner.ask()["msg"]
+        server.advance(20)
+        assert miner.ask()["attempt"] == attempt
+    for _ in range(180):
+        server.advance(20)
+        miner.ask()
+    server.advance(20)
+    assert "task_id" not in miner.ask()
+    assert "3 attempts" in server.query(task_id)["msg"]
 
 
 def test_when_it_stops_asking_its_task_goes_to_another(server):

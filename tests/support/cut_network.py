@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 
@@ -12,7 +12,8 @@ class CutNetwork:
     """Forwards connections to the server at ``target`` until it is cut; ``url`` is its own address.
 
     ``freeze`` is a cut in the line: bytes stop, connections stay open and continue after ``mend``. ``tear`` also
-    resets what is connected, and new connections end at once.
+    resets what is connected, and new connections end at once. ``freeze_within`` and ``drop_answer`` wait for a request,
+    and set ``caught`` when it has come.
     """
 
     def __init__(self, target: str) -> None:
@@ -23,6 +24,8 @@ class CutNetwork:
         self._whole.set()
         self._torn = False
         self._writers: set[asyncio.StreamWriter] = set()
+        self._freezes_within = self._drops_answer_of = b""
+        self.caught = threading.Event()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._accept, "127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -45,6 +48,16 @@ class CutNetwork:
             self._whole.set()
 
         self._do(mend)
+
+    def freeze_within(self, request: str) -> None:
+        """Freeze in the middle of the body of the next request that begins so, such as "PUT /upload"."""
+        self.caught.clear()
+        self._freezes_within = request.encode()
+
+    def drop_answer(self, request: str) -> None:
+        """Pass on the next request that begins so, and end its connection in the place of the answer."""
+        self.caught.clear()
+        self._drops_answer_of = request.encode()
 
     def point_at(self, target: str) -> None:
         """Forward new connections to another address from now on."""
@@ -80,18 +93,54 @@ class CutNetwork:
             return
         ends = {writer, onward_writer}
         self._writers |= ends
+        dropping = asyncio.Event()
         try:
-            await asyncio.gather(self._pump(reader, onward_writer), self._pump(onward_reader, writer))
+            await asyncio.gather(
+                self._pump(self._requests(reader, dropping), onward_writer),
+                self._pump(self._answers(onward_reader, dropping), writer),
+            )
+        except asyncio.CancelledError:
+            pass  # By ``close``. Python 3.11 complains about connections whose task ends as canceled.
         finally:
             self._writers -= ends
             for end in ends:
                 end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65536):
+    async def _requests(self, reader: asyncio.StreamReader, dropping: asyncio.Event) -> AsyncIterator[bytes]:
+        is_within = False
+        while data := await reader.read(65536):
+            if self._drops_answer_of and data.startswith(self._drops_answer_of):
+                self._drops_answer_of = b""
+                dropping.set()
+            body = 0
+            if self._freezes_within and data.startswith(self._freezes_within):
+                self._freezes_within, is_within = b"", True
+                body = data.index(b"\r\n\r\n") + 4
+            if is_within and body < len(data):
+                is_within = False
+                middle = body + (len(data) - body) // 2
+                yield data[:middle]
+                data = data[middle:]
+                self._whole.clear()
+                self.caught.set()
+            yield data
+
+    async def _answers(self, reader: asyncio.StreamReader, dropping: asyncio.Event) -> AsyncIterator[bytes]:
+        while data := await reader.read(65536):
+            if dropping.is_set():
+                self.caught.set()
+                raise ConnectionResetError
+            yield data
+
+    async def _pump(self, source: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> None:
+        try:
+            async for data in source:
                 await self._whole.wait()
                 writer.write(data)
                 await writer.drain()
+            await self._whole.wait()
             if writer.can_write_eof():
                 writer.write_eof()
+        except OSError:  # The other end hears of it too, once the line is whole.
+            await self._whole.wait()
+            writer.transport.abort()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,11 +76,22 @@ def run_together(code: str, count: int, *arguments: object) -> list[str]:
 
 
 class Command:
-    """``xalora ARGUMENTS`` as a process. ``errors()`` is what it wrote to stderr so far."""
+    """``xalora ARGUMENTS`` as a process. ``errors()`` is what it wrote to stderr so far.
 
-    def __init__(self, *arguments: object, cwd: Path, home: Path, stdin: str | None = None, **environ: str) -> None:
+    ``program`` is what Python runs in the place of the command.
+    """
+
+    def __init__(
+        self,
+        *arguments: object,
+        cwd: Path,
+        home: Path,
+        stdin: str | None = None,
+        program: Sequence[object] = ("-m", "xalora_client"),
+        **environ: str,
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "xalora_client", *map(str, arguments)],
+            [sys.executable, *map(str, program), *map(str, arguments)],
             cwd=cwd,
             env=bare_environment(
                 **{"PYTHONPATH": str(ROOT), "XALORA_HOME": str(home), "PYTHONUNBUFFERED": "1"} | environ

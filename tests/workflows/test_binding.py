@@ -44,6 +44,8 @@ def test_several_nodes_and_widgets_may_take_one_parameter(checked):
         ("input: seed", "'input:' binds nothing: write input:NAME, with spaces only between words"),
         ("input:seed,input:steps", "'input:seed,input:steps' binds nothing"),
         ("Input:seed", "'Input:seed' binds nothing"),
+        ("input:seed =steps", "'input:seed =steps' is cut by a space: write input:NAME=WIDGET in one word"),
+        ("input:seed = steps", "'input:seed =' is cut by a space"),
         ("input:a=seed input:b=seed", "input:a and input:b both set seed: remove one"),
     ],
 )

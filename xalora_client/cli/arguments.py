@@ -150,8 +150,11 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workflows", type=Path, metavar="DIR", help="workflow files for miners that have none")
     parser.add_argument(
         "--allow-private-images", action="store_true",
-        help="fetch images also from private networks; on 127.0.0.1 they always are",
+        help="fetch images also from private networks and from this machine",
     )  # fmt: skip
+    parser.add_argument(
+        "--public-url", metavar="URL", help="how others reach it through a proxy, such as https://gpu.example.com"
+    )
     parser.add_argument("--budget", type=float, default=20.0, metavar="GB", help="results that are kept (%(default)g)")
 
 

@@ -46,5 +46,6 @@ def options(arguments: argparse.Namespace) -> SequencerOptions:
         miner_key=arguments.miner_key or os.environ.get(MINER_KEY) or None,
         workflows=arguments.workflows,
         allow_private_images=arguments.allow_private_images,
+        public_url=arguments.public_url,
         result_bytes=int(arguments.budget * 1e9),
     )

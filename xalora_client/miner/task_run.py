@@ -51,6 +51,7 @@ class TaskRun:
         self._log = log
         self._prompt: PromptRun | None = None
         self._complained = False
+        self._is_ending = False
         self.is_comfy_lost = False
 
     async def run(self) -> None:
@@ -61,7 +62,8 @@ class TaskRun:
         working = asyncio.create_task(self._work(lease))
         try:
             await asyncio.wait({holding, working}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
+            # The end of the task ends the lease too, and may be heard of first there.
+            if working.done() or self._is_ending:
                 await working
                 return
             await _ended(working)
@@ -92,6 +94,8 @@ class TaskRun:
         except (PromptLostError, UnreachableError, UnexpectedAnswerError) as error:
             self.is_comfy_lost = True
             begun = error.begun if isinstance(error, PromptLostError) else self._prompt is not None
+            # What ComfyUI refuses once it may refuse forever.
+            begun = begun or isinstance(error, UnexpectedAnswerError)
             self._say(f"given back. {error.what}")
             if begun:  # Else it stays where it waits, as the sign that ComfyUI's worker is dead.
                 await self._stop_prompt()
@@ -103,6 +107,7 @@ class TaskRun:
         patience = self._times.submit
         if self._task.deadline is not None:
             patience = max(self._times.give_back, min(patience, self._task.deadline - time.monotonic()))
+        self._is_ending = True
         await self._submit(ending, patience)
         await self._forget()
 

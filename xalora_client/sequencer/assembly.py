@@ -11,7 +11,7 @@ from .catalog import Catalog, PreviewCatalog
 from .clock import Clock
 from .common_routes import CommonRoutes
 from .consumer_routes import ConsumerRoutes
-from .http import Keys
+from .http import PUBLIC_URL, Keys
 from .image_routes import ImageRoutes
 from .metrics import Metrics
 from .miner_files import MinerFiles
@@ -19,7 +19,7 @@ from .miner_routes import MinerRoutes
 from .observer import Observer
 from .offer_catalog import OfferCatalog
 from .offers import Offers
-from .options import Options, SequencerOptions, is_loopback
+from .options import Options, SequencerOptions
 from .page import Page
 from .preview.miner import PreviewMiner
 from .registry import Registry
@@ -42,12 +42,19 @@ def sandbox(data: Path, instance: str, options: Options, clock: Clock) -> Server
     return server
 
 
-def sequencer(host: str, data: Path, instance: str, options: SequencerOptions, clock: Clock) -> Server:
+def sequencer(data: Path, instance: str, options: SequencerOptions, clock: Clock) -> Server:
     """A sequencer for miners. Raises OSError, sqlite3.Error, and ConfigurationError for its folder of workflows."""
     files = [] if options.workflows is None else read_folder(options.workflows)
-    local = options.allow_private_images or is_loopback(host)
     metrics = Metrics()
-    server = Server("sequencer", data, clock, metrics, local=local, keep_leases=True, budget=options.result_bytes)
+    server = Server(
+        "sequencer",
+        data,
+        clock,
+        metrics,
+        local=options.allow_private_images,
+        keep_leases=True,
+        budget=options.result_bytes,
+    )
     try:
         store, dispatcher = server.store, server.dispatcher
         metrics.attach(dispatcher, clock)
@@ -68,6 +75,8 @@ def sequencer(host: str, data: Path, instance: str, options: SequencerOptions, c
         catalog = OfferCatalog(offers, dispatcher, clock)
         common = _common(server, keys, catalog, instance, Page(store, dispatcher, clock).html)
         server.answer([*common, miners, miner_files, metrics], log_requests=False)
+        if options.public_url is not None:
+            server.app[PUBLIC_URL] = options.public_url.rstrip("/")
     except BaseException:
         server.store.close()
         raise

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ..protocol.tasks import UpscalerTask, WorkflowTask
 from .kinds import build_task, check_task_type
+from .work import Work
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Catalog(Protocol):
     def miner_for(self, task_type: object, workflow_id: object) -> str:
         """The name of a miner that would take such a task. Raises InvalidParameterError or Refusal."""
 
+    def is_anybody_here_for(self, work: Work) -> bool:
+        """Whether a miner is connected that could carry out a task, now or later."""
+
 
 class PreviewCatalog:
     """What the preview miner takes: the kinds of task that have classes of their own."""
@@ -50,3 +54,7 @@ class PreviewCatalog:
         if task_type is not None:
             check_task_type(task_type)
         return "sandbox"
+
+    def is_anybody_here_for(self, work: Work) -> bool:
+        """There is one miner, and it takes everything."""
+        return True

@@ -19,7 +19,9 @@ from .kinds import shortened
 from .observer import Observer
 from .progress import shown_progress
 from .store import NewTask, Store
-from .work import Workflow
+from .work import Work, Workflow
+
+_NOBODY = "; no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
 
 
 class ConsumerRoutes:
@@ -70,8 +72,11 @@ class ConsumerRoutes:
         task_id = self._store.find_job(owner, consumer_id, job_id)
         msg = "this job_id was submitted before"
         if task_id is None:
-            task_id = self._create(request, body, owner, consumer_id, job_id)
-            msg = f"queued in the {self._place}{self._warning(body)}"
+            work = self._create(request, body, owner, consumer_id, job_id)
+            task_id = work.task_id
+            msg = f"queued in the {self._place}{'' if self._catalog.is_anybody_here_for(work) else _NOBODY}"
+            self._dispatcher.add(work)
+            self._inputs.bring(work)
         request[NOTED]["task_id"] = task_id
         return web.json_response(
             {"task_id": task_id, "msg": msg, "revision": 0, "long_poll_seconds": LONG_POLL_SECONDS}
@@ -110,7 +115,7 @@ class ConsumerRoutes:
         self._keys.consumer_and_key(body)
         return web.json_response({"miner_id": self._catalog.miner_for(body.get("task_type"), body.get("workflow_id"))})
 
-    def _create(self, request: web.Request, body: dict[str, Any], owner: bytes, consumer_id: str, job_id: str) -> str:
+    def _create(self, request: web.Request, body: dict[str, Any], owner: bytes, consumer_id: str, job_id: str) -> Work:
         accepted = self._catalog.check(
             body.get("task_type"),
             body.get("task_details"),
@@ -132,21 +137,11 @@ class ConsumerRoutes:
         )
         work = self._store.create(new, owner, self._clock.time())
         work.checked.update(accepted.checked)
-        self._dispatcher.add(work)
-        self._inputs.bring(work)
-        return work.task_id
-
-    def _warning(self, body: dict[str, Any]) -> str:
-        """Words for a task that nobody can begin at the moment."""
-        try:
-            self._catalog.miner_for(body.get("task_type"), body.get("workflow_id"))
-        except Refusal as nobody:
-            return f"; {nobody}"
-        return ""
+        return work
 
     def _check_image(self, request: web.Request, name: str, value: str, owner: bytes) -> None:
         """Refuse at once what could not be fetched in any case."""
-        if token_in(value) is not None and self._inputs.holds(value, owner):
+        if self._inputs.holds(value, owner):
             return
         if token_in(value) is not None and value.startswith(address(request, "images/")):
             raise InvalidParameterError(name, "an address of an image that is not here", "one uploaded within a day")

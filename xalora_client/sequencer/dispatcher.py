@@ -118,12 +118,12 @@ class Dispatcher:
     ) -> tuple[Work, Lease] | None:
         """Give the miner the oldest task that it can run, waiting at most so many seconds for one.
 
-        A task whose holder was never heard of after it was given is given to it again: the answer was lost. A request
-        of the same miner that still waits ends without a task. ``is_open`` says whether an answer would arrive.
+        A task whose holder was never heard of after it was given is given to it again, because the answer was lost.
+        That does not renew the lease: some miner may never be able to read the answer. A request of the same miner that
+        still waits ends without a task. ``is_open`` says whether an answer would arrive.
         """
         for work in miner.holds:
             if work.lease is not None and not work.lease.heard and miner.lease_seconds is not None:
-                self._timers.extend(work, work.lease, miner.lease_seconds)
                 return work, work.lease
         for place in [
             place for place in self._places if place.miner.name == miner.name and miner.lease_seconds is not None
@@ -174,20 +174,26 @@ class Dispatcher:
         self._store.set_upload(work.task_id, file)
         work.upload = file
 
-    def finish(self, work: Work, media: str, file: str, latencies: tuple[float | None, float | None]) -> None:
-        """End a task with its result: the name in its address, the file, and the seconds of inference and upload."""
+    def finish(
+        self, work: Work, media: str, file: str, latencies: tuple[float | None, float | None], msg: str | None = None
+    ) -> None:
+        """End a task with its result: the name in its address, the file, and the seconds of inference and upload.
+
+        ``msg`` is what there is to say of it, such as that there were more files.
+        """
         now = self._clock.time()
-        self._store.finish(work.task_id, media, file, latencies, revision=work.next_revision(now), now=now)
+        self._store.finish(work.task_id, media, file, latencies, msg, revision=work.next_revision(now), now=now)
         if work.lease is not None and work.lease.miner in self.miners:
             self.miners[work.lease.miner].done += 1
         self._end(work, "finished")
 
-    def give_back(self, task_id: str, token: str, *, counts: bool) -> None:
+    def give_back(self, task_id: str, token: str, *, counts: bool, why: str | None = None) -> None:
         """The holder cannot go on. Back to the head of the queue; ``counts`` is whether it was an attempt.
 
-        Raises LeaseOver.
+        ``why`` is what it says of that, for when no attempts are left. Raises LeaseOver.
         """
         work = self.hold(task_id, token)
+        work.trouble = why or work.trouble
         self._lose(work, counts=counts, forget=True)
 
     def stop(self) -> None:
@@ -247,7 +253,8 @@ class Dispatcher:
         for observer in self._observers:
             observer.attempt_lost(work)
         if counts and work.attempts >= ATTEMPTS:
-            msg = f"failed after {ATTEMPTS} attempts: each time its miner was lost. Submit it again as a new task"
+            last = f" ({work.trouble})" if work.trouble else ""
+            msg = f"failed after {ATTEMPTS} attempts: each time its miner was lost{last}. Submit it again as a new task"
             self.give_up(work.task_id, "failed", "lost", msg)
             return
         attempts = work.attempts if counts else work.attempts - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -39,6 +40,12 @@ async def fetch_image(address: str, *, local: bool) -> bytes:
         if isinstance(error.__cause__, ImageError):
             raise error.__cause__ from None
         raise ImageError(f"the image cannot be fetched: {type(error).__name__}") from error
+
+
+def read_image(path: Path) -> bytes:
+    """The bytes of a file of this server. Raises ImageError for more than 64 MiB, and OSError."""
+    _check_bytes(path.stat().st_size)
+    return path.read_bytes()
 
 
 def check_image_host(address: str, *, local: bool) -> None:

@@ -22,6 +22,9 @@ LONG_POLL_SECONDS = 25
 NOTED: Any = web.RequestKey("noted", dict[str, str]) if hasattr(web, "RequestKey") else "noted"
 """The key under which a request carries its ids, for the table of requests."""
 
+PUBLIC_URL = web.AppKey("public_url", str)
+"""The key under which an application has its address for others, where it was told one."""
+
 _TEXT = Text("")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -36,9 +39,14 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a failure of this progr
         self.status = status
 
 
+def is_full(error: OSError) -> bool:
+    """Whether it says that the disk has no room left."""
+    return error.errno in _FULL
+
+
 def full_disk(error: OSError | None = None) -> Refusal:
     """The refusal when the sequencer cannot store something."""
-    why = "is full" if error is None or error.errno in _FULL else f"cannot be written ({type(error).__name__})"
+    why = "is full" if error is None or is_full(error) else f"cannot be written ({type(error).__name__})"
     return Refusal(507, f"the sequencer's disk {why}; free some space there, and send this again")
 
 
@@ -74,7 +82,7 @@ def answering_in_json(service: str) -> Any:
 async def read_body(request: web.Request) -> dict[str, Any]:
     """The JSON object that was posted."""
     try:
-        body = json.loads(await request.read())
+        body = json.loads(await request.read(), parse_constant=_no_number)
     except (ValueError, LookupError, RecursionError):
         raise Refusal(400, "the body is not JSON") from None
     if not isinstance(body, dict):
@@ -83,6 +91,10 @@ async def read_body(request: web.Request) -> dict[str, Any]:
         if _TEXT.accepts(body.get(name)):
             request[NOTED][name] = body[name][:LOGGED_CHARACTERS]
     return body
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not a number that JSON has")
 
 
 def read_text(body: Mapping[str, Any], name: str) -> str:
@@ -132,5 +144,6 @@ def same(given: str, required: str) -> bool:
 
 
 def address(request: web.Request, path: str) -> str:
-    """The full address of a path of this server, with the host that the caller used."""
-    return f"{request.scheme}://{request.host}/{path}"
+    """The full address of a path of this server: that of the proxy before it, else with the host the caller used."""
+    base = request.app.get(PUBLIC_URL, f"{request.scheme}://{request.host}")
+    return f"{base}/{path}"

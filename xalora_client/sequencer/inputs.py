@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 from PIL import Image as Picture
 
 from .clock import Clock
 from .dispatcher import Dispatcher
-from .fetching import ImageError, fetch_image
+from .fetching import ImageError, fetch_image, read_image
 from .file_store import Incoming, Received, keep
+from .http import is_full
 from .images import Images
 from .kinds import shortened
 from .observer import Observer
+from .results import Results, result_in
 from .store import Store
 from .work import Work
 
 logger = logging.getLogger(__name__)
 _AT_ONCE = 8
+_RETRY_SECONDS = 5.0
 _UNUSED_SECONDS = 600.0
 """A file that nothing refers to is removed after this time: its task may just be about to."""
 
@@ -29,13 +34,22 @@ class Inputs(Observer):
     """Brings the inputs of tasks, and then lets the tasks begin. ``local``: see ``fetch_image``."""
 
     def __init__(
-        self, store: Store, dispatcher: Dispatcher, images: Images, incoming: Incoming, clock: Clock, *, local: bool
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        images: Images,
+        results: Results,
+        incoming: Incoming,
+        clock: Clock,
+        *,
+        local: bool,
     ) -> None:
         self.folder = images.folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self._store = store
         self._dispatcher = dispatcher
         self._images = images
+        self._results = results
         self._incoming = incoming
         self._clock = clock
         self._local = local
@@ -59,7 +73,9 @@ class Inputs(Observer):
             job.cancel()
 
     def holds(self, address: str, owner: bytes) -> bool:
-        """Whether this is the address of an image that its owner uploaded here."""
+        """Whether this is the address of an image that its owner uploaded here, or of a result of its tasks."""
+        if self._result_at(address, owner) is not None:
+            return True
         return self._images.use(address, owner, self._clock.time()) is not None
 
     async def close(self) -> None:
@@ -77,12 +93,25 @@ class Inputs(Observer):
                 path.unlink(missing_ok=True)
 
     async def _bring(self, work: Work) -> None:
+        while True:
+            try:
+                await self._bring_now(work)
+                return
+            except (OSError, sqlite3.Error):
+                # A full disk is no fault of the task: it waits until there is room.
+                logger.exception("The inputs of task %s cannot be stored now", work.task_id)
+            await self._clock.wait(asyncio.get_running_loop().create_future(), _RETRY_SECONDS)
+
+    async def _bring_now(self, work: Work) -> None:
+        """Raises OSError and sqlite3.Error when the disk is full."""
         try:
             async with self._slots:
                 await self._bring_all(work)
         except ImageError as error:
             self._dispatcher.give_up(work.task_id, "failed", "error", str(error))
         except Exception as error:
+            if isinstance(error, sqlite3.Error) or (isinstance(error, OSError) and is_full(error)):
+                raise
             # Whatever the error, the task must not wait forever.
             logger.exception("The inputs of task %s cannot be had", work.task_id)
             msg = f"the sequencer could not store the image: {type(error).__name__}"
@@ -99,10 +128,13 @@ class Inputs(Observer):
             self._store.set_inputs(work.task_id, inputs, shortened(details))
 
     async def _file(self, work: Work, address: str) -> dict[str, Any]:
-        image = self._images.use(address, self._store.owner_of(work.task_id), self._clock.time())
+        owner = self._store.owner_of(work.task_id)
+        image = self._images.use(address, owner, self._clock.time())
         if image is not None:
             return {"file": image.sha256, "content_type": image.content_type, "size": image.size}
-        received = await self._incoming.write(await fetch_image(address, local=self._local))
+        result = self._result_at(address, owner)
+        content = fetch_image(address, local=self._local) if result is None else asyncio.to_thread(read_image, result)
+        received = await self._incoming.write(await content)
         try:
             content_type = await asyncio.to_thread(picture_type, received)
         except BaseException:
@@ -110,6 +142,16 @@ class Inputs(Observer):
             raise
         await keep(received, self.folder / received.sha256)
         return {"file": received.sha256, "content_type": content_type, "size": received.size}
+
+    def _result_at(self, address: str, owner: bytes) -> Path | None:
+        """The file behind the address of a result of the owner's tasks; None for other addresses.
+
+        Whatever its host is: a result's name cannot be guessed.
+        """
+        name = result_in(address)
+        file = None if name is None else self._store.own_result(name, owner)
+        path = None if file is None else self._results.folder / file
+        return path if path is not None and path.is_file() else None
 
 
 def picture_type(received: Received) -> str:

@@ -74,6 +74,12 @@ def read_seconds(body: Mapping[str, Any], name: str) -> float | None:
     return float(value) if good and value is not None else None
 
 
+def read_remark(body: Mapping[str, Any]) -> str | None:
+    """What a miner says of a result, such as that there were more files, or of why it gives a task back."""
+    msg = body.get("msg")
+    return one_line(msg, _LONGEST_MESSAGE) or None if isinstance(msg, str) else None
+
+
 def read_failure(body: Mapping[str, Any]) -> str:
     """Why a workflow failed: with the node, its title and ComfyUI's message, as the miner says it."""
     msg = body.get("msg")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -14,6 +16,7 @@ from .miner_bodies import (
     read_ids,
     read_instance,
     read_miner,
+    read_remark,
     read_seconds,
     read_software,
     read_variants,
@@ -27,6 +30,7 @@ from .tokens import INPUT, UPLOAD
 from .work import Lease, Work
 
 _HEARTBEAT_SECONDS = 10.0
+_LONGEST_PUBLIC_SECONDS = 3600.0
 
 
 class MinerRoutes:
@@ -84,12 +88,11 @@ class MinerRoutes:
         miner = self._registry.find(name, instance)
         if miner is None:
             return web.json_response({"msg": "register first", "register": True})
-
-        def is_open() -> bool:
-            return request.transport is not None and not request.transport.is_closing()
-
-        taken = await self._dispatcher.take(miner, read_wait(body), is_open)
-        miner.seen = self._clock.time()
+        is_open = partial(_is_open, request)
+        with miner.listening(is_open):
+            taken = await self._dispatcher.take(miner, read_wait(body), is_open)
+        if is_open():
+            miner.seen = self._clock.time()
         if taken is None:
             return web.json_response({"msg": "no task at the moment"})
         return web.json_response(self._task(request, *taken))
@@ -106,12 +109,15 @@ class MinerRoutes:
                 set_progress(work, *said, self._clock)
             seconds = min(read_wait(body), _HEARTBEAT_SECONDS)
             if seconds and work.lease is not None and not self._dispatcher.stopped:
-                await work.lease.watchers.wait(self._clock, seconds)
-                if not self._dispatcher.stopped:
+                miner, is_open = self._dispatcher.miners.get(name), partial(_is_open, request)
+                with nullcontext() if miner is None else miner.listening(is_open):
+                    await work.lease.watchers.wait(self._clock, seconds)
+                # A miner that hung up meanwhile may be dead: that is no sign of life.
+                if is_open() and not self._dispatcher.stopped:
+                    self._registry.heard_of(name)
                     self._dispatcher.hold(task_id, token, name)
         except LeaseOver as over:
             return web.json_response({"stop": over.why})
-        self._registry.heard_of(name)
         return web.json_response({"lease_seconds": LEASE_SECONDS})
 
     async def submit(self, request: web.Request) -> web.StreamResponse:
@@ -128,16 +134,21 @@ class MinerRoutes:
         if body.get("success") is True:
             self._finish(work, body)
         elif give_back in ("lost", "stopping"):
-            self._dispatcher.give_back(task_id, token, counts=give_back == "lost")
+            self._dispatcher.give_back(task_id, token, counts=give_back == "lost", why=read_remark(body))
         else:
             self._dispatcher.give_up(task_id, "failed", "error", read_failure(body))
         return web.json_response({"msg": "thank you"})
 
     async def _request_of_public(self, request: web.Request, name: str, body: dict[str, Any]) -> web.StreamResponse:
-        """A public miner sends no heartbeats, but goes on asking while it works: that renews its lease."""
+        """A public miner sends no heartbeats, but goes on asking while it works: that renews its lease.
+
+        Not forever: it also goes on asking when the task never reached it, or when its submit was lost.
+        """
         miner: Miner = self._registry.public(name, read_ids(body))
         for work in list(miner.holds):
-            if work.lease is not None:
+            if work.lease is not None and self._clock.time() - work.lease.began > _LONGEST_PUBLIC_SECONDS:
+                self._dispatcher.give_back(work.task_id, work.lease.token, counts=True)
+            elif work.lease is not None:
                 self._dispatcher.hold(work.task_id, work.lease.token)
                 return web.json_response({"msg": f"task {work.task_id} is running"})
         taken = await self._dispatcher.take(miner, 0.0)
@@ -166,7 +177,7 @@ class MinerRoutes:
         media = work.lease.derived("media") + work.upload[work.upload.index(".") :]
         self._results.add(work.upload, self._clock.time())
         latencies = read_seconds(body, "inference_latency"), read_seconds(body, "upload_latency")
-        self._dispatcher.finish(work, media, work.upload, latencies)
+        self._dispatcher.finish(work, media, work.upload, latencies, read_remark(body))
 
     def _task(self, request: web.Request, work: Work, lease: Lease) -> dict[str, Any]:
         details, inputs = self._store.details(work.task_id), self._store.inputs(work.task_id)
@@ -197,3 +208,8 @@ class MinerRoutes:
             "inputs": shown,
             "credential": {"upload_url": address(request, f"miner_upload/{lease.derived(UPLOAD)}")},
         }
+
+
+def _is_open(request: web.Request) -> bool:
+    """Whether an answer would reach the one who asks."""
+    return request.transport is not None and not request.transport.is_closing()

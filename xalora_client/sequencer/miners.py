@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -39,6 +40,7 @@ class Miner:
         holds: The tasks that it carries out.
         latest: The workflow that it ran last, whose models are loaded.
         ran: When it last began each workflow.
+        listens: While it waits for an answer: whether it still does. A process that was killed does not.
     """
 
     name: str
@@ -51,14 +53,27 @@ class Miner:
     latest: Workflow | None = None
     ran: dict[Workflow, float] = field(default_factory=dict)
     done: int = 0
+    listens: Callable[[], bool] | None = None
 
     def can_run(self, work: Work) -> bool:
         """Whether it can carry out the task."""
         return self.abilities.runs(work.workflow) and self.abilities.accepts(work)
 
     def is_alive(self, now: float) -> bool:
-        """Whether it was heard of lately."""
+        """Whether it was heard of lately, and has not hung up since."""
+        if self.listens is not None and not self.listens():
+            return False
         return self.lease_seconds is None or now - self.seen <= ALIVE_SECONDS
+
+    @contextmanager
+    def listening(self, listens: Callable[[], bool]) -> Iterator[None]:
+        """Wait for something to answer the miner."""
+        self.listens = listens
+        try:
+            yield
+        finally:
+            if self.listens is listens:
+                self.listens = None
 
 
 class Place:

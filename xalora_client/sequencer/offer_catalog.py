@@ -12,7 +12,7 @@ from .clock import Clock
 from .dispatcher import Dispatcher
 from .http import Refusal
 from .offers import Offers
-from .work import Workflow, is_name
+from .work import Work, Workflow, is_name
 
 _ADDRESS = MediaAddress("")
 
@@ -64,6 +64,11 @@ class OfferCatalog:
         if not alive:
             raise Refusal(503, "no miner that runs this is connected at the moment; start one with `xalora miner`")
         return min(alive, key=lambda miner: len(miner.holds)).name
+
+    def is_anybody_here_for(self, work: Work) -> bool:
+        """Whether a miner is connected that takes the task's workflow and values."""
+        now = self._clock.time()
+        return any(miner.is_alive(now) and miner.can_run(work) for miner in self._dispatcher.miners.values())
 
     def _known(self, task_type: object, workflow_id: object) -> Workflow:
         offered = self._offers.names()

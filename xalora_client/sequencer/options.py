@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import ConfigurationError, InvalidParameterError
 from ..protocol.parameters import Number, Whole
-from ..protocol.requests import Credentials
+from ..protocol.requests import Credentials, Link
 
 _WORKERS = Whole("tasks rendered at once", minimum=1, maximum=64)
 _RENDER_SECONDS = Number("least seconds a task runs", minimum=0, maximum=86_400)
@@ -54,7 +54,10 @@ class SequencerOptions:
         api_keys: The accepted keys of consumers, as ``consumer#key``. None of them accepts all.
         miner_key: What miners must present. None lets in every miner.
         workflows: A folder of workflow files for miners that have none.
-        allow_private_images: Whether images are fetched from private networks. On loopback they always are.
+        allow_private_images: Whether images are fetched from private networks and from this machine. Also a sequencer
+            on loopback asks before it does: a proxy before it may let others in.
+        public_url: How others reach it, where that is through a proxy: scheme, host and port, such as
+            "https://gpu.example.com". Addresses in answers begin so. None: as the caller wrote it, by http.
         result_bytes: How many bytes of results are kept; above, the oldest go, but none of the last hour.
 
     Raises:
@@ -65,6 +68,7 @@ class SequencerOptions:
     miner_key: str | None = None
     workflows: Path | None = None
     allow_private_images: bool = False
+    public_url: str | None = None
     result_bytes: int = 20 * 2**30
 
     def __post_init__(self) -> None:
@@ -73,6 +77,11 @@ class SequencerOptions:
             Credentials.parse(each)
         if self.miner_key is not None and not self.miner_key.strip():
             raise ConfigurationError("The miner key is empty", advice="Set XALORA_MINER_KEY to a long random text.")
+        if self.public_url is not None and not _is_origin(self.public_url):
+            raise ConfigurationError(
+                "The address after --public-url cannot be used",
+                advice="Write it without a path, like https://gpu.example.com.",
+            )
 
     def check_host(self, host: str) -> None:
         """Raise ConfigurationError for an address that others can reach, unless there are keys for them."""
@@ -89,3 +98,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _is_origin(address: str) -> bool:
+    """Whether an address has a scheme, a host and maybe a port, and nothing else."""
+    try:
+        link = Link.parse(address)
+    except ValueError:
+        return False
+    return link.target == "/" and link.login is None

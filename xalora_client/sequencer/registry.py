@@ -60,7 +60,10 @@ class Registry:
         self._clock = clock
 
     def register(self, name: str, instance: str, variants: list[Variant], software: Mapping[str, str]) -> Miner:
-        """Take up a miner. Raises Refusal 409 when another process with its name is here."""
+        """Take up a miner. Raises Refusal 409 when another process with its name is here.
+
+        A process that was killed has hung up, so the one that is started in its place gets its name at once.
+        """
         now = self._clock.time()
         known = self._dispatcher.miners.get(name)
         if known is not None and known.instance != instance and known.is_alive(now):

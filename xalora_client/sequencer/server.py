@@ -59,7 +59,9 @@ class Server:
             self.results = Results(data / "media", self.store.db, budget)
             self.incoming = Incoming(data / "incoming")
             self.images = Images(data / "inputs", self.store.db)
-            self.inputs = Inputs(self.store, self.dispatcher, self.images, self.incoming, clock, local=local)
+            self.inputs = Inputs(
+                self.store, self.dispatcher, self.images, self.results, self.incoming, clock, local=local
+            )
             observers.append(self.inputs)
         except BaseException:
             self.store.close()
@@ -103,6 +105,7 @@ class Server:
             self.results.prune(now)
             self.images.prune(now)
             self.inputs.prune()
+            self.store.prune(now)
         except Exception:
             logger.exception("Old files could not be removed")
         self._pruning = self.clock.call_later(_PRUNE_SECONDS, self._prune)

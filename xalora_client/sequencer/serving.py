@@ -62,7 +62,7 @@ async def serve_locked(
 ) -> None:
     """As ``serve``, for a folder whose lock is already held."""
     try:
-        server = _build(host, lock, options, clock or Clock())
+        server = _build(lock, options, clock or Clock())
     except (OSError, sqlite3.Error) as error:
         raise unusable(lock.data, error, lock.name) from error
     try:
@@ -90,9 +90,9 @@ async def serve_locked(
         server.store.close()
 
 
-def _build(host: str, lock: FolderLock, options: Options | SequencerOptions, clock: Clock) -> Server:
+def _build(lock: FolderLock, options: Options | SequencerOptions, clock: Clock) -> Server:
     if isinstance(options, SequencerOptions):
-        return sequencer(host, lock.data, lock.instance, options, clock)
+        return sequencer(lock.data, lock.instance, options, clock)
     return sandbox(lock.data, lock.instance, options, clock)
 
 

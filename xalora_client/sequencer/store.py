@@ -17,6 +17,10 @@ from typing import Any
 from .schema import open_database
 from .work import Lease, Work, Workflow
 
+KEPT_SECONDS = 90 * 86_400.0
+"""A task that ended is known for so long: with its parameters, and so that its job id creates no other one."""
+
+_AT_ONCE = 5000
 _OPEN = "status IN ('waiting', 'running')"
 
 
@@ -162,15 +166,16 @@ class Store:
         media: str,
         file: str,
         latencies: tuple[float | None, float | None],
+        msg: str | None,
         *,
         revision: int,
         now: float,
     ) -> None:
-        """Set a task to finished, with the name of its media, the file that holds it, and the seconds it took."""
+        """Set a task to finished, with its media's name and file, the seconds it took, and what is to say of it."""
         self.db.execute(
             "UPDATE tasks SET status = 'finished', outcome = 'finished', media = ?, file = ?, inference_latency = ?,"
-            " upload_latency = ?, revision = ?, ended = ?, work = NULL WHERE task_id = ?",
-            (media, file, *map(_rounded, latencies), revision, now, task_id),
+            " upload_latency = ?, msg = ?, revision = ?, ended = ?, work = NULL WHERE task_id = ?",
+            (media, file, *map(_rounded, latencies), msg, revision, now, task_id),
         )
 
     def give_up(self, task_id: str, status: str, outcome: str, msg: str, *, revision: int, now: float) -> None:
@@ -193,6 +198,13 @@ class Store:
         row = self.db.execute("SELECT coalesce(file, media) FROM tasks WHERE media = ?", (media,)).fetchone()
         return None if row is None else str(row[0])
 
+    def own_result(self, media: str, owner: bytes) -> str | None:
+        """The same for a task that this owner created."""
+        row = self.db.execute(
+            "SELECT coalesce(file, media) FROM tasks WHERE media = ? AND owner = ?", (media, owner)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
     def recent(self, count: int) -> list[dict[str, Any]]:
         """The tasks that ended last, newest first, without anything that a user wrote."""
         rows = self.db.execute(
@@ -201,6 +213,13 @@ class Store:
             (count,),
         )
         return [dict(row) for row in rows]
+
+    def prune(self, now: float) -> None:
+        """Forget tasks that ended long ago, some at a time."""
+        self.db.execute(
+            "DELETE FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE ended < ? LIMIT ?)",
+            (now - KEPT_SECONDS, _AT_ONCE),
+        )
 
     def log_request(self, endpoint: str, job_id: str | None, task_id: str | None, status_code: int) -> None:
         """Record one request in the table ``requests``."""

@@ -86,6 +86,7 @@ class Work:
         ready: Whether its inputs are here.
         attempts: How many have begun.
         lease: The present attempt's, or that of the last lost one while nobody else has begun.
+        trouble: What the last miner that gave it back said of why.
         upload: The name of the file that the present attempt uploaded.
         revision: Grows with each change. It is the milliseconds since the creation, so it also grows over restarts.
         progress: What the miner says, as answers show it; see progress.py, also for the four that follow.
@@ -103,6 +104,7 @@ class Work:
     attempts: int = 0
     lease: Lease | None = None
     upload: str | None = None
+    trouble: str | None = None
     revision: int = 0
     progress: dict[str, Any] | None = None
     preview: str | None = None

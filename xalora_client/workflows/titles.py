@@ -37,11 +37,15 @@ def read_title(title: str) -> Words:
         TitleError: A word looks like a binding and is none.
     """
     bindings: list[tuple[str, str | None]] = []
+    before = ""
     for word in title.split():
         if match := _BINDING.fullmatch(word):
             bindings.append((match[1], match[2]))
+        elif word.startswith("=") and _BINDING.fullmatch(before):
+            raise TitleError(f"'{before} {word[:60]}' is cut by a space: write input:NAME=WIDGET in one word")
         elif _MEANT_AS_ONE.match(word):
             raise TitleError(f"{one_line(word, 60)!r} binds nothing: write input:NAME, with spaces only between words")
+        before = word
     # Twice the same word means nothing more than once.
     return Words(tuple(dict.fromkeys(bindings)), OUTPUT in title.split())
 
