@@ -58,7 +58,17 @@ class Settings:
 
 
 def read_settings(fallback_home: Path | None = None) -> Settings:
-    """The settings in force; ``fallback_home`` is as in the clients. Raises ConfigurationError for unreadable files."""
+    """Read the settings in force.
+
+    Args:
+        fallback_home: As for the clients.
+
+    Returns:
+        The settings, and where each comes from.
+
+    Raises:
+        ConfigurationError: ``.env`` or the stored settings cannot be read.
+    """
     home = config.home_folder(fallback_home=fallback_home)
     stored = config.stored_settings(home, fallback_home)
     found = {name: _setting(variable, stored.get(name)) for name, variable in _VARIABLES.items()}
