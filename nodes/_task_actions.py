@@ -19,37 +19,34 @@ from . import _host
 from ._task_list import describe
 
 if TYPE_CHECKING:
-    from ..xalora_client import AsyncClient, Entry
+    from ..xalora_client import AsyncClient, TaskRecord
 
 MOST_REFRESHED = 50
 THUMBNAILS_KEPT = 1000
 
 
-def find(home: Path, identifier: str) -> Entry:
-    """The ledger's entry with this task or job id. Raises NotFoundError when there is none."""
-    from ..xalora_client import Listing
+def find(home: Path, identifier: str) -> TaskRecord:
+    """The ledger's record with this task or job id. Raises NotFoundError when there is none."""
+    from ..xalora_client import TaskRecords
 
-    listing = Listing(home)
-    try:
-        entry = listing.find(identifier)
-    finally:
-        listing.close()
-    if entry is None:
+    with TaskRecords(home) as records:
+        record = records.find(identifier)
+    if record is None:
         raise NotFoundError("This task is not in the list", task_id=identifier, advice="Open the list again.")
-    return entry
+    return record
 
 
 async def show(home: Path, identifier: str) -> dict[str, Any]:
     """Everything the ledger says about a task: also its parameters."""
-    entry = await asyncio.to_thread(find, home, identifier)
-    return {"task": describe(entry) | {"parameters": entry.parameters}}
+    record = await asyncio.to_thread(find, home, identifier)
+    return {"task": describe(record) | {"parameters": record.parameters}}
 
 
 async def cancel(home: Path, identifier: str) -> dict[str, Any]:
     """Cancel a task. One that has ended is no error: the answer has the task as it is then."""
-    entry = await asyncio.to_thread(find, home, identifier)
-    task_id = _task_id(entry)
-    async with await _client(entry.server) as client:
+    record = await asyncio.to_thread(find, home, identifier)
+    task_id = _task_id(record)
+    async with await _client(record.server) as client:
         try:
             message = await client.cancel_task(task_id)
         except (BadRequestError, ConflictError) as error:
@@ -62,11 +59,11 @@ async def cancel(home: Path, identifier: str) -> dict[str, Any]:
 
 async def collect(home: Path, identifier: str) -> dict[str, Any]:
     """Ask about a task and download its result. ``view`` says where ComfyUI serves it, None if there is none yet."""
-    entry = await asyncio.to_thread(find, home, identifier)
-    view = await asyncio.to_thread(_view_stored, home, entry)
+    record = await asyncio.to_thread(find, home, identifier)
+    view = await asyncio.to_thread(_view_stored, home, record)
     if view is None:
-        task_id = _task_id(entry)
-        async with await _client(entry.server) as client:
+        task_id = _task_id(record)
+        async with await _client(record.server) as client:
             result = await client.query_task_result(task_id)
             if result.status == TaskStatus.FINISHED:
                 file = await client.download(result)
@@ -79,13 +76,10 @@ async def collect(home: Path, identifier: str) -> dict[str, Any]:
 
 async def forget(home: Path, identifier: str) -> dict[str, Any]:
     """Remove a task from the ledger. The task itself continues and is charged."""
-    from ..xalora_client import Ledger
+    from ..xalora_client import TaskRecords
 
-    def work() -> list[Entry]:
-        with Ledger(home) as ledger:
-            return ledger.forget(identifier)
-
-    return {"forgotten": [entry.number for entry in await asyncio.to_thread(work)]}
+    forgotten = await asyncio.to_thread(lambda: TaskRecords(home).forget(identifier))
+    return {"forgotten": [record.number for record in forgotten]}
 
 
 async def refresh(home: Path) -> dict[str, Any]:
@@ -94,19 +88,16 @@ async def refresh(home: Path) -> dict[str, Any]:
     ``asked`` counts the answers, ``elsewhere`` the tasks of servers that the settings do not name. ``problem`` says why
     others could not be asked about, or is None.
     """
-    from ..xalora_client import Listing
+    from ..xalora_client import TaskRecords
 
-    listing = Listing(home)
-    try:
-        entries, _ = await asyncio.to_thread(listing.tasks, MOST_REFRESHED, state="open")
-    finally:
-        listing.close()
+    with TaskRecords(home) as records:
+        found, _ = await asyncio.to_thread(records.tasks, MOST_REFRESHED, state="open")
     asked = elsewhere = 0
     problem: str | None = None
     by_server: dict[str, list[str]] = {}
-    for entry in entries:
-        if entry.task_id is not None:
-            by_server.setdefault(entry.server, []).append(entry.task_id)
+    for record in found:
+        if record.task_id is not None:
+            by_server.setdefault(record.server, []).append(record.task_id)
     for server, task_ids in by_server.items():
         try:
             async with await _client(server) as client:
@@ -133,32 +124,32 @@ _thumbnails: OrderedDict[str, bytes] = OrderedDict()
 
 async def thumbnail(home: Path, identifier: str) -> tuple[str, bytes]:
     """A small JPEG of a task's stored result, and what names it. Raises NotFoundError when there is none."""
-    entry = await asyncio.to_thread(find, home, identifier)
-    name = entry.sha256 or ""
+    record = await asyncio.to_thread(find, home, identifier)
+    name = record.media or ""
     if name not in _thumbnails:
-        _thumbnails[name] = await asyncio.to_thread(_thumbnail_of, home, entry)
+        _thumbnails[name] = await asyncio.to_thread(_thumbnail_of, home, record)
         if len(_thumbnails) > THUMBNAILS_KEPT:
             _thumbnails.popitem(last=False)
     return name, _thumbnails[name]
 
 
-def _thumbnail_of(home: Path, entry: Entry) -> bytes:
-    from ..xalora_client import MediaStore, thumbnail
+def _thumbnail_of(home: Path, record: TaskRecord) -> bytes:
+    from ..xalora_client import TaskRecords, thumbnail
 
     # Whoever looks through a list uses none of the files: those that are really used stay longer.
-    path = MediaStore(home).peek(entry.sha256 or "", entry.extension or "")
+    path = TaskRecords(home).media_path(record)
     if path is None:
-        raise NotFoundError("The result is not on this machine", task_id=entry.task_id, advice="Collect the task.")
+        raise NotFoundError("The result is not on this machine", task_id=record.task_id, advice="Collect the task.")
     return thumbnail(path)
 
 
-def _task_id(entry: Entry) -> str:
-    if entry.task_id is None:
+def _task_id(record: TaskRecord) -> str:
+    if record.task_id is None:
         raise ConfigurationError(
-            f"The sequencer has given no id for job {entry.job_id}",
+            f"The sequencer has given no id for job {record.job_id}",
             advice="Run the same task again: it is taken up under its job id.",
         )
-    return entry.task_id
+    return record.task_id
 
 
 class ElsewhereError(ConfigurationError):
@@ -186,19 +177,11 @@ async def _client(server: str) -> AsyncClient:
     return await asyncio.to_thread(make)
 
 
-def _view_stored(home: Path, entry: Entry) -> dict[str, Any] | None:
-    from ..xalora_client import MediaStore
+def _view_stored(home: Path, record: TaskRecord) -> dict[str, Any] | None:
+    from ..xalora_client import TaskRecords
 
-    if entry.sha256 is None:
-        return None
-    store = MediaStore(home)
-    path = store.find(entry.sha256, entry.extension or "")
-    if path is None:
-        return None
-    try:
-        return _view(path)
-    finally:
-        store.release(path)
+    with TaskRecords(home).hold_media(record) as path:
+        return None if path is None else _view(path)
 
 
 def _view(path: Path) -> dict[str, Any] | None:

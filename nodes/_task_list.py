@@ -12,7 +12,7 @@ from ..xalora_client import StorageError
 from . import _host_server
 
 if TYPE_CHECKING:
-    from ..xalora_client import Entry, Listing
+    from ..xalora_client import TaskRecord, TaskRecords
 
 logger = logging.getLogger("xalora_client")
 
@@ -30,47 +30,40 @@ def page(home: Path, query: dict[str, str]) -> dict[str, Any]:
 
     Raises ValueError for a number that is none.
     """
-    from ..xalora_client import Listing
+    from ..xalora_client import TaskRecords
 
-    listing = Listing(home)
     limit = max(1, min(int(query.get("limit", PAGE)), MOST))
     before = int(query["before"]) if query.get("before") else None
-    try:
-        entries, total = listing.tasks(limit, before=before, state=query.get("state"), text=query.get("text", ""))
+    with TaskRecords(home) as records:
+        found, total = records.tasks(limit, before=before, state=query.get("state"), text=query.get("text", ""))
         return {
-            "tasks": described(entries, listing),
+            "tasks": described(found, records),
             "total": total,
-            "next": entries[-1].number if len(entries) == limit else None,
+            "next": found[-1].number if len(found) == limit else None,
             "now": time.time(),
         }
-    finally:
-        listing.close()
 
 
-def described(entries: list[Entry], listing: Listing) -> list[dict[str, Any]]:
+def described(found: list[TaskRecord], records: TaskRecords) -> list[dict[str, Any]]:
     """What the editor shows of tasks. ``usual_seconds`` is how long an open one will probably take in all."""
     usual: dict[tuple[str, str, str | None], float | None] = {}
     shown = []
-    for entry in entries:
-        kind = (entry.server, entry.task_type, entry.workflow_id)
-        if not entry.is_final and kind not in usual:
-            usual[kind] = listing.usual_seconds(entry)
-        shown.append(describe(entry, None if entry.is_final else usual[kind]))
+    for record in found:
+        kind = (record.server, record.task_type, record.workflow_id)
+        if not record.is_final and kind not in usual:
+            usual[kind] = records.usual_seconds(record)
+        shown.append(describe(record, None if record.is_final else usual[kind]))
     return shown
 
 
-def describe(entry: Entry, usual_seconds: float | None = None) -> dict[str, Any]:
+def describe(record: TaskRecord, usual_seconds: float | None = None) -> dict[str, Any]:
     """What the editor shows of one task, without its parameters."""
-    from ..xalora_client import summarize
-
-    told = summarize(entry)
+    told = record.to_json()
     parameters = told.pop("parameters")
     prompt = parameters.get("prompt") if isinstance(parameters, dict) else None
     more = {
-        "number": entry.number,
         "prompt": prompt[:LONGEST_PROMPT] if isinstance(prompt, str) else None,
-        "submitted": entry.submitted,
-        "final": entry.is_final,
+        "final": told.pop("is_final"),
         "usual_seconds": usual_seconds,
     }
     return told | more
@@ -81,7 +74,7 @@ class Feed:
 
     def __init__(self) -> None:
         self.home: Path | None = None
-        self.listing: Listing | None = None
+        self.records: TaskRecords | None = None
         self.told: dict[int, dict[str, Any]] = {}
         self.total = 0
         self.seen: Any = None
@@ -89,12 +82,12 @@ class Feed:
 
     async def follow(self, home: Path) -> None:
         """Follow the ledger of this home from now on."""
-        from ..xalora_client import Listing
+        from ..xalora_client import TaskRecords
 
         if home != self.home:
-            if self.listing is not None:
-                self.listing.close()
-            self.home, self.listing, self.seen = home, Listing(home), None
+            if self.records is not None:
+                self.records.close()
+            self.home, self.records, self.seen = home, TaskRecords(home), None
             await self._look(tell=False)
         if not self.running:
             self.running = True
@@ -110,12 +103,12 @@ class Feed:
                     logger.exception("The list of tasks could not be followed")
 
     async def _look(self, *, tell: bool) -> None:
-        listing, home = self.listing, self.home
-        if listing is None or home is None or (seen := _signature(home)) == self.seen:
+        records, home = self.records, self.home
+        if records is None or home is None or (seen := _signature(home)) == self.seen:
             return
         try:
-            entries, total = await asyncio.to_thread(listing.latest, PAGE)
-            shown = await asyncio.to_thread(described, entries, listing)
+            found, total = await asyncio.to_thread(records.latest, PAGE)
+            shown = await asyncio.to_thread(described, found, records)
         except StorageError:  # Whoever opens the list is told; here it is tried again.
             return
         self.seen = seen

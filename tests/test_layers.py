@@ -26,6 +26,7 @@ LAYERS = [
     "media/decoding/",
     "media/store/",
     "media/download/",
+    "records.py",
     "sequencer/",
     "delivery/",
     "clients/",

@@ -24,7 +24,6 @@ def test_without_any_setting_the_default_server_waits_for_a_key():
     assert (settings.server.value, settings.server.source) == (DEFAULT_URL, "default")
     assert settings.consumer.value is None
     assert settings.consumer.editable
-    assert not settings.has_key
     assert "No API key is set" in settings.problem
 
 
@@ -32,7 +31,6 @@ def test_a_stored_key_is_used_and_never_shown(home):
     change_settings(api_key=KEY)
     settings = read_settings()
     assert (settings.consumer.value, settings.consumer.source) == ("consumer-1", "stored")
-    assert settings.has_key
     assert settings.problem is None
     assert "very-secret" not in repr(settings)
     with Client() as client:

@@ -19,16 +19,17 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** A button. While its action runs it cannot be pressed again. */
+/** A button. While its action runs, pressing it again does nothing. It keeps the focus. */
 export function button(text, action, { primary = false, danger = false } = {}) {
   const style = primary ? ".xalora-primary" : danger ? ".xalora-danger" : "";
   const made = element(`button.xalora-button${style}`, { type: "button" }, text);
   made.addEventListener("click", async () => {
-    made.disabled = true;
+    if (made.ariaBusy === "true") return;
+    made.ariaBusy = "true";
     try {
       await action();
     } finally {
-      made.disabled = false;
+      made.ariaBusy = "false";
     }
   });
   return made;
@@ -76,7 +77,9 @@ export function openDialog(title, content, buttons = []) {
   // The editor's shortcuts are not meant for what is typed here.
   for (const event of ["keydown", "keyup", "keypress", "paste", "copy"])
     made.addEventListener(event, (each) => each.stopPropagation());
-  document.body.append(made);
+  // Newer editors close their dialog when something outside of it is used; older ones let nothing in.
+  const open = [...document.querySelectorAll("[role=dialog]:not(.p-dialog)")].filter((each) => each.checkVisibility());
+  (open.at(-1) ?? document.body).append(made);
   made.showModal();
   return made;
 }

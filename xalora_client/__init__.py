@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from .engine.drivers import AsyncTransport, Transport
     from .engine.effects import Fetch
     from .engine.updates import OnUpdate, TaskUpdate
-    from .ledger import Entry, Ledger, Listing, summarize
     from .media.decoding import (
         Array,
         Decoded,
@@ -71,7 +70,7 @@ if TYPE_CHECKING:
         thumbnail,
     )
     from .media.download import DownloadProgress, MediaFile, OnProgress
-    from .media.store import MediaStore
+    from .records import TaskRecord, TaskRecords
     from .settings import Setting, Settings, change_settings, read_settings
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
@@ -84,13 +83,12 @@ else:
         **dict.fromkeys(["Check", "examine"], ".doctor"),
         "Fetch": ".engine.effects",
         **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.updates"),
-        **dict.fromkeys(["Entry", "Ledger", "Listing", "summarize"], ".ledger"),
         **dict.fromkeys(["DownloadProgress", "MediaFile", "OnProgress"], ".media.download"),
         **dict.fromkeys(
             ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
         ),
         **dict.fromkeys(["decode", "decode_sound", "require_memory", "thumbnail"], ".media.decoding"),
-        "MediaStore": ".media.store",
+        **dict.fromkeys(["TaskRecord", "TaskRecords"], ".records"),
         **dict.fromkeys(["Setting", "Settings", "change_settings", "read_settings"], ".settings"),
     }
 
@@ -118,20 +116,16 @@ __all__ = [
     "Decoded",
     "DownloadError",
     "DownloadProgress",
-    "Entry",
     "Fetch",
     "FluxLoraTask",
     "Format",
     "InputImage",
     "InvalidParameterError",
     "Kind",
-    "Ledger",
     "Limits",
-    "Listing",
     "MediaError",
     "MediaFile",
     "MediaInfo",
-    "MediaStore",
     "MediaTooLargeError",
     "NetworkError",
     "NotFoundError",
@@ -156,6 +150,8 @@ __all__ = [
     "TaskError",
     "TaskFailedError",
     "TaskProgress",
+    "TaskRecord",
+    "TaskRecords",
     "TaskStatus",
     "TaskTimeoutError",
     "TaskUpdate",
@@ -175,6 +171,5 @@ __all__ = [
     "home_folder",
     "read_settings",
     "require_memory",
-    "summarize",
     "thumbnail",
 ]

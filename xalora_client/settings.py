@@ -56,14 +56,19 @@ class Settings:
         """Which kind of server: "network" is Xalora's own, "own" any other, "sandbox" the local one."""
         return {DEFAULT_URL: "network", SANDBOX: "sandbox"}.get(self.server.value or DEFAULT_URL, "own")
 
-    @property
-    def has_key(self) -> bool:
-        """Whether there is a key, or none is needed."""
-        return self.server.value == SANDBOX or self.consumer.value is not None
-
 
 def read_settings(fallback_home: Path | None = None) -> Settings:
-    """The settings in force; ``fallback_home`` is as in the clients. Raises ConfigurationError for unreadable files."""
+    """Read the settings in force.
+
+    Args:
+        fallback_home: As for the clients.
+
+    Returns:
+        The settings, and where each comes from.
+
+    Raises:
+        ConfigurationError: ``.env`` or the stored settings cannot be read.
+    """
     home = config.home_folder(fallback_home=fallback_home)
     stored = config.stored_settings(home, fallback_home)
     found = {name: _setting(variable, stored.get(name)) for name, variable in _VARIABLES.items()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from comfyui_server import ComfyUI
 
-from xalora_client import Ledger
+from xalora_client.ledger import Ledger
 
 if TYPE_CHECKING:
     from conftest import Editor

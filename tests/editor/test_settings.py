@@ -21,6 +21,7 @@ def unset(editor: Editor) -> Iterator[Editor]:
     nothing = dict.fromkeys(("api_key", "workflow_url", "image_delivery", "media_budget"), "")
     editor.comfy.post("/xalora/config", nothing).raise_for_status()
     yield editor
+    editor.comfy.use()
     editor.comfy.post("/xalora/config", nothing).raise_for_status()
 
 
@@ -46,8 +47,8 @@ def test_settings_are_changed_in_place(unset: Editor, sandbox: SandboxProcess, c
     unset.xalora.set_key(sandbox.url, f"artist-7#{canary}")
     dialog.get_by_text("Key of consumer artist-7, from the stored settings").wait_for()
     dialog.get_by_text(sandbox.url).wait_for()
-    dialog.get_by_label("How images reach miners").select_option("data-uri")
-    dialog.get_by_label("Space for results").fill("2.5")
+    dialog.get_by_role("combobox", name="How images reach miners").select_option("data-uri")
+    dialog.get_by_role("spinbutton", name="Space for results").fill("2.5")
     unset.page.keyboard.press("Tab")
     dialog.get_by_role("button", name="Test connection").click()
     dialog.locator("[data-status=ok]").filter(has_text="key").first.wait_for()

@@ -16,6 +16,7 @@ from xalora_client import (
     APIStatusError,
     AsyncClient,
     AsyncTransport,
+    Check,
     Client,
     ConfigurationError,
     Credentials,
@@ -25,6 +26,7 @@ from xalora_client import (
     DownloadProgress,
     Fetch,
     FluxLoraTask,
+    InputImage,
     InvalidParameterError,
     Limits,
     MediaError,
@@ -33,26 +35,37 @@ from xalora_client import (
     NetworkError,
     OnProgress,
     OnUpdate,
+    OnUpload,
     RateLimitError,
     Request,
     Response,
     ResponseError,
     Rule,
+    Setting,
+    Settings,
     TaskCanceledError,
     TaskError,
     TaskFailedError,
     TaskProgress,
+    TaskRecord,
+    TaskRecords,
     TaskStatus,
     TaskTimeoutError,
     TaskUpdate,
     Text2VideoTask,
     Transport,
+    UploadProgress,
     UpscalerTask,
     WorkflowTask,
     WorkflowTaskResult,
     XaloraError,
     __version__,
+    change_settings,
     encode_data_uri,
+    examine,
+    home_folder,
+    read_settings,
+    thumbnail,
 )
 
 assert_type(__version__, str)
@@ -111,6 +124,13 @@ def show_bytes(progress: DownloadProgress) -> None:
     assert_type(progress.total, int | None)
 
 
+def show_upload(progress: UploadProgress) -> None:
+    """What an upload of an image reports."""
+    assert_type(progress.name, str)
+    assert_type(progress.sent, int)
+    assert_type(progress.total, int)
+
+
 def read(result: WorkflowTaskResult) -> None:
     """What a server's answer has."""
     assert_type(result.task_id, str)
@@ -127,6 +147,7 @@ def read(result: WorkflowTaskResult) -> None:
 
 ON_UPDATE: OnUpdate = show
 ON_PROGRESS: OnProgress = show_bytes
+ON_UPLOAD: OnUpload = show_upload
 
 
 class Recorded:
@@ -192,6 +213,64 @@ def look_at(file: MediaFile) -> None:
     assert_type(file.info.format.mime_type, str)
     if file.info.kind == "video":
         print(file.info.duration)
+
+
+def upscale(client: Client) -> str:
+    """An image of the user's own, uploaded ahead of its task."""
+    image = InputImage.from_file(Path("a.png"), "image/png")
+    assert_type(image, InputImage)
+    assert_type(InputImage.from_bytes(b"", name="the sketch").content(), bytes)
+    assert_type(InputImage(lambda: b"", lambda: "0" * 64, "image/png").sha256(), str)
+    task = UpscalerTask(image)
+    client.upload_images(task, on_upload=ON_UPLOAD)
+    return client.execute_workflow(task)
+
+
+def earlier_tasks() -> dict[str, bytes]:
+    """What this machine remembers: pages of tasks, and small pictures of their results."""
+    pictures: dict[str, bytes] = {}
+    with TaskRecords(home_folder()) as records:
+        assert_type(records, TaskRecords)
+        found, total = records.tasks(50, state="open", text="rabbit")
+        assert_type(found, list[TaskRecord])
+        assert_type(total, int)
+        older, _ = records.tasks(50, before=found[-1].number)
+        for record in older:
+            path = records.media_path(record)
+            assert_type(path, Path | None)
+            if path is not None:
+                pictures[record.job_id] = thumbnail(path)
+            with records.hold_media(record) as held:
+                assert_type(held, Path | None)
+        assert_type(records.latest(), tuple[list[TaskRecord], int])
+        one = records.find("t1")
+        assert_type(one, TaskRecord | None)
+        if one is not None:
+            assert_type(one.task_id, str | None)
+            assert_type(one.state, str)
+            assert_type(one.is_final, bool)
+            assert_type(one.finished, float | None)
+            assert_type(one.to_json(), dict[str, object])
+            assert_type(records.usual_seconds(one), float | None)
+            print(isinstance(one.parameters, dict))
+        assert_type(records.forget("t1"), list[TaskRecord])
+    return pictures
+
+
+async def setup() -> bool:
+    """The settings, a change to one, and whether they work."""
+    settings = read_settings()
+    assert_type(settings, Settings)
+    assert_type(settings.server, Setting)
+    assert_type(settings.server.value, str | None)
+    assert_type(settings.server.editable, bool)
+    assert_type(settings.kind, str)
+    assert_type(settings.problem, str | None)
+    change_settings(home_folder(), media_budget="2")
+    checks = await examine(workflow_url="sandbox")
+    assert_type(checks, list[Check])
+    assert_type(checks[0].to_json(), dict[str, str])
+    return all(check.status == "ok" for check in checks)
 
 
 def blocking() -> None:

@@ -9,29 +9,30 @@ import time
 
 from .. import config
 from ..errors import ConfigurationError
-from ..ledger import Entry, Ledger, summarize
+from ..ledger import Ledger
 from ..media.store import MediaStore
+from ..records import TaskRecord, TaskRecords
 
 WIDEST_TEXT = 40
 
 
 async def tasks(arguments: argparse.Namespace) -> int:
     """``xalora tasks [--forget ID]``: newest first, from the ledger only; no server is asked."""
-    with Ledger(config.home_folder()) as ledger:
+    with TaskRecords() as records:
         if arguments.forget:
-            entries = ledger.forget(arguments.forget)
-            if not entries:
+            found = records.forget(arguments.forget)
+            if not found:
                 raise ConfigurationError(
                     f"The ledger has no task {arguments.forget}", advice="`xalora tasks` lists those it has."
                 )
         else:
-            entries = ledger.entries(arguments.limit)
+            found, _ = records.tasks(arguments.limit)
     if arguments.json:
-        print(json.dumps({"forgotten" if arguments.forget else "tasks": [summarize(each) for each in entries]}))
+        print(json.dumps({"forgotten" if arguments.forget else "tasks": [each.to_json() for each in found]}))
     elif arguments.forget:
         print(f"Forgotten: {arguments.forget}. The task itself continues and is charged.")
-    elif entries:
-        _print_table(entries)
+    elif found:
+        _print_table(found)
     else:
         print("xalora: the ledger is empty", file=sys.stderr)
     return 0
@@ -80,22 +81,22 @@ async def _prune_bucket(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print_table(entries: list[Entry]) -> None:
+def _print_table(records: list[TaskRecord]) -> None:
     rows = [("TASK", "STATE", "TYPE", "CREATED", "BY", "WHAT")]
-    for entry in entries:
-        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
+    for record in records:
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created))
         # A task without an id yet is listed by its job id.
         rows.append(
-            (entry.task_id or entry.job_id, entry.state, entry.task_type, created, entry.source, _subject(entry))
+            (record.task_id or record.job_id, record.state, record.task_type, created, record.source, _subject(record))
         )
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows:
         print("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[5]]).rstrip())
 
 
-def _subject(entry: Entry) -> str:
+def _subject(record: TaskRecord) -> str:
     """The prompt, or the parameters, in a few words."""
-    parameters = entry.parameters if isinstance(entry.parameters, dict) else {}
-    text = parameters.get("prompt") or json.dumps(entry.parameters, ensure_ascii=False)
+    parameters = record.parameters if isinstance(record.parameters, dict) else {}
+    text = parameters.get("prompt") or json.dumps(record.parameters, ensure_ascii=False)
     line = " ".join(str(text).split())
     return line if len(line) <= WIDEST_TEXT else f"{line[: WIDEST_TEXT - 1]}…"

@@ -8,6 +8,5 @@ from .claim import Claim, Step
 from .entry import Entry, Intent
 from .ledger import Ledger
 from .listing import Listing
-from .summary import summarize
 
-__all__ = ["Claim", "Entry", "Intent", "Ledger", "Listing", "Step", "summarize"]
+__all__ = ["Claim", "Entry", "Intent", "Ledger", "Listing", "Step"]

@@ -77,14 +77,15 @@ class Listing:
         nothing: tuple[list[Entry], int] = ([], 0)
         return self._read(work, nothing)
 
-    def usual_seconds(self, entry: Entry) -> float | None:
-        """How long the server's last tasks of this kind took, as their median; None when none was watched."""
+    def usual_seconds(self, server: str, task_type: str, workflow_id: str | None) -> float | None:
+        """How long the server's last tasks of a kind took, as their median; None when none was watched."""
         query = (
             "SELECT ran FROM tasks WHERE server IS ? AND task_type = ? AND workflow_id IS ? AND ran IS NOT NULL"
             " ORDER BY finished DESC LIMIT 20"
         )
-        kind = (entry.server, entry.task_type, entry.workflow_id)
-        ran: list[float] = self._read(lambda db: [row[0] for row in db.execute(query, kind)], [])
+        ran: list[float] = self._read(
+            lambda db: [row[0] for row in db.execute(query, (server, task_type, workflow_id))], []
+        )
         return statistics.median(ran) if ran else None
 
     def _read(self, work: Callable[[sqlite3.Connection], T], empty: T) -> T:

@@ -20,9 +20,19 @@ _SIZE = 192
 
 
 def thumbnail(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """The first frame of an image, animation or video as a JPEG of at most 192x192 pixels, without transparency.
+    """Make a small picture of an image, animation or video: its first frame, without transparency.
 
-    Raises what ``inspect`` raises.
+    Args:
+        path: The media file.
+        limits: As for ``decode``.
+
+    Returns:
+        The bytes of a JPEG of at most 192x192 pixels.
+
+    Raises:
+        DecodeError: The file cannot be read as media.
+        MediaTooLargeError: The file exceeds a limit.
+        OSError: The file cannot be read at all.
     """
     info = inspect(path, limits)
     pixels = _of_video(info, limits) if info.kind == "video" else _of_picture(info, limits)
