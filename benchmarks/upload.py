@@ -184,6 +184,7 @@ def main() -> None:
         "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "r",
     }  # fmt: skip
     images, sdk = load_pack()
+    _ = sdk.AsyncClient  # Imports what a node has imported long before.
     tensors = importlib.import_module(f"{images.__package__}._tensors")
     one = torch.from_numpy(pictures(arguments.side)[arguments.kind].astype(np.float32) / 255)
     # Each image is another: the same one would be uploaded once.

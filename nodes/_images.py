@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import threading
 from collections import OrderedDict
 from functools import partial
@@ -51,7 +52,7 @@ def _hash_of_0_1_0(image: torch.Tensor) -> str:
 class _Recent:
     """The pixels of the last few images that were hashed: they are usually encoded next, and take time to convert."""
 
-    MOST = 4
+    MOST = min(8, os.cpu_count() or 1)  # As many as are on a core, between their hash and their encoding.
     LARGEST = 32 * 1024 * 1024
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
-from buckets import ACCESS_KEY, BUCKET, SECRET_KEY, Gate, Process, moto, s3_client
+from buckets import Bucket, Process, moto
 from sequencer import Answer, Sequencer, status
 
 
@@ -34,31 +34,6 @@ def bucket(s3: Process, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
         monkeypatch.setenv(name, value)
     yield opened
     opened.close()
-
-
-class Bucket(Gate):
-    """The bucket, and the gate before it."""
-
-    def __init__(self, server: Process) -> None:
-        super().__init__(server.url)
-        self.s3 = s3_client(server.url)
-        self.s3.create_bucket(Bucket=BUCKET)
-        self.settings = {
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_ENDPOINT_URL": self.url,
-            "XALORA_BUCKET": f"s3://{BUCKET}/prefix",
-        }
-
-    def names(self) -> list[str]:
-        """What is in it."""
-        return [each["Key"] for each in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
-
-    def close(self) -> None:
-        for name in self.names():
-            self.s3.delete_object(Bucket=BUCKET, Key=name)
-        self.s3.close()
-        super().close()
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_a_sequencer_with_its_own_miner(farm, tmp_path: Path):
             cwd=tmp_path, home=tmp_path / "home", XALORA_SEQUENCER_KEYS=KEY, XALORA_MINER_KEY=MINER_KEY,
         )  # fmt: skip
         world.commands.append(process)
-        await until(lambda: "ready" in process.errors() or process.process.poll() is not None)
+        await until(lambda: ("ready" in process.errors() and process.output()) or process.process.poll() is not None)
         world.ready.append("box")
         world.url = process.output().splitlines()[0].removeprefix("Xalora sequencer listening on ")
         world.serving = asyncio.get_running_loop().create_future()

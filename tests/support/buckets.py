@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 from loopback import HandlerBase, LoopbackServer
 from PIL import Image
+from processes import poll
 
 ACCESS_KEY, SECRET_KEY = "AKIATESTACCESSKEY", "bucket-secret-of-tests"
 BUCKET = "images-of-tests"
@@ -91,6 +92,7 @@ class Gate(LoopbackServer):
         self.faults: list[Fault] = []
         self.skew = 0.0
         self.bytes_per_second: float | None = None
+        self.inside = 0
         self.lock = threading.Lock()
         super().__init__(_GateHandler)
 
@@ -101,6 +103,10 @@ class Gate(LoopbackServer):
     def puts(self) -> list[str]:
         """The paths of the objects that were stored."""
         return [each.path for each in self.asked if each.method == "PUT" and 200 <= each.status < 300]
+
+    def quiet(self) -> None:
+        """Wait until every request has been answered, or cut."""
+        poll(lambda: not self.inside, what="the gate is empty")
 
     def take_fault(self, method: str, *, signed: bool) -> Fault | None:
         with self.lock:
@@ -115,6 +121,15 @@ class _GateHandler(HandlerBase, BaseHTTPRequestHandler):
     owner: Gate
 
     def handle_any(self) -> None:
+        with self.owner.lock:
+            self.owner.inside += 1
+        try:
+            self._pass_on()
+        finally:
+            with self.owner.lock:
+                self.owner.inside -= 1
+
+    def _pass_on(self) -> None:
         target = urlsplit(self.path)
         asked = Asked(self.command, target.path, parse_qs(target.query), self.lower_headers())
         self.owner.asked.append(asked)
@@ -143,7 +158,7 @@ class _GateHandler(HandlerBase, BaseHTTPRequestHandler):
         while len(body) < (length if cut_after is None else min(cut_after, length)):
             piece = self.rfile.read1(min(65536, length - len(body)))
             if not piece:
-                break
+                raise ConnectionAbortedError("the client went away in the middle")
             body += piece
             asked.received = len(body)
             if self.owner.bytes_per_second:
@@ -200,3 +215,28 @@ def picture(seed: int = 0, side: int = 16) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+class Bucket(Gate):
+    """The bucket, and the gate before it."""
+
+    def __init__(self, server: Process) -> None:
+        super().__init__(server.url)
+        self.s3 = s3_client(server.url)
+        self.s3.create_bucket(Bucket=BUCKET)
+        self.settings = {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_ENDPOINT_URL": self.url,
+            "XALORA_BUCKET": f"s3://{BUCKET}/prefix",
+        }
+
+    def names(self) -> list[str]:
+        """What is in it."""
+        return [each["Key"] for each in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+    def close(self) -> None:
+        for name in self.names():
+            self.s3.delete_object(Bucket=BUCKET, Key=name)
+        self.s3.close()
+        super().close()

@@ -195,9 +195,9 @@ class Exchange:
         self.proxy = proxy
         self.received = 0
         self._trusted = trusted
-        self._connector = _OneConnection(resolver)
+        self.connector = _OneConnection(resolver)
         self._session = aiohttp.ClientSession(
-            connector=self._connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            connector=self.connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
         )
         self._response: aiohttp.ClientResponse | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -205,7 +205,7 @@ class Exchange:
     @property
     def sent(self) -> bool:
         """Whether a connection was made, through the proxy if there is one, so that the request may have arrived."""
-        return self._connector.transport is not None
+        return self.connector.transport is not None
 
     async def __aenter__(self) -> Exchange:
         return self
@@ -215,9 +215,9 @@ class Exchange:
     ) -> None:
         if self._response is not None:
             self._response.close()
-        if self._connector.transport is not None:
+        if self.connector.transport is not None:
             # A clean TLS close needs the server's answer, which may never come.
-            self._connector.transport.abort()
+            self.connector.transport.abort()
         if kind is not GeneratorExit:
             await self._session.close()
             return

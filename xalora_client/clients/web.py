@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -19,6 +23,9 @@ SILENCE = 30.0
 """The longest time in seconds in which nothing is sent or received."""
 
 CHUNK = 256 * 1024
+
+BETWEEN_LOOKS = 0.1
+"""Seconds between two looks at how much has been sent."""
 
 
 class WebTransport(HttpTransport):
@@ -43,7 +50,7 @@ class WebTransport(HttpTransport):
             raise NetworkError(f"No request was sent: {error}", never_sent=True, lasting=True) from None
         proxy = proxy_for(link)
         sending = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
-        progress = _Sent(body or b"", on_sent)
+        progress = _Sent(body or b"")
         if body is not None:
             sending["Content-Length"] = str(len(body))
         async with Exchange(link, proxy, Resolver(), await self._trusted_for(link, proxy)) as exchange:
@@ -60,34 +67,44 @@ class WebTransport(HttpTransport):
                 return replace(head, body=bytes(start))
 
             task = asyncio.ensure_future(exchanged())
+            shown, since = 0, time.monotonic()
             try:
                 while not task.done():
-                    before = progress.sent
-                    # The socket's own timeout counts what is received; a connection may also die while it sends.
-                    await asyncio.wait({task}, timeout=SILENCE + 15)
-                    if not task.done() and progress.sent == before:
+                    await asyncio.wait({task}, timeout=BETWEEN_LOOKS)
+                    if progress.sent > shown:
+                        shown, since = progress.sent, time.monotonic()
+                        if on_sent is not None:  # From here, because what it raises must end the upload.
+                            on_sent(shown, progress.total)
+                    elif not task.done() and time.monotonic() - since > SILENCE + 15:
+                        # The socket's own timeout counts what is received; a connection may also die while it sends.
                         raise explained(asyncio.TimeoutError(), link, proxy, sent=exchange.sent)
                 return task.result()
             finally:
                 if not task.done():
+                    _forget_unsent(exchange.connector.transport)
                     task.cancel()
                     with suppress(asyncio.CancelledError, XaloraError):
                         await task
 
 
+def _forget_unsent(transport: asyncio.Transport | None) -> None:
+    """Have the system forget what it has not sent yet: it would go on sending after the close."""
+    plain = None if transport is None else transport.get_extra_info("socket")
+    if plain is not None:
+        linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
 class _Sent:
     """A body in chunks, and how much of it the connection has taken."""
 
-    def __init__(self, body: bytes, on_sent: Callable[[int, int], object] | None) -> None:
+    def __init__(self, body: bytes) -> None:
         self._body = memoryview(body)
-        self._on_sent = on_sent
+        self.total = len(body)
         self.sent = 0
 
     async def chunks(self) -> AsyncIterator[memoryview]:
-        total = len(self._body)
-        for start in range(0, total, CHUNK):
+        for start in range(0, self.total, CHUNK):
             chunk = self._body[start : start + CHUNK]
             yield chunk
             self.sent = start + len(chunk)  # It is asked for more once the connection has room again.
-            if self._on_sent is not None:
-                self._on_sent(self.sent, total)

@@ -1,0 +1,49 @@
+"""An upload that is stopped in the middle ends at once, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from buckets import images_of, picture
+from processes import poll
+from subject import Stop
+
+from xalora_client import AsyncClient, InputImage, UpscalerTask
+
+
+def large(seed):
+    return UpscalerTask(InputImage.from_bytes(picture(seed, side=800), name=f"{seed}.png"))
+
+
+def test_awaited_uploads_are_canceled(bucket, counted):
+    """As ComfyUI's Cancel does: one is stored already, others are on their way."""
+    bucket.bytes_per_second = 3e6
+
+    async def main():
+        async with AsyncClient("consumer-1#secret-key", counted.url, ledger=True, images_at_once=2) as client:
+            work = [asyncio.create_task(client.upload_images(large(seed))) for seed in range(5)]
+            await asyncio.to_thread(poll, bucket.puts)
+            for each in work:
+                each.cancel()
+            return await asyncio.gather(*work, return_exceptions=True)
+
+    ends = asyncio.run(main())
+    assert sum(isinstance(end, asyncio.CancelledError) for end in ends) >= 3
+    assert images_of(counted) == []
+    bucket.quiet()
+    assert bucket.names() == []
+
+
+def test_an_interruption_in_the_middle(bucket, counted, subject):
+    subject.options["ledger"] = True
+    bucket.bytes_per_second = 3e6
+
+    def stop(progress):
+        raise Stop
+
+    with pytest.raises(Stop):
+        subject.do(lambda client: client.upload_images(large(1), stop))
+    assert images_of(counted) == []
+    bucket.quiet()
+    assert bucket.names() == []
