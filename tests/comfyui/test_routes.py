@@ -49,6 +49,7 @@ def test_a_task_is_listed_collected_shown_and_forgotten(comfy: ComfyUI, name: st
         return ask(comfy, f"tasks/{task_id}/collect", {}).json()["view"]
 
     view = poll(collected)
+    assert collected() == view
     media = comfy.get(f"/view?filename={view['filename']}&type={view['type']}&subfolder={view['subfolder']}")
     assert Image.open(BytesIO(media.content)).size == (64, 80)
     small = ask(comfy, f"tasks/{task_id}/thumbnail")
