@@ -92,7 +92,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="DAYS",
         help="with --bucket: also what others left, if it is older (%(default)g)",
     )
-    prune.add_argument("--budget", type=float, default=5.0, metavar="GB", help="what may stay (%(default)g)")
+    prune.add_argument("--budget", type=float, metavar="GB", help="what may stay (as in the settings, else 5)")
 
     login = add("login", "login.login", "Store an API key, or a bucket's, readable by you alone.")
     login.add_argument(

@@ -10,7 +10,7 @@ import time
 from .. import config
 from ..errors import ConfigurationError
 from ..ledger import Ledger
-from ..media.store import MediaStore
+from ..media.store import MediaStore, budget_of
 from ..records import TaskRecord, TaskRecords
 
 WIDEST_TEXT = 40
@@ -45,9 +45,11 @@ async def prune(arguments: argparse.Namespace) -> int:
     """
     if arguments.bucket:
         return await _prune_bucket(arguments)
-    if not arguments.budget >= 0:
+    if arguments.budget is not None and not arguments.budget >= 0:
         raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: 0 or more gigabytes.")
-    pruned = MediaStore(config.home_folder()).prune(int(arguments.budget * 1e9))
+    home = config.home_folder()
+    allowed = budget_of(config.stored_settings(home).get("media_budget"))
+    pruned = MediaStore(home, allowed).prune(None if arguments.budget is None else int(arguments.budget * 1e9))
     if arguments.json:
         summary = {
             "removed": [str(path) for path in pruned.files],
