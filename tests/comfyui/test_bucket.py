@@ -63,7 +63,9 @@ def box(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
 def sequencer(box: ComfyUI, tmp_path: Path) -> Iterator[Command]:
     """A sequencer and its miner, each in a process of its own."""
     home = tmp_path / "home"
-    server = Command("sequencer", "--data", tmp_path / "data", "--port", 0, cwd=tmp_path, home=home)
+    server = Command(
+        "sequencer", "--data", tmp_path / "data", "--port", 0, "--allow-private-images", cwd=tmp_path, home=home
+    )
     server.url = server.first_line().rpartition(" ")[2]  # type: ignore[attr-defined]
     miner = Command(
         "miner", "--sequencer", server.url, "--comfyui", box.url, "--workflows", SMALL,  # type: ignore[attr-defined]
