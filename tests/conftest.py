@@ -88,8 +88,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            version = re.search(r"tests/(?:comfyui|editor)/.*\[([0-9.]+)", nodeid)
-            return version[1] if version else nodeid.partition("::")[0]
+            version = re.search(r"tests/((?:comfyui|editor)/).*\[([0-9.]+)", nodeid)
+            return version[1] + version[2] if version else nodeid.partition("::")[0]
 
     return Scheduling(config, log)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from buckets import SECRET_KEY, Bucket, moto
 from comfyui_prompts import image, keep, node, save_image, upscale
-from comfyui_server import ComfyUI, booted, install
+from comfyui_server import ComfyUI, booted, install, skip_but_on_newest
 from PIL import Image
 from processes import Command, poll
 
@@ -23,7 +23,8 @@ SECRETS = (SECRET_KEY, "X-Amz-Signature", "X-Amz-Credential")
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+def bucket(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    skip_but_on_newest(source)
     for needed in ("obstore", "moto", "flask"):
         if find_spec(needed) is None:
             pytest.skip(f'{needed} is not installed; it comes with pip install "xalora-nodes[bucket,bucket-test]"')

@@ -17,7 +17,7 @@ import pytest
 import torch
 from cluster import KEY, SequencerProcess
 from comfyui_prompts import image, keep, node, save_video, show, text2video, upscale
-from comfyui_server import NONE_FOUND, ComfyUI, found, version_of
+from comfyui_server import NONE_FOUND, ComfyUI, found, is_short, version_of
 from pictures import png
 from PIL import Image
 from processes import ROOT, poll
@@ -77,14 +77,22 @@ def write_workflows(folder: Path) -> Path:
 @pytest.fixture(
     scope="session", params=found() or [None], ids=lambda source: f"to {version_of(source)}" if source else "none"
 )
-def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
-    """The miner's ComfyUI: without the pack, with an upscale model."""
+def remote_source(source: Path, request: pytest.FixtureRequest) -> Path:
+    """The folder of the miner's ComfyUI."""
     if request.param is None:
         pytest.skip(NONE_FOUND)
+    if is_short() and source == request.param and len(found()) > 1:
+        pytest.skip("the short form of the tests offloads to the other version only")
+    return Path(request.param)
+
+
+@pytest.fixture(scope="session")
+def remote(remote_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+    """The miner's ComfyUI: without the pack, with the upscale model."""
     base = tmp_path_factory.mktemp("remote")
     shutil.copytree(REMOTE_NODES, base / "custom_nodes" / "remote_nodes")
     write_upscale_model(base / "models" / "upscale_models" / UPSCALE_MODEL)
-    comfy = ComfyUI(request.param, base, "--preview-method", "auto")
+    comfy = ComfyUI(remote_source, base, "--preview-method", "auto")
     try:
         yield comfy.boot()
     finally:

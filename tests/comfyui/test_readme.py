@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from comfyui_server import ComfyUI, booted
+from comfyui_server import ComfyUI, booted, skip_but_on_newest
 from processes import ROOT, bare_environment, poll
 from videos import frames_of
 
@@ -28,6 +28,7 @@ def block(name: str) -> str:
 @pytest.fixture
 def usual(source: Path, tmp_path: Path) -> Iterator[ComfyUI]:
     """A ComfyUI at its usual port, which tests of other versions leave free meanwhile."""
+    skip_but_on_newest(source)
     with (Path(tempfile.gettempdir()) / "xalora-tests-usual-ports").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield from booted(ComfyUI(source, tmp_path / "comfyui"), 8188)

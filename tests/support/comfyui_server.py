@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import requests
 from processes import PATIENCE, ROOT, bare_environment, free_port, poll
 
@@ -63,6 +64,18 @@ def version_of(source: Path) -> str:
     """For example "0.3.64"."""
     text = (source / "comfyui_version.py").read_text()
     return re.search(r'__version__ = "([^"]+)"', text)[1]  # type: ignore[index]
+
+
+def is_short() -> bool:
+    """Whether the short form of the tests is wanted, as in CI: tests that start a ComfyUI of their own run on fewer."""
+    return os.environ.get("XALORA_SHORT_TESTS", "") not in ("", "0")
+
+
+def skip_but_on_newest(source: Path) -> None:
+    """In the short form, skip the test unless this is the newest ComfyUI there is."""
+    newest = max(found(), key=lambda each: [int(part) for part in version_of(each).split(".")])
+    if is_short() and source != newest:
+        pytest.skip("the short form of the tests tries this on the newest ComfyUI only")
 
 
 def python_of(source: Path) -> Path:
