@@ -8,6 +8,7 @@ import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from comfyui_server import found
 from PIL import Image
@@ -115,7 +116,7 @@ def test_the_template_browser_shows_them_with_their_pictures(editor: Editor) -> 
     def note(answer: Any) -> None:
         folder, _, name = answer.url.rpartition("/")
         if folder.endswith("/workflow_templates/xalora-nodes") and answer.ok:
-            fetched.add(name)
+            fetched.add(unquote(name))
 
     editor.page.on("response", note)
     editor.js("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
