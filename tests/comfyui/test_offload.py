@@ -125,7 +125,7 @@ def eight_bits(file: Path) -> np.ndarray:
 
 
 def test_a_batch_is_enlarged_as_by_comfyui_itself(offloading: ComfyUI, remote: ComfyUI) -> None:
-    pictures = image(batch=6, height=40, width=56, seed=int(time.time()))
+    pictures = image(batch=6, height=40, width=56, seed=time.time_ns() % 4096)
     here = {"pictures": pictures, "large": upscale(["pictures", 0]), "kept": keep(["large", 0])}
     there = {
         "pictures": pictures,
