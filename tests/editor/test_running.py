@@ -32,9 +32,10 @@ def with_saved_video(editor: Editor, **values: object) -> int:
 def test_progress_is_shown_in_the_node_while_the_task_runs(editor: Editor) -> None:
     node = with_saved_video(editor, prompt="seen while it runs")
     editor.queue()
-    editor.page.get_by_text(re.compile(r"(queued|running) 0:0\d(, about 0:0\d left)?")).first.wait_for(state="visible")
+    shown = r"(queued|running) 0:0\d(, about 0:0\d left)?"
+    editor.page.get_by_text(re.compile(shown)).first.wait_for(state="visible")
     assert editor.end()["name"] == "execution_success"
-    assert any(re.fullmatch(r"(queued|running) 0:0\d(, about 0:0\d left)?", text) for text in editor.texts(node)), editor.texts(node)
+    assert any(re.fullmatch(shown, text) for text in editor.texts(node)), editor.texts(node)
     assert editor.preview(node) == [{"kind": "video", "width": 64, "height": 48}]
 
 
