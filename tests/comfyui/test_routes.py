@@ -126,7 +126,7 @@ def test_a_key_goes_in_and_never_comes_out(plain: ComfyUI, sandbox: SandboxProce
     assert ask(plain, "test", {}).json()["ok"] is True
     assert plain.run({"make": flux_lora("with the stored key"), "save": save_image(["make", 0])}).ok()
 
-    shown = [answer.text, plain.log(), json.dumps([event.data for event in plain.events])]
+    shown = [answer.text, plain.log(), json.dumps([event.data for event in plain.events], default=repr)]
     shown += [ask(plain, path).text for path in ("config", "tasks")]
     shown += [plain.get(path).text for path in ("/settings", "/history", "/object_info", "/internal/logs")]
     assert [text[:100] for text in shown if secret in text] == []

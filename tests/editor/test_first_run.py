@@ -137,7 +137,7 @@ def places_of(secret: str, editor: Editor) -> list[str]:
         "the page's storage": editor.js(kept),
         "the workflow": json.dumps(editor.export()),
         "the log": editor.comfy.log(),
-        "the websocket": json.dumps([event.data for event in editor.comfy.events]),
+        "the websocket": json.dumps([event.data for event in editor.comfy.events], default=repr),
     }
     paths = ("/xalora/config", "/xalora/tasks", "/api/settings", "/history", "/object_info", "/internal/logs")
     texts |= {path: editor.comfy.get(path).text for path in paths}
