@@ -12,7 +12,6 @@ from typing import Any
 
 from PIL import Image
 
-from ..workflows import free_text
 
 MOST_PREVIEW_BYTES = 48_000
 """Of a preview as JPEG: 64 KB as base64."""
@@ -89,14 +88,13 @@ class Progress:
         self.value, self.maximum = _number(value), _number(maximum)
 
     def to_json(self, titles: Mapping[str, str]) -> dict[str, Any]:
-        """For a heartbeat, without the preview. ``titles`` are the nodes' by id; the words that bind are left out."""
+        """For a heartbeat, without the preview. ``titles`` are the nodes' by id."""
         node = self.node.split(".")[0].split(":")[0]
-        title = titles.get(self.node) or titles.get(node) or ""
         return {
             "value": self.value,
             "maximum": self.maximum,
             "node": self.node,
-            "title": free_text(title),
+            "title": titles.get(self.node) or titles.get(node) or "",
         }
 
 

@@ -4,7 +4,6 @@ from .checking import CheckedWorkflow, Fault, check
 from .offer import Offer
 from .parameter import Parameter, check_parameters
 from .shipped import copy_shipped, ready_folder, small_folder
-from .titles import free_text
 from .workflow import Workflow, WorkflowFileError, read_folder, read_workflow, try_folder
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "check",
     "check_parameters",
     "copy_shipped",
-    "free_text",
     "read_folder",
     "read_workflow",
     "ready_folder",

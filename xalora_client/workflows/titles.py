@@ -50,11 +50,6 @@ def read_title(title: str) -> Words:
     return Words(tuple(dict.fromkeys(bindings)), OUTPUT in title.split())
 
 
-def free_text(title: str) -> str:
-    """The title without the words that bind: what people read. Empty where nothing is left."""
-    return " ".join(word for word in title.split() if word != OUTPUT and not _BINDING.fullmatch(word))
-
-
 def find_widget(name: str, widget: str | None, plain: Iterable[str], linked: Iterable[str]) -> str:
     """Which widget of a node a word binds.
 
