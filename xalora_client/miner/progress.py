@@ -12,7 +12,6 @@ from typing import Any
 
 from PIL import Image
 
-
 MOST_PREVIEW_BYTES = 48_000
 """Of a preview as JPEG: 64 KB as base64."""
 
