@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -31,8 +31,11 @@ _UP = 2
 _STRIP = 2**18
 """Values that are converted at a time: few enough to stay in a core's cache."""
 
+_PIECE = 2**20
+"""Bytes that are filtered and compressed at a time."""
+
 # isal comes with the extra "bucket", and is several times as fast as zlib.
-_compress: Callable[..., bytes] = import_module("isal.isal_zlib" if find_spec("isal") else "zlib").compress
+_compressobj: Callable[[int], Any] = import_module("isal.isal_zlib" if find_spec("isal") else "zlib").compressobj
 
 
 def load_frames(
@@ -137,14 +140,28 @@ def png_of(pixels: Any) -> bytes:
     Pillow tries five filters for each row, which takes most of its time: ``python -m benchmarks.encode`` compares.
     """
     height, width, channels = pixels.shape
-    flat = pixels.reshape(height, -1)
-    rows: Any = np.empty((height, 1 + flat.shape[1]), np.uint8)
-    rows[:, 0] = _UP
-    rows[0, 1:] = flat[0]
-    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
     head = struct.pack(">IIBBBBB", width, height, 8, _COLOR_TYPES[channels], 0, 0, 0)
-    body = _compress(memoryview(rows).cast("B"), 1)
-    return b"".join([b"\x89PNG\r\n\x1a\n", *_chunk(b"IHDR", head), *_chunk(b"IDAT", body), *_chunk(b"IEND", b"")])
+    parts = [b"\x89PNG\r\n\x1a\n", *_chunk(b"IHDR", head)]
+    for part in _compressed(pixels.reshape(height, -1)):
+        parts += _chunk(b"IDAT", part)
+    return b"".join([*parts, *_chunk(b"IEND", b"")])
+
+
+def _compressed(rows: Any) -> Iterator[bytes]:
+    """Rows of uint8 as PNG stores them, in pieces: filtered all at once, they would take the image's memory again."""
+    compress = _compressobj(1)
+    count = max(1, _PIECE // rows.shape[1])
+    filtered: Any = np.empty((count, 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = _UP
+    above: Any = np.zeros_like(rows[:1])
+    for top in range(0, len(rows), count):
+        piece = rows[top : top + count]
+        into = filtered[: len(piece), 1:]
+        np.subtract(piece[:1], above, out=into[:1])
+        np.subtract(piece[1:], piece[:-1], out=into[1:])
+        above = piece[-1:]
+        yield compress.compress(filtered[: len(piece)])
+    yield compress.flush()
 
 
 def _chunk(kind: bytes, content: bytes) -> tuple[bytes, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gc
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -10,6 +12,7 @@ from buckets import BUCKET, Fault, error_body, fetch, images_of, picture
 from sequencer import Answer, status
 
 from xalora_client import (
+    AsyncClient,
     CustomTask,
     InputImage,
     InvalidParameterError,
@@ -212,3 +215,36 @@ def test_no_secret_is_written_anywhere(bucket, counted, keeper, home, caplog):
     for text in (written, caplog.text, str(caught.value), repr(caught.value)):
         for secret in ("bucket-secret-of-tests", "X-Amz-Signature", "X-Amz-Credential"):
             assert secret not in text
+
+
+class Content(bytes):
+    """The bytes of an encoded image, which count those that are still held."""
+
+    held = most = 0
+
+    def __new__(cls, content: bytes) -> Content:
+        cls.held += 1
+        cls.most = max(cls.most, cls.held)
+        return super().__new__(cls, content)
+
+    def __del__(self) -> None:
+        type(self).held -= 1
+
+
+def test_no_more_encoded_images_are_held_than_asked_for(bucket, counted, monkeypatch):
+    monkeypatch.setattr(Content, "most", 0)
+    pictures = [picture(seed) for seed in range(8)]
+    images = [InputImage(lambda c=content: Content(c), lambda s=seed: f"{s:064x}", "image/png")
+              for seed, content in enumerate(pictures)]  # fmt: skip
+
+    async def main():
+        async with AsyncClient("consumer-1#secret-key", counted.url, ledger=True, images_at_once=2) as client:
+            await asyncio.gather(*(client.upload_images(UpscalerTask(image)) for image in images))
+            assert len(bucket.names()) == 8
+
+    gc.disable()  # What only the collector would find is held, too.
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
+    assert Content.most == 2

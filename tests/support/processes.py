@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
+import random
 import re
 import selectors
 import signal
@@ -48,10 +50,15 @@ def readable(ends: list[Any], seconds: float) -> list[Any]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on; with luck, for some time yet."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """A port that nobody listens on, and that the system hands to nobody before it is used.
+
+    Systems give the ports from 32768 up to whoever asks for any, also to the tests that run beside this one.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 def start_script(code: str, *arguments: object) -> subprocess.Popen[str]:

@@ -125,14 +125,17 @@ class Bucket:
         doing: str = "was not uploaded",
         on_sent: OnSent | None = None,
     ) -> Response:
-        async def attempt() -> Response:
+        async def answered() -> Response:
             url = await self._sign(method, name, REQUEST_LINK, f"{about} {doing}")
-            answer = await self._web.ask(method, url, headers, body, on_sent)
+            return await self._web.ask(method, url, headers, body, on_sent)
+
+        async def attempt() -> Response:
+            answer = await answered()
             region = region_of(answer)
             if region is not None and region != self._region:
                 logger.info("The bucket %s is in the region %s", self.place, region)
                 self._region, self._store = region, None
-                return await attempt()
+                answer = await answered()
             if 200 <= answer.status < 300 or answer.status in accepts:
                 return answer
             error = refusal(answer, self.place, f"{about} {doing}")
