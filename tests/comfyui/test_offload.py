@@ -242,7 +242,7 @@ def test_the_remote_sampler_shows_its_progress_and_previews_here(offloading: Com
 def test_offloading_costs_little(offloading: ComfyUI, remote: ComfyUI, figure: Any) -> None:
     """The same graph there directly, and from here: the median of several, side by side."""
     there, here = [], []
-    for number in range(10):
+    for number in range(20):
         graph = {
             "picture": node("EmptyImage", width=64, height=48, batch_size=1, color=number),
             "last": node(

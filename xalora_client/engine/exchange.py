@@ -216,13 +216,14 @@ def _note_canceled(context: Context, task_id: str, credentials: Credentials) -> 
 
 def _record(context: Context, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> Flow[None]:
     """Record an answer in the ledger. The first that shows the task's end is also the end of its images."""
-    ended = yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result, at_once=at_once))
     images = context.images
-    if images is None or not images.removes or not result.is_final or ended is False:
-        return
-    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
-    parameters = None if entry is None else entry.parameters
-    yield Await(lambda: images.ended(task_id, parameters), settle=True)
+    if images is not None and images.removes and result.is_final:
+        entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
+        if entry is None or not entry.is_final:
+            # Before it is recorded: if this run is killed in between, the next one finds the task open, and does it.
+            parameters = None if entry is None else entry.parameters
+            yield Await(lambda: images.ended(task_id, parameters), settle=True)
+    yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result, at_once=at_once))
 
 
 def with_ledger(context: Context, work: Callable[[Ledger], T]) -> Flow[T | None]:

@@ -166,10 +166,8 @@ class Ledger:
         """Record that the server certainly did not accept the task. The next claim is a new one."""
         self._settle(claim, REFUSED, message)
 
-    def observed(self, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> bool:
-        """Record an answer about a task; returns whether it is the first that shows the task's end.
-
-        A task that is not in the ledger is ignored.
+    def observed(self, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> None:
+        """Record an answer about a task. One that is not in the ledger is ignored.
 
         ``at_once`` says that the server answered when the task changed, so that it was open until now.
 
@@ -177,28 +175,27 @@ class Ledger:
         known. A final state stays, except that a result may come later, and its address may change.
         """
 
-        def work(db: sqlite3.Connection) -> bool:
+        def work(db: sqlite3.Connection) -> None:
             entry = rows.find(db, task_id, self.server)
             if entry is None or not isinstance(result.status, TaskStatus):
-                return False
+                return
             now = self.clock()
             seen = now if at_once else self._last_open.get(entry.job_id)
             if not result.is_final:
                 self._last_open[entry.job_id] = now
             if entry.is_final and result.status != TaskStatus.FINISHED:
-                return False
+                return
             new = entry.with_answer(result)
             if result.is_final and entry.finished is None:
                 new = replace(new, finished=now, ran=ran(new, seen, now))
                 self._last_open.pop(entry.job_id, None)
             if new != entry:
                 rows.update(db, new)
-            return new.is_final and not entry.is_final
 
         unwritten = self._unwritten.get(task_id)
         if unwritten is not None:
             self.created(unwritten, task_id)
-        return self._database.run(work)
+        self._database.run(work)
 
     def canceled(self, task_id: str) -> None:
         """Record that the server accepted a cancel, while no answer shows the task's end yet.

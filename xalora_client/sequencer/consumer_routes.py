@@ -13,10 +13,10 @@ from .clock import Clock
 from .dispatcher import Dispatcher
 from .fetching import ImageError, check_image_host
 from .http import LONG_POLL_SECONDS, NOTED, Keys, Refusal, address, read_body, read_text, read_wait
-from .images import token_in
 from .inputs import Inputs
 from .kinds import shortened
 from .observer import Observer
+from .own_addresses import image_token_in
 from .progress import shown_progress
 from .store import NewTask, Store
 from .work import Work, Workflow
@@ -143,7 +143,7 @@ class ConsumerRoutes:
         """Refuse at once what could not be fetched in any case."""
         if self._inputs.holds(value, owner):
             return
-        if token_in(value) is not None and value.startswith(address(request, "images/")):
+        if image_token_in(value) is not None and value.startswith(address(request, "images/")):
             raise InvalidParameterError(name, "an address of an image that is not here", "one uploaded within a day")
         try:
             check_image_host(value, local=self._local)

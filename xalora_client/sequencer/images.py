@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yarl import URL
-
+from .own_addresses import image_token_in
 from .work import derived
 
 KEPT_SECONDS = 86_400.0
 BUDGET = 10 * 2**30
 """Bytes of all uploaded images; the least recently used go first."""
 
-_ADDRESS = re.compile(r"/images/([A-Za-z0-9_-]{43})")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -77,7 +75,7 @@ class Images:
 
     def use(self, address: str, owner: bytes, now: float) -> Image | None:
         """The owner's image at an address of this server; None if it is none, or not here."""
-        token = token_in(address)
+        token = image_token_in(address)
         row = self._db.execute(
             "SELECT * FROM images WHERE token = ? AND owner = ? AND complete", (token, owner)
         ).fetchone()
@@ -103,16 +101,6 @@ class Images:
     def files(self) -> set[str]:
         """The names of the files that are needed."""
         return {sha256 for (sha256,) in self._db.execute("SELECT DISTINCT sha256 FROM images WHERE complete")}
-
-
-def token_in(address: str) -> str | None:
-    """The token of an address such as this server gives its images; None for others."""
-    try:
-        path = URL(address).path if address[:4].lower() == "http" else ""
-    except ValueError:
-        return None
-    match = _ADDRESS.fullmatch(path)
-    return match[1] if match else None
 
 
 def is_sha256(text: object) -> bool:

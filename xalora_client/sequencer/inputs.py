@@ -19,7 +19,8 @@ from .http import is_full
 from .images import Images
 from .kinds import shortened
 from .observer import Observer
-from .results import Results, result_in
+from .own_addresses import result_in
+from .results import Results
 from .store import Store
 from .work import Work
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from yarl import URL
-
 KEPT_SECONDS = 3600.0
 """A result stays at least so long, even beyond the budget."""
-
-_ADDRESS = re.compile(r"/media/([0-9a-f]{64}\.[a-z0-9]{1,5})")
 
 
 class Results:
@@ -44,13 +39,3 @@ class Results:
                 (self.folder / file).unlink()
             self._db.execute("DELETE FROM results WHERE file = ?", (file,))
             total -= size
-
-
-def result_in(address: str) -> str | None:
-    """The name in an address such as this server gives its results; None for others."""
-    try:
-        path = URL(address).path if address[:4].lower() == "http" else ""
-    except ValueError:
-        return None
-    match = _ADDRESS.fullmatch(path)
-    return match[1] if match else None
