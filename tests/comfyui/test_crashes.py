@@ -10,12 +10,12 @@ from collections import Counter
 
 import pytest
 from comfyui_prompts import save_video, text2video
-from comfyui_server import ComfyUI, booted, install, is_short
+from comfyui_server import IS_SHORT, ComfyUI, booted, install
 from kills import DOWNLOADED, Home, moments, wait_until
 from processes import PATIENCE
 from sandbox_process import SandboxProcess
 
-KILLS = int(os.environ.get("XALORA_CRASH_KILLS") or (2 if is_short() else 3))
+KILLS = int(os.environ.get("XALORA_CRASH_KILLS") or (2 if IS_SHORT else 3))
 
 
 @pytest.fixture(scope="module")

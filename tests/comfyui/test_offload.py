@@ -17,7 +17,7 @@ import pytest
 import torch
 from cluster import KEY, SequencerProcess
 from comfyui_prompts import image, keep, node, save_video, show, text2video, upscale
-from comfyui_server import NONE_FOUND, ComfyUI, found, is_short, version_of
+from comfyui_server import IS_SHORT, NONE_FOUND, ComfyUI, found, version_of
 from pictures import png
 from PIL import Image
 from processes import ROOT, poll
@@ -81,7 +81,7 @@ def remote_source(source: Path, request: pytest.FixtureRequest) -> Path:
     """The folder of the miner's ComfyUI."""
     if request.param is None:
         pytest.skip(NONE_FOUND)
-    if is_short() and source == request.param and len(found()) > 1:
+    if IS_SHORT and source == request.param and len(found()) > 1:
         pytest.skip("the short form of the tests offloads to the other version only")
     return Path(request.param)
 

@@ -66,15 +66,15 @@ def version_of(source: Path) -> str:
     return re.search(r'__version__ = "([^"]+)"', text)[1]  # type: ignore[index]
 
 
-def is_short() -> bool:
-    """Whether the short form of the tests is wanted, as in CI: tests that start a ComfyUI of their own run on fewer."""
-    return os.environ.get("XALORA_SHORT_TESTS", "") not in ("", "0")
+# Read here, because tests run without any setting of this machine.
+IS_SHORT = os.environ.get("XALORA_SHORT_TESTS", "") not in ("", "0")
+"""Whether the short form of the tests is wanted, as in CI: tests that start a ComfyUI of their own run on fewer."""
 
 
 def skip_but_on_newest(source: Path) -> None:
     """In the short form, skip the test unless this is the newest ComfyUI there is."""
     newest = max(found(), key=lambda each: [int(part) for part in version_of(each).split(".")])
-    if is_short() and source != newest:
+    if IS_SHORT and source != newest:
         pytest.skip("the short form of the tests tries this on the newest ComfyUI only")
 
 
