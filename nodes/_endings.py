@@ -27,6 +27,17 @@ _FITTING = [
         (r"XALORA_WORKFLOW_URL", f"the server in {_PLACE}"),
         (r", or run `xalora tasks --forget [^`]+` and then the task", " for one run"),
         (r"run `xalora tasks --forget [^`]+` first", "turn reuse off for one run"),
+        (
+            r"Store them again with `xalora login --bucket`",
+            f"Remove the bucket in {_PLACE}, enter it again, and set the provider's variables, such as AWS_ACCESS_KEY_ID",
+        ),
+        (r", or run `xalora login --bucket`", ""),
+        (r"XALORA_BUCKET", f"the bucket in {_PLACE}"),
+        (r"`xalora prune --bucket` removes what", "remove what"),
+        (r"; `xalora prune --bucket` removes it", ""),
+        (r"or run `xalora prune`", f"or allow results less space in {_PLACE}"),
+        (r"`xalora doctor` tries", f"Test connection in {_PLACE} tries"),
+        (r"look at `xalora tasks`", "look at the Xalora tab"),
         (r", or in Python allow more with Client\(limits=\.\.\.\)", ""),
     )
 ]

@@ -12,14 +12,15 @@ import sys
 
 from ..xalora_client import XaloraError
 from . import _host
+from ._endings import fit, fitting
 
 logger = logging.getLogger("xalora_client")
 
 
 def _named(record: logging.LogRecord) -> bool:
-    """Begin our own lines with our name."""
+    """Begin our own lines with our name, and have their advice fit ComfyUI."""
     if "xalora_client" in record.name and not str(record.msg).startswith("Xalora"):
-        record.msg = f"Xalora: {record.msg}"
+        record.msg = f"Xalora: {fitting(str(record.msg))}"
     return True
 
 
@@ -56,6 +57,7 @@ def _say() -> None:
     try:
         settings = read_settings(_host.home())
     except XaloraError as error:
+        fit(error)
         logger.warning("%s", error)
         return
     if settings.server.value == "sandbox":
