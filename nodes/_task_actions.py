@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,15 @@ from ..xalora_client import (
     XaloraError,
 )
 from . import _host
+from ._endings import fit
 from ._task_list import describe
 
 if TYPE_CHECKING:
     from ..xalora_client import AsyncClient, TaskRecord
 
+EVERY = 1 << 62
 MOST_REFRESHED = 50
+SECONDS_UNTIL_KNOWN = 60
 THUMBNAILS_KEPT = 1000
 
 
@@ -82,41 +86,81 @@ async def forget(home: Path, identifier: str) -> dict[str, Any]:
     return {"forgotten": [record.number for record in forgotten]}
 
 
+_refreshing: asyncio.Task[dict[str, Any]] | None = None
+_asked: dict[tuple[str, str | None], float] = {}
+_unknown: set[tuple[str, str | None]] = set()
+
+
 async def refresh(home: Path) -> dict[str, Any]:
     """Ask the sequencer about the open tasks that are known to it; the ledger then has the answers.
 
-    ``asked`` counts the answers, ``elsewhere`` the tasks of servers that the settings do not name. ``problem`` says why
-    others could not be asked about, or is None.
-    """
-    from ..xalora_client import TaskRecords
+    Those that were not asked about for the longest time come first. Calls at the same time share one round.
 
-    with TaskRecords(home) as records:
-        found, _ = await asyncio.to_thread(records.tasks, MOST_REFRESHED, state="open")
-    asked = elsewhere = 0
-    problem: str | None = None
-    by_server: dict[str, list[str]] = {}
+    ``asked`` counts the answers. ``unknown`` has the numbers of the open tasks that their server does not know any
+    more. ``problem`` says why others could not be asked about, or is None. Tasks at servers that the settings do not
+    name are left out.
+    """
+    global _refreshing
+    if _refreshing is None or _refreshing.done():
+        _refreshing = asyncio.create_task(_refresh(home))
+    return await _refreshing
+
+
+async def _refresh(home: Path) -> dict[str, Any]:
+    asked, problem = 0, None
+    by_server: dict[str, list[TaskRecord]] = {}
+    found = await asyncio.to_thread(_open_tasks, home)
     for record in found:
-        if record.task_id is not None:
-            by_server.setdefault(record.server, []).append(record.task_id)
-    for server, task_ids in by_server.items():
+        by_server.setdefault(record.server, []).append(record)
+    known = {_key(record) for record in found}
+    for key in _asked.keys() - known:
+        del _asked[key]
+    _unknown.intersection_update(known)
+    for server, records in by_server.items():
+        records.sort(key=lambda record: (_asked.get(_key(record), 0), record.number))
+        chosen = records[:MOST_REFRESHED]
         try:
             async with await _client(server) as client:
-                queries = [client.query_task_result(task_id) for task_id in task_ids]
+                queries = [client.query_task_result(_task_id(record)) for record in chosen]
                 answers = await asyncio.gather(*queries, return_exceptions=True)
         except ElsewhereError:
-            elsewhere += len(task_ids)
             continue
         except XaloraError as error:
-            problem = str(error)
+            problem = _told(error)
             continue
-        for answer in answers:
-            if isinstance(answer, XaloraError):
-                problem = str(answer)
+        for record, answer in zip(chosen, answers, strict=True):
+            key = _key(record)
+            _asked[key] = time.monotonic()
+            if isinstance(answer, NotFoundError):
+                # A server may need a moment until it knows a new task.
+                if time.time() - (record.submitted or record.created) > SECONDS_UNTIL_KNOWN:
+                    _unknown.add(key)
+            elif isinstance(answer, XaloraError):
+                problem = _told(answer)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
                 asked += 1
-    return {"asked": asked, "elsewhere": elsewhere, "problem": problem}
+                _unknown.discard(key)
+    return {"asked": asked, "unknown": [each.number for each in found if _key(each) in _unknown], "problem": problem}
+
+
+def _open_tasks(home: Path) -> list[TaskRecord]:
+    """Every open task that a server has given an id."""
+    from ..xalora_client import TaskRecords
+
+    with TaskRecords(home) as records:
+        found, _ = records.tasks(EVERY, state="open")
+    return [record for record in found if record.task_id is not None]
+
+
+def _key(record: TaskRecord) -> tuple[str, str | None]:
+    return record.server, record.task_id
+
+
+def _told(error: XaloraError) -> str:
+    fit(error)
+    return str(error)
 
 
 _thumbnails: OrderedDict[str, bytes] = OrderedDict()

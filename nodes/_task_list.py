@@ -1,15 +1,16 @@
-"""The ledger as the editor shows it, and messages to the editor when it changes."""
+"""The ledger as the editor shows it, and what has changed in it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..xalora_client import StorageError
-from . import _host_server
+from ..xalora_client import ConfigurationError, StorageError
+from . import _host, _host_server
 
 if TYPE_CHECKING:
     from ..xalora_client import TaskRecord, TaskRecords
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("xalora_client")
 
 EVENT = "xalora.tasks"
-"""The message to the editor: the tasks that are new or have changed, and which are gone."""
+"""The message to the editor: something has changed. It has no more than the version."""
 
 PAGE = 200
 MOST = 1000
@@ -41,7 +42,18 @@ def page(home: Path, query: dict[str, str]) -> dict[str, Any]:
             "total": total,
             "next": found[-1].number if len(found) == limit else None,
             "now": time.time(),
+            "server": server(),
         }
+
+
+def server() -> str | None:
+    """The server in force, whose tasks can be asked about; None when the settings cannot be read."""
+    from ..xalora_client import read_settings
+
+    try:
+        return read_settings(_host.home()).server.value
+    except ConfigurationError:
+        return None
 
 
 def described(found: list[TaskRecord], records: TaskRecords) -> list[dict[str, Any]]:
@@ -70,15 +82,23 @@ def describe(record: TaskRecord, usual_seconds: float | None = None) -> dict[str
 
 
 class Feed:
-    """Looks at the ledger's files and tells the editors what has changed, whoever changed it: a node or a program."""
+    """Looks at the ledger's files and tells the editors that something has changed, whoever changed it.
+
+    Any web page may listen to ComfyUI's messages, so they carry no contents: the editors ask for what has changed, by
+    a route that other sites may not use. What has changed is numbered by versions.
+    """
 
     def __init__(self) -> None:
         self.home: Path | None = None
         self.records: TaskRecords | None = None
-        self.told: dict[int, dict[str, Any]] = {}
-        self.total = 0
-        self.seen: Any = None
+        self.version = self.since = 0
+        self.changed: dict[int, int] = {}
         self.running = False
+        self._known: dict[int, dict[str, Any]] = {}
+        self._ended: deque[int] = deque(maxlen=PAGE)
+        self._total = 0
+        self._seen: Any = None
+        self._looking = asyncio.Lock()
 
     async def follow(self, home: Path) -> None:
         """Follow the ledger of this home from now on."""
@@ -87,38 +107,66 @@ class Feed:
         if home != self.home:
             if self.records is not None:
                 self.records.close()
-            self.home, self.records, self.seen = home, TaskRecords(home), None
-            await self._look(tell=False)
+            self.home, self.records, self._seen = home, TaskRecords(home), None
+            await self._look()
+            # Whoever has a version of another home, or of an earlier start, needs the whole list.
+            self.version = self.since = max(self.version, int(time.time() * 1000))
         if not self.running:
             self.running = True
             self.task = asyncio.create_task(self._watch())
+
+    async def changes(self, home: Path, since: int) -> dict[str, Any]:
+        """The tasks that are new or have changed since a version; ``reload`` says that the whole list is needed."""
+        await self.follow(home)
+        await self._look()
+        numbers = [number for number, version in self.changed.items() if version > since]
+        answer = {"version": self.version, "now": time.time(), "server": await asyncio.to_thread(server)}
+        if not self.since <= since <= self.version or len(numbers) > MOST:
+            return answer | {"tasks": [], "reload": True}
+        return answer | {"tasks": await asyncio.to_thread(self._described, numbers), "reload": False}
+
+    def _described(self, numbers: list[int]) -> list[dict[str, Any]]:
+        assert self.records is not None
+        return described(self.records.numbered(numbers), self.records)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
             if _host_server.editors():
                 try:
-                    await self._look(tell=True)
+                    await self._look()
                 except Exception:  # The list must not stand still for the rest of the session.
                     logger.exception("The list of tasks could not be followed")
 
-    async def _look(self, *, tell: bool) -> None:
-        records, home = self.records, self.home
-        if records is None or home is None or (seen := _signature(home)) == self.seen:
-            return
-        try:
-            found, total = await asyncio.to_thread(records.latest, PAGE)
-            shown = await asyncio.to_thread(described, found, records)
-        except StorageError:  # Whoever opens the list is told; here it is tried again.
-            return
-        self.seen = seen
-        now = {each["number"]: each for each in shown}
-        changed = [each for number, each in now.items() if self.told.get(number) != each]
-        new = sum(number > max(self.told, default=0) for number in now)
-        gone = self.total + new != total
-        self.told, self.total = now, total
-        if tell and (changed or gone):
-            _host_server.send(EVENT, {"tasks": changed, "reload": gone, "now": time.time()})
+    async def _look(self) -> None:
+        async with self._looking:
+            records, home = self.records, self.home
+            if records is None or home is None or (seen := _signature(home)) == self._seen:
+                return
+            try:
+                now, total = await asyncio.to_thread(self._read, records)
+            except StorageError:  # Whoever opens the list is told; here it is tried again.
+                return
+            self._seen = seen
+            changed = [number for number, each in now.items() if self._known.get(number) != each]
+            newest = max(self._known, default=0)
+            gone = self._total + sum(number > newest for number in now) != total
+            self._known, self._total = now, total
+            if changed or gone:
+                self.version += 1
+                self.changed |= dict.fromkeys(changed, self.version)
+                if gone:
+                    self.since = self.version
+                _host_server.send(EVENT, {"version": self.version})
+
+    def _read(self, records: TaskRecords) -> tuple[dict[int, dict[str, Any]], int]:
+        """What is followed: the newest tasks, every open one, and the last that were open before."""
+        found, total = records.latest(PAGE)
+        numbers = {record.number for record in found}
+        ended = [number for number, each in self._known.items() if not each["final"] and number not in numbers]
+        self._ended.extend(ended)
+        found += records.numbered({*ended, *self._ended} - numbers)
+        return {each["number"]: each for each in described(found, records)}, total
 
 
 def _signature(home: Path) -> list[tuple[int, int] | None]:

@@ -8,7 +8,7 @@ import { cancelTask, collectTask, copyId, forgetTask, goToNode, insertStatusNode
 import { filtered } from "./task_filter.js";
 import { newRow } from "./task_row.js";
 import { store } from "./task_store.js";
-import { stateName, subject } from "./task_words.js";
+import { doubtName, stateName, subject } from "./task_words.js";
 import { t } from "./texts.js";
 import { VirtualList } from "./virtual_list.js";
 
@@ -116,7 +116,7 @@ class Panel {
   }
 
   tick() {
-    if (store.running) this.list.draw();
+    if (store.running && !store.error) this.list.draw();
   }
 
   #message(shown) {
@@ -138,8 +138,10 @@ class Panel {
   /** What can be done with the selected task. Drawn anew only when the task is another or has changed. */
   showDetails() {
     const task = this.list.selected;
-    if (task === this.shown) return;
+    const doubt = task && store.doubt(task);
+    if (task === this.shown && doubt === this.doubt) return;
     this.shown = task;
+    this.doubt = doubt;
     const focused = document.activeElement?.dataset.action;
     this.details.replaceChildren();
     if (!task) return;
@@ -161,7 +163,7 @@ class Panel {
     const origin = [by, task.server === "sandbox" ? t("serverSandbox") : task.server];
     this.details.append(
       element("p.xalora-subject", {}, subject(task)),
-      element("p.xalora-hint", {}, [stateName(task), task.message, ...origin].filter(Boolean).join(" · ")),
+      element("p.xalora-hint", {}, [stateName(task), doubt && doubtName(doubt), task.message, ...origin].filter(Boolean).join(" · ")),
       element("div.xalora-actions", {}, ...buttons),
     );
     buttons.find(({ dataset }) => dataset.action === focused)?.focus();

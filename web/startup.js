@@ -1,7 +1,6 @@
 /** At the start: what became of tasks that an earlier session left. */
 
 import { notify } from "./notices.js";
-import { ask, send } from "./server.js";
 import { openTab } from "./sidebar.js";
 import { store } from "./task_store.js";
 import { many, t } from "./texts.js";
@@ -10,16 +9,13 @@ const SECONDS = 20;
 
 /** Ask about tasks that were open, and say once what became of them. */
 export async function tellOfEarlierTasks() {
-  const { tasks: before } = await ask("/tasks?state=open");
   // Also shows the badge, and lets the server push what changes.
   await store.load();
-  const open = before.filter(({ task_id: id }) => id);
+  const open = store.list.filter((task) => store.canAsk(task)).map(({ number }) => number);
   if (!open.length) return;
-  const { problem } = await send("/refresh");
-  const numbers = new Set(open.map(({ number }) => number));
-  const { tasks: after } = await ask("/tasks?limit=1000");
-  const now = after.filter(({ number }) => numbers.has(number));
-  const running = now.filter(({ final }) => !final).length;
+  const problem = await store.refresh();
+  const now = open.map((number) => store.tasks.get(number)).filter(Boolean);
+  const running = now.filter((task) => store.isRunning(task)).length;
   const finished = now.filter(({ state }) => state === "finished").length;
   const said = [
     running ? many("earlierRunning", running) : "",

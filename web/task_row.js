@@ -17,14 +17,19 @@ export function newRow() {
     element("span.xalora-picture", { "aria-hidden": "true" }, picture),
     element("span.xalora-words", {}, title, element("span.xalora-line", {}, state, kind)),
   );
+  let failed = null;
   picture.addEventListener("error", () => {
+    // It may be there when the task has changed: once it is collected.
+    failed = row.task;
     picture.hidden = true;
+    picture.removeAttribute("src");
   });
   row.show = (task) => {
     write(title, subject(task));
-    write(state, status(task, store.now()));
+    write(state, status(task, store.now(), store.doubt(task)));
     write(kind, `${kindName(task)} · ${when(task)}`);
     row.dataset.state = task.state;
+    row.task = task;
     if (row.media !== task.media) {
       row.media = task.media;
       picture.hidden = true;
@@ -32,7 +37,7 @@ export function newRow() {
     }
   };
   row.rest = (task) => {
-    if (!task.media || picture.hasAttribute("src")) return;
+    if (!task.media || task === failed || picture.hasAttribute("src")) return;
     picture.src = thumbnailOf(task);
     picture.hidden = false;
   };

@@ -21,16 +21,21 @@ export function duration(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-/** The state with its time: how long it has been under way and how long it usually takes, or when it ended. */
-export function status(task, now) {
+/** The state with its time: how long it has been under way and how long it usually takes, or how long it took. */
+export function status(task, now, doubt) {
   const began = task.submitted ?? task.created;
-  if (!task.final) {
+  if (doubt) return `${stateName(task)} · ${doubtName(doubt)}`;
+  // Before there is an id, or after a cancel, nobody knows that it runs.
+  if (task.state === "waiting" || task.state === "running") {
     const usual = task.usual_seconds ? ` / ${t("about", { time: duration(task.usual_seconds) })}` : "";
     return `${stateName(task)} ${duration(now - began)}${usual}`;
   }
   const took = task.state === "finished" && task.finished ? ` · ${t("took", { time: duration(task.finished - began) })}` : "";
   return `${stateName(task)}${took}`;
 }
+
+/** Why nobody knows what a task does. */
+export const doubtName = (doubt) => t(doubt === "elsewhere" ? "notAsked" : "notKnown");
 
 /** When a task was made: the time today, else the date. */
 export function when(task) {

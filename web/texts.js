@@ -92,6 +92,8 @@ const ENGLISH = {
   stateFinished: "finished",
   stateFailed: "failed",
   stateCanceled: "canceled",
+  notAsked: "at another server, not asked",
+  notKnown: "its server no longer knows it; forget it",
   about: "about {time}",
   took: "took {time}",
   by_node: "from a node",

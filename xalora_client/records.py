@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +119,17 @@ class TaskRecords:
         """
         entries, total = self._listing.latest(limit)
         return [_record(entry) for entry in entries], total
+
+    def numbered(self, numbers: Collection[int]) -> list[TaskRecord]:
+        """Look tasks up by their numbers.
+
+        Args:
+            numbers: Of records that were read before.
+
+        Returns:
+            The tasks that are still there.
+        """
+        return [_record(entry) for entry in self._listing.numbered(numbers)]
 
     def find(self, task_or_job_id: str) -> TaskRecord | None:
         """Find a task.

@@ -43,6 +43,16 @@ def test_filters_by_state(ledger, listing):
     claim(ledger, intent("unsent"))
     assert [entry.state for entry in listing.tasks(10, state="open")[0]] == ["creating", "running", "waiting"]
     assert [entry.task_id for entry in listing.tasks(10, state="failed")[0]] == ["t3"]
+    ledger.canceled("t1")
+    # Accepted, but its end was not seen.
+    assert [entry.state for entry in listing.tasks(10, state="open")[0]] == ["creating", "canceled", "waiting"]
+
+
+def test_finds_tasks_by_their_numbers(ledger, listing):
+    for number in range(3):
+        run_to(ledger, "finished", f"t{number}", intent(f"a rabbit {number}"))
+    one, _, other = [entry.number for entry in listing.tasks(3)[0]]
+    assert [entry.task_id for entry in listing.numbered([one, other, 99])] == ["t2", "t0"]
 
 
 @pytest.mark.parametrize("text", ["rabbit in", "RABBIT", "schön", "100%", "t1", "kind", '"quoted"'])

@@ -17,6 +17,9 @@ T = TypeVar("T")
 OPEN = "open"
 """Every state that is not final, as a filter."""
 
+_IS_OPEN = f"state NOT IN ({', '.join('?' * len(FINAL_STATES))}) OR state = 'canceled' AND finished IS NULL"
+"""The same as SQL, for the values of FINAL_STATES. A cancel counts once the task's end was seen."""
+
 
 class Listing:
     """The tasks of every server in one Xalora home. The methods raise StorageError when the file cannot be read."""
@@ -38,7 +41,7 @@ class Listing:
         """
         conditions, values = ["1"], list[Any]()
         if state == OPEN:
-            conditions.append(f"state NOT IN ({_places(FINAL_STATES)})")
+            conditions.append(f"({_IS_OPEN})")
             values += FINAL_STATES
         elif state:
             conditions.append("state = ?")
@@ -66,8 +69,7 @@ class Listing:
         """The newest ``limit`` tasks together with every open one, newest first, and how many tasks there are."""
         query = (
             "SELECT * FROM tasks WHERE number > (SELECT coalesce(max(number), 0) FROM tasks) - ?"  # noqa: S608
-            f" OR state NOT IN ({_places(FINAL_STATES)}) OR state = 'canceled' AND finished IS NULL"
-            " ORDER BY number DESC"
+            f" OR {_IS_OPEN} ORDER BY number DESC"
         )
 
         def work(db: sqlite3.Connection) -> tuple[list[Entry], int]:
@@ -76,6 +78,15 @@ class Listing:
 
         nothing: tuple[list[Entry], int] = ([], 0)
         return self._read(work, nothing)
+
+    def numbered(self, numbers: Collection[int]) -> list[Entry]:
+        """The entries with these numbers, as far as there are any."""
+
+        def work(db: sqlite3.Connection) -> list[Entry]:
+            found = (one(db, "number = ?", number) for number in numbers)
+            return [entry for entry in found if entry is not None]
+
+        return self._read(work, [])
 
     def usual_seconds(self, server: str, task_type: str, workflow_id: str | None) -> float | None:
         """How long the server's last tasks of a kind took, as their median; None when none was watched."""
@@ -96,10 +107,6 @@ class Listing:
 
 def _entries(db: sqlite3.Connection, query: str, values: list[Any]) -> list[Entry]:
     return [Entry.from_row(row) for row in db.execute(query, values)]
-
-
-def _places(values: Collection[str]) -> str:
-    return ", ".join("?" * len(values))
 
 
 def _pattern(text: str) -> str:
