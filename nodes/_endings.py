@@ -29,7 +29,7 @@ _FITTING = [
         (r"run `xalora tasks --forget [^`]+` first", "turn reuse off for one run"),
         (
             r"Store them again with `xalora login --bucket`",
-            f"Remove the bucket in {_PLACE}, enter it again, and set the provider's variables, such as AWS_ACCESS_KEY_ID",
+            f"Remove the bucket in {_PLACE} and enter it again; set variables such as AWS_ACCESS_KEY_ID",
         ),
         (r", or run `xalora login --bucket`", ""),
         (r"XALORA_BUCKET", f"the bucket in {_PLACE}"),

@@ -120,14 +120,9 @@ class Feed:
         await self.follow(home)
         await self._look()
         numbers = [number for number, version in self.changed.items() if version > since]
-        answer = {"version": self.version, "now": time.time(), "server": await asyncio.to_thread(server)}
-        if not self.since <= since <= self.version or len(numbers) > MOST:
-            return answer | {"tasks": [], "reload": True}
-        return answer | {"tasks": await asyncio.to_thread(self._described, numbers), "reload": False}
-
-    def _described(self, numbers: list[int]) -> list[dict[str, Any]]:
-        assert self.records is not None
-        return described(self.records.numbered(numbers), self.records)
+        reload = not self.since <= since <= self.version or len(numbers) > MOST
+        answer = {"version": self.version, "now": time.time(), "reload": reload}
+        return answer | await asyncio.to_thread(_news, home, [] if reload else numbers)
 
     async def _watch(self) -> None:
         while True:
@@ -167,6 +162,13 @@ class Feed:
         self._ended.extend(ended)
         found += records.numbered({*ended, *self._ended} - numbers)
         return {each["number"]: each for each in described(found, records)}, total
+
+
+def _news(home: Path, numbers: list[int]) -> dict[str, Any]:
+    from ..xalora_client import TaskRecords
+
+    with TaskRecords(home) as records:
+        return {"tasks": described(records.numbered(numbers), records), "server": server()}
 
 
 def _signature(home: Path) -> list[tuple[int, int] | None]:

@@ -83,19 +83,22 @@ def test_a_task_is_canceled_at_the_sequencer(comfy: ComfyUI, endless: SandboxPro
 
 def test_open_tasks_are_asked_about_and_changes_pushed(comfy: ComfyUI, paced: SandboxProcess, name: str) -> None:
     comfy.use(paced.url)
-    ask(comfy, "tasks")
+    since = ask(comfy, "tasks").json()["version"]
     task_id = submitted(comfy, name)
 
     def finished() -> bool:
         assert ask(comfy, "refresh", {}).json()["problem"] is None
-        return any(
-            task["task_id"] == task_id and task["state"] == "finished"
-            for event in list(comfy.events)
-            if event.type == "xalora.tasks"
-            for task in event.data["tasks"]
-        )
+        changed = ask(comfy, f"changes?since={since}").json()["tasks"]
+        return [task["state"] for task in changed if task["task_id"] == task_id] == ["finished"]
 
-    poll(finished, what="the editor is told that the task is finished")
+    poll(finished, what="the task is finished")
+    version = ask(comfy, "tasks").json()["version"]
+    told = poll(
+        lambda: [each.data for each in list(comfy.events) if each.type == "xalora.tasks"], what="the editor is told"
+    )
+    # Any page may listen.
+    assert {name for each in told for name in each} == {"version"}
+    assert since < max(each["version"] for each in told) <= version
 
 
 def test_another_servers_task_waits_for_its_server(comfy: ComfyUI, endless: SandboxProcess, name: str) -> None:
@@ -151,7 +154,15 @@ def test_what_the_environment_sets_cannot_be_changed(comfy: ComfyUI, canary: str
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("tasks", None), ("config", None), ("config", {}), ("test", {}), ("refresh", {}), ("tasks/x/cancel", {})],
+    [
+        ("tasks", None),
+        ("changes?since=0", None),
+        ("config", None),
+        ("config", {}),
+        ("test", {}),
+        ("refresh", {}),
+        ("tasks/x/cancel", {}),
+    ],
 )
 @pytest.mark.parametrize(
     "headers",

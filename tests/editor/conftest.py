@@ -33,6 +33,8 @@ QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Other names of this machine, which a page takes for other machines.
+    "--host-resolver-rules=MAP *.example 127.0.0.1",
 )
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
 """As of someone who has used the editor before: no tour at the start, and nothing over the canvas."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from ledger_steps import claim, intent, run_to
 from sandbox_process import SandboxProcess
+
+from xalora_client.ledger import Ledger
 
 if TYPE_CHECKING:
     from conftest import Editor
@@ -30,6 +34,11 @@ def ended(editor: Editor) -> None:
     for task in requests.get(f"{editor.comfy.url}/xalora/tasks?state=open", timeout=60).json()["tasks"]:
         path = f"/xalora/tasks/{task['task_id'] or task['job_id']}/forget"
         editor.comfy.post(path, {}).raise_for_status()
+
+
+def forgive(editor: Editor, problem: str) -> None:
+    """Chromium itself reports the requests that this test has had fail."""
+    editor.problems[:] = [each for each in editor.problems if problem not in each]
 
 
 def run(editor: Editor, prompt: str, **values: Any) -> int:
@@ -178,11 +187,13 @@ def test_the_list_is_used_with_the_keyboard_alone(editor: Editor, prompt: str) -
 
 
 def test_an_empty_list_and_a_server_that_is_away_say_what_to_do(editor: Editor) -> None:
-    empty = json.dumps({"tasks": [], "total": 0, "next": None, "now": 0})
-    editor.page.route("**/xalora/tasks?*", lambda route: route.fulfill(body=empty, content_type="application/json"))
+    empty = {"tasks": [], "total": 0, "next": None, "now": 0, "version": 0, "server": None, "reload": False}
+    for path in ("tasks", "changes"):
+        editor.page.route(f"**/xalora/{path}?*", lambda route: route.fulfill(json=empty))
     tab = editor.xalora.open_tab()
     tab.get_by_text("Add a Xalora node").wait_for()
-    editor.page.unroute("**/xalora/tasks?*")
+    for path in ("tasks", "changes"):
+        editor.page.unroute(f"**/xalora/{path}?*")
     editor.page.route("**/xalora/tasks?*", lambda route: route.abort())
     editor.xalora.tab_button().click()
     editor.xalora.tab_button().click()
@@ -190,8 +201,65 @@ def test_an_empty_list_and_a_server_that_is_away_say_what_to_do(editor: Editor) 
     editor.page.unroute("**/xalora/tasks?*")
     tab.get_by_role("button", name="Try again").click()
     tab.get_by_text("ComfyUI does not answer").wait_for(state="detached")
-    # Chromium itself reports the request that was broken off.
-    editor.problems[:] = [each for each in editor.problems if "net::ERR_FAILED" not in each]
+    forgive(editor, "net::ERR_FAILED")
+
+
+def test_a_server_that_dies_is_noticed_by_an_open_list(
+    editor: Editor, ended: None, prompt: str, endless: SandboxProcess, configured: Callable[[str], None]
+) -> None:
+    configured(endless.url)
+    run(editor, prompt)
+    row = editor.xalora.task(prompt)
+    row.filter(has_text="running 0:0").wait_for()
+    editor.page.route("**/xalora/**", lambda route: route.abort())
+    tab = editor.xalora.open_tab()
+    tab.get_by_text("ComfyUI does not answer").wait_for()
+    # It does not go on counting.
+    still = row.inner_text()
+    editor.page.wait_for_timeout(2500)
+    assert row.inner_text() == still
+    editor.page.unroute("**/xalora/**")
+    tab.get_by_text("ComfyUI does not answer").wait_for(state="detached")
+    forgive(editor, "net::ERR_FAILED")
+
+
+def test_only_what_can_be_known_to_run_counts_as_running(editor: Editor, ended: None, sandbox: SandboxProcess) -> None:
+    home = editor.comfy.base / "xalora"
+    for server, task_id in (("https://elsewhere.example", "there"), (sandbox.url, "forgotten"), (sandbox.url, "")):
+        with Ledger(home, server, clock=lambda: time.time() - 48 * 3600) as ledger:
+            task = replace(intent(f"a rabbit {task_id or 'unsent'}"), server=server)
+            if task_id:
+                run_to(ledger, "running", task_id, task)
+            else:
+                claim(ledger, task).release()
+    xalora = editor.xalora
+    xalora.task("a rabbit there").filter(has_text="at another server, not asked").wait_for()
+    # The list asks at once when it is opened.
+    xalora.tab_button().click()
+    xalora.task("a rabbit forgotten").filter(has_text="no longer knows it").wait_for()
+    xalora.task("a rabbit unsent").filter(has_text="being sent").wait_for()
+    tab = xalora.open_tab()
+    assert not re.search(r"\d:\d\d:\d\d|could not be asked", tab.locator(".xalora-list").inner_text())
+    assert "could not be asked" not in tab.inner_text()
+    assert xalora.badge() == ""
+    xalora.act("a rabbit forgotten", "Copy id")
+    assert "no longer knows it" in tab.locator(".xalora-details").inner_text()
+
+
+def test_a_picture_that_was_missing_is_shown_once_it_is_there(editor: Editor, prompt: str) -> None:
+    editor.page.route("**/thumbnail?*", lambda route: route.fulfill(status=404))
+    run(editor, prompt)
+    assert editor.end()["name"] == "execution_success"
+    row = editor.xalora.task(prompt)
+    row.filter(has_text="finished").wait_for()
+    editor.until(lambda: any("404" in each for each in editor.problems), "the picture was asked for")
+    assert not row.locator("img:visible").count()
+    editor.page.unroute("**/thumbnail?*")
+    editor.xalora.act(prompt, "Show")
+    editor.xalora.dialog("Result of the task")
+    editor.page.keyboard.press("Escape")
+    row.locator("img:visible").wait_for()
+    forgive(editor, "404")
 
 
 @pytest.mark.parametrize("palette", ["dark", "light"])
