@@ -227,7 +227,8 @@ def test_only_what_can_be_known_to_run_counts_as_running(editor: Editor, ended: 
     home = editor.comfy.base / "xalora"
     for server, task_id in (("https://elsewhere.example", "there"), (sandbox.url, "forgotten"), (sandbox.url, "")):
         with Ledger(home, server, clock=lambda: time.time() - 48 * 3600) as ledger:
-            task = replace(intent(f"a rabbit {task_id or 'unsent'}"), server=server)
+            name = f"a rabbit {task_id or 'unsent'}"
+            task = replace(intent(name), server=server, parameters={"prompt": name})
             if task_id:
                 run_to(ledger, "running", task_id, task)
             else:
