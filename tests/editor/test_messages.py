@@ -86,21 +86,26 @@ def test_the_sandbox_takes_an_own_servers_key_only_after_a_warning(editor: Edito
     editor.comfy.post("/xalora/config", {"api_key": "", "workflow_url": ""}).raise_for_status()
 
 
-def test_messages_can_be_used_while_a_dialog_is_open(editor: Editor, refusing: Sequencer) -> None:
-    refusing.script("task_create", Answer({"message": "the balance is used up"}, 402))
-    run(editor)
-    editor.close_error()
-    editor.page.locator("#graph-canvas").focus()
-    editor.xalora.press("the balance is used up", "Open help")
-    dialog = editor.xalora.dialog("Open help")
-    run(editor)
-    editor.xalora.message("the balance is used up").get_by_role("button", name="Close").click()
-    editor.page.locator(".xalora-notice").wait_for(state="detached")
+def test_messages_can_be_used_while_a_dialog_is_open(editor: Editor) -> None:
+    notify = """async text => {
+        const {notify} = await import('/extensions/xalora-nodes/notices.js');
+        notify({text, buttons: [['Press', () => { window.pressed = text }]]});
+    }"""
+    editor.js(notify, "from before")
+    editor.js("() => { app.extensionManager.command.execute('Xalora.SetKey') }")
+    dialog = editor.xalora.dialog("Xalora key and server")
+    editor.xalora.press("from before", "Press")
+    assert editor.js("() => window.pressed") == "from before"
+    # Where the focus was before, although the button that had it is gone.
     assert editor.js("() => document.activeElement.closest('dialog') !== null")
-    run(editor)
+    editor.js(notify, "meanwhile")
+    editor.xalora.press("meanwhile", "Press")
+    assert editor.js("() => window.pressed") == "meanwhile"
+    editor.js(notify, "left over")
     editor.page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
-    editor.xalora.press("the balance is used up", "Open help")
+    editor.xalora.press("left over", "Press")
+    assert editor.js("() => window.pressed") == "left over"
 
 
 def test_help_is_the_page_of_the_node(editor: Editor, refusing: Sequencer) -> None:
