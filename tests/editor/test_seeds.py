@@ -71,7 +71,8 @@ def test_no_seed_is_offered_that_a_press_would_not_change(
         )
     for _ in range(2):
         editor.queue()
-        assert editor.end()["name"] == "execution_success"
+        end = editor.end()
+        assert end["name"] == "execution_success", end
     if why_not == "another workflow":
         editor.page.wait_for_function(_OFFERED, arg=node)
         # A node of the same id in another workflow, while the first one goes on.
