@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,55 @@ def test_a_key_does_not_go_along_to_another_server(before, after, kept):
     change_settings(api_key=KEY, workflow_url=before)
     change_settings(workflow_url=after)
     assert (read_settings().consumer.value == "consumer-1") is kept
+
+
+def test_key_and_server_of_two_places_are_not_stored(monkeypatch, home):
+    """No request could be sent with them."""
+    monkeypatch.setenv("XALORA_API_KEY", KEY)
+    change_settings(media_budget="1")
+    with pytest.raises(ConfigurationError, match="the key is set by XALORA_API_KEY in the environment"):
+        change_settings(workflow_url=OWN)
+    assert stored(home) == {"media_budget": "1"}
+    for server in ("sandbox", DEFAULT_URL):
+        change_settings(workflow_url=server)
+        assert read_settings().problem is None
+
+    monkeypatch.delenv("XALORA_API_KEY")
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", OWN)
+    with pytest.raises(ConfigurationError, match="the server is set by XALORA_WORKFLOW_URL in the environment"):
+        change_settings(api_key=KEY)
+
+
+def test_a_conflict_does_not_keep_other_settings_from_being_changed(monkeypatch):
+    change_settings(workflow_url=OWN)
+    monkeypatch.setenv("XALORA_API_KEY", KEY)
+    assert "Nothing was sent" in read_settings().problem
+    change_settings(media_budget="2")
+    change_settings(workflow_url="")
+    assert read_settings().problem is None
+
+
+def test_settings_changed_at_once_are_all_kept(home):
+    changes = {"api_key": KEY, "image_delivery": "data-uri", "bucket": "s3://name", "media_budget": "2"}
+    failed = []
+
+    def change(start, name, value):
+        start.wait()
+        try:
+            change_settings(**{name: value})
+        except Exception as error:  # noqa: BLE001 - also a file that is there twice
+            failed.append(error)
+
+    for _ in range(20):
+        change_settings(**dict.fromkeys(changes, ""))
+        start = threading.Barrier(len(changes))
+        threads = [threading.Thread(target=change, args=(start, *each)) for each in changes.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert stored(home) == changes
 
 
 def test_a_key_that_is_wrong_changes_nothing(home):

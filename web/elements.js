@@ -55,6 +55,12 @@ export function choice(options, value, onchange) {
   return made;
 }
 
+/** Tells its listeners ("change") when a dialog was opened or closed. */
+export const dialogs = new EventTarget();
+
+/** The dialog on top, null when none is open. Nothing outside of it can be used. */
+export const topDialog = () => [...document.querySelectorAll("dialog.xalora-dialog[open]")].at(-1) ?? null;
+
 /**
  * A dialog over the editor, which keeps the focus until it is closed. Returns it, opened.
  * @param {string} title
@@ -73,7 +79,10 @@ export function openDialog(title, content, buttons = []) {
     element("div.xalora-body", {}, ...content),
     buttons.length ? element("footer", {}, ...buttons) : null,
   );
-  made.addEventListener("close", () => made.remove());
+  made.addEventListener("close", () => {
+    made.remove();
+    dialogs.dispatchEvent(new Event("change"));
+  });
   // The editor's shortcuts are not meant for what is typed here.
   for (const event of ["keydown", "keyup", "keypress", "paste", "copy"])
     made.addEventListener(event, (each) => each.stopPropagation());
@@ -81,6 +90,7 @@ export function openDialog(title, content, buttons = []) {
   const open = [...document.querySelectorAll("[role=dialog]:not(.p-dialog)")].filter((each) => each.checkVisibility());
   (open.at(-1) ?? document.body).append(made);
   made.showModal();
+  dialogs.dispatchEvent(new Event("change"));
   return made;
 }
 

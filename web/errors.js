@@ -2,11 +2,13 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { button, element, openDialog } from "./elements.js";
 import { openHelp } from "./help.js";
-import { openKeyDialog } from "./key_dialog.js";
+import { keyGoes, keyStays, openKeyDialog } from "./key_dialog.js";
 import { notify } from "./notices.js";
-import { storeSettings } from "./settings_state.js";
-import { collectTask } from "./task_actions.js";
+import { ask, ofTask } from "./server.js";
+import { readSettings, storeSettings } from "./settings_state.js";
+import { attempt, collectTask } from "./task_actions.js";
 import { t } from "./texts.js";
 
 const KINDS = [
@@ -22,7 +24,7 @@ const key = () => [t("keySet"), () => openKeyDialog(offerRun)];
 const server = () => [t("openSettings"), () => openKeyDialog(offerRun)];
 const sandbox = () => [t("sandboxTry"), trySandbox];
 const again = () => [t("tryAgain"), run];
-const collect = ({ task_id }) => task_id && [t("collect"), () => collectTask({ task_id })];
+const collect = async ({ task_id }) => (await isListed(task_id)) && [t("collect"), () => collectTask({ task_id })];
 
 /** The buttons for what the pack says would help. */
 const REMEDIES = {
@@ -42,13 +44,16 @@ export function watchErrors() {
   api.addEventListener("execution_error", ({ detail }) => showError(detail));
 }
 
-function showError({ exception_type: type = "", exception_message: message = "", node_type: nodeType, node_id: node }) {
+/** Whether the list has this task: one that another computer made is collected by its node alone. */
+const isListed = async (task_id) => Boolean(task_id) && ask(ofTask({ task_id })).then(() => true, () => false);
+
+async function showError({ exception_type: type = "", exception_message: message = "", node_type: nodeType, node_id: node }) {
   const name = type.match(/^xalora_client\.(\w+)$/)?.[1];
   if (!name) return;
   const error = told.get(String(node)) ?? {};
   const [, kind] = KINDS.find(([pattern]) => pattern.test(name));
   const remedies = REMEDIES[error.remedy] ?? [];
-  const buttons = remedies.map((button) => button(error)).filter(Boolean);
+  const buttons = (await Promise.all(remedies.map((offer) => offer(error)))).filter(Boolean);
   buttons.push([t("openHelp"), () => openHelp(nodeType)]);
   notify({ title: t("failed", { kind: t(kind) }), text: message.trim(), kind: "error", buttons });
 }
@@ -56,13 +61,19 @@ function showError({ exception_type: type = "", exception_message: message = "",
 /** Press Run. */
 export const run = () => app.extensionManager.command.execute("Comfy.QueuePrompt");
 
-async function trySandbox() {
-  try {
-    await storeSettings({ workflow_url: "sandbox" });
-  } catch (error) {
-    notify({ text: error.message || t("offline"), kind: "error" });
-    return;
-  }
+/** Turn the sandbox on. Where that removes a stored key, only after a warning. */
+const trySandbox = () =>
+  attempt(async () => {
+    const now = await readSettings();
+    if (keyStays(now, "sandbox")) return turnSandboxOn();
+    const on = button(t("sandboxTry"), () => attempt(turnSandboxOn).finally(() => dialog.close()), { danger: true });
+    const keep = button(t("cancel"), () => dialog.close());
+    const dialog = openDialog(t("sandboxTry"), [element("p", {}, keyGoes(now))], [keep, on]);
+    keep.focus();
+  });
+
+async function turnSandboxOn() {
+  await storeSettings({ workflow_url: "sandbox" });
   notify({ text: t("sandboxOn"), buttons: [[t("run"), run]], seconds: 30 });
 }
 

@@ -10,11 +10,12 @@ import { t } from "./texts.js";
  * @param {() => unknown} [done] called once something was stored
  */
 export async function openKeyDialog(done = () => notify({ text: t("keySaved"), seconds: 8 })) {
-  const settings = await readSettings().catch((error) => {
+  let settings = await readSettings().catch((error) => {
     notify({ text: error.message || t("offline"), kind: "error" });
   });
   if (!settings) return;
-  const { key, server } = settings;
+  let { key, server } = settings;
+  let stored = false;
   const problem = element("p.xalora-problem", { role: "alert" });
 
   const own = element("input.xalora-input", {
@@ -42,17 +43,19 @@ export async function openKeyDialog(done = () => notify({ text: t("keySaved"), s
   ];
   const kind = choice(kinds, server.kind, update);
   kind.disabled = !server.editable;
-  const serverHint = server.editable ? null : element("p.xalora-hint", {}, fixed("serverFixed", server));
+  const serverHint = element("p.xalora-hint");
 
   function sameServer() {
     return kind.value === server.kind && (kind.value !== "own" || own.value.trim() === server.url);
   }
 
   function update() {
+    if (!server.editable) serverHint.textContent = fixed("serverFixed", server);
+    else serverHint.textContent = keyStays(settings, kind.value, own.value) ? "" : keyGoes(settings);
     ownField.hidden = kind.value !== "own";
     keyField.hidden = kind.value === "sandbox";
     if (!key.editable) keyHint.textContent = fixed("keyFixed", key);
-    else if (key.set && sameServer()) keyHint.textContent = t("keyKept", { consumer: key.consumer });
+    else if (key.set && keyStays(settings, kind.value, own.value)) keyHint.textContent = t("keyKept", { consumer: key.consumer });
     else keyHint.textContent = t("keyHint");
   }
 
@@ -62,32 +65,42 @@ export async function openKeyDialog(done = () => notify({ text: t("keySaved"), s
     if (server.editable && !sameServer())
       changes.workflow_url = { network: "", own: own.value.trim(), sandbox: "sandbox" }[kind.value];
     if (kind.value !== "sandbox" && key.editable && typed) changes.api_key = typed;
-    if (kind.value !== "sandbox" && !typed && key.editable && !(key.set && sameServer())) {
+    if (kind.value !== "sandbox" && !typed && key.editable && !(key.set && keyStays(settings, kind.value, own.value))) {
       problem.textContent = t("keyMissing");
       secret.focus();
       return;
     }
     try {
-      const now = Object.keys(changes).length ? await storeSettings(changes) : settings;
-      if (now.problem) throw new Error(now.problem);
+      if (Object.keys(changes).length) {
+        settings = await storeSettings(changes);
+        ({ key, server } = settings);
+        stored = true;
+        secret.value = "";
+        status.textContent = keyStatus(settings);
+        update();
+      }
+      if (settings.problem) throw new Error(settings.problem);
     } catch (error) {
       problem.textContent = error.message || t("offline");
       return;
     }
     dialog.close();
-    await done();
+    if (stored) await done();
   }
 
   own.addEventListener("input", update);
+  const status = element("p.xalora-hint", {}, keyStatus(settings));
+  const store = button(t("save"), save, { primary: true });
   const form = element(
     "form",
     {
       onsubmit: (event) => {
         event.preventDefault();
-        save();
+        // As the button does, which stores no second time meanwhile.
+        store.click();
       },
     },
-    element("p.xalora-hint", {}, keyStatus(settings)),
+    status,
     labeled(t("serverLabel"), kind, serverHint),
     ownField,
     keyField,
@@ -95,7 +108,7 @@ export async function openKeyDialog(done = () => notify({ text: t("keySaved"), s
     // Enter in a field stores, as in every form.
     element("input", { type: "submit", hidden: true }),
   );
-  const buttons = [button(t("cancel"), () => dialog.close()), button(t("save"), save, { primary: true })];
+  const buttons = [button(t("cancel"), () => dialog.close()), store];
   if (key.set && key.source === "stored") {
     const remove = button(t("keyRemove"), async () => {
       await storeSettings({ api_key: "" }).catch((error) => {
@@ -112,5 +125,15 @@ export async function openKeyDialog(done = () => notify({ text: t("keySaved"), s
   update();
   (kind.value === "sandbox" || !key.editable ? kind : secret).focus();
 }
+
+/** Whether the stored key, if there is one, is still there when the server has become this one. */
+export function keyStays({ key, server }, kind, url) {
+  if (!key.set || key.source !== "stored") return true;
+  const shared = ["network", "sandbox"];
+  return kind === "own" ? server.kind === "own" && url.trim() === server.url : shared.includes(kind) && shared.includes(server.kind);
+}
+
+/** That the stored key goes, in words. */
+export const keyGoes = ({ key, server }) => t("keyGoes", { consumer: key.consumer, server: server.kind === "own" ? server.url : t("serverNetwork") });
 
 const fixed = (text, setting) => t(text, { source: sourceName(setting.source) });

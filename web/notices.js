@@ -1,9 +1,11 @@
 /** Messages over the editor, with buttons. The editor's own toasts have none in most versions. */
 
-import { button, element } from "./elements.js";
+import { button, dialogs, element, topDialog } from "./elements.js";
 import { t } from "./texts.js";
 
 let place = null;
+/** What had the focus before a message got it. */
+let before = null;
 
 /**
  * Show a message. A press of one of its buttons closes it.
@@ -11,7 +13,7 @@ let place = null;
  *   `seconds` until it goes by itself; it stays while it is looked at. 0: it stays until it is closed
  */
 export function notify({ title = t("title"), text, kind = "info", buttons = [], seconds = 0 }) {
-  const close = button("✕", () => made.remove());
+  const close = button("✕", () => remove(made));
   close.setAttribute("aria-label", t("close"));
   close.classList.add("xalora-close");
   const made = element(
@@ -24,25 +26,36 @@ export function notify({ title = t("title"), text, kind = "info", buttons = [], 
     button(
       name,
       async () => {
-        made.remove();
+        remove(made);
         await action();
       },
       { primary: number === 0 },
     ),
   );
   if (actions.length) made.append(element("footer", {}, ...actions));
+  settle();
   // The same message twice says no more than once.
-  for (const each of shown().children) if (each.textContent === made.textContent) each.remove();
-  shown().append(made);
+  for (const each of place.children) if (each.textContent === made.textContent) each.remove();
+  place.append(made);
   raise();
   if (seconds) leave(made, seconds);
   return made;
 }
 
-function shown() {
-  place ??= element("div.xalora.xalora-notices", { popover: "manual" });
-  if (!place.isConnected) document.body.append(place);
-  return place;
+/** Put the messages where they can be used. */
+function settle() {
+  if (!place) {
+    place = element("div.xalora.xalora-notices", { popover: "manual" });
+    place.addEventListener("focusin", ({ relatedTarget: from }) => {
+      if (!place.contains(from)) before = from;
+    });
+    dialogs.addEventListener("change", () => {
+      settle();
+      raise();
+    });
+  }
+  const around = topDialog() ?? document.body;
+  if (place.parentNode !== around) around.append(place);
 }
 
 /** Bring the messages above dialogs that were opened since. */
@@ -50,6 +63,13 @@ function raise() {
   if (!place.showPopover) return;
   if (place.matches(":popover-open")) place.hidePopover();
   place.showPopover();
+}
+
+/** Remove a message; the focus goes back to where it was before. */
+function remove(made) {
+  const focused = made.contains(document.activeElement);
+  made.remove();
+  if (focused && before?.isConnected) before.focus();
 }
 
 function leave(made, seconds) {

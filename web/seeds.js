@@ -19,18 +19,42 @@ export function keepSeed(node) {
 
 /** Offer a new seed in nodes whose run made nothing new, until the next run. */
 export function offerNewSeeds() {
-  api.addEventListener("execution_start", () => eachNode(removeButton));
-  api.addEventListener("execution_cached", ({ detail }) => {
-    for (const id of detail.nodes) offer(id);
+  api.addEventListener("execution_start", ({ detail }) => {
+    running = detail.prompt_id;
+    eachNode(removeButton);
   });
+  api.addEventListener("execution_cached", ({ detail }) => offerAll(detail.nodes, detail.prompt_id));
   api.addEventListener("executed", ({ detail }) => {
-    if (detail.output?.xalora_reused?.[0]) offer(detail.display_node ?? detail.node);
+    if (detail.output?.xalora_reused?.[0]) offerAll([detail.display_node ?? detail.node], detail.prompt_id);
   });
 }
 
-function offer(id) {
-  const node = app.graph.getNodeById(id);
-  if (!node || !seedOf(node) || widgetOf(node, BUTTON)) return;
+/** The prompt that runs, or ran last. */
+let running = null;
+
+async function offerAll(ids, prompt) {
+  const fitting = () => ids.map((id) => app.graph.getNodeById(id)).filter((node) => node && mayOffer(node));
+  if (!fitting().length) return;
+  // Another workflow that is open may have run, and has the same ids for other nodes.
+  const workflow = await workflowOf(prompt).catch(() => null);
+  if (workflow && workflow === app.graph.id && prompt === running) for (const node of fitting()) offer(node);
+}
+
+/** Whether the node has a seed that a button can change. A linked one comes from another node. */
+function mayOffer(node) {
+  const linked = node.inputs?.some(({ widget, link }) => widget?.name === "seed" && link !== null && link !== undefined);
+  return seedOf(node) && !linked && !widgetOf(node, BUTTON);
+}
+
+/** The id of the workflow that a prompt was made of. */
+async function workflowOf(prompt) {
+  // In this order: what has ended in between is in the history.
+  const { queue_running: now } = await (await api.fetchApi("/queue")).json();
+  const entry = now.find(([, id]) => id === prompt) ?? (await (await api.fetchApi(`/history/${prompt}`)).json())[prompt]?.prompt;
+  return entry?.[3]?.extra_pnginfo?.workflow?.id;
+}
+
+function offer(node) {
   const made = node.addWidget("button", BUTTON, "", () => {
     const seed = seedOf(node);
     seed.value = Math.floor(Math.random() * HIGHEST);

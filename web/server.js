@@ -1,6 +1,10 @@
 /** The pack's routes at ComfyUI's server. */
 
 import { api } from "../../scripts/api.js";
+import { t } from "./texts.js";
+
+/** What a proxy answers when it cannot reach ComfyUI. */
+const UNREACHABLE = [502, 503, 504];
 
 /** What went wrong, in the pack's own words: what happened, and what to do. */
 export class RouteError extends Error {
@@ -43,6 +47,8 @@ async function answered(path, options) {
   }
   const told = await answer.json().catch(() => null);
   if (told?.error) throw new RouteError(told.error);
-  if (!answer.ok || told === null) throw new OfflineError();
-  return told;
+  if (answer.ok && told !== null) return told;
+  if (UNREACHABLE.includes(answer.status)) throw new OfflineError();
+  // Our routes answer in JSON, so this one is missing, or somebody else answered.
+  throw new RouteError({ what: answer.status === 404 ? t("noRoute") : t("notOurs", { status: answer.status }) });
 }

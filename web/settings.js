@@ -87,7 +87,8 @@ function showBudget({ media_budget: budget }) {
     placeholder: "5",
     "aria-label": t("budget"),
     value: budget.gigabytes ?? "",
-    onchange: () => store({ media_budget: space.value }),
+    // What is no number has no value either, and would be stored as the default.
+    onchange: () => space.reportValidity() && store({ media_budget: space.value }),
   });
   return [space, element("span", {}, t("gigabytes"))];
 }
@@ -96,7 +97,7 @@ function showBudget({ media_budget: budget }) {
 const store = (changes) =>
   storeSettings(changes).catch(async (error) => {
     notify({ text: error.message || t("offline"), kind: "error" });
-    announce(await readSettings());
+    await readSettings().then(announce, () => {});
   });
 
 function showFolder(values) {

@@ -105,6 +105,7 @@ class Panel {
   }
 
   update() {
+    const focused = this.element.contains(document.activeElement);
     const shown = filtered(store.list, this.search.value, this.state.value);
     this.list.set(shown);
     this.count.textContent = store.list.length ? t("count", { shown: shown.length, total: store.list.length }) : "";
@@ -113,6 +114,9 @@ class Panel {
     this.list.element.hidden = message !== null && !shown.length;
     this.message.replaceChildren(...(message ?? []));
     this.showDetails();
+    // The button that had the focus may be gone.
+    if (focused && !this.element.contains(document.activeElement))
+      (this.list.element.hidden ? this.search : this.list.element).focus();
   }
 
   tick() {

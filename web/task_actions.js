@@ -75,22 +75,29 @@ export function insertStatusNode(task) {
   const { canvas } = app;
   const [x, y, width, height] = canvas.visible_area ?? canvas.ds.visible_area;
   node.pos = [x + width / 2 - node.size[0] / 2, y + height / 2 - node.size[1] / 2];
-  app.graph.add(node);
+  (canvas.graph ?? app.graph).add(node);
   node.widgets.find(({ name }) => name === "task_id").value = task.task_id;
   canvas.selectNode?.(node);
   app.graph.setDirtyCanvas(true, true);
 }
 
-/** The node that a task was made with, if it is in the workflow that is open. */
+/** The node that a task was made with, if it is in the workflow that is open. "3:5" is node 5 in subgraph node 3. */
 export function nodeOf({ place }) {
-  const here = place?.workflow && place.workflow === app.graph.id;
-  return here ? app.graph.getNodeById(place.node) : null;
+  if (!place?.workflow || place.workflow !== app.graph.id) return null;
+  let graph = app.graph;
+  let node = null;
+  for (const id of place.node.split(":")) {
+    node = graph?.getNodeById(id) ?? null;
+    graph = node?.subgraph;
+  }
+  return node;
 }
 
 /** Show the node that a task was made with. */
 export function goToNode(task) {
   const node = nodeOf(task);
   if (!node) return;
+  if (node.graph !== app.canvas.graph) app.canvas.setGraph(node.graph);
   app.canvas.centerOnNode(node);
   app.canvas.selectNode?.(node);
 }
@@ -98,9 +105,24 @@ export function goToNode(task) {
 /** Copy a task's id. */
 export const copyId = (task) =>
   attempt(async () => {
-    await navigator.clipboard.writeText(task.task_id ?? task.job_id);
-    notify({ text: t("copied"), seconds: 3 });
+    const id = task.task_id ?? task.job_id;
+    if (await copied(id)) notify({ text: t("copied"), seconds: 3 });
+    else notify({ text: t("copyYourself", { id }) });
   });
+
+/** Put a text into the clipboard; returns whether that worked. */
+async function copied(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  // Over plain http from another computer, browsers have only the old way: what is selected is copied.
+  const focused = document.activeElement;
+  const field = element("textarea.xalora-aside", { value: text, readOnly: true });
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  focused?.focus();
+  return done;
+}
 
 function showResult(task, view) {
   const source = { src: addressOf(view) };

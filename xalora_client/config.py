@@ -32,7 +32,6 @@ NO_KEY_ADVICE = (
     f"to try without an account, use --sandbox or set {URL}={SANDBOX}."
 )
 
-
 AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI = "auto", "bucket", "sequencer", "data-uri"
 DELIVERIES = (AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI)
 """The ways of an image to the miners. ``auto`` takes the first of the others that can be used."""
@@ -117,13 +116,7 @@ def load(
         key_source = _ARGUMENT if api_key else _DEFAULT
     else:
         key, key_source = first(api_key, KEY, "api_key")
-        if (
-            key
-            and url != DEFAULT_URL
-            and url_source != _ARGUMENT
-            and key_source != url_source
-            and (key_source != _ARGUMENT or url_source != _ENVIRONMENT)
-        ):
+        if key and not go_together(key_source, url, url_source):
             raise ConfigurationError(
                 f"Nothing was sent: the key comes from {_PLACES[key_source]}, the server's address {url} from "
                 f"{_PLACES[url_source]}",
@@ -148,6 +141,12 @@ def load(
         bucket_keep=_is_yes(first(None, KEEP, "bucket_keep")[0]),
         media_budget=_text(stored.get("media_budget")),
     )
+
+
+def go_together(key_source: str, url: str, url_source: str) -> bool:
+    """Whether a key may be sent to a server, given where each comes from."""
+    both = (key_source, url_source)
+    return url == DEFAULT_URL or url_source in (_ARGUMENT, key_source) or both == (_ARGUMENT, _ENVIRONMENT)
 
 
 def home_folder(home: str | os.PathLike[str] | None = None, fallback_home: Path | None = None) -> Path:

@@ -6,6 +6,7 @@ A key is sent only to the server it was set with, so a change of the server keep
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,29 +104,36 @@ def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
         changes: ``api_key``, ``workflow_url``, ``image_delivery``, ``bucket``, and ``media_budget`` in gigabytes.
 
     Raises:
-        ConfigurationError: A setting is not known, has the wrong form, or is decided by the environment or ``.env``.
+        ConfigurationError: A setting is not known, has the wrong form, or is decided by the environment or ``.env``, or
+            key and server would come from two sources.
         StorageError: The file cannot be written.
     """
     home = config.home_folder(fallback_home=fallback_home)
-    before: dict[str, Any] = config.stored_settings(home, fallback_home)
     for name in changes:
         if name not in _VARIABLES:
             raise InvalidParameterError("name", name, ", ".join(_VARIABLES))
         source = _setting(_VARIABLES[name], None).source
         if source in _FIXED:
-            where = "the environment" if source == ENVIRONMENT else "the .env file"
             raise ConfigurationError(
-                f"{_WORDS[name]} is set by {_VARIABLES[name]} in {where}",
+                f"{_WORDS[name]} is set by {_VARIABLES[name]} in {_PLACES[source]}",
                 advice="Change it there, or remove it there to set it here.",
             )
     if changes.get("media_budget"):
         _BUDGET.check("media_budget", _number(changes["media_budget"]))
-    server = before.get("workflow_url", "")
-    if "api_key" not in changes and not _may_share_a_key(server, changes.get("workflow_url", server)):
-        changes["api_key"] = ""
-    # All of them, because those before may come from the folder that `xalora login` uses.
-    config.store(home, **before | changes)
+    with _changing:
+        before: dict[str, Any] = config.stored_settings(home, fallback_home)
+        server = before.get("workflow_url", "")
+        if "api_key" not in changes and not _may_share_a_key(server, changes.get("workflow_url", server)):
+            changes["api_key"] = ""
+        after = before | changes
+        if changes.keys() & {"api_key", "workflow_url"}:
+            _check_sources(after)
+        # All of them, because those before may come from the folder that `xalora login` uses.
+        config.store(home, **after)
 
+
+_changing = threading.Lock()
+"""Held from reading the stored settings to writing them: what another thread changes in between would be lost."""
 
 _VARIABLES = {
     "api_key": config.KEY,
@@ -140,6 +148,7 @@ _WORDS = {
     "image_delivery": "The way of images",
     "bucket": "The bucket",
 }
+_PLACES = {ENVIRONMENT: "the environment", DOTENV: "the .env file"}
 _BUDGET = Number("gigabytes of media", minimum=0, maximum=1e6)
 
 
@@ -149,6 +158,21 @@ def _setting(variable: str, stored: str | None) -> Setting:
     if value := config.dotenv_settings().get(variable):
         return Setting(value, DOTENV)
     return Setting(stored, STORED) if stored else Setting(None, DEFAULT)
+
+
+def _check_sources(stored: dict[str, Any]) -> None:
+    """Raise ConfigurationError when no request could be sent, because key and server come from two sources."""
+    key = _setting(config.KEY, stored.get("api_key"))
+    server = _setting(config.URL, stored.get("workflow_url"))
+    address = (server.value or DEFAULT_URL).strip().rstrip("/")
+    if not key.value or address.lower() == SANDBOX or config.go_together(key.source, address, server.source):
+        return
+    name, fixed = (_WORDS["api_key"], key) if key.source in _FIXED else (_WORDS["workflow_url"], server)
+    variable = config.KEY if fixed is key else config.URL
+    raise ConfigurationError(
+        f"Nothing was stored: {name[0].lower()}{name[1:]} is set by {variable} in {_PLACES[fixed.source]}",
+        advice="A key is sent only to the server it was set with. Set both there, or remove it there to set both here.",
+    )
 
 
 def _number(text: str) -> object:

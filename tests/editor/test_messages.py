@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from sequencer import Answer, Sequencer
+from sequencer import Answer, Sequencer, status
 
 if TYPE_CHECKING:
     from conftest import Editor
@@ -54,6 +54,58 @@ def test_try_again_runs_again(editor: Editor, refusing: Sequencer) -> None:
     editor.close_error()
     editor.xalora.press("the balance is used up", "Try again")
     editor.xalora.message("again")
+
+
+def test_collect_is_offered_for_a_task_of_the_list_alone(editor: Editor, refusing: Sequencer) -> None:
+    """The result of a task that another computer made is collected by its node."""
+    refusing.script("task_result_query", status("running"))
+    editor.add("XaloraTaskStatus", task_id="task-of-another", wait=True, timeout_seconds=1)
+    editor.queue()
+    assert editor.end()["name"] == "execution_error"
+    assert buttons(editor, "task-of-another") == ["Try again", "Open help"]
+    # Chromium itself reports the answer 404.
+    editor.problems[:] = [each for each in editor.problems if "status of 404" not in each]
+
+
+def test_the_sandbox_takes_an_own_servers_key_only_after_a_warning(editor: Editor, refusing: Sequencer) -> None:
+    """Its server is not asked for another one's key, so the key is removed."""
+    editor.comfy.use()
+    stored = {"api_key": "artist-7#of-one", "workflow_url": refusing.url}
+    editor.comfy.post("/xalora/config", stored).raise_for_status()
+    refusing.script("task_create", Answer({"message": "refused"}, 401))
+    run(editor)
+    editor.close_error()
+    editor.xalora.press("refused", "Try the sandbox")
+    dialog = editor.xalora.dialog("Try the sandbox")
+    assert f"key of artist-7 for {refusing.url}" in dialog.inner_text()
+    assert editor.comfy.get("/xalora/config").json()["key"]["set"]
+    dialog.get_by_role("button", name="Try the sandbox").click()
+    editor.xalora.message("The sandbox is on")
+    dialog.wait_for(state="detached")
+    assert editor.comfy.get("/xalora/config").json()["server"]["kind"] == "sandbox"
+    editor.comfy.post("/xalora/config", {"api_key": "", "workflow_url": ""}).raise_for_status()
+
+
+def test_messages_can_be_used_while_a_dialog_is_open(editor: Editor) -> None:
+    notify = """async text => {
+        const {notify} = await import('/extensions/xalora-nodes/notices.js');
+        notify({text, buttons: [['Press', () => { window.pressed = text }]]});
+    }"""
+    editor.js(notify, "from before")
+    editor.js("() => { app.extensionManager.command.execute('Xalora.SetKey') }")
+    dialog = editor.xalora.dialog("Xalora key and server")
+    editor.xalora.press("from before", "Press")
+    assert editor.js("() => window.pressed") == "from before"
+    # Where the focus was before, although the button that had it is gone.
+    assert editor.js("() => document.activeElement.closest('dialog') !== null")
+    editor.js(notify, "meanwhile")
+    editor.xalora.press("meanwhile", "Press")
+    assert editor.js("() => window.pressed") == "meanwhile"
+    editor.js(notify, "left over")
+    editor.page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    editor.xalora.press("left over", "Press")
+    assert editor.js("() => window.pressed") == "left over"
 
 
 def test_help_is_the_page_of_the_node(editor: Editor, refusing: Sequencer) -> None:

@@ -57,4 +57,31 @@ def test_a_run_that_made_nothing_new_offers_a_new_seed(editor: Editor, sandbox: 
     assert len(mark.tasks()) == 2
 
 
+@pytest.mark.parametrize("why_not", ["linked", "another workflow"])
+def test_no_seed_is_offered_that_a_press_would_not_change(
+    editor: Editor, sandbox: SandboxProcess, why_not: str
+) -> None:
+    node = with_preview(editor, width=64, height=64)
+    if why_not == "linked":
+        source = editor.add("PrimitiveInt", value=4711)
+        editor.js(
+            """([from, to]) => { const [one, other] = [from, to].map(id => app.graph.getNodeById(id));
+                one.connect(0, other, other.inputs.findIndex(({name}) => name === 'seed')) }""",
+            [source, node],
+        )
+    for _ in range(2):
+        editor.queue()
+        end = editor.end()
+        assert end["name"] == "execution_success", end
+    if why_not == "another workflow":
+        editor.page.wait_for_function(_OFFERED, arg=node)
+        # A node of the same id in another workflow, while the first one goes on.
+        saved = editor.export()["workflow"]
+        editor.load(saved | {"id": "12345678-0000-4000-8000-000000000000"})
+    cached = {"nodes": [str(node)], "prompt_id": editor.end()["prompt_id"]}
+    editor.js("cached => { app.api.dispatchCustomEvent('execution_cached', cached) }", cached)
+    editor.page.wait_for_timeout(1000)
+    assert "xalora_new_seed" not in editor.widgets(node)
+
+
 _OFFERED = "id => app.graph.getNodeById(id).widgets.some(({name}) => name === 'xalora_new_seed')"

@@ -85,3 +85,104 @@ def test_what_the_environment_sets_is_shown_and_not_editable(
     dialog.get_by_text("Key of consumer consumer-of-tests, from the .env file").wait_for()
     assert not dialog.get_by_role("button", name="Change key").count()
     assert not dialog.get_by_role("button", name="Change", exact=True).count()
+
+
+def open_key_dialog(editor: Editor) -> Any:
+    """Open the dialog for key and server by its command."""
+    editor.js("() => { app.extensionManager.command.execute('Xalora.SetKey') }")
+    return editor.xalora.dialog("Xalora key and server")
+
+
+def messages(editor: Editor) -> list[str]:
+    return editor.page.locator(".xalora-notice").all_inner_texts()
+
+
+def test_a_server_for_which_the_key_is_not_meant_is_refused(unset: Editor, sandbox: SandboxProcess) -> None:
+    """The key is in ``.env``: it goes to the default server alone."""
+    unset.comfy.use("", XALORA_API_KEY="artist-7#of-the-network")
+    dialog = open_key_dialog(unset)
+    dialog.get_by_label("Server", exact=True).select_option("own")
+    dialog.get_by_label("Address of the sequencer").fill(sandbox.url)
+    dialog.get_by_role("button", name="Save").click()
+    dialog.get_by_text("the key is set by XALORA_API_KEY in the .env file").wait_for()
+    assert unset.comfy.get("/xalora/config").json()["server"]["kind"] == "network"
+    dialog.get_by_label("Server", exact=True).select_option("network")
+    dialog.get_by_role("button", name="Save").click()
+    dialog.wait_for(state="detached")
+    assert messages(unset) == []  # Nothing was changed.
+    # Chromium itself reports the answer 400.
+    unset.problems[:] = [each for each in unset.problems if "status of 400" not in each]
+
+
+def test_what_was_stored_counts_although_a_problem_is_left(unset: Editor) -> None:
+    """A wrong bucket in ``.env`` does not keep the sandbox from being left again."""
+    unset.comfy.use("", XALORA_BUCKET="no bucket")
+    dialog = open_key_dialog(unset)
+    for kind in ("sandbox", "network"):
+        dialog.get_by_label("Server", exact=True).select_option(kind)
+        if kind == "network":
+            dialog.get_by_label("Key (consumer#key)").fill("artist-7#of-the-network")
+        dialog.get_by_role("button", name="Save").click()
+        unset.until(lambda kind=kind: unset.comfy.get("/xalora/config").json()["server"]["kind"] == kind, "stored")
+        dialog.get_by_text("not the address of a bucket").wait_for()
+
+
+def test_enter_pressed_twice_stores_once(unset: Editor, sandbox: SandboxProcess) -> None:
+    posts = list[str]()
+    unset.page.on("request", lambda request: request.method == "POST" and posts.append(request.url))
+    dialog = open_key_dialog(unset)
+    dialog.get_by_label("Server", exact=True).select_option("own")
+    dialog.get_by_label("Address of the sequencer").fill(sandbox.url)
+    dialog.get_by_label("Key (consumer#key)").fill("artist-7#of-one")
+    dialog.locator("form").evaluate("form => { form.requestSubmit(); form.requestSubmit() }")
+    dialog.wait_for(state="detached")
+    unset.xalora.message("Saved")
+    assert [url for url in posts if url.endswith("/xalora/config")] == [f"{unset.comfy.url}/api/xalora/config"]
+
+
+def test_that_a_key_goes_is_said_before(unset: Editor, sandbox: SandboxProcess) -> None:
+    unset.comfy.post("/xalora/config", {"api_key": "artist-7#of-one", "workflow_url": sandbox.url}).raise_for_status()
+    dialog = open_key_dialog(unset)
+    words = f"removes the stored key of artist-7 for {sandbox.url}"
+    assert not dialog.get_by_text(words).count()
+    dialog.get_by_label("Server", exact=True).select_option("sandbox")
+    dialog.get_by_text(words).wait_for()
+    dialog.get_by_label("Server", exact=True).select_option("own")
+    assert not dialog.get_by_text(words).count()
+
+
+def test_what_is_no_number_is_not_stored_as_the_default(unset: Editor) -> None:
+    unset.comfy.post("/xalora/config", {"media_budget": "2.5"}).raise_for_status()
+    budget = open_settings(unset).get_by_role("spinbutton", name="Space for results")
+    budget.press("ControlOrMeta+a")
+    budget.press_sequentially("1e")
+    budget.press("Tab")
+    unset.page.wait_for_timeout(500)
+    assert unset.comfy.get("/xalora/config").json()["media_budget"]["gigabytes"] == "2.5"
+    budget.fill("3")
+    budget.press("Tab")
+    unset.until(lambda: unset.comfy.get("/xalora/config").json()["media_budget"]["gigabytes"] == "3", "stored")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (None, "ComfyUI does not answer"),
+        (502, "ComfyUI does not answer"),
+        (404, "Restart ComfyUI"),
+        (200, "Something other than ComfyUI has answered (200)"),
+        (403, "Something other than ComfyUI has answered (403)"),
+    ],
+)
+def test_who_answered_in_place_of_our_routes_is_said(unset: Editor, status: int | None, words: str) -> None:
+    dialog = open_settings(unset)
+    page = "<!doctype html><title>Log in</title>"
+    unset.page.route(
+        "**/xalora/config",
+        lambda route: route.abort() if status is None else route.fulfill(status=status, body=page),
+    )
+    dialog.get_by_role("combobox", name="How images reach miners").select_option("data-uri")
+    unset.xalora.message(words)
+    unset.page.unroute("**/xalora/config")
+    # Chromium itself reports the answers; an exception of ours would stay.
+    unset.problems[:] = [each for each in unset.problems if each.startswith("exception")]

@@ -130,6 +130,46 @@ def test_the_id_goes_into_a_status_node_and_to_the_clipboard(editor: Editor, pro
     assert prompt in editor.xalora.task(prompt).inner_text()
 
 
+def test_an_id_is_copied_where_there_is_no_clipboard(editor: Editor, prompt: str) -> None:
+    """As over plain http from another computer."""
+    editor.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    editor.js("""() => {
+        window.clipboard = navigator.clipboard;
+        Object.defineProperty(navigator, 'clipboard', {value: undefined, configurable: true});
+    }""")
+    run(editor, prompt)
+    assert editor.end()["name"] == "execution_success"
+    editor.xalora.act(prompt, "Copy id")
+    editor.xalora.message("Copied")
+    (task,) = editor.comfy.get(f"/xalora/tasks?text={prompt}").json()["tasks"]
+    assert editor.js("() => window.clipboard.readText()") == task["task_id"]
+    assert editor.js("() => document.activeElement.dataset.action") == "copy"
+    editor.js("() => { document.execCommand = () => false }")
+    editor.xalora.act(prompt, "Copy id")
+    editor.xalora.message(f"The id is {task['task_id']}")
+
+
+def test_inside_a_subgraph_nodes_are_those_of_the_subgraph(editor: Editor, prompt: str) -> None:
+    node = run(editor, prompt)
+    assert editor.end()["name"] == "execution_success"
+    outer = editor.js(
+        """id => {
+            const other = app.graph.add(LiteGraph.createNode('PreviewImage')) ?? app.graph.nodes.at(-1);
+            const {node} = app.graph.convertToSubgraph(new Set([other]));
+            app.canvas.setGraph(node.subgraph);
+            return node.id;
+        }""",
+        node,
+    )
+    editor.xalora.act(prompt, "Insert status node")
+    kinds = "id => (id ? app.graph.getNodeById(id).subgraph : app.graph).nodes.map(({type}) => type)"
+    assert "XaloraTaskStatus" in editor.js(kinds, outer)
+    assert "XaloraTaskStatus" not in editor.js(kinds, None)
+    editor.xalora.act(prompt, "Go to node")
+    editor.page.wait_for_function("app.canvas.graph === app.graph")
+    editor.page.wait_for_function("id => app.canvas.selected_nodes?.[id] || app.canvas.selectedItems.size", arg=node)
+
+
 def test_the_tab_leads_to_the_node_that_asked(editor: Editor, prompt: str) -> None:
     node = run(editor, prompt)
     assert editor.end()["name"] == "execution_success"
@@ -160,6 +200,8 @@ def test_forgetting_warns_first(editor: Editor, prompt: str) -> None:
     editor.xalora.act(prompt, "Forget")
     dialog.get_by_role("button", name="Forget").click()
     row.wait_for(state="detached")
+    # Not on the page as a whole, although the button that had it is gone.
+    assert editor.js("() => document.activeElement.closest('.xalora-panel') !== null")
     assert prompt not in editor.comfy.get("/xalora/tasks").text
 
 
