@@ -78,12 +78,12 @@ def test_a_clock_off_by_an_hour_is_told_from_wrong_credentials(skew, word, bucke
     refused(keeper, bucket, counted, StorageError, rf"clock is 60 min {word}\. No task was created\. Set the clock")
 
 
-@pytest.mark.parametrize("said", ["header", "body"])
+@pytest.mark.parametrize("said", ["header", "AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"])
 def test_the_right_region_is_taken_from_the_answer(said, bucket, counted, keeper):
     if said == "header":
         fault = Fault("GET", 301, error_body("PermanentRedirect"), {"x-amz-bucket-region": "eu-central-1"}, times=1)
     else:
-        fault = Fault("GET", 400, error_body("AuthorizationHeaderMalformed", Region="eu-central-1"), times=1)
+        fault = Fault("GET", 400, error_body(said, Region="eu-central-1"), times=1)
     bucket.faults.append(fault)
     create(keeper)
     assert "eu-central-1" in images_of(counted)[0]
