@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import urllib.parse
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -20,6 +21,7 @@ from xalora_client import (
     ServerError,
     TaskFailedError,
     UpscalerTask,
+    XaloraError,
     encode_data_uri,
 )
 
@@ -215,6 +217,34 @@ def test_no_secret_is_written_anywhere(bucket, counted, keeper, home, caplog):
     for text in (written, caplog.text, str(caught.value), repr(caught.value)):
         for secret in ("bucket-secret-of-tests", "X-Amz-Signature", "X-Amz-Credential"):
             assert secret not in text
+
+
+QUOTES = {
+    "in a sentence": "cannot fetch {}: 403",
+    "in a JSON text": '{{"url": "{}"}}',
+    "in HTML": '<a href="{amp}">',
+    "without the host": "Max retries exceeded with url: {path} (Caused by",
+    "in another link": "https://proxy.example/?url={quoted}",
+}
+
+
+@pytest.mark.parametrize("quote", QUOTES)
+@pytest.mark.parametrize("where", ["task", "create"])
+def test_a_server_that_quotes_the_link_spreads_no_signature(where, quote, bucket, counted, keeper, home):
+    def message():
+        link = images_of(counted)[-1]
+        path = link[link.index("/", 8) :]
+        return QUOTES[quote].format(link, amp=link.replace("&", "&amp;"), path=path, quoted=urllib.parse.quote(link, ""))
+
+    if where == "create":
+        counted.script("task_create", lambda _: Answer({"message": message()}, 400))
+    counted.script("task_result_query", lambda _: Answer({"status": "failed", "msg": message()}))
+    with pytest.raises(XaloraError) as caught:
+        keeper.do(finish(task_of(picture())))
+    written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file()).decode("latin-1")
+    for text in (written, str(caught.value)):
+        assert "Signature" not in text
+        assert "bucket-secret" not in text
 
 
 class Content(bytes):

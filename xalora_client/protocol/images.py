@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import InvalidParameterError
 from .parameters import decode_data_uri, is_data_uri
+from .signed_links import without_signatures
 
 
 class InputImage:
@@ -145,6 +146,17 @@ def with_addresses(details: Any, address: Callable[[InputImage], str]) -> Any:
     if isinstance(details, list | tuple):
         return [with_addresses(each, address) for each in details]
     return details
+
+
+def shown(details: Any) -> Any:
+    """A copy of a task's details to show: without the bodies of ``data:`` URIs and the signatures of links."""
+    if isinstance(details, str):
+        if is_data_uri(details):
+            return f"{details[:32].partition(',')[0]} ({len(details):,} characters)"
+        return without_signatures(details)
+    if isinstance(details, dict):
+        return {name: shown(each) for name, each in details.items()}
+    return [shown(each) for each in details] if isinstance(details, list) else details
 
 
 def stored_hashes(parameters: Any) -> Iterator[tuple[str, str]]:
