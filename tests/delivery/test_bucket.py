@@ -243,8 +243,7 @@ def test_a_server_that_quotes_the_link_spreads_no_signature(where, quote, bucket
         keeper.do(finish(task_of(picture())))
     written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file()).decode("latin-1")
     for text in (written, str(caught.value)):
-        assert "Signature" not in text
-        assert "bucket-secret" not in text
+        assert "X-Amz" not in text
 
 
 class Content(bytes):
