@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import config
-from .config import DEFAULT_URL, SANDBOX
+from . import config, forms
 from .errors import ConfigurationError, InvalidParameterError
+from .forms import DEFAULT_URL, SANDBOX, is_public
 from .protocol.parameters import Number
 from .protocol.requests import Credentials
 
@@ -54,7 +54,10 @@ class Settings:
     @property
     def kind(self) -> str:
         """Which kind of server: "network" is Xalora's own, "own" any other, "sandbox" the local one."""
-        return {DEFAULT_URL: "network", SANDBOX: "sandbox"}.get(self.server.value or DEFAULT_URL, "own")
+        server = self.server.value or DEFAULT_URL
+        if server == SANDBOX:
+            return "sandbox"
+        return "network" if is_public(server) else "own"
 
 
 def read_settings(fallback_home: Path | None = None) -> Settings:
@@ -86,7 +89,7 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
         consumer=Setting(consumer, key.source),
         server=Setting((server.value or DEFAULT_URL).strip().rstrip("/"), server.source),
         home=Setting(str(home), _setting(config.HOME, None).source),
-        image_delivery=Setting(found["image_delivery"].value or config.AUTO, found["image_delivery"].source),
+        image_delivery=Setting(found["image_delivery"].value or forms.AUTO, found["image_delivery"].source),
         bucket=found["bucket"],
         media_budget=found["media_budget"],
         problem=problem,
@@ -123,15 +126,17 @@ def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
     server = before.get("workflow_url", "")
     if "api_key" not in changes and not _may_share_a_key(server, changes.get("workflow_url", server)):
         changes["api_key"] = ""
-    # All of them, because those before may come from the folder that `xalora login` uses.
-    config.store(home, **before | changes)
+    # Those before too, because they may come from the folder that `xalora login` uses. The bucket does not need it:
+    # `xalora login` may set it later.
+    carried = {name: before[name] for name in _VARIABLES if name in before and name != "bucket"}
+    config.store(home, **carried | changes)
 
 
 _VARIABLES = {
     "api_key": config.KEY,
-    "workflow_url": config.URL,
-    "image_delivery": config.DELIVERY,
-    "bucket": config.BUCKET,
+    "workflow_url": forms.URL,
+    "image_delivery": forms.DELIVERY,
+    "bucket": forms.BUCKET,
     "media_budget": "",
 }
 _WORDS = {

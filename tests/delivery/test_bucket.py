@@ -234,7 +234,9 @@ def test_a_server_that_quotes_the_link_spreads_no_signature(where, quote, bucket
     def message():
         link = images_of(counted)[-1]
         path = link[link.index("/", 8) :]
-        return QUOTES[quote].format(link, amp=link.replace("&", "&amp;"), path=path, quoted=urllib.parse.quote(link, ""))
+        return QUOTES[quote].format(
+            link, amp=link.replace("&", "&amp;"), path=path, quoted=urllib.parse.quote(link, "")
+        )
 
     if where == "create":
         counted.script("task_create", lambda _: Answer({"message": message()}, 400))
