@@ -75,9 +75,9 @@ def test_a_server_with_an_error_page_says_nothing_about_images(way, server, monk
 
 def test_certificates_that_cannot_be_read(server, tmp_path, monkeypatch):
     monkeypatch.setenv("XALORA_WORKFLOW_URL", server.url.replace("http:", "https:"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "not there.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "not there.pem"))
     found = checks()
-    assert (found["server"].status, "SSL_CERT_FILE" in found["server"].advice) == ("problem", True)
+    assert (found["server"].status, "REQUESTS_CA_BUNDLE" in found["server"].advice) == ("problem", True)
     assert "disk" in found
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from ..errors import NetworkError, StorageError
 from ..protocol.requests import Response
 from .refusals import CREDENTIALS_ADVICE, MISSING, code_of, is_passing, refusal, region_of
-from .store import open_store
+from .store import open_store, valid_before_now
 from .web import OnSent, PassingError, Sleep, Web, logger, with_retries
 
 LONGEST_LINK = 7 * 24 * 3600
@@ -160,7 +160,7 @@ class Bucket:
                 f"{doing}: no usable credentials for the bucket {self.place} were found",
                 advice=f"No task was created. {CREDENTIALS_ADVICE[self.place.partition(':')[0]]}",
             ) from None
-        return signed
+        return valid_before_now(signed, store) if self.place.startswith("az:") else signed
 
     async def _opened(self) -> Any:
         if self._store is None:  # In a thread, because the import takes a moment.
