@@ -78,7 +78,7 @@ def refusal(answer: Response, place: str, doing: str) -> StorageError:
     if code in _REGION or answer.status in (301, 307):
         return StorageError(f"{said}: it is in another region", advice=f"{nothing} Set AWS_REGION to the bucket's.")
     if code in _FULL or answer.status == 507:
-        advice = f"{nothing} Make room: `xalora prune --bucket` removes what earlier runs left there."
+        advice = f"{nothing} Make room: `xalora prune --bucket` removes what earlier runs left, --home DIR ComfyUI's."
         return StorageError(f"{said}: it is full", advice=advice)
     if answer.status in (401, 403):
         advice = f"{nothing} {CREDENTIALS_ADVICE[place.partition(':')[0]]}"
