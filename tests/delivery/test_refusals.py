@@ -156,8 +156,16 @@ def test_stored_credentials_are_used(bucket, counted, keeper, home, monkeypatch)
             "endpoint": bucket.url,
         },
     )
+    # Those of another account, which the stored keys must not be mixed with.
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "of-another")
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
     create(keeper)
-    assert fetch(images_of(counted)[0])[0] == 200
+    link = images_of(counted)[0]
+    assert fetch(link)[0] == 200
+    assert bucket.settings["AWS_ACCESS_KEY_ID"] in link
+    assert "us-east-1" in link
+    assert "of-another" not in link
 
 
 @pytest.mark.parametrize("bucket_set", [False, True])

@@ -92,7 +92,8 @@ def _forget_unsent(transport: asyncio.Transport | None) -> None:
     plain = None if transport is None else transport.get_extra_info("socket")
     if plain is not None:
         linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        with suppress(OSError):  # The connection may just have been lost.
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 class _Sent:

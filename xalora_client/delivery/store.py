@@ -9,6 +9,7 @@ import hmac
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,14 @@ def open_store(place: str, options: Mapping[str, str], region: str | None = None
         raise ConfigurationError("A bucket needs the package obstore", advice=INSTALL_ADVICE) from error
     scheme = place.partition(":")[0]
     config: dict[str, Any] = dict(options)
+    more: dict[str, Any] = {}
     if scheme == "s3":
-        config = _from_aws_files(config) | config
+        if {"access_key_id", "secret_access_key"} <= options.keys():
+            # Stored together: the token and region of other keys, which obstore takes from variables, do not fit.
+            config = {"region": "us-east-1"} | config
+            more = {"credential_provider": partial(_stored_keys, options)}
+        else:
+            config = _from_aws_files(config) | config
         if region:
             config.pop("default_region", None)
             config["region"] = region
@@ -43,6 +50,7 @@ def open_store(place: str, options: Mapping[str, str], region: str | None = None
         return stores.from_url(
             place,
             config=config,
+            **more,
             client_options={"allow_http": True, "connect_timeout": timedelta(seconds=5)},
             # Only for its search for credentials, and for lists: the rest goes another way.
             retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=15)},
@@ -87,6 +95,12 @@ def valid_before_now(signed: str, store: Any) -> str:
     del query["st"]
     query["sig"] = signature()
     return f"{link.scheme}://{link.netloc}{link.path}?{urlencode(query)}"
+
+
+def _stored_keys(options: Mapping[str, str]) -> dict[str, Any]:
+    found = {"access_key_id": options["access_key_id"], "secret_access_key": options["secret_access_key"]}
+    token = {"token": options["session_token"]} if "session_token" in options else {}
+    return found | token | {"expires_at": None}
 
 
 def _from_aws_files(config: Mapping[str, Any]) -> dict[str, str]:
