@@ -24,6 +24,7 @@ from xalora_client import (
     XaloraError,
     encode_data_uri,
 )
+from xalora_client.delivery.bucket import object_name
 
 
 def task_of(content, **options):
@@ -246,6 +247,25 @@ def test_a_server_that_quotes_the_link_spreads_no_signature(where, quote, bucket
     written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file()).decode("latin-1")
     for text in (written, str(caught.value)):
         assert "X-Amz" not in text
+
+
+def test_the_name_of_an_object_is_the_same_on_every_system():
+    extensions = [
+        object_name("f", "a", f"image/{each}") for each in ("png", "jpeg", "webp", "avif", "tiff", "GIF", "x")
+    ]
+    assert extensions == ["f/a.png", "f/a.jpg", "f/a.webp", "f/a.avif", "f/a.tiff", "f/a.gif", "f/a"]
+
+
+@pytest.mark.parametrize("wrong", ["", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n"])
+def test_what_is_no_hash_names_no_object(wrong, bucket, counted, keeper):
+    with pytest.raises(InvalidParameterError, match="64 hex digits"):
+        keeper.do(execute(UpscalerTask(InputImage(lambda: picture(), lambda: wrong, "image/png"))))
+    assert bucket.names() == []
+
+
+def test_a_file_that_cannot_be_read_is_named(bucket, counted, keeper, tmp_path):
+    with pytest.raises(InvalidParameterError, match=r"nowhere\.png.*a file that can be read"):
+        keeper.do(execute(UpscalerTask(InputImage.from_file(tmp_path / "nowhere.png", "image/png"))))
 
 
 class Content(bytes):

@@ -22,7 +22,8 @@ from .network_errors import explained
 SILENCE = 30.0
 """The longest time in seconds in which nothing is sent or received."""
 
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
+"""At a time: a line that takes longer than SILENCE and a little for it counts as dead."""
 
 BETWEEN_LOOKS = 0.1
 """Seconds between two looks at how much has been sent."""
