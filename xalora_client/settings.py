@@ -97,7 +97,7 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
 
 
 def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
-    """Store settings, the others stay. An empty text takes one back to its default.
+    """Store settings, the others stay. An empty text takes one back to its default; for ``bucket`` that is none.
 
     A stored key that was set for another server is removed when the server changes.
 
