@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from functools import partial
 from typing import Any
@@ -37,7 +38,10 @@ def input_image(image: torch.Tensor, name: str) -> InputImage:
         found.update(pixels)
         return found.hexdigest()
 
-    return InputImage(content, sha256, "image/png", name, earlier=partial(_hash_of_0_1_0, image))
+    made = InputImage(content, sha256, "image/png", name, earlier=partial(_hash_of_0_1_0, image))
+    # What is reused is never encoded.
+    weakref.finalize(made, _recent.take, key).atexit = False
+    return made
 
 
 def _hash_of_0_1_0(image: torch.Tensor) -> str:
@@ -57,7 +61,7 @@ class _Recent:
 
     def __init__(self) -> None:
         self._held: OrderedDict[object, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # The collector may run ``take`` in the middle of ``put``.
 
     def put(self, key: object, pixels: Any) -> None:
         if pixels.nbytes > self.LARGEST:

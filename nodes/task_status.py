@@ -85,16 +85,8 @@ def describe(result: WorkflowTaskResult) -> str:
         "inference_latency": result.inference_latency,
         "upload_latency": result.upload_latency,
         "timeout_seconds": result.timeout_seconds,
-        "task_details": _without_media(result.task_details),
+        "task_details": result.shown_details,
     }
     return json.dumps(
         {name: value for name, value in summary.items() if value is not None}, indent=2, ensure_ascii=False
     )
-
-
-def _without_media(value: Any) -> Any:
-    if isinstance(value, str) and value[:5].lower() == "data:":
-        return f"{value[:32].partition(',')[0]} ({len(value):,} characters)"
-    if isinstance(value, dict):
-        return {name: _without_media(each) for name, each in value.items()}
-    return [_without_media(each) for each in value] if isinstance(value, list) else value

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, StorageError, config
+from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, StorageError, config, forms
 
 KEY = "consumer#a-secret-key"
 
@@ -178,7 +178,7 @@ class TestKeyAndServerFromOnePlace:
         assert names[other] in str(caught.value)
         assert "secret-key" not in str(caught.value)
 
-    @pytest.mark.parametrize("url", [config.DEFAULT_URL, "sandbox"])
+    @pytest.mark.parametrize("url", [forms.DEFAULT_URL, "sandbox"])
     def test_the_default_server_and_the_sandbox_are_no_strangers(self, place, url, tmp_path):
         config.store(tmp_path / "home", api_key="c#own-key")
         place("XALORA_WORKFLOW_URL", url)
@@ -206,13 +206,35 @@ class TestImagesToTheMiners:
         assert config.load(home=tmp_path, bucket="az://argument/x").bucket == "az://argument/x"
 
     @pytest.mark.parametrize(
-        "bucket", ["name", "s3://", "s3:///x", "https://x/y", "s3://a?b=c", "s3://key:secret@name"]
-    )
+        "bucket",
+        ["name", "s3://", "s3:///x", "https://x/y", "s3://a?b=c", "s3://key:secret@name", "s3://a/b c", "s3://a//b",
+         "s3://a/./b", "s3://a/b/../secret"],
+    )  # fmt: skip
     def test_what_is_no_bucket_is_refused_without_showing_it(self, bucket, tmp_path):
         for attempt in (lambda: config.load(bucket=bucket), lambda: config.store(tmp_path, bucket=bucket)):
             with pytest.raises(ConfigurationError, match="XALORA_BUCKET is not") as caught:
                 attempt()
             assert "secret" not in str(caught.value)
+
+    def test_why_a_prefix_is_refused(self):
+        with pytest.raises(ConfigurationError, match="letters, digits and"):
+            config.load(bucket="s3://name/my images")
+        with pytest.raises(ConfigurationError, match=r'empty, "\."'):
+            config.load(bucket="s3://name//x")
+
+    @pytest.mark.parametrize(
+        ("url", "public"),
+        [
+            (forms.DEFAULT_URL, True),
+            (f"{forms.DEFAULT_URL}:443", True),
+            ("HTTPS://Sequencer-V2.Xalora.xyz", True),
+            (f"{forms.DEFAULT_URL}.evil.example", False),
+            ("http://127.0.0.1:8787", False),
+            ("sandbox", False),
+        ],
+    )
+    def test_the_public_network_is_known_however_it_is_written(self, url, public):
+        assert forms.is_public(config.load(workflow_url=url).workflow_url) == public
 
     def test_an_unknown_way_is_refused(self, tmp_path):
         with pytest.raises(ConfigurationError, match=r"XALORA_IMAGE_DELIVERY.*auto, bucket"):

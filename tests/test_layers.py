@@ -18,6 +18,7 @@ LAYERS = [
     "addresses.py",
     "files.py",
     "protocol/",
+    "forms.py",
     "config.py",
     "settings.py",
     "workflows/",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from xalora_client import Client, ConfigurationError, change_settings, read_settings
+from xalora_client import Client, ConfigurationError, change_settings, config, read_settings
 from xalora_client.config import DEFAULT_URL
 
 KEY = "consumer-1#very-secret"
@@ -152,6 +152,55 @@ def test_settings_of_the_command_line_are_carried_along(monkeypatch, tmp_path):
     change_settings(inside, workflow_url="sandbox")
     change_settings(inside, workflow_url="")
     assert read_settings(inside).consumer.value == "consumer-1"
+
+
+@pytest.fixture
+def inside(monkeypatch, tmp_path):
+    """ComfyUI's own folder, where something is stored already."""
+    monkeypatch.delenv("XALORA_HOME")
+    monkeypatch.setattr("xalora_client.config.default_home", lambda: tmp_path / "of the user")
+    folder = tmp_path / "of ComfyUI"
+    change_settings(folder, media_budget="2")
+    return folder
+
+
+def log_in(bucket, secret):
+    config.store(config.default_home(), bucket=bucket, bucket_options={"secret_access_key": secret})
+
+
+def bucket_in(home):
+    loaded = config.load(fallback_home=home)
+    return loaded.bucket, dict(loaded.bucket_options).get("secret_access_key")
+
+
+def test_a_bucket_of_the_command_line_is_used_whenever_it_was_set(inside):
+    log_in("s3://first", "1")
+    assert bucket_in(inside) == ("s3://first", "1")
+    change_settings(inside, media_budget="3")
+    log_in("s3://second", "2")
+    assert bucket_in(inside) == ("s3://second", "2")
+    change_settings(inside, bucket="s3://second")
+    assert bucket_in(inside) == ("s3://second", "2")
+    change_settings(inside, bucket="s3://own")
+    assert bucket_in(inside) == ("s3://own", None)
+    change_settings(inside, bucket="")
+    assert bucket_in(inside) == (None, None)
+    assert read_settings(inside).bucket.source == "default"
+
+
+def test_credentials_do_not_go_along_to_another_bucket(home):
+    config.store(home, bucket="s3://first", bucket_options={"secret_access_key": "1"})
+    change_settings(media_budget="2")
+    assert bucket_in(None) == ("s3://first", "1")
+    change_settings(bucket="s3://second")
+    assert "bucket_options" not in stored(home)
+
+
+def test_settings_of_other_versions_are_left_alone(home):
+    home.mkdir(exist_ok=True)
+    (home / "config.json").write_text('{"bucket_keep": "yes", "of_a_later_version": "1"}')
+    change_settings(api_key=KEY)
+    assert stored(home) == {"bucket_keep": "yes", "of_a_later_version": "1", "api_key": KEY}
 
 
 def test_a_server_that_is_no_address_is_refused():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,24 +16,29 @@ import platformdirs
 from dotenv import dotenv_values
 
 from .errors import ConfigurationError, StorageError
-from .protocol.requests import Credentials, Link
+from .forms import (
+    AUTO,
+    BUCKET,
+    DEFAULT_URL,
+    DELIVERY,
+    SANDBOX,
+    URL,
+    checked_bucket,
+    checked_delivery,
+    checked_url,
+)
+from .protocol.requests import Credentials
 
-DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
-SANDBOX = "sandbox"
 SANDBOX_KEY = "sandbox#local-preview"
 
-KEY, URL, HOME = "XALORA_API_KEY", "XALORA_WORKFLOW_URL", "XALORA_HOME"
-DELIVERY, BUCKET, KEEP = "XALORA_IMAGE_DELIVERY", "XALORA_BUCKET", "XALORA_BUCKET_KEEP"
+KEY, HOME, KEEP = "XALORA_API_KEY", "XALORA_HOME", "XALORA_BUCKET_KEEP"
 _STORED_FILE = "config.json"
+_OF_BUCKET = ("bucket", "bucket_options", "bucket_keep")
 
 NO_KEY_ADVICE = (
     f"Set {KEY}=consumer#key in the environment or in a .env file, or run `xalora login`; "
     f"to try without an account, use --sandbox or set {URL}={SANDBOX}."
 )
-
-AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI = "auto", "bucket", "sequencer", "data-uri"
-DELIVERIES = (AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI)
-"""The ways of an image to the miners. ``auto`` takes the first of the others that can be used."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,9 @@ class Config:
     ``home`` is the folder for the ledger, media and the stored config; it need not exist yet. ``key_source`` and
     ``url_source`` are "argument", "environment", ".env", "stored" or "default"; an unset key has "".
 
-    ``image_delivery`` is one of DELIVERIES. ``bucket`` is ``s3://name/prefix``, ``gs://…``, ``az://…`` or None;
-    ``bucket_options`` are its stored credentials and endpoint by obstore's names, which ``repr`` hides; ``bucket_keep``
-    says that images stay there after their tasks. ``media_budget`` is in gigabytes, as stored.
+    ``image_delivery`` is one of ``forms.DELIVERIES``. ``bucket`` is ``s3://name/prefix``, ``gs://…``, ``az://…`` or
+    None; ``bucket_options`` are its stored credentials and endpoint by obstore's names, which ``repr`` hides;
+    ``bucket_keep`` says that images stay there after their tasks. ``media_budget`` is in gigabytes, as stored.
     """
 
     credentials: Credentials | None
@@ -109,7 +113,7 @@ def load(
         return next(((value, source) for source, value in sources.items() if value), (None, ""))
 
     server, url_source = first(workflow_url, URL, "workflow_url")
-    url = _checked_url(server or DEFAULT_URL)
+    url = checked_url(server or DEFAULT_URL)
     if url == SANDBOX:
         # A stored key is not sent: a server that renders previews needs none.
         key: str | None = api_key or SANDBOX_KEY
@@ -126,7 +130,7 @@ def load(
             )
     delivery, _ = first(image_delivery, DELIVERY, "image_delivery")
     address, _ = first(bucket, BUCKET, "bucket")
-    place = _checked_bucket(address) if address else None
+    place = checked_bucket(address) if address else None
     options = stored.get("bucket_options")
     return Config(
         credentials=Credentials.parse(key) if key else None,
@@ -134,7 +138,7 @@ def load(
         home=home_path,
         key_source=key_source if key else "",
         url_source=url_source or _DEFAULT,
-        image_delivery=_checked_delivery(delivery or AUTO),
+        image_delivery=checked_delivery(delivery or AUTO),
         bucket=place,
         # They belong to the stored bucket, and are not for another.
         bucket_options=options if place and isinstance(options, dict) and place == stored.get("bucket") else {},
@@ -177,9 +181,11 @@ def store(
     wrong form, and StorageError when the file cannot be written; the old file is then unchanged.
     """
     settings = _read_stored(home)
-    bucket = _checked_bucket(bucket) if bucket else bucket
+    bucket = checked_bucket(bucket) if bucket else bucket
     if bucket is not None and bucket != settings.get("bucket") and bucket_options is None:
         bucket_options = {}
+    # Without a bucket, this home would have that of `xalora login`.
+    hides = home != default_home() and "bucket" in _read_stored(default_home())
     given = {
         "api_key": api_key,
         "workflow_url": workflow_url,
@@ -189,15 +195,15 @@ def store(
         "media_budget": media_budget,
     }
     for name, value in given.items():
-        if value is not None and not value:
+        if value is not None and not value and not (name == "bucket" and hides):
             settings.pop(name, None)
         elif value is not None:
             settings[name] = value
     if "api_key" in settings:
         Credentials.parse(settings["api_key"])
     for name, checked in (
-        ("workflow_url", _checked_url),
-        ("image_delivery", _checked_delivery),
+        ("workflow_url", checked_url),
+        ("image_delivery", checked_delivery),
     ):
         if name in settings:
             settings[name] = checked(settings[name])
@@ -224,10 +230,19 @@ def dotenv_settings() -> dict[str, str]:
 
 
 def stored_settings(home: Path, fallback_home: Path | None = None) -> dict[str, str]:
-    """The stored settings that apply to a home, the key included. Raises ConfigurationError for a damaged file."""
+    """The stored settings that apply to a home, the key included. Raises ConfigurationError for a damaged file.
+
+    A fallback home without settings has those of `xalora login`; one without a bucket has that of `xalora login`.
+    """
     stored = _read_stored(home)
-    # Where `xalora login` put them.
-    return _read_stored(default_home()) if not stored and home == fallback_home else stored
+    if home != fallback_home:
+        return stored
+    of_login = _read_stored(default_home())
+    if not stored:
+        return of_login
+    if "bucket_options" not in stored and stored.get("bucket", of_login.get("bucket")) == of_login.get("bucket"):
+        stored = {name: of_login[name] for name in _OF_BUCKET if name in of_login} | stored
+    return stored
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
@@ -258,42 +273,3 @@ def _text(value: Any) -> str | None:
 
 def _is_yes(value: str | None) -> bool:
     return (value or "").strip().lower() in ("1", "yes", "true", "on")
-
-
-def _checked_delivery(word: str) -> str:
-    word = word.strip().lower()
-    if word not in DELIVERIES:
-        raise ConfigurationError(
-            f"{DELIVERY} is {word[:40]!r}", advice=f"Allowed: {', '.join(DELIVERIES[:-1])} or {DELIVERIES[-1]}."
-        )
-    return word
-
-
-def _checked_bucket(address: str) -> str:
-    """Return the address without a trailing slash. Raises ConfigurationError unless it names a bucket alone."""
-    address = address.strip().rstrip("/")
-    if not re.fullmatch(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._~/-]+)?", address):
-        raise ConfigurationError(
-            f"{BUCKET} is not the address of a bucket",
-            advice="Write s3://name/prefix, gs://name/prefix or az://container/prefix. Its endpoint and credentials "
-            "are set by the provider's own variables, such as AWS_ENDPOINT_URL and AWS_ACCESS_KEY_ID.",
-        )
-    return address
-
-
-def _checked_url(url: str) -> str:
-    """Return the URL without a trailing slash. Raises ConfigurationError where requests could not be sent to it."""
-    url = url.strip()
-    if url.lower() == SANDBOX:
-        return SANDBOX
-    try:
-        link = Link.parse(url)
-    except ValueError:
-        link = None
-    if link is None or link.login is not None or "?" in link.target or "#" in url:
-        raise ConfigurationError(
-            "The workflow URL is not the plain address of a server",
-            advice=f"Set {URL} to something like {DEFAULT_URL}, or to {SANDBOX}.",
-            remedy="check-server",
-        )
-    return url.rstrip("/")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import config
-from .config import DEFAULT_URL, SANDBOX
+from . import config, forms
 from .errors import ConfigurationError, InvalidParameterError
+from .forms import DEFAULT_URL, SANDBOX, is_public
 from .protocol.parameters import Number
 from .protocol.requests import Credentials
 
@@ -55,7 +55,10 @@ class Settings:
     @property
     def kind(self) -> str:
         """Which kind of server: "network" is Xalora's own, "own" any other, "sandbox" the local one."""
-        return {DEFAULT_URL: "network", SANDBOX: "sandbox"}.get(self.server.value or DEFAULT_URL, "own")
+        server = self.server.value or DEFAULT_URL
+        if server == SANDBOX:
+            return "sandbox"
+        return "network" if is_public(server) else "own"
 
 
 def read_settings(fallback_home: Path | None = None) -> Settings:
@@ -87,7 +90,7 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
         consumer=Setting(consumer, key.source),
         server=Setting((server.value or DEFAULT_URL).strip().rstrip("/"), server.source),
         home=Setting(str(home), _setting(config.HOME, None).source),
-        image_delivery=Setting(found["image_delivery"].value or config.AUTO, found["image_delivery"].source),
+        image_delivery=Setting(found["image_delivery"].value or forms.AUTO, found["image_delivery"].source),
         bucket=found["bucket"],
         media_budget=found["media_budget"],
         problem=problem,
@@ -95,7 +98,7 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
 
 
 def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
-    """Store settings, the others stay. An empty text takes one back to its default.
+    """Store settings, the others stay. An empty text takes one back to its default; for ``bucket`` that is none.
 
     A stored key that was set for another server is removed when the server changes.
 
@@ -125,11 +128,12 @@ def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
         server = before.get("workflow_url", "")
         if "api_key" not in changes and not _may_share_a_key(server, changes.get("workflow_url", server)):
             changes["api_key"] = ""
-        after = before | changes
         if changes.keys() & {"api_key", "workflow_url"}:
-            _check_sources(after)
-        # All of them, because those before may come from the folder that `xalora login` uses.
-        config.store(home, **after)
+            _check_sources(before | changes)
+        # Those before too, because they may come from the folder that `xalora login` uses. The bucket does not need it:
+        # `xalora login` may set it later.
+        carried = {name: before[name] for name in _VARIABLES if name in before and name != "bucket"}
+        config.store(home, **carried | changes)
 
 
 _changing = threading.Lock()
@@ -137,9 +141,9 @@ _changing = threading.Lock()
 
 _VARIABLES = {
     "api_key": config.KEY,
-    "workflow_url": config.URL,
-    "image_delivery": config.DELIVERY,
-    "bucket": config.BUCKET,
+    "workflow_url": forms.URL,
+    "image_delivery": forms.DELIVERY,
+    "bucket": forms.BUCKET,
     "media_budget": "",
 }
 _WORDS = {
@@ -163,12 +167,12 @@ def _setting(variable: str, stored: str | None) -> Setting:
 def _check_sources(stored: dict[str, Any]) -> None:
     """Raise ConfigurationError when no request could be sent, because key and server come from two sources."""
     key = _setting(config.KEY, stored.get("api_key"))
-    server = _setting(config.URL, stored.get("workflow_url"))
+    server = _setting(forms.URL, stored.get("workflow_url"))
     address = (server.value or DEFAULT_URL).strip().rstrip("/")
     if not key.value or address.lower() == SANDBOX or config.go_together(key.source, address, server.source):
         return
     name, fixed = (_WORDS["api_key"], key) if key.source in _FIXED else (_WORDS["workflow_url"], server)
-    variable = config.KEY if fixed is key else config.URL
+    variable = config.KEY if fixed is key else forms.URL
     raise ConfigurationError(
         f"Nothing was stored: {name[0].lower()}{name[1:]} is set by {variable} in {_PLACES[fixed.source]}",
         advice="A key is sent only to the server it was set with. Set both there, or remove it there to set both here.",

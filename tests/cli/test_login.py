@@ -40,6 +40,21 @@ def test_what_is_no_key_is_refused(xalora, tmp_path, monkeypatch, typed):
     assert json.loads((tmp_path / "home" / "config.json").read_text())["api_key"] == KEY
 
 
+def test_googles_key_file_is_found_from_everywhere(xalora, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "user"))
+    (tmp_path / "user").mkdir()
+    for path in (tmp_path / "user" / "key.json", tmp_path / "key.json"):
+        path.write_text("{}")
+    for typed, file in (("~/key.json", tmp_path / "user" / "key.json"), ("key.json", tmp_path / "key.json")):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{typed}\n"))
+        assert xalora("login", "--bucket", "gs://name").code == 0
+        assert config.load().bucket_options == {"service_account": str(file)}
+    monkeypatch.setattr(sys, "stdin", io.StringIO("elsewhere.json\n"))
+    assert "no such file" in xalora("login", "--bucket", "gs://name").err
+    assert "is not the address of a bucket" in xalora("login", "--bucket", "gs://name/a b").err
+
+
 def test_on_a_terminal_the_key_is_not_shown(tmp_path):
     with on_terminal("login", home=tmp_path / "home", cwd=tmp_path) as terminal:
         terminal.until("API key")

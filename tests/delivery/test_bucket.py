@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import urllib.parse
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -20,8 +21,10 @@ from xalora_client import (
     ServerError,
     TaskFailedError,
     UpscalerTask,
+    XaloraError,
     encode_data_uri,
 )
+from xalora_client.delivery.bucket import object_name
 
 
 def task_of(content, **options):
@@ -215,6 +218,54 @@ def test_no_secret_is_written_anywhere(bucket, counted, keeper, home, caplog):
     for text in (written, caplog.text, str(caught.value), repr(caught.value)):
         for secret in ("bucket-secret-of-tests", "X-Amz-Signature", "X-Amz-Credential"):
             assert secret not in text
+
+
+QUOTES = {
+    "in a sentence": "cannot fetch {}: 403",
+    "in a JSON text": '{{"url": "{}"}}',
+    "in HTML": '<a href="{amp}">',
+    "without the host": "Max retries exceeded with url: {path} (Caused by",
+    "in another link": "https://proxy.example/?url={quoted}",
+}
+
+
+@pytest.mark.parametrize("quote", QUOTES)
+@pytest.mark.parametrize("where", ["task", "create"])
+def test_a_server_that_quotes_the_link_spreads_no_signature(where, quote, bucket, counted, keeper, home):
+    def message():
+        link = images_of(counted)[-1]
+        path = link[link.index("/", 8) :]
+        return QUOTES[quote].format(
+            link, amp=link.replace("&", "&amp;"), path=path, quoted=urllib.parse.quote(link, "")
+        )
+
+    if where == "create":
+        counted.script("task_create", lambda _: Answer({"message": message()}, 400))
+    counted.script("task_result_query", lambda _: Answer({"status": "failed", "msg": message()}))
+    with pytest.raises(XaloraError) as caught:
+        keeper.do(finish(task_of(picture())))
+    written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file()).decode("latin-1")
+    for text in (written, str(caught.value)):
+        assert "X-Amz" not in text
+
+
+def test_the_name_of_an_object_is_the_same_on_every_system():
+    extensions = [
+        object_name("f", "a", f"image/{each}") for each in ("png", "jpeg", "webp", "avif", "tiff", "GIF", "x")
+    ]
+    assert extensions == ["f/a.png", "f/a.jpg", "f/a.webp", "f/a.avif", "f/a.tiff", "f/a.gif", "f/a"]
+
+
+@pytest.mark.parametrize("wrong", ["", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n"])
+def test_what_is_no_hash_names_no_object(wrong, bucket, counted, keeper):
+    with pytest.raises(InvalidParameterError, match="64 hex digits"):
+        keeper.do(execute(UpscalerTask(InputImage(lambda: picture(), lambda: wrong, "image/png"))))
+    assert bucket.names() == []
+
+
+def test_a_file_that_cannot_be_read_is_named(bucket, counted, keeper, tmp_path):
+    with pytest.raises(InvalidParameterError, match=r"nowhere\.png.*a file that can be read"):
+        keeper.do(execute(UpscalerTask(InputImage.from_file(tmp_path / "nowhere.png", "image/png"))))
 
 
 class Content(bytes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from buckets import images_of, picture
@@ -10,6 +11,7 @@ from processes import poll
 from subject import Stop
 
 from xalora_client import AsyncClient, InputImage, UpscalerTask
+from xalora_client.clients import web
 
 
 def large(seed):
@@ -33,6 +35,23 @@ def test_awaited_uploads_are_canceled(bucket, counted):
     assert images_of(counted) == []
     bucket.quiet()
     assert bucket.names() == []
+
+
+def test_a_connection_that_was_just_lost_hides_no_cancel():
+    with socket.socket() as lost:
+        pass
+    web._forget_unsent(asyncio.Transport({"socket": lost}))
+
+
+def test_slow_lines_are_heard_of_often():
+    """45 seconds may pass from one chunk to the next."""
+
+    async def sizes():
+        return [len(each) async for each in web._Sent(bytes(200_000)).chunks()]
+
+    found = asyncio.run(sizes())
+    assert sum(found) == 200_000
+    assert max(found) <= 64 * 1024
 
 
 def test_an_interruption_in_the_middle(bucket, counted, subject):

@@ -7,7 +7,7 @@ import json
 import pytest
 from buckets import BUCKET, picture
 
-from xalora_client import Client, InputImage, UpscalerTask
+from xalora_client import Client, InputImage, UpscalerTask, config
 from xalora_client.cli import main
 from xalora_client.delivery.bucket import folder_of
 
@@ -30,6 +30,20 @@ def left(bucket, name):
 def test_what_nobody_needs_is_removed(bucket, prune, home):
     left(bucket, f"{folder_of(home)}/{'ab' * 32}.png")
     assert prune() == (0, {"removed": [f"{folder_of(home)}/{'ab' * 32}.png"], "freed_bytes": 11, "left": 0})
+    assert bucket.names() == []
+
+
+def test_what_comfyui_left_is_removed_with_its_folder(bucket, prune, tmp_path, monkeypatch):
+    """Its own folder has its ledger; the bucket may be that of `xalora login`."""
+    monkeypatch.setattr(config, "default_home", lambda: tmp_path / "of the user")
+    monkeypatch.delenv("XALORA_BUCKET")
+    config.store(config.default_home(), bucket=bucket.settings["XALORA_BUCKET"])
+    inside = tmp_path / "of ComfyUI"
+    config.store(inside, media_budget="2")
+    name = f"{folder_of(inside)}/{'ab' * 32}.png"
+    left(bucket, name)
+    assert prune()[0] == 2
+    assert prune("--home", str(inside))[1]["removed"] == [name]
     assert bucket.names() == []
 
 

@@ -17,6 +17,7 @@ import urllib.request
 from email.utils import formatdate
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from buckets import Process, fetch, images_of, picture
@@ -149,6 +150,26 @@ def test_azure_lists_and_removes(azure):
         assert not await bucket.has("folder/a.png")
 
     asyncio.run(use())
+
+
+@pytest.mark.parametrize("from_login", [True, False])
+def test_links_to_azure_are_valid_where_the_clock_is_ahead(from_login, azure, monkeypatch):
+    options = {}
+    if from_login:
+        options = {"account_name": AZURE_ACCOUNT, "account_key": AZURE_KEY}
+        monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME")
+        monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_KEY")
+
+    async def use():
+        bucket = Bucket(azure, options, WebTransport())
+        await bucket.put("folder/a.png", b"abc", "image/png")
+        link = await bucket.link("folder/a.png", 300)
+        await bucket.remove("folder/a.png")
+        return link
+
+    query = parse_qs(urlsplit(asyncio.run(use())).query)
+    assert "st" not in query
+    assert "se" in query
 
 
 @pytest.mark.parametrize(

@@ -78,12 +78,12 @@ def test_a_clock_off_by_an_hour_is_told_from_wrong_credentials(skew, word, bucke
     refused(keeper, bucket, counted, StorageError, rf"clock is 60 min {word}\. No task was created\. Set the clock")
 
 
-@pytest.mark.parametrize("said", ["header", "body"])
+@pytest.mark.parametrize("said", ["header", "AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"])
 def test_the_right_region_is_taken_from_the_answer(said, bucket, counted, keeper):
     if said == "header":
         fault = Fault("GET", 301, error_body("PermanentRedirect"), {"x-amz-bucket-region": "eu-central-1"}, times=1)
     else:
-        fault = Fault("GET", 400, error_body("AuthorizationHeaderMalformed", Region="eu-central-1"), times=1)
+        fault = Fault("GET", 400, error_body(said, Region="eu-central-1"), times=1)
     bucket.faults.append(fault)
     create(keeper)
     assert "eu-central-1" in images_of(counted)[0]
@@ -156,8 +156,16 @@ def test_stored_credentials_are_used(bucket, counted, keeper, home, monkeypatch)
             "endpoint": bucket.url,
         },
     )
+    # Those of another account, which the stored keys must not be mixed with.
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "of-another")
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
     create(keeper)
-    assert fetch(images_of(counted)[0])[0] == 200
+    link = images_of(counted)[0]
+    assert fetch(link)[0] == 200
+    assert bucket.settings["AWS_ACCESS_KEY_ID"] in link
+    assert "us-east-1" in link
+    assert "of-another" not in link
 
 
 @pytest.mark.parametrize("bucket_set", [False, True])

@@ -15,8 +15,8 @@ from xalora_client import (
     InputImage,
     InvalidParameterError,
     UpscalerTask,
-    config,
     encode_data_uri,
+    forms,
 )
 from xalora_client.delivery import delivery
 
@@ -83,8 +83,7 @@ def test_too_large_for_a_create(counted, keeper, monkeypatch):
 
 @pytest.mark.parametrize("way", ["auto", "data-uri", "sequencer"])
 def test_the_public_network_is_refused_before_anything_is_sent(way, counted, keeper, monkeypatch):
-    monkeypatch.setattr(config, "DEFAULT_URL", counted.url)
-    monkeypatch.setattr(delivery, "DEFAULT_URL", counted.url)
+    monkeypatch.setattr(forms, "DEFAULT_URL", "https://127.0.0.1")  # Its port may be written, too.
     monkeypatch.setenv("XALORA_IMAGE_DELIVERY", way)
     for task in (task_of(picture()), UpscalerTask(encode_data_uri(picture(), "image/png"))):
         with pytest.raises(ConfigurationError, match=r"XALORA_BUCKET.*README"):
@@ -137,6 +136,12 @@ class TestUploads:
         keeper.do(execute(task_of(picture())))
         assert [each.path for each in server.seen].count("/image_upload") == 2
         assert len(images_of(server)) == 1
+
+    @pytest.mark.parametrize("status", [429, 502])
+    def test_a_server_that_is_busy_is_asked_again_what_it_takes(self, status, server, keeper):
+        server.script("", Answer({"message": "busy"}, status), ABOUT)
+        keeper.do(execute(task_of(picture())))
+        assert images_of(server) == [f"{server.url}/images/t1"]
 
     def test_one_that_is_too_large(self, server, keeper):
         server.script("image_upload", Answer({"message": "the image is larger than 128 MiB"}, 413))

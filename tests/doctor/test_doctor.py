@@ -63,6 +63,22 @@ def test_a_server_that_is_not_there(server, monkeypatch):
     assert found["server"].status == "problem"
     assert "clock" not in found
     assert "disk" in found
+    assert "not known" in found["images to the miners"].text
+
+
+@pytest.mark.parametrize("way", ["auto", "sequencer"])
+def test_a_server_with_an_error_page_says_nothing_about_images(way, server, monkeypatch):
+    server.script("", Answer({}, 502))
+    monkeypatch.setenv("XALORA_IMAGE_DELIVERY", way)
+    assert "not known" in checks()["images to the miners"].text
+
+
+def test_certificates_that_cannot_be_read(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", server.url.replace("http:", "https:"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "not there.pem"))
+    found = checks()
+    assert (found["server"].status, "REQUESTS_CA_BUNDLE" in found["server"].advice) == ("problem", True)
+    assert "disk" in found
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(5, "ok"), (90, "warning"), (3700, "problem"), (-3700, "problem")])

@@ -47,6 +47,14 @@ def test_what_is_sent_has_these_pixels(images):
             np.testing.assert_array_equal(np.asarray(picture), pixels_of(image()))
 
 
+def test_pixels_go_with_their_image(images):
+    one = images.input_image(image()[0], "a")
+    one.sha256()
+    assert len(images._recent._held) == 1
+    del one
+    assert len(images._recent._held) == 0
+
+
 def test_what_0_1_0_paid_for_is_reused(pack, sandbox, monkeypatch):
     """It counted an image by Pillow's PNG of it."""
     tensor = image(seed=11)

@@ -154,13 +154,20 @@ def test_without_wait_media_is_blocked_and_collected_later(pack: Any, sandbox: S
 
 
 def test_task_status_of_a_task_at_work(pack: Any, miner: Miner) -> None:
-    miner.ends = lambda number, parameters: status("running", task_id="task-1", task_type="txt2vid")
+    link = "https://bucket.example/a.png"
+    details = {"parameters": {"image": f"{link}?X-Amz-Date=20260101T000000Z&X-Amz-Signature=abc"}}
+    miner.ends = lambda number, parameters: status(
+        "running", task_id="task-1", task_type="txt2vid", task_details=details
+    )
     *_, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO, wait=False)
     said, frames, video, url, info = pack.run("XaloraTaskStatus", task_id=task_id)
     assert (said, url) == ("running", "")
     assert pack.is_blocked(frames)
     assert pack.is_blocked(video)
-    assert json.loads(info) == {"task_id": "task-1", "status": "running", "task_type": "txt2vid"}
+    shown = {"parameters": {"image": link}}
+    assert json.loads(info) == {
+        "task_id": "task-1", "status": "running", "task_type": "txt2vid", "task_details": shown
+    }  # fmt: skip
 
 
 def test_task_status_without_wait_tells_of_a_failure_and_with_wait_is_one(pack: Any, miner: Miner) -> None:

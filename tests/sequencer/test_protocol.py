@@ -172,6 +172,12 @@ def test_long_data_uris_are_shortened_in_answers(shared):
     assert shared.query(shared.create("upscaler", image=short))["task_details"]["parameters"]["image"] == short
 
 
+def test_signed_links_are_shown_without_their_signature(shared):
+    link = "http://127.0.0.1:1/a.png?X-Amz-Date=20260101T000000Z&X-Amz-Signature=abc"
+    task_id = shared.create("upscaler", image=link)
+    assert shared.query(task_id)["task_details"]["parameters"]["image"] == "http://127.0.0.1:1/a.png"
+
+
 def test_every_post_is_noted(start):
     sandbox = start()
     task_id = sandbox.video({"job_id": "sdk-workflow-1"})

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .. import config
+from .. import config, forms
 from ..clients.asynchronous import AsyncClient
 from ..errors import ConfigurationError, InvalidParameterError, StorageError
 from ..media.decoding.formats import SNIFF_BYTES, sniff
@@ -140,7 +140,7 @@ async def sandbox(arguments: argparse.Namespace) -> int:
 
 
 def _client(arguments: argparse.Namespace, images_at_once: int = 8) -> AsyncClient:
-    url = config.SANDBOX if arguments.sandbox else None
+    url = forms.SANDBOX if arguments.sandbox else None
     return AsyncClient(workflow_url=url, ledger=True, source="cli", images_at_once=images_at_once)
 
 

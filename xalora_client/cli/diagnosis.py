@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from .. import config
+from .. import forms
 from ..doctor import Check, examine, worst
 
 MARKS = {"ok": "ok     ", "warning": "warning", "problem": "problem"}
@@ -20,7 +20,7 @@ async def doctor(arguments: argparse.Namespace) -> int:
             if check.advice:
                 print(f"         {check.advice}", flush=True)
 
-    checks = await examine(workflow_url=config.SANDBOX if arguments.sandbox else None, on_check=show)
+    checks = await examine(workflow_url=forms.SANDBOX if arguments.sandbox else None, on_check=show)
     if arguments.json:
         print(json.dumps({"status": worst(checks), "checks": [check.to_json() for check in checks]}))
     return 1 if worst(checks) == "problem" else 0

@@ -41,14 +41,15 @@ async def tasks(arguments: argparse.Namespace) -> int:
 async def prune(arguments: argparse.Namespace) -> int:
     """``xalora prune [--budget GB]``: remove the least recently used media until the rest fits.
 
-    With ``--bucket``, what earlier runs left in the bucket, and nothing here.
+    With ``--bucket``, what earlier runs left in the bucket, and nothing here. With ``--home``, for that folder, such as
+    ComfyUI's: what runs there put into a bucket is only known there.
     """
     if arguments.bucket:
         return await _prune_bucket(arguments)
     if arguments.budget is not None and not arguments.budget >= 0:
         raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: 0 or more gigabytes.")
-    home = config.home_folder()
-    allowed = budget_of(config.stored_settings(home).get("media_budget"))
+    home = config.home_folder(arguments.home, arguments.home)
+    allowed = budget_of(config.stored_settings(home, arguments.home).get("media_budget"))
     pruned = MediaStore(home, allowed).prune(None if arguments.budget is None else int(arguments.budget * 1e9))
     if arguments.json:
         summary = {
@@ -67,7 +68,7 @@ async def _prune_bucket(arguments: argparse.Namespace) -> int:
     from ..delivery import Bucket
     from ..delivery.leftovers import remove_leftovers
 
-    settings = config.load()
+    settings = config.load(home=arguments.home, fallback_home=arguments.home)
     if settings.bucket is None:
         raise ConfigurationError("No bucket is set", advice="Set XALORA_BUCKET, or run `xalora login --bucket`.")
     if not arguments.older_than >= 0:

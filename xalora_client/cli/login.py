@@ -6,8 +6,9 @@ import argparse
 import getpass
 import json
 import sys
+from pathlib import Path
 
-from .. import config
+from .. import config, forms
 from ..errors import ConfigurationError
 
 ASKED = {
@@ -27,7 +28,8 @@ async def login(arguments: argparse.Namespace) -> int:
     """``xalora login [--bucket ADDRESS]``: store the API key, or a bucket and its credentials."""
     home = config.home_folder()
     if arguments.bucket:
-        path = config.store(home, bucket=arguments.bucket, bucket_options=_bucket_options(arguments.bucket))
+        bucket = forms.checked_bucket(arguments.bucket)
+        path = config.store(home, bucket=bucket, bucket_options=_bucket_options(bucket))
     else:
         path = config.store(home, api_key=_typed("API key (consumer#key)") or " ")
     print(json.dumps({"path": str(path)}) if arguments.json else f"Stored in {path}")
@@ -35,13 +37,14 @@ async def login(arguments: argparse.Namespace) -> int:
 
 
 def _bucket_options(address: str) -> dict[str, str]:
-    asked = ASKED.get(address.partition(":")[0])
-    if asked is None:
-        raise ConfigurationError(
-            "This is not the address of a bucket", advice="Write s3://name/prefix, gs://name/prefix or az://container."
-        )
-    typed = {name: _typed(words) for name, words in asked}
-    return {name: value for name, value in typed.items() if value}
+    typed = {name: _typed(words) for name, words in ASKED[address.partition(":")[0]]}
+    options = {name: value for name, value in typed.items() if value}
+    if "service_account" in options:
+        file = Path(options["service_account"]).expanduser().absolute()
+        if not file.is_file():  # Not shown: it may be the key itself.
+            raise ConfigurationError("There is no such file", advice="Type the path of the service account's key file.")
+        options["service_account"] = str(file)
+    return options
 
 
 def _typed(words: str) -> str:

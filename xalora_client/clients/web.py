@@ -22,7 +22,8 @@ from .network_errors import explained
 SILENCE = 30.0
 """The longest time in seconds in which nothing is sent or received."""
 
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
+"""At a time: a line that takes longer than SILENCE and a little for it counts as dead."""
 
 BETWEEN_LOOKS = 0.1
 """Seconds between two looks at how much has been sent."""
@@ -92,7 +93,8 @@ def _forget_unsent(transport: asyncio.Transport | None) -> None:
     plain = None if transport is None else transport.get_extra_info("socket")
     if plain is not None:
         linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        with suppress(OSError):  # The connection may just have been lost.
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 class _Sent:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import mimetypes
 import platform
 import time
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from typing import Any
 from ..errors import NetworkError, StorageError
 from ..protocol.requests import Response
 from .refusals import CREDENTIALS_ADVICE, MISSING, code_of, is_passing, refusal, region_of
-from .store import open_store
+from .store import open_store, valid_before_now
 from .web import OnSent, PassingError, Sleep, Web, logger, with_retries
 
 LONGEST_LINK = 7 * 24 * 3600
@@ -33,6 +32,18 @@ REQUEST_LINK = 900
 
 FRESH = 24 * 3600.0
 """Seconds after which an object is stored again before it is used: a lifecycle rule may remove it during the task."""
+
+
+# Not Python's own table: it differs between versions and systems, and an object has one name.
+_EXTENSIONS = {
+    "image/avif": ".avif",
+    "image/bmp": ".bmp",
+    "image/gif": ".gif",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/tiff": ".tiff",
+    "image/webp": ".webp",
+}
 
 
 @dataclass(frozen=True)
@@ -160,7 +171,7 @@ class Bucket:
                 f"{doing}: no usable credentials for the bucket {self.place} were found",
                 advice=f"No task was created. {CREDENTIALS_ADVICE[self.place.partition(':')[0]]}",
             ) from None
-        return signed
+        return valid_before_now(signed, store) if self.place.startswith("az:") else signed
 
     async def _opened(self) -> Any:
         if self._store is None:  # In a thread, because the import takes a moment.
@@ -180,4 +191,4 @@ def folder_of(home: Path) -> str:
 
 def object_name(folder: str, sha256: str, media_type: str) -> str:
     """The name of an image's object."""
-    return f"{folder}/{sha256}{mimetypes.guess_extension(media_type) or ''}"
+    return f"{folder}/{sha256}{_EXTENSIONS.get(media_type.lower(), '')}"

@@ -11,8 +11,9 @@ from datetime import datetime, timezone
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from ..config import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, DEFAULT_URL, Config
+from ..config import Config
 from ..errors import ConfigurationError, InvalidParameterError
+from ..forms import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
 from ..ledger import Ledger
 from ..protocol.images import InputImage, images_in, with_addresses
 from ..protocol.parameters import encode_data_uri
@@ -186,7 +187,7 @@ class Delivery:
 
     async def _choose(self, images: list[InputImage]) -> str:
         way = self._way
-        public = self._config.workflow_url == DEFAULT_URL
+        public = is_public(self._config.workflow_url)
         if way == BY_BUCKET:
             if self._objects is None:
                 raise ConfigurationError("Images go by a bucket, and XALORA_BUCKET is not set", advice=HOW_TO_DELIVER)

@@ -19,6 +19,8 @@ _REGION = {
 }
 MISSING = {"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "AccountNotFound"}
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "StorageFull"}
+_PERHAPS_REGION = "AuthorizationQueryParametersError"
+"""What Amazon calls a signed link for another region, and other mistakes in it: only the former names a region."""
 _CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
 _PASSING = {"SlowDown", "RequestTimeout", "InternalError", "ServerBusy", "OperationTimedOut", "ServiceUnavailable"}
 
@@ -40,7 +42,7 @@ def code_of(answer: Response) -> str:
 
 def region_of(answer: Response) -> str | None:
     """The region that a bucket is said to be in, when the request went to another."""
-    if code_of(answer) not in _REGION and answer.status not in (301, 307):
+    if code_of(answer) not in {*_REGION, _PERHAPS_REGION} and answer.status not in (301, 307):
         return None
     named = answer.headers.get("x-amz-bucket-region", "").encode() or b"".join(
         re.findall(rb"<Region>([^<]*)</Region>", answer.body)[:1]
@@ -76,7 +78,7 @@ def refusal(answer: Response, place: str, doing: str) -> StorageError:
     if code in _REGION or answer.status in (301, 307):
         return StorageError(f"{said}: it is in another region", advice=f"{nothing} Set AWS_REGION to the bucket's.")
     if code in _FULL or answer.status == 507:
-        advice = f"{nothing} Make room: `xalora prune --bucket` removes what earlier runs left there."
+        advice = f"{nothing} Make room: `xalora prune --bucket` removes what earlier runs left, --home DIR ComfyUI's."
         return StorageError(f"{said}: it is full", advice=advice)
     if answer.status in (401, 403):
         advice = f"{nothing} {CREDENTIALS_ADVICE[place.partition(':')[0]]}"

@@ -25,10 +25,20 @@ class Uploads:
         self._sleep = sleep
 
     async def offered(self) -> bool:
-        """Whether the server is one of ours that takes uploads. Raises NetworkError when it cannot be reached."""
-        answer = await with_retries(
-            lambda: self._web.ask("GET", f"{self._url}/", {"Accept": "application/json"}), self._sleep
-        )
+        """Whether the server is one of ours that takes uploads.
+
+        Raises NetworkError when it cannot be reached, and APIStatusError when it, or a proxy before it, cannot answer
+        now.
+        """
+
+        async def attempt() -> Response:
+            url = f"{self._url}/"
+            answer = await self._web.ask("GET", url, {"Accept": "application/json"})
+            if _is_passing(answer.status):
+                _check(answer, url)
+            return answer
+
+        answer = await with_retries(attempt, self._sleep)
         return answer.status == 200 and _json(answer).get("image_upload") is True
 
     async def put(
@@ -88,13 +98,13 @@ def _check(answer: Response, url: str, request: Request | None = None) -> None:
         answers.check_status(answer, request or Request(url, {}))
     except APIStatusError as error:
         # An upload that is not known, or whose bytes were damaged on the way, is announced again.
-        if (
-            error.status_code in (408, 425, 429)
-            or (request is None and error.status_code in (404, 422))
-            or error.status_code >= 500
-        ):
+        if _is_passing(error.status_code) or (request is None and error.status_code in (404, 422)):
             raise PassingError(error) from None
         raise
+
+
+def _is_passing(status: int) -> bool:
+    return status in (408, 425, 429) or status >= 500
 
 
 def _json(answer: Response) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from contextlib import suppress
 
 from ..clients.network import is_local
 from ..clients.web import WebTransport
-from ..config import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, DEFAULT_URL, Config
+from ..config import Config
 from ..delivery import Bucket
 from ..delivery.bucket import folder_of
 from ..errors import XaloraError
+from ..forms import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
 from ..protocol.requests import Link
 from .check import OK, PROBLEM, WARNING, Check, failed
 
@@ -18,8 +19,8 @@ NAME = "images to the miners"
 SET_UP = "Set XALORA_BUCKET to a bucket of yours; see “Images to the miners” in the README."
 
 
-async def check_images(settings: Config, web: WebTransport, *, takes_images: bool) -> list[Check]:
-    """Which way images go, and for a bucket whether it works."""
+async def check_images(settings: Config, web: WebTransport, *, takes_images: bool | None) -> list[Check]:
+    """Which way images go, and for a bucket whether it works. ``takes_images`` is None for a server not reached."""
     wish, bucket = settings.image_delivery, settings.bucket
     if wish == BY_BUCKET and not bucket:
         return [Check(NAME, PROBLEM, "by a bucket, and XALORA_BUCKET is not set", SET_UP)]
@@ -27,9 +28,11 @@ async def check_images(settings: Config, web: WebTransport, *, takes_images: boo
         return [Check(NAME, OK, f"by the bucket {bucket}"), *await _check_bucket(settings, bucket, web)]
     if wish in (AUTO, BY_SEQUENCER) and takes_images:
         return [Check(NAME, OK, "by an upload to the sequencer")]
+    if takes_images is None and (wish == BY_SEQUENCER or (wish == AUTO and not is_public(settings.workflow_url))):
+        return [Check(NAME, WARNING, "not known before the sequencer answers", "See what is said about the server.")]
     if wish == BY_SEQUENCER:
         return [Check(NAME, PROBLEM, "by an upload, and the sequencer takes none", SET_UP)]
-    if settings.workflow_url == DEFAULT_URL:
+    if is_public(settings.workflow_url):
         text = "no way: miners of the public network fetch images by http or https, so Upscale takes only addresses"
         return [Check(NAME, PROBLEM if wish == BY_DATA_URI else WARNING, text, SET_UP)]
     return [Check(NAME, OK, "inside the task itself, up to 32 MB each")]

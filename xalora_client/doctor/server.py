@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from ..clients.web import WebTransport
-from ..config import DEFAULT_URL, Config
-from ..errors import NetworkError, XaloraError
+from ..config import Config
+from ..errors import XaloraError
+from ..forms import is_public
 from ..protocol.requests import Response, Sequencer
 from .check import OK, PROBLEM, WARNING, Check, failed
 
@@ -20,11 +21,14 @@ SECONDS = 20.0
 
 @dataclass(frozen=True)
 class About:
-    """What the first request to the server found. ``skew`` is by how many seconds this clock is ahead, if known."""
+    """What the first request to the server found.
+
+    ``skew`` is by how many seconds this clock is ahead; it and ``takes_images`` are None where that is not known.
+    """
 
     check: Check
     reached: bool = False
-    takes_images: bool = False
+    takes_images: bool | None = None
     skew: float | None = None
 
 
@@ -36,7 +40,7 @@ async def check_server(settings: Config, web: WebTransport) -> About:
         return About(Check("server", OK, text), takes_images=True)
     try:
         answer = await web.ask("GET", f"{url}/", {"Accept": "application/json"})
-    except NetworkError as error:
+    except XaloraError as error:
         return About(failed("server", error))
     about = _json(answer)
     skew = _skew(answer)
@@ -46,8 +50,8 @@ async def check_server(settings: Config, web: WebTransport) -> About:
         return About(Check("server", OK, f"{url} is a {words.strip()}"), True, takes_images, skew)
     if answer.status >= 500:
         problem = Check("server", PROBLEM, f"{url} answers {answer.status}", "Try again later, or ask its operator.")
-        return About(problem, True, False, skew)
-    kind = "Xalora's public network" if url == DEFAULT_URL else "a sequencer of another kind"
+        return About(problem, True, None, skew)
+    kind = "Xalora's public network" if is_public(url) else "a sequencer of another kind"
     return About(Check("server", OK, f"{url} answers; {kind}"), True, False, skew)
 
 

@@ -54,7 +54,7 @@ class Intent:
         """The intent of a task; ``credentials`` are those it is sent with, ``server`` the sequencer's lasting name.
 
         Hashes the media in it, which takes a moment for large ones. Raises InvalidParameterError when the task's
-        details are not JSON.
+        details are not JSON, or an image in them cannot be read.
         """
         details = task.task_details
         workflow_id = task.workflow_id or None
@@ -64,6 +64,8 @@ class Intent:
             canonical = _json(identity, lambda stand_in: {"sha256": stand_in.sha256})
             before = _json(identity, lambda stand_in: {"sha256": stand_in.earlier()}) if earlier else canonical
             stored = json.loads(_json(readable, lambda stand_in: stand_in.shown))
+        except InvalidParameterError:  # An image cannot be had.
+            raise
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidParameterError("task_details", details, "JSON values with texts as names") from error
         only_parameters = isinstance(stored, dict) and stored.keys() == {"parameters"}

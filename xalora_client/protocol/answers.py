@@ -16,8 +16,10 @@ from enum import Enum
 from typing import Any
 
 from ..errors import ResponseError, one_line
+from .images import shown
 from .progress import TaskProgress, read_long_poll, read_progress
 from .requests import Link, Request, Response, redact
+from .signed_links import without_signatures
 
 
 class TaskStatus(str, Enum):
@@ -97,6 +99,11 @@ class WorkflowTaskResult:
             candidates.append(None if "//" in str(self.result) else self.result)
         return next(filter(None, map(_words, candidates)), None)
 
+    @property
+    def shown_details(self) -> object:
+        """``task_details`` to show: without the bodies of ``data:`` URIs and the signatures of links."""
+        return shown(self.task_details)
+
     @classmethod
     def from_answer(
         cls, answer: Mapping[str, object], *, task_id: str, server: str, retry_after: float | None = None
@@ -167,7 +174,7 @@ def _status(word: object) -> str:
 
 
 def _words(value: Any) -> str | None:
-    return one_line(value) or None if isinstance(value, str) else None
+    return one_line(without_signatures(value)) or None if isinstance(value, str) else None
 
 
 def _text(value: Any) -> str | None:
@@ -250,7 +257,8 @@ def _read_object(response: Response, request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = _NOT_JSON
     if answer is _NOT_JSON:  # Not raised within: Python's own error holds on to the whole text.
-        start = one_line(redact(response.body[:4096].decode("utf-8", "replace"), request.secret), 100)
+        body = response.body[:4096].decode("utf-8", "replace")
+        start = one_line(without_signatures(redact(body, request.secret)), 100)
         raise ResponseError(f"The server's answer is not JSON: {start!r}", task_id=request.task_id)
     if not isinstance(answer, dict):
         raise ResponseError("The server's answer is not a JSON object", task_id=request.task_id)

@@ -6,6 +6,7 @@ Before a task is created, each gets an address. Until then it is counted by its 
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..errors import InvalidParameterError
 from .parameters import decode_data_uri, is_data_uri
+from .signed_links import without_signatures
 
 
 class InputImage:
@@ -20,8 +22,8 @@ class InputImage:
 
     Args:
         content: Returns the encoded bytes. It is called in a thread, at most once at a time, and again if needed.
-        sha256: Returns the hash, in hex, of what makes two images the same: of the file's bytes, or of the pixels. It
-            is called in a thread, once.
+        sha256: Returns the hash, as 64 hex digits in lower case, of what makes two images the same: of the file's
+            bytes, or of the pixels. It is called in a thread, once.
         media_type: The type of the encoded bytes, such as "image/png".
         name: What messages call the image.
         earlier: Returns the hash that version 0.1.0 recorded for the image, if that was another. It is slow, and only
@@ -93,10 +95,16 @@ class InputImage:
         return self._find_earlier is not None
 
     def sha256(self) -> str:
-        """The hash of the content, in hex. Blocks while it is computed for the first time."""
+        """The hash of the content, in hex. Blocks while it is computed for the first time.
+
+        Raises InvalidParameterError when the function given for it returns anything else.
+        """
         with self._lock:
             if self._sha256 is None:
-                self._sha256 = self._find_sha256()
+                found = self._find_sha256()
+                if not re.fullmatch("[0-9a-f]{64}", found):
+                    raise InvalidParameterError("sha256", found, "64 hex digits in lower case")
+                self._sha256 = found
             return self._sha256
 
     def earlier(self) -> str | None:
@@ -145,6 +153,17 @@ def with_addresses(details: Any, address: Callable[[InputImage], str]) -> Any:
     if isinstance(details, list | tuple):
         return [with_addresses(each, address) for each in details]
     return details
+
+
+def shown(details: Any) -> Any:
+    """A copy of a task's details to show: without the bodies of ``data:`` URIs and the signatures of links."""
+    if isinstance(details, str):
+        if is_data_uri(details):
+            return f"{details[:32].partition(',')[0]} ({len(details):,} characters)"
+        return without_signatures(details)
+    if isinstance(details, dict):
+        return {name: shown(each) for name, each in details.items()}
+    return [shown(each) for each in details] if isinstance(details, list) else details
 
 
 def stored_hashes(parameters: Any) -> Iterator[tuple[str, str]]:

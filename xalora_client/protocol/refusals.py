@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from .. import errors
 from ..errors import one_line
 from .requests import Request, Response, redact
+from .signed_links import without_signatures
 
 _ERRORS: dict[int, type[errors.APIStatusError]] = {
     400: errors.BadRequestError,
@@ -49,7 +50,7 @@ def status_error(response: Response, request: Request, retry_after: float | None
     kind = _ERRORS.get(status) or (errors.ServerError if status >= 500 else errors.APIStatusError)
     advice = _ADVICE.get(status) or (_redirect_advice(response, request) if 300 <= status < 400 else None)
     return kind(
-        one_line(redact(_said(response), request.secret)),
+        one_line(without_signatures(redact(_said(response), request.secret))),
         status_code=status,
         retry_after=retry_after,
         task_id=request.task_id,

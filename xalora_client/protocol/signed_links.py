@@ -10,6 +10,10 @@ from urllib.parse import unquote_plus
 _AZURE = {"sv", "ss", "sr", "srt", "sp", "st", "se", "sip", "spr", "sig", "skoid", "sktid", "skt", "ske", "sks", "skv"}
 _OLD_STYLE = {"awsaccesskeyid", "googleaccessid", "key-pair-id", "policy", "signature", "expires"}
 
+# Also percent-encoded within another link, or without its host, as HTTP libraries write it into their errors.
+_QUERY = re.compile(r"""(?:\?|%3f)[^\s"'<>]*""", re.IGNORECASE)
+_SIGNATURE = re.compile(r"x-(?:amz|goog)-sig|(?<![a-z])sig(?:nature)?(?:=|%3d)", re.IGNORECASE)
+
 
 def unsigned(text: str) -> str:
     """The link without its signature, which is a secret as long as it is valid. Any other text stays as it is."""
@@ -22,6 +26,11 @@ def unsigned(text: str) -> str:
         return text
     kept = [part for part in query.split("&") if not _belongs(part.partition("=")[0].lower())]
     return head + (f"?{'&'.join(kept)}" if kept else "") + hash_mark + fragment
+
+
+def without_signatures(text: str) -> str:
+    """A text to show, without the query of each signed link in it."""
+    return _QUERY.sub(lambda query: "" if _SIGNATURE.search(query[0]) else query[0], text)
 
 
 def expiry(text: str) -> datetime | None:

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from ..errors import InvalidParameterError
 from ..protocol.parameters import is_data_uri
+from ..protocol.signed_links import without_signatures
 from ..protocol.tasks import FluxLoraTask, Text2VideoTask, UpscalerTask
 
 KnownTask: TypeAlias = Text2VideoTask | UpscalerTask | FluxLoraTask
@@ -37,11 +38,11 @@ def build_task(task_type: object, task_details: object, **options: Any) -> Known
 
 
 def shortened(task_details: dict[str, Any]) -> dict[str, Any]:
-    """Return the details as answers show them: without the body of a long ``data:`` URI."""
+    """Return the details as answers show them: without bodies of long ``data:`` URIs and signatures."""
     return {"parameters": {name: _shortened_value(value) for name, value in task_details["parameters"].items()}}
 
 
 def _shortened_value(value: Any) -> Any:
     if isinstance(value, str) and is_data_uri(value) and len(value) > _SHOWN_DATA_URI:
         return f"{value[:64]}… ({len(value)} characters)"
-    return value
+    return without_signatures(value) if isinstance(value, str) else value

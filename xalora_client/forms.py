@@ -1,0 +1,71 @@
+"""What a server's address, a bucket's and a way of images are written as."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import ConfigurationError
+from .protocol.requests import Link
+
+DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
+SANDBOX = "sandbox"
+
+URL, DELIVERY, BUCKET = "XALORA_WORKFLOW_URL", "XALORA_IMAGE_DELIVERY", "XALORA_BUCKET"
+
+AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI = "auto", "bucket", "sequencer", "data-uri"
+DELIVERIES = (AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI)
+"""The ways of an image to the miners. ``auto`` takes the first of the others that can be used."""
+
+
+def is_public(url: str) -> bool:
+    """Whether the server is that of Xalora's public network, however its address is written."""
+    try:
+        return Link.parse(url).host.rstrip(".") == Link.parse(DEFAULT_URL).host
+    except ValueError:
+        return False
+
+
+def checked_delivery(word: str) -> str:
+    """Return the word in lower case. Raises ConfigurationError unless it is one of DELIVERIES."""
+    word = word.strip().lower()
+    if word not in DELIVERIES:
+        raise ConfigurationError(
+            f"{DELIVERY} is {word[:40]!r}", advice=f"Allowed: {', '.join(DELIVERIES[:-1])} or {DELIVERIES[-1]}."
+        )
+    return word
+
+
+def checked_bucket(address: str) -> str:
+    """Return the address without a trailing slash. Raises ConfigurationError unless it names a bucket alone."""
+    address = address.strip().rstrip("/")
+    parts = re.fullmatch(r"(?:s3|gs|az)://[A-Za-z0-9._-]+((?:/[A-Za-z0-9._~-]*)*)", address)
+    if parts is None:
+        raise ConfigurationError(
+            f"{BUCKET} is not the address of a bucket",
+            advice="Write s3://name/prefix, gs://name/prefix or az://container/prefix, of letters, digits and ._~- "
+            "alone. Its endpoint and credentials are set by the provider's own variables, such as AWS_ENDPOINT_URL.",
+        )
+    if {"", ".", ".."} & set(parts[1].split("/")[1:]):
+        raise ConfigurationError(
+            f'{BUCKET} is not the address of a bucket: a part of its prefix is empty, "." or ".."',
+            advice="Write the prefix like one/two.",
+        )
+    return address
+
+
+def checked_url(url: str) -> str:
+    """Return the URL without a trailing slash. Raises ConfigurationError where requests could not be sent to it."""
+    url = url.strip()
+    if url.lower() == SANDBOX:
+        return SANDBOX
+    try:
+        link = Link.parse(url)
+    except ValueError:
+        link = None
+    if link is None or link.login is not None or "?" in link.target or "#" in url:
+        raise ConfigurationError(
+            "The workflow URL is not the plain address of a server",
+            advice=f"Set {URL} to something like {DEFAULT_URL}, or to {SANDBOX}.",
+            remedy="check-server",
+        )
+    return url.rstrip("/")
