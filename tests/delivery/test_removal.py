@@ -113,6 +113,27 @@ def test_a_close_waits_briefly_for_a_silent_bucket(silent, counted, hasty, caplo
     assert "prune --bucket" in caplog.text
 
 
+def test_what_was_given_up_during_its_upload(bucket, counted, hasty):
+    going = Event()
+
+    async def main():
+        async with AsyncClient(KEY, counted.url, ledger=True) as client:
+            task = task_of()
+            await client.execute_workflow_and_wait_for_result(task)
+            bucket.faults.append(Fault("PUT", hold=going, times=1))
+            upload = asyncio.create_task(client.upload_images(task, reuse=False))
+            await asyncio.to_thread(poll, lambda: not bucket.faults[0].times)
+            await client.execute_workflow(task)  # Its result is known.
+            going.set()
+            await upload
+            await client.execute_workflow(task_of(workflow_id="other"))
+            assert fetch(images_of(counted)[-1])[0] == 200
+            await client.query_task_result("t2")
+
+    asyncio.run(main())
+    assert bucket.names() == []
+
+
 def test_what_a_refused_removal_says(bucket, counted, caplog):
     bucket.faults.append(Fault("DELETE", 403, error_body("AccessDenied")))
     with Client(KEY, counted.url, ledger=True) as client:

@@ -101,7 +101,10 @@ class Objects:
                         self._use(name, key)
                     else:
                         await self._store(image, name, key, core, on_sent)
-                        self._known[name] = time.monotonic()
+                        if name in self._noted:
+                            self._known[name] = time.monotonic()
+                        else:  # Whoever wanted it gave it up meanwhile.
+                            self._unremoved.add(name)
         return await self.bucket.link(name, seconds)
 
     async def _store(self, image: InputImage, name: str, key: str, core: Core, on_sent: OnSent) -> None:
