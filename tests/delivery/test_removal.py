@@ -113,7 +113,7 @@ def test_a_close_waits_briefly_for_a_silent_bucket(silent, counted, hasty, caplo
     assert "prune --bucket" in caplog.text
 
 
-def test_what_was_given_up_during_its_upload(bucket, counted, hasty):
+def test_what_was_given_up_during_its_upload(bucket, counted, home, hasty):
     going = Event()
 
     async def main():
@@ -128,6 +128,7 @@ def test_what_was_given_up_during_its_upload(bucket, counted, hasty):
             await upload
             await client.execute_workflow(task_of(workflow_id="other"))
             assert fetch(images_of(counted)[-1])[0] == 200
+            assert len(in_use(home / "bucket").everywhere()) == 1
             await client.query_task_result("t2")
 
     asyncio.run(main())
