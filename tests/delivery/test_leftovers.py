@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
-from buckets import BUCKET, picture
+from buckets import BUCKET, Fault, error_body, fetch, images_of, picture
+from processes import poll
+from sequencer import Answer
 
-from xalora_client import Client, InputImage, UpscalerTask, config
+from xalora_client import Client, InputImage, ServerError, TaskStatus, UpscalerTask, WorkflowTaskResult, config
 from xalora_client.cli import main
-from xalora_client.delivery.bucket import folder_of
+from xalora_client.files import in_use
+from xalora_client.ledger import Ledger
 
 
 @pytest.fixture
@@ -27,24 +32,73 @@ def left(bucket, name):
     return key
 
 
-def test_what_nobody_needs_is_removed(bucket, prune, home):
-    left(bucket, f"{folder_of(home)}/{'ab' * 32}.png")
-    assert prune() == (0, {"removed": [f"{folder_of(home)}/{'ab' * 32}.png"], "freed_bytes": 11, "left": 0})
+def create(counted, *seeds, **options):
+    with Client("consumer-1#secret-key", counted.url, **options) as client:
+        return [client.execute_workflow(UpscalerTask(InputImage.from_bytes(picture(seed)))) for seed in seeds]
+
+
+def end(home, *task_ids):
+    """The tasks end, and the run that hears of it is killed before it removes anything."""
+    with Ledger(home) as ledger:
+        for task_id in task_ids:
+            ledger.observed(task_id, WorkflowTaskResult(task_id, TaskStatus.FAILED))
+
+
+def test_what_nobody_needs_is_removed(bucket, counted, prune, home):
+    end(home, *create(counted, 1, ledger=True))
+    size = len(picture(1))
+    (name,) = [each.removeprefix("prefix/") for each in bucket.names()]
+    assert prune() == (0, {"removed": [name], "freed_bytes": size, "left": 0})
     assert bucket.names() == []
 
 
-def test_what_comfyui_left_is_removed_with_its_folder(bucket, prune, tmp_path, monkeypatch):
+def test_what_comfyui_left_is_removed_with_its_folder(bucket, counted, prune, tmp_path, monkeypatch):
     """Its own folder has its ledger; the bucket may be that of `xalora login`."""
+    inside = tmp_path / "of ComfyUI"
+    end(inside, *create(counted, 1, ledger=True, home=inside))
     monkeypatch.setattr(config, "default_home", lambda: tmp_path / "of the user")
     monkeypatch.delenv("XALORA_BUCKET")
     config.store(config.default_home(), bucket=bucket.settings["XALORA_BUCKET"])
-    inside = tmp_path / "of ComfyUI"
     config.store(inside, media_budget="2")
-    name = f"{folder_of(inside)}/{'ab' * 32}.png"
-    left(bucket, name)
-    assert prune()[0] == 2
-    assert prune("--home", str(inside))[1]["removed"] == [name]
+    assert prune()[1]["left"] == 1
+    assert len(prune("--home", str(inside))[1]["removed"]) == 1
     assert bucket.names() == []
+
+
+def test_what_the_ledger_does_not_know_stays_for_a_day(bucket, counted, prune):
+    create(counted, 1)
+    assert prune()[1]["left"] == 1
+    assert fetch(images_of(counted)[0])[0] == 200
+    assert len(prune("--older-than", "0")[1]["removed"]) == 1
+
+
+def test_what_a_create_in_doubt_needs_stays(bucket, counted, prune):
+    counted.script("task_create", Answer({"message": "oops"}, 500))
+    with pytest.raises(ServerError):
+        create(counted, 1, ledger=True)
+    assert prune()[1]["left"] == 1
+
+
+def test_what_is_used_since_the_list_stays(bucket, counted, prune, home):
+    end(home, *create(counted, 1, 2, ledger=True))
+    going = Event()
+    bucket.faults.append(Fault("DELETE", hold=going, times=1))
+    with ThreadPoolExecutor() as thread:
+        pruned = thread.submit(prune)
+        poll(lambda: "DELETE" in bucket.methods())
+        (removing,) = [each.path for each in bucket.asked if each.method == "DELETE"]
+        (other,) = [each for each in bucket.names() if not removing.endswith(each)]
+        in_use(home / "bucket").add(other.removeprefix("prefix/"))
+        going.set()
+        assert pruned.result()[1]["left"] == 1
+    in_use(home / "bucket").discard(other.removeprefix("prefix/"))
+    assert bucket.names() == [other]
+
+
+def test_the_region_is_found_before_the_list(bucket, prune):
+    moved = error_body("PermanentRedirect")
+    bucket.faults.append(Fault("GET", 301, moved, {"x-amz-bucket-region": "eu-central-1"}, times=1))
+    assert prune() == (0, {"removed": [], "freed_bytes": 0, "left": 0})
 
 
 def test_what_an_open_task_needs_stays(bucket, counted, prune, home):
@@ -77,4 +131,6 @@ def test_without_a_bucket_it_says_so(prune, capsys):
 def test_a_bucket_that_cannot_be_listed(bucket, capsys, monkeypatch):
     monkeypatch.setenv("XALORA_BUCKET", "s3://not-there")
     assert main(["prune", "--bucket"]) == 2
-    assert "cannot be listed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "cannot be listed: the bucket s3://not-there answered 404 NoSuchBucket: it does not exist" in said
+    assert "No task was created" not in said

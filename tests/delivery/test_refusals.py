@@ -65,6 +65,11 @@ def test_no_leave_to_write(bucket, counted, keeper):
     refused(keeper, bucket, counted, StorageError, r"AccessDenied: the credentials are not accepted.*allowed to")
 
 
+def test_no_leave_to_read(bucket, counted, keeper):
+    bucket.faults.append(Fault("GET", 403, error_body("AccessDenied")))
+    refused(keeper, bucket, counted, StorageError, r"AccessDenied: the credentials are not accepted.*allowed to read")
+
+
 def test_a_bucket_that_is_really_not_there(bucket, counted, keeper, monkeypatch):
     monkeypatch.setenv("XALORA_BUCKET", "s3://not-there")
     refused(keeper, bucket, counted, StorageError, r"s3://not-there answered 404 NoSuchBucket: it does not exist")

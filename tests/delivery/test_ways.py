@@ -11,6 +11,8 @@ from sequencer import Answer
 
 from xalora_client import (
     APIStatusError,
+    BadRequestError,
+    Client,
     ConfigurationError,
     InputImage,
     InvalidParameterError,
@@ -148,6 +150,31 @@ class TestUploads:
         with pytest.raises(APIStatusError, match=r"photo\.png was not uploaded.*128 MiB"):
             keeper.do(execute(task_of(picture())))
         assert images_of(server) == []
+
+    def test_what_the_server_may_have_forgotten_is_announced_again(self, server, keeper, monkeypatch):
+        def twice(client):
+            client.execute_workflow(task_of(picture(), workflow_id="one"))
+            return client.execute_workflow(task_of(picture(), workflow_id="two"))
+
+        async def twice_awaited(client):
+            await client.execute_workflow(task_of(picture(), workflow_id="one"))
+            return await client.execute_workflow(task_of(picture(), workflow_id="two"))
+
+        action = twice if keeper.kind == "blocking" else twice_awaited
+        keeper.do(action)
+        assert [each.path for each in server.seen].count("/image_upload") == 1
+        monkeypatch.setattr(delivery, "HELD_SECONDS", 0.0)
+        keeper.do(action, ledger=False)
+        assert [each.path for each in server.seen].count("/image_upload") == 3
+
+    def test_after_a_refused_create_it_is_announced_again(self, server):
+        with Client("consumer-1#secret-key", server.url) as client:
+            client.execute_workflow(task_of(picture()))
+            server.script("task_create", Answer({"message": "no such image"}, 400), Answer({"task_id": "t9"}))
+            with pytest.raises(BadRequestError):
+                client.execute_workflow(task_of(picture()))
+            client.execute_workflow(task_of(picture()))
+        assert [each.path for each in server.seen].count("/image_upload") == 2
 
     def test_another_host_is_never_sent_the_bytes(self, server, keeper):
         server.script("image_upload", Answer({"image": "x", "upload_url": "http://elsewhere.example/take"}))

@@ -72,7 +72,10 @@ class Asked:
 
 @dataclass
 class Fault:
-    """What to do in place of passing a request on, as often as ``times`` says; perhaps only unsigned ones."""
+    """What to do in place of passing a request on, as often as ``times`` says; perhaps only unsigned ones.
+
+    With ``hold``, it is passed on once that is set; ``held_out`` says that it never was.
+    """
 
     method: str
     status: int = 0
@@ -81,6 +84,8 @@ class Fault:
     cut_after: int | None = None
     times: int = 10**9
     unsigned: bool = False
+    hold: threading.Event | None = None
+    held_out: bool = False
 
 
 class Gate(LoopbackServer):
@@ -134,6 +139,9 @@ class _GateHandler(HandlerBase, BaseHTTPRequestHandler):
         asked = Asked(self.command, target.path, parse_qs(target.query), self.lower_headers())
         self.owner.asked.append(asked)
         fault = self.owner.take_fault(self.command, signed="X-Amz-Signature" in asked.query)
+        if fault is not None and fault.hold is not None:
+            fault.held_out = not fault.hold.wait(10)
+            fault = None
         body = self._body(asked, None if fault is None else fault.cut_after)
         if fault is not None and fault.cut_after is not None:
             self.close_connection = True

@@ -11,6 +11,7 @@ import hashlib
 import platform
 import time
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -22,13 +23,19 @@ from ..errors import NetworkError, StorageError
 from ..protocol.requests import Response
 from .refusals import CREDENTIALS_ADVICE, MISSING, code_of, is_passing, refusal, region_of
 from .store import open_store, valid_before_now
-from .web import OnSent, PassingError, Sleep, Web, logger, with_retries
+from .web import TRIES, OnSent, PassingError, Sleep, Web, logger, with_retries
 
 LONGEST_LINK = 7 * 24 * 3600
 """The longest that S3 and Google sign a link for, in seconds."""
 
 REQUEST_LINK = 900
 """Seconds that the links of our own requests are valid: a slow upload must only begin in time."""
+
+CREATED_NOTHING = "No task was created. "
+"""Begins what errors advise. It is left out where no create follows."""
+
+DOWN_SECONDS = 10.0
+"""How long other images are not tried after one has failed for good: a whole batch need not wait as long as one."""
 
 FRESH = 24 * 3600.0
 """Seconds after which an object is stored again before it is used: a lifecycle rule may remove it during the task."""
@@ -72,15 +79,24 @@ class Bucket:
         self._sleep = sleep
         self._region: str | None = None
         self._store: Any = None
+        self._answered = False
+        # Until when other images are not tried, the error, and what it says behind its subject.
+        self._down: tuple[float, NetworkError | StorageError, str] | None = None
 
-    async def has(self, name: str, about: str = "The image") -> bool:
-        """Whether the object is there and will stay for the time of a task. Raises as ``put``."""
+    async def has(
+        self, name: str, about: str = "The image", *, stored: bool = False, doing: str = "was not uploaded"
+    ) -> bool:
+        """Whether the object is there and will stay for the time of a task. Raises as ``put``.
+
+        ``stored`` says that it was just stored: then a key that may not read is told from an object that is not there.
+        """
         # Not HEAD: its answers have no body, which says what is wrong.
-        answer = await self._ask("GET", name, about, {"Range": "bytes=0-0"}, accepts=(403, 404, 416))
+        answer = await self._ask("GET", name, about, {"Range": "bytes=0-0"}, accepts=(403, 404, 416), doing=doing)
         code = code_of(answer)
         # Without leave to list, S3 says AccessDenied of what is not there. Anything else is about the key.
-        if (answer.status == 404 and code in MISSING) or (answer.status == 403 and code != "AccessDenied"):
-            raise refusal(answer, self.place, f"{about} was not uploaded")
+        may_be_missing = code == "AccessDenied" and not stored
+        if (answer.status == 404 and code in MISSING) or (answer.status == 403 and not may_be_missing):
+            raise refusal(answer, self.place, f"{about} {doing}")
         if answer.status not in (200, 206):
             return False
         try:
@@ -106,18 +122,30 @@ class Bucket:
         """A link that lets anybody read the object for so many seconds. Raises StorageError without credentials."""
         return await self._sign("GET", name, min(seconds, LONGEST_LINK), "The image has no link")
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str, tries: int = TRIES) -> None:
         """Remove the object, if it is there. Raises as ``put``."""
-        await self._ask("DELETE", name, "The image", accepts=(404,), doing="was not removed")
+        await self._ask("DELETE", name, "The image", accepts=(404,), doing="was not removed", tries=tries)
 
-    async def stored(self, folder: str = "") -> list[Stored]:
-        """Every object under the prefix, or in one folder of it. Raises StorageError when the bucket does not say."""
+    async def stored(self, folder: str = "", at_most: int | None = None) -> list[Stored]:
+        """The objects under the prefix, or in one folder of it: all of them, or no more pages once ``at_most`` is met.
+
+        Raises StorageError when the bucket refuses to say, and NetworkError when it does not answer.
+        """
+        if not self._answered:
+            # A list says neither what is wrong nor in which region the bucket is.
+            try:
+                await self.has("xalora", "The bucket", doing="cannot be listed")
+            except (NetworkError, StorageError) as error:
+                error.advice = (error.advice or "").removeprefix(CREATED_NOTHING)
+                raise
         store = await self._opened()
         now = time.time()
         found: list[Stored] = []
         try:
             async for page in store.list(folder or None):
                 found += [Stored(each["path"], each["size"], now - each["last_modified"].timestamp()) for each in page]
+                if at_most is not None and len(found) >= at_most:
+                    break
         except (OSError, self._errors()) as error:
             raise StorageError(
                 f"The bucket {self.place} cannot be listed ({type(error).__name__})",
@@ -135,9 +163,17 @@ class Bucket:
         accepts: tuple[int, ...] = (),
         doing: str = "was not uploaded",
         on_sent: OnSent | None = None,
+        tries: int = TRIES,
     ) -> Response:
+        subject = f"{about} {doing}"
+        if method != "DELETE" and self._down is not None and time.monotonic() < self._down[0]:
+            _, error, said = self._down
+            again = copy(error)
+            again.what = f"{subject}{said}"
+            raise again
+
         async def answered() -> Response:
-            url = await self._sign(method, name, REQUEST_LINK, f"{about} {doing}")
+            url = await self._sign(method, name, REQUEST_LINK, subject)
             return await self._web.ask(method, url, headers, body, on_sent)
 
         async def attempt() -> Response:
@@ -147,19 +183,27 @@ class Bucket:
                 logger.info("The bucket %s is in the region %s", self.place, region)
                 self._region, self._store = region, None
                 answer = await answered()
+            self._answered = True
             if 200 <= answer.status < 300 or answer.status in accepts:
                 return answer
-            error = refusal(answer, self.place, f"{about} {doing}")
+            error = refusal(answer, self.place, subject)
             raise PassingError(error) if is_passing(answer) else error
 
         try:
-            return await with_retries(attempt, self._sleep)
-        except NetworkError as error:
-            error.what = f"{about} {doing}, because the bucket {self.place} did not answer: {error.what}"
-            error.advice = (
-                "No task was created. Check the network, the proxy and the bucket's endpoint, then try again."
-            )
+            answer = await with_retries(attempt, self._sleep, tries)
+        except (NetworkError, StorageError) as error:
+            if isinstance(error, NetworkError):
+                error.what = f"{subject}, because the bucket {self.place} did not answer: {error.what}"
+                error.advice = (
+                    f"{CREATED_NOTHING}Check the network, the proxy and the bucket's endpoint, then try again."
+                )
+            if method == "DELETE":
+                error.advice = (error.advice or "").removeprefix(CREATED_NOTHING)
+            else:
+                self._down = time.monotonic() + DOWN_SECONDS, error, error.what.removeprefix(subject)
             raise
+        self._down = None
+        return answer
 
     async def _sign(self, method: str, name: str, seconds: float, doing: str) -> str:
         store = await self._opened()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from ..config import Config
-from ..errors import ConfigurationError, InvalidParameterError
+from ..errors import ConfigurationError, InvalidParameterError, XaloraError
 from ..forms import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
 from ..ledger import Ledger
 from ..protocol.images import InputImage, images_in, with_addresses
@@ -35,6 +35,9 @@ DEFAULT_TASK_SECONDS = 24 * 3600
 
 MARGIN = 3600
 """Seconds that a link is valid longer than its task may take: for queues, and for clocks that differ."""
+
+HELD_SECONDS = 600.0
+"""How long a sequencer is taken to have an uploaded image. After that it is announced again, which costs little."""
 
 HOW_TO_DELIVER = (
     "Nothing was created. Set XALORA_BUCKET to a bucket of yours, such as s3://name/prefix, or use a sequencer of your "
@@ -93,7 +96,7 @@ class Delivery:
             bucket = Bucket(config.bucket, config.bucket_options, web, sleep)
             self._objects = Objects(bucket, config.home, ledger, keep=config.bucket_keep)
         self._offered: bool | None = None
-        self._held: dict[str, str] = {}
+        self._held: dict[str, tuple[str, float]] = {}
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
 
     @property
@@ -104,7 +107,7 @@ class Delivery:
     @property
     def has_images(self) -> bool:
         """Whether there is something to remove, or to let go of, in ``close``."""
-        return self._objects is not None and self._objects.are_used
+        return self._objects is not None and self._objects.has_any
 
     async def upload(self, job: Job, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
         """Upload the job's images ahead of its create, unless a task for it is known already.
@@ -171,6 +174,10 @@ class Delivery:
 
     async def dropped(self, job: Job) -> None:
         """Remove what was uploaded for a job that became no task, unless others use it. What fails is logged."""
+        if self._held:  # Perhaps it became none because the sequencer has forgotten an image.
+            with suppress(XaloraError):
+                for image in await asyncio.to_thread(images_in, job.task.task_details):
+                    self._held.pop(await _owned(image, job), None)
         if self._objects is not None:
             self._objects.pass_on(_ahead(job), job.job_id)
             await self._objects.ended(job.job_id, None, self._turns())
@@ -225,21 +232,31 @@ class Delivery:
         if self._objects is not None:
             seconds = (job.task.timeout_seconds or DEFAULT_TASK_SECONDS) + MARGIN
             return await self._objects.link(image, key, seconds, turns, core, turn, on_sent)
-        owned = f"{job.credentials.consumer_id} {await asyncio.to_thread(image.sha256)}"
-        if owned not in self._held:
+        owned = await _owned(image, job)
+        if (address := self._address(owned)) is None:
             async with turn:
                 if not turns.is_free(owned):
                     core.leave()
                 async with turns.lock(owned):
-                    if owned not in self._held:
+                    if (address := self._address(owned)) is None:
                         content = await core.encode(image)
-                        self._held[owned] = await self._uploads.put(
+                        address = await self._uploads.put(
                             content, image.media_type, job.credentials, image.subject, on_sent
                         )
-        return self._held[owned]
+                        self._held[owned] = address, time.monotonic()
+        return address
+
+    def _address(self, owned: str) -> str | None:
+        """Where the sequencer has the image, unless that is too long ago to be sure."""
+        address, since = self._held.get(owned, ("", 0.0))
+        return address if address and time.monotonic() - since < HELD_SECONDS else None
 
     def _turns(self) -> Turns:
         return self._by_loop.setdefault(asyncio.get_running_loop(), Turns(self._at_once))
+
+
+async def _owned(image: InputImage, job: Job) -> str:
+    return f"{job.credentials.consumer_id} {await asyncio.to_thread(image.sha256)}"
 
 
 def _ahead(job: Job) -> str:

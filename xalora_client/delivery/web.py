@@ -51,13 +51,13 @@ class PassingError(Exception):
         self.error = error
 
 
-async def with_retries(attempt: Callable[[], Awaitable[T]], sleep: Sleep) -> T:
-    """Try up to five times, with growing pauses. Every request of delivery may be repeated: contents have one name."""
-    for number in range(TRIES):
+async def with_retries(attempt: Callable[[], Awaitable[T]], sleep: Sleep, tries: int = TRIES) -> T:
+    """Try again, with growing pauses. Every request of delivery may be repeated: contents have one name."""
+    for number in range(tries):
         try:
             return await attempt()
         except (NetworkError, PassingError) as error:
-            last = number == TRIES - 1
+            last = number == tries - 1
             if isinstance(error, PassingError):
                 if last:
                     raise error.error from None

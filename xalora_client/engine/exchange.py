@@ -193,12 +193,13 @@ def cancel_interrupted(context: Context, task_id: str, credentials: Credentials,
 
 
 def _note_canceled(context: Context, task_id: str, credentials: Credentials) -> Flow[None]:
-    """Record in the ledger how a cancel ended.
+    """Record in the ledger how a cancel ended, and remove the task's images if that was its end.
 
     The server is asked, because the task may have finished just before, and its result is then charged.
     """
     entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
-    if entry is None or entry.is_final:
+    removes = context.images is not None and context.images.removes
+    if (entry is None and not removes) or (entry is not None and entry.is_final):
         return
     request = context.sequencer.query(task_id, credentials)
     try:

@@ -70,7 +70,7 @@ class InputImage:
             media_type: Their type.
 
         Returns:
-            The image. Its use raises InvalidParameterError when the file cannot be read.
+            The image. Its use raises InvalidParameterError when the file cannot be read, or changes meanwhile.
         """
 
         def read() -> bytes:
@@ -79,7 +79,15 @@ class InputImage:
             except OSError as error:
                 raise InvalidParameterError("image", str(path), f"a file that can be read ({error.strerror})") from None
 
-        return cls(read, lambda: hashlib.sha256(read()).hexdigest(), media_type, path.name)
+        def content() -> bytes:
+            found = read()
+            # It would be stored under the name of other bytes, and given to every later task with those.
+            if hashlib.sha256(found).hexdigest() != image.sha256():
+                raise InvalidParameterError("image", str(path), "a file that does not change while it is read")
+            return found
+
+        image = cls(content, lambda: hashlib.sha256(read()).hexdigest(), media_type, path.name)
+        return image
 
     def __repr__(self) -> str:
         return f"<InputImage {self.name}>"
