@@ -60,7 +60,7 @@ def test_what_comfyui_left_is_removed_with_its_folder(bucket, counted, prune, tm
     monkeypatch.delenv("XALORA_BUCKET")
     config.store(config.default_home(), bucket=bucket.settings["XALORA_BUCKET"])
     config.store(inside, media_budget="2")
-    assert prune()[1]["left"] == 1
+    assert prune()[0] == 2
     assert len(prune("--home", str(inside))[1]["removed"]) == 1
     assert bucket.names() == []
 
