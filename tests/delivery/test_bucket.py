@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import mimetypes
 import urllib.parse
 from datetime import datetime, timedelta, timezone
 
@@ -249,7 +250,8 @@ def test_a_server_that_quotes_the_link_spreads_no_signature(where, quote, bucket
         assert "X-Amz" not in text
 
 
-def test_the_name_of_an_object_is_the_same_on_every_system():
+def test_the_name_of_an_object_is_the_same_on_every_system(monkeypatch):
+    monkeypatch.setattr(mimetypes, "guess_extension", lambda *_: None)  # As where Python's table is another.
     extensions = [
         object_name("f", "a", f"image/{each}") for each in ("png", "jpeg", "webp", "avif", "tiff", "GIF", "x")
     ]
