@@ -16,6 +16,7 @@ from ..xalora_client import (
     XaloraError,
 )
 from . import _host
+from ._endings import fit
 from ._task_list import describe
 
 if TYPE_CHECKING:
@@ -107,10 +108,12 @@ async def refresh(home: Path) -> dict[str, Any]:
             elsewhere += len(task_ids)
             continue
         except XaloraError as error:
+            fit(error)
             problem = str(error)
             continue
         for answer in answers:
             if isinstance(answer, XaloraError):
+                fit(answer)
                 problem = str(answer)
             elif isinstance(answer, BaseException):
                 raise answer
