@@ -61,9 +61,7 @@ class Client(BaseClient):
         """
         await_on_thread(lambda: self._delivery.upload(self._job(task), on_upload, reuse=reuse))
 
-    def execute_workflow(
-        self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True
-    ) -> str:
+    def execute_workflow(self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True) -> str:
         """Create the task without waiting for its result.
 
         It is sent again, under the same job id, only when the server certainly did not process it.
