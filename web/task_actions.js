@@ -26,6 +26,7 @@ export const collectTask = (task) =>
     try {
       const { view, task: now } = await send(ofTask(task, "collect"));
       if (view) showResult(now, view);
+      else if (now.state === "finished") notify({ text: t("notShown"), kind: "error" });
       else notify({ text: now.message ?? t("notYet", { state: stateName(now) }), seconds: 10 });
       return now;
     } finally {
@@ -69,28 +70,32 @@ export const showSettings = (task) =>
     openDialog(t("settings"), [element("table.xalora-table", {}, element("tbody", {}, ...rows))]);
   });
 
-/** Put a Task Status node with the task's id in the middle of what is seen of the graph. */
+/** Put a Task Status node with the task's id in the middle of what is seen of the graph, which may be a subgraph. */
 export function insertStatusNode(task) {
   const node = LiteGraph.createNode("XaloraTaskStatus");
   const { canvas } = app;
   const [x, y, width, height] = canvas.visible_area ?? canvas.ds.visible_area;
   node.pos = [x + width / 2 - node.size[0] / 2, y + height / 2 - node.size[1] / 2];
-  app.graph.add(node);
+  (canvas.graph ?? app.graph).add(node);
   node.widgets.find(({ name }) => name === "task_id").value = task.task_id;
   canvas.selectNode?.(node);
-  app.graph.setDirtyCanvas(true, true);
+  canvas.setDirty(true, true);
 }
 
 /** The node that a task was made with, if it is in the workflow that is open. */
 export function nodeOf({ place }) {
-  const here = place?.workflow && place.workflow === app.graph.id;
-  return here ? app.graph.getNodeById(place.node) : null;
+  const root = app.rootGraph ?? app.graph;
+  if (!place?.workflow || place.workflow !== root.id) return null;
+  // "5:12" is the node 12 in the subgraph that node 5 stands for.
+  const [first, ...rest] = place.node.split(":");
+  return rest.reduce((node, id) => node?.subgraph?.getNodeById(id), root.getNodeById(first)) ?? null;
 }
 
 /** Show the node that a task was made with. */
 export function goToNode(task) {
   const node = nodeOf(task);
   if (!node) return;
+  if (app.canvas.graph !== node.graph) app.canvas.setGraph(node.graph);
   app.canvas.centerOnNode(node);
   app.canvas.selectNode?.(node);
 }

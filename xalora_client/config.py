@@ -110,7 +110,7 @@ def load(
         return next(((value, source) for source, value in sources.items() if value), (None, ""))
 
     server, url_source = first(workflow_url, URL, "workflow_url")
-    url = _checked_url(server or DEFAULT_URL)
+    url = checked_url(server or DEFAULT_URL)
     if url == SANDBOX:
         # A stored key is not sent: a server that renders previews needs none.
         key: str | None = api_key or SANDBOX_KEY
@@ -133,7 +133,7 @@ def load(
             )
     delivery, _ = first(image_delivery, DELIVERY, "image_delivery")
     address, _ = first(bucket, BUCKET, "bucket")
-    place = _checked_bucket(address) if address else None
+    place = checked_bucket(address) if address else None
     options = stored.get("bucket_options")
     return Config(
         credentials=Credentials.parse(key) if key else None,
@@ -178,7 +178,7 @@ def store(
     wrong form, and StorageError when the file cannot be written; the old file is then unchanged.
     """
     settings = _read_stored(home)
-    bucket = _checked_bucket(bucket) if bucket else bucket
+    bucket = checked_bucket(bucket) if bucket else bucket
     if bucket is not None and bucket != settings.get("bucket") and bucket_options is None:
         bucket_options = {}
     given = {
@@ -197,7 +197,7 @@ def store(
     if "api_key" in settings:
         Credentials.parse(settings["api_key"])
     for name, checked in (
-        ("workflow_url", _checked_url),
+        ("workflow_url", checked_url),
         ("image_delivery", _checked_delivery),
     ):
         if name in settings:
@@ -270,7 +270,7 @@ def _checked_delivery(word: str) -> str:
     return word
 
 
-def _checked_bucket(address: str) -> str:
+def checked_bucket(address: str) -> str:
     """Return the address without a trailing slash. Raises ConfigurationError unless it names a bucket alone."""
     address = address.strip().rstrip("/")
     if not re.fullmatch(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._~/-]+)?", address):
@@ -282,7 +282,7 @@ def _checked_bucket(address: str) -> str:
     return address
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
     """Return the URL without a trailing slash. Raises ConfigurationError where requests could not be sent to it."""
     url = url.strip()
     if url.lower() == SANDBOX:

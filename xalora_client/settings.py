@@ -6,6 +6,7 @@ A key is sent only to the server it was set with, so a change of the server keep
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from . import config
 from .config import DEFAULT_URL, SANDBOX
 from .errors import ConfigurationError, InvalidParameterError
 from .protocol.parameters import Number
-from .protocol.requests import Credentials
+from .protocol.requests import Credentials, Link
 
 ENVIRONMENT, DOTENV, STORED, DEFAULT = "environment", ".env", "stored", "default"
 """Where a setting may come from."""
@@ -39,7 +40,8 @@ class Setting:
 class Settings:
     """The settings in force. Of the key, only whose it is: ``consumer`` is None without a key.
 
-    ``server`` is an address or "sandbox", ``media_budget`` in gigabytes, None for the default.
+    ``server`` is an address or "sandbox", ``media_budget`` in gigabytes, None for the default. An address that is not
+    valid may hold a password: of the server's, only the part that is safe to show is there, of the bucket's nothing.
     ``problem`` says what is wrong with the settings as they are, or is None.
     """
 
@@ -54,7 +56,7 @@ class Settings:
     @property
     def kind(self) -> str:
         """Which kind of server: "network" is Xalora's own, "own" any other, "sandbox" the local one."""
-        return {DEFAULT_URL: "network", SANDBOX: "sandbox"}.get(self.server.value or DEFAULT_URL, "own")
+        return {DEFAULT_URL: "network", SANDBOX: "sandbox"}.get(self.server.value or "", "own")
 
 
 def read_settings(fallback_home: Path | None = None) -> Settings:
@@ -84,10 +86,10 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
         problem = str(error)
     return Settings(
         consumer=Setting(consumer, key.source),
-        server=Setting((server.value or DEFAULT_URL).strip().rstrip("/"), server.source),
+        server=Setting(_address(server.value or DEFAULT_URL), server.source),
         home=Setting(str(home), _setting(config.HOME, None).source),
         image_delivery=Setting(found["image_delivery"].value or config.AUTO, found["image_delivery"].source),
-        bucket=found["bucket"],
+        bucket=Setting(_bucket(found["bucket"].value), found["bucket"].source),
         media_budget=found["media_budget"],
         problem=problem,
     )
@@ -149,6 +151,21 @@ def _setting(variable: str, stored: str | None) -> Setting:
     if value := config.dotenv_settings().get(variable):
         return Setting(value, DOTENV)
     return Setting(stored, STORED) if stored else Setting(None, DEFAULT)
+
+
+def _address(text: str) -> str:
+    try:
+        return config.checked_url(text)
+    except ConfigurationError:
+        with suppress(ValueError):
+            return Link.parse(text).shown.rstrip("/")
+        return ""
+
+
+def _bucket(text: str | None) -> str | None:
+    with suppress(ConfigurationError):
+        return config.checked_bucket(text) if text else None
+    return None
 
 
 def _number(text: str) -> object:
