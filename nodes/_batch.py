@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..xalora_client import MediaError, WorkflowTask, XaloraError
 from . import _host
-from ._remote import Remote
+from ._remote import Remote, submitted_line
 
 if TYPE_CHECKING:
     from ..xalora_client import MediaFile, TaskUpdate, UploadProgress
@@ -24,12 +24,11 @@ class Batch(Remote):
     """
 
     def __init__(self, count: int, task_of: Callable[[int], WorkflowTask], *, parallel: int, reuse: bool) -> None:
-        super().__init__(images_at_once=parallel)
+        super().__init__(images_at_once=parallel, reuse=reuse)
         self.count = count
         self.task_of = task_of
         self.turns_at_once = min(parallel, count)
         self.turns = asyncio.Semaphore(parallel)
-        self.reuse = reuse
         self.done = 0
         self.updates: dict[int, TaskUpdate] = {}
         self.uploads: dict[int, UploadProgress] = {}
@@ -70,27 +69,25 @@ class Batch(Remote):
             else:
                 self._show_bar()
 
-        result = await self.finish(task, reuse=self.reuse, on_update=show)
+        result = await self.finish(task, show)
         file = await self.download(result, on_progress=None if self.count == 1 else lambda _: None)
         self.updates.pop(number, None)
         return result.task_id, file
 
     async def _submit(self) -> list[str]:
-        submitted: list[str] = []
+        async def submit_one(number: int, task: WorkflowTask) -> str:
+            def note(update: TaskUpdate) -> None:
+                self.origin_of[number] = self.note(update).origin
 
-        async def submit_one(_: int, task: WorkflowTask) -> str:
-            task_id = await self.client.execute_workflow(task, reuse=self.reuse)
-            submitted.append(task_id)
-            self.prompt.submitted.add(task_id)
-            return task_id
+            return await self.client.execute_workflow(task, note, reuse=self.reuse)
 
         try:
             task_ids = await self._each(submit_one)
-            self.ending = "submitted"
+            self.ending = submitted_line(list(self.origin_of.values()))
             return task_ids
         except (asyncio.CancelledError, _host.Interrupted) as stop:
             if self.prompt.cancels(stop):
-                await asyncio.gather(*map(self._cancel_submitted, submitted))
+                await asyncio.gather(*map(self._cancel_submitted, self.open - set(self.canceled)))
             raise
 
     async def _cancel_submitted(self, task_id: str) -> None:
@@ -98,6 +95,8 @@ class Batch(Remote):
             await self.client.cancel_task(task_id)
         except XaloraError as error:
             self.canceled[task_id] = error
+        else:
+            self.canceled[task_id] = None
 
     async def _each(self, step: Callable[[int, WorkflowTask], Awaitable[T]]) -> list[T]:
         """Run the step for every task. The first failure is raised after all have ended."""

@@ -7,13 +7,14 @@ import re
 from typing import Any
 
 from ..xalora_client import XaloraError
-from . import _host_server
+from . import _host, _host_server
 from ._host_progress import Progress
 
 EVENT = "xalora.error"
 """The message to the editor: which node failed, and what would help. The editor's extension offers it."""
 
 _PLACE = "Settings → Xalora"
+_BUCKET_AGAIN = f"Remove the bucket in {_PLACE} and set it again; its credentials then come from the environment"
 _FITTING = [
     (re.compile(pattern), words)
     for pattern, words in (
@@ -25,18 +26,18 @@ _FITTING = [
         (r"into XALORA_API_KEY", f"into {_PLACE}"),
         (r"XALORA_API_KEY( \(consumer#key\))?", f"the key in {_PLACE}"),
         (r"XALORA_WORKFLOW_URL", f"the server in {_PLACE}"),
+        (r"XALORA_BUCKET\b", f"the bucket in {_PLACE}"),
+        (r", or run `xalora login --bucket`", ""),
+        (r"Store them again with `xalora login --bucket`", _BUCKET_AGAIN),
+        (r"`xalora doctor`", f"Test connection in {_PLACE}"),
+        (r"run `xalora prune`", f"allow less space for results in {_PLACE}"),
+        (
+            r"`xalora prune --bucket` removes what earlier runs left, --home DIR ComfyUI's",
+            "remove what earlier runs left",
+        ),
         (r", or run `xalora tasks --forget [^`]+` and then the task", " for one run"),
         (r"run `xalora tasks --forget [^`]+` first", "turn reuse off for one run"),
-        (
-            r"Store them again with `xalora login --bucket`",
-            f"Remove the bucket in {_PLACE} and enter it again; set variables such as AWS_ACCESS_KEY_ID",
-        ),
-        (r", or run `xalora login --bucket`", ""),
-        (r"XALORA_BUCKET", f"the bucket in {_PLACE}"),
-        (r"`xalora prune --bucket` removes what", "remove what"),
         (r"; `xalora prune --bucket` removes it", ""),
-        (r"or run `xalora prune`", f"or allow results less space in {_PLACE}"),
-        (r"`xalora doctor` tries", f"Test connection in {_PLACE} tries"),
         (r"look at `xalora tasks`", "look at the Xalora tab"),
         (r", or in Python allow more with Client\(limits=\.\.\.\)", ""),
     )
@@ -68,8 +69,19 @@ def told(node: Any) -> None:
             fit(error)
             progress.text(error.what.rstrip("."), last=True)
             # What ComfyUI tells the editor of an error is only its text.
-            told = {"node": progress.node_id, "remedy": error.remedy, "task_id": error.task_id, "message": str(error)}
-            _host_server.send(EVENT, told)
+            told = {
+                "node": progress.node_id,
+                "remedy": error.remedy,
+                "task_id": error.task_id,
+                "message": str(error),
+                "reuse": values.get("reuse", True),
+            }
+            _host_server.send_to_client(EVENT, told)
+            raise
+        except _host.Interrupted:  # In ComfyUI an Exception. What became of the tasks has been said.
+            raise
+        except Exception:
+            progress.text("stopped by an error, see the message", last=True)
             raise
 
     setattr(node, node.FUNCTION, telling)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from typing import Any
 
@@ -32,13 +33,18 @@ class Progress:
         self.text_at = self.bar_at = -SECONDS_BETWEEN_MESSAGES
 
     def text(self, text: str, *, last: bool = False) -> None:
-        """Show a line of text. The ``last`` one stays, and is shown even right after another one."""
+        """Show a line of text. The ``last`` one stays, and is shown even right after another one.
+
+        Only the editor whose prompt runs gets it.
+        """
         now = time.monotonic()
         too_soon = now - self.text_at < SECONDS_BETWEEN_MESSAGES and not last
         if self.node_id is None or text == self.text_shown or too_soon:
             return
         self.text_shown, self.text_at = text, now
-        PromptServer.instance.send_progress_text(text, self.node_id)
+        client = PromptServer.instance.client_id
+        if client is not None:  # A program that listens to nothing. To ComfyUI, no client means all.
+            PromptServer.instance.send_progress_text(harmless(text), self.node_id, sid=client)
 
     def bar(self, done: float, total: float, preview: bytes | None = None) -> None:
         """Fill the bar up to ``done`` of ``total``. May raise Interrupted, as ComfyUI's own bar does.
@@ -53,6 +59,15 @@ class Progress:
         picture = None if preview is None else _picture(preview)
         shown = None if picture is None else ("JPEG", picture, PREVIEW_SIZE)
         ProgressBar(total, node_id=self.node_id).update_absolute(done, total, shown)
+
+
+def harmless(text: str) -> str:
+    """The text without what an editor takes for markup. Much of it is a server's or a miner's.
+
+    The editor of ComfyUI 0.3.64 inserts it as HTML. Later ones show entities as they are, so "<" is replaced by a
+    character that looks like it. They make links of ``[[words|address]]``, by way of marks like ``__LNK0__``.
+    """
+    return re.sub(r"\[(?=\[)|_(?=_LNK)", r"\g<0> ", text.replace("<", "‹"))
 
 
 def _picture(preview: bytes) -> Any:

@@ -42,6 +42,13 @@ def send(event: str, data: dict[str, Any]) -> None:
         server.send_sync(event, data)
 
 
+def send_to_client(event: str, data: dict[str, Any]) -> None:
+    """Send a message to the editor that queued the running prompt. Pages of other sites may listen as well."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and server.client_id is not None:  # To ComfyUI, no client means all.
+        server.send_sync(event, data, server.client_id)
+
+
 def editors() -> int:
     """How many editors are open."""
     server = getattr(PromptServer, "instance", None)

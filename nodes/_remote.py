@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..xalora_client import BadRequestError, ConflictError, TaskStatus, WorkflowTask, WorkflowTaskResult
+from ..xalora_client import (
+    BadRequestError,
+    ConflictError,
+    TaskCanceledError,
+    TaskFailedError,
+    TaskStatus,
+    WorkflowTask,
+    WorkflowTaskResult,
+)
 from . import _host
 from ._host_place import place
 from ._host_progress import Progress
@@ -56,8 +64,8 @@ class Remote:
     @classmethod
     async def make(cls, task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
         """Create the task, and with ``wait`` return its media. ``reuse`` takes up an existing task or result."""
-        remote = cls()
-        return await remote.perform(remote._make(task, wait, reuse))
+        remote = cls(reuse=reuse)
+        return await remote.perform(remote._make(task, wait))
 
     @classmethod
     async def collect(cls, task_id: str, *, wait: bool, timeout_seconds: float) -> tuple[WorkflowTaskResult, Media]:
@@ -66,18 +74,24 @@ class Remote:
         With ``wait``, a task that fails or is canceled is an error; without, it is a status.
         """
         remote = cls()
-        return await remote.perform(remote._collect(task_id, wait, timeout_seconds))
+        return await remote.perform(
+            remote._collect(task_id, wait, timeout_seconds), stopped="stopped, the task was not canceled"
+        )
 
     @classmethod
     async def cancel(cls, task_id: str) -> str:
         """Cancel a task; returns the server's message. Canceling one that has ended is no error."""
         remote = cls()
-        return await remote.perform(remote._cancel(task_id))
+        return await remote.perform(
+            remote._cancel(task_id), stopped="stopped, it is not known whether the task was canceled"
+        )
 
-    def __init__(self, images_at_once: int = 8) -> None:
+    def __init__(self, images_at_once: int = 8, *, reuse: bool = True) -> None:
         from ..xalora_client import AsyncClient  # Imports HTTP libraries, which would slow down ComfyUI's start.
 
         self.prompt = _host.Prompt.current()
+        self.reuse = reuse
+        self.open: set[str] = set()  # Tasks that exist and are not known to have ended.
         self.canceled: dict[str, XaloraError | None] = {}
         self.client = AsyncClient(
             fallback_home=_host.home(),
@@ -95,13 +109,17 @@ class Remote:
         self.origins: dict[str, str] = {}
         self.ending = "done"
 
-    async def perform(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work, then release everything it used."""
+    async def perform(self, work: Coroutine[Any, Any, T], stopped: str = "") -> T:
+        """Do the work, then release everything it used.
+
+        ``stopped`` is the last line of work that makes no task, if it is stopped and no task was canceled with it.
+        """
         async with self.client:
             try:
                 outcome = await self.prompt.run(work, self.tick)
             except (asyncio.CancelledError, _host.Interrupted) as stop:
-                self.progress.text(self._stopped(stop), last=True)
+                line = stopped if stopped and not self.canceled else self._stopped(stop)
+                self.progress.text(line, last=True)
                 raise
             finally:
                 for file in self.files:
@@ -109,20 +127,19 @@ class Remote:
             self.progress.text(self.ending, last=True)
             return outcome
 
-    async def _make(self, task: WorkflowTask, wait: bool, reuse: bool) -> Media:
+    async def _make(self, task: WorkflowTask, wait: bool) -> Media:
         self.say = lambda: "submitting"
         self.tick()
         if wait:
-            result = await self.finish(task, reuse=reuse)
+            result = await self.finish(task)
             media, words = await self._media(result, task.task_details)
             origin = self.origins.get(result.task_id, "")
             self.ending = self.done_line(origin, words)
             if origin == "finished":
                 media.ui["xalora_reused"] = (True,)  # The editor's extension then offers a new seed.
             return media
-        task_id = await self.client.execute_workflow(task, reuse=reuse)
-        self.prompt.submitted.add(task_id)
-        self.ending = "submitted"
+        task_id = await self.client.execute_workflow(task, self.show_task, reuse=self.reuse)
+        self.ending = submitted_line([self.origins[task_id]])
         return Media.nothing(task_id)
 
     def done_line(self, origin: str, words: str) -> str:
@@ -140,13 +157,24 @@ class Remote:
     def _stopped(self, stop: BaseException) -> str:
         """The last line of a run that ended before its tasks did."""
         if not self.prompt.cancels(stop):
-            return "stopped with the run, the task goes on: run again to take it up"
-        doubtful = {task_id: error for task_id, error in self.canceled.items() if error is not None}
+            return self._stopped_with_the_run()
+        doubtful = {task_id: error.what for task_id, error in self.canceled.items() if error is not None}
+        doubtful |= dict.fromkeys(self.open - set(self.canceled), "it was not canceled")
         if not doubtful:
             return "canceled, nothing runs on"
-        task_id, error = next(iter(doubtful.items()))
+        task_id, why = next(iter(doubtful.items()))
         which = f"task {task_id}" if len(doubtful) == 1 else f"{len(doubtful)} tasks"
-        return f"stopped, but {which} may run on: {error.what}"
+        return f"stopped, but {which} may run on: {why}"
+
+    def _stopped_with_the_run(self) -> str:
+        """The last line when another node's failure ended the run. With reuse off, another run would pay again."""
+        if not self.origins:
+            return "stopped with the run: the Xalora tab shows whether a task was submitted"
+        many = len(self.open or self.origins) > 1
+        state = ("go on" if many else "goes on") if self.open else ("are finished" if many else "is finished")
+        task, them = ("the tasks", "them") if many else ("the task", "it")
+        then = f"run again to take {them} up" if self.reuse else f"collect {them} in the Xalora tab"
+        return f"stopped with the run, {task} {state}: {then}"
 
     async def _collect(self, task_id: str, wait: bool, timeout_seconds: float) -> tuple[WorkflowTaskResult, Media]:
         if wait:
@@ -172,13 +200,20 @@ class Remote:
         return message
 
     async def finish(
-        self, task: WorkflowTask, *, reuse: bool, on_update: Callable[[TaskUpdate], object] | None = None
+        self, task: WorkflowTask, on_update: Callable[[TaskUpdate], object] | None = None
     ) -> WorkflowTaskResult:
         """Create the task and wait for it."""
         timeout = (task.timeout_seconds or 0) + LOCAL_GRACE_SECONDS
-        return await self.client.execute_workflow_and_wait_for_result(
-            task, timeout=timeout, on_update=on_update or self.show_task, reuse=reuse
-        )
+        try:
+            result = await self.client.execute_workflow_and_wait_for_result(
+                task, timeout=timeout, on_update=on_update or self.show_task, reuse=self.reuse
+            )
+        except (TaskFailedError, TaskCanceledError) as error:
+            self.open.discard(error.task_id or "")
+            self.origins.pop(error.task_id or "", None)
+            raise
+        self.open.discard(result.task_id)
+        return result
 
     async def download(
         self, result: WorkflowTaskResult, on_progress: Callable[[DownloadProgress], object] | None = None
@@ -236,6 +271,8 @@ class Remote:
             update = replace(update, origin="new")
         if update.task_id:
             self.origins[update.task_id] = update.origin
+            is_open = update.result is None or not update.result.is_final
+            (self.open.add if is_open else self.open.discard)(update.task_id)
         return update
 
     def show_download(self, progress: DownloadProgress) -> None:
@@ -247,3 +284,13 @@ class Remote:
         self.tick()
         if progress.total:
             self.progress.bar(progress.received, progress.total)
+
+
+def submitted_line(origins: Sequence[str]) -> str:
+    """The last line of a run that does not wait, by where each of its tasks comes from."""
+    parts = []
+    for origin, words in (("finished", "reused, no charge"), ("attach", "taken up from an earlier run, no charge")):
+        if count := origins.count(origin):
+            parts.append(words if len(origins) == 1 else f"{count} of {len(origins)} {words}")
+    is_any_new = any(origin not in ("finished", "attach") for origin in origins)
+    return " · ".join((["submitted"] if is_any_new else []) + parts)

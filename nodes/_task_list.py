@@ -35,6 +35,8 @@ def page(home: Path, query: dict[str, str]) -> dict[str, Any]:
 
     limit = max(1, min(int(query.get("limit", PAGE)), MOST))
     before = int(query["before"]) if query.get("before") else None
+    if before is not None and not 0 <= before < 2**63:  # The ledger has no such numbers.
+        raise ValueError("before is the number of no task")
     with TaskRecords(home) as records:
         found, total = records.tasks(limit, before=before, state=query.get("state"), text=query.get("text", ""))
         return {

@@ -238,3 +238,29 @@ def test_the_media_budget_is_kept(home):
     with Client() as client:
         client._store.prune()
     assert not old.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "shown", "kind"),
+    [
+        ("http://bob:s3cret@sequencer.example:8787/x", "http://sequencer.example:8787/x", "own"),
+        ("https://sequencer.example/?token=s3cret", "https://sequencer.example", "own"),
+        ("//bob:s3cret@sequencer.example", "", "own"),
+        (" Sandbox ", "sandbox", "sandbox"),
+        (DEFAULT_URL + "/", DEFAULT_URL, "network"),
+    ],
+)
+def test_of_an_invalid_address_only_what_is_no_secret_is_shown(monkeypatch, address, shown, kind):
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", address)
+    settings = read_settings()
+    assert (settings.server.value, settings.kind, settings.server.source) == (shown, kind, "environment")
+    assert "s3cret" not in repr(settings)
+
+
+def test_a_bucket_that_is_none_is_not_shown(monkeypatch):
+    monkeypatch.setenv("XALORA_BUCKET", "s3://id:s3cret@pictures")
+    settings = read_settings()
+    assert (settings.bucket.value, settings.bucket.source) == (None, "environment")
+    assert "s3cret" not in repr(settings)
+    monkeypatch.setenv("XALORA_BUCKET", "s3://pictures/mine")
+    assert read_settings().bucket.value == "s3://pictures/mine"

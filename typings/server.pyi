@@ -6,6 +6,7 @@ class PromptServer:
     sockets: dict[str, Any]
     app: Any
     prompt_queue: Any
+    client_id: str | None
 
     def send_progress_text(self, text: str, node_id: str, sid: str | None = None) -> None: ...
     def send_sync(self, event: str, data: dict[str, Any], sid: str | None = None) -> None: ...

@@ -12,7 +12,8 @@ import { attempt, collectTask } from "./task_actions.js";
 import { t } from "./texts.js";
 
 const KINDS = [
-  [/^(Configuration|InvalidParameter|Authentication|PermissionDenied)/, "kindConfiguration"],
+  [/^InvalidParameter/, "kindInput"],
+  [/^(Configuration|Authentication|PermissionDenied)/, "kindConfiguration"],
   [/^(Network|RequestTimeout)/, "kindNetwork"],
   [/^(Task|TaskTimeout)/, "kindTask"],
   [/^(Media|Download|Decode)/, "kindMedia"],
@@ -23,7 +24,8 @@ const KINDS = [
 const key = () => [t("keySet"), () => openKeyDialog(offerRun)];
 const server = () => [t("openSettings"), () => openKeyDialog(offerRun)];
 const sandbox = () => [t("sandboxTry"), trySandbox];
-const again = () => [t("tryAgain"), run];
+// With reuse off, another run pays again for what is there already.
+const again = ({ reuse }) => reuse !== false && [t("tryAgain"), run];
 const collect = async ({ task_id }) => (await isListed(task_id)) && [t("collect"), () => collectTask({ task_id })];
 
 /** The buttons for what the pack says would help. */

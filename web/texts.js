@@ -57,6 +57,7 @@ const ENGLISH = {
   sandboxOn: "The sandbox is on. It makes previews on this computer, marked PREVIEW, and charges nothing.",
 
   failed: "Xalora: {kind}",
+  kindInput: "Input",
   kindConfiguration: "Settings",
   kindNetwork: "Connection",
   kindServer: "The server's answer",
@@ -119,6 +120,7 @@ const ENGLISH = {
   forgetText: "It disappears from this list, and the same inputs are paid for again. Its result stays on the disk.",
   forgetOpen: "It goes on at the sequencer and is charged. It disappears from this list, and the same inputs are paid for again.",
   notYet: "The task is {state}. There is no result yet.",
+  notShown: "The task is finished and its result is stored. It cannot be shown, because ComfyUI's temporary folder cannot be written.",
   canceledNow: "The task is {state}.",
   result: "Result of the task",
 };

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from . import config, forms
 from .errors import ConfigurationError, InvalidParameterError
 from .forms import DEFAULT_URL, SANDBOX, is_public
 from .protocol.parameters import Number
-from .protocol.requests import Credentials
+from .protocol.requests import Credentials, Link
 
 ENVIRONMENT, DOTENV, STORED, DEFAULT = "environment", ".env", "stored", "default"
 """Where a setting may come from."""
@@ -40,7 +41,8 @@ class Setting:
 class Settings:
     """The settings in force. Of the key, only whose it is: ``consumer`` is None without a key.
 
-    ``server`` is an address or "sandbox", ``media_budget`` in gigabytes, None for the default.
+    ``server`` is an address or "sandbox", ``media_budget`` in gigabytes, None for the default. An address that is not
+    valid may hold a password: of the server's, only the part that is safe to show is there, of the bucket's nothing.
     ``problem`` says what is wrong with the settings as they are, or is None.
     """
 
@@ -55,7 +57,7 @@ class Settings:
     @property
     def kind(self) -> str:
         """Which kind of server: "network" is Xalora's own, "own" any other, "sandbox" the local one."""
-        server = self.server.value or DEFAULT_URL
+        server = self.server.value or ""  # It is empty when an address has no form that can be shown.
         if server == SANDBOX:
             return "sandbox"
         return "network" if is_public(server) else "own"
@@ -88,10 +90,10 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
         problem = str(error)
     return Settings(
         consumer=Setting(consumer, key.source),
-        server=Setting((server.value or DEFAULT_URL).strip().rstrip("/"), server.source),
+        server=Setting(_address(server.value or DEFAULT_URL), server.source),
         home=Setting(str(home), _setting(config.HOME, None).source),
         image_delivery=Setting(found["image_delivery"].value or forms.AUTO, found["image_delivery"].source),
-        bucket=found["bucket"],
+        bucket=Setting(_bucket(found["bucket"].value), found["bucket"].source),
         media_budget=found["media_budget"],
         problem=problem,
     )
@@ -177,6 +179,21 @@ def _check_sources(stored: dict[str, Any]) -> None:
         f"Nothing was stored: {name[0].lower()}{name[1:]} is set by {variable} in {_PLACES[fixed.source]}",
         advice="A key is sent only to the server it was set with. Set both there, or remove it there to set both here.",
     )
+
+
+def _address(text: str) -> str:
+    try:
+        return forms.checked_url(text)
+    except ConfigurationError:
+        with suppress(ValueError):
+            return Link.parse(text).shown.rstrip("/")
+        return ""
+
+
+def _bucket(text: str | None) -> str | None:
+    with suppress(ConfigurationError):
+        return forms.checked_bucket(text) if text else None
+    return None
 
 
 def _number(text: str) -> object:

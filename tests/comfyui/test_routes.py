@@ -15,6 +15,7 @@ from comfyui_server import ComfyUI
 from PIL import Image
 from processes import poll
 from sandbox_process import SandboxProcess
+from sequencer import Answer, Sequencer
 
 
 def ask(comfy: ComfyUI, path: str, body: Any = None, **headers: str) -> requests.Response:
@@ -69,6 +70,43 @@ def test_pages_lead_to_each_other(comfy: ComfyUI, name: str) -> None:
     second = ask(comfy, f"tasks?text={name}&limit=2&before={first['next']}").json()
     assert [each["task_id"] for each in first["tasks"] + second["tasks"]] == ids[::-1]
     assert (first["total"], second["next"]) == (3, None)
+
+
+@pytest.mark.parametrize("before", ["9" * 19, "-1", "1e3", "9" * 5000])
+def test_a_page_before_no_task_is_refused(comfy: ComfyUI, before: str) -> None:
+    assert ask(comfy, f"tasks?before={before}").status_code == 400
+
+
+def test_a_result_without_a_preview_is_finished_all_the_same(comfy: ComfyUI, name: str) -> None:
+    task_id = submitted(comfy, name)
+    temp = comfy.base / "temp"
+    kept = temp.rename(comfy.base / "kept") if temp.exists() else None
+    temp.write_text("a file where the folder was")
+    try:
+        answer = poll(lambda: _finished(ask(comfy, f"tasks/{task_id}/collect", {}).json()))
+    finally:
+        temp.unlink()
+        if kept:
+            kept.rename(temp)
+    assert answer["view"] is None
+
+
+def _finished(answer: dict[str, Any]) -> dict[str, Any] | None:
+    return answer if answer["task"]["state"] == "finished" else None
+
+
+def test_refresh_gives_advice_for_the_editor(comfy: ComfyUI, name: str) -> None:
+    server = Sequencer()
+    try:
+        comfy.use(server.url)
+        server.script("task_create", Answer({"task_id": "task-1", "msg": "ok"}))
+        submitted(comfy, name)
+        server.script("task_result_query", Answer({"message": "who are you"}, 401))
+        problem = ask(comfy, "refresh", {}).json()["problem"]
+    finally:
+        server.close()
+    assert "Settings → Xalora" in problem
+    assert "XALORA_" not in problem
 
 
 def test_a_task_is_canceled_at_the_sequencer(comfy: ComfyUI, endless: SandboxProcess, name: str) -> None:

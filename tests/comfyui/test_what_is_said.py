@@ -52,6 +52,23 @@ def test_after_cancel_the_node_says_what_became_of_the_task(comfy: ComfyUI, mine
     poll(lambda: run.texts(name)[-1] == told, what=told)
 
 
+def test_a_run_is_told_only_to_the_editor_that_queued_it(comfy: ComfyUI, miner: Miner) -> None:
+    """Pages of other sites can open a websocket too."""
+    miner.ends = lambda number, parameters: status("failed", msg="<b>out of</b> memory")
+
+    def statuses() -> list[int]:
+        return [each.data["status"]["exec_info"]["queue_remaining"] for each in heard if each.type == "status"]
+
+    with comfy.overheard() as heard:
+        run = comfy.run({"told": flux_lora(seed=940), "show": show(["told", 1])})
+        poll(lambda: 0 in statuses()[statuses().index(1) :], what="the queue is empty")
+    assert run.end == "execution_error"
+    (told,) = [each.data for each in comfy.events if each.type == "xalora.error" and each.data["node"] == "told"]
+    assert (told["task_id"], told["reuse"]) == ("task-1", True)
+    assert run.texts("told")[-1] == "The task failed: ‹b>out of‹/b> memory"
+    assert {each.type for each in heard} & {"xalora.error", "text"} == set()
+
+
 def test_a_users_error_is_one_line_in_the_log(comfy: ComfyUI, miner: Miner) -> None:
     miner.ends = lambda number, parameters: status("failed", msg="out of memory")
     before = len(comfy.log())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sequencer import Answer, Sequencer, status
@@ -21,13 +21,15 @@ def refusing(configured: Callable[[str], None], editor: Editor) -> Iterator[Sequ
     server.close()
 
 
-def run(editor: Editor) -> None:
-    """Run a node that will fail."""
-    editor.add("XaloraFluxLora", prompt="refused", lora_name="gecko", width=64, height=64)
+def run(editor: Editor, **values: Any) -> int:
+    """Run a node that will fail; returns its id."""
+    inputs = {"prompt": "refused", "lora_name": "gecko", "width": 64, "height": 64}
+    node = editor.add("XaloraFluxLora", **inputs | values)
     editor.add("PreviewImage")
     editor.js("() => { const [from, to] = app.graph.nodes; to.pos = [1000, 200]; from.connect(0, to, 0) }")
     editor.queue()
     assert editor.end()["name"] == "execution_error"
+    return node
 
 
 def buttons(editor: Editor, text: str) -> list[str]:
@@ -44,6 +46,32 @@ def test_a_refusal_offers_what_helps(editor: Editor, refusing: Sequencer, status
     run(editor)
     assert buttons(editor, f"refused with {status}") == [*offered, "Open help"]
     assert editor.xalora.message(f"refused with {status}").get_attribute("role") == "alert"
+
+
+@pytest.mark.parametrize("status", [402, 503])
+def test_with_reuse_off_nothing_is_offered_that_pays_again(editor: Editor, refusing: Sequencer, status: int) -> None:
+    refusing.script("task_create", Answer({"message": f"refused with {status}"}, status))
+    run(editor, reuse=False)
+    assert buttons(editor, f"refused with {status}") == ["Open help"]
+
+
+def test_a_wrong_value_is_about_the_input(editor: Editor, refusing: Sequencer) -> None:
+    editor.add("XaloraTaskStatus", task_id="")
+    editor.queue()
+    assert editor.end()["name"] == "execution_error"
+    assert editor.xalora.message("task_id is ''").locator("strong").inner_text() == "Xalora: Input"
+
+
+def test_what_a_server_says_is_never_markup(editor: Editor, refusing: Sequencer) -> None:
+    """The editor of ComfyUI 0.3.64 inserts a node's text as HTML; later ones make links of double brackets."""
+    said = '<img src=x onerror="window.harmed = true"> [[click|https://x.example]] __LNK7__'
+    refusing.script("task_create", Answer({"message": said}, 400))
+    node = run(editor)
+    editor.until(lambda: any("img src" in text for text in editor.texts(node)), "the node shows what was said")
+    editor.page.wait_for_timeout(500)
+    assert editor.js("() => window.harmed") is None
+    assert not editor.page.get_by_role("link", name="click", exact=True).count()
+    assert editor.page.get_by_text("‹img src=x").count()
 
 
 def test_try_again_runs_again(editor: Editor, refusing: Sequencer) -> None:

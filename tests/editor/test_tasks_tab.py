@@ -115,6 +115,36 @@ def test_what_an_earlier_program_left_is_collected(editor: Editor, ended: None, 
     editor.xalora.act(prompt, "Show")
 
 
+def test_a_result_that_cannot_be_shown_is_said_to_be_there(editor: Editor, ended: None, prompt: str) -> None:
+    run(editor, prompt, wait=False)
+    assert editor.end()["name"] == "execution_success"
+    editor.xalora.task(prompt).filter(has_text="finished").wait_for()
+    temp = editor.comfy.base / "temp"
+    temp.rename(editor.comfy.base / "kept")
+    temp.write_text("a file where the folder was")
+    try:
+        editor.xalora.act(prompt, "Collect")
+        editor.xalora.message("its result is stored")
+    finally:
+        temp.unlink()
+        (editor.comfy.base / "kept").rename(temp)
+
+
+def test_nodes_in_subgraphs_are_found_and_a_new_one_goes_where_the_user_looks(editor: Editor, prompt: str) -> None:
+    editor.add("XaloraText2Video", prompt=prompt, **SMALL)
+    editor.js("() => { app.canvas.graph.convertToSubgraph(new Set(app.graph.nodes)) }")
+    editor.queue()
+    assert editor.end()["name"] == "execution_success"
+    assert editor.js("() => app.canvas.graph === app.graph")
+    editor.xalora.act(prompt, "Go to node")
+    inner = "() => app.canvas.graph !== app.graph && app.canvas.graph.nodes.map(each => each.type)"
+    editor.page.wait_for_function(inner)
+    assert "XaloraText2Video" in editor.js(inner)
+    editor.xalora.act(prompt, "Insert status node")
+    assert "XaloraTaskStatus" in editor.js(inner)
+    assert "XaloraTaskStatus" not in editor.nodes().values()
+
+
 def test_the_id_goes_into_a_status_node_and_to_the_clipboard(editor: Editor, prompt: str) -> None:
     editor.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     run(editor, prompt)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from miner import Miner
+from miner import Gate, Miner
 from pictures import png
 from processes import PATIENCE
 from sandbox_process import SandboxProcess
@@ -77,6 +77,38 @@ def test_reused_images_are_counted(pack: Any, screen: Screen, miner: Miner) -> N
     assert screen.last == "done · reused, no charge · 8×8"
 
 
+def test_without_waiting_only_a_new_task_is_submitted(pack: Any, screen: Screen, miner: Miner) -> None:
+    miner.ends = lambda number, parameters: status("running")
+    pack.run("XaloraFluxLora", **FLUX, wait=False)
+    assert screen.last == "submitted"
+    pack.run("XaloraFluxLora", **FLUX, wait=False)
+    assert screen.last == "taken up from an earlier run, no charge"
+    pack.run("XaloraUpscale", image=images(2), wait=False)
+    assert screen.last == "submitted"
+    more = torch.cat([images(2), torch.full((1, 4, 4, 3), 0.3)])
+    pack.run("XaloraUpscale", image=more, wait=False)
+    assert screen.last == "submitted · 2 of 3 taken up from an earlier run, no charge"
+    miner.ends = lambda number, parameters: png(16, 16)
+    pack.run("XaloraFluxLora", **FLUX)
+    pack.run("XaloraFluxLora", **FLUX, wait=False)
+    assert screen.last == "reused, no charge"
+
+
+def test_what_another_node_takes_up_without_waiting_is_from_an_earlier_run(
+    pack: Any, screen: Screen, miner: Miner
+) -> None:
+    pack.run("XaloraFluxLora", **FLUX, wait=False)
+    answers = [status("running"), status("running"), png(16, 16)]
+    miner.ends = lambda number, parameters: answers.pop(0) if len(answers) > 1 else answers[0]
+
+    async def prompt() -> None:
+        await pack.start("XaloraFluxLora", **FLUX, wait=False)
+        await pack.start("XaloraFluxLora", **FLUX)
+
+    asyncio.run(prompt())
+    assert screen.last.startswith("taken up from an earlier run · done")
+
+
 def test_taken_up_only_what_an_earlier_run_submitted(pack: Any, screen: Screen, miner: Miner) -> None:
     pack.run("XaloraFluxLora", **FLUX, wait=False)
     assert screen.last == "submitted"
@@ -137,18 +169,112 @@ def test_cancel(
     assert re.fullmatch(line, screen.last)
 
 
-def test_another_nodes_failure_says_that_the_task_goes_on(pack: Any, screen: Screen, miner: Miner) -> None:
-    miner.queries.shut()
+def stopped(gate: Gate, start: Coroutine[Any, Any, Any], stop: Callable[[asyncio.Task[Any]], object]) -> None:
+    """Stop a node while an answer is held back at a gate."""
 
     async def prompt() -> None:
-        node = asyncio.create_task(pack.start("XaloraText2Video", **VIDEO))
-        assert await asyncio.to_thread(miner.queries.waiting.wait, PATIENCE)
+        gate.shut()
+        node = asyncio.create_task(start)
+        assert await asyncio.to_thread(gate.waiting.wait, PATIENCE)
+        stop(node)
+        asyncio.get_running_loop().call_later(0.5, gate.open)  # A create is waited for.
+        await asyncio.wait({node})
+
+    asyncio.run(prompt())
+
+
+@pytest.mark.parametrize(
+    ("reuse", "then"), [(True, "run again to take it up"), (False, "collect it in the Xalora tab")]
+)
+def test_another_nodes_failure_says_that_the_task_goes_on(
+    pack: Any, screen: Screen, miner: Miner, reuse: bool, then: str
+) -> None:
+    """With reuse off, another run would pay again."""
+    node = pack.start("XaloraText2Video", **VIDEO, reuse=reuse)
+    stopped(miner.queries, node, asyncio.Task.cancel)
+    assert screen.last == f"stopped with the run, the task goes on: {then}"
+    assert miner.cancelled == {}
+
+
+def test_another_nodes_failure_while_the_result_arrives(pack: Any, screen: Screen, miner: Miner) -> None:
+    stopped(miner.downloads, pack.start("XaloraText2Video", **VIDEO), asyncio.Task.cancel)
+    assert screen.last == "stopped with the run, the task is finished: run again to take it up"
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_another_nodes_failure_while_the_task_is_created(pack: Any, screen: Screen, miner: Miner, wait: bool) -> None:
+    stopped(miner.creates, pack.start("XaloraText2Video", **VIDEO, wait=wait), asyncio.Task.cancel)
+    assert screen.last == "stopped with the run, the task goes on: run again to take it up"
+
+
+@pytest.mark.parametrize("node_id", ["XaloraText2Video", "XaloraUpscale"])
+def test_another_nodes_failure_before_anything_is_sent(pack: Any, screen: Screen, miner: Miner, node_id: str) -> None:
+    async def prompt() -> None:
+        values = VIDEO if node_id == "XaloraText2Video" else {"image": images(2)}
+        node = asyncio.create_task(pack.start(node_id, **values))
+        await asyncio.sleep(0)
         node.cancel()
         await asyncio.wait({node})
 
     asyncio.run(prompt())
-    assert screen.last == "stopped with the run, the task goes on: run again to take it up"
+    assert screen.last == "stopped with the run: the Xalora tab shows whether a task was submitted"
+    assert miner.parameters == {}
+
+
+def test_a_look_that_is_canceled_cancels_no_task(
+    pack: Any, screen: Screen, miner: Miner, cancel_button: Callable[[], None]
+) -> None:
+    miner.ends = lambda number, parameters: status("running")
+    *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
+    stopped(miner.queries, pack.start("XaloraTaskStatus", task_id=task_id), lambda _: cancel_button())
+    assert screen.last == "stopped, the task was not canceled"
     assert miner.cancelled == {}
+
+
+def test_a_wait_for_an_earlier_task_that_is_canceled(
+    pack: Any, screen: Screen, miner: Miner, cancel_button: Callable[[], None]
+) -> None:
+    miner.ends = lambda number, parameters: status("running")
+    *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
+    node = pack.start("XaloraTaskStatus", task_id=task_id, wait=True)
+    stopped(miner.queries, node, lambda _: cancel_button())
+    assert screen.last == "canceled, nothing runs on"
+    assert list(miner.cancelled) == [task_id]
+
+
+def test_a_cancel_that_is_canceled_claims_nothing(
+    pack: Any, screen: Screen, miner: Miner, cancel_button: Callable[[], None]
+) -> None:
+    *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
+    gate, usual = Gate(), miner.answers["/task_cancel"][0]
+    miner.script("task_cancel", lambda seen: gate.pass_through() or usual(seen))
+    stopped(gate, pack.start("XaloraCancelTask", task_id=task_id), lambda _: cancel_button())
+    assert screen.last == "stopped, it is not known whether the task was canceled"
+
+
+def test_an_error_of_another_kind_ends_the_line_too(
+    pack: Any, screen: Screen, miner: Miner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(pack.part("nodes._tensors"), "load_frames", bug)
+    with pytest.raises(RuntimeError, match="a bug"):
+        pack.run("XaloraFluxLora", **FLUX)
+    assert screen.last == "stopped by an error, see the message"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<img src=x onerror=alert()>", "‹img src=x onerror=alert()>"),
+        ("[[[words|https://x.example]]", "[ [ [words|https://x.example]]"),
+        ("__LNK0__", "_ _LNK0__"),
+        ("3 < 5 · [1] · a_b", "3 ‹ 5 · [1] · a_b"),
+    ],
+)
+def test_a_line_holds_no_markup(pack: Any, text: str, shown: str) -> None:
+    assert pack.part("nodes._host_progress").harmless(text) == shown
 
 
 @pytest.mark.parametrize(

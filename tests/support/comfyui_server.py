@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -262,6 +262,16 @@ class ComfyUI:
 
     def post(self, path: str, body: Any = None) -> requests.Response:
         return requests.post(self.url + path, json=body, timeout=PATIENCE)
+
+    @contextmanager
+    def overheard(self) -> Iterator[list[Event]]:
+        """What a websocket gets meanwhile that is not the one whose prompts run."""
+        events: list[Event] = []
+        listener = _Listener(f"{self.url}/ws?clientId={uuid.uuid4().hex}", events)
+        try:
+            yield events
+        finally:
+            listener.close()
 
     def try_queue(self, prompt: dict[str, Any]) -> requests.Response:
         """Hand a prompt in API format over, with a workflow beside it as the editor does."""

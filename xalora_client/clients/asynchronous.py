@@ -45,9 +45,11 @@ class AsyncClient(BaseClient):
         """As Client.upload_images, awaited."""
         await self._delivery.upload(self._job(task), on_upload, reuse=reuse)
 
-    async def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
+    async def execute_workflow(
+        self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True
+    ) -> str:
         """As Client.execute_workflow, awaited."""
-        return await self._run(submission.execute(self._context, task, reuse=reuse))
+        return await self._run(submission.execute(self._context, task, on_update, reuse=reuse))
 
     async def query_task_result(self, task_id: str) -> WorkflowTaskResult:
         """As Client.query_task_result, awaited."""

@@ -61,13 +61,15 @@ class Client(BaseClient):
         """
         await_on_thread(lambda: self._delivery.upload(self._job(task), on_upload, reuse=reuse))
 
-    def execute_workflow(self, task: WorkflowTask, *, reuse: bool = True) -> str:
+    def execute_workflow(self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True) -> str:
         """Create the task without waiting for its result.
 
         It is sent again, under the same job id, only when the server certainly did not process it.
 
         Args:
             task: The task to create.
+            on_update: Called with a TaskUpdate when the create has to be tried again, and once the task exists: its
+                origin says whether an earlier task was taken up.
             reuse: With a ledger, take up an earlier task with the same inputs. False always creates a new task, which
                 is charged again.
 
@@ -82,7 +84,7 @@ class Client(BaseClient):
             NetworkError: No complete answer came back.
             ResponseError: The answer is not one of the protocol.
         """
-        return self._run(submission.execute(self._context, task, reuse=reuse))
+        return self._run(submission.execute(self._context, task, on_update, reuse=reuse))
 
     def query_task_result(self, task_id: str) -> WorkflowTaskResult:
         """Ask for the task's status. A failed or canceled task is an answer, not an error.

@@ -197,7 +197,7 @@ class Delivery:
         public = is_public(self._config.workflow_url)
         if way == BY_BUCKET:
             if self._objects is None:
-                raise ConfigurationError("Images go by a bucket, and XALORA_BUCKET is not set", advice=HOW_TO_DELIVER)
+                raise ConfigurationError("Images go by a bucket, and no bucket is set", advice=HOW_TO_DELIVER)
             return way
         if way != BY_DATA_URI and not public and self._offered is None:
             self._offered = await self._uploads.offered()

@@ -23,7 +23,7 @@ async def check_images(settings: Config, web: WebTransport, *, takes_images: boo
     """Which way images go, and for a bucket whether it works. ``takes_images`` is None for a server not reached."""
     wish, bucket = settings.image_delivery, settings.bucket
     if wish == BY_BUCKET and not bucket:
-        return [Check(NAME, PROBLEM, "by a bucket, and XALORA_BUCKET is not set", SET_UP)]
+        return [Check(NAME, PROBLEM, "by a bucket, and no bucket is set", SET_UP)]
     if bucket and wish in (AUTO, BY_BUCKET):
         return [Check(NAME, OK, f"by the bucket {bucket}"), *await _check_bucket(settings, bucket, web)]
     if wish in (AUTO, BY_SEQUENCER) and takes_images:

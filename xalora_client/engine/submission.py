@@ -26,6 +26,7 @@ from . import timing
 from .effects import Await, Call, Flow, Sleep
 from .exchange import Context, OnTrouble, answered, cancel_interrupted, logger, look, with_ledger
 from .timing import Deadline
+from .updates import OnUpdate, TaskUpdate, trouble
 
 SECONDS_BETWEEN_CLAIMS = 0.2
 _TASK_TYPE = Text("the kind of task")
@@ -47,15 +48,39 @@ class Submission:
     long_poll: tuple[int, float] | None = None
 
 
-def execute(context: Context, task: WorkflowTask, *, reuse: bool = True) -> Flow[str]:
-    """Create the task; returns its id. With a ledger and ``reuse``, take up an existing one."""
-    submission = yield from submit(context, task, context.deadline(timing.CALL_TIMEOUT), reuse=reuse)
+def execute(
+    context: Context, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True
+) -> Flow[str]:
+    """Create the task; returns its id. With a ledger and ``reuse``, take up an existing one.
+
+    ``on_update`` is called when the create has to be tried again, and once the task exists.
+    """
+    started = context.clock()
+    tell = retries_to(on_update, context)
+    deadline = context.deadline(timing.CALL_TIMEOUT)
+    submission = yield from submit(context, task, deadline, reuse=reuse, on_trouble=tell)
     try:
+        if on_update is not None:
+            elapsed, known = context.clock() - started, submission.result
+            status = known.status if known else TaskStatus.WAITING
+            on_update(TaskUpdate(submission.task_id, status, elapsed, 0.0, known, origin=submission.origin))
         yield Sleep(0)  # An interruption that was held back during the create is raised here.
     except BaseException as stop:
         yield from cancel_interrupted(context, submission.task_id, submission.credentials, stop)
         raise
     return submission.task_id
+
+
+def retries_to(on_update: OnUpdate | None, context: Context) -> OnTrouble:
+    """Tells ``on_update`` that a create is tried again."""
+    started = context.clock()
+
+    def tell(error: XaloraError, delay: float) -> Flow[None]:
+        if on_update is not None:
+            on_update(TaskUpdate("", "submitting", context.clock() - started, delay, **trouble(error)))
+        yield from ()
+
+    return tell
 
 
 def submit(

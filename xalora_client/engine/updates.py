@@ -6,7 +6,9 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ..errors import NetworkError, XaloraError
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.progress import TaskProgress
 from . import timing
@@ -78,6 +80,11 @@ _ORIGINS = {
 }
 
 OnUpdate = Callable[[TaskUpdate], object]
+
+
+def trouble(error: XaloraError | None) -> dict[str, Any]:
+    """What an update says of an error."""
+    return {"trouble": error.what if error else None, "connected": not isinstance(error, NetworkError)}
 
 
 def minutes(seconds: float) -> str:

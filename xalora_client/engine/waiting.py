@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..errors import (
-    NetworkError,
     NotFoundError,
     ResponseError,
     TaskCanceledError,
@@ -18,11 +16,11 @@ from ..ledger import Ledger, Step
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.progress import TaskProgress
 from ..protocol.tasks import WorkflowTask
-from . import timing
+from . import timing, updates
 from .effects import Flow, Sleep
 from .exchange import Context, cancel_interrupted, logger, look, remembered, retry_after, with_ledger
 from .long_polling import LongPolling
-from .submission import Submission, explain_forgotten, submit
+from .submission import Submission, explain_forgotten, retries_to, submit
 from .timing import Deadline
 from .updates import OnUpdate, TaskUpdate, estimate
 
@@ -45,13 +43,7 @@ def execute_and_wait(
     """Create the task and wait for its result. The deadline counts from the start of the create."""
     timing.poll_delays(interval, context.dice)  # A bad interval is refused before anything is charged.
     deadline = context.deadline(timeout)
-    started = context.clock()
-
-    def tell(error: XaloraError, delay: float) -> Flow[None]:
-        if on_update is not None:
-            on_update(TaskUpdate("", "submitting", context.clock() - started, delay, **_trouble(error)))
-        yield from ()
-
+    tell = retries_to(on_update, context)
     within = context.deadline(min(timeout, timing.CALL_TIMEOUT))
     submission = yield from submit(context, task, within, reuse=reuse, on_trouble=tell)
     try:
@@ -204,7 +196,7 @@ class Wait:
             elapsed=self.context.clock() - self.started,
             next_poll=min(next_poll, self.deadline.remaining()),
             result=self.result,
-            **_trouble(trouble),
+            **updates.trouble(trouble),
             origin=self.submission.origin,
             progress=self._progress(),
         )
@@ -238,11 +230,6 @@ class Wait:
             task_id=self.task_id,
             result=self.result,
         )
-
-
-def _trouble(error: XaloraError | None) -> dict[str, Any]:
-    """What an update says of an error."""
-    return {"trouble": error.what if error else None, "connected": not isinstance(error, NetworkError)}
 
 
 def _outcome(result: WorkflowTaskResult) -> WorkflowTaskResult:

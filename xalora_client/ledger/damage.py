@@ -73,7 +73,8 @@ def warn(path: Path, aside: Path, carried: int) -> None:
     """Log what happened."""
     logger.warning(
         "The ledger %s was damaged; it is kept as %s, and a new one has the %d tasks that could be read. "
-        "A missing task would be charged again: look at `xalora tasks` before you repeat one.",
+        "A missing task would be charged again: look at `xalora tasks`, or at the Xalora tab in ComfyUI, before you "
+        "repeat one.",
         path,
         aside,
         carried,
