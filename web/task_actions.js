@@ -69,7 +69,7 @@ export const showSettings = (task) =>
     openDialog(t("settings"), [element("table.xalora-table", {}, element("tbody", {}, ...rows))]);
   });
 
-/** Put a Task Status node with the task's id in the middle of what is seen of the graph. */
+/** Put a Task Status node with the task's id in the middle of what is seen of the graph, which may be a subgraph. */
 export function insertStatusNode(task) {
   const node = LiteGraph.createNode("XaloraTaskStatus");
   const { canvas } = app;
@@ -78,26 +78,23 @@ export function insertStatusNode(task) {
   (canvas.graph ?? app.graph).add(node);
   node.widgets.find(({ name }) => name === "task_id").value = task.task_id;
   canvas.selectNode?.(node);
-  app.graph.setDirtyCanvas(true, true);
+  canvas.setDirty(true, true);
 }
 
-/** The node that a task was made with, if it is in the workflow that is open. "3:5" is node 5 in subgraph node 3. */
+/** The node that a task was made with, if it is in the workflow that is open. */
 export function nodeOf({ place }) {
-  if (!place?.workflow || place.workflow !== app.graph.id) return null;
-  let graph = app.graph;
-  let node = null;
-  for (const id of place.node.split(":")) {
-    node = graph?.getNodeById(id) ?? null;
-    graph = node?.subgraph;
-  }
-  return node;
+  const root = app.rootGraph ?? app.graph;
+  if (!place?.workflow || place.workflow !== root.id) return null;
+  // "5:12" is the node 12 in the subgraph that node 5 stands for.
+  const [first, ...rest] = place.node.split(":");
+  return rest.reduce((node, id) => node?.subgraph?.getNodeById(id), root.getNodeById(first)) ?? null;
 }
 
 /** Show the node that a task was made with. */
 export function goToNode(task) {
   const node = nodeOf(task);
   if (!node) return;
-  if (node.graph !== app.canvas.graph) app.canvas.setGraph(node.graph);
+  if (app.canvas.graph !== node.graph) app.canvas.setGraph(node.graph);
   app.canvas.centerOnNode(node);
   app.canvas.selectNode?.(node);
 }
