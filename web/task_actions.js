@@ -82,7 +82,7 @@ export function insertStatusNode(task) {
   canvas.setDirty(true, true);
 }
 
-/** The node that a task was made with, if it is in the workflow that is open. "3:5" is node 5 in subgraph node 3. */
+/** The node that a task was made with, if it is in the workflow that is open. */
 export function nodeOf({ place }) {
   const root = app.rootGraph ?? app.graph;
   if (!place?.workflow || place.workflow !== root.id) return null;
