@@ -11,16 +11,14 @@ from typing import Any
 import pytest
 from processes import ROOT
 
-ELSEWHERE = re.compile(
-    r"Settings → Xalora|reuse off|for one run|smaller frames|remove what earlier|stays in the bucket"
-    r"|Set AWS_ACCESS_KEY_ID"
-)
+ELSEWHERE = re.compile(r"XALORA_(API_KEY|WORKFLOW_URL|BUCKET)\b|`xalora |--[a-z]|Client\(")
 
 SDK = ROOT / "xalora_client"
 NOT_IN_COMFYUI = {"cli", "miner", "sequencer", "workflows", "__main__.py"}
 
 HERE = re.compile(
-    r"Settings → Xalora|reuse off|for one run|smaller frames|remove what earlier|stays in the bucket|Set AWS_ACCESS_KEY_ID"
+    r"Settings → Xalora|reuse off|for one run|smaller frames|remove what earlier"
+    r"|stays in the bucket|Set AWS_ACCESS_KEY_ID"
 )
 
 
