@@ -184,9 +184,10 @@ class Prompt:
         """The prompt of the running event loop."""
         return cls._prompts.setdefault(asyncio.get_running_loop(), cls())
 
-    def cancels(self, _: BaseException) -> bool:
+    def cancels(self, stop: BaseException) -> bool:
         """Whether the user canceled the wait. The failure of another node also cancels it."""
-        return self.interrupted or interrupted()
+        # ComfyUI's progress bar raises Interrupted, and resets the flag.
+        return isinstance(stop, Interrupted) or self.interrupted or interrupted()
 
     def check(self) -> None:
         """Raise Interrupted once Cancel was pressed. For work in threads, which cannot be canceled otherwise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ def test_no_seed_is_offered_that_a_press_would_not_change(
     for _ in range(2):
         editor.queue()
         end = editor.end()
-        assert end["name"] == "execution_success", end
+        assert end["name"] == "execution_success", json.dumps(end)
     if why_not == "another workflow":
         editor.page.wait_for_function(_OFFERED, arg=node)
         # A node of the same id in another workflow, while the first one goes on.

@@ -67,6 +67,24 @@ def test_cancel_reaches_every_node_and_every_image(
     assert len(miner.parameters) == 6
 
 
+def test_cancel_that_comfyuis_bar_sees_first(
+    pack: Any, miner: Miner, interrupted: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bar raises, and resets the flag before anybody else has seen it."""
+
+    def ends(number: int, parameters: dict[str, Any]) -> Any:
+        return status("running", task_id=f"task-{number}", progress={"value": 1, "maximum": 4})
+
+    def bar(*_: object) -> None:
+        raise interrupted
+
+    miner.ends = ends
+    monkeypatch.setattr(pack.part("nodes._host_progress").Progress, "bar", bar)
+    with pytest.raises(interrupted):
+        asyncio.run(pack.start("XaloraText2Video", **VIDEO, seed=1))
+    assert list(miner.cancelled) == ["task-1"]
+
+
 def test_cancel_while_a_create_is_in_flight(
     pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
 ) -> None:

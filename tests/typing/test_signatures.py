@@ -12,7 +12,19 @@ import pytest
 import xalora_client
 
 FROM_ELSEWHERE = {
-    *("Any", "Awaitable", "BaseException", "Callable", "ClassVar", "Iterator", "Literal", "Mapping", "NDArray", "None"),
+    *(
+        "Any",
+        "Awaitable",
+        "BaseException",
+        "Callable",
+        "ClassVar",
+        "Collection",
+        "Iterator",
+        "Literal",
+        "Mapping",
+        "NDArray",
+        "None",
+    ),
     *("Path", "PathLike", "Random", "Sequence"),
 }
 """Names of Python's own and of numpy."""

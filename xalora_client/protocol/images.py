@@ -77,13 +77,13 @@ class InputImage:
             try:
                 return path.read_bytes()
             except OSError as error:
-                raise InvalidParameterError("image", str(path), f"a file that can be read ({error.strerror})") from None
+                raise InvalidParameterError("image", path.name, f"a file that can be read ({error.strerror})") from None
 
         def content() -> bytes:
             found = read()
             # It would be stored under the name of other bytes, and given to every later task with those.
             if hashlib.sha256(found).hexdigest() != image.sha256():
-                raise InvalidParameterError("image", str(path), "a file that does not change while it is read")
+                raise InvalidParameterError("image", path.name, "a file that does not change while it is read")
             return found
 
         image = cls(content, lambda: hashlib.sha256(read()).hexdigest(), media_type, path.name)
