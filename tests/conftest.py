@@ -83,13 +83,19 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n 2``: all tests of one ComfyUI in one process, which starts it once; of the others, a file each."""
+    """With ``-n 2``: all tests of one ComfyUI in one process, which starts it once; of the others, a file each.
+
+    The tests of one editor take the longest, and are two halves.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            version = re.search(r"tests/((?:comfyui|editor)/).*\[([0-9.]+)", nodeid)
-            return version[1] + version[2] if version else nodeid.partition("::")[0]
+            match = re.search(r"tests/(comfyui|editor)/test_(.).*\[([0-9.]+)", nodeid)
+            if match is None:
+                return nodeid.partition("::")[0]
+            folder, letter, version = match.groups()
+            return f"{folder} {version}" + (" m-z" if folder == "editor" and letter > "l" else "")
 
     return Scheduling(config, log)
 

@@ -64,10 +64,14 @@ def test_no_seed_is_offered_that_a_press_would_not_change(
 ) -> None:
     node = with_preview(editor, width=64, height=64)
     if why_not == "linked":
-        source = editor.add("PrimitiveInt", value=4711, control_after_generate="fixed")
+        source = editor.add("PrimitiveInt", value=4711)
         editor.js(
-            """([from, to]) => { const [one, other] = [from, to].map(id => app.graph.getNodeById(id));
-                one.connect(0, other, other.inputs.findIndex(({name}) => name === 'seed')) }""",
+            """([from, to]) => {
+                const [one, other] = [from, to].map(id => app.graph.getNodeById(id));
+                // Else it is drawn anew for each run, also a negative one.
+                for (const control of one.widgets.slice(1)) control.value = 'fixed';
+                one.connect(0, other, other.inputs.findIndex(({name}) => name === 'seed'));
+            }""",
             [source, node],
         )
     for _ in range(2):
