@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from blake3 import blake3
 from PIL import Image
 
 from ..xalora_client import InputImage
@@ -34,9 +35,8 @@ def input_image(image: torch.Tensor, name: str) -> InputImage:
     def sha256() -> str:
         pixels = to_pixels(image)
         _recent.put(key, pixels)
-        found = hashlib.sha256(f"{pixels.shape}\n".encode())
-        found.update(pixels)
-        return found.hexdigest()
+        # BLAKE3 of the pixels, because SHA-256 of so many bytes takes a good part of the encoder's time.
+        return hashlib.sha256(f"{pixels.shape}\n{blake3(pixels).hexdigest()}".encode()).hexdigest()
 
     made = InputImage(content, sha256, "image/png", name, earlier=partial(_hash_of_0_1_0, image))
     # What is reused is never encoded.
@@ -56,7 +56,7 @@ def _hash_of_0_1_0(image: torch.Tensor) -> str:
 class _Recent:
     """The pixels of the last few images that were hashed: they are usually encoded next, and take time to convert."""
 
-    MOST = min(8, os.cpu_count() or 1)  # As many as are on a core, between their hash and their encoding.
+    MOST = min(8, (os.cpu_count() or 1) + 1)  # As many as are on a core, between their hash and their encoding.
     LARGEST = 32 * 1024 * 1024
 
     def __init__(self) -> None:

@@ -9,12 +9,13 @@ from ..protocol.images import InputImage
 
 
 class Turns:
-    """At most ``at_once`` images are held encoded, and no more are being encoded than there are cores."""
+    """At most ``at_once`` images are held encoded, and little more are being encoded than there are cores."""
 
     def __init__(self, at_once: int) -> None:
         self.images = asyncio.Semaphore(at_once)
-        # More threads than cores would only hold more pixels.
-        self.cores = asyncio.Semaphore(min(at_once, os.cpu_count() or 1))
+        # One more than cores, for the moments in which an image waits for a look at the ledger or a lock. More threads
+        # would only hold more pixels.
+        self.cores = asyncio.Semaphore(min(at_once, (os.cpu_count() or 1) + 1))
         self._locks: dict[str, asyncio.Lock] = {}
 
     def is_free(self, name: str) -> bool:
