@@ -10,7 +10,7 @@ from pathlib import Path
 from ..files import in_use
 from ..ledger import Ledger
 from .bucket import Bucket, Stored, folder_of
-from .name_lock import name_lock
+from .name_lock import free_name_lock
 
 _NAME = re.compile(r"[0-9a-f]{10}/([0-9a-f]{64}|doctor-[0-9a-f]{16})(\.[a-z0-9]+)?")
 """Names as this pack gives them. Whatever else lies in the bucket is not ours."""
@@ -50,8 +50,8 @@ async def remove_leftovers(bucket: Bucket, home: Path, ledger: Ledger, older_tha
         if match is None:
             continue
         # Just before each removal: a run may have begun to use it since the list.
-        async with name_lock(home, each.name):
-            if await asyncio.to_thread(is_needed, each, match[1]):
+        async with free_name_lock(home, each.name) as is_free:
+            if not is_free or await asyncio.to_thread(is_needed, each, match[1]):
                 left += 1
                 continue
             await bucket.remove(each.name)

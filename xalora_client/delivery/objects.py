@@ -8,6 +8,7 @@ a removal and the look of another process apart.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Container, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -20,7 +21,7 @@ from ..files import in_use
 from ..ledger import Ledger
 from ..protocol.images import InputImage, stored_hashes
 from .bucket import FRESH, Bucket, folder_of, object_name
-from .name_lock import name_lock
+from .name_lock import free_name_lock, name_lock
 from .turns import Core, Turns
 from .web import OnSent, logger
 
@@ -34,6 +35,9 @@ KNOWN_SECONDS = FRESH / 2
 
 MOST_LISTED = 10_000
 """After so many objects, a list would take longer than it saves; then each image is asked for on its own."""
+
+LIST_SECONDS = 30.0
+"""How long a list is used: other runs store images, too."""
 
 REMOVAL_SECONDS = 10.0
 """The longest that a removal may take: a finished result and a canceled run wait for it."""
@@ -69,7 +73,8 @@ class Objects:
         self._perhaps_there: set[str] = set()
         self._readable = False
         self._asked = False
-        self._listed: Container[str] | None = None
+        self._listed: Container[str] = ANY
+        self._listed_at = -math.inf
         # By job id until there is a task, then by task id; by AHEAD before there is a job.
         self._uses: dict[str, set[str]] = {}
         self._noted: set[str] = set()
@@ -108,16 +113,16 @@ class Objects:
         return await self.bucket.link(name, seconds)
 
     async def _store(self, image: InputImage, name: str, key: str, core: Core, on_sent: OnSent) -> None:
-        # The lock may be held by a removal, which then ends before the look.
-        async with name_lock(self._home, name):
-            await self._note(name)
+        # A removal by another run ends before the look, and another run's upload before it, too.
+        async with name_lock(self._home, name, on_wait=core.leave) as waited:
+            shared = await self._note(name)
             self._use(name, key)
-            there = await self._is_there(name, image.subject, core)
-        self._perhaps_there.add(name)
-        if there:
-            return
-        content = await core.encode(image)
-        await self.bucket.put(name, content, image.media_type, image.subject, on_sent)
+            there = await self._is_there(name, image.subject, core, ask=waited or shared)
+            self._perhaps_there.add(name)
+            if there:
+                return
+            content = await core.encode(image)
+            await self.bucket.put(name, content, image.media_type, image.subject, on_sent)
         if not self._readable:  # Without this, a key that may only write would be found by the miners.
             await self.bucket.has(name, image.subject, stored=True)
             self._readable = True
@@ -159,31 +164,34 @@ class Objects:
         )
         self._unremoved.clear()
 
-    async def _is_there(self, name: str, about: str, core: Core) -> bool:
-        """Ask about the first object alone: that answer says what is wrong. For more, list them once."""
-        if not self._asked:
-            self._asked = True
-            core.leave()  # A bucket that does not answer must not keep others from hashing.
-            return await self.bucket.has(name, about)
-        if self._listed is None:
-            core.leave()
-            self._listed = await self._list()
-        if name not in self._listed:
-            return False
+    async def _is_there(self, name: str, about: str, core: Core, *, ask: bool) -> bool:
+        """Ask about the first object alone: that answer says what is wrong. For more, list them.
+
+        With ``ask``, another run may have stored it since the list.
+        """
+        if self._asked and not ask:
+            if time.monotonic() - self._listed_at > LIST_SECONDS:
+                core.leave()  # A bucket that does not answer must not keep others from hashing.
+                await self._list()
+            if name not in self._listed:
+                return False
+        self._asked = True
         core.leave()
-        # What was there may have been removed since, by its last user.
+        # What was listed may have been removed since, by its last user.
         return await self.bucket.has(name, about)
 
-    async def _list(self) -> Container[str]:
+    async def _list(self) -> None:
         async with self._listing.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-            if self._listed is not None:
-                return self._listed
+            begun = time.monotonic()
+            if begun - self._listed_at <= LIST_SECONDS:
+                return
             try:
                 found = await self.bucket.stored(self._folder, MOST_LISTED)
+                self._listed = ANY if len(found) >= MOST_LISTED else {each.name for each in found}
             except (NetworkError, StorageError) as error:  # The key may read and write, but not list.
                 logger.info("%s", error)
-                return ANY
-            return ANY if len(found) >= MOST_LISTED else {each.name for each in found}
+                self._listed = ANY
+            self._listed_at = math.inf if self._listed is ANY else begun
 
     def _use(self, name: str, key: str) -> None:
         self._uses.setdefault(key, set()).add(name)
@@ -191,14 +199,22 @@ class Objects:
     def _is_used(self, name: str) -> bool:
         return any(name in names for names in self._uses.values())
 
-    async def _note(self, name: str) -> None:
-        """Tell other processes that it is used. Raises StorageError."""
-        if name not in self._noted:
-            try:
-                await asyncio.to_thread(self._in_use.add, name)
-            except OSError as error:
-                raise StorageError(f"The use of an image cannot be recorded: {error.strerror}") from error
-            self._noted.add(name)
+    async def _note(self, name: str) -> bool:
+        """Tell others that it is used; returns whether others use it. Raises StorageError."""
+
+        def note() -> bool:
+            shared = name in self._in_use.everywhere()
+            self._in_use.add(name)
+            return shared
+
+        if name in self._noted:
+            return True
+        try:
+            shared = await asyncio.to_thread(note)
+        except OSError as error:
+            raise StorageError(f"The use of an image cannot be recorded: {error.strerror}") from error
+        self._noted.add(name)
+        return shared
 
     def _let_go(self, names: Iterable[str]) -> None:
         """Take back the notes of what this client no longer uses: from now on others may remove it."""
@@ -233,7 +249,10 @@ class Objects:
 
     async def _remove_one(self, name: str, key: str, turns: Turns) -> None:
         sha256 = name.rpartition("/")[2].partition(".")[0]
-        async with turns.lock(name), name_lock(self._home, name):
+        async with turns.lock(name), free_name_lock(self._home, name) as is_free:
+            if not is_free:
+                self._unremoved.add(name)  # Another run looks at it, or removes it.
+                return
             if self._is_used(name) or name in await asyncio.to_thread(self._in_use.everywhere):
                 return
             ledger = self._ledger
