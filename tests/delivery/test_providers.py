@@ -172,6 +172,37 @@ def test_links_to_azure_are_valid_where_the_clock_is_ahead(from_login, azure, mo
     assert "se" in query
 
 
+@pytest.mark.parametrize("how", ["connection string", "names of the az tool"])
+def test_credentials_as_azures_own_tools_take_them(how, azure, azurite, monkeypatch):
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME")
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_KEY")
+    if how == "connection string":
+        monkeypatch.delenv("AZURE_STORAGE_ENDPOINT")
+        stated = {
+            "DefaultEndpointsProtocol": "http",
+            "AccountName": AZURE_ACCOUNT,
+            "AccountKey": AZURE_KEY,
+            "BlobEndpoint": f"{azurite.url}/{AZURE_ACCOUNT}",
+        }
+        text = ";".join(f"{name}={value}" for name, value in stated.items())
+        monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", f"{text};")
+    else:
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", AZURE_ACCOUNT)
+        monkeypatch.setenv("AZURE_STORAGE_KEY", AZURE_KEY)
+
+    async def use():
+        bucket = Bucket(azure, {}, WebTransport())
+        await bucket.put("folder/a.png", b"abc", "image/png")
+        link = await bucket.link("folder/a.png", 300)
+        found = await asyncio.to_thread(fetch, link)
+        await bucket.remove("folder/a.png")
+        return link, found
+
+    link, found = asyncio.run(use())
+    assert found == (200, b"abc")
+    assert "st" not in parse_qs(urlsplit(link).query)
+
+
 @pytest.mark.parametrize(
     ("what", "match"),
     [("key", "credentials are not accepted.*AZURE_STORAGE_ACCOUNT_KEY"), ("container", "does not exist")],

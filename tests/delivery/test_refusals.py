@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import pytest
 from buckets import BUCKET, Fault, error_body, fetch, images_of, picture
 
@@ -145,6 +148,70 @@ def test_credentials_of_a_profile_are_found(bucket, counted, keeper, monkeypatch
     monkeypatch.setenv("AWS_PROFILE", "studio")
     create(keeper)
     assert "eu-west-3" in images_of(counted)[0]
+
+
+@pytest.fixture
+def profile(bucket, monkeypatch, tmp_path):
+    """``profile(config, credentials)`` writes the files with the profile that is used, in place of variables with keys.
+
+    ``PROGRAM`` in them stands for a program of the user's, which runs the code.
+    """
+
+    def write(config, credentials="", code=""):
+        (tmp_path / "program.py").write_text(code)
+        config = config.replace("PROGRAM", f"{sys.executable} {tmp_path / 'program.py'}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        for name, text in {"AWS_CONFIG_FILE": config, "AWS_SHARED_CREDENTIALS_FILE": credentials}.items():
+            (tmp_path / name).write_text(text)
+            monkeypatch.setenv(name, str(tmp_path / name))
+        monkeypatch.setenv("AWS_PROFILE", "studio")
+
+    return write
+
+
+def test_credentials_that_a_program_says_are_found(bucket, counted, keeper, profile):
+    keys = {"Version": 1, "AccessKeyId": "said-by-a-program", "SecretAccessKey": "its-secret", "SessionToken": "t-1"}
+    profile("[profile studio]\nregion = eu-west-3\ncredential_process = PROGRAM\n", code=f"print('{json.dumps(keys)}')")
+    create(keeper)
+    link = images_of(counted)[0]
+    assert "said-by-a-program" in link
+    assert "X-Amz-Security-Token=t-1" in link
+    assert "its-secret" not in link
+
+
+def test_a_role_of_a_profile_is_taken(bucket, counted, keeper, profile):
+    keys = "aws_access_key_id = of-the-user\naws_secret_access_key = s\n"
+    role = "role_arn = arn:aws:iam::123456789012:role/images\nsource_profile = user\nregion = us-east-1\n"
+    profile(f"[profile studio]\n{role}[profile user]\nregion = us-east-1\n", f"[user]\n{keys}")
+    create(keeper)
+    link = images_of(counted)[0]
+    assert "X-Amz-Security-Token=" in link  # Those of the role, for a time.
+    assert "of-the-user" not in link
+
+
+@pytest.mark.parametrize(
+    ("config", "match"),
+    [
+        ("[profile other]\n", r"ProfileNotFound.*No task was created.*AWS_PROFILE"),
+        (
+            "[profile studio]\ncredential_process = PROGRAM\n",
+            r"CredentialRetrievalError.*No task was created",
+        ),
+        (
+            "[profile studio]\nsso_session = s\nsso_account_id = 1\nsso_role_name = r\n"
+            "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://sso.example/start\n",
+            r"(Token|SSO)\w*\).*aws sso login",
+        ),
+    ],
+    ids=["no such profile", "the program fails", "no login"],
+)
+def test_credentials_that_cannot_be_had(config, match, bucket, counted, keeper, profile):
+    profile(config, code="import sys; sys.exit('a-secret')")
+    refused(keeper, bucket, counted, StorageError, match)
+    with pytest.raises(StorageError) as caught:
+        create(keeper)
+    assert "a-secret" not in str(caught.value)
 
 
 def test_stored_credentials_are_used(bucket, counted, keeper, home, monkeypatch):

@@ -206,7 +206,11 @@ class Bucket:
         return answer
 
     async def _sign(self, method: str, name: str, seconds: float, doing: str) -> str:
-        store = await self._opened()
+        try:
+            store = await self._opened()
+        except StorageError as error:
+            error.what = f"{doing}: {error.what[:1].lower()}{error.what[1:]}"
+            raise
         obstore: Any = import_module("obstore")
         try:
             signed: str = await obstore.sign_async(store, method, name, timedelta(seconds=seconds))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import configparser
 import hashlib
 import hmac
 import os
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from importlib import import_module
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -21,11 +20,15 @@ from .refusals import CREDENTIALS_ADVICE
 INSTALL_ADVICE = 'Install it with `pip install "xalora-nodes[bucket]"`, in ComfyUI with ComfyUI\'s own Python.'
 
 
+ASK_AGAIN = timedelta(minutes=5)
+"""How long obstore keeps credentials that may be renewed."""
+
+
 def open_store(place: str, options: Mapping[str, str], region: str | None = None) -> Any:
     """The store of ``s3://name/prefix``, ``gs://…`` or ``az://…``.
 
-    ``options`` are credentials and endpoint by obstore's names; what is not there comes from the provider's variables
-    and files. Raises ConfigurationError without obstore, or when obstore does not accept the options, and StorageError
+    ``options`` are credentials and endpoint by obstore's names; what is not there comes from the provider's usual
+    places. Raises ConfigurationError without obstore, or when obstore does not accept the options, and StorageError
     when it has not what it needs.
     """
     try:
@@ -42,10 +45,12 @@ def open_store(place: str, options: Mapping[str, str], region: str | None = None
             config = {"region": "us-east-1"} | config
             more = {"credential_provider": partial(_stored_keys, options)}
         else:
-            config = _from_aws_files(config) | config
+            config, more = _from_aws_chain(config, place)
         if region:
             config.pop("default_region", None)
             config["region"] = region
+    elif scheme == "az":
+        config = _from_azure_variables(options) | config
     try:
         return stores.from_url(
             place,
@@ -103,30 +108,59 @@ def _stored_keys(options: Mapping[str, str]) -> dict[str, Any]:
     return found | token | {"expires_at": None}
 
 
-def _from_aws_files(config: Mapping[str, Any]) -> dict[str, str]:
-    """Keys, region and endpoint of the profile in ``~/.aws``, as far as no variable sets them."""
-    has_keys = "access_key_id" in config or "AWS_ACCESS_KEY_ID" in os.environ
-    profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE") or "default"
-    keys = _section("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", profile)
-    more = _section("AWS_CONFIG_FILE", "~/.aws/config", profile if profile == "default" else f"profile {profile}")
-    both = more | keys
-    found: dict[str, str] = {}
-    if not has_keys and "aws_access_key_id" in both and "aws_secret_access_key" in both:
-        found = {"access_key_id": both["aws_access_key_id"], "secret_access_key": both["aws_secret_access_key"]}
-        if "aws_session_token" in both:
-            found["session_token"] = both["aws_session_token"]
-    if "region" in both and not {"AWS_REGION", "AWS_DEFAULT_REGION"} & set(os.environ):
-        found["region"] = both["region"]
-    if "endpoint_url" in both and not {"AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & set(os.environ):
-        found["endpoint"] = both["endpoint_url"]
-    return found
+def _from_aws_chain(config: dict[str, Any], place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What Amazon's own library finds: profiles, their roles, SSO and processes, variables, and a machine's role.
 
-
-def _section(variable: str, default: str, name: str) -> dict[str, str]:
-    path = Path(os.environ.get(variable) or default).expanduser()
-    parser = configparser.RawConfigParser()
+    Returns the config with region and endpoint, and the credentials as obstore takes them. Without the library, and
+    where it finds no credentials, obstore looks in variables and asks the machine's role.
+    """
+    if find_spec("botocore") is None:
+        return config, {}
+    session: Any = import_module("botocore.session").Session()
+    errors: Any = import_module("botocore.exceptions")
+    found: dict[str, Any] = {}
     try:
-        parser.read_string(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, configparser.Error):
+        profile = session.get_scoped_config()
+        if region := os.environ.get("AWS_REGION") or session.get_config_variable("region"):
+            found["region"] = region
+        if "endpoint_url" in profile and not {"AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & set(
+            os.environ
+        ):
+            found["endpoint"] = profile["endpoint_url"]
+        credentials = session.get_credentials()
+        if credentials is None:
+            return found | config, {}
+        _current(credentials)
+    except (errors.BotoCoreError, errors.ClientError, OSError, ValueError) as error:  # Its text may hold a secret.
+        raise StorageError(
+            f"The credentials for the bucket {place} cannot be had ({type(error).__name__})",
+            advice="No task was created. Check AWS_PROFILE and the profile in ~/.aws/config; after a login by SSO has "
+            f"ended, run `aws sso login`. {CREDENTIALS_ADVICE['s3']}",
+        ) from None
+    return found | config, {"credential_provider": partial(_current, credentials)}
+
+
+def _current(credentials: Any) -> dict[str, Any]:
+    """The credentials as they are now. botocore renews them before they expire."""
+    now = credentials.get_frozen_credentials()
+    return {
+        "access_key_id": now.access_key,
+        "secret_access_key": now.secret_key,
+        "token": now.token,
+        "expires_at": datetime.now(timezone.utc) + ASK_AGAIN,
+    }
+
+
+def _from_azure_variables(config: Mapping[str, str]) -> dict[str, str]:
+    """Account, key and endpoint in the variables of Azure's own tools, which obstore does not read."""
+    named = {f"AZURE_STORAGE_{name}_KEY" for name in ("ACCOUNT", "ACCESS", "MASTER")} & set(os.environ)
+    if named or {"account_name", "account_key"} & config.keys():
         return {}
-    return dict(parser[name]) if parser.has_section(name) else {}
+    parts = (each.partition("=") for each in os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";"))
+    stated = {name.strip(): value.strip() for name, _, value in parts}
+    names = {"account_name": "AccountName", "account_key": "AccountKey", "endpoint": "BlobEndpoint"}
+    found = {ours: stated[theirs] for ours, theirs in names.items() if stated.get(theirs)}
+    if found:
+        return found
+    variables = {"account_name": "AZURE_STORAGE_ACCOUNT", "account_key": "AZURE_STORAGE_KEY"}
+    return {ours: os.environ[theirs] for ours, theirs in variables.items() if os.environ.get(theirs)}
