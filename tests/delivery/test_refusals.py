@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 
 import pytest
 from buckets import BUCKET, Fault, error_body, fetch, images_of, picture
 
 from xalora_client import ConfigurationError, InputImage, NetworkError, StorageError, UpscalerTask
+from xalora_client.clients import web
+from xalora_client.delivery import bucket as delivery_bucket
 
 
 @pytest.fixture
@@ -125,6 +128,19 @@ def test_a_network_that_stays_cut(bucket, counted, keeper):
 def test_nobody_listens(bucket, counted, keeper, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     refused(keeper, bucket, counted, NetworkError, r"127\.0\.0\.1:9.*No task was created")
+
+
+def test_a_bucket_that_never_answers_is_looked_at_once(bucket, counted, keeper, monkeypatch):
+    monkeypatch.setattr(web, "SILENCE", 0.3)
+    monkeypatch.setattr(delivery_bucket, "LOOK_SECONDS", 0.2)
+    ended = threading.Event()
+    bucket.faults.append(Fault("GET", hold=ended))
+    with pytest.raises(NetworkError, match=r"Photo\.png|photo\.png.*No task was created"):
+        create(keeper)
+    assert bucket.methods() == ["GET"]
+    assert counted.seen == []
+    ended.set()
+    bucket.quiet()
 
 
 def test_no_credentials_at_all(bucket, counted, keeper, monkeypatch):

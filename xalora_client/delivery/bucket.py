@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import platform
 import time
 from collections.abc import Mapping
@@ -36,6 +37,9 @@ CREATED_NOTHING = "No task was created. "
 
 DOWN_SECONDS = 10.0
 """How long other images are not tried after one has failed for good: a whole batch need not wait as long as one."""
+
+LOOK_SECONDS = 20.0
+"""After so long without an answer, a look is not tried again: somebody waits, and has no progress to see."""
 
 FRESH = 24 * 3600.0
 """Seconds after which an object is stored again before it is used: a lifecycle rule may remove it during the task."""
@@ -190,7 +194,7 @@ class Bucket:
             raise PassingError(error) if is_passing(answer) else error
 
         try:
-            answer = await with_retries(attempt, self._sleep, tries)
+            answer = await with_retries(attempt, self._sleep, tries, LOOK_SECONDS if method == "GET" else math.inf)
         except (NetworkError, StorageError) as error:
             if isinstance(error, NetworkError):
                 error.what = f"{subject}, because the bucket {self.place} did not answer: {error.what}"

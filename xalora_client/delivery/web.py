@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
@@ -51,8 +53,14 @@ class PassingError(Exception):
         self.error = error
 
 
-async def with_retries(attempt: Callable[[], Awaitable[T]], sleep: Sleep, tries: int = TRIES) -> T:
-    """Try again, with growing pauses. Every request of delivery may be repeated: contents have one name."""
+async def with_retries(
+    attempt: Callable[[], Awaitable[T]], sleep: Sleep, tries: int = TRIES, longest: float = math.inf
+) -> T:
+    """Try again, with growing pauses. Every request of delivery may be repeated: contents have one name.
+
+    What has had no answer for ``longest`` seconds is not tried again.
+    """
+    begun = time.monotonic()
     for number in range(tries):
         try:
             return await attempt()
@@ -61,7 +69,7 @@ async def with_retries(attempt: Callable[[], Awaitable[T]], sleep: Sleep, tries:
             if isinstance(error, PassingError):
                 if last:
                     raise error.error from None
-            elif last or error.lasting:
+            elif last or error.lasting or time.monotonic() - begun > longest:
                 raise
             pause = FIRST_PAUSE * 2**number * (1 - random.random() * 0.3)  # noqa: S311 - it only spreads requests
             logger.info("Trying again in %.1f s: %s", pause, error)
