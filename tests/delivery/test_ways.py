@@ -132,7 +132,27 @@ class TestUploads:
         assert "PUT" not in [each.method for each in server.seen]
         assert images_of(server) == [f"{server.url}/images/t9"]
 
-    @pytest.mark.parametrize("status", [422, 404, 503])
+    def test_only_what_is_missing_is_sent(self, server, keeper):
+        content, sent = picture(), []
+        answer = {"image": f"{server.url}/images/t1", "upload_url": f"{server.url}/image_upload/t1", "received": 100}
+        server.script("image_upload", Answer(answer))
+        task = task_of(content)
+        keeper.do(lambda client: client.upload_images(task, lambda progress: sent.append(progress.sent)))
+        (put,) = [each for each in server.seen if each.method == "PUT"]
+        assert put.headers["upload-offset"] == "100"
+        assert put.body == {"bytes": len(content) - 100}
+        assert sent[-1] == len(content)
+
+    @pytest.mark.parametrize("received", [-1, 0, 10**9, "1", None])
+    def test_nonsense_about_what_is_there(self, received, server, keeper):
+        content = picture()
+        answer = {"image": f"{server.url}/images/t1", "upload_url": f"{server.url}/image_upload/t1"}
+        server.script("image_upload", Answer(answer | {"received": received}))
+        keeper.do(execute(task_of(content)))
+        (put,) = [each for each in server.seen if each.method == "PUT"]
+        assert put.body == {"bytes": len(content)}
+
+    @pytest.mark.parametrize("status", [409, 422, 404, 503])
     def test_an_upload_that_fails_is_announced_again(self, status, server, keeper):
         server.script("image_upload/t1", Answer({"message": "no"}, status), Answer({}))
         keeper.do(execute(task_of(picture())))

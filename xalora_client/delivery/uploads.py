@@ -1,4 +1,7 @@
-"""Images to a sequencer of ours: each an upload of its own, once for each content, not inside the create's JSON."""
+"""Images to a sequencer of ours: each an upload of its own, once for each content, not inside the create's JSON.
+
+An upload that was cut goes on where it ended, in a later run, too.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ class Uploads:
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
 
         async def attempt() -> str:
-            # Asked again before each try: a token belongs to one upload.
+            # Asked again before each try: a token belongs to one upload, and some of the bytes may be there.
             asked = await self._ask_for(sha256, len(content), media_type, credentials)
             address, upload = asked.get("image"), asked.get("upload_url")
             if not isinstance(address, str) or not isinstance(upload, str | None):
@@ -68,7 +71,15 @@ class Uploads:
                     raise ResponseError("The sequencer gave an address for an upload that is not one of its own")
                 # Under the address that is known to reach it, whatever it calls itself behind a proxy.
                 url = f"{self._url}/image_upload/{token[1]}"
-                _check(await self._web.ask("PUT", url, {"Content-Type": media_type}, content, on_sent), url)
+                here = asked.get("received")
+                begun = here if isinstance(here, int) and 0 < here < len(content) else 0
+                headers = {"Content-Type": media_type} | ({"Upload-Offset": str(begun)} if begun else {})
+
+                def on_rest_sent(sent: int, _: int) -> None:
+                    if on_sent is not None:
+                        on_sent(begun + sent, len(content))
+
+                _check(await self._web.ask("PUT", url, headers, content[begun:], on_rest_sent), url)
             return address
 
         try:
@@ -97,8 +108,8 @@ def _check(answer: Response, url: str, request: Request | None = None) -> None:
     try:
         answers.check_status(answer, request or Request(url, {}))
     except APIStatusError as error:
-        # An upload that is not known, or whose bytes were damaged on the way, is announced again.
-        if _is_passing(error.status_code) or (request is None and error.status_code in (404, 422)):
+        # An upload that is not known, whose bytes were damaged, or that another goes on with is announced again.
+        if _is_passing(error.status_code) or (request is None and error.status_code in (404, 409, 422)):
             raise PassingError(error) from None
         raise
 

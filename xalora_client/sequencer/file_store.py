@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import StreamReader
+from aiohttp import ClientError, StreamReader
 
 from ..files import move
 from .http import Refusal, full_disk
@@ -34,6 +34,30 @@ class Received:
         self.path.unlink(missing_ok=True)
 
 
+class Part:
+    """An upload that is not complete: what has come of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.digest = hashlib.sha256()
+        self.size = 0
+        self.head = b""
+
+    def write(self, handle: int, piece: bytes) -> None:
+        """Append a piece to the open file. Blocks. Raises OSError."""
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        self.digest.update(piece)
+        self.size += len(piece)
+        if len(self.head) < _HEAD:
+            self.head += piece[: _HEAD - len(self.head)]
+
+    def discard(self) -> None:
+        """Remove it."""
+        self.path.unlink(missing_ok=True)
+
+
 class Incoming:
     """The folder of uploads that are not complete. What a dead process left there is removed."""
 
@@ -42,33 +66,45 @@ class Incoming:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
 
-    async def receive(self, content: StreamReader, most: int) -> Received:
-        """Write a body to a file as it comes in. Raises Refusal: 413 above ``most`` bytes, 507 on a full disk."""
-        path = self._folder / uuid.uuid4().hex
-        digest, size, head = hashlib.sha256(), 0, b""
+    def begin(self) -> Part:
+        """A new upload."""
+        return Part(self._folder / uuid.uuid4().hex)
+
+    async def receive(self, content: StreamReader, most: int, part: Part | None = None) -> Received:
+        """Write a body to a file as it comes in, behind what the part has already.
+
+        Raises Refusal: 413 above ``most`` bytes, 507 on a full disk. When the line is cut, the part keeps what came if
+        one was given, for another request to go on with. Otherwise nothing is left.
+        """
+        resumable = part is not None
+        part = part or self.begin()
+        piece = bytearray()
         try:
-            with path.open("wb", buffering=0) as file:
-                piece = bytearray()
-                async for part in content.iter_any():
-                    piece += part
-                    if size + len(piece) > most:
-                        raise Refusal(413, f"this is larger than {most // 2**20} MiB")
-                    if len(piece) >= _PIECE:
-                        size, head = size + len(piece), head or bytes(piece[:_HEAD])
-                        await asyncio.to_thread(_write, file.fileno(), digest, bytes(piece))
-                        piece.clear()
-                size, head = size + len(piece), head or bytes(piece[:_HEAD])
-                await asyncio.to_thread(_write, file.fileno(), digest, bytes(piece))
-        except ConnectionError:
-            path.unlink(missing_ok=True)
+            with part.path.open("ab", buffering=0) as file:
+                try:
+                    async for chunk in content.iter_any():
+                        piece += chunk
+                        if part.size + len(piece) > most:
+                            raise Refusal(413, f"this is larger than {most // 2**20} MiB")
+                        if len(piece) >= _PIECE:
+                            await asyncio.to_thread(part.write, file.fileno(), bytes(piece))
+                            piece.clear()
+                except (ConnectionError, ClientError):
+                    if resumable:
+                        await asyncio.to_thread(part.write, file.fileno(), bytes(piece))
+                    raise
+                await asyncio.to_thread(part.write, file.fileno(), bytes(piece))
+        except (ConnectionError, ClientError):
+            if not resumable:
+                part.discard()
             raise
         except OSError as error:
-            path.unlink(missing_ok=True)
+            part.discard()
             raise full_disk(error) from error
         except BaseException:
-            path.unlink(missing_ok=True)
+            part.discard()
             raise
-        return Received(path, digest.hexdigest(), size, head)
+        return Received(part.path, part.digest.hexdigest(), part.size, part.head)
 
     async def write(self, content: bytes) -> Received:
         """The same for bytes that are here already. Raises OSError."""
@@ -93,10 +129,3 @@ async def keep(received: Received, place: Path) -> None:
     finally:
         with suppress(OSError):
             received.discard()
-
-
-def _write(handle: int, digest: hashlib._Hash, piece: bytes) -> None:
-    digest.update(piece)
-    rest = memoryview(piece)
-    while rest:
-        rest = rest[os.write(handle, rest) :]
