@@ -172,6 +172,27 @@ def test_links_to_azure_are_valid_where_the_clock_is_ahead(from_login, azure, mo
     assert "se" in query
 
 
+def link_to_azure():
+    return urlsplit(asyncio.run(Bucket("az://images/prefix", {}, WebTransport()).link("a.png", 300)))
+
+
+def test_a_connection_string_names_the_cloud(monkeypatch):
+    text = (
+        f"DefaultEndpointsProtocol=https;AccountName=studio;AccountKey={AZURE_KEY};EndpointSuffix=core.chinacloudapi.cn"
+    )
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
+    assert link_to_azure().netloc == "studio.blob.core.chinacloudapi.cn"
+
+
+def test_a_connection_string_is_not_mixed_with_another_account(monkeypatch):
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", f"AccountName=studio;AccountKey={AZURE_KEY}")
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "https://other.blob.core.windows.net")
+    assert link_to_azure().netloc == "studio.blob.core.windows.net"
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "other")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", base64.b64encode(b"k" * 64).decode())
+    assert link_to_azure().netloc == "other.blob.core.windows.net"
+
+
 @pytest.mark.parametrize("how", ["connection string", "names of the az tool"])
 def test_credentials_as_azures_own_tools_take_them(how, azure, azurite, monkeypatch):
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME")

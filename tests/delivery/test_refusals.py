@@ -214,20 +214,34 @@ def test_a_role_of_a_profile_is_taken(bucket, counted, keeper, profile):
             "[profile studio]\ncredential_process = PROGRAM\n",
             r"CredentialRetrievalError.*No task was created",
         ),
+        ("[profile studio]\ncredential_process = PROGRAM\nregion = x\n", "cannot be had"),
+        (
+            "[profile studio]\nrole_arn = arn:aws:iam::123456789012:role/images\nsource_profile = user\n"
+            "mfa_serial = arn:aws:iam::123456789012:mfa/me\n[profile user]\n",
+            r"need a code \(mfa_serial\)",
+        ),
         (
             "[profile studio]\nsso_session = s\nsso_account_id = 1\nsso_role_name = r\n"
             "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://sso.example/start\n",
             r"(Token|SSO)\w*\).*aws sso login",
         ),
     ],
-    ids=["no such profile", "the program fails", "no login"],
+    ids=["no such profile", "the program fails", "a list", "a code", "no login"],
 )
 def test_credentials_that_cannot_be_had(config, match, bucket, counted, keeper, profile):
-    profile(config, code="import sys; sys.exit('a-secret')")
+    profile(config, code="print('[1]')" if "region" in config else "import sys; sys.exit('a-secret')")
     refused(keeper, bucket, counted, StorageError, match)
     with pytest.raises(StorageError) as caught:
         create(keeper)
     assert "a-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stored", [{"access_key_id": "half"}, {"aws_secret_access_key": "half"}])
+def test_half_of_the_stored_keys_is_not_completed_by_others(stored, bucket, counted, keeper, home):
+    from xalora_client import config
+
+    config.store(home, bucket=f"s3://{BUCKET}/prefix", bucket_options={**stored, "endpoint": bucket.url})
+    refused(keeper, bucket, counted, StorageError, "not complete.*xalora login --bucket")
 
 
 def test_stored_credentials_are_used(bucket, counted, keeper, home, monkeypatch):

@@ -9,8 +9,9 @@ import pytest
 from buckets import BUCKET, Fault, fetch, images_of, picture
 from processes import poll
 
-from xalora_client import Client, InputImage, UpscalerTask
+from xalora_client import Client, InputImage, StorageError, UpscalerTask
 from xalora_client.delivery import name_lock, objects
+from xalora_client.files import InUse
 
 KEY = "consumer-1#secret-key"
 
@@ -44,6 +45,10 @@ def waiting(monkeypatch):
 
     monkeypatch.setattr(name_lock.ProcessLock, "acquire", watched)
     return seen
+
+
+def in_use_of(client):
+    return client._delivery._objects._noted
 
 
 def uploads(bucket):
@@ -83,17 +88,43 @@ def test_a_list_is_used_for_a_short_time(bucket, counted, monkeypatch):
     assert len(uploads(bucket)) == len(set(uploads(bucket))) == 3
 
 
-def test_a_run_that_has_stopped_is_not_waited_for(bucket, counted, slow_upload, monkeypatch, caplog):
-    caplog.set_level("INFO", "xalora_client")
+def test_a_run_that_has_stopped_is_not_waited_for_without_end(bucket, counted, slow_upload, monkeypatch):
     monkeypatch.setattr(name_lock, "LONGEST_WAIT", 0.1)
     with Client(KEY, counted.url) as one, Client(KEY, counted.url) as two, ThreadPoolExecutor() as threads:
         first = threads.submit(one.execute_workflow, task_of(workflow_id="one"))
         poll(lambda: uploads(bucket))
-        assert two.execute_workflow(task_of(workflow_id="two"))
-        assert len(bucket.puts()) == 1
+        with pytest.raises(StorageError, match=r"Another run.*No task was created\. End that run"):
+            two.execute_workflow(task_of(workflow_id="two"))
+        assert counted.seen == []
         slow_upload.set()
         first.result()
-    assert "is uploaded here too" in caplog.text
+        assert two.execute_workflow(task_of(workflow_id="two"))
+    assert len(uploads(bucket)) == 1
+
+
+def test_two_runs_that_end_at_once_leave_nothing(bucket, counted, monkeypatch):
+    """One looks who uses it; meanwhile the other, who did, ends, too."""
+    looking, ended = Event(), Event()
+    with Client(KEY, counted.url) as one, Client(KEY, counted.url) as two, ThreadPoolExecutor() as threads:
+        tasks = [client.execute_workflow(task_of(workflow_id=str(client))) for client in (one, two)]
+        everywhere = InUse.everywhere
+
+        def slow(self):
+            found = everywhere(self)
+            if not looking.is_set():
+                looking.set()
+                ended.wait(10)
+            return found
+
+        monkeypatch.setattr(InUse, "everywhere", slow)
+        first = threads.submit(one.wait_for_result, tasks[0])
+        assert looking.wait(10)
+        second = threads.submit(two.wait_for_result, tasks[1])
+        poll(lambda: not in_use_of(two))
+        ended.set()
+        first.result()
+        second.result()
+        assert bucket.names() == []
 
 
 def test_a_removal_does_not_wait_for_another_run_upload(bucket, counted):

@@ -13,37 +13,37 @@ from pathlib import Path
 
 from ..errors import StorageError
 from ..files import ProcessLock
-from .web import logger
 
 BETWEEN_TRIES = 0.05
 """Seconds between two tries while another holds the lock: a file's lock cannot be waited for without a thread."""
 
-LONGEST_WAIT = 120.0
+LONGEST_WAIT = 600.0
 """Seconds after which a lock is no longer waited for: its holder is stopped, or uploads over a very slow line."""
 
 
 @asynccontextmanager
 async def name_lock(home: Path, name: str, on_wait: Callable[[], object] = lambda: None) -> AsyncIterator[bool]:
-    """Hold the object's lock. Says whether another held it first. Raises StorageError without a lock.
+    """Hold the object's lock. Says whether another held it first.
 
-    ``on_wait()`` is called when another holds it. After LONGEST_WAIT this goes on without it: the object may then be
-    uploaded a second time, which changes nothing.
+    ``on_wait()`` is called when another holds it. Raises StorageError without a lock, also after LONGEST_WAIT.
     """
     lock = await _acquired(home, name)
     waited = lock is None
     if waited:
         on_wait()
-        give_up = time.monotonic() + LONGEST_WAIT
-        while lock is None and time.monotonic() < give_up:
-            await asyncio.sleep(BETWEEN_TRIES)
-            lock = await _acquired(home, name)
-        if lock is None:
-            logger.info("Another process has been uploading an image for %.0f s; it is uploaded here too", LONGEST_WAIT)
+    give_up = time.monotonic() + LONGEST_WAIT
+    while lock is None:
+        if time.monotonic() > give_up:  # Not without it: its holder may be about to remove the object.
+            raise StorageError(
+                f"Another run has been uploading or removing the image for {LONGEST_WAIT / 60:.0f} min",
+                advice="No task was created. End that run if it has stopped, then run this again.",
+            )
+        await asyncio.sleep(BETWEEN_TRIES)
+        lock = await _acquired(home, name)
     try:
         yield waited
     finally:
-        if lock is not None:
-            lock.release()
+        lock.release()
 
 
 @asynccontextmanager

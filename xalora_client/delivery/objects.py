@@ -21,7 +21,7 @@ from ..files import in_use
 from ..ledger import Ledger
 from ..protocol.images import InputImage, stored_hashes
 from .bucket import FRESH, Bucket, folder_of, object_name
-from .name_lock import free_name_lock, name_lock
+from .name_lock import BETWEEN_TRIES, free_name_lock, name_lock
 from .turns import Core, Turns
 from .web import OnSent, logger
 
@@ -115,8 +115,8 @@ class Objects:
     async def _store(self, image: InputImage, name: str, key: str, core: Core, on_sent: OnSent) -> None:
         # A removal by another run ends before the look, and another run's upload before it, too.
         async with name_lock(self._home, name, on_wait=core.leave) as waited:
-            shared = await self._note(name)
             self._use(name, key)
+            shared = await self._note(name)
             there = await self._is_there(name, image.subject, core, ask=waited or shared)
             self._perhaps_there.add(name)
             if there:
@@ -205,16 +205,15 @@ class Objects:
         def note() -> bool:
             shared = name in self._in_use.everywhere()
             self._in_use.add(name)
+            self._noted.add(name)  # Here, because whoever waits for this thread may be canceled.
             return shared
 
         if name in self._noted:
             return True
         try:
-            shared = await asyncio.to_thread(note)
+            return await asyncio.to_thread(note)
         except OSError as error:
             raise StorageError(f"The use of an image cannot be recorded: {error.strerror}") from error
-        self._noted.add(name)
-        return shared
 
     def _let_go(self, names: Iterable[str]) -> None:
         """Take back the notes of what this client no longer uses: from now on others may remove it."""
@@ -248,17 +247,25 @@ class Objects:
             await asyncio.gather(*(remove(name) for name in names if not self._is_used(name)))
 
     async def _remove_one(self, name: str, key: str, turns: Turns) -> None:
+        async with turns.lock(name):
+            while True:
+                async with free_name_lock(self._home, name) as is_free:
+                    if is_free:
+                        return await self._remove_unless_used(name, key)
+                if name in await asyncio.to_thread(self._in_use.everywhere):
+                    self._unremoved.add(name)  # Another run uploads it, or has just begun to look.
+                    return None
+                # Another run may have kept it for this one's sake a moment ago.
+                await asyncio.sleep(BETWEEN_TRIES)
+
+    async def _remove_unless_used(self, name: str, key: str) -> None:
+        if self._is_used(name) or name in await asyncio.to_thread(self._in_use.everywhere):
+            return
         sha256 = name.rpartition("/")[2].partition(".")[0]
-        async with turns.lock(name), free_name_lock(self._home, name) as is_free:
-            if not is_free:
-                self._unremoved.add(name)  # Another run looks at it, or removes it.
-                return
-            if self._is_used(name) or name in await asyncio.to_thread(self._in_use.everywhere):
-                return
-            ledger = self._ledger
-            if ledger is not None and await asyncio.to_thread(ledger.uses_image, sha256, key):
-                self._unremoved.add(name)  # By a task that has perhaps just ended, and is not recorded yet.
-                return
-            await self.bucket.remove(name, REMOVAL_TRIES)
-            self._perhaps_there.discard(name)
-            self._unremoved.discard(name)
+        ledger = self._ledger
+        if ledger is not None and await asyncio.to_thread(ledger.uses_image, sha256, key):
+            self._unremoved.add(name)  # By a task that has perhaps just ended, and is not recorded yet.
+            return
+        await self.bucket.remove(name, REMOVAL_TRIES)
+        self._perhaps_there.discard(name)
+        self._unremoved.discard(name)

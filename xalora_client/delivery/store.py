@@ -16,12 +16,15 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from ..errors import ConfigurationError, StorageError
 from .refusals import CREDENTIALS_ADVICE
+from .web import logger
 
 INSTALL_ADVICE = 'Install it with `pip install "xalora-nodes[bucket]"`, in ComfyUI with ComfyUI\'s own Python.'
 
 
-ASK_AGAIN = timedelta(minutes=5)
-"""How long obstore keeps credentials that may be renewed."""
+ASK_AGAIN = timedelta(minutes=10)
+"""How long obstore is told that credentials last which botocore may renew: it asks again before."""
+
+_KEYS = {"access_key_id", "secret_access_key", "session_token", "token"}
 
 
 def open_store(place: str, options: Mapping[str, str], region: str | None = None) -> Any:
@@ -40,12 +43,15 @@ def open_store(place: str, options: Mapping[str, str], region: str | None = None
     config: dict[str, Any] = dict(options)
     more: dict[str, Any] = {}
     if scheme == "s3":
-        if {"access_key_id", "secret_access_key"} <= options.keys():
+        config = {name.removeprefix("aws_"): value for name, value in options.items()}
+        if _KEYS & config.keys():
             # Stored together: the token and region of other keys, which obstore takes from variables, do not fit.
+            more = {"credential_provider": partial(_stored_keys, _both_keys(config, place))}
             config = {"region": "us-east-1"} | config
-            more = {"credential_provider": partial(_stored_keys, options)}
-        else:
+        elif not os.environ.get("AWS_ACCESS_KEY_ID"):
             config, more = _from_aws_chain(config, place)
+        else:
+            config = _from_profile(config)
         if region:
             config.pop("default_region", None)
             config["region"] = region
@@ -102,42 +108,91 @@ def valid_before_now(signed: str, store: Any) -> str:
     return f"{link.scheme}://{link.netloc}{link.path}?{urlencode(query)}"
 
 
-def _stored_keys(options: Mapping[str, str]) -> dict[str, Any]:
-    found = {"access_key_id": options["access_key_id"], "secret_access_key": options["secret_access_key"]}
-    token = {"token": options["session_token"]} if "session_token" in options else {}
-    return found | token | {"expires_at": None}
+def _both_keys(config: Mapping[str, str], place: str) -> Mapping[str, str]:
+    if config.get("access_key_id") and config.get("secret_access_key"):
+        return config
+    raise StorageError(
+        f"The stored credentials of the bucket {place} are not complete",
+        advice="No task was created. Store them again with `xalora login --bucket`.",
+    )
+
+
+def _stored_keys(config: Mapping[str, str]) -> dict[str, Any]:
+    found = {"access_key_id": config["access_key_id"], "secret_access_key": config["secret_access_key"]}
+    token = config.get("session_token") or config.get("token")
+    return found | ({"token": token} if token else {}) | {"expires_at": None}
 
 
 def _from_aws_chain(config: dict[str, Any], place: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What Amazon's own library finds: profiles, their roles, SSO and processes, variables, and a machine's role.
+    """What Amazon's own library finds: profiles, their roles, SSO and programs, and a machine's role.
 
-    Returns the config with region and endpoint, and the credentials as obstore takes them. Without the library, and
-    where it finds no credentials, obstore looks in variables and asks the machine's role.
+    Returns the config with region and endpoint, and the credentials as obstore takes them.
     """
     if find_spec("botocore") is None:
-        return config, {}
-    session: Any = import_module("botocore.session").Session()
-    errors: Any = import_module("botocore.exceptions")
-    found: dict[str, Any] = {}
+        raise ConfigurationError(
+            f"The bucket {place} has no AWS_ACCESS_KEY_ID, and to look elsewhere needs the package botocore",
+            advice=INSTALL_ADVICE,
+        )
+    advice = (
+        "No task was created. Check AWS_PROFILE and the profile in ~/.aws/config; after a login by SSO has ended, run "
+        f"`aws sso login`. {CREDENTIALS_ADVICE['s3']}"
+    )
     try:
-        profile = session.get_scoped_config()
-        if region := os.environ.get("AWS_REGION") or session.get_config_variable("region"):
-            found["region"] = region
-        if "endpoint_url" in profile and not {"AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & set(
-            os.environ
-        ):
-            found["endpoint"] = profile["endpoint_url"]
-        credentials = session.get_credentials()
-        if credentials is None:
-            return found | config, {}
-        _current(credentials)
-    except (errors.BotoCoreError, errors.ClientError, OSError, ValueError) as error:  # Its text may hold a secret.
+        session: Any = import_module("botocore.session").Session()
+        config = _from_profile(config, session)
+        asks = _asks_for_a_code(session)
+        credentials = None if asks else session.get_credentials()
+        now = None if credentials is None else _current(credentials)
+    except Exception as error:  # noqa: BLE001 - also what a program of the user's says. Its text may hold a secret.
         raise StorageError(
-            f"The credentials for the bucket {place} cannot be had ({type(error).__name__})",
-            advice="No task was created. Check AWS_PROFILE and the profile in ~/.aws/config; after a login by SSO has "
-            f"ended, run `aws sso login`. {CREDENTIALS_ADVICE['s3']}",
+            f"The credentials for the bucket {place} cannot be had ({type(error).__name__})", advice=advice
         ) from None
-    return found | config, {"credential_provider": partial(_current, credentials)}
+    if asks:
+        raise StorageError(
+            f"The credentials for the bucket {place} need a code (mfa_serial), which nobody can be asked for here",
+            advice=f"No task was created. Use a profile without it. {CREDENTIALS_ADVICE['s3']}",
+        )
+    if now is None:
+        return config, {}
+    if now["token"]:
+        logger.warning("The credentials for the bucket %s are for a time: links to images end with them", place)
+    return config, {"credential_provider": partial(_current, credentials)}
+
+
+def _from_profile(config: dict[str, Any], session: Any = None) -> dict[str, Any]:
+    """The config with region and endpoint of the profile, where no variable sets them."""
+    if session is None:
+        if find_spec("botocore") is None:
+            return config
+        session = import_module("botocore.session").Session()
+    try:
+        profile: dict[str, str] = session.get_scoped_config()
+    except import_module("botocore.exceptions").ProfileNotFound:
+        if os.environ.get("AWS_ACCESS_KEY_ID"):  # Then the profile is not needed.
+            return config
+        raise
+    found: dict[str, Any] = {}
+    if "region" in profile and not {"AWS_REGION", "AWS_DEFAULT_REGION"} & set(os.environ):
+        found["region"] = profile["region"]
+    ignored = profile.get("ignore_configured_endpoint_urls", "").lower() == "true"
+    named = {"AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & set(os.environ)
+    if "endpoint_url" in profile and not ignored and not named:
+        found["endpoint"] = profile["endpoint_url"]
+    return found | config
+
+
+def _asks_for_a_code(session: Any) -> bool:
+    """Whether a role of the profile, or of one that it builds on, needs a code from a device."""
+    profiles: dict[str, dict[str, str]] = session.full_config.get("profiles", {})
+    seen: set[str] = set()
+    name: str | None = session.profile or "default"
+    while name is not None and name not in seen:
+        seen.add(name)
+        profile = profiles.get(name, {})
+        if "role_arn" in profile and "mfa_serial" in profile:
+            return True
+        name = profile.get("source_profile")
+    return False
 
 
 def _current(credentials: Any) -> dict[str, Any]:
@@ -153,14 +208,17 @@ def _current(credentials: Any) -> dict[str, Any]:
 
 def _from_azure_variables(config: Mapping[str, str]) -> dict[str, str]:
     """Account, key and endpoint in the variables of Azure's own tools, which obstore does not read."""
-    named = {f"AZURE_STORAGE_{name}_KEY" for name in ("ACCOUNT", "ACCESS", "MASTER")} & set(os.environ)
+    names = ("ACCOUNT_NAME", "ACCOUNT_KEY", "ACCESS_KEY", "MASTER_KEY", "CLIENT_ID")
+    named = any(os.environ.get(f"AZURE_STORAGE_{name}") for name in names) or os.environ.get("AZURE_CLIENT_ID")
     if named or {"account_name", "account_key"} & config.keys():
         return {}
     parts = (each.partition("=") for each in os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";"))
     stated = {name.strip(): value.strip() for name, _, value in parts}
-    names = {"account_name": "AccountName", "account_key": "AccountKey", "endpoint": "BlobEndpoint"}
-    found = {ours: stated[theirs] for ours, theirs in names.items() if stated.get(theirs)}
-    if found:
-        return found
+    account, key = stated.get("AccountName"), stated.get("AccountKey")
+    if account and key:
+        protocol = stated.get("DefaultEndpointsProtocol") or "https"
+        suffix = stated.get("EndpointSuffix") or "core.windows.net"
+        endpoint = stated.get("BlobEndpoint") or f"{protocol}://{account}.blob.{suffix}"
+        return {"account_name": account, "account_key": key, "endpoint": endpoint}
     variables = {"account_name": "AZURE_STORAGE_ACCOUNT", "account_key": "AZURE_STORAGE_KEY"}
     return {ours: os.environ[theirs] for ours, theirs in variables.items() if os.environ.get(theirs)}
