@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -50,7 +51,7 @@ def open_store(place: str, options: Mapping[str, str], region: str | None = None
             config = {"region": "us-east-1"} | config
         elif not os.environ.get("AWS_ACCESS_KEY_ID"):
             config, more = _from_aws_chain(config, place)
-        else:
+        elif _has_profiles():
             config = _from_profile(config)
         if region:
             config.pop("default_region", None)
@@ -157,6 +158,12 @@ def _from_aws_chain(config: dict[str, Any], place: str) -> tuple[dict[str, Any],
     if now["token"]:
         logger.warning("The credentials for the bucket %s are for a time: links to images end with them", place)
     return config, {"credential_provider": partial(_current, credentials)}
+
+
+def _has_profiles() -> bool:
+    """Whether Amazon's tools have a file here. Without one, their library need not be loaded, which takes long."""
+    files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+    return any(Path(os.environ.get(name) or place).expanduser().is_file() for name, place in files.items())
 
 
 def _from_profile(config: dict[str, Any], session: Any = None) -> dict[str, Any]:
