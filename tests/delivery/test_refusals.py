@@ -236,6 +236,15 @@ def test_credentials_that_cannot_be_had(config, match, bucket, counted, keeper, 
     assert "a-secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("config", ["[profile other]\n", "no file of Amazon's\n"])
+def test_keys_in_variables_need_no_profile(config, bucket, counted, keeper, profile, monkeypatch):
+    profile(config)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, bucket.settings[name])
+    create(keeper)
+    assert fetch(images_of(counted)[0])[0] == 200
+
+
 @pytest.mark.parametrize("stored", [{"access_key_id": "half"}, {"aws_secret_access_key": "half"}])
 def test_half_of_the_stored_keys_is_not_completed_by_others(stored, bucket, counted, keeper, home):
     from xalora_client import config

@@ -174,8 +174,8 @@ def _from_profile(config: dict[str, Any], session: Any = None) -> dict[str, Any]
         session = import_module("botocore.session").Session()
     try:
         profile: dict[str, str] = session.get_scoped_config()
-    except import_module("botocore.exceptions").ProfileNotFound:
-        if os.environ.get("AWS_ACCESS_KEY_ID"):  # Then the profile is not needed.
+    except import_module("botocore.exceptions").BotoCoreError:  # There is no such profile, or no file that can be read.
+        if os.environ.get("AWS_ACCESS_KEY_ID"):  # Then it is not needed.
             return config
         raise
     found: dict[str, Any] = {}
