@@ -324,11 +324,14 @@ class Editor:
         )
 
     def close_error(self) -> None:
-        """Close the error dialog, which older editors open."""
+        """Close the error dialog, which older editors open, and which hears a key only once it has been drawn."""
         dialog = self.page.get_by_text("Show Report")
-        if dialog.count():
+        for _ in range(60):
+            if not dialog.count():
+                return
             self.page.keyboard.press("Escape")
-            dialog.wait_for(state="detached")
+            self.page.wait_for_timeout(500)
+        raise AssertionError("the error dialog stays open")
 
     def visible_text(self) -> str:
         """All text that can be read in the page."""

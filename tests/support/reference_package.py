@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -58,17 +59,25 @@ def installed_package(pytestconfig: pytest.Config, tmp_path_factory: pytest.Temp
         pytest.skip("there is no Node.js")
     cache = getattr(pytestconfig, "cache", None)
     folder = cache.mkdir(f"{PACKAGE}-{VERSION}") if cache else tmp_path_factory.mktemp(PACKAGE)
-    installed = folder / "node_modules" / PACKAGE / "package.json"
-    if not installed.exists() or json.loads(installed.read_text())["version"] != VERSION:
-        (folder / "package.json").write_text('{"private": true, "type": "module"}')
+    installed = folder / "installed"
+    if not installed.exists():
+        # Elsewhere first, because another process of the tests may install it at the same time.
+        work = Path(tempfile.mkdtemp(dir=folder))
+        (work / "package.json").write_text('{"private": true, "type": "module"}')
         command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", f"{PACKAGE}@{VERSION}"]
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+            done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=120)
         except subprocess.TimeoutExpired:
             pytest.skip("npm did not install the package within 120 s")
         if done.returncode:
             pytest.skip(f"npm cannot install the package: {done.stderr.strip().splitlines()[-1:]}")
-    return folder
+        try:
+            work.rename(installed)
+        except OSError:  # The other was faster.
+            if not installed.exists():
+                raise
+            shutil.rmtree(work)
+    return installed
 
 
 def run_reference(package: Path, server: Any, *chains: Any, **connection: str) -> Any:
