@@ -112,7 +112,9 @@ class Bucket:
     async def put(
         self, name: str, content: bytes, media_type: str, about: str = "The image", on_sent: OnSent | None = None
     ) -> None:
-        """Store the object; a part of it is never visible.
+        """Store the object in one request, so that it is whole or not there.
+
+        Not in parts that could be resumed: those of a killed run stay, unseen by lists, and cost money.
 
         ``about`` is what messages call it. Raises StorageError when the bucket refuses it, NetworkError when no
         complete answer comes back, and ConfigurationError without obstore.
