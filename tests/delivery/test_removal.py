@@ -15,7 +15,7 @@ from sequencer import DROP, Answer, status
 from subject import Stop
 
 from xalora_client import AsyncClient, Client, InputImage, InvalidParameterError, NetworkError, UpscalerTask
-from xalora_client.delivery import name_lock, objects
+from xalora_client.delivery import objects
 from xalora_client.files import in_use
 
 KEY = "consumer-1#secret-key"
@@ -67,19 +67,10 @@ def test_one_client_takes_back_only_its_own_use(bucket, counted, home):
     assert in_use(home / "bucket").everywhere() == set()
 
 
-def test_a_removal_ends_before_another_run_looks(bucket, counted, monkeypatch):
-    waits, acquire = Event(), name_lock.ProcessLock.acquire
-
-    def seen(path):
-        lock = acquire(path)
-        if lock is None:
-            waits.set()
-        return lock
-
-    monkeypatch.setattr(name_lock.ProcessLock, "acquire", seen)
+def test_a_removal_ends_before_another_run_looks(bucket, counted, waiting):
     with Client(KEY, counted.url, ledger=True) as one, Client(KEY, counted.url, ledger=True) as two:
         first = one.execute_workflow(task_of(workflow_id="one"))
-        removal = Fault("DELETE", hold=waits, times=1)
+        removal = Fault("DELETE", hold=waiting, times=1)
         bucket.faults.append(removal)
         with ThreadPoolExecutor() as thread:
             ending = thread.submit(one.wait_for_result, first)

@@ -32,21 +32,6 @@ def slow_upload(bucket):
     assert not fault.held_out
 
 
-@pytest.fixture
-def waiting(monkeypatch):
-    """Set once a run finds that another has the lock of an image."""
-    seen, acquire = Event(), name_lock.ProcessLock.acquire
-
-    def watched(path):
-        lock = acquire(path)
-        if lock is None:
-            seen.set()
-        return lock
-
-    monkeypatch.setattr(name_lock.ProcessLock, "acquire", watched)
-    return seen
-
-
 def in_use_of(client):
     return client._delivery._objects._noted
 
