@@ -5,7 +5,7 @@ node's preview again. The price: a node that nothing is connected to runs too, a
 what people expect who dragged it there. Muted and bypassed nodes never run, and the same inputs are not charged twice.
 """
 
-from . import _endings, _host_log, _routes
+from . import _error_messages, _log, _routes
 from .cancel_task import XaloraCancelTask
 from .flux_lora import XaloraFluxLora
 from .run_workflow import XaloraRunWorkflow
@@ -32,6 +32,6 @@ NODE_DISPLAY_NAME_MAPPINGS = {
 }
 
 for _node in NODE_CLASS_MAPPINGS.values():
-    _endings.told(_node)
-_host_log.introduce()
+    _error_messages.wrap_errors(_node)
+_log.introduce()
 _routes.register()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..xalora_client import MediaError, WorkflowTask, XaloraError
-from . import _host
+from . import _error_messages, _host
 from ._remote import Remote, submitted_line
 
 if TYPE_CHECKING:
@@ -104,10 +104,13 @@ class Batch(Remote):
         kept = [answer for answer in answers if not isinstance(answer, BaseException)]
         for number, answer in enumerate(answers):
             if isinstance(answer, XaloraError) and self.count > 1:
-                answer.what = f"Image {number + 1} of {self.count}: {answer.what}"
+                advice = _error_messages.advice(answer)
                 if kept and self.reuse:
-                    advice = answer.advice.rstrip(".")
-                    answer.advice = f"{advice}; the other {len(kept)} are kept: queue again to send only what failed."
+                    others = f"the other {len(kept)} are kept: queue again to send only what failed."
+                    advice = f"{advice.rstrip('.')}; {others}"
+                raise answer.derived(
+                    what=f"Image {number + 1} of {self.count}: {answer.what}", advice=advice
+                ) from answer
             if isinstance(answer, BaseException):
                 raise answer
         return kept

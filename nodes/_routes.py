@@ -10,8 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..xalora_client import APIStatusError, ConfigurationError, NetworkError, NotFoundError, XaloraError
-from . import _background, _guard, _host_server, _settings, _task_actions, _task_list
-from ._endings import fit
+from . import _background, _error_messages, _guard, _host_server, _settings, _task_actions, _task_list
 
 logger = logging.getLogger("xalora_client")
 
@@ -99,8 +98,8 @@ def _json(answer: Answer) -> _host_server.Handler:
                 request["body"] = await _body(request) if request.method == "POST" else {}
                 told = await _background.run(answer(request))
         except XaloraError as error:
-            fit(error)
-            status, told = _status(error), _error(type(error).__name__, error.what, error.advice, str(error))
+            advice, message = _error_messages.advice(error), _error_messages.text(error)
+            status, told = _status(error), _error(type(error).__name__, error.what, advice, message)
         except ValueError as error:
             status, told = 400, _error("BadRequest", str(error))
         except Exception:

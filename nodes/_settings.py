@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..xalora_client import InvalidParameterError
-from . import _host
-from ._endings import fitting
+from . import _error_messages, _host
 
 if TYPE_CHECKING:
     from ..xalora_client import Setting
@@ -36,7 +35,7 @@ def show() -> dict[str, Any]:
         "image_delivery": _told(settings.image_delivery, "value"),
         "bucket": _told(settings.bucket, "value"),
         "media_budget": _told(settings.media_budget, "gigabytes"),
-        "problem": settings.problem and fitting(settings.problem),
+        "problem": settings.problem and _error_messages.text(settings.problem),
     }
 
 
@@ -57,8 +56,8 @@ async def test() -> dict[str, Any]:
     from ..xalora_client import examine
 
     checks = await examine(fallback_home=_host.home())
-    told = [check.to_json() | {"advice": fitting(check.advice)} for check in checks]
-    return {"ok": all(check.status != "problem" for check in checks), "checks": told}
+    shown = [check.to_json("nodes") for check in checks]
+    return {"ok": all(check.status != "problem" for check in checks), "checks": shown}
 
 
 def _told(setting: Setting, name: str) -> dict[str, Any]:

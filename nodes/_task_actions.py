@@ -16,8 +16,7 @@ from ..xalora_client import (
     TaskStatus,
     XaloraError,
 )
-from . import _host
-from ._endings import fit
+from . import _error_messages, _host
 from ._task_list import describe
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ async def _refresh(home: Path) -> dict[str, Any]:
         except ElsewhereError:
             continue
         except XaloraError as error:
-            problem = _told(error)
+            problem = _error_messages.text(error)
             continue
         for record, answer in zip(chosen, answers, strict=True):
             key = _key(record)
@@ -136,7 +135,7 @@ async def _refresh(home: Path) -> dict[str, Any]:
                 if time.time() - (record.submitted or record.created) > SECONDS_UNTIL_KNOWN:
                     _unknown.add(key)
             elif isinstance(answer, XaloraError):
-                problem = _told(answer)
+                problem = _error_messages.text(answer)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
@@ -156,11 +155,6 @@ def _open_tasks(home: Path) -> list[TaskRecord]:
 
 def _key(record: TaskRecord) -> tuple[str, str | None]:
     return record.server, record.task_id
-
-
-def _told(error: XaloraError) -> str:
-    fit(error)
-    return str(error)
 
 
 _thumbnails: OrderedDict[str, bytes] = OrderedDict()

@@ -44,7 +44,7 @@ KINDS = [each for each in vars(xalora_client).values() if isinstance(each, type)
 @pytest.mark.parametrize("kind", KINDS)
 def test_errors_pickle(kind):
     error = kind("field", 5, "a number") if kind is InvalidParameterError else kind("It failed", task_id="t1")
-    error.advice = "Try again."
+    error = error.derived(advice="Try again.")
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (kind, str(error), vars(error))
 

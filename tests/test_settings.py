@@ -25,7 +25,7 @@ def test_without_any_setting_the_default_server_waits_for_a_key():
     assert (settings.server.value, settings.server.source) == (DEFAULT_URL, "default")
     assert settings.consumer.value is None
     assert settings.consumer.editable
-    assert "No API key is set" in settings.problem
+    assert "No API key is set" in str(settings.problem)
 
 
 def test_a_stored_key_is_used_and_never_shown(home):
@@ -99,7 +99,7 @@ def test_key_and_server_of_two_places_are_not_stored(monkeypatch, home):
 def test_a_conflict_does_not_keep_other_settings_from_being_changed(monkeypatch):
     change_settings(workflow_url=OWN)
     monkeypatch.setenv("XALORA_API_KEY", KEY)
-    assert "Nothing was sent" in read_settings().problem
+    assert "Nothing was sent" in str(read_settings().problem)
     change_settings(media_budget="2")
     change_settings(workflow_url="")
     assert read_settings().problem is None

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from .delivery import OnUpload, UploadProgress
     from .doctor import Check, examine
     from .engine.drivers import AsyncTransport, Transport
-    from .engine.effects import Fetch
     from .engine.updates import OnUpdate, TaskUpdate
+    from .http.transport import Fetch
     from .media.decoding import (
         Array,
         Decoded,
@@ -81,8 +81,8 @@ else:
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
         **dict.fromkeys(["OnUpload", "UploadProgress"], ".delivery"),
         **dict.fromkeys(["Check", "examine"], ".doctor"),
-        "Fetch": ".engine.effects",
         **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.updates"),
+        "Fetch": ".http.transport",
         **dict.fromkeys(["DownloadProgress", "MediaFile", "OnProgress"], ".media.download"),
         **dict.fromkeys(
             ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"

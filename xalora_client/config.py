@@ -35,11 +35,6 @@ KEY, HOME, KEEP = "XALORA_API_KEY", "XALORA_HOME", "XALORA_BUCKET_KEEP"
 _STORED_FILE = "config.json"
 _OF_BUCKET = ("bucket", "bucket_options", "bucket_keep")
 
-NO_KEY_ADVICE = (
-    f"Set {KEY}=consumer#key in the environment or in a .env file, or run `xalora login`; "
-    f"to try without an account, use --sandbox or set {URL}={SANDBOX}."
-)
-
 
 @dataclass(frozen=True)
 class Config:
@@ -72,7 +67,7 @@ class Config:
     def require_credentials(self) -> Credentials:
         """The credentials. Raises ConfigurationError, which says how to set a key, when there are none."""
         if self.credentials is None:
-            raise ConfigurationError("No API key is set", advice=NO_KEY_ADVICE, remedy="set-key")
+            raise ConfigurationError(code="no_key", remedy="set-key")
         return self.credentials
 
 
@@ -124,8 +119,7 @@ def load(
             raise ConfigurationError(
                 f"Nothing was sent: the key comes from {_PLACES[key_source]}, the server's address {url} from "
                 f"{_PLACES[url_source]}",
-                advice=f"Set {KEY} and {URL} in the same place, or pass both as arguments: a key is sent only to the "
-                "server it was set with.",
+                code="key_and_server_apart",
                 remedy="set-key",
             )
     delivery, _ = first(image_delivery, DELIVERY, "image_delivery")

@@ -27,15 +27,24 @@
         ├── DecodeError (ValueError)
         └── MediaTooLargeError
 
-A message has three parts: what happened, to which task, and what to do next.
+A message has three parts: what happened, to which task, and what to do next. The last depends on where it is read:
+``messages.py`` has it for the command line, for ComfyUI and for programs.
+
+An error is never changed after it was raised. Whoever knows more raises a new one from it:
+``raise error.derived(…) from error``.
 """
 
 from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+from . import messages
+
+E = TypeVar("E", bound="XaloraError")
 
 # Control characters, marks that change the direction of text, and lone surrogates.
 _UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
@@ -48,34 +57,85 @@ def one_line(text: str, longest: int = 300) -> str:
     return line if len(line) <= longest and len(text) <= 4 * longest else f"{line[: longest - 1]}…"
 
 
+Sent = Literal["no", "maybe"]
+
+
 class XaloraError(Exception):
     """Base of every error. ``str()`` joins what, task and advice.
 
     Attributes:
         what: What happened.
         task_id: The task it happened to, or None.
-        advice: What to do next.
+        code: Names the kind of failure, such as "no_key". Several classes may share one.
+        params: The values in its message, by name.
+        transient: Whether the same call may work later.
+        sent: "no" when the server certainly did not carry out what was asked, else "maybe".
         remedy: What a program may offer to do: "set-key", "check-server", "top-up" the account, "retry" (the same call
             again is right), "collect" (the task's result, by its id), or None.
     """
 
-    advice = ""
+    code = "error"
+    default_advice = ""
     remedy: str | None = None
+    transient = False
+    sent: Literal["no", "maybe"] = "maybe"
 
     def __init__(
-        self, what: str, *, task_id: str | None = None, advice: str | None = None, remedy: str | None = None
+        self,
+        what: str = "",
+        *,
+        task_id: str | None = None,
+        advice: str | None = None,
+        remedy: str | None = None,
+        code: str | None = None,
+        params: Mapping[str, object] | None = None,
     ) -> None:
-        super().__init__(what)
-        self.what = what
+        self.code = self.code if code is None else code
+        self.params = dict(params or {})
+        self.what = what or messages.what(self.code, self.params)
         self.task_id = task_id
-        self.advice = self.advice if advice is None else advice
+        self.own_advice = advice
         self.remedy = self.remedy if remedy is None else remedy
+        super().__init__(self.what)
 
-    def __str__(self) -> str:
+    @property
+    def advice(self) -> str:
+        """What to do next, for programs."""
+        return self.advice_for(messages.LIBRARY)
+
+    def advice_for(self, surface: Literal["library", "command", "nodes"]) -> str:
+        """What to do next, for whoever reads it there."""
+        if self.own_advice is not None:
+            return self.own_advice
+        return messages.advice(self.code, self.params, surface) or self.default_advice
+
+    def text(self, surface: Literal["library", "command", "nodes"]) -> str:
+        """The whole message, for whoever reads it there."""
         what = self.what.rstrip(".")
         if self.task_id and self.task_id not in what:
             what = f"{what} (task {self.task_id})"
-        return f"{what}. {self.advice}".rstrip()
+        return f"{what}. {self.advice_for(surface)}".rstrip()
+
+    def __str__(self) -> str:
+        return self.text(messages.LIBRARY)
+
+    def derived(self: E, **changes: object) -> E:
+        """The same error with other facts, to raise from this one.
+
+        Args:
+            changes: Attributes by name. ``advice`` replaces what the catalog says; ``params`` are added.
+
+        Returns:
+            A new error of the same class.
+        """
+        facts: dict[str, Any] = self.__dict__ | changes
+        if "advice" in changes:
+            facts["own_advice"] = facts.pop("advice")
+        elif "code" in changes:
+            facts["own_advice"] = None
+        facts["params"] = self.params | facts["params"]
+        error: E = _unpickled(type(self), self.args, facts)
+        return error
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by name, because the name of these classes' module is not where the package is."""
@@ -84,16 +144,19 @@ class XaloraError(Exception):
         return _unpickled, (known, self.args, self.__dict__)
 
 
-def _unpickled(kind: Any, args: tuple[Any, ...], state: dict[str, Any]) -> XaloraError:
+def _unpickled(kind: Any, args: tuple[Any, ...], state: dict[str, Any]) -> Any:
     kind = globals()[kind] if isinstance(kind, str) else kind
     error: XaloraError = kind.__new__(kind, *args)
-    error.args = args
+    error.args = (state["what"],) if "what" in state else args
     error.__dict__.update(state)
     return error
 
 
 class ConfigurationError(XaloraError, ValueError):
     """The client cannot work as it is set up; nothing was sent."""
+
+    code = "configuration"
+    sent = "no"
 
 
 class InvalidParameterError(ConfigurationError):
@@ -104,6 +167,8 @@ class InvalidParameterError(ConfigurationError):
         value: Its value.
         allowed: What is allowed, in words.
     """
+
+    code = "invalid_parameter"
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         try:
@@ -128,29 +193,49 @@ class InvalidParameterError(ConfigurationError):
 class StorageError(XaloraError):
     """This machine's disk cannot be used: it is full, cannot be written, or holds a damaged file."""
 
-    advice = "Free some space or make the folder writable, or point XALORA_HOME elsewhere."
+    code = "storage"
+    sent = "no"
 
 
 class NetworkError(XaloraError, ConnectionError):
     """No complete answer came back.
 
     Attributes:
-        never_sent: True when no connection was made, so the server certainly did not process the request.
-        lasting: True when trying again cannot help, as with a certificate that is not trusted.
+        sent: "no" when no connection was made, so that the server certainly did not process the request.
+        transient: False when trying again cannot help, as with a certificate that is not trusted.
     """
 
-    advice = "Check the network, proxy and XALORA_WORKFLOW_URL, then try again."
+    code = "network"
     remedy = "retry"
+    transient = True
 
-    def __init__(self, what: str, *, never_sent: bool = False, lasting: bool = False, **more: str | None) -> None:
-        super().__init__(what, **more)
-        self.never_sent = never_sent
-        self.lasting = lasting
-        self.remedy = "check-server" if lasting else self.remedy
+    def __init__(
+        self,
+        what: str = "",
+        *,
+        sent: Literal["no", "maybe"] = "maybe",
+        transient: bool = True,
+        task_id: str | None = None,
+        advice: str | None = None,
+        code: str | None = None,
+        params: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(what, task_id=task_id, advice=advice, code=code, params=params)
+        self.sent = sent
+        self.transient = transient
+        self.remedy = self.remedy if transient else "check-server"
 
 
 class RequestTimeoutError(NetworkError, TimeoutError):
     """The server did not answer one request in time."""
+
+    code = "request_timeout"
+
+
+_NOT_CARRIED_OUT = frozenset(
+    {307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 410, 411, 413, 414, 415, 421, 422, 425, 426, 428, 429, 431, 451}
+)
+"""Statuses of requests that were understood and not carried out (RFC 9110)."""
 
 
 class APIStatusError(XaloraError):
@@ -162,6 +247,8 @@ class APIStatusError(XaloraError):
         retry_after: The seconds it asked to wait, or None.
     """
 
+    code = "status"
+
     def __init__(
         self,
         message: str,
@@ -170,70 +257,75 @@ class APIStatusError(XaloraError):
         retry_after: float | None = None,
         task_id: str | None = None,
         advice: str | None = None,
+        code: str | None = None,
+        params: Mapping[str, object] | None = None,
     ) -> None:
         what = f"The server answered {status_code}: {message}" if status_code else message
-        super().__init__(what, task_id=task_id, advice=advice)
+        super().__init__(what, task_id=task_id, advice=advice, code=code, params=params)
         self.message = message
         self.status_code = status_code
         self.retry_after = retry_after
+        self.transient = status_code in (408, 425, 429) or status_code >= 500
+        busy = status_code == 503 and retry_after is not None
+        self.sent = "no" if busy or status_code in _NOT_CARRIED_OUT else "maybe"
 
 
 class BadRequestError(APIStatusError):
     """400 or 422: the server does not accept these parameters."""
 
-    advice = "Correct the parameters and submit again; nothing was started."
+    code = "bad_request"
 
 
 class AuthenticationError(APIStatusError):
     """401: the key is not accepted."""
 
-    advice = "Check XALORA_API_KEY (consumer#key)."
+    code = "authentication"
     remedy = "set-key"
 
 
 class PaymentRequiredError(APIStatusError):
     """402: the account has no credit left."""
 
-    advice = "Top up the account, then submit again."
+    code = "payment_required"
     remedy = "top-up"
 
 
 class PermissionDeniedError(APIStatusError):
     """403: this key may not do that."""
 
-    advice = "Check that the key belongs to the account that owns the task or workflow."
+    code = "permission_denied"
 
 
 class NotFoundError(APIStatusError):
     """404 or 410: the server does not know the task or the address."""
 
-    advice = "Check the task id and XALORA_WORKFLOW_URL."
+    code = "not_found"
 
 
 class ConflictError(APIStatusError):
     """409: the request does not fit the task's present state."""
 
-    advice = "Look at the task's status before trying again."
+    code = "conflict"
 
 
 class RateLimitError(APIStatusError):
     """429: too many requests."""
 
-    advice = "Wait a moment and try again."
+    code = "rate_limit"
     remedy = "retry"
 
 
 class ServerError(APIStatusError):
     """5xx: the server failed."""
 
-    advice = "Try again later."
+    code = "server_error"
     remedy = "retry"
 
 
 class ResponseError(XaloraError, ValueError):
     """The server answered 2xx with something outside the protocol."""
 
-    advice = "Check that XALORA_WORKFLOW_URL points at a Xalora sequencer."
+    code = "response"
     remedy = "check-server"
 
 
@@ -241,58 +333,76 @@ class TaskError(XaloraError):
     """A task did not end well. ``result`` is the server's last answer about it, or None."""
 
     def __init__(
-        self, what: str, *, task_id: str | None = None, advice: str | None = None, result: object = None
+        self,
+        what: str = "",
+        *,
+        result: object = None,
+        task_id: str | None = None,
+        advice: str | None = None,
+        code: str | None = None,
+        params: Mapping[str, object] | None = None,
     ) -> None:
-        super().__init__(what, task_id=task_id, advice=advice)
+        super().__init__(what, task_id=task_id, advice=advice, code=code, params=params)
         self.result = result
 
 
 class TaskFailedError(TaskError):
     """The miner or the sequencer gave up on the task."""
 
-    advice = "Change the parameters or submit it again as a new task."
+    code = "task_failed"
     remedy = "retry"
 
 
 class TaskCanceledError(TaskError):
     """The task was canceled before it finished."""
 
-    advice = "Submit it again as a new task if the result is still wanted."
+    code = "task_canceled"
     remedy = "retry"
 
 
 class TaskTimeoutError(TaskError, TimeoutError):
     """The local deadline passed. The task was not canceled and may still finish."""
 
-    advice = "It goes on remotely: collect it later by its id, or cancel it."
+    code = "task_timeout"
     remedy = "collect"
 
 
 class MediaError(XaloraError):
     """A result cannot be used as media. ``path`` is the file that is kept, or None."""
 
+    code = "media"
+
     def __init__(
-        self, what: str, *, task_id: str | None = None, advice: str | None = None, path: Path | None = None
+        self,
+        what: str = "",
+        *,
+        path: Path | None = None,
+        task_id: str | None = None,
+        advice: str | None = None,
+        code: str | None = None,
+        params: Mapping[str, object] | None = None,
     ) -> None:
-        super().__init__(what, task_id=task_id, advice=advice)
+        super().__init__(what, task_id=task_id, advice=advice, code=code, params=params)
         self.path = path
 
 
 class DownloadError(MediaError):
     """The result's bytes could not be downloaded, or are not complete."""
 
-    advice = "Fetch the task again; it is paid for, and nothing is charged again."
+    code = "download"
     remedy = "collect"
 
 
 class DecodeError(MediaError, ValueError):
     """The bytes are not media that can be read; the file is kept for inspection."""
 
+    code = "decode"
+
 
 class MediaTooLargeError(MediaError):
     """A limit on bytes, pixels, frames or duration would be exceeded; the message names the limit and the value."""
 
-    advice = "Ask for fewer or smaller frames, or in Python allow more with Client(limits=...)."
+    code = "media_too_large"
 
 
 # Shown as "xalora_client.NotFoundError" wherever the package is: inside ComfyUI its real path is long.

@@ -63,9 +63,5 @@ def checked_url(url: str) -> str:
     except ValueError:
         link = None
     if link is None or link.login is not None or "?" in link.target or "#" in url:
-        raise ConfigurationError(
-            "The workflow URL is not the plain address of a server",
-            advice=f"Set {URL} to something like {DEFAULT_URL}, or to {SANDBOX}.",
-            remedy="check-server",
-        )
+        raise ConfigurationError(code="server_form", params={"example": DEFAULT_URL}, remedy="check-server")
     return url.rstrip("/")

@@ -43,7 +43,7 @@ class Settings:
 
     ``server`` is an address or "sandbox", ``media_budget`` in gigabytes, None for the default. An address that is not
     valid may hold a password: of the server's, only the part that is safe to show is there, of the bucket's nothing.
-    ``problem`` says what is wrong with the settings as they are, or is None.
+    ``problem`` is what is wrong with the settings as they are, or None.
     """
 
     consumer: Setting
@@ -52,7 +52,7 @@ class Settings:
     image_delivery: Setting
     bucket: Setting
     media_budget: Setting
-    problem: str | None
+    problem: ConfigurationError | None
 
     @property
     def kind(self) -> str:
@@ -79,7 +79,8 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
     stored = config.stored_settings(home, fallback_home)
     found = {name: _setting(variable, stored.get(name)) for name, variable in _VARIABLES.items()}
     key, server = found["api_key"], found["workflow_url"]
-    problem = consumer = None
+    problem: ConfigurationError | None = None
+    consumer = None
     try:
         if key.value:
             consumer = Credentials.parse(key.value).consumer_id
@@ -87,7 +88,7 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
         if not settings.is_sandbox:
             settings.require_credentials()
     except ConfigurationError as error:
-        problem = str(error)
+        problem = error
     return Settings(
         consumer=Setting(consumer, key.source),
         server=Setting(_address(server.value or DEFAULT_URL), server.source),

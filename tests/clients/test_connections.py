@@ -12,7 +12,7 @@ from loopback import deaf_url
 from raw_server import RawServer, answer, header
 
 from xalora_client import NetworkError, ServerError, Text2VideoTask
-from xalora_client.clients import http
+from xalora_client.http import transport as http
 
 CREATED = answer(b'{"task_id": "t1"}')
 TASK = Text2VideoTask("a rabbit")
@@ -74,8 +74,8 @@ class TestNeverSent:
         """A server that is being started again refuses for a while."""
         with deaf_url() as url:
             error = refused(url)
-        assert error.never_sent
-        assert not error.lasting
+        assert error.sent == "no"
+        assert error.transient
         assert len(subject.clock.sleeps) > 3
         assert "Connection refused" in str(error)
 
@@ -83,7 +83,7 @@ class TestNeverSent:
     def test_a_handshake_that_fails(self, refused, hello):
         with RawServer(lambda _: iter(()), eager=hello) as server:
             error = refused(server.url.replace("http:", "https:"))
-        assert error.never_sent
+        assert error.sent == "no"
         assert "No secure connection" in str(error)
         assert "may have been created" not in str(error)
 
@@ -94,16 +94,16 @@ class TestNeverSent:
 
         monkeypatch.setattr(socket.socket, "connect", connect)
         error = refused("http://192.0.2.1")
-        assert error.lasting
-        assert error.never_sent
+        assert not error.transient
+        assert error.sent == "no"
         assert subject.clock.sleeps == []
 
     def test_a_name_that_nobody_has(self, subject, refused):
         error = refused("http://nobody.invalid")
-        assert error.never_sent
+        assert error.sent == "no"
         assert "its name is not known" in str(error) or "could not be looked up" in str(error)
-        assert error.lasting == ("not known" in str(error))
-        assert (subject.clock.sleeps == []) == error.lasting
+        assert error.transient == ("not known" not in str(error))
+        assert (subject.clock.sleeps == []) == (not error.transient)
 
     def test_a_name_that_was_reached_before_may_come_back(self, subject, monkeypatch):
         """A laptop that wakes up has no name server for a moment."""
@@ -130,7 +130,7 @@ class TestSent:
     def test_a_connection_that_is_closed_leaves_a_create_in_doubt(self, subject, refused):
         with RawServer(lambda _: iter(())) as server:
             error = refused(server.url)
-        assert not error.never_sent
+        assert error.sent == "maybe"
         assert "may have been created" in str(error)
         assert len(server.requests) == 1
 
@@ -138,8 +138,8 @@ class TestSent:
         with RawServer(lambda _: iter([answer(b"", "403 No")])) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", f"http://me:passphrase@127.0.0.1:{proxy.port}")
             error = refused("https://seq.example")
-        assert error.never_sent
-        assert error.lasting
+        assert error.sent == "no"
+        assert not error.transient
         assert "403" in str(error)
         assert "passphrase" not in str(error)
 
@@ -150,7 +150,7 @@ class TestSent:
         with RawServer(lambda _: iter([served])) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", f"http://me:passphrase@127.0.0.1:{proxy.port}")
             error = refused("https://seq.example")
-        assert error.never_sent
+        assert error.sent == "no"
         assert "passphrase" not in str(error)
         assert b"secret-key" not in b"".join(proxy.requests)
 
@@ -158,14 +158,14 @@ class TestSent:
         with RawServer(lambda _: iter([])) as proxy:
             monkeypatch.setenv("HTTP_PROXY", f"http://me:passphrase@127.0.0.1:{proxy.port}")
             error = refused("http://seq.example")
-        assert not error.never_sent
+        assert error.sent == "maybe"
         assert len(proxy.requests) == 1
 
     @pytest.mark.parametrize("kind", ["socks5://me:passphrase@127.0.0.1:1", "http://me:passphrase@127.0.0.1:x"])
     def test_a_proxy_that_is_none_is_an_error_at_once(self, subject, refused, monkeypatch, kind):
         monkeypatch.setenv("HTTP_PROXY", kind)
         error = refused("http://seq.example")
-        assert error.lasting
+        assert not error.transient
         assert subject.clock.sleeps == []
         assert "HTTP_PROXY" in str(error)
         assert "passphrase" not in str(error)

@@ -13,7 +13,7 @@ from proxy import Proxy
 from raw_server import RawServer, answer
 
 from xalora_client import DownloadError
-from xalora_client.addresses import is_forbidden
+from xalora_client.http.ssrf import is_forbidden
 
 PUBLIC = "http://8.8.8.8"
 """Where a sequencer on the internet might be. Nothing is sent there: a finished task needs no question."""

@@ -1,4 +1,4 @@
-"""At most 16 requests of a process are at one server at once, from whichever client, thread and loop."""
+"""A limited number of requests of one event loop is at one server at once, and cancels do not wait for the others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from sequencer import Answer, Sequencer
 
 from xalora_client import AsyncClient, Client, NetworkError, RateLimitError, Text2VideoTask
-from xalora_client.clients.network import AT_ONCE, ORDINARY_AT_ONCE, gate_of
 from xalora_client.engine import timing
+from xalora_client.http.limiter import ORDINARY_AT_ONCE, limited
 
 PATIENCE = 20.0
 
@@ -45,33 +45,25 @@ def crowd(sequencer):
     made.open.set()
 
 
-def test_all_clients_of_a_process_together(sequencer, crowd):
-    """Five blocking clients in threads, and two loops with 20 calls each."""
-
-    def block():
-        with Client("a#b", sequencer.url) as client:
-            assert client.query_task_result("t1").status == "running"
+def test_all_clients_of_a_loop_together(sequencer, crowd):
+    """Two clients with 20 calls each: nobody goes before the crowd is full, and it never has more."""
 
     async def ask():
-        async with AsyncClient("a#b", sequencer.url) as client:
-            await asyncio.gather(*(client.query_task_result("t1") for _ in range(20)))
+        async with AsyncClient("a#b", sequencer.url) as one, AsyncClient("a#b", sequencer.url) as other:
+            calls = [asyncio.create_task(each.query_task_result("t1")) for each in (one, other) for _ in range(20)]
+            assert await asyncio.to_thread(crowd.full.wait, PATIENCE)
+            crowd.open.set()
+            await asyncio.gather(*calls)
 
-    threads = [threading.Thread(target=block) for _ in range(5)]
-    threads += [threading.Thread(target=lambda: asyncio.run(ask())) for _ in range(2)]
-    for each in threads:
-        each.start()
-    assert crowd.full.wait(PATIENCE)
-    crowd.open.set()
-    for each in threads:
-        each.join(PATIENCE)
-    assert sequencer.count("task_result_query") == 45
-    assert ORDINARY_AT_ONCE <= crowd.most <= AT_ONCE
+    asyncio.run(ask())
+    assert sequencer.count("task_result_query") == 40
+    assert crowd.most == ORDINARY_AT_ONCE
 
 
 def test_a_cancel_does_not_wait_behind_what_is_not_answered(sequencer, crowd):
     async def main():
         async with AsyncClient("a#b", sequencer.url) as client:
-            stuck = [asyncio.create_task(client.query_task_result("t1")) for _ in range(3 * AT_ONCE)]
+            stuck = [asyncio.create_task(client.query_task_result("t1")) for _ in range(3 * ORDINARY_AT_ONCE)]
             assert await asyncio.to_thread(crowd.full.wait, PATIENCE)
             said = await asyncio.wait_for(client.cancel_task("t1"), PATIENCE)
             for each in stuck:
@@ -88,7 +80,7 @@ def test_those_who_give_up_leave_their_place(sequencer, subject, monkeypatch):
 
     async def many():
         async with AsyncClient("a#b", sequencer.url) as client:
-            calls = (client.query_task_result("t1") for _ in range(3 * AT_ONCE))
+            calls = (client.query_task_result("t1") for _ in range(3 * ORDINARY_AT_ONCE))
             return await asyncio.gather(*calls, return_exceptions=True)
 
     with sequencer.silent("task_result_query"), monkeypatch.context() as impatient:
@@ -96,17 +88,15 @@ def test_those_who_give_up_leave_their_place(sequencer, subject, monkeypatch):
         impatient.setattr(timing, "CALL_TIMEOUT", 0.3)
         ends = asyncio.run(many())
     assert all(isinstance(each, NetworkError) for each in ends)
-    assert any(each.never_sent for each in ends)  # Those who only waited.
+    assert any(each.sent == "no" for each in ends)  # Those who only waited.
     sequencer.script("task_result_query", Answer({"status": "running"}))
     assert subject.do(lambda c: c.query_task_result("t1")).status == "running"
 
 
-def test_places_are_not_lost_to_cancellations_at_any_moment():
-    gate = gate_of("http://nowhere.example")
-
+def test_slots_are_not_lost_to_cancellations_at_any_moment():
     async def main():
         async def hold(turns):
-            async with gate.passed():
+            async with limited("http://nowhere.example"):
                 for _ in range(turns):
                     await asyncio.sleep(0)
 
@@ -116,18 +106,18 @@ def test_places_are_not_lost_to_cancellations_at_any_moment():
                 tasks[(seed * 7 + turn * 5) % 40].cancel()
                 await asyncio.sleep(0)
             await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(hold(1) for _ in range(AT_ONCE)))
+        await asyncio.gather(*(hold(1) for _ in range(ORDINARY_AT_ONCE)))
 
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_forked_process_has_places_of_its_own(sequencer, crowd):
-    """Those in the parent who hold a place are not in the child to give it back."""
+def test_a_forked_process_has_slots_of_its_own(sequencer, crowd):
+    """Those in the parent who hold a slot are not in the child to give it back."""
 
     async def fill():
         async with AsyncClient("a#b", sequencer.url) as client:
-            stuck = [asyncio.create_task(client.query_task_result("t1")) for _ in range(AT_ONCE)]
+            stuck = [asyncio.create_task(client.query_task_result("t1")) for _ in range(ORDINARY_AT_ONCE)]
             assert await asyncio.to_thread(crowd.full.wait, PATIENCE)
             child = os.fork()
             if child == 0:

@@ -11,7 +11,7 @@ import pytest
 from sequencer import Answer, status
 
 from xalora_client import AsyncClient, Client, Text2VideoTask
-from xalora_client.clients.network import AT_ONCE
+from xalora_client.http.proxies import AT_ONCE
 from xalora_client.ledger import Ledger
 
 TASK = Text2VideoTask("a rabbit")

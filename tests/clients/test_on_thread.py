@@ -18,9 +18,9 @@ from raw_server import RawServer
 from subject import Stop
 
 from xalora_client import Client, Text2VideoTask
-from xalora_client.clients.http import HttpTransport
 from xalora_client.clients.on_thread import ThreadTransport
 from xalora_client.engine.effects import Fetch
+from xalora_client.http.transport import HttpTransport
 from xalora_client.protocol.requests import Request
 
 TASK = Text2VideoTask("a rabbit")

@@ -11,7 +11,7 @@ from processes import poll
 from subject import Stop
 
 from xalora_client import AsyncClient, InputImage, UpscalerTask
-from xalora_client.clients import web
+from xalora_client.http import upload as web
 
 
 def large(seed):

@@ -23,8 +23,8 @@ import pytest
 from buckets import Process, fetch, images_of, picture
 
 from xalora_client import AsyncClient, InputImage, StorageError, UpscalerTask
-from xalora_client.clients.web import WebTransport
 from xalora_client.delivery import Bucket
+from xalora_client.http.upload import WebTransport
 
 pytest.importorskip("obstore", reason='obstore is not installed; it comes with pip install "xalora-nodes[bucket]"')
 ROOT = Path(__file__).parents[2]

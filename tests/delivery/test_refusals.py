@@ -10,8 +10,8 @@ import pytest
 from buckets import BUCKET, Fault, error_body, fetch, images_of, picture
 
 from xalora_client import ConfigurationError, InputImage, NetworkError, StorageError, UpscalerTask
-from xalora_client.clients import web
 from xalora_client.delivery import bucket as delivery_bucket
+from xalora_client.http import upload as web
 
 
 @pytest.fixture

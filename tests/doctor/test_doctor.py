@@ -11,7 +11,7 @@ import pytest
 from loopback import deaf_url
 from sequencer import Answer
 
-from xalora_client import config, examine
+from xalora_client import config, examine, messages
 from xalora_client.cli import main
 from xalora_client.doctor.machine import OLDEST_COMFYUI
 
@@ -48,7 +48,7 @@ def test_a_good_setup(server, tmp_path):
 def test_no_key(server, monkeypatch):
     monkeypatch.delenv("XALORA_API_KEY")
     key = checks()["key"]
-    assert (key.status, key.advice) == ("problem", config.NO_KEY_ADVICE)
+    assert (key.status, key.advice) == ("problem", messages.advice("no_key", {}, "library"))
 
 
 def test_a_key_that_the_server_refuses(server):

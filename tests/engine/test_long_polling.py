@@ -123,7 +123,7 @@ def test_what_cuts_long_polls_twice_is_not_asked_to_wait_again(cut):
 
 @pytest.mark.parametrize(
     "trouble",
-    [NetworkError("refused", never_sent=True), (429, {}), None],
+    [NetworkError("refused", sent="no"), (429, {}), None],
     ids=["a restart", "too many requests", "a success between"],
 )
 def test_what_is_no_cut_does_not_count(trouble):

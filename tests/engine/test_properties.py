@@ -43,7 +43,7 @@ class World:
             raise errors.RequestTimeoutError("slow")
         self.now += took
         if isinstance(outcome, NetworkError):
-            raise NetworkError(outcome.what, never_sent=outcome.never_sent)
+            raise NetworkError(outcome.what, sent=outcome.sent)
         return replace(outcome, received=self.now)
 
     def _sleep(self, seconds):
@@ -90,7 +90,7 @@ outcomes = st.sampled_from(
         response(429, {}, **{"retry-after": "5"}),
         response(503, {}),
         response(503, {}, **{"retry-after": "2"}),
-        NetworkError("refused", never_sent=True),
+        NetworkError("refused", sent="no"),
         NetworkError("broken"),
     ]
 )

@@ -24,8 +24,8 @@ from tests.faults.network import PUBLIC, Network
 from tests.faults.steps import KEY, Case
 from tests.faults.world import World
 from xalora_client import AsyncClient, Client, Limits, Text2VideoTask, XaloraError
-from xalora_client.clients import http
 from xalora_client.engine import timing
+from xalora_client.http import transport as http
 from xalora_client.media.download import flow
 
 CLIENTS = ("blocking", "event loop")

@@ -2,74 +2,36 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections import defaultdict
 from typing import Any
 
 import pytest
-from processes import ROOT
 
-ELSEWHERE = re.compile(r"XALORA_(API_KEY|WORKFLOW_URL|BUCKET)\b|`xalora |--[a-z]|Client\(")
+from xalora_client.messages import CATALOG, COMMAND, LIBRARY, NODES, advice, what
 
-SDK = ROOT / "xalora_client"
-NOT_IN_COMFYUI = {"cli", "miner", "sequencer", "workflows", "__main__.py"}
-
-HERE = re.compile(
-    r"Settings → Xalora|reuse off|for one run|smaller frames|remove what earlier"
-    r"|stays in the bucket|Set AWS_ACCESS_KEY_ID"
-)
+ELSEWHERE = re.compile(r"XALORA_(API_KEY|WORKFLOW_URL|BUCKET)\b|`xalora |(?<!\w)--[a-z]|Client\(")
+IN_A_PROGRAM_ONLY = re.compile(r"Client\(")
 
 
-def texts(tree: ast.AST) -> Iterator[str]:
-    """Every text in the code that an error may hold, joined from its parts; "X" stands for values."""
-    if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
-        yield tree.value
-    elif isinstance(tree, ast.JoinedStr):
-        yield "".join(str(part.value) if isinstance(part, ast.Constant) else _value(part) for part in tree.values)
-    elif not ((isinstance(tree, ast.Expr) and isinstance(tree.value, ast.Constant)) or _logs(tree)):  # No docstring.
-        for part in ast.iter_child_nodes(tree):
-            yield from texts(part)
+@pytest.mark.parametrize("code", CATALOG)
+def test_each_message_fits_where_it_is_read(code: str) -> None:
+    values: dict[str, object] = defaultdict(lambda: "X")
+    assert not ELSEWHERE.search(what(code, values) + advice(code, values, NODES))
+    assert not IN_A_PROGRAM_ONLY.search(advice(code, values, COMMAND))
+    for surface in (LIBRARY, COMMAND, NODES):
+        assert advice(code, values, surface).endswith(".")
 
 
-def _logs(part: ast.AST) -> bool:
-    """The log is for whoever started ComfyUI."""
-    return isinstance(part, ast.Call) and ast.unparse(part.func).startswith("logger.")
+@pytest.mark.parametrize("surface", [LIBRARY, COMMAND, NODES])
+def test_an_errors_own_advice_is_the_same_everywhere(pack: Any, surface: str) -> None:
+    error = pack.error("AuthenticationError")("no", status_code=401, advice="Ask Ada.")
+    assert error.text(surface) == "The server answered 401: no. Ask Ada."
 
 
-def _value(part: ast.expr) -> str:
-    """What stands for a value in a text: of the settings' names, the names themselves."""
-    names = {"KEY": "XALORA_API_KEY", "URL": "XALORA_WORKFLOW_URL", "SANDBOX": "sandbox"}
-    return names.get(ast.unparse(part).strip("{}f'\""), "X")
-
-
-def advice(path: Path) -> Iterator[str]:
-    """The texts of a file that send people somewhere else. A setting's bare name is none."""
-    for text in texts(ast.parse(path.read_text(encoding="utf-8"))):
-        if ELSEWHERE.search(text) and " " in text:
-            yield text
-
-
-FILES = [path for path in sorted(SDK.rglob("*.py")) if path.relative_to(SDK).parts[0] not in NOT_IN_COMFYUI]
-TEXTS = {text for path in FILES for text in advice(path)}
-
-
-@pytest.mark.parametrize("text", sorted(TEXTS), ids=lambda text: text[:40])
-def test_advice_fits_the_editor(pack: Any, text: str) -> None:
-    error = pack.error("XaloraError")("It did not work", advice=text)
-    pack.part("nodes._endings").fit(error)
-    assert not ELSEWHERE.search(error.advice)
-    assert error.advice.endswith(".") == text.endswith(".")
-    assert HERE.search(error.advice)
-
-
-def test_all_such_advice_is_found() -> None:
-    assert len(TEXTS) > 20
-
-
-def test_what_fits_stays(pack: Any) -> None:
-    error = pack.error("TaskFailedError")("The task failed")
-    before = str(error)
-    pack.part("nodes._endings").fit(error)
-    assert str(error) == before
+def test_comfyui_is_told_what_its_user_can_do(pack: Any) -> None:
+    error = pack.error("AuthenticationError")("no", status_code=401)
+    assert str(error) == "The server answered 401: no. Check XALORA_API_KEY (consumer#key)."
+    shown = pack.part("nodes._error_messages").for_comfyui(error)
+    assert str(shown) == "The server answered 401: no. Check the key in Settings → Xalora."
+    assert isinstance(shown, pack.error("AuthenticationError"))

@@ -18,6 +18,7 @@ FROM_ELSEWHERE = {
         "BaseException",
         "Callable",
         "ClassVar",
+        "E",
         "Collection",
         "Iterator",
         "Literal",
@@ -27,7 +28,7 @@ FROM_ELSEWHERE = {
     ),
     *("Path", "PathLike", "Random", "Sequence"),
 }
-"""Names of Python's own and of numpy."""
+"""Names of Python's own and of numpy, and a type variable: an error of the same class."""
 
 
 def functions(name: str, value: Any) -> Iterator[tuple[str, Any]]:

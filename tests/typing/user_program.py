@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from typing_extensions import assert_type
 
@@ -265,7 +266,7 @@ async def setup() -> bool:
     assert_type(settings.server.value, str | None)
     assert_type(settings.server.editable, bool)
     assert_type(settings.kind, str)
-    assert_type(settings.problem, str | None)
+    assert_type(settings.problem, ConfigurationError | None)
     change_settings(home_folder(), media_budget="2")
     checks = await examine(workflow_url="sandbox")
     assert_type(checks, list[Check])
@@ -317,7 +318,7 @@ def failing() -> None:
     except ConfigurationError as error:
         assert_type(error.what, str)
     except NetworkError as error:
-        assert_type(error.never_sent, bool)
+        assert_type(error.sent, Literal["no", "maybe"])
     except RateLimitError as error:
         assert_type(error.retry_after, float | None)
     except APIStatusError as error:

@@ -7,6 +7,7 @@ import json
 
 from .. import forms
 from ..doctor import Check, examine, worst
+from ..messages import COMMAND
 
 MARKS = {"ok": "ok     ", "warning": "warning", "problem": "problem"}
 
@@ -17,10 +18,10 @@ async def doctor(arguments: argparse.Namespace) -> int:
     def show(check: Check) -> None:
         if not arguments.json:
             print(f"{MARKS[check.status]}  {check.name}: {check.text}", flush=True)
-            if check.advice:
-                print(f"         {check.advice}", flush=True)
+            if advice := check.advice_for(COMMAND):
+                print(f"         {advice}", flush=True)
 
     checks = await examine(workflow_url=forms.SANDBOX if arguments.sandbox else None, on_check=show)
     if arguments.json:
-        print(json.dumps({"status": worst(checks), "checks": [check.to_json() for check in checks]}))
+        print(json.dumps({"status": worst(checks), "checks": [check.to_json(COMMAND) for check in checks]}))
     return 1 if worst(checks) == "problem" else 0

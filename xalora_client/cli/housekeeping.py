@@ -64,9 +64,9 @@ async def prune(arguments: argparse.Namespace) -> int:
 
 
 async def _prune_bucket(arguments: argparse.Namespace) -> int:
-    from ..clients.web import WebTransport  # Imports HTTP, which the other commands here do without.
     from ..delivery import Bucket
     from ..delivery.leftovers import remove_leftovers
+    from ..http.upload import WebTransport  # Imports HTTP, which the other commands here do without.
 
     settings = config.load(home=arguments.home, fallback_home=arguments.home)
     if settings.bucket is None:

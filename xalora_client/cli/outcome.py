@@ -14,6 +14,7 @@ from ..errors import (
     TaskTimeoutError,
     XaloraError,
 )
+from ..messages import COMMAND
 
 TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -35,4 +36,9 @@ def described(error: BaseException) -> dict[str, Any]:
     public = (XaloraError.__module__, "builtins")
     kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ in public)
     task_id = error.task_id if isinstance(error, XaloraError) else None
-    return {"error": kind, "message": str(error) or "Interrupted", "task_id": task_id}
+    return {"error": kind, "message": text(error), "task_id": task_id}
+
+
+def text(error: BaseException) -> str:
+    """The message for whoever typed the command."""
+    return error.text(COMMAND) if isinstance(error, XaloraError) else str(error) or "Interrupted"

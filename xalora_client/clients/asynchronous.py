@@ -11,11 +11,11 @@ from ..engine import exchange, submission, waiting
 from ..engine.drivers import AsyncTransport, run_async
 from ..engine.effects import Flow, T
 from ..engine.updates import OnUpdate
+from ..http.transport import HttpTransport
 from ..media.download import MediaFile, OnProgress, download
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from .base import BaseClient
-from .http import HttpTransport
 
 
 class AsyncClient(BaseClient):

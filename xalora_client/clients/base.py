@@ -16,6 +16,7 @@ from ..delivery import Delivery
 from ..engine.drivers import AsyncTransport, Transport
 from ..engine.exchange import Context
 from ..errors import XaloraError
+from ..http.upload import WebTransport
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
 from ..media.download import MediaFile
@@ -23,7 +24,6 @@ from ..media.store import MediaStore, budget_of
 from ..protocol.requests import Job, Sequencer
 from ..protocol.tasks import WorkflowTask
 from ..sequencer import local_sandbox
-from .web import WebTransport
 
 
 class BaseClient(ABC):

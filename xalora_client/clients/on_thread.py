@@ -14,9 +14,9 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any, Generic
 
-from ..engine.effects import Fetch, T
+from ..engine.effects import T
+from ..http.transport import Fetch, HttpTransport
 from ..protocol.requests import Request, Response
-from .http import HttpTransport
 
 BETWEEN_LOOKS = 0.5
 """Seconds of one wait. Windows delivers Ctrl-C only between waits."""

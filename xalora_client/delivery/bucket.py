@@ -12,7 +12,6 @@ import math
 import platform
 import time
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -142,8 +141,7 @@ class Bucket:
             try:
                 await self.has("xalora", "The bucket", doing="cannot be listed")
             except (NetworkError, StorageError) as error:
-                error.advice = (error.advice or "").removeprefix(CREATED_NOTHING)
-                raise
+                raise error.derived(advice=error.advice.removeprefix(CREATED_NOTHING)) from error
         store = await self._opened()
         now = time.time()
         found: list[Stored] = []
@@ -174,9 +172,7 @@ class Bucket:
         subject = f"{about} {doing}"
         if method != "DELETE" and self._down is not None and time.monotonic() < self._down[0]:
             _, error, said = self._down
-            again = copy(error)
-            again.what = f"{subject}{said}"
-            raise again
+            raise error.derived(what=f"{subject}{said}") from error
 
         async def answered() -> Response:
             url = await self._sign(method, name, REQUEST_LINK, subject)
@@ -198,16 +194,16 @@ class Bucket:
         try:
             answer = await with_retries(attempt, self._sleep, tries, LOOK_SECONDS if method == "GET" else math.inf)
         except (NetworkError, StorageError) as error:
+            what, advice = error.what, error.advice
             if isinstance(error, NetworkError):
-                error.what = f"{subject}, because the bucket {self.place} did not answer: {error.what}"
-                error.advice = (
-                    f"{CREATED_NOTHING}Check the network, the proxy and the bucket's endpoint, then try again."
-                )
+                what = f"{subject}, because the bucket {self.place} did not answer: {error.what}"
+                advice = f"{CREATED_NOTHING}Check the network, the proxy and the bucket's endpoint, then try again."
             if method == "DELETE":
-                error.advice = (error.advice or "").removeprefix(CREATED_NOTHING)
-            else:
-                self._down = time.monotonic() + DOWN_SECONDS, error, error.what.removeprefix(subject)
-            raise
+                advice = advice.removeprefix(CREATED_NOTHING)
+            failure = error.derived(what=what, advice=advice)
+            if method != "DELETE":
+                self._down = time.monotonic() + DOWN_SECONDS, failure, what.removeprefix(subject)
+            raise failure from error
         self._down = None
         return answer
 
@@ -215,8 +211,7 @@ class Bucket:
         try:
             store = await self._opened()
         except StorageError as error:
-            error.what = f"{doing}: {error.what[:1].lower()}{error.what[1:]}"
-            raise
+            raise error.derived(what=f"{doing}: {error.what[:1].lower()}{error.what[1:]}") from error
         obstore: Any = import_module("obstore")
         try:
             signed: str = await obstore.sign_async(store, method, name, timedelta(seconds=seconds))

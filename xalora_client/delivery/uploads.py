@@ -85,10 +85,10 @@ class Uploads:
         try:
             return await with_retries(attempt, self._sleep)
         except (APIStatusError, NetworkError) as error:
-            error.what = f"{about} was not uploaded: {error.what}"
+            advice = error.own_advice
             if isinstance(error, BadRequestError):
-                error.advice = "No task was created. Try again; if it stays, the image is changed on its way."
-            raise
+                advice = "No task was created. Try again; if it stays, the image is changed on its way."
+            raise error.derived(what=f"{about} was not uploaded: {error.what}", advice=advice) from error
 
     async def _ask_for(self, sha256: str, size: int, media_type: str, credentials: Credentials) -> dict[str, Any]:
         body = {

@@ -69,7 +69,7 @@ async def with_retries(
             if isinstance(error, PassingError):
                 if last:
                     raise error.error from None
-            elif last or error.lasting or time.monotonic() - begun > longest:
+            elif last or not error.transient or time.monotonic() - begun > longest:
                 raise
             pause = FIRST_PAUSE * 2**number * (1 - random.random() * 0.3)  # noqa: S311 - it only spreads requests
             logger.info("Trying again in %.1f s: %s", pause, error)

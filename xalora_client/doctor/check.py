@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import XaloraError
 
@@ -18,18 +19,24 @@ class Check:
         status: "ok", "warning" (works, but look at it) or "problem" (something will not work).
         text: What was found.
         advice: What to do; empty when it is ok.
+        error: What went wrong, where that is an error of the SDK. Its advice differs by where it is read.
     """
 
     name: str
     status: str
     text: str
     advice: str = ""
+    error: XaloraError | None = None
 
-    def to_json(self) -> dict[str, str]:
-        """The check as a JSON object."""
-        return {"name": self.name, "status": self.status, "text": self.text, "advice": self.advice}
+    def advice_for(self, surface: Literal["library", "command", "nodes"]) -> str:
+        """What to do, for whoever reads it there: "library", "command" or "nodes"."""
+        return self.advice if self.error is None else self.error.advice_for(surface)
+
+    def to_json(self, surface: Literal["library", "command", "nodes"] = "library") -> dict[str, str]:
+        """The check as a JSON object, for whoever reads it there."""
+        return {"name": self.name, "status": self.status, "text": self.text, "advice": self.advice_for(surface)}
 
 
-def failed(name: str, error: XaloraError) -> Check:
+def failed(name: str, error: XaloraError, status: str = PROBLEM) -> Check:
     """The problem that an error stands for."""
-    return Check(name, PROBLEM, error.what, error.advice)
+    return Check(name, status, error.what, error.advice, error)

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..clients.web import WebTransport
 from ..config import Config, home_folder, load
 from ..errors import ConfigurationError
+from ..http.upload import WebTransport
 from .check import OK, PROBLEM, WARNING, Check, failed
 from .images import check_images
 from .machine import check_comfyui, check_disk, check_media, check_memory, check_proxies

@@ -5,25 +5,24 @@ from __future__ import annotations
 import secrets
 from contextlib import suppress
 
-from ..clients.network import is_local
-from ..clients.web import WebTransport
 from ..config import Config
 from ..delivery import Bucket
 from ..delivery.bucket import folder_of
-from ..errors import XaloraError
+from ..errors import ConfigurationError, XaloraError
 from ..forms import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
+from ..http.ssrf import is_local
+from ..http.upload import WebTransport
 from ..protocol.requests import Link
 from .check import OK, PROBLEM, WARNING, Check, failed
 
 NAME = "images to the miners"
-SET_UP = "Set XALORA_BUCKET to a bucket of yours; see “Images to the miners” in the README."
 
 
 async def check_images(settings: Config, web: WebTransport, *, takes_images: bool | None) -> list[Check]:
     """Which way images go, and for a bucket whether it works. ``takes_images`` is None for a server not reached."""
     wish, bucket = settings.image_delivery, settings.bucket
     if wish == BY_BUCKET and not bucket:
-        return [Check(NAME, PROBLEM, "by a bucket, and no bucket is set", SET_UP)]
+        return [_no_way("by a bucket, and no bucket is set", PROBLEM)]
     if bucket and wish in (AUTO, BY_BUCKET):
         return [Check(NAME, OK, f"by the bucket {bucket}"), *await _check_bucket(settings, bucket, web)]
     if wish in (AUTO, BY_SEQUENCER) and takes_images:
@@ -31,11 +30,15 @@ async def check_images(settings: Config, web: WebTransport, *, takes_images: boo
     if takes_images is None and (wish == BY_SEQUENCER or (wish == AUTO and not is_public(settings.workflow_url))):
         return [Check(NAME, WARNING, "not known before the sequencer answers", "See what is said about the server.")]
     if wish == BY_SEQUENCER:
-        return [Check(NAME, PROBLEM, "by an upload, and the sequencer takes none", SET_UP)]
+        return [_no_way("by an upload, and the sequencer takes none", PROBLEM)]
     if is_public(settings.workflow_url):
         text = "no way: miners of the public network fetch images by http or https, so Upscale takes only addresses"
-        return [Check(NAME, PROBLEM if wish == BY_DATA_URI else WARNING, text, SET_UP)]
+        return [_no_way(text, PROBLEM if wish == BY_DATA_URI else WARNING)]
     return [Check(NAME, OK, "inside the task itself, up to 32 MB each")]
+
+
+def _no_way(text: str, status: str) -> Check:
+    return failed(NAME, ConfigurationError(text, code="no_bucket"), status)
 
 
 async def _check_bucket(settings: Config, place: str, web: WebTransport) -> list[Check]:

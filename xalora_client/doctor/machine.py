@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import getproxies
 
-from ..errors import one_line
+from ..errors import StorageError, one_line
 from ..media.decoding.limits import free_memory
 from ..media.store import BUDGET
 from ..protocol.requests import shown
 from ..version import __version__
-from .check import OK, PROBLEM, WARNING, Check
+from .check import OK, PROBLEM, WARNING, Check, failed
 
 OLDEST_COMFYUI = "0.3.64"
 """As pyproject.toml says in requires-comfyui."""
@@ -53,8 +53,7 @@ def check_disk(home: Path) -> Check:
     free = shutil.disk_usage(existing).free
     text = f"{free / 1e9:.1f} GB free for {home}"
     if free < LITTLE_DISK:
-        advice = "Free some space, or run `xalora prune`, or point XALORA_HOME elsewhere."
-        return Check("disk", PROBLEM if free < NO_DISK else WARNING, text, advice)
+        return failed("disk", StorageError(text, code="disk_nearly_full"), PROBLEM if free < NO_DISK else WARNING)
     return Check("disk", OK, text)
 
 

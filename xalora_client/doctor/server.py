@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from ..clients.web import WebTransport
 from ..config import Config
-from ..errors import XaloraError
+from ..errors import ConfigurationError, XaloraError
 from ..forms import is_public
+from ..http.upload import WebTransport
 from ..protocol.requests import Response, Sequencer
 from .check import OK, PROBLEM, WARNING, Check, failed
 
@@ -70,8 +70,8 @@ async def check_key(settings: Config, web: WebTransport) -> list[Check]:
         return [Check(name, PROBLEM, f"the server does not accept it ({answer.status})", advice)]
     if answer.status == 404 or 200 <= answer.status < 300:
         return [Check(name, OK, "the server does not refuse it")]
-    advice = "The first task will tell. Check XALORA_WORKFLOW_URL if it fails."
-    return [Check(name, WARNING, f"it could not be tried: the server answered {answer.status}", advice)]
+    untried = ConfigurationError(f"it could not be tried: the server answered {answer.status}", code="key_not_tried")
+    return [failed(name, untried, WARNING)]
 
 
 def check_clock(about: About) -> Check:

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..http.transport import Fetch
 from ..protocol.requests import Request, Response
-from .effects import Await, Call, Effect, Fetch, Flow, Send, Sleep
+from .effects import Await, Call, Effect, Flow, Send, Sleep
 
 T = TypeVar("T")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from ..http.transport import Fetch
 from ..protocol.requests import Request
 
 T = TypeVar("T")
@@ -29,27 +30,6 @@ class Sleep:
     """Wait some seconds; resumes with None."""
 
     seconds: float
-
-
-@dataclass(frozen=True)
-class Fetch:
-    """GET a file; resumes with the Response, whose body is empty where ``sink`` took it. Redirects are not followed.
-
-    Attributes:
-        url: The address.
-        headers: More headers to send.
-        sink: ``sink(status, headers)`` is called once, when the headers are there. It returns the function that takes
-            the pieces of the body, or None to have the body's start in the Response, as for an error page.
-        timeout: The longest silence in seconds, not the time for the whole download.
-        sequencer: The URL of the sequencer that gave the address. Unless it is on this machine or in a private network,
-            addresses there are refused with a DownloadError.
-    """
-
-    url: str
-    headers: Mapping[str, str]
-    sink: Callable[[int, Mapping[str, str]], Callable[[bytes], object] | None]
-    timeout: float
-    sequencer: str = ""
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,8 @@ def answered(
             if isinstance(error, RateLimitError):
                 _slow_down(context.sequencer.url, context.clock, delay)
             if not may_repeat(error) or delay >= deadline.remaining():
-                error.task_id = error.task_id or request.task_id
+                if request.task_id and not error.task_id:
+                    raise error.derived(task_id=request.task_id) from error
                 raise
             logger.info("%s: trying again in %.1f s: %s", request.url, delay, error.what)
             if on_trouble is not None:

@@ -79,7 +79,7 @@ class LongPolling:
 
     def failed(self, error: XaloraError) -> None:
         """Count a query that failed, if waiting may be the reason. A long poll is not sent again as it was."""
-        never_arrived = isinstance(error, NetworkError) and error.never_sent
+        never_arrived = isinstance(error, NetworkError) and error.sent == "no"
         told_to_wait = isinstance(error, RateLimitError) or retry_after(error) is not None
         if self._waited and not never_arrived and not told_to_wait:
             self._failures += 1

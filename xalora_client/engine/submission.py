@@ -170,10 +170,7 @@ def _claim(
         if claim.step is not Step.BUSY:
             return claim
         if not deadline.remaining():
-            raise ConfigurationError(
-                "Another run is submitting the same task and has no id yet",
-                advice="Wait for that run, or run again to take up its task.",
-            )
+            raise ConfigurationError(code="submitted_elsewhere")
         yield Sleep(SECONDS_BETWEEN_CLAIMS)
 
 
@@ -188,8 +185,7 @@ def _look(
         submitted = claim.entry.submitted
         if submitted is not None and ledger.clock() - submitted < timing.UNKNOWN_AT_FIRST:
             return None
-        explain_forgotten(error, task_id)
-        raise
+        raise forgotten(error, task_id) from error
     except XaloraError as error:
         if timing.is_transient(error) or isinstance(error, ResponseError):
             return None
@@ -199,12 +195,10 @@ def _look(
         raise
 
 
-def explain_forgotten(error: NotFoundError, task_id: str) -> None:
-    """Say about a task of an earlier run that it is the server that no longer knows it, and what to do."""
-    error.what = f"An earlier run submitted this task, and the server no longer knows it: {error.message}"
-    error.remedy = None
-    error.advice = (
-        f"To run and pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task."
+def forgotten(error: NotFoundError, task_id: str) -> NotFoundError:
+    """The error for a task of an earlier run that the server no longer knows."""
+    return error.derived(
+        code="task_unknown_to_server", params={"task_id": task_id, "message": error.message}, remedy=None
     )
 
 
@@ -219,16 +213,16 @@ def _create_claimed(
         created = yield from _create(context, replace(job, job_id=job_id), deadline, on_trouble)
     except XaloraError as error:
         if claim.step is Step.RESEND and isinstance(error, ConflictError):
-            error.what = f"The server has job {job_id} of an earlier run, but gives no task id for it: {error.what}"
-            error.advice = (
-                "Look for the job in your account; to run the task and pay for it again, "
-                f"run `xalora tasks --forget {job_id}` first."
+            error = error.derived(
+                what=f"The server has job {job_id} of an earlier run, but gives no task id for it: {error.what}",
+                code="job_without_task",
+                params={"job_id": job_id},
             )
         what = error.what
         refused = timing.is_refusal(error) and claim.step is Step.NEW
         settle = ledger.refused if refused else ledger.doubtful
         yield from with_ledger(context, lambda _: settle(claim, what))
-        raise
+        raise error from error.__cause__
     except BaseException:
         logger.warning(
             "Interrupted while creating job %s, which may run; run the same task again to take it up", job_id
@@ -257,15 +251,12 @@ def _create(context: Context, job: Job, deadline: Deadline, on_trouble: OnTroubl
         created = answers.read_created(response, request)
     except XaloraError as error:
         if not timing.is_refusal(error):
-            error.what = f"{error.what.rstrip('.')}, while creating job {job.job_id}"
-            error.advice = (
-                "The task may have been created and charged: "
-                "look for the job in your account before you submit it again."
-                if context.ledger is None
-                else "The task may have been created and charged: run it again with reuse on to take it up "
-                "under its job id."
-            )
-            error.remedy = None if context.ledger is None else "retry"
+            unrecorded = context.ledger is None
+            raise error.derived(
+                what=f"{error.what.rstrip('.')}, while creating job {job.job_id}",
+                code="create_unconfirmed_without_ledger" if unrecorded else "create_unconfirmed",
+                remedy=None if unrecorded else "retry",
+            ) from error
         raise
     except BaseException:
         if context.ledger is None:

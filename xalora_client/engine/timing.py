@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..errors import APIStatusError, ConfigurationError, NetworkError, RateLimitError, ServerError, XaloraError
+from ..errors import ConfigurationError, XaloraError
 
 REQUEST_TIMEOUT = 60.0
 """Seconds one request may take; the reference client's figure."""
@@ -75,35 +75,21 @@ def growing_delays(delay: float, factor: float, ceiling: float, dice: random.Ran
 
 
 def is_transient(error: XaloraError) -> bool:
-    """Whether a retry may help: no answer, 408, 425, 429, 5xx. For queries and cancels, which are free."""
-    if isinstance(error, APIStatusError):
-        return error.status_code in (408, 425) or isinstance(error, RateLimitError | ServerError)
-    return isinstance(error, NetworkError) and not error.lasting
+    """Whether a retry may help. For queries and cancels, which are free."""
+    return error.transient
 
 
 def is_unprocessed(error: XaloraError) -> bool:
-    """Whether the server certainly did nothing: no connection, 425, 429, or 503 that says when to come back.
+    """Whether a create may be sent again: the server certainly did nothing, and may take it later.
 
-    Only then is a create sent again: anything less certain could be charged twice.
+    Anything less certain could be charged twice.
     """
-    if isinstance(error, NetworkError):
-        return error.never_sent and not error.lasting
-    if not isinstance(error, APIStatusError):
-        return False
-    return error.status_code in (425, 429) or (error.status_code == 503 and error.retry_after is not None)
-
-
-_REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 406, 407, 410, 411, 413, 414, 415, 421, 422, 426, 428, 431, 451})
-"""Statuses of requests that were understood and not carried out (RFC 9110). Of the redirects, 307 and 308 count too."""
+    return error.transient and error.sent == "no"
 
 
 def is_refusal(error: XaloraError) -> bool:
     """Whether a create with this error was certainly not accepted. After any other error it is in doubt."""
-    if isinstance(error, NetworkError):
-        return error.never_sent
-    if isinstance(error, APIStatusError):
-        return error.status_code in _REFUSALS or error.status_code in (307, 308) or is_unprocessed(error)
-    return isinstance(error, ConfigurationError)
+    return error.sent == "no"
 
 
 def poll_delays(interval: float | None, dice: random.Random) -> Iterator[float]:

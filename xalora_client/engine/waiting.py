@@ -20,7 +20,7 @@ from . import timing, updates
 from .effects import Flow, Sleep
 from .exchange import Context, cancel_interrupted, logger, look, remembered, retry_after, with_ledger
 from .long_polling import LongPolling
-from .submission import Submission, explain_forgotten, retries_to, submit
+from .submission import Submission, forgotten, retries_to, submit
 from .timing import Deadline
 from .updates import OnUpdate, TaskUpdate, estimate
 
@@ -50,7 +50,7 @@ def execute_and_wait(
         return (yield from Wait(context, submission, deadline, interval, on_update).run())
     except NotFoundError as error:
         if submission.origin == Step.ATTACH:
-            explain_forgotten(error, submission.task_id)
+            raise forgotten(error, submission.task_id) from error
         raise
 
 

@@ -155,9 +155,8 @@ class Ledger:
             entry = self._database.run(work)
         except StorageError as error:
             self._unwritten[task_id] = claim
-            error.task_id = task_id
-            error.what = f"Task {task_id} is running and charged, but not recorded: {error.what}"
-            raise
+            what = f"Task {task_id} is running and charged, but not recorded: {error.what}"
+            raise error.derived(what=what, task_id=task_id) from error
         except BaseException:
             claim.release()
             raise

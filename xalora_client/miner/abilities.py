@@ -16,7 +16,7 @@ Abilities = Mapping[tuple[str, str | None], CheckedWorkflow]
 class NothingToRunError(ConfigurationError):
     """This ComfyUI can run none of the workflows."""
 
-    advice = "Mend the workflows that are named above, or name another folder after --workflows."
+    default_advice = "Mend the workflows that are named above, or name another folder after --workflows."
 
 
 def own_workflows(folder: Path | None, of_sequencer: Mapping[str, Any]) -> list[Workflow]:

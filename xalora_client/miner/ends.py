@@ -10,7 +10,7 @@ from ..errors import NetworkError, TaskError, TaskFailedError, one_line
 class UnreachableError(NetworkError):
     """ComfyUI gave no answer. ``refused`` says that nobody listens at its address."""
 
-    advice = "Start ComfyUI there, or correct the address after --comfyui."
+    default_advice = "Start ComfyUI there, or correct the address after --comfyui."
 
     def __init__(self, what: str, *, refused: bool = False) -> None:
         super().__init__(what)
@@ -20,7 +20,7 @@ class UnreachableError(NetworkError):
 class UnexpectedAnswerError(TaskError):
     """ComfyUI answered with a status that says no. ``status`` is the HTTP status."""
 
-    advice = "Check that the address after --comfyui leads to a ComfyUI."
+    default_advice = "Check that the address after --comfyui leads to a ComfyUI."
 
     def __init__(self, what: str, status: int) -> None:
         super().__init__(what)
@@ -83,7 +83,7 @@ class PromptLostError(TaskError):
     ``begun`` says whether ComfyUI may have worked on it.
     """
 
-    advice = "The task goes back to the sequencer."
+    default_advice = "The task goes back to the sequencer."
 
     def __init__(self, what: str, *, begun: bool = True) -> None:
         super().__init__(what)

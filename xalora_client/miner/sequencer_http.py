@@ -13,9 +13,9 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from ..clients.network import proxy_for, ssl_context
-from ..clients.network_errors import FAILURES, explained
 from ..errors import APIStatusError, ConfigurationError, NetworkError, ResponseError, one_line
+from ..http.error_mapping import FAILURES, map_error
+from ..http.proxies import proxy_for, ssl_context
 from ..protocol.requests import Link
 
 _CONNECT_SECONDS = 10.0
@@ -115,17 +115,16 @@ class SequencerHTTP:
         except FAILURES as error:
             if isinstance(error, NetworkError):
                 raise
-            failure = explained(error, shown, proxy, sent=True, reached=self._is_reached)
+            failure = map_error(error, shown, proxy, sent=True, reached=self._is_reached)
             # What worked once may work again: a result waits for that.
-            failure.lasting = failure.lasting and not self._is_reached
-            raise failure from None
+            raise failure.derived(transient=failure.transient or self._is_reached) from None
 
 
 def is_temporary(error: Exception) -> bool:
     """Whether the same request may work later."""
     if isinstance(error, APIStatusError):
         return error.status_code >= 500 or error.status_code in _TEMPORARY
-    return isinstance(error, NetworkError) and not error.lasting
+    return isinstance(error, NetworkError) and error.transient
 
 
 def _said(raw: bytes) -> str:

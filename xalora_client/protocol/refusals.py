@@ -24,37 +24,31 @@ _ERRORS: dict[int, type[errors.APIStatusError]] = {
     429: errors.RateLimitError,
 }
 
-_NO_SEQUENCER = "Check that XALORA_WORKFLOW_URL is the address of a Xalora sequencer and nothing more."
-_ADVICE = {
-    405: _NO_SEQUENCER,
-    406: _NO_SEQUENCER,
-    407: "The proxy needs a user and password: put them into HTTPS_PROXY, as http://user:password@host:port.",
-    411: _NO_SEQUENCER,
-    413: "The request is too large for this server: use smaller images, or an image's http address.",
-    414: _NO_SEQUENCER,
-    415: _NO_SEQUENCER,
-    421: _NO_SEQUENCER,
-    425: "The server did not process the request yet: try again.",
-    426: "The server requires another protocol: set XALORA_WORKFLOW_URL to its https address.",
-    431: "The request's headers are too large for this server or a proxy before it: ask its operator.",
-    451: "The server may not answer for legal reasons: ask its operator.",
-    501: _NO_SEQUENCER,
-    505: _NO_SEQUENCER,
-    511: "The network requires you to sign in: open a web page in a browser, then try again.",
+_CODES = {
+    **dict.fromkeys([405, 406, 411, 414, 415, 421, 501, 505], "not_a_sequencer"),
+    407: "proxy_login",
+    413: "request_too_large",
+    425: "too_early",
+    426: "https_required",
+    431: "headers_too_large",
+    451: "legal_reasons",
+    511: "sign_in_to_network",
 }
+"""The codes of statuses that have no class of their own."""
 
 
 def status_error(response: Response, request: Request, retry_after: float | None) -> errors.APIStatusError:
     """The error for a status outside 2xx; ``retry_after`` is the seconds the server asked to wait."""
     status = response.status
     kind = _ERRORS.get(status) or (errors.ServerError if status >= 500 else errors.APIStatusError)
-    advice = _ADVICE.get(status) or (_redirect_advice(response, request) if 300 <= status < 400 else None)
+    code, params = _redirect(response, request) if 300 <= status < 400 else (_CODES.get(status), {})
     return kind(
         one_line(without_signatures(redact(_said(response), request.secret))),
         status_code=status,
         retry_after=retry_after,
         task_id=request.task_id,
-        advice=advice,
+        code=code,
+        params=params,
     )
 
 
@@ -77,7 +71,7 @@ def _said(response: Response) -> str:
         return "no message"
 
 
-def _redirect_advice(response: Response, request: Request) -> str:
+def _redirect(response: Response, request: Request) -> tuple[str, dict[str, str]]:
     """Only the user can follow, because the key would go to another host. Never advise a full path or plain http."""
     try:
         target = urlsplit(response.headers.get("location", ""))
@@ -85,7 +79,8 @@ def _redirect_advice(response: Response, request: Request) -> str:
     except ValueError:
         host = port = None
     if not host or target.scheme != "https":
-        return "It redirects elsewhere, which is not followed to protect the key: check XALORA_WORKFLOW_URL."
+        return "redirected", {}
     shown = f"[{host}]" if ":" in host else host
-    address = one_line(redact(f"https://{shown}{f':{port}' if port else ''}", request.secret))
-    return f"It redirects to {address}: if that is right, set XALORA_WORKFLOW_URL to it."
+    return "redirected_to", {
+        "address": one_line(redact(f"https://{shown}{f':{port}' if port else ''}", request.secret))
+    }

@@ -52,11 +52,7 @@ class Credentials:
         separator = "#" if "#" in combined else "-"
         consumer_id, _, api_key = combined.partition(separator)
         if not consumer_id or not api_key:
-            raise ConfigurationError(
-                "The API key is not in the form consumer#key",
-                advice="Copy the whole key from your Xalora account into XALORA_API_KEY.",
-                remedy="set-key",
-            )
+            raise ConfigurationError(code="key_form", remedy="set-key")
         return cls(consumer_id, api_key)
 
 

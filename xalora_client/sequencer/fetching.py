@@ -11,7 +11,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from ..addresses import Resolver, is_forbidden, is_forbidden_name
+from ..http.ssrf import Resolver, is_forbidden, is_forbidden_name
 from ..protocol.parameters import decode_data_uri, is_data_uri
 
 MAX_BYTES = 64 * 2**20

@@ -184,9 +184,7 @@ def check_parameters(parameters: Mapping[str, Parameter], values: Mapping[str, A
 
 
 def _refused(field: str, value: object, allowed: str, what: str, advice: str) -> InvalidParameterError:
-    error = InvalidParameterError(field, value, allowed)
-    error.what, error.advice = what, advice
-    return error
+    return InvalidParameterError(field, value, allowed).derived(what=what, advice=advice)
 
 
 def _encodable(value: str) -> bool:

@@ -10,9 +10,10 @@ from enum import Enum
 from pathlib import Path
 
 from ...engine import timing
-from ...engine.effects import Call, Fetch, Flow, Sleep
+from ...engine.effects import Call, Flow, Sleep
 from ...engine.exchange import Context, logger, query, with_ledger
 from ...errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
+from ...http.transport import Fetch
 from ...protocol.answers import TaskStatus, WorkflowTaskResult
 from ...protocol.requests import Link, Response, shown
 from ..decoding.inspection import MediaInfo, inspect
@@ -83,8 +84,9 @@ def download(
                 continue
         raise DownloadError(f"The downloaded file disappeared from {store.folder}, {MOST_MOVES} times in a row")
     except XaloraError as error:
-        error.task_id = error.task_id or task_id
-        raise
+        if error.task_id:
+            raise
+        raise error.derived(task_id=task_id) from error
 
 
 class _MovedError(Exception):
@@ -164,7 +166,7 @@ def _fetch(
         whole: Path = yield Call(lambda: store.complete(part, name, sha256))
         return whole, sha256
     except GoneError as gone:  # Known inside this package only.
-        raise DownloadError(gone.what, task_id=task_id, advice=gone.advice) from None
+        raise DownloadError(gone.what, task_id=task_id, code=gone.code) from None
     finally:
         receiver.discard()
 
@@ -231,15 +233,11 @@ def _examined(task_id: str, whole: Path, sha256: str, store: MediaStore, limits:
         if not whole.exists():
             raise _MovedError from None
         kept = store.reject(whole, f"{task_id}.bin")
-        error.what = error.what.replace(whole.name, "The downloaded file")
-        error.advice = error.advice.replace(str(whole), str(kept))
-        error.path = kept
-        raise
+        what, advice = error.what.replace(whole.name, "The downloaded file"), error.advice
+        raise error.derived(what=what, advice=advice.replace(str(whole), str(kept)), path=kept) from error
     except MediaTooLargeError as error:
-        error.what = error.what.replace(whole.name, "The downloaded file")
-        error.advice = f"{error.advice.rstrip('.')}; it is kept as {whole} and not downloaded again."
-        error.path = whole
-        raise
+        what = error.what.replace(whole.name, "The downloaded file")
+        raise error.derived(what=what, code="kept_media_too_large", params={"path": whole}, path=whole) from error
 
 
 def _prune(store: MediaStore) -> None:

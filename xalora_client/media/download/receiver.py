@@ -34,13 +34,15 @@ OnProgress = Callable[[DownloadProgress], object]
 class BrokenOffError(DownloadError):
     """The file is not complete; asking again may help."""
 
-    retry_after: float | None = None
+    def __init__(self, what: str, retry_after: float | None = None) -> None:
+        super().__init__(what)
+        self.retry_after = retry_after
 
 
 class GoneError(DownloadError):
     """The link has expired, or the file is gone."""
 
-    advice = "Fetch the task again; if that does not help, run it with reuse off, which is charged again."
+    code = "link_expired"
 
 
 class Receiver:
@@ -146,9 +148,7 @@ def unwritable(folder: Path, error: OSError) -> StorageError:
 
 def _refused(response: Response) -> DownloadError:
     if response.status in (408, 425, 429) or response.status >= 500:
-        broken = BrokenOffError(f"The file server answered {response.status}")
-        broken.retry_after = read_retry_after(response)
-        return broken
+        return BrokenOffError(f"The file server answered {response.status}", read_retry_after(response))
     if response.status in (401, 403, 404, 410):
         return GoneError(f"The file server answered {response.status}: the link has expired or the file is gone")
     return DownloadError(f"The file server answered {response.status}")

@@ -11,9 +11,9 @@ import math
 import ssl
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -21,15 +21,14 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from ..addresses import Resolver, is_forbidden
-from ..engine.effects import Fetch
 from ..errors import DownloadError, NetworkError, ResponseError, XaloraError
 from ..protocol.requests import Link, Request, Response
 from ..version import USER_AGENT
-from . import network
 from .content_coding import PIECE, Decoder
-from .network import gate_of, proxy_for, refusal, ssl_context
-from .network_errors import FAILURES, explained
+from .error_mapping import FAILURES, map_error
+from .limiter import limited
+from .proxies import proxy_for, ssl_context
+from .ssrf import Resolver, blocked_address, check_named, is_forbidden, is_local
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout as time_limit
@@ -54,6 +53,27 @@ LEAST_PROGRESS = 16 * 1024
 """Bytes that must arrive during a fetch's longest silence. Single bytes now and then count as silence."""
 
 
+@dataclass(frozen=True)
+class Fetch:
+    """A file to GET. Redirects are not followed.
+
+    Attributes:
+        url: The address.
+        headers: More headers to send.
+        sink: ``sink(status, headers)`` is called once, when the headers are there. It returns the function that takes
+            the pieces of the body, or None to have the body's start in the Response, as for an error page.
+        timeout: The longest silence in seconds, not the time for the whole download.
+        sequencer: The URL of the sequencer that gave the address. Unless it is on this machine or in a private network,
+            addresses there are refused with a DownloadError.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    sink: Callable[[int, Mapping[str, str]], Callable[[bytes], object] | None]
+    timeout: float
+    sequencer: str = ""
+
+
 class HttpTransport:
     """Sends and fetches over HTTP/1.1, each over a connection of its own. May be used on any event loop."""
 
@@ -70,14 +90,14 @@ class HttpTransport:
         try:
             link = Link.parse(request.url)
         except ValueError as error:
-            raise NetworkError(f"No request was sent: {error}", never_sent=True, lasting=True) from None
+            raise NetworkError(f"No request was sent: {error}", sent="no", transient=False) from None
         proxy = proxy_for(link)
         exchange: Exchange | None = None
         try:
             # Cancels go first: they are short, and stop what costs money. Long polls are only idle connections.
             urgent = request.url.endswith("/task_cancel")
-            gate = nullcontext() if request.wait_seconds else gate_of(link.origin).passed(urgent=urgent)
-            async with time_limit(timeout), gate:
+            slot = nullcontext() if request.wait_seconds else limited(link.origin, urgent=urgent)
+            async with time_limit(timeout), slot:
                 exchange = Exchange(link, proxy, Resolver(), await self._trusted_for(link, proxy))
                 async with exchange:
                     head = head_of(await exchange.ask("POST", SEND_HEADERS, request.content()))
@@ -85,7 +105,7 @@ class HttpTransport:
         except XaloraError:
             raise
         except asyncio.TimeoutError as error:
-            raise explained(error, link, proxy, sent=exchange is not None and exchange.sent) from None
+            raise map_error(error, link, proxy, sent=exchange is not None and exchange.sent) from None
 
     async def fetch(self, fetch: Fetch) -> Response:
         """GET a file into its sink. What the sink raises is raised unchanged.
@@ -98,15 +118,15 @@ class HttpTransport:
             raise DownloadError(f"The result's address cannot be used: {error}") from None
         try:
             local = await self._is_local(fetch.sequencer)
-            network.check_named(link, local)
+            check_named(link, local)
             proxy = proxy_for(link)
             # A proxy resolves names itself, and the user chose its address.
-            resolver = Resolver() if proxy else Resolver(partial(is_forbidden, local=local), refusal)
+            resolver = Resolver() if proxy else Resolver(partial(is_forbidden, local=local), blocked_address)
             async with Exchange(link, proxy, resolver, await self._trusted_for(link, proxy)) as exchange:
                 return await _fetched(exchange, fetch)
         except NetworkError as error:
-            if error.lasting:
-                raise DownloadError(error.what, advice=error.advice) from None
+            if not error.transient:
+                raise DownloadError(error.what, code=error.code, advice=error.own_advice) from None
             raise
 
     async def close(self) -> None:
@@ -124,7 +144,7 @@ class HttpTransport:
         """Whether the sequencer is on this machine or in a private network; looked up once."""
         if sequencer not in self._local:
             try:
-                self._local[sequencer] = await network.is_local(Link.parse(sequencer))
+                self._local[sequencer] = await is_local(Link.parse(sequencer))
             except (OSError, ValueError):
                 return False
         return self._local[sequencer]
@@ -154,7 +174,7 @@ async def _fetched(exchange: Exchange, fetch: Fetch) -> Response:
     except XaloraError:
         raise
     except asyncio.TimeoutError as error:
-        raise explained(error, exchange.link, exchange.proxy, sent=exchange.sent) from None
+        raise map_error(error, exchange.link, exchange.proxy, sent=exchange.sent) from None
     take = fetch.sink(head.status, head.headers)
     waited, counted, since = 0.0, 0, loop.time()
     async with aclosing(exchange.pieces()) as pieces:
@@ -165,7 +185,7 @@ async def _fetched(exchange: Exchange, fetch: Fetch) -> Response:
             if exchange.received - counted >= LEAST_PROGRESS:
                 waited, counted = 0.0, exchange.received
             elif waited > fetch.timeout:
-                raise explained(asyncio.TimeoutError(), exchange.link, exchange.proxy, sent=True)
+                raise map_error(asyncio.TimeoutError(), exchange.link, exchange.proxy, sent=True)
             take(piece)
             since = loop.time()  # The time the sink takes is not silence of the server.
     return head
@@ -240,7 +260,7 @@ class Exchange:
             to_proxy = {"Proxy-Authorization": self.proxy.authorization}
             if link.scheme == "http":  # Such a request goes to the proxy itself, without a tunnel.
                 headers = headers | to_proxy
-        with self._explained():
+        with self._mapped_errors():
             self._response = await self._session.request(
                 method,
                 _as_it_is(link),
@@ -259,7 +279,7 @@ class Exchange:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The answer's body, decoded, in pieces of at most 64 KiB. Raises NetworkError."""
         assert self._response is not None  # noqa: S101 - asked before
-        with self._explained():
+        with self._mapped_errors():
             coding = self._response.headers.get("Content-Encoding")
             decoder = Decoder(coding) if coding else None
             while data := await self._response.content.read(PIECE):
@@ -270,13 +290,13 @@ class Exchange:
                 decoder.end()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _mapped_errors(self) -> Iterator[None]:
         try:
             yield
         except FAILURES as error:
             # Not chained: aiohttp's messages show whole addresses, proxy passwords and parts of the answer.
             reached = (self.proxy or self.link).host in _reached
-            raise explained(error, self.link, self.proxy, sent=self.sent, reached=reached) from None
+            raise map_error(error, self.link, self.proxy, sent=self.sent, reached=reached) from None
 
 
 class _OneConnection(aiohttp.TCPConnector):

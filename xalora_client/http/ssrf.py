@@ -12,6 +12,9 @@ from typing import Any, TypeAlias
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from ..errors import DownloadError
+from ..protocol.requests import Link
+
 Address: TypeAlias = IPv4Address | IPv6Address
 
 # Cloud metadata services, which hold a machine's secrets, on addresses that are not link-local.
@@ -46,6 +49,27 @@ def is_forbidden_name(host: str, local: bool) -> bool:
     if (address := literal(host)) is not None:
         return is_forbidden(address, local)
     return not local and ("." not in host or f".{host}".endswith(_LOCAL_NAMES))
+
+
+def check_named(link: Link, local: bool) -> None:
+    """Raise DownloadError if the host, as it is written, may not be contacted."""
+    if is_forbidden_name(link.host, local):
+        raise blocked_address(link.host.rstrip("."))
+
+
+def blocked_address(host: str) -> DownloadError:
+    """The error for an address that may not be contacted."""
+    return DownloadError(
+        f"Nothing was downloaded, because the result's address leads into a private network ({host})",
+        advice="If you trust that address, fetch the file yourself; otherwise ask support.",
+    )
+
+
+async def is_local(link: Link) -> bool:
+    """Whether the host is on this machine or in a private network. Raises OSError if it cannot be resolved."""
+    written = literal(link.host)
+    found = [written] if written else [ip_address(each["host"]) for each in await look_up(link.host, link.port)]
+    return bool(found) and not any(is_global(each) for each in found)
 
 
 class Resolver(AbstractResolver):

@@ -11,10 +11,9 @@ import ssl
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ..errors import NetworkError, RequestTimeoutError
+from ..errors import NetworkError, RequestTimeoutError, Sent
 from ..protocol.requests import Link
 from .content_coding import CodingError
-from .network import CERTIFICATE_ADVICE, PROXY_ADVICE
 
 FAILURES = (aiohttp.ClientError, HttpProcessingError, asyncio.TimeoutError, OSError, ValueError, CodingError)
 """What aiohttp raises or lets through."""
@@ -23,7 +22,7 @@ _NO_SUCH_NAME = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NOD
 _NO_WAY_THERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL, errno.ENETUNREACH, errno.EACCES, errno.EPERM}
 
 
-def explained(
+def map_error(
     error: BaseException, link: Link, proxy: Link | None, *, sent: bool, reached: bool = False
 ) -> NetworkError:
     """The error to raise.
@@ -31,36 +30,37 @@ def explained(
     ``sent`` says that a connection was made, so the request may have arrived. ``reached`` says that the host was
     reached before, so the failure may be temporary.
     """
+    may_have_arrived: Sent = "maybe" if sent else "no"
     if isinstance(error, asyncio.TimeoutError):
         words = "No answer from" if sent else "No connection to"
-        return RequestTimeoutError(f"{words} {link.shown} in time", never_sent=not sent)
+        return RequestTimeoutError(f"{words} {link.shown} in time", sent=may_have_arrived)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return _failed("No secure connection to", link, _words_of_tls(error.certificate_error), CERTIFICATE_ADVICE)
+        return _failed("No secure connection to", link, _words_of_tls(error.certificate_error), "certificate")
     if isinstance(error, aiohttp.ClientSSLError):
         cause = getattr(error, "os_error", error)
         return NetworkError(
             f"No secure connection to {link.shown}: {_words_of_tls(cause)}",
-            never_sent=not sent,
-            advice=CERTIFICATE_ADVICE,
+            sent=may_have_arrived,
+            code="certificate",
         )
     if isinstance(error, aiohttp.ClientHttpProxyError):
         said = f"the proxy answered {error.status}"
         if error.status in (401, 403, 405, 407):
-            return _failed("No connection to", link, said, PROXY_ADVICE)
-        return NetworkError(f"No connection to {link.shown}: {said}", never_sent=True)
+            return _failed("No connection to", link, said, "proxy")
+        return NetworkError(f"No connection to {link.shown}: {said}", sent="no")
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
         through = f"the proxy {proxy.origin} cannot be reached: " if proxy else ""
         return NetworkError(
             f"No answer from {link.shown}: {through}{_words(cause)}",
-            never_sent=not sent,
-            lasting=not reached and _is_final(cause),
+            sent=may_have_arrived,
+            transient=reached or not _is_final(cause),
         )
-    return NetworkError(f"No answer from {link.shown}: {_words(error)}", never_sent=not sent)
+    return NetworkError(f"No answer from {link.shown}: {_words(error)}", sent=may_have_arrived)
 
 
-def _failed(what: str, link: Link, reason: str, advice: str) -> NetworkError:
-    return NetworkError(f"{what} {link.shown}: {reason}", never_sent=True, lasting=True, advice=advice)
+def _failed(what: str, link: Link, reason: str, code: str) -> NetworkError:
+    return NetworkError(f"{what} {link.shown}: {reason}", sent="no", transient=False, code=code)
 
 
 def _is_final(error: OSError) -> bool:

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
-from ..addresses import Resolver
 from ..errors import NetworkError, XaloraError
 from ..protocol.requests import Link, Response
 from ..version import USER_AGENT
-from .http import LONGEST_ERROR_PAGE, Exchange, HttpTransport, head_of
-from .network import proxy_for
-from .network_errors import explained
+from .error_mapping import map_error
+from .proxies import proxy_for
+from .ssrf import Resolver
+from .transport import LONGEST_ERROR_PAGE, Exchange, HttpTransport, head_of
 
 SILENCE = 30.0
 """The longest time in seconds in which nothing is sent or received."""
@@ -48,7 +48,7 @@ class WebTransport(HttpTransport):
         try:
             link = Link.parse(url)
         except ValueError as error:
-            raise NetworkError(f"No request was sent: {error}", never_sent=True, lasting=True) from None
+            raise NetworkError(f"No request was sent: {error}", sent="no", transient=False) from None
         proxy = proxy_for(link)
         sending = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
         progress = _Sent(body or b"")
@@ -78,7 +78,7 @@ class WebTransport(HttpTransport):
                             on_sent(shown, progress.total)
                     elif not task.done() and time.monotonic() - since > SILENCE + 15:
                         # The socket's own timeout counts what is received; a connection may also die while it sends.
-                        raise explained(asyncio.TimeoutError(), link, proxy, sent=exchange.sent)
+                        raise map_error(asyncio.TimeoutError(), link, proxy, sent=exchange.sent)
                 return task.result()
             finally:
                 if not task.done():

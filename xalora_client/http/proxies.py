@@ -1,0 +1,67 @@
+"""The way to a server: the user's proxies and certificates."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from urllib.request import getproxies, proxy_bypass
+
+import certifi
+
+from ..errors import ConfigurationError, NetworkError
+from ..protocol.requests import Link
+
+
+def proxy_for(link: Link) -> Link | None:
+    """The proxy to use, or None. Raises NetworkError for a proxy that cannot be used."""
+    proxies = getproxies()
+    address = proxies.get(link.scheme) or proxies.get("all")
+    if not address or _goes_direct(link, proxies.get("no", "")):
+        return None
+    try:
+        return Link.parse(address if "://" in address else f"http://{address}")
+    except ValueError as error:
+        raise NetworkError(
+            f"No connection to {link.shown}: its proxy setting cannot be used ({error})",
+            sent="no",
+            transient=False,
+            code="proxy",
+        ) from None
+
+
+def _goes_direct(link: Link, exempt: str) -> bool:
+    host = f"[{link.host}]" if ":" in link.host else link.host
+    if proxy_bypass(f"{host}:{link.port}"):
+        return True
+    with suppress(ValueError):
+        address = ip_address(link.host)
+        for each in exempt.split(","):  # The standard library supports names here, but not networks.
+            with suppress(ValueError):
+                if address in ip_network(each.strip().strip("[]"), strict=False):
+                    return True
+    return False
+
+
+def certificate_authorities() -> str:
+    """The file or folder of certificates to trust: the environment's, else certifi's."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        if os.environ.get(name):
+            return os.environ[name]
+    return certifi.where()
+
+
+def ssl_context() -> ssl.SSLContext:
+    """A context that trusts those authorities. Raises ConfigurationError if they cannot be read."""
+    trusted = certificate_authorities()
+    try:
+        if Path(trusted).is_dir():
+            return ssl.create_default_context(capath=trusted)
+        return ssl.create_default_context(cafile=trusted)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The certificates in {trusted} cannot be read: {error.strerror}",
+            advice="Correct REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE or SSL_CERT_DIR, or unset it.",
+        ) from error

@@ -1,0 +1,184 @@
+"""What people read about the failures that they meet: one entry for each error code.
+
+``what`` says what happened, where the code alone decides that; otherwise the error brings its own. The advice says what
+to do next. It differs by where it is read: a program's author sets environment variables, a user of ComfyUI has a
+dialog. ``{name}`` stands for one of the error's ``params``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Surface = Literal["library", "command", "nodes"]
+"""Where a message is read."""
+
+LIBRARY: Final = "library"
+COMMAND: Final = "command"
+NODES: Final = "nodes"
+
+
+@dataclass(frozen=True)
+class Message:
+    """The texts for one code. ``command`` and ``nodes`` are only given where ``advice`` does not fit there."""
+
+    advice: str
+    what: str = ""
+    command: str = ""
+    nodes: str = ""
+
+
+_SETTINGS = "Settings → Xalora"
+_NO_SEQUENCER = Message(
+    "Check that XALORA_WORKFLOW_URL is the address of a Xalora sequencer and nothing more.",
+    nodes=f"Check that the server in {_SETTINGS} is the address of a Xalora sequencer and nothing more.",
+)
+_UNREACHABLE = Message(
+    "Check the network, proxy and XALORA_WORKFLOW_URL, then try again.",
+    nodes=f"Check the network, proxy and the server in {_SETTINGS}, then try again.",
+)
+
+CATALOG: dict[str, Message] = {
+    # Keys and addresses.
+    "no_key": Message(
+        "Set XALORA_API_KEY=consumer#key in the environment or in a .env file, or run `xalora login`; "
+        "to try without an account, use --sandbox or set XALORA_WORKFLOW_URL=sandbox.",
+        what="No API key is set",
+        nodes=f"Set your key in {_SETTINGS}; to try without an account, choose the sandbox there.",
+    ),
+    "key_form": Message(
+        "Copy the whole key from your Xalora account into XALORA_API_KEY.",
+        what="The API key is not in the form consumer#key",
+        nodes=f"Copy the whole key from your Xalora account into {_SETTINGS}.",
+    ),
+    "key_and_server_apart": Message(
+        "Set XALORA_API_KEY and XALORA_WORKFLOW_URL in the same place, or pass both as arguments: "
+        "a key is sent only to the server it was set with.",
+        nodes=f"Set key and server together in {_SETTINGS}: a key is sent only to the server it was set with.",
+    ),
+    "server_form": Message(
+        "Set XALORA_WORKFLOW_URL to something like {example}, or to sandbox.",
+        what="The workflow URL is not the plain address of a server",
+        nodes=f"Set the server in {_SETTINGS} to something like {{example}}, or choose the sandbox there.",
+    ),
+    # What the server answers.
+    "bad_request": Message("Correct the parameters and submit again; nothing was started."),
+    "authentication": Message(
+        "Check XALORA_API_KEY (consumer#key).",
+        nodes=f"Check the key in {_SETTINGS}.",
+    ),
+    "payment_required": Message("Top up the account, then submit again."),
+    "permission_denied": Message("Check that the key belongs to the account that owns the task or workflow."),
+    "not_found": Message(
+        "Check the task id and XALORA_WORKFLOW_URL.",
+        nodes=f"Check the task id and the server in {_SETTINGS}.",
+    ),
+    "conflict": Message("Look at the task's status before trying again."),
+    "rate_limit": Message("Wait a moment and try again."),
+    "server_error": Message("Try again later."),
+    "response": Message(
+        "Check that XALORA_WORKFLOW_URL points at a Xalora sequencer.",
+        nodes=f"Check that the server in {_SETTINGS} is a Xalora sequencer.",
+    ),
+    "not_a_sequencer": _NO_SEQUENCER,
+    "proxy_login": Message(
+        "The proxy needs a user and password: put them into HTTPS_PROXY, as http://user:password@host:port."
+    ),
+    "request_too_large": Message(
+        "The request is too large for this server: use smaller images, or an image's http address."
+    ),
+    "too_early": Message("The server did not process the request yet: try again."),
+    "https_required": Message(
+        "The server requires another protocol: set XALORA_WORKFLOW_URL to its https address.",
+        nodes=f"The server requires another protocol: set the server in {_SETTINGS} to its https address.",
+    ),
+    "headers_too_large": Message(
+        "The request's headers are too large for this server or a proxy before it: ask its operator."
+    ),
+    "legal_reasons": Message("The server may not answer for legal reasons: ask its operator."),
+    "sign_in_to_network": Message("The network requires you to sign in: open a web page in a browser, then try again."),
+    "redirected": Message(
+        "It redirects elsewhere, which is not followed to protect the key: check XALORA_WORKFLOW_URL.",
+        nodes=f"It redirects elsewhere, which is not followed to protect the key: check the server in {_SETTINGS}.",
+    ),
+    "redirected_to": Message(
+        "It redirects to {address}: if that is right, set XALORA_WORKFLOW_URL to it.",
+        nodes=f"It redirects to {{address}}: if that is right, set the server in {_SETTINGS} to it.",
+    ),
+    # The network and this machine.
+    "network": _UNREACHABLE,
+    "request_timeout": _UNREACHABLE,
+    "certificate": Message("If a proxy or company certificate is in use, set REQUESTS_CA_BUNDLE to its file."),
+    "proxy": Message("Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to an address like http://host:port, or unset it."),
+    "storage": Message("Free some space or make the folder writable, or point XALORA_HOME elsewhere."),
+    "disk_nearly_full": Message(
+        "Free some space, or run `xalora prune`, or point XALORA_HOME elsewhere.",
+        nodes=f"Free some space, or allow less space for results in {_SETTINGS}, or point XALORA_HOME elsewhere.",
+    ),
+    "key_not_tried": Message(
+        "The first task will tell. Check XALORA_WORKFLOW_URL if it fails.",
+        nodes=f"The first task will tell. Check the server in {_SETTINGS} if it fails.",
+    ),
+    # Images.
+    "no_bucket": Message(
+        "Set XALORA_BUCKET to a bucket of yours; see “Images to the miners” in the README.",
+        nodes=f"Set a bucket of yours in {_SETTINGS}; see “Images to the miners” in the README.",
+    ),
+    # Creates.
+    "create_unconfirmed": Message(
+        "The task may have been created and charged: run it again with reuse on to take it up under its job id."
+    ),
+    "create_unconfirmed_without_ledger": Message(
+        "The task may have been created and charged: look for the job in your account before you submit it again."
+    ),
+    "job_without_task": Message(
+        "Look for the job in your account; to run the task and pay for it again, "
+        "run `xalora tasks --forget {job_id}` first.",
+        nodes="Look for the job in your account; to run the task and pay for it again, turn reuse off for one run.",
+    ),
+    "task_unknown_to_server": Message(
+        "To run and pay for it again, turn reuse off, or run `xalora tasks --forget {task_id}` and then the task.",
+        what="An earlier run submitted this task, and the server no longer knows it: {message}",
+        nodes="To run and pay for it again, turn reuse off for one run.",
+    ),
+    "submitted_elsewhere": Message(
+        "Wait for that run, or run again to take up its task.",
+        what="Another run is submitting the same task and has no id yet",
+    ),
+    # How tasks end.
+    "task_failed": Message("Change the parameters or submit it again as a new task."),
+    "task_canceled": Message("Submit it again as a new task if the result is still wanted."),
+    "task_timeout": Message("It goes on remotely: collect it later by its id, or cancel it."),
+    # Results.
+    "download": Message("Fetch the task again; it is paid for, and nothing is charged again."),
+    "link_expired": Message(
+        "Fetch the task again; if that does not help, run it with reuse off, which is charged again."
+    ),
+    "media_too_large": Message(
+        "Ask for fewer or smaller frames, or in Python allow more with Client(limits=...).",
+        command="Ask for fewer or smaller frames.",
+        nodes="Ask for fewer or smaller frames.",
+    ),
+    "kept_media_too_large": Message(
+        "Ask for fewer or smaller frames, or in Python allow more with Client(limits=...); "
+        "it is kept as {path} and not downloaded again.",
+        command="Ask for fewer or smaller frames; it is kept as {path} and not downloaded again.",
+        nodes="Ask for fewer or smaller frames; it is kept as {path} and not downloaded again.",
+    ),
+}
+
+
+def what(code: str, params: Mapping[str, object]) -> str:
+    """What happened, for a code that says so by itself; else an empty text."""
+    message = CATALOG.get(code)
+    return message.what.format_map(params) if message else ""
+
+
+def advice(code: str, params: Mapping[str, object], surface: Surface) -> str:
+    """What to do next, for whoever reads it there. Empty for a code that is not in the catalog."""
+    message = CATALOG.get(code)
+    if message is None:
+        return ""
+    texts = {LIBRARY: "", COMMAND: message.command, NODES: message.nodes}
+    return (texts[surface] or message.advice).format_map(params)
