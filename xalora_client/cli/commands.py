@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import config, forms
-from ..clients.asynchronous import AsyncClient
+from ..client.async_ import AsyncClient
+from ..client.download import MediaFile
 from ..errors import ConfigurationError, InvalidParameterError, StorageError
 from ..media.decoding.formats import SNIFF_BYTES, sniff
-from ..media.download import MediaFile
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.images import InputImage
 from ..protocol.parameters import MediaAddress, is_data_uri

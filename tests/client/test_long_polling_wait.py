@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 
 import pytest
 
 from xalora_client import NetworkError, RequestTimeoutError, TaskTimeoutError, Text2VideoTask
-from xalora_client.engine import waiting
-from xalora_client.engine.drivers import run_sync
-from xalora_client.engine.exchange import Context
-from xalora_client.engine.long_polling import LONGEST_WAIT, MOST_OPEN
+from xalora_client.client.long_polling import LONGEST_WAIT, MOST_OPEN
+from xalora_client.client.session import Session
+from xalora_client.client.wait import create_and_wait, wait
 from xalora_client.protocol.requests import Credentials, Response, Sequencer
 
 TASK = Text2VideoTask("a rabbit")
@@ -37,7 +37,7 @@ class Script:
         self.moments = []
         self.sequencer = Sequencer(server, Credentials("c", "secret-key"))
 
-    def send(self, request, timeout):
+    async def send(self, request, timeout):
         if request.url.endswith("query"):
             self.asked.append((request.body["wait_seconds"], request.body["after"]) if request.wait_seconds else PLAIN)
             self.moments.append(self.now)
@@ -53,16 +53,15 @@ class Script:
     def sleep(self, seconds):
         self.now += seconds
 
-    def context(self):
-        return Context(self.sequencer, lambda: self.now, random.Random(3))
+    def session(self):
+        clock, rng = (lambda: self.now), random.Random(3)
+        return Session(self.sequencer, transport=self, clock=clock, nap=self.sleep, rng=rng)
 
     def make(self, timeout=300.0, interval=None, on_update=None):
-        return run_sync(
-            waiting.execute_and_wait(self.context(), TASK, timeout, interval, on_update), self, self.sleep
-        ).status
+        return asyncio.run(create_and_wait(self.session(), TASK, timeout, interval, on_update)).status
 
     def wait(self, timeout=300.0):
-        return run_sync(waiting.wait(self.context(), "t1", timeout, None, None), self, self.sleep).status
+        return asyncio.run(wait(self.session(), "t1", timeout, None, None)).status
 
 
 def test_queries_wait_for_the_next_revision():
@@ -171,24 +170,32 @@ def test_no_server_makes_a_client_wait_longer_than_proxies_allow():
 def test_so_many_tasks_at_once_have_long_polls_and_the_others_are_polled():
     """Each needs a connection, and a process may have a thousand tasks."""
     server = "https://crowded.example"
-    flows = []
-    for _ in range(MOST_OPEN + 1):
-        script = Script((0.1, running(1)), server=server)
-        flow = waiting.wait(script.context(), "t1", 300.0, None, None)
-        effect = flow.send(None)
-        while True:
-            if hasattr(effect, "request"):
-                answered = script.send(effect.request, 20)
-                if len(script.asked) == 2:
-                    break
-                effect = flow.send(answered)
-            else:
-                effect = flow.send(None)
-        flows.append((flow, script.asked[1]))
-    assert [asked for _, asked in flows].count((25.0, 1)) == MOST_OPEN
-    assert flows[-1][1] == PLAIN
-    for flow, _ in flows:
-        flow.close()
+    stuck, all_stuck = [], asyncio.Event()
+
+    class Stuck(Script):
+        """Its second answer never comes."""
+
+        async def send(self, request, timeout):
+            answer = await super().send(request, timeout)
+            if len(self.asked) == 2:
+                stuck.append(self)
+                if len(stuck) == MOST_OPEN + 1:
+                    all_stuck.set()
+                await asyncio.Event().wait()
+            return answer
+
+    async def main():
+        scripts = [Stuck((0.1, running(1)), server=server) for _ in range(MOST_OPEN + 1)]
+        tasks = [asyncio.create_task(wait(each.session(), "t1", 300.0, None, None)) for each in scripts]
+        await all_stuck.wait()
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return [each.asked[1] for each in scripts]
+
+    asked = asyncio.run(main())
+    assert asked.count((25.0, 1)) == MOST_OPEN
+    assert asked.count(PLAIN) == 1
     script = Script((0.1, running(1)), (1.0, DONE), server=server)
     script.wait()
     assert script.asked[1] == (25.0, 1)  # Their places are free again.

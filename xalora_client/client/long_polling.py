@@ -13,7 +13,6 @@ from contextlib import contextmanager
 
 from ..errors import NetworkError, RateLimitError, XaloraError
 from ..protocol.answers import WorkflowTaskResult
-from .exchange import retry_after
 
 MOST_OPEN = 128
 """The most long polls at one server at a time, in one process. Each one needs a connection of its own."""
@@ -80,7 +79,7 @@ class LongPolling:
     def failed(self, error: XaloraError) -> None:
         """Count a query that failed, if waiting may be the reason. A long poll is not sent again as it was."""
         never_arrived = isinstance(error, NetworkError) and error.sent == "no"
-        told_to_wait = isinstance(error, RateLimitError) or retry_after(error) is not None
+        told_to_wait = isinstance(error, RateLimitError) or error.retry_after is not None
         if self._waited and not never_arrived and not told_to_wait:
             self._failures += 1
         self._waited = 0.0

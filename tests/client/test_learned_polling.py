@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import doctest
 import json
 import math
@@ -12,12 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xalora_client.engine import timing
-from xalora_client.engine.drivers import run_sync
-from xalora_client.engine.exchange import Context
-from xalora_client.engine.submission import Submission
-from xalora_client.engine.timing import Deadline
-from xalora_client.engine.waiting import Wait
+from xalora_client.client import poll_schedule as timing
+from xalora_client.client.create import CreatedTask
+from xalora_client.client.session import Deadline, Session
+from xalora_client.client.wait import Wait
 from xalora_client.protocol.requests import Credentials, Response, Sequencer
 
 TAKEN_OFF = 1 - timing.JITTER
@@ -119,7 +118,7 @@ class World:
         self.now = 0.0
         self.queries = 0
 
-    def send(self, request, timeout):
+    async def send(self, request, timeout):
         self.queries += 1
         status = "finished" if self.now >= self.duration else "running"
         return Response(200, {}, json.dumps({"status": status}).encode(), self.now)
@@ -132,10 +131,14 @@ def noticed(duration, delays, dice):
     """Drive the client's own wait; returns the delay and the queries."""
     world = World(duration)
     sequencer = Sequencer("http://sequencer.example", Credentials("c", "k"))
-    context = Context(sequencer, lambda: world.now, dice)
-    wait = Wait(context, Submission("t1", sequencer.credentials), Deadline.after(1e6, lambda: world.now))
-    wait.delays = delays(lambda: world.now)
-    run_sync(wait.run(), world, world.sleep)
+    session = Session(sequencer, transport=world, clock=lambda: world.now, nap=world.sleep, rng=dice)
+
+    async def main():
+        wait = Wait(session, CreatedTask("t1", sequencer.credentials), Deadline.after(1e6, lambda: world.now))
+        wait.delays = delays(lambda: world.now)
+        await wait.run()
+
+    asyncio.run(main())
     return world.now - duration, world.queries
 
 

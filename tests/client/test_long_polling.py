@@ -11,7 +11,7 @@ import pytest
 from sequencer import Answer, status
 
 from xalora_client import AsyncClient, Client, Text2VideoTask
-from xalora_client.http.proxies import AT_ONCE
+from xalora_client.http.limiter import ORDINARY_AT_ONCE
 from xalora_client.ledger import Ledger
 
 TASK = Text2VideoTask("a rabbit")
@@ -78,7 +78,7 @@ def test_64_tasks_starve_neither_creates_nor_each_other(sequencer):
         async with AsyncClient("a#b", sequencer.url) as client:
             waits = [asyncio.create_task(client.execute_workflow_and_wait_for_result(TASK)) for _ in range(64)]
             assert await asyncio.to_thread(held.full.wait, PATIENCE)
-            assert held.open == 64 > AT_ONCE
+            assert held.open == 64 > ORDINARY_AT_ONCE
             await asyncio.wait_for(client.execute_workflow(TASK), PATIENCE)
             await asyncio.wait_for(client.query_task_result("t1"), PATIENCE)
             held.freed.set()

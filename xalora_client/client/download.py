@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from ...engine import timing
-from ...engine.effects import Call, Flow, Sleep
-from ...engine.exchange import Context, logger, query, with_ledger
-from ...errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
-from ...http.transport import Fetch
-from ...protocol.answers import TaskStatus, WorkflowTaskResult
-from ...protocol.requests import Link, Response, shown
-from ..decoding.inspection import MediaInfo, inspect
-from ..decoding.limits import Limits
-from ..store import MediaStore
-from .receiver import BrokenOffError, GoneError, OnProgress, Receiver
+from ..errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
+from ..http.retry import backoff
+from ..http.transport import Fetch
+from ..media.decoding.inspection import MediaInfo, inspect
+from ..media.decoding.limits import Limits
+from ..media.receiver import GoneError, OnProgress, Receiver
+from ..media.store import MediaStore
+from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.requests import Link, Response, shown
+from .query import query
+from .session import Session, in_thread, logger
 
 LONGEST_SILENCE = 30.0
 """Seconds without a byte after which a download is resumed on a new connection."""
@@ -53,13 +53,13 @@ class MediaFile:
     info: MediaInfo
 
 
-def download(
-    context: Context,
+async def download(
+    session: Session,
     result: WorkflowTaskResult,
     store: MediaStore,
     limits: Limits,
     on_progress: OnProgress | None = None,
-) -> Flow[MediaFile]:
+) -> MediaFile:
     """Fetch a finished task's media into the store.
 
     What an earlier run completed is not downloaded again, wherever that run was stopped. Raises DownloadError when
@@ -68,18 +68,18 @@ def download(
     StorageError when the store cannot be written.
     """
     task_id = result.task_id
-    name = hashlib.sha256(f"{context.server}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
+    name = hashlib.sha256(f"{session.name}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
     try:
         for _ in range(MOST_MOVES):
-            kept = yield from _kept(context, task_id, store, limits)
+            kept = await _kept(session, task_id, store, limits)
             if isinstance(kept, MediaFile):
                 return kept
             try:
-                whole: tuple[Path, str] | None = yield Call(lambda: store.completed(name))
+                whole: tuple[Path, str] | None = await in_thread(lambda: store.completed(name))
                 if whole is None:
-                    url = yield from _address(context, result, refresh=kept is _Lost.SINCE)
-                    whole = yield from _fetch(context, task_id, url, store, name, limits, on_progress)
-                return (yield from _accept(context, task_id, *whole, store, limits))
+                    url = await _address(session, result, refresh=kept is _Lost.SINCE)
+                    whole = await _fetch(session, task_id, url, store, name, limits, on_progress)
+                return await _accept(session, task_id, *whole, store, limits)
             except _MovedError:
                 continue
         raise DownloadError(f"The downloaded file disappeared from {store.folder}, {MOST_MOVES} times in a row")
@@ -100,9 +100,9 @@ class _Lost(Enum):
     SINCE = "since"
 
 
-def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> Flow[MediaFile | _Lost]:
+async def _kept(session: Session, task_id: str, store: MediaStore, limits: Limits) -> MediaFile | _Lost:
     """The file of an earlier download, if the ledger knows one and its bytes are unchanged."""
-    entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
+    entry = await session.with_ledger(lambda ledger: ledger.find(task_id))
     if entry is None or entry.sha256 is None or entry.extension is None:
         return _Lost.NEVER_HERE
     sha256, extension = entry.sha256, entry.extension
@@ -117,11 +117,11 @@ def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> 
             store.release(path)
             raise
 
-    kept: MediaFile | _Lost = yield Call(look)
+    kept: MediaFile | _Lost = await in_thread(look)
     return kept
 
 
-def _address(context: Context, result: WorkflowTaskResult, *, refresh: bool) -> Flow[str]:
+async def _address(session: Session, result: WorkflowTaskResult, *, refresh: bool) -> str:
     """Where the media is. With ``refresh``, ask again: the link is as old as the file that was lost."""
     url = result.media_url
     if result.status != TaskStatus.FINISHED or url is None:
@@ -132,7 +132,7 @@ def _address(context: Context, result: WorkflowTaskResult, *, refresh: bool) -> 
         )
     if refresh:
         with suppress(XaloraError):
-            return (yield from query(context, result.task_id)).media_url or url
+            return (await query(session, result.task_id)).media_url or url
     return url
 
 
@@ -141,29 +141,29 @@ def _described(result: object) -> str:
     return shown(result) if isinstance(result, str) and "//" in result else one_line(repr(result), 100)
 
 
-def _fetch(
-    context: Context,
+async def _fetch(
+    session: Session,
     task_id: str,
     url: str,
     store: MediaStore,
     name: str,
     limits: Limits,
     on_progress: OnProgress | None,
-) -> Flow[tuple[Path, str]]:
+) -> tuple[Path, str]:
     """Download; returns the complete file, which has no place yet, and its hash."""
-    part: Path = yield Call(lambda: store.incoming(name))
+    part = store.incoming(name)  # Not in a thread: an interruption would leave the file, whose name nobody knows yet.
     receiver = Receiver(part, task_id, limits, on_progress)
     try:
         try:
-            yield from _receive(context, url, receiver)
+            await _receive(session, url, receiver)
         except GoneError:
-            fresh = (yield from query(context, task_id)).media_url  # Links expire; there may be a new one.
+            fresh = (await query(session, task_id)).media_url  # Links expire; there may be a new one.
             if fresh is None or fresh == url:
                 raise
-            yield from _receive(context, fresh, receiver)
-        yield Call(receiver.finish)
+            await _receive(session, fresh, receiver)
+        await in_thread(receiver.finish)
         sha256 = receiver.digest.hexdigest()
-        whole: Path = yield Call(lambda: store.complete(part, name, sha256))
+        whole: Path = await in_thread(lambda: store.complete(part, name, sha256))
         return whole, sha256
     except GoneError as gone:  # Known inside this package only.
         raise DownloadError(gone.what, task_id=task_id, code=gone.code) from None
@@ -171,56 +171,58 @@ def _fetch(
         receiver.discard()
 
 
-def _receive(context: Context, url: str, receiver: Receiver) -> Flow[None]:
+async def _receive(session: Session, url: str, receiver: Receiver) -> None:
     """Receive until the file is complete, resuming after breaks."""
-    warn_of_plain(context.sequencer.url, url)
-    delays = timing.backoff_delays(context.dice)
+    warn_of_plain(session.sequencer.url, url)
+    delays = backoff(session.rng)
     tries = farthest = 0
     while True:
         try:
-            receiver.check_complete((yield from _asked(context, url, receiver)))
+            receiver.check_complete(await _asked(session, url, receiver))
             return
         except XaloraError as error:
-            if not (isinstance(error, BrokenOffError) or timing.is_transient(error)):
+            if not error.transient:
                 raise
-            trouble = error
+            last_error = error
         if receiver.received >= farthest + LEAST_PROGRESS:
-            tries, delays, farthest = 0, timing.backoff_delays(context.dice), receiver.received
+            tries, delays, farthest = 0, backoff(session.rng), receiver.received
         tries += 1
-        wait = getattr(trouble, "retry_after", None) or 0.0
+        wait = last_error.retry_after or 0.0
         if wait > LONGEST_PATIENCE:
-            raise DownloadError(f"{trouble.what}, and asks to wait {wait:,.0f} s") from trouble
+            raise DownloadError(f"{last_error.what}, and asks to wait {wait:,.0f} s") from last_error
         if tries >= TRIES_WITHOUT_PROGRESS:
-            raise DownloadError(f"The download broke off {tries} times: {trouble.what}") from trouble
-        logger.info("The download of %s is resumed after a break: %s", shown(url), trouble.what)
-        yield Sleep(max(next(delays), wait))
+            raise DownloadError(f"The download broke off {tries} times: {last_error.what}") from last_error
+        logger.info("The download of %s is resumed after a break: %s", shown(url), last_error.what)
+        await session.sleep(max(next(delays), wait))
 
 
-def _asked(context: Context, url: str, receiver: Receiver) -> Flow[Response]:
+async def _asked(session: Session, url: str, receiver: Receiver) -> Response:
     """Request the file and follow redirects. Each try starts at the first address: redirect targets may expire."""
     for _ in range(MOST_REDIRECTS + 1):
         headers = receiver.request_headers()
-        response: Response = yield Fetch(url, headers, receiver.open, LONGEST_SILENCE, context.sequencer.url)
+        response = await session.transport.fetch(
+            Fetch(url, headers, receiver.open, LONGEST_SILENCE, session.sequencer.url)
+        )
         if not (300 <= response.status < 400 and "location" in response.headers):
             return response
         url = redirected(url, response.headers["location"])
     raise DownloadError(f"The download was redirected more than {MOST_REDIRECTS} times")
 
 
-def _accept(
-    context: Context, task_id: str, whole: Path, sha256: str, store: MediaStore, limits: Limits
-) -> Flow[MediaFile]:
+async def _accept(
+    session: Session, task_id: str, whole: Path, sha256: str, store: MediaStore, limits: Limits
+) -> MediaFile:
     """Inspect the file, write it to the ledger, and move it to its place.
 
     The order matters: after a stop at any moment, the file is found through the ledger or where it is now. If the
     ledger cannot record it (a full disk, a task it does not know), the file also stays where it is.
     """
-    file: MediaFile = yield Call(lambda: _examined(task_id, whole, sha256, store, limits))
+    file: MediaFile = await in_thread(lambda: _examined(task_id, whole, sha256, store, limits))
     extension = file.info.format.extension
-    noted = yield from with_ledger(context, lambda ledger: ledger.stored(task_id, sha256, extension, file.size))
-    keep = context.ledger is not None and not noted
-    place: Path = yield Call(lambda: store.adopt(whole, sha256, extension, keep=keep))
-    yield Call(lambda: _prune(store))
+    noted = await session.with_ledger(lambda ledger: ledger.stored(task_id, sha256, extension, file.size))
+    keep = session.ledger is not None and not noted
+    place: Path = await in_thread(lambda: store.adopt(whole, sha256, extension, keep=keep))
+    await in_thread(lambda: _prune(store))
     return replace(file, path=place, info=replace(file.info, path=place))
 
 

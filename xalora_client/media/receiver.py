@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import DownloadError, StorageError
-from ...protocol.answers import read_retry_after
-from ...protocol.requests import Response
-from ..decoding.limits import Limits
+from ..errors import DownloadError, StorageError
+from ..protocol.answers import read_retry_after
+from ..protocol.requests import Response
+from .decoding.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ OnProgress = Callable[[DownloadProgress], object]
 
 class BrokenOffError(DownloadError):
     """The file is not complete; asking again may help."""
+
+    transient = True
 
     def __init__(self, what: str, retry_after: float | None = None) -> None:
         super().__init__(what)

@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xalora_client import NetworkError, Text2VideoTask, XaloraError, errors
-from xalora_client.engine import exchange, submission, timing, waiting
-from xalora_client.engine.drivers import run_async, run_sync
-from xalora_client.engine.exchange import Context
-from xalora_client.engine.timing import Deadline
+from xalora_client.client import create, poll_schedule, portal, query, wait
+from xalora_client.client.session import Deadline, Session
+from xalora_client.http.retry import backoff
 from xalora_client.protocol.requests import Credentials, Response, Sequencer
 
 SEQUENCER = Sequencer("https://sequencer.example", Credentials("c", "secret-key"))
@@ -50,24 +49,15 @@ class World:
         self.trace.append(("sleep", round(seconds, 6)))
         self.now += seconds
 
-    def run(self, flow):
-        world = self
-        if self.blocking:
+    async def send(self, request, timeout):
+        return self._send(request, timeout)
 
-            class Transport:
-                def send(self, request, timeout):
-                    return world._send(request, timeout)
+    def session(self, seed):
+        return Session(SEQUENCER, transport=self, clock=self.clock, nap=self._sleep, rng=random.Random(seed))
 
-            return run_sync(flow, Transport(), self._sleep)
-
-        class AsyncTransport:
-            async def send(self, request, timeout):
-                return world._send(request, timeout)
-
-        async def sleep(seconds):
-            self._sleep(seconds)
-
-        return asyncio.run(run_async(flow, AsyncTransport(), sleep))
+    def run(self, call):
+        """As each client does: on a loop of its own, or through the portal of the blocking one."""
+        return portal.run(call) if self.blocking else asyncio.run(call())
 
 
 def response(status, body, **fields):
@@ -97,26 +87,26 @@ outcomes = st.sampled_from(
 scripts = st.lists(st.tuples(st.floats(0, 90), outcomes), min_size=1, max_size=30)
 calls = st.sampled_from(
     [
-        lambda context, timeout, interval: waiting.execute_and_wait(context, TASK, timeout, interval, None),
-        lambda context, timeout, interval: waiting.wait(context, "t1", timeout, interval, None),
-        lambda context, timeout, interval: submission.execute(context, TASK),
-        lambda context, timeout, interval: exchange.query(context, "t1"),
-        lambda context, timeout, interval: exchange.cancel(context, "t1"),
+        lambda session, timeout, interval: wait.create_and_wait(session, TASK, timeout, interval, None),
+        lambda session, timeout, interval: wait.wait(session, "t1", timeout, interval, None),
+        lambda session, timeout, interval: create.execute(session, TASK),
+        lambda session, timeout, interval: query.query(session, "t1"),
+        lambda session, timeout, interval: query.cancel(session, "t1"),
     ]
 )
 
 
 def outcome_of(world, call, timeout, interval, seed):
-    context = Context(SEQUENCER, world.clock, random.Random(seed))
+    session = world.session(seed)
     try:
-        return world.run(call(context, timeout, interval))
+        return world.run(lambda: call(session, timeout, interval))
     except XaloraError as error:
         return type(error), error.task_id
 
 
 @settings(max_examples=200, deadline=None)
 @given(scripts, calls, st.floats(0.1, 400), st.none() | st.floats(1, 30), st.integers())
-def test_both_drivers_leave_the_same_trace(script, call, timeout, interval, seed):
+def test_both_clients_leave_the_same_trace(script, call, timeout, interval, seed):
     worlds = [World(script, blocking) for blocking in (True, False)]
     ends = [outcome_of(world, call, timeout, interval, seed) for world in worlds]
     assert ends[0] == ends[1]
@@ -126,14 +116,14 @@ def test_both_drivers_leave_the_same_trace(script, call, timeout, interval, seed
 @settings(max_examples=300, deadline=None)
 @given(scripts, st.floats(0.1, 400), st.none() | st.floats(1, 30), st.integers())
 def test_a_wait_never_outlives_its_deadline(script, timeout, interval, seed):
-    world = World(script, blocking=True)
-    outcome_of(world, lambda c, t, i: waiting.wait(c, "t1", t, i, None), timeout, interval, seed)
+    world = World(script, blocking=False)
+    outcome_of(world, lambda c, t, i: wait.wait(c, "t1", t, i, None), timeout, interval, seed)
     assert world.now <= timeout + 1e-6
 
 
 @given(st.integers(), st.integers(0, 60))
 def test_adaptive_delays_stay_in_bounds(seed, count):
-    delays = timing.poll_delays(None, random.Random(seed))
+    delays = poll_schedule.poll_delays(None, random.Random(seed))
     for number in range(count):
         full = min(8.0, 1.3**number)
         assert full * 0.85 - 1e-9 <= next(delays) <= full + 1e-9
@@ -141,7 +131,7 @@ def test_adaptive_delays_stay_in_bounds(seed, count):
 
 @given(st.integers(), st.integers(0, 60))
 def test_backoff_stays_in_bounds(seed, count):
-    delays = timing.backoff_delays(random.Random(seed))
+    delays = backoff(random.Random(seed))
     assert all(0.4 <= next(delays) <= 10 for _ in range(count))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import NetworkError, XaloraError
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.progress import TaskProgress
-from . import timing
+from .poll_schedule import ENOUGH_TO_LEARN
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ _ORIGINS = {
 OnUpdate = Callable[[TaskUpdate], object]
 
 
-def trouble(error: XaloraError | None) -> dict[str, Any]:
+def failure(error: XaloraError | None) -> dict[str, Any]:
     """What an update says of an error."""
     return {"trouble": error.what if error else None, "connected": not isinstance(error, NetworkError)}
 
@@ -100,6 +100,6 @@ def estimate(durations: Sequence[float], elapsed: float) -> TaskProgress | None:
     three durations, and for a task that takes longer than all of them.
     """
     longer = [each for each in durations if each > elapsed]
-    if len(durations) < timing.ENOUGH_TO_LEARN or not longer:
+    if len(durations) < ENOUGH_TO_LEARN or not longer:
         return None
     return TaskProgress(max(0.0, elapsed), statistics.median(longer), estimated=True)

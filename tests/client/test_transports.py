@@ -10,7 +10,7 @@ import pytest
 from sequencer import DROP, Answer
 
 from xalora_client import APIStatusError, ConfigurationError, NetworkError, RequestTimeoutError, Text2VideoTask
-from xalora_client.engine import timing
+from xalora_client.client import session
 from xalora_client.http import transport as http
 
 TASK = Text2VideoTask("a rabbit")
@@ -22,8 +22,8 @@ def query(client):
 
 class TestSlowServers:
     def test_no_answer_in_time(self, subject, sequencer, monkeypatch):
-        monkeypatch.setattr(timing, "REQUEST_TIMEOUT", 0.1)
-        monkeypatch.setattr(timing, "CALL_TIMEOUT", 0.4)
+        monkeypatch.setattr(session, "REQUEST_TIMEOUT", 0.1)
+        monkeypatch.setattr(session, "CALL_TIMEOUT", 0.4)
         with (
             sequencer.silent("task_result_query"),
             pytest.raises(RequestTimeoutError, match="No answer from") as caught,
@@ -33,7 +33,7 @@ class TestSlowServers:
         assert isinstance(caught.value, TimeoutError)
 
     def test_no_answer_to_a_create_in_time(self, subject, sequencer, monkeypatch):
-        monkeypatch.setattr(timing, "REQUEST_TIMEOUT", 0.2)
+        monkeypatch.setattr(session, "REQUEST_TIMEOUT", 0.2)
         began = time.monotonic()
         with sequencer.silent("task_create"), pytest.raises(RequestTimeoutError, match="may have been created"):
             subject.do(lambda c: c.execute_workflow(TASK))
@@ -50,7 +50,7 @@ class TestSlowServers:
     def test_no_connection_in_time(self, subject, monkeypatch):
         """A listener with a full queue lets nobody in, and turns nobody away."""
         monkeypatch.setattr(http, "CONNECT_TIMEOUT", 0.2)
-        monkeypatch.setattr(timing, "CALL_TIMEOUT", 0.4)
+        monkeypatch.setattr(session, "CALL_TIMEOUT", 0.4)
         with closing(socket.socket()) as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(0)

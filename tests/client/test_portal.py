@@ -18,10 +18,6 @@ from raw_server import RawServer
 from subject import Stop
 
 from xalora_client import Client, Text2VideoTask
-from xalora_client.clients.on_thread import ThreadTransport
-from xalora_client.engine.effects import Fetch
-from xalora_client.http.transport import HttpTransport
-from xalora_client.protocol.requests import Request
 
 TASK = Text2VideoTask("a rabbit")
 
@@ -30,13 +26,6 @@ TASK = Text2VideoTask("a rabbit")
 def client(sequencer):
     with Client("a#b", sequencer.url) as made:
         yield made
-
-
-@pytest.fixture
-def transport():
-    made = ThreadTransport(HttpTransport())
-    yield made
-    made.close()
 
 
 def test_where_a_loop_runs_already(client):
@@ -85,43 +74,35 @@ def _create(url):
 
 
 class TestInterruptions:
-    def test_ctrl_c_ends_a_request_at_once(self, transport):
+    def test_ctrl_c_ends_a_request_at_once(self, client):
         def serve(_):
             os.kill(os.getpid(), signal.SIGINT)
             over.wait(20)
             yield b""
 
         over = threading.Event()
-        with RawServer(serve) as server:
+        with RawServer(serve) as server, Client("a#b", server.url) as client:
             began = time.monotonic()
             with pytest.raises(KeyboardInterrupt):
-                transport.send(Request(f"{server.url}/task_result_query", {"task_id": "t1"}), 20.0)
+                client.query_task_result("t1")
             over.set()
         assert time.monotonic() - began < 10
         assert not _calls()
 
     @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Stop(), ValueError("own"), SystemExit(3), StopIteration()])
-    def test_what_a_sink_raises_goes_through_unchanged(self, transport, files, stop):
-        def sink(status, headers):
-            def take(piece):
-                raise stop
+    def test_what_on_progress_raises_goes_through_unchanged(self, client, files, stop):
+        def on_progress(_):
+            raise stop
 
-            return take
-
-        fetch = Fetch(files.serve("/x", File(PNG)), {}, sink, 10.0, files.url)
         with pytest.raises(type(stop)) as caught:
-            transport.fetch(fetch)
+            client.download(finished(files.serve("/x", File(PNG))), on_progress)
         assert caught.value is stop
         assert not _calls()
 
-    def test_a_sink_runs_in_the_calling_thread(self, transport, files):
+    def test_callbacks_run_in_the_calling_thread(self, client, files):
         threads = set()
-
-        def sink(status, headers):
-            threads.add(threading.current_thread())
-            return lambda piece: threads.add(threading.current_thread())
-
-        transport.fetch(Fetch(files.serve("/x", File(PNG)), {}, sink, 10.0, files.url))
+        client.download(finished(files.serve("/x", File(PNG))), lambda _: threads.add(threading.current_thread()))
+        client.execute_workflow_and_wait_for_result(TASK, on_update=lambda _: threads.add(threading.current_thread()))
         assert threads == {threading.current_thread()}
 
     def test_on_progress_may_use_the_client(self, client, files):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import cast
-
 from ..delivery import OnUpload
-from ..engine import exchange, submission, waiting
-from ..engine.drivers import AsyncTransport, run_async
-from ..engine.effects import Flow, T
-from ..engine.updates import OnUpdate
-from ..http.transport import HttpTransport
-from ..media.download import MediaFile, OnProgress, download
+from ..media.receiver import OnProgress
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from .base import BaseClient
+from .create import execute, request_resource
+from .download import MediaFile, download
+from .query import cancel, query
+from .updates import OnUpdate
+from .wait import create_and_wait, wait
 
 
 class AsyncClient(BaseClient):
@@ -33,27 +29,21 @@ class AsyncClient(BaseClient):
 
     async def close(self) -> None:
         """Close the connections and the ledger. Images that were uploaded ahead and not used are removed."""
-        await self._delivery.close()
-        await cast("AsyncTransport", self._transport).close()
-        self._close_ledger()
-
-    async def _run(self, flow: Flow[T]) -> T:
-        sleep = cast("Callable[[float], Awaitable[object]]", self._sleep or asyncio.sleep)
-        return await run_async(flow, cast("AsyncTransport", self._transport), sleep)
+        await self._close()
 
     async def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
         """As Client.upload_images, awaited."""
-        await self._delivery.upload(self._job(task), on_upload, reuse=reuse)
+        await self._upload_images(await self._opened(), task, on_upload, reuse=reuse)
 
     async def execute_workflow(
         self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True
     ) -> str:
         """As Client.execute_workflow, awaited."""
-        return await self._run(submission.execute(self._context, task, on_update, reuse=reuse))
+        return await execute(await self._opened(), task, on_update, reuse=reuse)
 
     async def query_task_result(self, task_id: str) -> WorkflowTaskResult:
         """As Client.query_task_result, awaited."""
-        return await self._run(exchange.query(self._context, task_id))
+        return await query(await self._opened(), task_id)
 
     async def execute_workflow_and_wait_for_result(
         self,
@@ -65,7 +55,7 @@ class AsyncClient(BaseClient):
         reuse: bool = True,
     ) -> WorkflowTaskResult:
         """As Client.execute_workflow_and_wait_for_result, awaited."""
-        return await self._run(waiting.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
+        return await create_and_wait(await self._opened(), task, timeout, interval, on_update, reuse=reuse)
 
     async def wait_for_result(
         self,
@@ -75,21 +65,18 @@ class AsyncClient(BaseClient):
         on_update: OnUpdate | None = None,
     ) -> WorkflowTaskResult:
         """As Client.wait_for_result, awaited."""
-        return await self._run(waiting.wait(self._context, task_id, timeout, interval, on_update))
+        return await wait(await self._opened(), task_id, timeout, interval, on_update)
 
     async def cancel_task(self, task_id: str) -> str:
         """As Client.cancel_task, awaited."""
-        return await self._run(exchange.cancel(self._context, task_id))
+        return await cancel(await self._opened(), task_id)
 
     async def resource_request(
         self, consumer_id: str | None = None, workflow_id: str | None = None, task_type: str | None = None
     ) -> str:
         """As Client.resource_request, awaited."""
-        return await self._run(exchange.request_resource(self._context, consumer_id, workflow_id, task_type))
+        return await request_resource(await self._opened(), consumer_id, workflow_id, task_type)
 
     async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
         """As Client.download, awaited. The file is inspected in a thread."""
-        return await self._run(download(self._context, result, self._store, self._limits, on_progress))
-
-    def _new_transport(self) -> AsyncTransport:
-        return HttpTransport()
+        return await download(await self._opened(), result, self._store, self._limits, on_progress)

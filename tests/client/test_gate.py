@@ -10,7 +10,7 @@ import pytest
 from sequencer import Answer, Sequencer
 
 from xalora_client import AsyncClient, Client, NetworkError, RateLimitError, Text2VideoTask
-from xalora_client.engine import timing
+from xalora_client.client import session
 from xalora_client.http.limiter import ORDINARY_AT_ONCE, limited
 
 PATIENCE = 20.0
@@ -84,8 +84,8 @@ def test_those_who_give_up_leave_their_place(sequencer, subject, monkeypatch):
             return await asyncio.gather(*calls, return_exceptions=True)
 
     with sequencer.silent("task_result_query"), monkeypatch.context() as impatient:
-        impatient.setattr(timing, "QUERY_TIMEOUT", 0.2)
-        impatient.setattr(timing, "CALL_TIMEOUT", 0.3)
+        impatient.setattr(session, "QUERY_TIMEOUT", 0.2)
+        impatient.setattr(session, "CALL_TIMEOUT", 0.3)
         ends = asyncio.run(many())
     assert all(isinstance(each, NetworkError) for each in ends)
     assert any(each.sent == "no" for each in ends)  # Those who only waited.

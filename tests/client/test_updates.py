@@ -10,7 +10,7 @@ from pictures import png
 from sequencer import DROP, Answer, status
 
 from xalora_client import TaskProgress, TaskUpdate, Text2VideoTask, encode_data_uri
-from xalora_client.engine.updates import estimate
+from xalora_client.client.updates import estimate
 
 
 def said(elapsed=None, **fields):

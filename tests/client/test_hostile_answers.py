@@ -21,7 +21,7 @@ from xalora_client import (
     Text2VideoTask,
     XaloraError,
 )
-from xalora_client.engine import timing
+from xalora_client.client import session
 
 MIB = 2**20
 TASK = Text2VideoTask("a rabbit")
@@ -146,9 +146,9 @@ class TestCodings:
 class TestTime:
     @pytest.fixture(autouse=True)
     def short(self, monkeypatch):
-        monkeypatch.setattr(timing, "REQUEST_TIMEOUT", 0.3)
-        monkeypatch.setattr(timing, "QUERY_TIMEOUT", 0.3)
-        monkeypatch.setattr(timing, "CALL_TIMEOUT", 0.4)
+        monkeypatch.setattr(session, "REQUEST_TIMEOUT", 0.3)
+        monkeypatch.setattr(session, "QUERY_TIMEOUT", 0.3)
+        monkeypatch.setattr(session, "CALL_TIMEOUT", 0.4)
 
     @pytest.mark.parametrize("action", [create, query, lambda c: c.cancel_task("t1"), lambda c: c.resource_request()])
     @pytest.mark.parametrize(

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import random
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
 from ..config import load
-from ..delivery import Delivery
-from ..engine.drivers import AsyncTransport, Transport
-from ..engine.exchange import Context
+from ..delivery import Delivery, OnUpload
 from ..errors import XaloraError
+from ..http.transport import HttpTransport, Transport
 from ..http.upload import WebTransport
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
-from ..media.download import MediaFile
 from ..media.store import MediaStore, budget_of
 from ..protocol.requests import Job, Sequencer
 from ..protocol.tasks import WorkflowTask
 from ..sequencer import local_sandbox
+from .download import MediaFile
+from .session import Session
 
 
-class BaseClient(ABC):
+class BaseClient:
     """The settings of a client of one sequencer. Client and AsyncClient add the calls.
 
     A setting that is None is taken from its first source that has one: the environment, ``.env`` in the working
@@ -48,16 +46,16 @@ class BaseClient(ABC):
         on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent: with None when
             the sequencer took it, else with the error. For a create that was interrupted before its answer, it is
             called with the job id.
-        transport: Sends the requests, blocking for Client, on the event loop for AsyncClient. None means HTTP.
-        sleep: ``sleep(seconds)`` waits, awaited by AsyncClient. None means that of the standard library.
+        transport: Sends the requests. None means HTTP.
+        sleep: ``sleep(seconds)`` waits; what it returns is awaited if it can be. None means asyncio's.
         clock: Returns monotonic seconds.
         images_at_once: The most images that are held encoded at a time, 1 or more.
         dice: The random numbers that spread retries and queries.
 
     Raises:
         ConfigurationError: No key is set, a setting has the wrong form, or the key and the address come from sources
-            that do not belong together.
-        StorageError: The local sandbox cannot use its folder.
+            that do not belong together. The first call of a client for the sandbox starts it, and raises StorageError
+            when it cannot use its folder.
     """
 
     def __init__(
@@ -73,38 +71,30 @@ class BaseClient(ABC):
         limits: Limits | None = None,
         cancels: Callable[[BaseException], bool] | None = None,
         on_cancel: Callable[[str, XaloraError | None], object] | None = None,
-        transport: Transport | AsyncTransport | None = None,
+        transport: Transport | None = None,
         sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         images_at_once: int = 8,
         dice: random.Random | None = None,
     ) -> None:
         self.config = load(api_key, workflow_url, home, fallback_home)
-        credentials = self.config.require_credentials()
-        folder = self.config.home
-        url = local_sandbox(folder / "sandbox") if self.config.is_sandbox else self.config.workflow_url
-        record = Ledger(folder, self.config.workflow_url) if ledger else None
-        self._sleep = sleep
-        self._delivery = Delivery(self.config, url, WebTransport(), record, images_at_once, self._nap)
-        self._context = Context(
-            Sequencer(url, credentials),
-            # The sandbox's port changes with each start; its tasks stay.
-            server=self.config.workflow_url,
-            ledger=record,
-            source=source,
-            place=place,
-            clock=clock,
-            dice=dice or random.Random(),  # noqa: S311 - it only spreads requests
-            cancels=cancels or (lambda _: True),
-            images=self._delivery,
-            on_cancel=on_cancel or (lambda _, __: None),
-        )
-        self._store = MediaStore(folder, budget_of(self.config.media_budget))
+        self.config.require_credentials()
+        self._session: Session | None = None
+        self._use_ledger = ledger
+        self._source = source
+        self._place = place
+        self._cancels = cancels or (lambda _: True)
+        self._on_cancel = on_cancel or (lambda _, __: None)
+        self._transport = transport or HttpTransport()
+        self._sleep = sleep or asyncio.sleep
+        self._clock = clock
+        self._images_at_once = images_at_once
+        self._dice = dice or random.Random()  # noqa: S311 - it only spreads requests
+        self._store = MediaStore(self.config.home, budget_of(self.config.media_budget))
         self._limits = limits or Limits()
-        self._transport = transport or self._new_transport()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(workflow_url={self._context.sequencer.url!r})"
+        return f"{type(self).__name__}(workflow_url={self.config.workflow_url!r})"
 
     def release(self, file: MediaFile) -> None:
         """Say that a downloaded file is no longer needed. The store may remove it ten minutes after its last use.
@@ -114,19 +104,47 @@ class BaseClient(ABC):
         """
         self._store.release(file.path)
 
-    async def _nap(self, seconds: float) -> None:
-        """Wait on an event loop, also when ``sleep`` blocks."""
-        waited = (self._sleep or asyncio.sleep)(seconds)
-        if inspect.isawaitable(waited):
-            await waited
+    async def _opened(self) -> Session:
+        """What the calls share. Made at the first one, because a local sandbox has to start for it."""
+        if self._session is None:
+            config, url = self.config, self.config.workflow_url
+            if config.is_sandbox:
+                url = await asyncio.to_thread(local_sandbox, config.home / "sandbox")
+            if self._session is None:  # Another call may have been as fast.
+                self._session = self._new_session(url)
+        return self._session
 
-    def _job(self, task: WorkflowTask) -> Job:
-        return Job(task, self._context.sequencer.credentials_of(task), job_id="")
+    def _new_session(self, url: str) -> Session:
+        config = self.config
+        ledger = Ledger(config.home, config.workflow_url) if self._use_ledger else None
+        session = Session(
+            Sequencer(url, config.require_credentials()),
+            name=config.workflow_url,
+            transport=self._transport,
+            ledger=ledger,
+            source=self._source,
+            caller=self._place,
+            should_cancel=self._cancels,
+            on_cancel=self._on_cancel,
+            clock=self._clock,
+            nap=self._sleep,
+            rng=self._dice,
+        )
+        session.uploads = Delivery(config, url, WebTransport(), ledger, self._images_at_once, session.sleep)
+        return session
 
-    def _close_ledger(self) -> None:
-        if self._context.ledger is not None:
-            self._context.ledger.close()
+    async def _upload_images(
+        self, session: Session, task: WorkflowTask, on_upload: OnUpload | None, *, reuse: bool
+    ) -> None:
+        if session.uploads is not None:
+            job = Job(task, session.sequencer.credentials_of(task), job_id="")
+            await session.uploads.upload(job, on_upload, reuse=reuse)
 
-    @abstractmethod
-    def _new_transport(self) -> Transport | AsyncTransport:
-        """The transport to use when none was given."""
+    async def _close(self) -> None:
+        session = self._session
+        if session is not None:
+            if session.uploads is not None and session.uploads.has_images:
+                await session.uploads.close()
+            if session.ledger is not None:
+                session.ledger.close()
+        await self._transport.close()

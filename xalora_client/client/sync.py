@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from typing import cast
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from ..delivery import OnUpload
-from ..engine import exchange, submission, waiting
-from ..engine.drivers import Transport, run_sync
-from ..engine.effects import Flow, T
-from ..engine.updates import OnUpdate
-from ..http.transport import HttpTransport
-from ..media.download import MediaFile, OnProgress, download
+from ..media.receiver import OnProgress
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
+from . import portal
 from .base import BaseClient
-from .on_thread import ThreadTransport, await_on_thread
+from .create import execute, request_resource
+from .download import MediaFile, download
+from .query import cancel, query
+from .session import Session
+from .updates import OnUpdate
+from .wait import create_and_wait, wait
+
+T = TypeVar("T")
 
 
 class Client(BaseClient):
@@ -32,14 +35,14 @@ class Client(BaseClient):
 
     def close(self) -> None:
         """Close the connections and the ledger. Images that were uploaded ahead and not used are removed."""
-        if self._delivery.has_images:
-            await_on_thread(self._delivery.close)
-        cast("Transport", self._transport).close()
-        self._close_ledger()
+        if self._session is not None:
+            portal.run(self._close)
 
-    def _run(self, flow: Flow[T]) -> T:
-        transport = cast("Transport", self._transport)
-        return run_sync(flow, transport, self._sleep or time.sleep, await_on_thread)
+    def _run(self, call: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        async def main() -> T:
+            return await call(await self._opened())
+
+        return portal.run(main)
 
     def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
         """Upload the task's images ahead of its create, so that they are there when its turn comes.
@@ -59,7 +62,7 @@ class Client(BaseClient):
             APIStatusError: The sequencer refuses an image.
             NetworkError: No complete answer came back.
         """
-        await_on_thread(lambda: self._delivery.upload(self._job(task), on_upload, reuse=reuse))
+        self._run(lambda session: self._upload_images(session, task, on_upload, reuse=reuse))
 
     def execute_workflow(self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True) -> str:
         """Create the task without waiting for its result.
@@ -84,7 +87,7 @@ class Client(BaseClient):
             NetworkError: No complete answer came back.
             ResponseError: The answer is not one of the protocol.
         """
-        return self._run(submission.execute(self._context, task, on_update, reuse=reuse))
+        return self._run(lambda session: execute(session, task, portal.in_caller(on_update), reuse=reuse))
 
     def query_task_result(self, task_id: str) -> WorkflowTaskResult:
         """Ask for the task's status. A failed or canceled task is an answer, not an error.
@@ -100,7 +103,7 @@ class Client(BaseClient):
             NetworkError: No complete answer came back.
             ResponseError: The answer is not one of the protocol.
         """
-        return self._run(exchange.query(self._context, task_id))
+        return self._run(lambda session: query(session, task_id))
 
     def execute_workflow_and_wait_for_result(
         self,
@@ -135,7 +138,9 @@ class Client(BaseClient):
             ConfigurationError: ``timeout`` or ``interval`` is out of range. Nothing was sent.
             XaloraError: Also what ``execute_workflow`` and ``query_task_result`` raise.
         """
-        return self._run(waiting.execute_and_wait(self._context, task, timeout, interval, on_update, reuse=reuse))
+        return self._run(
+            lambda session: create_and_wait(session, task, timeout, interval, portal.in_caller(on_update), reuse=reuse)
+        )
 
     def wait_for_result(
         self,
@@ -160,7 +165,7 @@ class Client(BaseClient):
         Raises:
             XaloraError: As ``execute_workflow_and_wait_for_result`` does.
         """
-        return self._run(waiting.wait(self._context, task_id, timeout, interval, on_update))
+        return self._run(lambda session: wait(session, task_id, timeout, interval, portal.in_caller(on_update)))
 
     def cancel_task(self, task_id: str) -> str:
         """Cancel the task.
@@ -174,7 +179,7 @@ class Client(BaseClient):
         Raises:
             XaloraError: As ``query_task_result`` does.
         """
-        return self._run(exchange.cancel(self._context, task_id))
+        return self._run(lambda session: cancel(session, task_id))
 
     def resource_request(
         self, consumer_id: str | None = None, workflow_id: str | None = None, task_type: str | None = None
@@ -192,7 +197,7 @@ class Client(BaseClient):
         Raises:
             XaloraError: As ``query_task_result`` does.
         """
-        return self._run(exchange.request_resource(self._context, consumer_id, workflow_id, task_type))
+        return self._run(lambda session: request_resource(session, consumer_id, workflow_id, task_type))
 
     def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
         """Download a finished task's media into the store in the home folder, and check it.
@@ -214,7 +219,6 @@ class Client(BaseClient):
             StorageError: The store cannot be written.
             XaloraError: The link expired, and ``query_task_result``, which brings a new one, failed.
         """
-        return self._run(download(self._context, result, self._store, self._limits, on_progress))
-
-    def _new_transport(self) -> Transport:
-        return ThreadTransport(HttpTransport())
+        return self._run(
+            lambda session: download(session, result, self._store, self._limits, portal.in_caller(on_progress))
+        )

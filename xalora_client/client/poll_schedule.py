@@ -1,4 +1,4 @@
-"""When to retry, when to query, and when to stop. Pure: clocks and dice are arguments."""
+"""When to ask about a task: steadily, adaptively, or by how long such tasks took before. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -6,28 +6,9 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
-from ..errors import ConfigurationError, XaloraError
-
-REQUEST_TIMEOUT = 60.0
-"""Seconds one request may take; the reference client's figure."""
-
-QUERY_TIMEOUT = 15.0
-"""Seconds one query or cancel may take. Both are free, so after a silence they are sent over a new connection."""
-
-UNKNOWN_AT_FIRST = 30.0
-"""Seconds after the create in which a server may not know the task yet: its parts may not learn of it at once."""
-
-CALL_TIMEOUT = 60.0
-"""Seconds a single call (create, query, cancel) may go on retrying."""
-
-CANCEL_TIMEOUT = 5.0
-"""Seconds for the one cancel that an interruption sends."""
-
-FIRST_BACKOFF, SLOWEST_BACKOFF = 0.5, 10.0
-JITTER = 0.15
-"""Delays are shortened by up to this share, so that clients that started together drift apart."""
+from ..errors import ConfigurationError
+from ..http.retry import JITTER, growing_delays
 
 FIRST_POLL, POLL_GROWTH, SLOWEST_POLL = 1.0, 1.3, 8.0
 ENOUGH_TO_LEARN = 3
@@ -43,56 +24,7 @@ LONGEST_BLIND = 60.0
 """The longest pause of learned polling, in seconds."""
 
 
-@dataclass(frozen=True)
-class Deadline:
-    """A moment on a monotonic clock."""
-
-    clock: Callable[[], float]
-    at: float
-
-    @classmethod
-    def after(cls, seconds: float, clock: Callable[[], float]) -> Deadline:
-        """The moment ``seconds`` from now. Raises ConfigurationError unless that is a positive number."""
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-            raise ConfigurationError(f"timeout is {seconds!r}", advice="Allowed: a number of seconds above 0.")
-        return cls(clock, clock() + seconds)
-
-    def remaining(self) -> float:
-        """Seconds left, never negative."""
-        return max(0.0, self.at - self.clock())
-
-
-def backoff_delays(dice: random.Random) -> Iterator[float]:
-    """Seconds to wait before each further try: from 0.5 s doubling to 10 s, less jitter."""
-    return growing_delays(FIRST_BACKOFF, 2.0, SLOWEST_BACKOFF, dice)
-
-
-def growing_delays(delay: float, factor: float, ceiling: float, dice: random.Random) -> Iterator[float]:
-    """``delay`` seconds, then longer by ``factor`` each time up to ``ceiling``, each less jitter."""
-    while True:
-        yield delay * (1 - JITTER * dice.random())
-        delay = min(ceiling, delay * factor)
-
-
-def is_transient(error: XaloraError) -> bool:
-    """Whether a retry may help. For queries and cancels, which are free."""
-    return error.transient
-
-
-def is_unprocessed(error: XaloraError) -> bool:
-    """Whether a create may be sent again: the server certainly did nothing, and may take it later.
-
-    Anything less certain could be charged twice.
-    """
-    return error.transient and error.sent == "no"
-
-
-def is_refusal(error: XaloraError) -> bool:
-    """Whether a create with this error was certainly not accepted. After any other error it is in doubt."""
-    return error.sent == "no"
-
-
-def poll_delays(interval: float | None, dice: random.Random) -> Iterator[float]:
+def poll_delays(interval: float | None, rng: random.Random) -> Iterator[float]:
     """Seconds to wait before each query: ``interval`` each time, or from 1 s growing by 1.3 to 8 s, less jitter.
 
     Raises ConfigurationError for an interval under 1 s, as the reference client does.
@@ -101,16 +33,16 @@ def poll_delays(interval: float | None, dice: random.Random) -> Iterator[float]:
         if isinstance(interval, bool) or not isinstance(interval, int | float) or not 1 <= interval < math.inf:
             raise ConfigurationError(f"interval is {interval!r}", advice="Allowed: 1 second or more, or None.")
         return _steady(float(interval))
-    return growing_delays(FIRST_POLL, POLL_GROWTH, SLOWEST_POLL, dice)
+    return growing_delays(FIRST_POLL, POLL_GROWTH, SLOWEST_POLL, rng)
 
 
-def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dice: random.Random) -> Iterator[float]:
+def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], rng: random.Random) -> Iterator[float]:
     """Seconds to wait before each query of a task whose kind took ``durations`` (seconds) before.
 
     Queries are rare while an end is unlikely, come every second where ends are dense, and are adaptive again once the
     task takes longer than all before. Each delay is 1 to 60 s, less jitter and less the time of the last answer, and
     at least 0.4 s. ``elapsed()`` gives the seconds since the task was created, which may be any number when the wait
-    begins. With fewer than three durations this is ``poll_delays(None, dice)``.
+    begins. With fewer than three durations this is ``poll_delays(None, rng)``.
 
     A new task is as likely to end in any one of the gaps between the sorted durations as in any other. That gives
     the hazard: the chance of an end in the next second, if there was none yet. Of all schedules with as many polls,
@@ -120,9 +52,9 @@ def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dic
     For example, a kind of task whose six last runs took 28 to 32 s is asked about twice on the way, every second where
     all of them ended, and ever less often once it takes longer (here without jitter):
 
-    >>> dice, now, asked = random.Random(), 0.0, []
-    >>> dice.random = lambda: 0.0
-    >>> delays = learned_delays([28, 29, 30, 30, 31, 32], lambda: now, dice)
+    >>> rng, now, asked = random.Random(), 0.0, []
+    >>> rng.random = lambda: 0.0
+    >>> delays = learned_delays([28, 29, 30, 30, 31, 32], lambda: now, rng)
     >>> for _ in range(10):
     ...     now += next(delays)
     ...     asked.append(round(now, 1))
@@ -131,8 +63,8 @@ def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], dic
     """
     known = sorted(each for each in durations if 0 < each < math.inf)
     if len(known) < ENOUGH_TO_LEARN:
-        return poll_delays(None, dice)
-    return _expecting(_affordable(_densities(_smoothed(known))), elapsed, dice)
+        return poll_delays(None, rng)
+    return _expecting(_affordable(_densities(_smoothed(known))), elapsed, rng)
 
 
 def _smoothed(known: list[float]) -> list[float]:
@@ -180,12 +112,12 @@ def _affordable(stretches: list[tuple[float, float]]) -> list[tuple[float, float
 
 
 def _expecting(
-    stretches: list[tuple[float, float]], elapsed: Callable[[], float], dice: random.Random
+    stretches: list[tuple[float, float]], elapsed: Callable[[], float], rng: random.Random
 ) -> Iterator[float]:
     asked = None
     while True:
         now = max(0.0, elapsed())
-        jitter = 1 - JITTER * dice.random()
+        jitter = 1 - JITTER * rng.random()
         at_most = _pause(stretches, now) * jitter
         # The time of the last answer counts as waiting too, but a slow server still gets at least half the pause.
         since = now if asked is None else asked
