@@ -5,8 +5,8 @@ are. A change on purpose is made with ``UPDATE_OUTSIDE=1 python -m pytest tests/
 commit.
 
 What others depend on is pinned elsewhere as well: the bodies that npm ``heurist`` sends in
-``tests/protocol/wire_vectors.json``, the nodes' ids and inputs in ``tests/nodes/snapshot.json``, the objects in a bucket
-in ``tests/delivery``, and the exit codes of more mistakes in ``tests/cli/test_exit_codes.py``.
+``tests/protocol/wire_vectors.json``, the nodes' ids and inputs in ``tests/nodes/snapshot.json``, the objects in a
+bucket in ``tests/delivery``, and the exit codes of more mistakes in ``tests/cli/test_exit_codes.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the clients send, byte for byte, alike in both. Only ids are replaced, and headers about the connection left out."""
+"""What the clients send, byte for byte, alike in both. Ids are replaced, headers about the connection left out."""
 
 from __future__ import annotations
 
