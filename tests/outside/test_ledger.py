@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from processes import Command
-from sequencer import Answer, Seen, Sequencer, status
+from sequencer import DROP, Answer, Seen, Sequencer, status
 from snapshot import Snapshot, shape
 
 from xalora_client import (
@@ -29,6 +29,7 @@ from xalora_client import (
     Text2VideoTask,
     UpscalerTask,
     WorkflowTask,
+    XaloraError,
 )
 
 WRITTEN = Path(__file__).with_name("ledger-c6ad334.sqlite3")
@@ -108,6 +109,46 @@ def test_columns(home: Path, ledger: Path, proxy: Proxy, snapshot: Snapshot) -> 
         with Client(KEY, SERVER, home=folder, ledger=True) as client:
             client.execute_workflow(CustomTask("kind", {}))
         snapshot.check("table", written(folder / "ledger.sqlite3"))
+
+
+def test_what_is_written(home: Path, proxy: Proxy, snapshot: Snapshot) -> None:
+    """The words and numbers in a new ledger, after each thing that becomes of a task; the rest is texts and times."""
+    file = home / "ledger.sqlite3"
+    found: dict[str, Any] = {}
+    answers: dict[str, Answer] = {
+        "refused": Answer({"message": "no credit"}, 402),
+        "doubtful": DROP,
+        "failed": status("failed", msg="out of memory"),
+        "canceled": status("canceled"),
+        "running": status("running"),
+        "finished": status("finished", result=f"{SERVER}/media/a.png", inference_latency=2.5, upload_latency=0.5),
+    }
+
+    def note(name: str) -> None:
+        what = "state, source, place, tries, task_id, owner IS NULL, inference_latency, upload_latency, extension, size"
+        (row,) = rows(file, f"SELECT {what} FROM tasks ORDER BY number DESC LIMIT 1")
+        found[name] = dict(zip(what.split(", "), row, strict=True))
+
+    def create(_: Seen) -> Answer:
+        note("creating")
+        return Answer({"task_id": "t1", "msg": "ok"})
+
+    with Client(KEY, SERVER, home=home, ledger=True) as client:
+        for name, answer in answers.items():
+            if name in ("refused", "doubtful"):
+                proxy.script("task_create", answer)
+                with pytest.raises(XaloraError):
+                    client.execute_workflow(video(name))
+            else:
+                proxy.script("task_create", create)
+                proxy.script("task_result_query", answer)
+                task_id = client.execute_workflow(video(name))
+                note("waiting")
+                result = client.query_task_result(task_id)
+                if name == "finished":
+                    client.download(result)
+            note(name)
+    snapshot.check("written", found)
 
 
 def test_the_list_of_tasks(home: Path, ledger: Path, tmp_path: Path, snapshot: Snapshot) -> None:
