@@ -61,7 +61,7 @@ async def execute(
     """
     started = session.clock()
     deadline = session.call_deadline()
-    created = await create(session, task, deadline, reuse=reuse, report=retries_to(on_update, session))
+    created = await create(session, task, deadline, reuse=reuse, on_update=on_update)
     if on_update is not None:
         known = created.result
         status = known.status if known else TaskStatus.WAITING
@@ -74,7 +74,7 @@ async def execute(
     return created.task_id
 
 
-def retries_to(on_update: OnUpdate | None, session: Session) -> ReportRetry | None:
+def _retries_to(on_update: OnUpdate | None, session: Session) -> ReportRetry | None:
     """Tells ``on_update`` that a create is tried again."""
     if on_update is None:
         return None
@@ -87,11 +87,11 @@ def retries_to(on_update: OnUpdate | None, session: Session) -> ReportRetry | No
 
 
 async def create(
-    session: Session, task: WorkflowTask, deadline: Deadline, *, reuse: bool, report: ReportRetry | None = None
+    session: Session, task: WorkflowTask, deadline: Deadline, *, reuse: bool, on_update: OnUpdate | None = None
 ) -> CreatedTask:
     """Create the task, or with a ledger take up an existing one with the same fingerprint.
 
-    ``report(error, delay)`` is called before a create is sent again.
+    ``on_update`` is called before a create is sent again, and when it was interrupted and has become a task.
 
     Raises what a create raises, NotFoundError when the sequencer no longer knows the existing task, and
     StorageError when the ledger cannot be written; nothing was sent then.
@@ -99,7 +99,7 @@ async def create(
     _TASK_TYPE.check("task_type", task.task_type)  # A subclass of the user's may return anything.
     job = Job(task, session.sequencer.credentials_of(task), new_job_id(task))
     try:
-        created = await _create_or_reuse(session, job, deadline, report, reuse=reuse)
+        created = await _create_or_reuse(session, job, deadline, on_update, reuse=reuse)
     except XaloraError as error:
         if session.uploads is not None and error.sent == "no":
             await finish(session.uploads.dropped(job))
@@ -113,11 +113,11 @@ async def create(
 
 
 async def _create_or_reuse(
-    session: Session, job: Job, deadline: Deadline, report: ReportRetry | None, *, reuse: bool
+    session: Session, job: Job, deadline: Deadline, on_update: OnUpdate | None, *, reuse: bool
 ) -> CreatedTask:
     ledger, uploads = session.ledger, session.uploads
     if ledger is None:
-        return await _send(session, *await _addressed(session, job, deadline), report, None)
+        return await _send(session, *await _addressed(session, job, deadline), on_update, None)
     intent: Intent = await in_thread(lambda: ledger.intent(job))
     ended: set[str] = set()
     while True:
@@ -126,7 +126,7 @@ async def _create_or_reuse(
             job, deadline = await _addressed(session, job, deadline)
         claim = await _claim(session, ledger, intent, job, deadline, reuse=reuse)
         if claim.step in (Step.NEW, Step.RESEND):
-            return await _send_claimed(session, ledger, claim, job, deadline, report)
+            return await _send_claimed(session, ledger, claim, job, deadline, on_update)
         known = claim.entry.as_result()
         created = CreatedTask(known.task_id, job.credentials, claim.step.value, known)
         if claim.step is Step.FINISHED:
@@ -199,13 +199,13 @@ def unknown_to_server(error: NotFoundError, task_id: str) -> NotFoundError:
 
 
 async def _send_claimed(
-    session: Session, ledger: Ledger, claim: Claim, job: Job, deadline: Deadline, report: ReportRetry | None
+    session: Session, ledger: Ledger, claim: Claim, job: Job, deadline: Deadline, on_update: OnUpdate | None
 ) -> CreatedTask:
     """Send the create that was claimed, and record the outcome."""
     try:
         if job.details is None:  # The task that was there a moment ago has failed meanwhile.
             job, deadline = await _addressed(session, job, deadline)
-        created = await _send(session, replace(job, job_id=claim.entry.job_id), deadline, report, claim)
+        created = await _send(session, replace(job, job_id=claim.entry.job_id), deadline, on_update, claim)
     except XaloraError as error:
         if claim.step is Step.RESEND and isinstance(error, ConflictError):
             error = error.derived(
@@ -225,7 +225,7 @@ async def _record_failure(session: Session, claim: Claim, error: XaloraError) ->
 
 
 async def _send(
-    session: Session, job: Job, deadline: Deadline, report: ReportRetry | None, claim: Claim | None
+    session: Session, job: Job, deadline: Deadline, on_update: OnUpdate | None, claim: Claim | None
 ) -> CreatedTask:
     """Send one intent under one job id, and never again once the server may have accepted it."""
     request = session.sequencer.create(job)
@@ -259,7 +259,7 @@ async def _send(
             remaining=deadline.remaining,
             delays=backoff(session.rng),
             sleep=session.sleep,
-            report=report,
+            report=_retries_to(on_update, session),
         )
     except XaloraError as error:
         if error.sent == "no":
@@ -272,12 +272,17 @@ async def _send(
     except GeneratorExit:  # A coroutine that is being closed may not await.
         raise
     except BaseException as stop:
-        await _stopped(session, job, claim, sending, stop)
+        await _stopped(session, job, claim, sending, stop, on_update)
         raise
 
 
 async def _stopped(
-    session: Session, job: Job, claim: Claim | None, sending: asyncio.Task[CreatedTask] | None, stop: BaseException
+    session: Session,
+    job: Job,
+    claim: Claim | None,
+    sending: asyncio.Task[CreatedTask] | None,
+    stop: BaseException,
+    on_update: OnUpdate | None,
 ) -> None:
     """After an interruption: find out how the create in flight ends, and cancel the task if there is one.
 
@@ -294,6 +299,9 @@ async def _stopped(
         error = None if sending.cancelled() else sending.exception()
         if not sending.cancelled() and error is None:
             created = sending.result()
+            if on_update is not None:
+                with suppress(BaseException):  # It is told of the task; what it says to that comes too late.
+                    on_update(TaskUpdate(created.task_id, TaskStatus.WAITING, 0.0, 0.0))
             await cancel_interrupted(session, created.task_id, created.credentials, stop)
             return
         if was_in_flight and claim is not None and isinstance(error, XaloraError):

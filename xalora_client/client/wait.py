@@ -16,7 +16,7 @@ from ..ledger import Ledger, Step
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.progress import TaskProgress
 from ..protocol.tasks import WorkflowTask
-from .create import UNKNOWN_AT_FIRST, CreatedTask, create, retries_to, unknown_to_server
+from .create import UNKNOWN_AT_FIRST, CreatedTask, create, unknown_to_server
 from .long_polling import LongPolling
 from .poll_schedule import learned_delays, poll_delays
 from .query import cancel_interrupted, check, remembered
@@ -43,7 +43,7 @@ async def create_and_wait(
     poll_delays(interval, session.rng)  # A bad interval is refused before anything is charged.
     deadline = session.deadline(timeout)
     within = session.call_deadline(timeout)
-    created = await create(session, task, within, reuse=reuse, report=retries_to(on_update, session))
+    created = await create(session, task, within, reuse=reuse, on_update=on_update)
     try:
         return await Wait(session, created, deadline, interval, on_update).run()
     except NotFoundError as error:
