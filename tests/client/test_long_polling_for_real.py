@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sandbox_process import SandboxProcess
 
-from xalora_client import AsyncClient, CustomTask, TaskUpdate, Text2VideoTask
+from xalora_client import AsyncClient, TaskUpdate, Text2VideoTask
 
 RENDER_SECONDS = 2.5
 MOST_LATE = 0.5
@@ -66,18 +66,3 @@ def test_a_cancel_elsewhere_is_seen_at_once_too(slow: SandboxProcess) -> None:
             return time.monotonic() - began
 
     assert asyncio.run(main()) < RENDER_SECONDS
-
-
-def test_what_the_sandbox_says_of_its_progress(slow: SandboxProcess, home: Path) -> None:
-    """Whatever it is, it is fit to be shown."""
-    updates: list[TaskUpdate] = []
-
-    async def main() -> None:
-        async with AsyncClient("a#b", slow.url, home=home) as client:
-            task = CustomTask("txt2vid", {"prompt": "x", "width": 32, "height": 32, "length": 1}, workflow_id="1")
-            await client.execute_workflow_and_wait_for_result(task, on_update=updates.append)
-
-    asyncio.run(main())
-    for update in updates:
-        assert update.describe()
-        assert update.progress is None or 0 <= update.progress.share <= 1

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from itertools import pairwise
 
 import pytest
 
 from xalora_client import NetworkError, RequestTimeoutError, TaskTimeoutError, Text2VideoTask
-from xalora_client.client.long_polling import LONGEST_WAIT, MOST_OPEN
+from xalora_client.client.long_polling import BURST, LONGEST_WAIT, MOST_OPEN
 from xalora_client.client.session import Session
 from xalora_client.client.wait import create_and_wait, wait
 from xalora_client.protocol.requests import Credentials, Response, Sequencer
@@ -147,10 +148,30 @@ def test_a_server_that_answers_at_once_without_news_is_not_hammered():
     assert len(script.asked) < 20
 
 
-def test_news_all_the_time_are_fetched_ten_times_a_second_at_most():
+def test_after_a_change_the_next_question_is_asked_at_once():
+    script = Script(CREATED, (0.0, running(1)), (0.0, running(2)), (0.3, running(3)), (0.0, running(4)), (9.0, DONE))
+    assert script.make() == "finished"
+    assert script.moments == pytest.approx([0.1, 0.1, 0.1, 0.4, 0.4])
+    assert script.asked == [(25.0, number) for number in range(5)]
+
+
+def test_news_all_the_time_are_fetched_twice_a_second_in_the_long_run():
     script = Script(CREATED, *[(0.001, running(number)) for number in range(1, 200)], (0.001, DONE))
     script.make()
-    assert script.now >= 0.1 * 198
+    assert script.moments[BURST - 1] < 0.2
+    later = script.moments[BURST - 1 :]
+    assert all(after - before == pytest.approx(0.5, abs=0.01) for before, after in pairwise(later))
+
+
+def test_a_quiet_while_lets_some_follow_each_other_again():
+    changes = [(0.001, running(number)) for number in range(1, 20)]
+    script = Script(
+        CREATED, *changes, (24.0, running(20)), *[(0.001, running(20 + n)) for n in range(1, 10)], (0.1, DONE)
+    )
+    script.make()
+    quick = [after - before < 0.1 for before, after in pairwise(script.moments)]
+    assert quick[: BURST - 1] == quick[20 : 20 + BURST - 1] == [True] * (BURST - 1)
+    assert not any(quick[BURST - 1 : 19])
 
 
 def test_the_wait_ends_before_the_deadline_and_the_last_look_is_no_timeout_of_the_network():

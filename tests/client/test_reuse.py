@@ -246,6 +246,7 @@ def test_the_ledger_holds_what_happened_and_no_key(keeper, ids, tmp_path):
     assert (entry.task_id, entry.state, entry.source, entry.task_type) == ("t1", "finished", "library", "txt2vid")
     assert entry.parameters == {"prompt": "a rabbit"}
     kept = b"".join(each.read_bytes() for each in (tmp_path / "home").rglob("*") if each.is_file())
+    assert b"a rabbit" in kept
     assert b"secret-key" not in kept
 
 

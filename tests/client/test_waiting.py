@@ -71,6 +71,7 @@ class TestPolling:
         sequencer.script("task_result_query", *[status("running")] * 20, status("finished"))
         subject.do(make)
         sleeps = subject.clock.sleeps
+        assert len(sleeps) == 21
         for number, slept in enumerate(sleeps):
             full = min(8.0, 1.3**number)
             assert full * 0.85 <= slept <= full

@@ -216,6 +216,7 @@ def test_no_secret_is_written_anywhere(bucket, counted, keeper, home, caplog):
     with pytest.raises(Exception, match="credentials") as caught:
         keeper.do(finish(task_of(picture(1))))
     written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file()).decode("latin-1")
+    assert "upscaler" in written
     for text in (written, caplog.text, str(caught.value), repr(caught.value)):
         for secret in ("bucket-secret-of-tests", "X-Amz-Signature", "X-Amz-Credential"):
             assert secret not in text
@@ -246,6 +247,7 @@ def test_a_server_that_quotes_the_link_spreads_no_signature(where, quote, bucket
     with pytest.raises(XaloraError) as caught:
         keeper.do(finish(task_of(picture())))
     written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file()).decode("latin-1")
+    assert "upscaler" in written
     for text in (written, str(caught.value)):
         assert "X-Amz" not in text
 

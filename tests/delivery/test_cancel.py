@@ -37,10 +37,29 @@ def test_awaited_uploads_are_canceled(bucket, counted):
     assert bucket.names() == []
 
 
-def test_a_connection_that_was_just_lost_hides_no_cancel():
-    with socket.socket() as lost:
-        pass
-    web._forget_unsent(asyncio.Transport({"socket": lost}))
+def test_a_connection_that_is_lost_at_that_moment_hides_no_cancel(monkeypatch):
+    exchanges = []
+
+    class Remembered(web.Exchange):
+        async def __aenter__(self):
+            exchanges.append(self)
+            return await super().__aenter__()
+
+    monkeypatch.setattr(web, "Exchange", Remembered)
+
+    async def main(url):
+        sent = asyncio.Event()
+        uploading = asyncio.create_task(
+            web.WebTransport().ask("PUT", url, body=bytes(50_000_000), on_sent=lambda *_: sent.set())
+        )
+        await sent.wait()
+        exchanges[0].connector.transport.abort()
+        uploading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await uploading
+
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # Nobody reads what is sent.
+        asyncio.run(main(f"http://127.0.0.1:{deaf.getsockname()[1]}/"))
 
 
 def test_slow_lines_are_heard_of_often():

@@ -125,6 +125,7 @@ def test_an_image_gets_to_the_miner_once(place, counted, home, monkeypatch):
     one, two = (address.partition("?")[0] for address in images_of(counted))
     assert one == two
     written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert b"upscaler" in written
     assert b"sig=" not in written
     assert b"Signature" not in written
 

@@ -23,8 +23,11 @@ LONGEST_WAIT = 50.0
 SHORTEST_WAIT = 1.0
 """A wait that would be shorter, because the deadline is near, is not worth it."""
 
-LEAST_SPACING = 0.1
-"""Seconds between the starts of two queries at least, also when the task changes all the time."""
+BURST = 5
+"""Queries that may follow each other at once, each after a change."""
+
+SPACING = 0.5
+"""Seconds after which one more may, so that a server that answers at once is asked twice a second in the long run."""
 
 MOST_FAILURES = 2
 """Long polls that fail in a row before the wait does without them."""
@@ -41,7 +44,8 @@ class LongPolling:
         self._clock = clock
         self._announced = announced
         self._failures = 0
-        self._asked = clock() - LEAST_SPACING
+        self._asked = clock()
+        self._booked = clock()  # Each query books SPACING; ahead of the clock by BURST of them, the next one waits.
         self._waited = 0.0
         self._has_place = False
 
@@ -64,11 +68,12 @@ class LongPolling:
         """Seconds until the next query, which will be a long poll. None when it will not be one."""
         if not self._has_place or remaining < SHORTEST_WAIT:
             return None
-        return max(0.0, self._asked + LEAST_SPACING - self._clock())
+        return max(0.0, self._booked - (BURST - 1) * SPACING - self._clock())
 
     def fields(self, remaining: float) -> dict[str, float]:
         """What the query says about waiting. ``remaining`` is how many seconds it may wait at most. Maybe nothing."""
         self._asked, self._waited = self._clock(), 0.0
+        self._booked = max(self._booked, self._asked) + SPACING
         if self._announced is None or not self._has_place or remaining < SHORTEST_WAIT:
             return {}
         revision, offered = self._announced
