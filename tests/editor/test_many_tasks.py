@@ -20,6 +20,7 @@ COUNT = 5000
 OPENS_IN_MS = 500
 FRAMES_A_SECOND = 30
 FILTERS_IN_MS = 100
+FINDS_IN_MS = 500
 TRIES = 3
 """The best of so many counts: the machine is busy with other things as well."""
 
@@ -58,21 +59,22 @@ def many(server: ComfyUI) -> Iterator[None]:
 
 
 def test_the_tab_stays_quick(many: None, editor: Editor, figure: Callable[[str], None]) -> None:
-    tab = editor.xalora.open_tab()
-    tab.get_by_text(f" of {COUNT}").or_(tab.get_by_text(f" of {COUNT + 1}")).or_(tab.get_by_text(" tasks")).wait_for()
+    editor.xalora.open_tab()
     editor.page.wait_for_function(f"document.querySelectorAll('.xalora-row').length && {_TOTAL} >= {COUNT}")
 
     opening = min(editor.js(_OPEN) for _ in range(TRIES))
     figure(f"{COUNT} tasks: the tab opens in {opening:.0f} ms")
-    editor.page.wait_for_function(f"{_TOTAL} >= {COUNT}")
+    assert editor.js(_ROWS) < 60
     frames, longest = max(editor.js(_SCROLL) for _ in range(TRIES))
     figure(f"{COUNT} tasks: {frames:.0f} frames a second while scrolling, the longest took {longest:.0f} ms")
-    typing = min(editor.js(_TYPE) for _ in range(TRIES))
-    figure(f"{COUNT} tasks: a key in the filter takes {typing:.0f} ms")
-    assert editor.js("() => document.querySelectorAll('.xalora-row').length") < 60
+    typing, finding = (min(each) for each in zip(*(editor.js(_TYPE) for _ in range(TRIES)), strict=True))
+    figure(f"{COUNT} tasks: a key in the filter takes {typing:.0f} ms, and {finding:.0f} ms until the tasks are there")
+    assert editor.js(_ROWS) < 60
     assert (opening < OPENS_IN_MS, frames > FRAMES_A_SECOND, typing < FILTERS_IN_MS) == (True, True, True)
+    assert finding < FINDS_IN_MS
 
 
+_ROWS = "() => document.querySelectorAll('.xalora-row').length"
 _TOTAL = "+(document.querySelector('.xalora-panel > [role=status]')?.textContent.match(/of (\\d+)/)?.[1] ?? 0)"
 
 _OPEN = """async () => {
@@ -82,7 +84,7 @@ _OPEN = """async () => {
     while (document.querySelector('.xalora-panel')) await frame();
     const began = performance.now();
     toggle();
-    while (!document.querySelector('.xalora-row:not([hidden])')) await frame();
+    while (!document.querySelector('.xalora-row')) await frame();
     await frame();
     return performance.now() - began;
 }"""
@@ -105,14 +107,18 @@ _SCROLL = """async () => {
 }"""
 
 _TYPE = """async () => {
+    const frame = () => new Promise(requestAnimationFrame);
     const field = document.querySelector('.xalora-panel input[type=search]');
-    let worst = 0;
-    for (const text of ['f', 'fo', 'fox', 'fox p', 'fox picture 499', 'nothing of it', '']) {
-        const began = performance.now();
+    const shown = () => document.querySelector('.xalora-panel > [role=status]').textContent;
+    let [worst, slowest] = [0, 0];
+    for (const text of ['fox picture 499', 'f', 'picture 7', 'fox', 'nothing of it', '']) {
+        const [began, before] = [performance.now(), shown()];
         field.value = text;
         field.dispatchEvent(new Event('input'));
-        await new Promise(requestAnimationFrame);
+        await frame();
         worst = Math.max(worst, performance.now() - began);
+        while (shown() === before) await frame();
+        slowest = Math.max(slowest, performance.now() - began);
     }
-    return worst;
+    return [worst, slowest];
 }"""
