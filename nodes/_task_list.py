@@ -154,7 +154,7 @@ async def _watch(home: Path, told: object) -> None:
         if _host_server.editors() and (now := signature(home)) != told:
             told = now
             _host_server.send(EVENT, {})
-            await asyncio.sleep(SECONDS_BETWEEN_MESSAGES)
+            await asyncio.sleep(SECONDS_BETWEEN_MESSAGES - SECONDS_BETWEEN_LOOKS)
 
 
 def signature(home: Path) -> list[tuple[int, int] | None]:
