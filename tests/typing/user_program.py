@@ -226,7 +226,6 @@ def earlier_tasks() -> dict[str, bytes]:
                 pictures[record.job_id] = thumbnail(path)
             with records.hold_media(record) as held:
                 assert_type(held, Path | None)
-        assert_type(records.latest(), tuple[list[TaskRecord], int])
         one = records.find("t1")
         assert_type(one, TaskRecord | None)
         if one is not None:
