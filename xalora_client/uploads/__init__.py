@@ -1,10 +1,10 @@
-"""How images reach the miners, who fetch only ``http(s)`` addresses.
+"""How a task's inputs reach the miners, who fetch only ``http(s)`` addresses.
 
-``Delivery`` gives each image of a task an address before the task is created, by one of three ways: ``Bucket`` for
-storage of the user's own, ``Uploads`` for a sequencer of ours, and ``data:`` URIs for what is left.
+``Uploads`` gives each input an address before the task is created, by one of three methods: a bucket of the user's own
+(``Bucket``), an upload to a sequencer of ours (``SequencerUploads``), or a ``data:`` URI inside the create.
 """
 
 from .bucket import Bucket
-from .delivery import Delivery, OnUpload, UploadProgress
+from .uploads import OnUpload, UploadProgress, Uploads
 
-__all__ = ["Bucket", "Delivery", "OnUpload", "UploadProgress"]
+__all__ = ["Bucket", "OnUpload", "UploadProgress", "Uploads"]

@@ -22,14 +22,7 @@ _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdm
 _PERHAPS_REGION = "AuthorizationQueryParametersError"
 """What Amazon calls a signed link for another region, and other mistakes in it: only the former names a region."""
 _CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
-_PASSING = {"SlowDown", "RequestTimeout", "InternalError", "ServerBusy", "OperationTimedOut", "ServiceUnavailable"}
-
-CREDENTIALS_ADVICE = {
-    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL for storage other than Amazon's), "
-    "or run `xalora login --bucket`; the key must be allowed to read, write and delete there.",
-    "gs": "Set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account that may read, write and delete there.",
-    "az": "Set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY of an account that holds the container.",
-}
+_TRANSIENT = {"SlowDown", "RequestTimeout", "InternalError", "ServerBusy", "OperationTimedOut", "ServiceUnavailable"}
 
 
 def code_of(answer: Response) -> str:
@@ -50,37 +43,33 @@ def region_of(answer: Response) -> str | None:
     return named.decode() if re.fullmatch(rb"[a-z0-9-]{2,40}", named) else None
 
 
-def skew_of(answer: Response) -> float | None:
+def no_credentials(what: str, place: str) -> StorageError:
+    """The error for credentials that are missing or not accepted. ``place`` is the bucket's address."""
+    return StorageError(what, code=f"bucket_credentials_{place.partition(':')[0]}")
+
+
+def bucket_error(answer: Response, place: str) -> StorageError:
+    """The error for an answer outside 2xx. ``place`` is the bucket's address."""
+    code, skew = code_of(answer), _skew_of(answer)
+    said = f"The bucket {place} answered {answer.status}{f' {code}' if code else ''}"
+    if code in _CLOCK or (answer.status in (400, 401, 403) and abs(skew or 0.0) > MOST_SKEW):
+        off = f"{abs(skew) / 60:.0f} min {'ahead' if skew > 0 else 'behind'}" if skew else "wrong"
+        return StorageError(f"{said}, because this machine's clock is {off}", code="bucket_clock")
+    if code in MISSING:
+        return StorageError(f"{said}: it does not exist", code="bucket_missing")
+    if code in _REGION or answer.status in (301, 307):
+        return StorageError(f"{said}: it is in another region", code="bucket_region")
+    if code in _FULL or answer.status == 507:
+        return StorageError(f"{said}: it is full", code="bucket_full")
+    if answer.status in (401, 403):
+        return no_credentials(f"{said}: the credentials are not accepted", place)
+    transient = answer.status in (408, 425, 429) or answer.status >= 500 or code in _TRANSIENT
+    return StorageError(said, code="bucket_refused").derived(transient=transient and answer.status != 501)
+
+
+def _skew_of(answer: Response) -> float | None:
     """How many seconds this machine's clock is ahead of the server's, or None if the answer does not say."""
     try:
         return answer.received - parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
     except (TypeError, ValueError):
         return None
-
-
-def is_passing(answer: Response) -> bool:
-    """Whether a later try may be answered otherwise."""
-    if code_of(answer) in _FULL or answer.status in (501, 507):
-        return False
-    return answer.status in (408, 425, 429) or answer.status >= 500 or code_of(answer) in _PASSING
-
-
-def refusal(answer: Response, place: str, doing: str) -> StorageError:
-    """The error for an answer outside 2xx. ``place`` is the bucket's address, ``doing`` what was tried there."""
-    code, skew = code_of(answer), skew_of(answer)
-    said = f"{doing}: the bucket {place} answered {answer.status}{f' {code}' if code else ''}"
-    nothing = "No task was created."
-    if code in _CLOCK or (answer.status in (400, 401, 403) and abs(skew or 0.0) > MOST_SKEW):
-        off = f"{abs(skew) / 60:.0f} min {'ahead' if skew > 0 else 'behind'}" if skew else "wrong"
-        return StorageError(f"{said}, because this machine's clock is {off}", advice=f"{nothing} Set the clock.")
-    if code in MISSING:
-        return StorageError(f"{said}: it does not exist", advice=f"{nothing} Make it, or correct XALORA_BUCKET.")
-    if code in _REGION or answer.status in (301, 307):
-        return StorageError(f"{said}: it is in another region", advice=f"{nothing} Set AWS_REGION to the bucket's.")
-    if code in _FULL or answer.status == 507:
-        advice = f"{nothing} Make room: `xalora prune --bucket` removes what earlier runs left, --home DIR ComfyUI's."
-        return StorageError(f"{said}: it is full", advice=advice)
-    if answer.status in (401, 403):
-        advice = f"{nothing} {CREDENTIALS_ADVICE[place.partition(':')[0]]}"
-        return StorageError(f"{said}: the credentials are not accepted", advice=advice)
-    return StorageError(said, advice=f"{nothing} `xalora doctor` tries the bucket step by step.")

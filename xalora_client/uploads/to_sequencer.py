@@ -1,4 +1,4 @@
-"""Images to a sequencer of ours: each an upload of its own, once for each content, not inside the create's JSON.
+"""Inputs to a sequencer of ours: each an upload of its own, once for each content, not inside the create's JSON.
 
 An upload that was cut goes on where it ended, in a later run, too.
 """
@@ -9,20 +9,25 @@ import asyncio
 import hashlib
 import json
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..errors import APIStatusError, BadRequestError, NetworkError, ResponseError
+from ..errors import APIStatusError, BadRequestError, ResponseError
+from ..http.retry import retry
+from ..http.upload import WebTransport
 from ..protocol import answers
 from ..protocol.requests import Credentials, Request, Response
-from .web import OnSent, PassingError, Sleep, Web, with_retries
 
 REQUEST_SECONDS = 30.0
+TRIES = 5
 
 
-class Uploads:
-    """The uploads of one sequencer."""
+class SequencerUploads:
+    """The uploads to one sequencer."""
 
-    def __init__(self, url: str, web: Web, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self, url: str, web: WebTransport, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    ) -> None:
         self._url = url
         self._web = web
         self._sleep = sleep
@@ -37,11 +42,11 @@ class Uploads:
         async def attempt() -> Response:
             url = f"{self._url}/"
             answer = await self._web.ask("GET", url, {"Accept": "application/json"})
-            if _is_passing(answer.status):
-                _check(answer, url)
+            if answer.status in (408, 425, 429) or answer.status >= 500:
+                answers.check_status(answer, Request(url, {}))
             return answer
 
-        answer = await with_retries(attempt, self._sleep)
+        answer = await retry(attempt, tries=TRIES, sleep=self._sleep)
         return answer.status == 200 and _json(answer).get("image_upload") is True
 
     async def put(
@@ -49,20 +54,19 @@ class Uploads:
         content: bytes,
         media_type: str,
         credentials: Credentials,
-        about: str = "The image",
-        on_sent: OnSent | None = None,
+        on_sent: Callable[[int, int], object] = lambda _, __: None,
     ) -> str:
         """Upload the bytes for the owner of the credentials, unless the server has them; returns their address.
 
-        Raises APIStatusError when the server refuses them, ResponseError for an answer outside the protocol, and
-        NetworkError when no complete answer comes back.
+        ``on_sent(sent, total)`` is called as the bytes go out. Raises APIStatusError when the server refuses them,
+        ResponseError for an answer outside the protocol, and NetworkError when no complete answer comes back.
         """
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
 
         async def attempt() -> str:
-            # Asked again before each try: a token belongs to one upload, and some of the bytes may be there.
-            asked = await self._ask_for(sha256, len(content), media_type, credentials)
-            address, upload = asked.get("image"), asked.get("upload_url")
+            # Announced again before each try: a token belongs to one upload, and some of the bytes may be there.
+            announced = await self._announce(sha256, len(content), media_type, credentials)
+            address, upload = announced.get("image"), announced.get("upload_url")
             if not isinstance(address, str) or not isinstance(upload, str | None):
                 raise ResponseError("The sequencer gave no address for an image")
             if upload is not None:
@@ -71,26 +75,30 @@ class Uploads:
                     raise ResponseError("The sequencer gave an address for an upload that is not one of its own")
                 # Under the address that is known to reach it, whatever it calls itself behind a proxy.
                 url = f"{self._url}/image_upload/{token[1]}"
-                here = asked.get("received")
-                begun = here if isinstance(here, int) and 0 < here < len(content) else 0
-                headers = {"Content-Type": media_type} | ({"Upload-Offset": str(begun)} if begun else {})
-
-                def on_rest_sent(sent: int, _: int) -> None:
-                    if on_sent is not None:
-                        on_sent(begun + sent, len(content))
-
-                _check(await self._web.ask("PUT", url, headers, content[begun:], on_rest_sent), url)
+                received = announced.get("received")
+                begun = received if isinstance(received, int) and 0 < received < len(content) else 0
+                await self._send_rest(url, content, begun, media_type, on_sent)
             return address
 
         try:
-            return await with_retries(attempt, self._sleep)
-        except (APIStatusError, NetworkError) as error:
-            advice = error.own_advice
-            if isinstance(error, BadRequestError):
-                advice = "No task was created. Try again; if it stays, the image is changed on its way."
-            raise error.derived(what=f"{about} was not uploaded: {error.what}", advice=advice) from error
+            return await retry(attempt, tries=TRIES, sleep=self._sleep)
+        except BadRequestError as error:
+            raise error.derived(code="upload_damaged") from error
 
-    async def _ask_for(self, sha256: str, size: int, media_type: str, credentials: Credentials) -> dict[str, Any]:
+    async def _send_rest(
+        self, url: str, content: bytes, begun: int, media_type: str, on_sent: Callable[[int, int], object]
+    ) -> None:
+        headers = {"Content-Type": media_type} | ({"Upload-Offset": str(begun)} if begun else {})
+        answer = await self._web.ask(
+            "PUT", url, headers, content[begun:], lambda sent, _: on_sent(begun + sent, len(content))
+        )
+        try:
+            answers.check_status(answer, Request(url, {}))
+        except APIStatusError as error:
+            # One that is not known, whose bytes were damaged, or that another goes on with is announced again.
+            raise error.derived(transient=error.transient or error.status_code in (404, 409, 422)) from error
+
+    async def _announce(self, sha256: str, size: int, media_type: str, credentials: Credentials) -> dict[str, Any]:
         body = {
             "consumer_id": credentials.consumer_id,
             "api_key": credentials.api_key,
@@ -100,22 +108,8 @@ class Uploads:
         }
         request = Request(f"{self._url}/image_upload", body)
         answer = await self._web.send(request, REQUEST_SECONDS)
-        _check(answer, request.url, request)
+        answers.check_status(answer, request)
         return _json(answer)
-
-
-def _check(answer: Response, url: str, request: Request | None = None) -> None:
-    try:
-        answers.check_status(answer, request or Request(url, {}))
-    except APIStatusError as error:
-        # An upload that is not known, whose bytes were damaged, or that another goes on with is announced again.
-        if _is_passing(error.status_code) or (request is None and error.status_code in (404, 409, 422)):
-            raise PassingError(error) from None
-        raise
-
-
-def _is_passing(status: int) -> bool:
-    return status in (408, 425, 429) or status >= 500
 
 
 def _json(answer: Response) -> dict[str, Any]:
