@@ -10,7 +10,7 @@ from buckets import images_of, picture
 from processes import poll
 from subject import Stop
 
-from xalora_client import AsyncClient, CustomTask, InputImage, UpscalerTask
+from xalora_client import AsyncClient, InputImage, UpscalerTask, WorkflowTask
 from xalora_client.http import upload as web
 from xalora_client.ledger import Ledger
 
@@ -83,9 +83,16 @@ def test_an_interruption_after_the_first_of_two_images(bucket, counted, subject,
         assert len(bucket.puts()) == 1
         raise Stop
 
+    class Blend(WorkflowTask):
+        task_type = "blend"
+
+        @property
+        def task_details(self):
+            return {"parameters": {"images": images}}
+
     images = [InputImage.from_bytes(picture()), InputImage(stop, lambda: "ab" * 32, "image/png")]
     with pytest.raises(Stop):
-        subject.do(lambda client: client.execute_workflow(CustomTask("blend", {"images": images})))
+        subject.do(lambda client: client.execute_workflow(Blend()))
     assert counted.seen == []
     assert bucket.names() == []
     assert recorded(home) == []

@@ -123,6 +123,8 @@ class Uploads:
         # By job id: what may be in the bucket.
         self._objects: dict[str, set[str]] = {}
         self._unremoved: set[str] = set()
+        # Uploads that were canceled. If all of one was sent, it may be stored only after its removal.
+        self._cut: set[str] = set()
         self._paused_until = 0.0
 
     @property
@@ -133,7 +135,7 @@ class Uploads:
     @property
     def has_leftovers(self) -> bool:
         """Whether ``close`` has something to do."""
-        return bool(self._unremoved)
+        return bool(self._unremoved or self._cut)
 
     async def upload_ahead(
         self,
@@ -211,7 +213,7 @@ class Uploads:
     async def close(self) -> None:
         """Try once more to remove what could not be removed."""
         self._paused_until = 0.0
-        await self._remove(set(self._unremoved))
+        await self._remove(self._unremoved | self._cut)
         if self._unremoved:
             logger.warning("%s", StorageError(code="inputs_stay", params={"count": len(self._unremoved)}))
 
@@ -294,7 +296,12 @@ class Uploads:
         content = await slot.encode(each)
         if self.removes:
             self._objects.setdefault(request.job_id, set()).add(name)
-        await bucket.put(name, content, each.media_type, on_sent)
+        try:
+            await bucket.put(name, content, each.media_type, on_sent)
+        except asyncio.CancelledError:
+            if self.removes:
+                self._cut.add(name)
+            raise
         if not self._may_read:  # Without this, a key that may only write would be found by the miners.
             await bucket.has(name, stored=True)
             self._may_read = True
