@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+AHEAD = 32
+"""How many tasks are prepared while others run. Each holds its claim, an open file, and another run waits for it."""
+
 TaskOf = Callable[[int], WorkflowTask]
 """Builds the task for an image, by its number."""
 
@@ -94,14 +97,15 @@ async def _for_each(
 
     Their images are uploaded while earlier tasks run, so that each task has its image in place when its turn comes.
     """
-    slots = asyncio.Semaphore(parallel)
+    slots, window = asyncio.Semaphore(parallel), asyncio.Semaphore(parallel + AHEAD)
 
     async def one(number: int) -> T:
         task = task_of(number)
         upload = show.upload_of(number)
-        await run.client.upload_images(task, upload, reuse=run.tasks.reuse)
-        async with slots:
-            answer = await step(number, task)
+        async with window:
+            await run.client.upload_images(task, upload, reuse=run.tasks.reuse)
+            async with slots:
+                answer = await step(number, task)
         show.one_done()
         return answer
 

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from .client.sync import Client
     from .client.updates import OnUpdate, TaskUpdate
     from .config import home_folder
-    from .delivery import OnUpload, UploadProgress
     from .doctor import Check, examine
     from .http.transport import Fetch, Transport
     from .media.decoding import (
@@ -72,13 +71,14 @@ if TYPE_CHECKING:
     from .media.receiver import DownloadProgress, OnProgress
     from .records import TaskRecord, TaskRecords
     from .settings import Setting, Settings, change_settings, read_settings
+    from .uploads import OnUpload, UploadProgress
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
     _LOADED_LATER = {
         "AsyncClient": ".client.async_",
         "Client": ".client.sync",
         "home_folder": ".config",
-        **dict.fromkeys(["OnUpload", "UploadProgress"], ".delivery"),
+        **dict.fromkeys(["OnUpload", "UploadProgress"], ".uploads"),
         **dict.fromkeys(["Check", "examine"], ".doctor"),
         **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".client.updates"),
         **dict.fromkeys(["Fetch", "Transport"], ".http.transport"),

@@ -12,9 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from ..client.updates import TaskUpdate, minutes
-from ..delivery import UploadProgress
 from ..media.decoding.media_info import MediaInfo
 from ..media.receiver import DownloadProgress
+from ..uploads import UploadProgress
 
 SECONDS_BETWEEN_LINES = 10.0
 

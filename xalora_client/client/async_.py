@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ..delivery import OnUpload
 from ..media.receiver import OnProgress
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
+from ..uploads import OnUpload
 from .base import BaseClient
+from .claims import upload_ahead
 from .create import execute, request_resource
 from .download import MediaFile, download
 from .query import cancel, query
@@ -33,7 +34,7 @@ class AsyncClient(BaseClient):
 
     async def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
         """As Client.upload_images, awaited."""
-        await self._upload_images(await self._opened(), task, on_upload, reuse=reuse)
+        await upload_ahead(await self._opened(), task, on_upload, reuse=reuse)
 
     async def execute_workflow(
         self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True

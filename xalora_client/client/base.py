@@ -10,16 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config import load
-from ..delivery import Delivery, OnUpload
 from ..errors import XaloraError
 from ..http.transport import HttpTransport, Transport
-from ..http.upload import WebTransport
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
 from ..media.store import MediaStore, budget_of
-from ..protocol.requests import Job, Sequencer
-from ..protocol.tasks import WorkflowTask
+from ..protocol.requests import Sequencer
 from ..sequencer import local_sandbox
+from ..uploads import Uploads
+from .claims import discard_ahead
 from .download import MediaFile
 from .session import Session
 
@@ -130,20 +129,14 @@ class BaseClient:
             nap=self._sleep,
             rng=self._dice,
         )
-        session.uploads = Delivery(config, url, WebTransport(), ledger, self._images_at_once, session.sleep)
+        session.uploads = Uploads(config, url, self._images_at_once, session.sleep)
         return session
-
-    async def _upload_images(
-        self, session: Session, task: WorkflowTask, on_upload: OnUpload | None, *, reuse: bool
-    ) -> None:
-        if session.uploads is not None:
-            job = Job(task, session.sequencer.credentials_of(task), job_id="")
-            await session.uploads.upload(job, on_upload, reuse=reuse)
 
     async def _close(self) -> None:
         session = self._session
         if session is not None:
-            if session.uploads is not None and session.uploads.has_images:
+            await discard_ahead(session)
+            if session.uploads is not None and session.uploads.has_leftovers:
                 await session.uploads.close()
             if session.ledger is not None:
                 session.ledger.close()

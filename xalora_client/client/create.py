@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..errors import (
-    ConfigurationError,
     ConflictError,
     InvalidParameterError,
     NetworkError,
@@ -23,12 +21,11 @@ from ..protocol.answers import TaskStatus, WorkflowTaskResult, read_created, rea
 from ..protocol.parameters import Text
 from ..protocol.requests import Credentials, Job
 from ..protocol.tasks import WorkflowTask
+from .claims import claim, new_job, record_unsent, take_ahead
 from .query import cancel_interrupted, check
 from .session import Deadline, ReportRetry, Session, in_thread, logger
 from .unbreakable import Unbreakable, finish, settle
 from .updates import OnUpdate, TaskUpdate, failure
-
-SECONDS_BETWEEN_CLAIMS = 0.2
 
 UNKNOWN_AT_FIRST = 30.0
 """Seconds after the create in which a server may not know the task yet: its parts may not learn of it at once."""
@@ -97,78 +94,32 @@ async def create(
     StorageError when the ledger cannot be written; nothing was sent then.
     """
     _TASK_TYPE.check("task_type", task.task_type)  # A subclass of the user's may return anything.
-    job = Job(task, session.sequencer.credentials_of(task), new_job_id(task))
-    try:
-        created = await _create_or_reuse(session, job, deadline, on_update, reuse=reuse)
-    except XaloraError as error:
-        if session.uploads is not None and error.sent == "no":
-            await finish(session.uploads.dropped(job))
-        raise
-    if session.uploads is not None:
-        if created.origin in (Step.NEW.value, Step.RESEND.value):
-            session.uploads.created(job, created.task_id)
-        else:
-            await finish(session.uploads.dropped(job))
-    return created
-
-
-async def _create_or_reuse(
-    session: Session, job: Job, deadline: Deadline, on_update: OnUpdate | None, *, reuse: bool
-) -> CreatedTask:
-    ledger, uploads = session.ledger, session.uploads
+    job, ledger = new_job(session, task), session.ledger
     if ledger is None:
-        return await _send(session, *await _addressed(session, job, deadline), on_update, None)
+        job, _ = take_ahead(session, id(task)) or (job, None)
+        return await _send_claimed(session, None, job, deadline, on_update)
     intent: Intent = await in_thread(lambda: ledger.intent(job))
     ended: set[str] = set()
     while True:
-        if uploads and job.details is None and not (reuse and await in_thread(lambda: ledger.has_task(intent))):
-            # Before the claim: while it is held, another run with the same task could only wait.
-            job, deadline = await _addressed(session, job, deadline)
-        claim = await _claim(session, ledger, intent, job, deadline, reuse=reuse)
-        if claim.step in (Step.NEW, Step.RESEND):
-            return await _send_claimed(session, ledger, claim, job, deadline, on_update)
-        known = claim.entry.as_result()
-        created = CreatedTask(known.task_id, job.credentials, claim.step.value, known)
-        if claim.step is Step.FINISHED:
-            if claim.entry.sha256 is None:
+        begun = session.clock()
+        claimed = await claim(session, ledger, intent, job, reuse=reuse)
+        deadline = replace(deadline, at=deadline.at + session.clock() - begun)
+        if claimed.step in (Step.NEW, Step.RESEND):
+            job = replace(job, job_id=claimed.entry.job_id)
+            return await _send_claimed(session, claimed, job, deadline, on_update)
+        known = claimed.entry.as_result()
+        created = CreatedTask(known.task_id, job.credentials, claimed.step.value, known)
+        if claimed.step is Step.FINISHED:
+            if claimed.entry.sha256 is None:
                 with suppress(XaloraError):  # Its media is still to be downloaded, and links expire.
-                    known = await _check_earlier(session, ledger, claim, created, deadline) or known
+                    known = await _check_earlier(session, ledger, claimed, created, deadline) or known
             return replace(created, result=known)
-        result = await _check_earlier(session, ledger, claim, created, deadline)
+        result = await _check_earlier(session, ledger, claimed, created, deadline)
         failed = result is not None and result.is_final and result.status != TaskStatus.FINISHED
         if failed and created.task_id not in ended:
             ended.add(created.task_id)
             continue  # It ended while no run watched. The ledger knows now, so the next claim is a new task.
         return replace(created, result=result)
-
-
-async def _addressed(session: Session, job: Job, deadline: Deadline) -> tuple[Job, Deadline]:
-    """Give the job's images their addresses. The time that takes is not counted: a create may then be retried."""
-    if session.uploads is None:
-        return job, deadline
-    begun = session.clock()
-    job = await session.uploads.addressed(job)
-    return job, replace(deadline, at=deadline.at + session.clock() - begun)
-
-
-def new_job_id(task: WorkflowTask) -> str:
-    """``{job_id_prefix or "sdk-workflow"}-{10 hex digits}``, as the reference client writes it."""
-    return f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
-
-
-async def _claim(
-    session: Session, ledger: Ledger, intent: Intent, job: Job, deadline: Deadline, *, reuse: bool
-) -> Claim:
-    """Ask the ledger until no other run is sending the same task."""
-    while True:
-        claim = await in_thread(
-            lambda: ledger.claim(intent, job.job_id, reuse=reuse, source=session.source, place=session.caller)
-        )
-        if claim.step is not Step.BUSY:
-            return claim
-        if not deadline.remaining():
-            raise ConfigurationError(code="submitted_elsewhere")
-        await session.sleep(SECONDS_BETWEEN_CLAIMS)
 
 
 async def _check_earlier(
@@ -199,29 +150,39 @@ def unknown_to_server(error: NotFoundError, task_id: str) -> NotFoundError:
 
 
 async def _send_claimed(
-    session: Session, ledger: Ledger, claim: Claim, job: Job, deadline: Deadline, on_update: OnUpdate | None
+    session: Session, claimed: Claim | None, job: Job, deadline: Deadline, on_update: OnUpdate | None
 ) -> CreatedTask:
-    """Send the create that was claimed, and record the outcome."""
+    """Upload the inputs, send the create that was claimed, and record the outcome."""
+    resent = claimed is not None and claimed.step is Step.RESEND
+    if session.uploads is not None:
+        begun = session.clock()
+        try:
+            job = replace(job, details=await session.uploads.with_addresses(job, resent=resent))
+        except GeneratorExit:  # A coroutine that is being closed may not await.
+            raise
+        except BaseException as error:
+            await record_unsent(session, [(job, claimed)], error)
+            raise
+        # The time that takes is not counted: a create may then be retried.
+        deadline = replace(deadline, at=deadline.at + session.clock() - begun)
     try:
-        if job.details is None:  # The task that was there a moment ago has failed meanwhile.
-            job, deadline = await _addressed(session, job, deadline)
-        created = await _send(session, replace(job, job_id=claim.entry.job_id), deadline, on_update, claim)
+        created = await _send(session, job, deadline, on_update, claimed)
     except XaloraError as error:
-        if claim.step is Step.RESEND and isinstance(error, ConflictError):
-            error = error.derived(
-                what=f"The server has job {claim.entry.job_id} of an earlier run, but gives no task id for it: "
-                f"{error.what}",
-                code="job_without_task",
-                params={"job_id": claim.entry.job_id},
-            )
-        await _record_failure(session, claim, error)
+        if resent and isinstance(error, ConflictError):
+            what = f"The server has job {job.job_id} of an earlier run, but gives no task id for it: {error.what}"
+            error = error.derived(what=what, code="job_without_task", params={"job_id": job.job_id})
+        await _record_failure(session, job, claimed, error)
         raise error from error.__cause__
-    return replace(created, origin=claim.step.value)
+    if session.uploads is not None and session.uploads.removes:
+        session.jobs[created.task_id] = job.job_id
+    return created if claimed is None else replace(created, origin=claimed.step.value)
 
 
-async def _record_failure(session: Session, claim: Claim, error: XaloraError) -> None:
-    refused = error.sent == "no" and claim.step is Step.NEW
-    await session.with_ledger(lambda ledger: (ledger.refused if refused else ledger.doubtful)(claim, error.what))
+async def _record_failure(session: Session, job: Job, claimed: Claim | None, error: XaloraError) -> None:
+    if error.sent == "no" and (claimed is None or claimed.step is Step.NEW):
+        await record_unsent(session, [(job, claimed)], error)
+    elif claimed is not None:
+        await session.with_ledger(lambda ledger: ledger.doubtful(claimed, error.what))
 
 
 async def _send(
@@ -304,8 +265,8 @@ async def _stopped(
                     on_update(TaskUpdate(created.task_id, TaskStatus.WAITING, 0.0, 0.0))
             await cancel_interrupted(session, created.task_id, created.credentials, stop)
             return
-        if was_in_flight and claim is not None and isinstance(error, XaloraError):
-            await finish(_record_failure(session, claim, error))
+        if was_in_flight and isinstance(error, XaloraError):
+            await finish(_record_failure(session, job, claim, error))
             return
     logger.warning(
         "Interrupted while creating job %s, which may run; %s",

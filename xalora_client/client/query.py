@@ -123,5 +123,7 @@ async def _record(session: Session, task_id: str, result: WorkflowTaskResult, *,
         entry = await session.with_ledger(lambda ledger: ledger.find(task_id))
         if entry is None or not entry.is_final:
             # Before it is recorded: if this run is killed in between, the next one finds the task open, and does it.
-            await finish(uploads.ended(task_id, None if entry is None else entry.parameters))
+            job_id = session.jobs.pop(task_id, None) if entry is None else entry.job_id
+            if job_id is not None:
+                await finish(uploads.remove(job_id, None if entry is None else entry.parameters))
     await session.with_ledger(lambda ledger: ledger.observed(task_id, result, at_once=at_once))

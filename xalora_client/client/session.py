@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ..delivery import Delivery
 from ..errors import ConfigurationError, RateLimitError, StorageError, XaloraError
 from ..http.limiter import pause_left, slow_down
 from ..http.retry import backoff, retry
 from ..http.transport import HttpTransport, Transport
-from ..ledger import Ledger
+from ..ledger import Claim, Ledger
 from ..protocol.answers import check_status
-from ..protocol.requests import Request, Response, Sequencer
+from ..protocol.requests import Job, Request, Response, Sequencer
+from ..uploads import Uploads
 from .portal import in_caller
 from .unbreakable import finish
 
@@ -74,7 +74,9 @@ class Session:
         name: The sequencer's lasting name. The sandbox's port changes with each start; its tasks stay.
         transport: Sends the requests.
         ledger: Where tasks are recorded, or None.
-        uploads: Delivers images to the miners, or None to leave them as they are.
+        uploads: Brings inputs to the miners, or None to leave them as they are.
+        ahead: The jobs whose inputs were uploaded ahead of their create, by what was asked for.
+        jobs: Job ids by task id, for the removal of what was uploaded.
         source: Who asks, for the ledger; ``caller`` is what part of it.
         should_cancel: Whether an interruption cancels the remote task.
         on_cancel: ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption sent: None means
@@ -87,7 +89,9 @@ class Session:
     name: str = ""
     transport: Transport = field(default_factory=HttpTransport)
     ledger: Ledger | None = None
-    uploads: Delivery | None = None
+    uploads: Uploads | None = None
+    ahead: dict[object, list[tuple[Job, Claim | None]]] = field(default_factory=dict)
+    jobs: dict[str, str] = field(default_factory=dict)
     source: str = "library"
     caller: object = None
     should_cancel: Callable[[BaseException], bool] = lambda _: True

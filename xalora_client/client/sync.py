@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..delivery import OnUpload
 from ..media.receiver import OnProgress
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
+from ..uploads import OnUpload
 from . import portal
 from .base import BaseClient
+from .claims import upload_ahead
 from .create import execute, request_resource
 from .download import MediaFile, download
 from .query import cancel, query
@@ -48,7 +49,8 @@ class Client(BaseClient):
         """Upload the task's images ahead of its create, so that they are there when its turn comes.
 
         Without this call they are uploaded by the call that creates the task. Images that travel inside the create stay
-        where they are.
+        where they are. With a ledger, another run with the same task then waits until this client creates it, or is
+        closed.
 
         Args:
             task: The task, which is then given to the call that creates it.
@@ -56,13 +58,14 @@ class Client(BaseClient):
             reuse: With a ledger, upload nothing for a task that exists or is finished.
 
         Raises:
-            ConfigurationError: There is no way to the miners. The error says what to set up.
+            ConfigurationError: There is no way to the miners, or another run has been uploading the same task for too
+                long. The error says what to do.
             StorageError: The bucket refuses an image.
             InvalidParameterError: An image cannot be encoded.
             APIStatusError: The sequencer refuses an image.
             NetworkError: No complete answer came back.
         """
-        self._run(lambda session: self._upload_images(session, task, on_upload, reuse=reuse))
+        self._run(lambda session: upload_ahead(session, task, portal.in_caller(on_upload), reuse=reuse))
 
     def execute_workflow(self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True) -> str:
         """Create the task without waiting for its result.
