@@ -32,7 +32,7 @@ def refused(keeper, bucket, sequencer, error, match, **options):
     assert "photo.png" in str(caught.value)
     assert sequencer.seen == []
     assert "DELETE" not in bucket.methods() or "PUT" in bucket.methods()
-    assert {entry.state for entry in keeper.do(lambda client: client._context.ledger.entries())} == {"refused"}
+    assert {entry.state for entry in keeper.do(lambda client: client._session.ledger.entries())} == {"refused"}
     assert caught.value.sent == "no"
     in_comfyui = caught.value.text("nodes")
     assert not re.search(r"XALORA_BUCKET|`xalora |(?<!\w)--[a-z]", in_comfyui)
