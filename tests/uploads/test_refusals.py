@@ -10,7 +10,7 @@ import threading
 import pytest
 from buckets import BUCKET, Fault, error_body, fetch, images_of, picture
 
-from xalora_client import ConfigurationError, InputImage, NetworkError, StorageError, UpscalerTask
+from xalora_client import ConfigurationError, InputImage, NetworkError, StorageError, TaskRecords, UpscalerTask
 from xalora_client.http import upload as web
 from xalora_client.uploads import bucket as uploads_bucket
 
@@ -32,7 +32,8 @@ def refused(keeper, bucket, sequencer, error, match, **options):
     assert "photo.png" in str(caught.value)
     assert sequencer.seen == []
     assert "DELETE" not in bucket.methods() or "PUT" in bucket.methods()
-    assert {entry.state for entry in keeper.do(lambda client: client._session.ledger.entries())} == {"refused"}
+    with TaskRecords(keeper.options["home"]) as records:
+        assert {record.state for record in records.tasks()[0]} == {"refused"}
     assert caught.value.sent == "no"
     in_comfyui = caught.value.text("nodes")
     assert not re.search(r"XALORA_BUCKET|`xalora |(?<!\w)--[a-z]", in_comfyui)
