@@ -1,4 +1,4 @@
-"""What ComfyUI's websocket tells about a running prompt."""
+"""What ComfyUI's websocket reports about a running prompt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Progress:
         value: Steps done of the node that runs.
         maximum: Its steps; 0 before anything is known.
         node: Its id.
-        preview: The latest preview as ComfyUI sent it, JPEG or PNG; empty when it was told already.
+        preview: The latest preview as ComfyUI sent it, JPEG or PNG; empty when it was reported already.
         ended: ComfyUI said that the prompt ended. Its history may not have it yet.
     """
 
@@ -73,9 +73,9 @@ class Progress:
 
     def _states(self, nodes: Any) -> None:
         running = [
-            each
-            for each in (nodes.values() if isinstance(nodes, dict) else ())
-            if isinstance(each, dict) and each.get("state") == "running"
+            node
+            for node in (nodes.values() if isinstance(nodes, dict) else ())
+            if isinstance(node, dict) and node.get("state") == "running"
         ]
         if running:
             latest = running[-1]
