@@ -15,6 +15,7 @@ videos of 848 x 480, one kind after the other. ``xalora tasks --json`` tells you
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import math
 import random
@@ -23,12 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from xalora_client.engine import timing
-from xalora_client.engine.drivers import run_sync
-from xalora_client.engine.exchange import Context
-from xalora_client.engine.submission import Submission
-from xalora_client.engine.timing import Deadline
-from xalora_client.engine.waiting import Wait
+from xalora_client.client.create import CreatedTask
+from xalora_client.client.poll_schedule import ENOUGH_TO_LEARN, learned_delays, poll_delays
+from xalora_client.client.session import Deadline, Session
+from xalora_client.client.wait import Wait
 from xalora_client.protocol.requests import Credentials, Sequencer
 
 from .simulated import Server
@@ -92,10 +91,14 @@ class Tally:
 def wait(duration: float, delays: Callable[[Server], Iterator[float]], dice: random.Random) -> Server:
     """Let the client wait for one task."""
     server = Server(duration)
-    context = Context(SEQUENCER, server.clock, dice)
-    waiting = Wait(context, Submission("t1", context.sequencer.credentials), Deadline.after(1e6, server.clock))
-    waiting.delays = delays(server)
-    run_sync(waiting.run(), server, server.sleep)
+    session = Session(SEQUENCER, transport=server, clock=server.clock, nap=server.sleep, rng=dice)
+
+    async def main() -> None:
+        waiting = Wait(session, CreatedTask("t1", SEQUENCER.credentials), Deadline.after(1e6, server.clock))
+        waiting.delays = delays(server)
+        await waiting.run()
+
+    asyncio.run(main())
     return server
 
 
@@ -114,10 +117,10 @@ def compare(draw: Draw, streams: int, tasks: int, dice: random.Random) -> tuple[
         for number in range(tasks):
             duration = max(0.5, draw(dice, number))
             before = history[-HISTORY:]
-            theirs = wait(duration, lambda _: timing.poll_delays(None, dice), dice)
-            ours = wait(duration, lambda server, seen=before: timing.learned_delays(seen, server.clock, dice), dice)
+            theirs = wait(duration, lambda _: poll_delays(None, dice), dice)
+            ours = wait(duration, lambda server, seen=before: learned_delays(seen, server.clock, dice), dice)
             history.append((ours.open_at + ours.now) / 2)
-            if number >= timing.ENOUGH_TO_LEARN:
+            if number >= ENOUGH_TO_LEARN:
                 adaptive.add(theirs)
                 learned.add(ours)
     return adaptive, learned
@@ -133,7 +136,9 @@ def uniform(streams: int, tasks: int, dice: random.Random) -> tuple[Tally, Tally
             duration = 20 + 100 * (part + dice.random()) / tasks
             fixed.add(wait(duration, every_ten_seconds, dice))
             ours = wait(
-                duration, lambda server, seen=tuple(history): timing.learned_delays(seen, server.clock, dice), dice
+                duration,
+                lambda server, seen=tuple(history): learned_delays(seen, server.clock, dice),
+                dice,
             )
             learned.add(ours)
             history = [*history[1:], (ours.open_at + ours.now) / 2]

@@ -2,7 +2,7 @@
 
 Both sides run in one go over the same tasks, whose durations are uniform on 20 to 120 s, on a simulated clock; a
 query takes 0.2 s on it. "Reference" asks at once and then every 10 s, as npm's heurist 0.0.43 does. "Adaptive" is
-the client's own flow, driven for real over a scripted transport; "learned" is the same with a ledger, which knows how
+the client's own wait, run for real over a scripted transport; "learned" is the same with a ledger, which knows how
 long the tasks before took (the first three, which find nothing to learn from, are not counted). "Best blind" is no
 client: it is what a schedule made for exactly these durations could reach at most with as many queries as each row
 says, and shows what no guessing can beat.
@@ -13,6 +13,7 @@ says, and shows what no guessing can beat.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import math
 import random
 import tempfile
@@ -21,9 +22,8 @@ from pathlib import Path
 from statistics import fmean
 
 from xalora_client import Text2VideoTask
-from xalora_client.engine import waiting
-from xalora_client.engine.drivers import run_sync
-from xalora_client.engine.exchange import Context
+from xalora_client.client.session import Session
+from xalora_client.client.wait import create_and_wait
 from xalora_client.ledger import Ledger
 from xalora_client.protocol.requests import Credentials, Sequencer
 
@@ -44,16 +44,16 @@ def reference(duration: float) -> Server:
 
 
 def adaptive(duration: float, dice: random.Random) -> Server:
-    """The client's own flow."""
+    """The client's own wait."""
     server = Server(duration)
-    context = Context(Sequencer("http://sequencer.example", Credentials("c", "k")), server.clock, dice)
-    flow = waiting.execute_and_wait(context, Text2VideoTask("a rabbit"), TIMEOUT, None, None)
-    run_sync(flow, server, server.sleep)
+    sequencer = Sequencer("http://sequencer.example", Credentials("c", "k"))
+    session = Session(sequencer, transport=server, clock=server.clock, nap=server.sleep, rng=dice)
+    asyncio.run(create_and_wait(session, Text2VideoTask("a rabbit"), TIMEOUT, None, None))
     return server
 
 
 def learned(durations: list[float], dice: random.Random) -> list[Server]:
-    """The client's own flow with a ledger, one task after the other."""
+    """The client's own wait with a ledger, one task after the other."""
     servers: list[Server] = []
     began = 0.0
     with tempfile.TemporaryDirectory() as home:
@@ -63,9 +63,16 @@ def learned(durations: list[float], dice: random.Random) -> list[Server]:
             with Ledger(
                 Path(home), sequencer.url, clock=lambda began=began, server=server: began + server.now
             ) as ledger:
-                context = Context(sequencer, server.clock, dice, server=sequencer.url, ledger=ledger)
-                flow = waiting.execute_and_wait(context, Text2VideoTask("a rabbit"), TIMEOUT, None, None, reuse=False)
-                run_sync(flow, server, server.sleep)
+                session = Session(
+                    sequencer,
+                    name=sequencer.url,
+                    transport=server,
+                    ledger=ledger,
+                    clock=server.clock,
+                    nap=server.sleep,
+                    rng=dice,
+                )
+                asyncio.run(create_and_wait(session, Text2VideoTask("a rabbit"), TIMEOUT, None, None, reuse=False))
             began += server.now + 1.0
             servers.append(server)
     return servers[3:]

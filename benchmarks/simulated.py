@@ -1,11 +1,11 @@
-"""A sequencer on a simulated clock, for the client's own flows to be driven over."""
+"""A sequencer on a simulated clock, for the client's own waits."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 
-from xalora_client.engine.effects import Fetch
+from xalora_client.http.transport import Fetch
 from xalora_client.protocol.requests import Request, Response
 
 ROUND_TRIP = 0.2
@@ -48,7 +48,7 @@ class Server:
         """Seconds from the task's end to now."""
         return self.now - self.created - self.duration
 
-    def send(self, request: Request, timeout: float) -> Response:
+    async def send(self, request: Request, timeout: float) -> Response:
         """The transport's side."""
         if request.url.endswith("/task_create"):
             self.create()
@@ -57,8 +57,8 @@ class Server:
             answer = {"task_id": "t1", "status": "finished" if self.query() else "running"}
         return Response(200, {}, json.dumps(answer).encode(), self.now)
 
-    def fetch(self, fetch: Fetch) -> Response:
+    async def fetch(self, fetch: Fetch) -> Response:
         raise AssertionError("nothing is downloaded here")
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """There are no connections."""

@@ -1,4 +1,4 @@
-"""The nodes' interface to ComfyUI: the only file that imports it. Without ComfyUI everything here still works.
+"""What the nodes need of ComfyUI's execution: its Cancel, its folders, its outputs. Only ``_host*.py`` import ComfyUI.
 
 The stand-ins then are what a machine without it can offer: no interrupts, no progress display, no temporary folder,
 and a VIDEO that is the plain file or its frames.

@@ -23,20 +23,13 @@ _HEADERS = {
 }
 
 Answer = Callable[[Any], Coroutine[Any, Any, dict[str, Any]]]
-_feed = _task_list.Feed()
 
 
 async def _tasks(request: Any) -> dict[str, Any]:
     home = await asyncio.to_thread(_settings.home)
-    await _feed.follow(home)
-    # As it is before the page is read: what changes meanwhile is told again.
-    version = {"version": _feed.version}
-    return version | await asyncio.to_thread(_task_list.page, home, dict(request.query))
-
-
-async def _changes(request: Any) -> dict[str, Any]:
-    home = await asyncio.to_thread(_settings.home)
-    return await _feed.changes(home, int(request.query.get("since", 0)))
+    # Before the page is read: what changes meanwhile is told.
+    _task_list.watch(home)
+    return await asyncio.to_thread(_task_list.page, home, dict(request.query))
 
 
 def _of_task(action: Callable[..., Coroutine[Any, Any, dict[str, Any]]]) -> Answer:
@@ -68,7 +61,6 @@ def register() -> None:
     _host_server.add_routes(
         [
             ("GET", "/xalora/tasks", _json(_tasks)),
-            ("GET", "/xalora/changes", _json(_changes)),
             ("GET", "/xalora/tasks/{task_id}", _json(_of_task(_task_actions.show))),
             ("GET", "/xalora/tasks/{task_id}/thumbnail", _thumbnail),
             ("POST", "/xalora/tasks/{task_id}/cancel", _json(_of_task(_task_actions.cancel))),

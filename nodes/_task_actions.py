@@ -16,13 +16,12 @@ from ..xalora_client import (
     TaskStatus,
     XaloraError,
 )
-from . import _error_messages, _host
+from . import _error_messages, _host, _task_list
 from ._task_list import describe
 
 if TYPE_CHECKING:
     from ..xalora_client import AsyncClient, TaskRecord
 
-EVERY = 1 << 62
 MOST_REFRESHED = 50
 SECONDS_UNTIL_KNOWN = 60
 THUMBNAILS_KEPT = 1000
@@ -87,7 +86,6 @@ async def forget(home: Path, identifier: str) -> dict[str, Any]:
 
 _refreshing: asyncio.Task[dict[str, Any]] | None = None
 _asked: dict[tuple[str, str | None], float] = {}
-_unknown: set[tuple[str, str | None]] = set()
 
 
 async def refresh(home: Path) -> dict[str, Any]:
@@ -95,9 +93,8 @@ async def refresh(home: Path) -> dict[str, Any]:
 
     Those that were not asked about for the longest time come first. Calls at the same time share one round.
 
-    ``asked`` counts the answers. ``unknown`` has the numbers of the open tasks that their server does not know any
-    more. ``problem`` says why others could not be asked about, or is None. Tasks at servers that the settings do not
-    name are left out.
+    ``asked`` counts the answers, ``finished`` those of finished tasks. ``problem`` says why others could not be asked
+    about, or is None. Tasks at servers that the settings do not name are left out.
     """
     global _refreshing
     if _refreshing is None or _refreshing.done():
@@ -106,7 +103,7 @@ async def refresh(home: Path) -> dict[str, Any]:
 
 
 async def _refresh(home: Path) -> dict[str, Any]:
-    asked, problem = 0, None
+    asked, finished, problem = 0, 0, None
     by_server: dict[str, list[TaskRecord]] = {}
     found = await asyncio.to_thread(_open_tasks, home)
     for record in found:
@@ -114,7 +111,7 @@ async def _refresh(home: Path) -> dict[str, Any]:
     known = {_key(record) for record in found}
     for key in _asked.keys() - known:
         del _asked[key]
-    _unknown.intersection_update(known)
+    _task_list.unknown.intersection_update(known)
     for server, records in by_server.items():
         records.sort(key=lambda record: (_asked.get(_key(record), 0), record.number))
         chosen = records[:MOST_REFRESHED]
@@ -133,24 +130,23 @@ async def _refresh(home: Path) -> dict[str, Any]:
             if isinstance(answer, NotFoundError):
                 # A server may need a moment until it knows a new task.
                 if time.time() - (record.submitted or record.created) > SECONDS_UNTIL_KNOWN:
-                    _unknown.add(key)
+                    _task_list.unknown.add(key)
             elif isinstance(answer, XaloraError):
                 problem = _error_messages.text(answer)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
                 asked += 1
-                _unknown.discard(key)
-    return {"asked": asked, "unknown": [each.number for each in found if _key(each) in _unknown], "problem": problem}
+                finished += answer.status == TaskStatus.FINISHED
+                _task_list.unknown.discard(key)
+    return {"asked": asked, "finished": finished, "problem": problem}
 
 
 def _open_tasks(home: Path) -> list[TaskRecord]:
-    """Every open task that a server has given an id."""
     from ..xalora_client import TaskRecords
 
     with TaskRecords(home) as records:
-        found, _ = records.tasks(EVERY, state="open")
-    return [record for record in found if record.task_id is not None]
+        return _task_list.open_tasks(records)
 
 
 def _key(record: TaskRecord) -> tuple[str, str | None]:

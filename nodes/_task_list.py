@@ -1,35 +1,43 @@
-"""The ledger as the editor shows it, and what has changed in it."""
+"""The ledger as the editor shows it: a page of tasks at a time, and a message when it has changed."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import functools
 import time
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..xalora_client import ConfigurationError, StorageError
+from ..xalora_client import ConfigurationError
 from . import _host, _host_server
 
 if TYPE_CHECKING:
     from ..xalora_client import TaskRecord, TaskRecords
 
-logger = logging.getLogger("xalora_client")
-
 EVENT = "xalora.tasks"
-"""The message to the editor: something has changed. It has no more than the version."""
+"""The message to the editor: the ledger has changed. It has no contents, because any web page may listen to ComfyUI's
+messages. The editor asks for what it shows, by a route that other sites may not use."""
 
 PAGE = 200
 MOST = 1000
+EVERY = 1 << 62
 LONGEST_PROMPT = 300
 SECONDS_BETWEEN_LOOKS = 0.25
+SECONDS_BETWEEN_MESSAGES = 1.0
+
+KINDS = {"txt2vid": "Text2Video", "upscaler": "Upscale", "txt2img": "Flux LoRA"}
+"""The names of kinds, as their nodes have them."""
+
+unknown: set[tuple[str, str | None]] = set()
+"""Server and id of the open tasks that their server does not know any more, as far as it was asked."""
 
 
 def page(home: Path, query: dict[str, str]) -> dict[str, Any]:
     """A page of tasks, newest first: ``limit``, ``before`` (the last page's ``next``), ``state``, ``text``.
 
-    Raises ValueError for a number that is none.
+    ``state`` may name several, separated by commas. Each word of ``text`` must appear in the prompt, the kind, an id or
+    the message. ``total`` counts the tasks with this state and text, ``all`` those in the ledger, and ``running`` those
+    that are known to be under way. Raises ValueError for a number that is none.
     """
     from ..xalora_client import TaskRecords
 
@@ -37,18 +45,48 @@ def page(home: Path, query: dict[str, str]) -> dict[str, Any]:
     before = int(query["before"]) if query.get("before") else None
     if before is not None and not 0 <= before < 2**63:  # The ledger has no such numbers.
         raise ValueError("before is the number of no task")
+    words = query.get("text", "").lower().split()
     with TaskRecords(home) as records:
-        found, total = records.tasks(limit, before=before, state=query.get("state"), text=query.get("text", ""))
+        found, total = _find(records, limit, before, query.get("state", "").split(","), words)
+        under_way = [record for record in open_tasks(records) if record.state in ("waiting", "running")]
+        server = _server()
         return {
-            "tasks": described(found, records),
+            "tasks": _described(found, records, server),
             "total": total,
+            "all": records.tasks(0)[1],
+            "running": sum(_doubt(record, server) is None for record in under_way),
             "next": found[-1].number if len(found) == limit else None,
             "now": time.time(),
-            "server": server(),
+            "server": server,
         }
 
 
-def server() -> str | None:
+def open_tasks(records: TaskRecords) -> list[TaskRecord]:
+    """Every open task that a server has given an id."""
+    found, _ = records.tasks(EVERY, state="open")
+    return [record for record in found if record.task_id is not None]
+
+
+def _find(
+    records: TaskRecords, limit: int, before: int | None, states: list[str], words: list[str]
+) -> tuple[list[TaskRecord], int]:
+    """A page of the tasks in one of the states and with all of the words, and how many there are."""
+    # The ledger looks for one text alone, and knows no names of kinds: words are looked for here.
+    most, end = (EVERY, None) if words else (limit, before)
+    pages = [records.tasks(most, before=end, state=state) for state in states]
+    found = [record for page, _ in pages for record in page if _has(record, words)]
+    total = len(found) if words else sum(total for _, total in pages)
+    found.sort(key=lambda record: record.number, reverse=True)
+    return [record for record in found if before is None or record.number < before][:limit], total
+
+
+def _has(record: TaskRecord, words: list[str]) -> bool:
+    searched = (_prompt(record), _kind(record), record.task_type, record.workflow_id)
+    text = "\n".join(filter(None, (*searched, record.task_id, record.job_id, record.message))).lower()
+    return all(word in text for word in words)
+
+
+def _server() -> str | None:
     """The server in force, whose tasks can be asked about; None when the settings cannot be read."""
     from ..xalora_client import read_settings
 
@@ -58,122 +96,69 @@ def server() -> str | None:
         return None
 
 
-def described(found: list[TaskRecord], records: TaskRecords) -> list[dict[str, Any]]:
-    """What the editor shows of tasks. ``usual_seconds`` is how long an open one will probably take in all."""
+def _doubt(record: TaskRecord, server: str | None) -> str | None:
+    """Why nobody knows what an open task does: "elsewhere" or "unknown". None: its server can tell."""
+    if record.is_final or record.task_id is None:
+        return None
+    if server is not None and record.server not in (server, "sandbox"):
+        return "elsewhere"
+    return "unknown" if (record.server, record.task_id) in unknown else None
+
+
+def _described(found: list[TaskRecord], records: TaskRecords, server: str | None) -> list[dict[str, Any]]:
     usual: dict[tuple[str, str, str | None], float | None] = {}
     shown = []
     for record in found:
         kind = (record.server, record.task_type, record.workflow_id)
         if not record.is_final and kind not in usual:
             usual[kind] = records.usual_seconds(record)
-        shown.append(describe(record, None if record.is_final else usual[kind]))
+        shown.append(describe(record, None if record.is_final else usual[kind], _doubt(record, server)))
     return shown
 
 
-def describe(record: TaskRecord, usual_seconds: float | None = None) -> dict[str, Any]:
-    """What the editor shows of one task, without its parameters."""
+def describe(record: TaskRecord, usual_seconds: float | None = None, doubt: str | None = None) -> dict[str, Any]:
+    """What the editor shows of one task, without its parameters.
+
+    ``usual_seconds`` is how long an open one will probably take in all, ``doubt`` why nobody knows what it does.
+    """
     told = record.to_json()
-    parameters = told.pop("parameters")
-    prompt = parameters.get("prompt") if isinstance(parameters, dict) else None
+    del told["parameters"]
     more = {
-        "prompt": prompt[:LONGEST_PROMPT] if isinstance(prompt, str) else None,
+        "prompt": _prompt(record),
+        "kind": _kind(record),
         "final": told.pop("is_final"),
         "usual_seconds": usual_seconds,
+        "doubt": doubt,
     }
     return told | more
 
 
-class Feed:
-    """Looks at the ledger's files and tells the editors that something has changed, whoever changed it.
-
-    Any web page may listen to ComfyUI's messages, so they carry no contents: the editors ask for what has changed, by
-    a route that other sites may not use. What has changed is numbered by versions.
-    """
-
-    def __init__(self) -> None:
-        self.home: Path | None = None
-        self.records: TaskRecords | None = None
-        self.version = self.since = 0
-        self.changed: dict[int, int] = {}
-        self.running = False
-        self._known: dict[int, dict[str, Any]] = {}
-        self._ended: deque[int] = deque(maxlen=PAGE)
-        self._total = 0
-        self._seen: Any = None
-        self._looking = asyncio.Lock()
-
-    async def follow(self, home: Path) -> None:
-        """Follow the ledger of this home from now on."""
-        from ..xalora_client import TaskRecords
-
-        if home != self.home:
-            if self.records is not None:
-                self.records.close()
-            self.home, self.records, self._seen = home, TaskRecords(home), None
-            await self._look()
-            # Whoever has a version of another home, or of an earlier start, needs the whole list.
-            self.version = self.since = max(self.version, int(time.time() * 1000))
-        if not self.running:
-            self.running = True
-            self.task = asyncio.create_task(self._watch())
-
-    async def changes(self, home: Path, since: int) -> dict[str, Any]:
-        """The tasks that are new or have changed since a version; ``reload`` says that the whole list is needed."""
-        await self.follow(home)
-        await self._look()
-        numbers = [number for number, version in self.changed.items() if version > since]
-        reload = not self.since <= since <= self.version or len(numbers) > MOST
-        answer = {"version": self.version, "now": time.time(), "reload": reload}
-        return answer | await asyncio.to_thread(_news, home, [] if reload else numbers)
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-            if _host_server.editors():
-                try:
-                    await self._look()
-                except Exception:  # The list must not stand still for the rest of the session.
-                    logger.exception("The list of tasks could not be followed")
-
-    async def _look(self) -> None:
-        async with self._looking:
-            records, home = self.records, self.home
-            if records is None or home is None or (seen := _signature(home)) == self._seen:
-                return
-            try:
-                now, total = await asyncio.to_thread(self._read, records)
-            except StorageError:  # Whoever opens the list is told; here it is tried again.
-                return
-            self._seen = seen
-            changed = [number for number, each in now.items() if self._known.get(number) != each]
-            newest = max(self._known, default=0)
-            gone = self._total + sum(number > newest for number in now) != total
-            self._known, self._total = now, total
-            if changed or gone:
-                self.version += 1
-                self.changed |= dict.fromkeys(changed, self.version)
-                if gone:
-                    self.since = self.version
-                _host_server.send(EVENT, {"version": self.version})
-
-    def _read(self, records: TaskRecords) -> tuple[dict[int, dict[str, Any]], int]:
-        """What is followed: the newest tasks, every open one, and the last that were open before."""
-        found, total = records.latest(PAGE)
-        numbers = {record.number for record in found}
-        ended = [number for number, each in self._known.items() if not each["final"] and number not in numbers]
-        self._ended.extend(ended)
-        found += records.numbered({*ended, *self._ended} - numbers)
-        return {each["number"]: each for each in described(found, records)}, total
+def _prompt(record: TaskRecord) -> str | None:
+    prompt = record.parameters.get("prompt") if isinstance(record.parameters, dict) else None
+    return prompt[:LONGEST_PROMPT] if isinstance(prompt, str) else None
 
 
-def _news(home: Path, numbers: list[int]) -> dict[str, Any]:
-    from ..xalora_client import TaskRecords
-
-    with TaskRecords(home) as records:
-        return {"tasks": described(records.numbered(numbers), records), "server": server()}
+def _kind(record: TaskRecord) -> str:
+    return KINDS.get(record.task_type, record.task_type)
 
 
-def _signature(home: Path) -> list[tuple[int, int] | None]:
+@functools.cache
+def watch(home: Path) -> asyncio.Task[None]:
+    """From now on, tell the open editors when the ledger of this home has changed, whoever changed it."""
+    return asyncio.create_task(_watch(home, signature(home)))
+
+
+async def _watch(home: Path, told: object) -> None:
+    while True:
+        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        if _host_server.editors() and (now := signature(home)) != told:
+            told = now
+            _host_server.send(EVENT, {})
+            await asyncio.sleep(SECONDS_BETWEEN_MESSAGES - SECONDS_BETWEEN_LOOKS)
+
+
+def signature(home: Path) -> list[tuple[int, int] | None]:
+    """What differs after each change of the ledger; reading it changes nothing."""
     return [_stat(home / name) for name in ("ledger.sqlite3", "ledger.sqlite3-wal")]
 
 
@@ -182,4 +167,5 @@ def _stat(path: Path) -> tuple[int, int] | None:
         stat = path.stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size
+    # Whoever reads makes an empty one, and removes it again.
+    return (stat.st_mtime_ns, stat.st_size) if stat.st_size else None

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from ..xalora_client import WorkflowTaskResult
+from . import _execution
 from ._inputs import CATEGORY, checked_id, switch, text, timeout_seconds
-from ._remote import Remote
 
 
 class XaloraTaskStatus:
@@ -66,7 +66,7 @@ class XaloraTaskStatus:
 
         With ``wait``, a task that fails or is canceled is an error; without, it is a status.
         """
-        result, media = await Remote.collect(checked_id(task_id), wait=wait, timeout_seconds=timeout_seconds)
+        result, media = await _execution.collect(checked_id(task_id), wait=wait, timeout_seconds=timeout_seconds)
         number, still_open = self._looks.get(unique_id, (0, None))
         others = (still_open or set()) - {result.task_id}
         self._looks[unique_id] = (number, others if result.is_final else others | {result.task_id})

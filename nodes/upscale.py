@@ -6,7 +6,7 @@ from typing import Any
 
 from ..xalora_client import InvalidParameterError, UpscalerTask
 from . import _host
-from ._batch import Batch
+from ._batch import make_images, submit_images
 from ._inputs import CATEGORY, common_options
 
 
@@ -65,8 +65,10 @@ class XaloraUpscale:
             name = "the image" if count == 1 else f"image {number + 1} of {count}"
             return UpscalerTask(input_image(image[number], name), timeout_seconds=timeout_seconds)
 
-        batch = Batch(count, task_of, parallel=max_parallel, reuse=reuse)
         if not wait:
-            return _host.blocked(), await batch.submit()
-        task_ids, images, preview = await batch.make_images(alpha=image.shape[3] == 4)
+            return _host.blocked(), await submit_images(count, task_of, parallel=max_parallel, reuse=reuse)
+        has_alpha = image.shape[3] == 4
+        task_ids, images, preview = await make_images(
+            count, task_of, parallel=max_parallel, reuse=reuse, alpha=has_alpha
+        )
         return {"ui": preview, "result": (images, task_ids)}

@@ -5,14 +5,21 @@ import { button, choice, element } from "./elements.js";
 import { openKeyDialog } from "./key_dialog.js";
 import { OfflineError } from "./server.js";
 import { cancelTask, collectTask, copyId, forgetTask, goToNode, insertStatusNode, nodeOf, showSettings } from "./task_actions.js";
-import { filtered } from "./task_filter.js";
-import { newRow } from "./task_row.js";
+import { TaskList } from "./task_list.js";
 import { store } from "./task_store.js";
 import { doubtName, stateName, subject } from "./task_words.js";
 import { t } from "./texts.js";
-import { VirtualList } from "./virtual_list.js";
 
 const ID = "xalora";
+const LONGEST_SEARCH = 500;
+
+/** States that can be chosen, as the server knows them, and the names of their texts. */
+const STATES = [
+  ["", "all"],
+  ["open", "open"],
+  ["finished", "finished"],
+  ["failed,canceled,refused", "failedOnes"],
+];
 
 let panel = null;
 let unfollow = null;
@@ -52,7 +59,7 @@ function open(place) {
   place.classList.add("xalora-tab");
   place.replaceChildren(panel.element);
   panel.update();
-  store.load();
+  store.update();
   unfollow = store.follow();
   ticking = setInterval(() => panel.tick(), 1000);
 }
@@ -70,20 +77,20 @@ class Panel {
       type: "search",
       placeholder: t("filter"),
       "aria-label": t("filter"),
-      oninput: () => this.update(),
+      maxLength: LONGEST_SEARCH,
+      oninput: () => this.find(),
     });
-    const states = ["all", "open", "finished"].map((each) => [each, t(each)]);
-    this.state = choice([...states, ["failed", t("failedOnes")]], "all", () => this.update());
+    this.state = choice(STATES.map(([states, name]) => [states, t(name)]), "", () => this.find());
     this.state.setAttribute("aria-label", t("filterState"));
     this.count = element("p.xalora-hint", { role: "status" });
     this.problem = element("p.xalora-problem", { role: "status" });
     this.message = element("div.xalora-message");
     this.details = element("div.xalora-details");
-    this.list = new VirtualList({
+    this.list = new TaskList({
       label: t("tasks"),
-      makeRow: () => newRow(),
       onSelect: () => this.showDetails(),
       onOpen: (task) => this.collect(task),
+      onLook: () => store.update(),
     });
     // The editor's shortcuts, such as Delete for nodes, are not meant for the list.
     this.element = element(
@@ -97,22 +104,33 @@ class Panel {
       this.details,
     );
     this.update = this.update.bind(this);
+    this.found = store.found;
     store.addEventListener("change", this.update);
+    store.view = () => this.list.view();
   }
 
   stop() {
     store.removeEventListener("change", this.update);
+    store.view = () => [0, 0];
+    // What is shown at first when the tab is opened again.
+    store.find("", "");
+  }
+
+  find() {
+    store.find(this.state.value, this.search.value);
   }
 
   update() {
     const focused = this.element.contains(document.activeElement);
-    const shown = filtered(store.list, this.search.value, this.state.value);
-    this.list.set(shown);
-    this.count.textContent = store.list.length ? t("count", { shown: shown.length, total: store.list.length }) : "";
+    if (this.found !== store.found) this.list.toTop();
+    this.found = store.found;
+    this.list.element.hidden = !store.tasks.length;
+    this.list.set(store.tasks, store.total);
+    this.count.textContent = store.all ? t("count", { shown: store.total, total: store.all }) : "";
     this.problem.textContent = store.problem ? t("earlierProblem", { problem: store.problem }) : "";
-    const message = this.#message(shown);
-    this.list.element.hidden = message !== null && !shown.length;
-    this.message.replaceChildren(...(message ?? []));
+    const message = element("div", {}, ...this.#message());
+    // The same message stays: its button may have the focus.
+    if (message.textContent !== this.message.textContent) this.message.replaceChildren(...message.childNodes);
     this.showDetails();
     // The button that had the focus may be gone.
     if (focused && !this.element.contains(document.activeElement))
@@ -120,18 +138,18 @@ class Panel {
   }
 
   tick() {
-    if (store.running && !store.error) this.list.draw();
+    if (store.running && !store.error) this.list.tick();
   }
 
-  #message(shown) {
+  #message() {
     if (store.error) {
       const offline = store.error instanceof OfflineError;
       const text = offline ? t("offline") : store.error.message;
-      return [element("p", { role: "alert" }, text), button(t("tryAgain"), () => store.load())];
+      return [element("p", { role: "alert" }, text), button(t("tryAgain"), () => store.update())];
     }
-    if (shown.length) return null;
-    if (store.list.length) return [element("p", {}, t("noMatch"))];
-    if (store.loading) return [element("p", {}, t("loading"))];
+    if (store.tasks.length) return [];
+    if (!store.found) return [element("p", {}, t("loading"))];
+    if (store.all) return [element("p", {}, t("noMatch"))];
     return [
       element("h3", {}, t("emptyTitle")),
       element("p", {}, t("emptyText")),
@@ -142,21 +160,19 @@ class Panel {
   /** What can be done with the selected task. Drawn anew only when the task is another or has changed. */
   showDetails() {
     const task = this.list.selected;
-    const doubt = task && store.doubt(task);
-    if (task === this.shown && doubt === this.doubt) return;
+    if (task === this.shown) return;
     this.shown = task;
-    this.doubt = doubt;
     const focused = document.activeElement?.dataset.action;
     this.details.replaceChildren();
     if (!task) return;
     const actions = [
       ["collect", t(task.media ? "show" : "collect"), () => this.collect(task), task.task_id && (!task.final || task.state === "finished")],
-      ["cancel", t("cancelTask"), async () => store.put(await cancelTask(task)), task.task_id && !task.final],
+      ["cancel", t("cancelTask"), () => this.cancel(task), task.task_id && !task.final],
       ["node", t("goToNode"), () => goToNode(task), nodeOf(task)],
       ["insert", t("insertNode"), () => insertStatusNode(task), task.task_id],
       ["copy", t("copyId"), () => copyId(task), true],
       ["settings", t("settings"), () => showSettings(task), true],
-      ["forget", t("forget"), () => forgetTask(task, () => store.remove(task)), true],
+      ["forget", t("forget"), () => forgetTask(task, () => store.update()), true],
     ];
     const buttons = actions.filter(([, , , fits]) => fits).map(([name, text, action]) => {
       const made = button(text, action, { danger: name === "forget" });
@@ -167,13 +183,21 @@ class Panel {
     const origin = [by, task.server === "sandbox" ? t("serverSandbox") : task.server];
     this.details.append(
       element("p.xalora-subject", {}, subject(task)),
-      element("p.xalora-hint", {}, [stateName(task), doubt && doubtName(doubt), task.message, ...origin].filter(Boolean).join(" · ")),
+      element("p.xalora-hint", {}, [stateName(task), doubtName(task), task.message, ...origin].filter(Boolean).join(" · ")),
       element("div.xalora-actions", {}, ...buttons),
     );
     buttons.find(({ dataset }) => dataset.action === focused)?.focus();
   }
 
   async collect(task) {
-    if (task?.task_id) store.put(await collectTask(task));
+    if (!task?.task_id) return;
+    await collectTask(task);
+    this.list.reload(task);
+    await store.update();
+  }
+
+  async cancel(task) {
+    await cancelTask(task);
+    await store.update();
   }
 }

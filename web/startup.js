@@ -10,13 +10,10 @@ const SECONDS = 20;
 /** Ask about tasks that were open, and say once what became of them. */
 export async function tellOfEarlierTasks() {
   // Also shows the badge, and lets the server push what changes.
-  await store.load();
-  const open = store.list.filter((task) => store.canAsk(task)).map(({ number }) => number);
-  if (!open.length) return;
-  const problem = await store.refresh();
-  const now = open.map((number) => store.tasks.get(number)).filter(Boolean);
-  const running = now.filter((task) => store.isRunning(task)).length;
-  const finished = now.filter(({ state }) => state === "finished").length;
+  await store.update();
+  const finished = await store.refresh();
+  if (store.error) return;
+  const { running, problem } = store;
   const said = [
     running ? many("earlierRunning", running) : "",
     finished ? many("earlierFinished", finished) : "",

@@ -3,9 +3,9 @@
 import { element } from "./elements.js";
 import { thumbnailOf } from "./server.js";
 import { store } from "./task_store.js";
-import { kindName, status, subject, when } from "./task_words.js";
+import { status, subject, when } from "./task_words.js";
 
-/** An empty row, which shows one task after another while the list is scrolled. */
+/** An empty row: `show` fills it with a task, `load` adds its picture, also `again` where it was missing. */
 export function newRow() {
   const picture = element("img.xalora-thumbnail", { alt: "", hidden: true });
   const title = element("span.xalora-title");
@@ -17,28 +17,23 @@ export function newRow() {
     element("span.xalora-picture", { "aria-hidden": "true" }, picture),
     element("span.xalora-words", {}, title, element("span.xalora-line", {}, state, kind)),
   );
-  let failed = null;
   picture.addEventListener("error", () => {
-    // It may be there when the task has changed: once it is collected.
-    failed = row.task;
     picture.hidden = true;
-    picture.removeAttribute("src");
   });
+  let loaded = null;
   row.show = (task) => {
-    write(title, subject(task));
-    write(state, status(task, store.now(), store.doubt(task)));
-    write(kind, `${kindName(task)} · ${when(task)}`);
-    row.dataset.state = task.state;
     row.task = task;
-    if (row.media !== task.media) {
-      row.media = task.media;
-      picture.hidden = true;
-      picture.removeAttribute("src");
-    }
+    write(title, subject(task));
+    write(state, status(task, store.now()));
+    write(kind, `${task.kind} · ${when(task)}`);
+    row.dataset.state = task.state;
+    if (task.media !== loaded) picture.hidden = true;
   };
-  row.rest = (task) => {
-    if (!task.media || task === failed || picture.hasAttribute("src")) return;
-    picture.src = thumbnailOf(task);
+  row.load = (again = false) => {
+    const { media } = row.task;
+    if (!media || (media === loaded && !again)) return;
+    loaded = media;
+    picture.src = thumbnailOf(row.task);
     picture.hidden = false;
   };
   return row;

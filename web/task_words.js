@@ -2,13 +2,8 @@
 
 import { t } from "./texts.js";
 
-const KINDS = { txt2vid: "Text2Video", upscaler: "Upscale", txt2img: "Flux LoRA" };
-
 /** What the task makes, in a few words. */
-export const subject = (task) => task.prompt || kindName(task);
-
-/** The name of a task's kind, as its node has it. */
-export const kindName = (task) => KINDS[task.task_type] ?? task.task_type;
+export const subject = (task) => task.prompt || task.kind;
 
 /** The name of a task's state. */
 export const stateName = ({ state }) => t(`state${state[0].toUpperCase()}${state.slice(1)}`);
@@ -22,9 +17,9 @@ export function duration(seconds) {
 }
 
 /** The state with its time: how long it has been under way and how long it usually takes, or how long it took. */
-export function status(task, now, doubt) {
+export function status(task, now) {
   const began = task.submitted ?? task.created;
-  if (doubt) return `${stateName(task)} · ${doubtName(doubt)}`;
+  if (task.doubt) return `${stateName(task)} · ${doubtName(task)}`;
   // Before there is an id, or after a cancel, nobody knows that it runs.
   if (task.state === "waiting" || task.state === "running") {
     const usual = task.usual_seconds ? ` / ${t("about", { time: duration(task.usual_seconds) })}` : "";
@@ -34,8 +29,8 @@ export function status(task, now, doubt) {
   return `${stateName(task)}${took}`;
 }
 
-/** Why nobody knows what a task does. */
-export const doubtName = (doubt) => t(doubt === "elsewhere" ? "notAsked" : "notKnown");
+/** Why nobody knows what an open task does; "" when its server can tell. */
+export const doubtName = ({ doubt }) => doubt && t(doubt === "elsewhere" ? "notAsked" : "notKnown");
 
 /** When a task was made: the time today, else the date. */
 export function when(task) {

@@ -47,14 +47,13 @@ from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTa
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .clients.asynchronous import AsyncClient
-    from .clients.blocking import Client
+    from .client.async_ import AsyncClient
+    from .client.download import MediaFile
+    from .client.sync import Client
+    from .client.updates import OnUpdate, TaskUpdate
     from .config import home_folder
-    from .delivery import OnUpload, UploadProgress
     from .doctor import Check, examine
-    from .engine.drivers import AsyncTransport, Transport
-    from .engine.updates import OnUpdate, TaskUpdate
-    from .http.transport import Fetch
+    from .http.transport import Fetch, Transport
     from .media.decoding import (
         Array,
         Decoded,
@@ -69,21 +68,22 @@ if TYPE_CHECKING:
         require_memory,
         thumbnail,
     )
-    from .media.download import DownloadProgress, MediaFile, OnProgress
+    from .media.receiver import DownloadProgress, OnProgress
     from .records import TaskRecord, TaskRecords
     from .settings import Setting, Settings, change_settings, read_settings
+    from .uploads import OnUpload, UploadProgress
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
     _LOADED_LATER = {
-        "AsyncClient": ".clients.asynchronous",
-        "Client": ".clients.blocking",
+        "AsyncClient": ".client.async_",
+        "Client": ".client.sync",
         "home_folder": ".config",
-        **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
-        **dict.fromkeys(["OnUpload", "UploadProgress"], ".delivery"),
+        **dict.fromkeys(["OnUpload", "UploadProgress"], ".uploads"),
         **dict.fromkeys(["Check", "examine"], ".doctor"),
-        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.updates"),
-        "Fetch": ".http.transport",
-        **dict.fromkeys(["DownloadProgress", "MediaFile", "OnProgress"], ".media.download"),
+        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".client.updates"),
+        **dict.fromkeys(["Fetch", "Transport"], ".http.transport"),
+        "MediaFile": ".client.download",
+        **dict.fromkeys(["DownloadProgress", "OnProgress"], ".media.receiver"),
         **dict.fromkeys(
             ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
         ),
@@ -103,7 +103,6 @@ __all__ = [
     "APIStatusError",
     "Array",
     "AsyncClient",
-    "AsyncTransport",
     "AuthenticationError",
     "BadRequestError",
     "Check",

@@ -70,6 +70,7 @@ class XaloraError(Exception):
         params: The values in its message, by name.
         transient: Whether the same call may work later.
         sent: "no" when the server certainly did not carry out what was asked, else "maybe".
+        retry_after: The seconds that the server asked to wait, or None.
         remedy: What a program may offer to do: "set-key", "check-server", "top-up" the account, "retry" (the same call
             again is right), "collect" (the task's result, by its id), or None.
     """
@@ -79,6 +80,7 @@ class XaloraError(Exception):
     remedy: str | None = None
     transient = False
     sent: Literal["no", "maybe"] = "maybe"
+    retry_after: float | None = None
 
     def __init__(
         self,
@@ -123,7 +125,8 @@ class XaloraError(Exception):
         """The same error with other facts, to raise from this one.
 
         Args:
-            changes: Attributes by name. ``advice`` replaces what the catalog says; ``params`` are added.
+            changes: Attributes by name. ``advice`` replaces what the catalog says; ``params`` are added; without a
+                ``what``, the code says what happened.
 
         Returns:
             A new error of the same class.
@@ -134,6 +137,7 @@ class XaloraError(Exception):
         elif "code" in changes:
             facts["own_advice"] = None
         facts["params"] = self.params | facts["params"]
+        facts["what"] = facts["what"] or messages.what(facts["code"], facts["params"])
         error: E = _unpickled(type(self), self.args, facts)
         return error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,29 +107,6 @@ class TaskRecords:
         """
         entries, total = self._listing.tasks(limit, before=before, state=state, text=text)
         return [_record(entry) for entry in entries], total
-
-    def latest(self, limit: int = 100) -> tuple[list[TaskRecord], int]:
-        """List the newest tasks together with every one that is not final, newest first.
-
-        Args:
-            limit: How many of the newest tasks.
-
-        Returns:
-            The tasks, and how many there are in all.
-        """
-        entries, total = self._listing.latest(limit)
-        return [_record(entry) for entry in entries], total
-
-    def numbered(self, numbers: Collection[int]) -> list[TaskRecord]:
-        """Look tasks up by their numbers.
-
-        Args:
-            numbers: Of records that were read before.
-
-        Returns:
-            The tasks that are still there.
-        """
-        return [_record(entry) for entry in self._listing.numbered(numbers)]
 
     def find(self, task_or_job_id: str) -> TaskRecord | None:
         """Find a task.

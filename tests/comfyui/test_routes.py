@@ -6,12 +6,13 @@ import json
 import secrets
 import stat
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import requests
 from comfyui_prompts import flux_lora, save_image, show
-from comfyui_server import ComfyUI
+from comfyui_server import ComfyUI, Event
 from PIL import Image
 from processes import poll
 from sandbox_process import SandboxProcess
@@ -121,22 +122,37 @@ def test_a_task_is_canceled_at_the_sequencer(comfy: ComfyUI, endless: SandboxPro
 
 def test_open_tasks_are_asked_about_and_changes_pushed(comfy: ComfyUI, paced: SandboxProcess, name: str) -> None:
     comfy.use(paced.url)
-    since = ask(comfy, "tasks").json()["version"]
+    ask(comfy, "tasks")
     task_id = submitted(comfy, name)
+    poll(lambda: told(comfy), what="the editor is told of a new task")
+    before = len(told(comfy))
 
     def finished() -> bool:
         assert ask(comfy, "refresh", {}).json()["problem"] is None
-        changed = ask(comfy, f"changes?since={since}").json()["tasks"]
-        return [task["state"] for task in changed if task["task_id"] == task_id] == ["finished"]
+        return [task["task_id"] for task in ask(comfy, "tasks?state=finished").json()["tasks"][:1]] == [task_id]
 
     poll(finished, what="the task is finished")
-    version = ask(comfy, "tasks").json()["version"]
-    told = poll(
-        lambda: [each.data for each in list(comfy.events) if each.type == "xalora.tasks"], what="the editor is told"
-    )
+    poll(lambda: len(told(comfy)) > before, what="the editor is told of its end")
     # Any page may listen.
-    assert {name for each in told for name in each} == {"version"}
-    assert since < max(each["version"] for each in told) <= version
+    assert [each.data for each in told(comfy) if each.data] == []
+
+
+def test_the_editor_is_told_at_most_once_a_second(comfy: ComfyUI, name: str) -> None:
+    ask(comfy, "tasks")
+    before = len(told(comfy))
+    made = 0
+    while len(told(comfy)) < before + 3:
+        submitted(comfy, name, seed=made)
+        made += 1
+    assert made > 3
+    times = [each.at for each in told(comfy)[before:]]
+    # The network may delay one and not the next.
+    assert min(later - earlier for earlier, later in pairwise(times)) > 0.8
+
+
+def told(comfy: ComfyUI) -> list[Event]:
+    """The messages that something has changed."""
+    return [each for each in list(comfy.events) if each.type == "xalora.tasks"]
 
 
 def test_another_servers_task_waits_for_its_server(comfy: ComfyUI, endless: SandboxProcess, name: str) -> None:
@@ -194,7 +210,6 @@ def test_what_the_environment_sets_cannot_be_changed(comfy: ComfyUI, canary: str
     ("path", "body"),
     [
         ("tasks", None),
-        ("changes?since=0", None),
         ("config", None),
         ("config", {}),
         ("test", {}),

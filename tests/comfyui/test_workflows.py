@@ -116,6 +116,7 @@ def test_with_models_the_ready_files_are_accepted(comfy: ComfyUI, with_models: d
         "txt2img.3": IMAGE | {"lora_name": "your_lora"},
         "upscaler": {"image": upload(comfy, Image.new("RGB", (8, 8)))},
     }
+    assert with_models.keys() == values.keys()
     for name, workflow in with_models.items():
         assert [str(fault) for fault in workflow.faults] == []
         answer = comfy.try_queue(workflow.prompt(values[name], run="try"))

@@ -11,7 +11,7 @@ import pytest
 from loopback import deaf_url
 from sequencer import Answer
 
-from xalora_client import config, examine, messages
+from xalora_client import change_settings, config, examine, messages
 from xalora_client.cli import main
 from xalora_client.doctor.machine import OLDEST_COMFYUI
 
@@ -132,6 +132,17 @@ def test_a_home_that_cannot_be_written(server, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XALORA_HOME", str(tmp_path / "file" / "home"))
     assert checks()["disk"].status == "problem"
+
+
+def test_the_media_budget_is_the_one_in_force(server, home):
+    assert checks()["media budget"].text == "0.00 of 5 GB used"
+    change_settings(media_budget="0.25")
+    (home / "media" / "ab").mkdir(parents=True)
+    (home / "media" / "ab" / "abc.png").write_bytes(bytes(20_000_000))
+    assert checks()["media budget"].text == "0.02 of 0.25 GB used"
+    (home / "config.json").write_text("no settings")
+    found = checks()
+    assert (found["settings"].status, found["media budget"].text) == ("problem", "0.02 of 5 GB used")
 
 
 def test_proxies_are_shown_without_passwords(server, monkeypatch):

@@ -92,7 +92,7 @@ def test_a_coded_file_that_broke_off_starts_over(fetch, files):
 
 
 def test_silence_is_a_break(fetch, files, monkeypatch):
-    monkeypatch.setattr("xalora_client.media.download.flow.LONGEST_SILENCE", 0.3)
+    monkeypatch.setattr("xalora_client.client.download.LONGEST_SILENCE", 0.3)
     url = files.serve("/x.png", File(BIG, etag='"v1"', stall_after=MIDDLE), File(BIG, etag='"v1"'))
     assert fetch(url).path.read_bytes() == BIG
     assert files.asked("if-range") == [None, '"v1"']

@@ -13,7 +13,7 @@ from xalora_client import DownloadError
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr("xalora_client.media.download.flow.LONGEST_SILENCE", 0.1)
+    monkeypatch.setattr("xalora_client.client.download.LONGEST_SILENCE", 0.1)
     monkeypatch.setattr("xalora_client.http.transport.CONNECT_TIMEOUT", 0.1)
 
 

@@ -7,7 +7,7 @@ from downloads import BIG, MIDDLE, PNG, left_over
 from file_server import File, FileServer, redirect
 
 from xalora_client import DownloadError
-from xalora_client.media.download.flow import redirected
+from xalora_client.client.download import redirected
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])

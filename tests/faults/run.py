@@ -24,9 +24,8 @@ from tests.faults.network import PUBLIC, Network
 from tests.faults.steps import KEY, Case
 from tests.faults.world import World
 from xalora_client import AsyncClient, Client, Limits, Text2VideoTask, XaloraError
-from xalora_client.engine import timing
+from xalora_client.client import download, session
 from xalora_client.http import transport as http
-from xalora_client.media.download import flow
 
 CLIENTS = ("blocking", "event loop")
 SUCCESS = "success"
@@ -233,11 +232,11 @@ def _logged(lines: list[str]) -> Iterator[None]:
 
 
 _LIMITS = (
-    (timing, "REQUEST_TIMEOUT", SHORT),
-    (timing, "QUERY_TIMEOUT", SHORT),
+    (session, "REQUEST_TIMEOUT", SHORT),
+    (session, "QUERY_TIMEOUT", SHORT),
     (http, "CONNECT_TIMEOUT", SHORT),
-    (flow, "LONGEST_SILENCE", SHORT),
-    (flow, "TRIES_WITHOUT_PROGRESS", 2),
+    (download, "LONGEST_SILENCE", SHORT),
+    (download, "TRIES_WITHOUT_PROGRESS", 2),
 )
 """What bounds the client's patience, and small values for it."""
 

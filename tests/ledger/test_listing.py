@@ -23,7 +23,6 @@ def listing(home):
 
 def test_without_a_ledger_lists_are_empty_and_no_file_is_made(home, listing):
     assert listing.tasks(10) == ([], 0)
-    assert listing.latest(10) == ([], 0)
     assert listing.find("t1") is None
     assert not home.exists()
 
@@ -48,13 +47,6 @@ def test_filters_by_state(ledger, listing):
     assert [entry.state for entry in listing.tasks(10, state="open")[0]] == ["creating", "canceled", "waiting"]
 
 
-def test_finds_tasks_by_their_numbers(ledger, listing):
-    for number in range(3):
-        run_to(ledger, "finished", f"t{number}", intent(f"a rabbit {number}"))
-    one, _, other = [entry.number for entry in listing.tasks(3)[0]]
-    assert [entry.task_id for entry in listing.numbered([one, other, 99])] == ["t2", "t0"]
-
-
 @pytest.mark.parametrize("text", ["rabbit in", "RABBIT", "schön", "100%", "t1", "kind", '"quoted"'])
 def test_finds_text_in_parameters_and_ids(ledger, listing, text):
     run_to(ledger, "finished", "t1", intent('A rabbit in 100% schön "quoted" snow'))
@@ -66,14 +58,6 @@ def test_finds_text_in_parameters_and_ids(ledger, listing, text):
 def test_finds_no_other_text(ledger, listing, text):
     run_to(ledger, "finished", "t1", intent("A rabbit in 100% snow"))
     assert listing.tasks(10, text=text) == ([], 0)
-
-
-def test_the_latest_hold_every_open_task(ledger, listing):
-    run_to(ledger, "running", "open", intent("long ago"))
-    for number in range(5):
-        run_to(ledger, "finished", f"t{number}", intent(f"{number}"))
-    entries, total = listing.latest(2)
-    assert ([entry.task_id for entry in entries], total) == (["t4", "t3", "open"], 6)
 
 
 def test_reads_while_another_writes(ledger, listing):

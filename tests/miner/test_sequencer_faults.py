@@ -100,12 +100,25 @@ def test_it_finishes_the_task_at_hand_and_takes_no_other(farm):
 
 
 def test_without_a_task_it_ends_at_once(farm):
+    """While the sequencer holds its question open; a task that comes then is not handed to a miner that left."""
+
     async def scenario(world):
-        comfyui = await world.comfyui()
-        miner = world.miner(comfyui.url)
-        await until(lambda: world.ready)
-        miner.finish()
-        await asyncio.wait_for(world.running, 5)
+        network = await asyncio.to_thread(CutNetwork, world.url)
+        try:
+            comfyui = await world.comfyui()
+            miner = world.miner(comfyui.url, sequencer=network.url)
+            await until(lambda: network.passed["POST /miner_request"] == 1)
+            miner.finish()
+            await until(world.running.done, patience=5)
+            assert world.running.exception() is None
+            assert network.passed["POST /miner_request"] == 1
+            task_id = await world.create(prompt="a fox")
+            assert (await world.task(task_id))["status"] == "waiting"
+            await world.pair()
+            assert await world.result(task_id) == picture("a fox")
+            assert comfyui.posted == []
+        finally:
+            await asyncio.to_thread(network.close)
 
     farm(scenario)
 

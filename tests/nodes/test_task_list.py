@@ -1,4 +1,4 @@
-"""The list of tasks in the editor: what has changed in the ledger, and which tasks the sequencer is asked about."""
+"""The list of tasks in the editor: its pages, and which tasks the sequencer is asked about."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ledger_steps import answer, claim, intent, run_to
 from miner import Miner
 from sequencer import status
 
+from xalora_client import TaskRecords
 from xalora_client.ledger import Ledger
 
 
@@ -40,6 +42,10 @@ def asked_of(ledger: Ledger, name: str) -> Any:
     return replace(intent(name), server=ledger.server)
 
 
+def rabbit(ledger: Ledger, prompt: str, task_type: str = "kind") -> Any:
+    return replace(asked_of(ledger, prompt), task_type=task_type, parameters={"prompt": prompt})
+
+
 def known(miner: Miner, numbers: range, state: str = "running") -> None:
     """Have the sequencer know these tasks."""
     miner.parameters.update({number: {} for number in numbers})
@@ -50,39 +56,68 @@ def asked(miner: Miner) -> list[str]:
     return [seen.body["task_id"] for seen in miner.seen if seen.path == "/task_result_query"]
 
 
-def test_tasks_that_end_are_told_however_many_are_newer(pack: Any, used: Path, ledger: Ledger) -> None:
-    feed = pack.part("nodes._task_list").Feed()
-
-    async def look() -> Any:
-        await feed.follow(used)
-        accepted(ledger, range(250))
-        before = await feed.changes(used, feed.version)
-        for number in range(250):
-            ledger.observed(f"task-{number}", answer("finished", f"task-{number}"))
-        ended = await feed.changes(used, before["version"])
-        ledger.stored("task-0", "0" * 64, ".mp4", 5)
-        return ended, await feed.changes(used, ended["version"])
-
-    ended, stored = asyncio.run(look())
-    assert ended["reload"] is False
-    assert {task["task_id"] for task in ended["tasks"]} == {f"task-{number}" for number in range(250)}
-    assert {task["state"] for task in ended["tasks"]} == {"finished"}
-    assert [(task["task_id"], task["media_bytes"]) for task in stored["tasks"]] == [("task-0", 5)]
+@pytest.fixture
+def tasks(pack: Any, used: Path) -> Any:
+    """A function that asks for a page of tasks, as the editor does."""
+    return lambda **query: pack.part("nodes._task_list").page(used, {name: str(each) for name, each in query.items()})
 
 
-def test_whoever_missed_that_a_task_is_gone_needs_the_whole_list(pack: Any, used: Path, ledger: Ledger) -> None:
-    feed = pack.part("nodes._task_list").Feed()
+def ids(page: dict[str, Any]) -> list[str]:
+    return [task["task_id"] for task in page["tasks"]]
 
-    async def look() -> Any:
-        accepted(ledger, range(3))
-        await feed.follow(used)
-        before = feed.version
-        ledger.forget("task-1")
-        gone = await feed.changes(used, before)
-        return gone, await feed.changes(used, gone["version"]), await feed.changes(used, 0)
 
-    gone, after, long_ago = asyncio.run(look())
-    assert [each["reload"] for each in (gone, after, long_ago)] == [True, False, True]
+def test_pages_are_told_apart_by_what_is_asked_for(tasks: Any, ledger: Ledger) -> None:
+    for number, state in enumerate(["running", "finished", "failed", "canceled", "finished"]):
+        run_to(ledger, state, f"task-{number}", rabbit(ledger, f"a rabbit {number} in snow"))
+    first = tasks(limit=2, state="finished,failed,canceled")
+    second = tasks(limit=2, state="finished,failed,canceled", before=first["next"])
+    assert (ids(first), ids(second)) == (["task-4", "task-3"], ["task-2", "task-1"])
+    assert (first["total"], second["total"], first["all"]) == (4, 4, 5)
+    found = tasks(limit=1, state="finished", text="SNOW rabbit")
+    rest = tasks(limit=1, state="finished", text="SNOW rabbit", before=found["next"])
+    assert (ids(found), ids(rest), found["total"], rest["total"]) == (["task-4"], ["task-1"], 2, 2)
+
+
+@pytest.mark.parametrize("text", ["schnee RABBIT", "text2video", "txt2vid", "task-1", "no MEMORY", "ÜBER"])
+def test_words_are_found_in_the_prompt_the_kind_the_ids_and_the_message(tasks: Any, ledger: Ledger, text: str) -> None:
+    run_to(ledger, "running", "task-1", rabbit(ledger, "a rabbit über Schnee", "txt2vid"))
+    ledger.observed("task-1", answer("failed", "task-1", msg="No memory left"))
+    run_to(ledger, "finished", "other", rabbit(ledger, "a fox", "txt2img"))
+    assert ids(tasks(text=text)) == ["task-1"]
+    assert ids(tasks(text=f"{text} fox")) == []
+
+
+def test_running_tasks_are_counted_on_every_page(
+    pack: Any, used: Path, tasks: Any, ledger: Ledger, miner: Miner
+) -> None:
+    accepted(ledger, range(3))
+    claim(ledger, asked_of(ledger, "not sent"))
+    run_to(ledger, "finished", "newest", asked_of(ledger, "done"))
+    with Ledger(used, "https://elsewhere.example") as other:
+        accepted(other, range(100, 102))
+    (newest,) = tasks(limit=1, text="newest")["tasks"]
+    assert tasks(limit=1)["running"] == tasks(text="nothing of it")["running"] == 3
+    assert [task["doubt"] for task in tasks()["tasks"]] == ["elsewhere"] * 2 + [None] * 5
+    ledger.observed("task-0", answer("finished", "task-0"))
+    assert tasks(limit=1, before=newest["number"])["running"] == 2
+
+
+def test_a_change_shows_in_the_files_and_a_look_does_not(pack: Any, used: Path, tasks: Any, ledger: Ledger) -> None:
+    """Or each look would tell the editors to look again."""
+    signature = pack.part("nodes._task_list").signature
+    seen = [signature(used)]
+    accepted(ledger, range(1))
+    seen.append(signature(used))
+    ledger.canceled("task-0")
+    seen.append(signature(used))
+    ledger.close()
+    seen.append(signature(used))
+    assert all(before != after for before, after in pairwise(seen))
+    tasks()
+    with TaskRecords(used) as records:
+        records.tasks()
+        assert signature(used) == seen[-1]
+    assert signature(used) == seen[-1]
 
 
 def test_every_open_task_gets_its_turn_and_the_oldest_first(
@@ -98,7 +133,7 @@ def test_every_open_task_gets_its_turn_and_the_oldest_first(
         accepted(other, range(100, 160))
     known(miner, range(1, 71))
 
-    assert asyncio.run(actions.refresh(used)) == {"asked": len(first), "unknown": [], "problem": None}
+    assert asyncio.run(actions.refresh(used)) == {"asked": len(first), "finished": 0, "problem": None}
     assert set(asked(miner)) == {f"task-{number}" for number in first}
     assert asyncio.run(actions.refresh(used))["asked"] == len(first)
     assert {f"task-{number}" for number in rest} <= set(asked(miner)[len(first) :])
@@ -113,7 +148,7 @@ def test_refreshes_at_the_same_time_are_one(pack: Any, used: Path, ledger: Ledge
         return await asyncio.gather(refresh(used), refresh(used))
 
     one, other = asyncio.run(both())
-    assert one == other == {"asked": 3, "unknown": [], "problem": None}
+    assert one == other == {"asked": 3, "finished": 0, "problem": None}
     assert len(asked(miner)) == 3
 
 
@@ -129,15 +164,28 @@ def test_a_cancel_that_was_accepted_is_asked_about_until_its_end_is_seen(
 
 
 def test_a_task_that_its_server_no_longer_knows_is_no_problem_of_the_connection(
-    pack: Any, used: Path, ledger: Ledger, miner: Miner
+    pack: Any, used: Path, tasks: Any, ledger: Ledger, miner: Miner
 ) -> None:
     accepted(ledger, range(1, 3))
     known(miner, range(1, 2))
     refresh = pack.part("nodes._task_actions").refresh
     told = asyncio.run(refresh(used))
-    assert told == {"asked": 1, "unknown": [ledger.find("task-2").number], "problem": None}
+    assert told == {"asked": 1, "finished": 0, "problem": None}
+    assert [task["doubt"] for task in tasks()["tasks"]] == ["unknown", None]
+    assert tasks()["running"] == 1
     known(miner, range(2, 3))
-    assert asyncio.run(refresh(used))["unknown"] == []
+    asyncio.run(refresh(used))
+    assert [task["doubt"] for task in tasks()["tasks"]] == [None, None]
+
+
+def test_a_refresh_tells_of_those_that_have_finished(pack: Any, used: Path, ledger: Ledger, miner: Miner) -> None:
+    accepted(ledger, range(1, 3))
+    known(miner, range(1, 3))
+    refresh = pack.part("nodes._task_actions").refresh
+    assert asyncio.run(refresh(used)) == {"asked": 2, "finished": 0, "problem": None}
+    known(miner, range(1, 2), "finished")
+    assert asyncio.run(refresh(used)) == {"asked": 2, "finished": 2, "problem": None}
+    assert asyncio.run(refresh(used)) == {"asked": 0, "finished": 0, "problem": None}
 
 
 def test_what_hinders_a_refresh_is_said_in_words_of_the_editor(

@@ -55,6 +55,7 @@ class LoopbackServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # Beyond, a client waits a second before it tries to connect again.
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report errors of the test's own; clients that go away in the middle are what is tested."""

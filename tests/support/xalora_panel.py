@@ -51,8 +51,7 @@ class XaloraPanel:
 
     def badge(self) -> str:
         """What the icon's badge says, "" without one."""
-        badge = self.tab_button().locator(".p-badge, .sidebar-icon-badge")
-        return badge.inner_text().strip() if badge.count() else ""
+        return "".join(self.tab_button().locator(".p-badge, .sidebar-icon-badge").all_inner_texts()).strip()
 
     def task(self, text: str) -> Any:
         """The row of a task whose text this is part of, once it is there."""

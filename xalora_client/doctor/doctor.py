@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..config import Config, home_folder, load
+from ..config import Config, home_folder, load, stored_settings
 from ..errors import ConfigurationError
 from ..http.upload import WebTransport
+from ..media.store import budget_of
 from .check import OK, PROBLEM, WARNING, Check, failed
 from .images import check_images
 from .machine import check_comfyui, check_disk, check_media, check_memory, check_proxies
@@ -60,8 +61,22 @@ async def examine(
         note(*await check_images(settings, web, takes_images=about.takes_images))
     folder = home_folder(home, fallback_home)
     note(await asyncio.to_thread(check_comfyui, comfyui_version))
-    note(*await asyncio.to_thread(lambda: [check_disk(folder), check_memory(), check_media(folder), check_proxies()]))
+    budget = _media_budget(folder, fallback_home)
+    note(
+        *await asyncio.to_thread(
+            lambda: [check_disk(folder), check_memory(), check_media(folder, budget), check_proxies()]
+        )
+    )
     return checks
+
+
+def _media_budget(home: Path, fallback_home: Path | None) -> int:
+    """Bytes, as in force; the default where the settings cannot be read, which is a check of its own."""
+    try:
+        stored = stored_settings(home, fallback_home)
+    except ConfigurationError:
+        stored = {}
+    return budget_of(stored.get("media_budget"))
 
 
 def _key_is_set(settings: Config) -> Check:

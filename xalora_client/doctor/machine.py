@@ -11,7 +11,6 @@ from urllib.request import getproxies
 
 from ..errors import StorageError, one_line
 from ..media.decoding.limits import free_memory
-from ..media.store import BUDGET
 from ..protocol.requests import shown
 from ..version import __version__
 from .check import OK, PROBLEM, WARNING, Check, failed
@@ -68,16 +67,15 @@ def check_memory() -> Check:
     return Check("memory", OK, text)
 
 
-def check_media(home: Path) -> Check:
-    """How much of the budget for downloaded media is used."""
+def check_media(home: Path, budget: int) -> Check:
+    """How much of the budget for downloaded media, in bytes, is used."""
     used = 0
     for path in (home / "media").glob("??/*"):
         try:
             used += path.stat().st_size
         except OSError:
             continue
-    text = f"{used / 1e9:.2f} of {BUDGET / 1e9:.0f} GB used"
-    return Check("media budget", OK, text)
+    return Check("media budget", OK, f"{used / 1e9:.2f} of {budget / 1e9:g} GB used")
 
 
 def check_proxies() -> Check:

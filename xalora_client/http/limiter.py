@@ -1,9 +1,9 @@
-"""How many requests go to one server at once."""
+"""How many requests go to one server at once, and when the next may go."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
@@ -23,3 +23,26 @@ async def limited(origin: str, *, urgent: bool = False) -> AsyncIterator[None]:
     slots = URGENT_AT_ONCE if urgent else ORDINARY_AT_ONCE
     async with of_loop.setdefault((origin, urgent), asyncio.Semaphore(slots)):
         yield
+
+
+LONGEST_PAUSE = 120.0
+"""The longest pause in seconds after one answer. A server that is still overloaded will say so again."""
+
+# By server and clock: times of different clocks cannot be compared. The clock is kept, so that its id stays unique.
+_pauses: dict[tuple[str, int], tuple[Callable[[], float], float]] = {}
+
+
+def slow_down(server: str, clock: Callable[[], float], seconds: float) -> None:
+    """Send nothing more to the server for so many seconds, also from other clients of this process."""
+    until = clock() + min(seconds, LONGEST_PAUSE)
+    _, before = _pauses.get((server, id(clock)), (clock, until))
+    _pauses[server, id(clock)] = clock, max(before, until)
+
+
+def pause_left(server: str, clock: Callable[[], float]) -> float:
+    """Seconds until the server may be asked again, 0 for now."""
+    _, until = _pauses.get((server, id(clock)), (clock, 0.0))
+    left = until - clock()
+    if left <= 0:
+        _pauses.pop((server, id(clock)), None)
+    return max(0.0, left)

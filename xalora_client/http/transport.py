@@ -16,7 +16,7 @@ from contextlib import aclosing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from yarl import URL
@@ -72,6 +72,41 @@ class Fetch:
     sink: Callable[[int, Mapping[str, str]], Callable[[bytes], object] | None]
     timeout: float
     sequencer: str = ""
+
+
+class Transport(Protocol):
+    """How a client reaches servers. Redirects are not followed. It may be used on any event loop."""
+
+    async def send(self, request: Request, timeout: float) -> Response:
+        """POST a request.
+
+        Args:
+            request: The request.
+            timeout: Seconds for the whole exchange.
+
+        Returns:
+            The answer, whatever its status.
+
+        Raises:
+            NetworkError: No complete answer came back.
+        """
+
+    async def fetch(self, fetch: Fetch) -> Response:
+        """GET a file into its sink.
+
+        Args:
+            fetch: What to get.
+
+        Returns:
+            The answer, with an empty body where the sink took it.
+
+        Raises:
+            NetworkError: No complete answer came back.
+            DownloadError: The address may not be contacted, or never can be.
+        """
+
+    async def close(self) -> None:
+        """Close the connections."""
 
 
 class HttpTransport:

@@ -35,7 +35,7 @@ BETWEEN_LOOKS = 0.1
 
 
 class WebTransport(HttpTransport):
-    """The transport, with other methods than POST. See ``delivery.web.Web``."""
+    """The transport, with other methods than POST."""
 
     async def ask(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import statistics
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,29 +64,6 @@ class Listing:
         """The newest entry with this id. A task that has no id yet is found by its job id."""
         identifier = storable(task_or_job_id)
         return self._read(lambda db: one(db, "task_id = ?1 OR job_id = ?1", identifier), None)
-
-    def latest(self, limit: int) -> tuple[list[Entry], int]:
-        """The newest ``limit`` tasks together with every open one, newest first, and how many tasks there are."""
-        query = (
-            "SELECT * FROM tasks WHERE number > (SELECT coalesce(max(number), 0) FROM tasks) - ?"  # noqa: S608
-            f" OR {_IS_OPEN} ORDER BY number DESC"
-        )
-
-        def work(db: sqlite3.Connection) -> tuple[list[Entry], int]:
-            (total,) = db.execute("SELECT count(*) FROM tasks").fetchone()
-            return _entries(db, query, [limit, *FINAL_STATES]), total
-
-        nothing: tuple[list[Entry], int] = ([], 0)
-        return self._read(work, nothing)
-
-    def numbered(self, numbers: Collection[int]) -> list[Entry]:
-        """The entries with these numbers, as far as there are any."""
-
-        def work(db: sqlite3.Connection) -> list[Entry]:
-            found = (one(db, "number = ?", number) for number in numbers)
-            return [entry for entry in found if entry is not None]
-
-        return self._read(work, [])
 
     def usual_seconds(self, server: str, task_type: str, workflow_id: str | None) -> float | None:
         """How long the server's last tasks of a kind took, as their median; None when none was watched."""

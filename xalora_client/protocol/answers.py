@@ -201,17 +201,12 @@ def check_status(response: Response, request: Request) -> None:
         raise status_error(response, request, read_retry_after(response))
 
 
-@dataclass(frozen=True)
-class Created:
-    """The answer to ``task_create``; ``long_poll`` has the revision and seconds of a server whose queries may wait."""
+def read_created(response: Response, request: Request) -> tuple[str, tuple[int, float] | None]:
+    """The id in an answer to ``task_create``, and the revision and seconds of a server whose queries may wait.
 
-    task_id: str
-    long_poll: tuple[int, float] | None = None
-
-
-def read_created(response: Response, request: Request) -> Created:
-    """The answer to ``task_create``. Raises ResponseError where there is no usable id in it."""
-    return Created(_read_id(response, request, "task_id"), read_long_poll(_read_object(response, request)))
+    Raises ResponseError where there is no usable id.
+    """
+    return _read_id(response, request, "task_id"), read_long_poll(_read_object(response, request))
 
 
 def read_miner_id(response: Response, request: Request) -> str:

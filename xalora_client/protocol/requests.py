@@ -12,7 +12,7 @@ import socket
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
@@ -88,6 +88,11 @@ class Request:
     def wait_seconds(self) -> float:
         """How long the server may wait before it answers."""
         return float(str(self.body.get("wait_seconds") or 0))
+
+    def without_wait(self) -> Request:
+        """The same request, to be answered at once."""
+        body = {name: value for name, value in self.body.items() if name not in ("wait_seconds", "after")}
+        return replace(self, body=body) if self.wait_seconds else self
 
     def content(self) -> bytes:
         """The body as it is sent."""

@@ -1,0 +1,90 @@
+"""Work that must not be lost (a create, a write to the ledger) is waited for, but not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+
+import pytest
+from subject import Stop
+
+from xalora_client.client import portal, unbreakable
+from xalora_client.client.session import in_thread
+from xalora_client.client.unbreakable import finish
+
+
+def test_blocking_work_that_does_not_settle(monkeypatch):
+    monkeypatch.setattr(unbreakable, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(portal, "SECONDS_TO_STOP", 0.5)
+    go_on, threads = threading.Event(), []
+
+    def work():
+        threads.append(threading.current_thread())
+        os.kill(os.getpid(), signal.SIGINT)
+        go_on.wait(20)
+
+    with pytest.raises(KeyboardInterrupt):
+        portal.run(lambda: in_thread(work))
+    go_on.set()
+    for each in threads:
+        each.join()
+
+
+def test_awaited_work_that_does_not_settle(monkeypatch):
+    monkeypatch.setattr(unbreakable, "SETTLE_SECONDS", 0.05)
+    given_up = []
+
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            given_up.append(True)
+            raise
+
+    async def main():
+        running = asyncio.create_task(finish(work()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(main())
+    assert given_up == [True]
+
+
+def test_an_interruption_waits_for_the_end_of_the_work():
+    ended = []
+
+    async def work():
+        await asyncio.sleep(0.05)
+        ended.append(True)
+
+    async def main():
+        running = asyncio.create_task(finish(work()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert ended == [True]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("error", [ValueError("own"), Stop()], ids=repr)
+def test_what_local_work_raises_arrives(error):
+    def fail():
+        raise error
+
+    async def main():
+        try:
+            await in_thread(fail)
+        except type(error) as caught:
+            return caught
+
+    assert portal.run(main) is error
+    if isinstance(error, Exception):
+        assert asyncio.run(main()) is error

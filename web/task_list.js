@@ -1,0 +1,145 @@
+/** The list box with the rows of tasks. A refresh changes rows and moves none: focus, selection and place stay. */
+
+import { element } from "./elements.js";
+import { newRow } from "./task_row.js";
+
+const ROW_HEIGHT = 64;
+const BEYOND = 15;
+const STILL_MS = 120;
+
+/**
+ * @param {string} label what the list is called
+ * @param {() => void} onSelect
+ * @param {(task: object) => void} onOpen for a double click or Enter
+ * @param {() => void} onLook when the tasks in view should be fetched: scrolling has paused, or the end is near
+ */
+export class TaskList {
+  selected = null;
+  #tasks = [];
+  #total = 0;
+  /** The rows by their tasks' numbers. */
+  #rows = new Map();
+  /** Not 0 while the list is scrolled. */
+  #moving = 0;
+
+  constructor({ label, onSelect, onOpen, onLook }) {
+    this.onSelect = onSelect;
+    this.onOpen = onOpen;
+    this.onLook = onLook;
+    this.element = element("div.xalora-list", { role: "listbox", tabIndex: 0, "aria-label": label });
+    this.element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.element.addEventListener("keydown", (event) => this.#key(event));
+    this.element.addEventListener("click", ({ target }) => this.select(taskOf(target)));
+    this.element.addEventListener("dblclick", ({ target }) => onOpen(taskOf(target)));
+    new ResizeObserver(() => {
+      this.#look();
+      this.#loadPictures();
+    }).observe(this.element);
+  }
+
+  /** The places that are in view: the first, and the first below. */
+  view() {
+    const { scrollTop, clientHeight } = this.element;
+    return [Math.max(0, Math.floor(scrollTop / ROW_HEIGHT)), Math.ceil((scrollTop + clientHeight) / ROW_HEIGHT)];
+  }
+
+  /** Show these tasks, the newest of so many; what is selected stays so if it is among them. */
+  set(tasks, total) {
+    this.#tasks = tasks;
+    this.#total = total;
+    const numbers = new Set(tasks.map(({ number }) => number));
+    for (const [number, row] of this.#rows) {
+      if (numbers.has(number)) continue;
+      row.remove();
+      this.#rows.delete(number);
+    }
+    let next = this.element.firstElementChild;
+    for (const [place, task] of tasks.entries()) {
+      const row = this.#rows.get(task.number) ?? this.#newRow(task);
+      if (row === next) next = row.nextElementSibling;
+      else this.element.insertBefore(row, next);
+      if (row.task !== task) row.show(task);
+      row.ariaPosInSet = place + 1;
+      row.ariaSetSize = total;
+    }
+    this.#mark(tasks.find(({ number }) => number === this.selected?.number) ?? null);
+    this.#loadPictures();
+  }
+
+  /** Bring the clocks of tasks that are under way up to date. */
+  tick() {
+    for (const { task, show } of this.#rows.values()) if (!task.final) show(task);
+  }
+
+  /** Load a task's picture again, which may have been missing. */
+  reload(task) {
+    this.#rows.get(task.number)?.load(true);
+  }
+
+  /** Scroll to the newest task. */
+  toTop() {
+    this.element.scrollTop = 0;
+  }
+
+  /** Select a task and bring it into view. */
+  select(task) {
+    if (!task) return;
+    const top = this.#tasks.indexOf(task) * ROW_HEIGHT;
+    const { scrollTop, clientHeight } = this.element;
+    if (top < scrollTop) this.element.scrollTop = top;
+    else if (top + ROW_HEIGHT > scrollTop + clientHeight) this.element.scrollTop = top + ROW_HEIGHT - clientHeight;
+    this.#mark(task);
+    this.onSelect();
+  }
+
+  #mark(task) {
+    this.#rows.get(this.selected?.number)?.setAttribute("aria-selected", false);
+    this.selected = task;
+    const row = task && this.#rows.get(task.number);
+    row?.setAttribute("aria-selected", true);
+    if (row) this.element.setAttribute("aria-activedescendant", row.id);
+    else this.element.removeAttribute("aria-activedescendant");
+  }
+
+  #newRow({ number }) {
+    const row = newRow();
+    row.id = `xalora-task-${number}`;
+    row.setAttribute("role", "option");
+    row.setAttribute("aria-selected", false);
+    this.#rows.set(number, row);
+    return row;
+  }
+
+  #scrolled() {
+    this.#look();
+    clearTimeout(this.#moving);
+    this.#moving = setTimeout(() => {
+      this.#moving = 0;
+      this.onLook();
+    }, STILL_MS);
+  }
+
+  /** Load the pictures in view, but not those that are passed while the list is scrolled. */
+  #loadPictures() {
+    if (!this.#moving) for (const { number } of this.#tasks.slice(...this.view())) this.#rows.get(number).load();
+  }
+
+  /** Have more fetched where the end is near. */
+  #look() {
+    if (this.#tasks.length < this.#total && this.view()[1] + BEYOND > this.#tasks.length) this.onLook();
+  }
+
+  #key(event) {
+    const page = Math.max(1, Math.floor(this.element.clientHeight / ROW_HEIGHT) - 1);
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    if (event.key in steps && this.#tasks.length) {
+      const place = this.#tasks.indexOf(this.selected) + steps[event.key];
+      this.select(this.#tasks[Math.min(Math.max(0, place), this.#tasks.length - 1)]);
+    } else if (event.key === "Enter" && this.selected) this.onOpen(this.selected);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}
+
+const taskOf = (target) => target.closest("[role=option]")?.task;

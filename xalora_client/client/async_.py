@@ -1,0 +1,83 @@
+"""The asynchronous client: the same methods as Client, awaited."""
+
+from __future__ import annotations
+
+from ..media.receiver import OnProgress
+from ..protocol.answers import WorkflowTaskResult
+from ..protocol.tasks import WorkflowTask
+from ..uploads import OnUpload
+from .base import BaseClient
+from .claims import upload_ahead
+from .create import execute, request_resource
+from .download import MediaFile, download
+from .query import cancel, query
+from .updates import OnUpdate
+from .wait import create_and_wait, wait
+
+
+class AsyncClient(BaseClient):
+    """A client for one event loop: use it with ``async with``, or await ``close``. Calls may run concurrently.
+
+    The arguments and the errors of the constructor are those of BaseClient, the calls those of Client. Canceling the
+    asyncio task that awaits a call is an interruption like Ctrl-C.
+    """
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections and the ledger. Images that were uploaded ahead and not used are removed."""
+        await self._close()
+
+    async def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
+        """As Client.upload_images, awaited."""
+        await upload_ahead(await self._opened(), task, on_upload, reuse=reuse)
+
+    async def execute_workflow(
+        self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True
+    ) -> str:
+        """As Client.execute_workflow, awaited."""
+        return await execute(await self._opened(), task, on_update, reuse=reuse)
+
+    async def query_task_result(self, task_id: str) -> WorkflowTaskResult:
+        """As Client.query_task_result, awaited."""
+        return await query(await self._opened(), task_id)
+
+    async def execute_workflow_and_wait_for_result(
+        self,
+        task: WorkflowTask,
+        timeout: float = 300.0,
+        interval: float | None = None,
+        on_update: OnUpdate | None = None,
+        *,
+        reuse: bool = True,
+    ) -> WorkflowTaskResult:
+        """As Client.execute_workflow_and_wait_for_result, awaited."""
+        return await create_and_wait(await self._opened(), task, timeout, interval, on_update, reuse=reuse)
+
+    async def wait_for_result(
+        self,
+        task_id: str,
+        timeout: float = 300.0,
+        interval: float | None = None,
+        on_update: OnUpdate | None = None,
+    ) -> WorkflowTaskResult:
+        """As Client.wait_for_result, awaited."""
+        return await wait(await self._opened(), task_id, timeout, interval, on_update)
+
+    async def cancel_task(self, task_id: str) -> str:
+        """As Client.cancel_task, awaited."""
+        return await cancel(await self._opened(), task_id)
+
+    async def resource_request(
+        self, consumer_id: str | None = None, workflow_id: str | None = None, task_type: str | None = None
+    ) -> str:
+        """As Client.resource_request, awaited."""
+        return await request_resource(await self._opened(), consumer_id, workflow_id, task_type)
+
+    async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
+        """As Client.download, awaited. The file is inspected in a thread."""
+        return await download(await self._opened(), result, self._store, self._limits, on_progress)

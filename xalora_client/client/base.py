@@ -1,0 +1,143 @@
+"""What the blocking and the asynchronous client share: their settings, and what needs no request."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..config import load
+from ..errors import XaloraError
+from ..http.transport import HttpTransport, Transport
+from ..ledger import Ledger
+from ..media.decoding.limits import Limits
+from ..media.store import MediaStore, budget_of
+from ..protocol.requests import Sequencer
+from ..sequencer import local_sandbox
+from ..uploads import Uploads
+from .claims import discard_ahead
+from .download import MediaFile
+from .session import Session
+
+
+class BaseClient:
+    """The settings of a client of one sequencer. Client and AsyncClient add the calls.
+
+    A setting that is None is taken from its first source that has one: the environment, ``.env`` in the working
+    directory, the stored settings. ``config`` holds the settings in force.
+
+    Args:
+        api_key: The key, as ``consumer#key``.
+        workflow_url: The sequencer's http or https address, or "sandbox" for the local one. An address that is neither
+            an argument nor the default needs a key that is an argument or from the same source.
+        home: The folder for the ledger, media and stored settings.
+        fallback_home: Used in place of the platform's folder for user data when no home is set.
+        ledger: Whether every task is written to the ledger before it is sent. A task that an earlier call with the same
+            inputs created, is creating or has finished is then reused and not charged again.
+        source: Who asks, written to the ledger: "node", "cli" or "library".
+        place: What part of it asks, written to the ledger: JSON, or None.
+        limits: The limits on downloads and decoding. None means those of ``Limits()``.
+        cancels: ``cancels(interruption)`` returns whether an interruption of a call, such as Ctrl-C, cancels the remote
+            task. None means that each one does.
+        on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent: with None when
+            the sequencer took it, else with the error. For a create that was interrupted before its answer, it is
+            called with the job id.
+        transport: Sends the requests. None means HTTP.
+        sleep: ``sleep(seconds)`` waits; what it returns is awaited if it can be. None means asyncio's.
+        clock: Returns monotonic seconds.
+        images_at_once: The most images that are held encoded at a time, 1 or more.
+        dice: The random numbers that spread retries and queries.
+
+    Raises:
+        ConfigurationError: No key is set, a setting has the wrong form, or the key and the address come from sources
+            that do not belong together. The first call of a client for the sandbox starts it, and raises StorageError
+            when it cannot use its folder.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        workflow_url: str | None = None,
+        *,
+        home: str | os.PathLike[str] | None = None,
+        fallback_home: Path | None = None,
+        ledger: bool = False,
+        source: str = "library",
+        place: object = None,
+        limits: Limits | None = None,
+        cancels: Callable[[BaseException], bool] | None = None,
+        on_cancel: Callable[[str, XaloraError | None], object] | None = None,
+        transport: Transport | None = None,
+        sleep: Callable[[float], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        images_at_once: int = 8,
+        dice: random.Random | None = None,
+    ) -> None:
+        self.config = load(api_key, workflow_url, home, fallback_home)
+        self.config.require_credentials()
+        self._session: Session | None = None
+        self._use_ledger = ledger
+        self._source = source
+        self._place = place
+        self._cancels = cancels or (lambda _: True)
+        self._on_cancel = on_cancel or (lambda _, __: None)
+        self._transport = transport or HttpTransport()
+        self._sleep = sleep or asyncio.sleep
+        self._clock = clock
+        self._images_at_once = images_at_once
+        self._dice = dice or random.Random()  # noqa: S311 - it only spreads requests
+        self._store = MediaStore(self.config.home, budget_of(self.config.media_budget))
+        self._limits = limits or Limits()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(workflow_url={self.config.workflow_url!r})"
+
+    def release(self, file: MediaFile) -> None:
+        """Say that a downloaded file is no longer needed. The store may remove it ten minutes after its last use.
+
+        Args:
+            file: What ``download`` returned.
+        """
+        self._store.release(file.path)
+
+    async def _opened(self) -> Session:
+        """What the calls share. Made at the first one, because a local sandbox has to start for it."""
+        if self._session is None:
+            config, url = self.config, self.config.workflow_url
+            if config.is_sandbox:
+                url = await asyncio.to_thread(local_sandbox, config.home / "sandbox")
+            if self._session is None:  # Another call may have been as fast.
+                self._session = self._new_session(url)
+        return self._session
+
+    def _new_session(self, url: str) -> Session:
+        config = self.config
+        ledger = Ledger(config.home, config.workflow_url) if self._use_ledger else None
+        session = Session(
+            Sequencer(url, config.require_credentials()),
+            name=config.workflow_url,
+            transport=self._transport,
+            ledger=ledger,
+            source=self._source,
+            caller=self._place,
+            should_cancel=self._cancels,
+            on_cancel=self._on_cancel,
+            clock=self._clock,
+            nap=self._sleep,
+            rng=self._dice,
+        )
+        session.uploads = Uploads(config, url, self._images_at_once, session.sleep)
+        return session
+
+    async def _close(self) -> None:
+        session = self._session
+        if session is not None:
+            await discard_ahead(session)
+            if session.uploads is not None and session.uploads.has_leftovers:
+                await session.uploads.close()
+            if session.ledger is not None:
+                session.ledger.close()
+        await self._transport.close()

@@ -1,0 +1,148 @@
+"""How the blocking client calls asynchronous code: each call runs on an event loop of its own, in a thread.
+
+So it also works in a thread that runs an event loop itself, as in a notebook, and in a forked process, and nothing
+stays open between calls. The calling thread waits, runs the caller's own functions when it is asked to, and hears
+Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import wraps
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar, overload
+
+T = TypeVar("T")
+
+CHECK_SECONDS = 0.5
+"""Seconds of one wait. Windows delivers Ctrl-C only between waits."""
+
+SECONDS_TO_STOP = 40.0
+"""How long an interruption waits for the call to end: a create in flight is recorded, and the task canceled."""
+
+_current: ContextVar[_Call[Any] | None] = ContextVar("xalora_call", default=None)
+
+
+def run(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Await ``start()`` on an event loop in a thread. An interruption of this thread cancels it, and is then raised."""
+    return _Call(start).wait()
+
+
+@overload
+def in_caller(function: Callable[..., T]) -> Callable[..., T]: ...
+@overload
+def in_caller(function: None) -> None: ...
+
+
+def in_caller(function: Callable[..., T] | None) -> Callable[..., T] | None:
+    """The function, run in the thread that made the blocking call, if there is one. What it raises ends that call."""
+    if function is None:
+        return None
+
+    @wraps(function)
+    def ask(*arguments: Any) -> T:
+        call = _current.get()
+        return function(*arguments) if call is None else call.ask(lambda: function(*arguments))
+
+    return ask
+
+
+def interruption(stop: BaseException) -> BaseException:
+    """What the caller was interrupted by. On the call's own loop, that is only seen as a cancellation."""
+    call = _current.get()
+    return stop if call is None or call.stop is None else call.stop
+
+
+class _StoppedError(BaseException):
+    """The caller was interrupted while it was asked something."""
+
+
+class _Call(Generic[T]):
+    """One call on a loop in a thread. ``stop`` is what interrupted the waiting thread, or None."""
+
+    def __init__(self, start: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._start = start
+        self._questions: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self.stop: BaseException | None = None
+        self._cancel: Callable[[], object] | None = None
+        self._result: T
+        self._error: BaseException | None = None
+
+    def wait(self) -> T:
+        """Run the call, and what it asks for."""
+        thread = threading.Thread(target=self._work, name="xalora-call", daemon=True)
+        asked: Future[Any] | None = None
+        try:
+            thread.start()
+            while (question := self._next()) is not None:
+                function, asked = question
+                asked.set_result(function())
+                asked = None
+        except BaseException as stop:
+            with suppress(RuntimeError):  # It was not even started.
+                self._interrupt(stop, asked, thread)
+            raise
+        thread.join()
+        if self._error is not None:
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # Else it would hold on to itself, and to what it knows of the answer.
+        return self._result
+
+    def ask(self, function: Callable[[], Any]) -> Any:
+        """From within the call: have the waiting thread run a function. What it raises also ends the wait."""
+        answer: Future[Any] = Future()
+        with self._lock:
+            if self.stop is not None:
+                raise _StoppedError
+            self._questions.put((function, answer))
+        return answer.result()
+
+    def _next(self) -> tuple[Callable[[], Any], Future[Any]] | None:
+        while True:
+            with suppress(Empty):
+                return self._questions.get(timeout=CHECK_SECONDS)
+
+    def _interrupt(self, stop: BaseException, asked: Future[Any] | None, thread: threading.Thread) -> None:
+        """Cancel the call, and wait until it has ended. More interruptions change nothing."""
+        with self._lock:
+            self.stop = stop
+            cancel = self._cancel
+        if asked is not None and not asked.done():
+            asked.set_exception(_StoppedError())
+        elif cancel is not None:
+            with suppress(RuntimeError):  # The loop has ended by itself.
+                cancel()
+        deadline = time.monotonic() + SECONDS_TO_STOP
+        while thread.is_alive() and time.monotonic() < deadline:
+            with suppress(KeyboardInterrupt, Empty):
+                if (question := self._questions.get(timeout=CHECK_SECONDS)) is None:
+                    thread.join()
+                else:
+                    question[1].set_exception(_StoppedError())
+
+    def _work(self) -> None:
+        try:
+            self._result = asyncio.run(self._main())
+        except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
+            self._error = error
+        self._questions.put(None)
+
+    async def _main(self) -> T:
+        _current.set(self)
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101 - this is one
+        with self._lock:
+            self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+            if self.stop is not None:
+                raise _StoppedError
+        return await self._start()

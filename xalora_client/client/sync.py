@@ -1,0 +1,227 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from ..media.receiver import OnProgress
+from ..protocol.answers import WorkflowTaskResult
+from ..protocol.tasks import WorkflowTask
+from ..uploads import OnUpload
+from . import portal
+from .base import BaseClient
+from .claims import upload_ahead
+from .create import execute, request_resource
+from .download import MediaFile, download
+from .query import cancel, query
+from .session import Session
+from .updates import OnUpdate
+from .wait import create_and_wait, wait
+
+T = TypeVar("T")
+
+
+class Client(BaseClient):
+    """A blocking client: use it as a context manager, or call ``close``. Use each from one thread at a time.
+
+    The arguments and the errors of the constructor are those of BaseClient.
+    """
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and the ledger. Images that were uploaded ahead and not used are removed."""
+        if self._session is not None:
+            portal.run(self._close)
+
+    def _run(self, call: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        async def main() -> T:
+            return await call(await self._opened())
+
+        return portal.run(main)
+
+    def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
+        """Upload the task's images ahead of its create, so that they are there when its turn comes.
+
+        Without this call they are uploaded by the call that creates the task. Images that travel inside the create stay
+        where they are. With a ledger, another run with the same task then waits until this client creates it, or is
+        closed.
+
+        Args:
+            task: The task, which is then given to the call that creates it.
+            on_upload: Called with an UploadProgress as the bytes go out, from another thread.
+            reuse: With a ledger, upload nothing for a task that exists or is finished.
+
+        Raises:
+            ConfigurationError: There is no way to the miners, or another run has been uploading the same task for too
+                long. The error says what to do.
+            StorageError: The bucket refuses an image.
+            InvalidParameterError: An image cannot be encoded.
+            APIStatusError: The sequencer refuses an image.
+            NetworkError: No complete answer came back.
+        """
+        self._run(lambda session: upload_ahead(session, task, portal.in_caller(on_upload), reuse=reuse))
+
+    def execute_workflow(self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True) -> str:
+        """Create the task without waiting for its result.
+
+        It is sent again, under the same job id, only when the server certainly did not process it.
+
+        Args:
+            task: The task to create.
+            on_update: Called with a TaskUpdate when the create has to be tried again, and once the task exists: its
+                origin says whether an earlier task was taken up.
+            reuse: With a ledger, take up an earlier task with the same inputs. False always creates a new task, which
+                is charged again.
+
+        Returns:
+            The task's id.
+
+        Raises:
+            InvalidParameterError: The task cannot be sent as JSON. Nothing was sent.
+            ConfigurationError: Another run is creating the same task and has no id yet.
+            StorageError: The ledger cannot be used. Nothing was sent.
+            APIStatusError: The server answered with a status outside 2xx.
+            NetworkError: No complete answer came back.
+            ResponseError: The answer is not one of the protocol.
+        """
+        return self._run(lambda session: execute(session, task, portal.in_caller(on_update), reuse=reuse))
+
+    def query_task_result(self, task_id: str) -> WorkflowTaskResult:
+        """Ask for the task's status. A failed or canceled task is an answer, not an error.
+
+        Args:
+            task_id: The task's id.
+
+        Returns:
+            The server's answer, or the ledger's record of a finished task that the server no longer knows.
+
+        Raises:
+            APIStatusError: The server answered with a status outside 2xx.
+            NetworkError: No complete answer came back.
+            ResponseError: The answer is not one of the protocol.
+        """
+        return self._run(lambda session: query(session, task_id))
+
+    def execute_workflow_and_wait_for_result(
+        self,
+        task: WorkflowTask,
+        timeout: float = 300.0,
+        interval: float | None = None,
+        on_update: OnUpdate | None = None,
+        *,
+        reuse: bool = True,
+    ) -> WorkflowTaskResult:
+        """Create the task and wait until it is finished.
+
+        An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely.
+
+        Args:
+            task: The task to create.
+            timeout: Seconds to wait, counted from this call. A create in flight still gets its minute, so that its id
+                is not lost.
+            interval: Seconds between queries, at least 1. None adapts it: from 1 s to 8 s, or with a ledger to how long
+                such tasks took before. Where the server offers it, queries then wait there for the next change.
+            on_update: Called with a TaskUpdate when the create has to be tried again, after it, and after each query
+                that finds the task unfinished.
+            reuse: As for ``execute_workflow``.
+
+        Returns:
+            The answer about the finished task.
+
+        Raises:
+            TaskFailedError: The task failed.
+            TaskCanceledError: The task was canceled.
+            TaskTimeoutError: The timeout passed. The task continues remotely.
+            ConfigurationError: ``timeout`` or ``interval`` is out of range. Nothing was sent.
+            XaloraError: Also what ``execute_workflow`` and ``query_task_result`` raise.
+        """
+        return self._run(
+            lambda session: create_and_wait(session, task, timeout, interval, portal.in_caller(on_update), reuse=reuse)
+        )
+
+    def wait_for_result(
+        self,
+        task_id: str,
+        timeout: float = 300.0,
+        interval: float | None = None,
+        on_update: OnUpdate | None = None,
+    ) -> WorkflowTaskResult:
+        """Wait until a task that exists is finished.
+
+        An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely.
+
+        Args:
+            task_id: The task's id.
+            timeout: Seconds to wait, counted from this call.
+            interval: As for ``execute_workflow_and_wait_for_result``.
+            on_update: Called with a TaskUpdate after each query that finds the task unfinished.
+
+        Returns:
+            The answer about the finished task.
+
+        Raises:
+            XaloraError: As ``execute_workflow_and_wait_for_result`` does.
+        """
+        return self._run(lambda session: wait(session, task_id, timeout, interval, portal.in_caller(on_update)))
+
+    def cancel_task(self, task_id: str) -> str:
+        """Cancel the task.
+
+        Args:
+            task_id: The task's id.
+
+        Returns:
+            The server's message, in one line.
+
+        Raises:
+            XaloraError: As ``query_task_result`` does.
+        """
+        return self._run(lambda session: cancel(session, task_id))
+
+    def resource_request(
+        self, consumer_id: str | None = None, workflow_id: str | None = None, task_type: str | None = None
+    ) -> str:
+        """Ask for a miner.
+
+        Args:
+            consumer_id: Whose miner it is. None means the client's own consumer.
+            workflow_id: The workflow that the miner should run. None sends none.
+            task_type: The kind of task that the miner should take, such as "txt2vid". None sends none.
+
+        Returns:
+            The miner's id.
+
+        Raises:
+            XaloraError: As ``query_task_result`` does.
+        """
+        return self._run(lambda session: request_resource(session, consumer_id, workflow_id, task_type))
+
+    def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
+        """Download a finished task's media into the store in the home folder, and check it.
+
+        The file stays there at least until ``release`` or the end of this process. What is there already is not
+        downloaded again.
+
+        Args:
+            result: The answer about the finished task.
+            on_progress: Called with a DownloadProgress after each piece.
+
+        Returns:
+            The file and what it contains.
+
+        Raises:
+            DownloadError: There is no media, or it cannot be downloaded completely.
+            DecodeError: The bytes are not media. The file is kept.
+            MediaTooLargeError: A limit would be exceeded.
+            StorageError: The store cannot be written.
+            XaloraError: The link expired, and ``query_task_result``, which brings a new one, failed.
+        """
+        return self._run(
+            lambda session: download(session, result, self._store, self._limits, portal.in_caller(on_progress))
+        )

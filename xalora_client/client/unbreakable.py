@@ -1,0 +1,52 @@
+"""Work that an interruption must not cut: it is waited for, and the interruption goes on afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+SETTLE_SECONDS = 20.0
+"""How long an interruption waits for an outcome that must not be lost."""
+
+
+class Unbreakable(asyncio.Task[T], Generic[T]):
+    """A task that may finish when its event loop is torn down, which cancels every other task."""
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        super().__init__(work, loop=asyncio.get_running_loop())
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Refuse while no loop runs: then the loop is being torn down. A transport's own timers run in the loop."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return super().cancel(msg)
+
+
+async def settle(task: asyncio.Task[Any]) -> None:
+    """Wait up to 20 s until the task is done, whatever else is thrown in meanwhile. After that it is canceled."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not task.done():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task}, timeout=max(0.0, left) or None)
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Await the work. An interruption is raised when the work has ended, or after 20 s."""
+    task = Unbreakable(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await settle(task)
+        if not task.cancelled():
+            task.exception()  # Heard: the interruption matters more.
+        raise

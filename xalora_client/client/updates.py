@@ -1,0 +1,105 @@
+"""What a call that waits reports: the state of its task, in a form for programs and in words."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import NetworkError, XaloraError
+from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.progress import TaskProgress
+from .poll_schedule import ENOUGH_TO_LEARN
+
+
+@dataclass(frozen=True)
+class TaskUpdate:
+    """The state of a task that a call waits for.
+
+    Attributes:
+        task_id: The task's id. Empty while its create is tried again.
+        status: A TaskStatus, or the server's own word. "submitting" while the create is tried again.
+        elapsed: Seconds since the wait began.
+        next_poll: Seconds from now to the next query.
+        result: The server's last answer. None before the first.
+        trouble: What went wrong with the last request. None when it was answered.
+        connected: False when the last request got no answer at all.
+        origin: Where the task comes from: "new", "resend" (sent again under its job id after a break), "attach"
+            (created by an earlier call with the same inputs), "finished" (the same, and its result was known already;
+            it is not charged again) or "given" (the call waits for it by its id).
+        progress: How far the running task is, as the server reports it. Where it does not, an estimate from how long
+            such tasks took before. None when nothing is known.
+    """
+
+    task_id: str
+    status: str
+    elapsed: float
+    next_poll: float
+    result: WorkflowTaskResult | None = None
+    trouble: str | None = None
+    connected: bool = True
+    origin: str = "new"
+    progress: TaskProgress | None = None
+
+    def describe(self, elapsed: float | None = None) -> str:
+        """Describe the update in a few words.
+
+        Args:
+            elapsed: Seconds since the wait began, to show in place of the update's own: for a text that goes on
+                counting between two updates.
+
+        Returns:
+            For example "running 0:48", "running 0:48 · KSampler 12 / 30" or "running 0:48, about 0:30 left".
+        """
+        now = self.elapsed if elapsed is None else elapsed
+        word = "queued" if self.status == TaskStatus.WAITING else str(self.status)
+        return f"{word} {minutes(now)}{self._more(now - self.elapsed)}"
+
+    def _more(self, since: float) -> str:
+        """What else there is to say ``since`` seconds after the update."""
+        if self.trouble is not None:
+            what = self.trouble if self.connected else "connection lost"
+            left = math.ceil(self.next_poll - since)
+            return f" · {what}, trying again{f' in {left} s' if left > 0 else ''}"
+        progress = self.progress
+        if progress is not None and progress.estimated:
+            left = round(progress.maximum - progress.value - since)
+            return f", about {minutes(left)} left" if left > 0 else ""
+        if progress is not None:
+            title = f"{progress.title} " if progress.title else ""
+            return f" · {title}{progress.value:g} / {progress.maximum:g}"
+        return _ORIGINS.get(self.origin, "")
+
+
+_ORIGINS = {
+    "attach": " · taken up from an earlier run",
+    "finished": " · reused, no charge",
+    "resend": " · sent again under its job id after a break",
+}
+
+OnUpdate = Callable[[TaskUpdate], object]
+
+
+def failure(error: XaloraError | None) -> dict[str, Any]:
+    """What an update says of an error."""
+    return {"trouble": error.what if error else None, "connected": not isinstance(error, NetworkError)}
+
+
+def minutes(seconds: float) -> str:
+    """A time as minutes and seconds, such as "0:48"."""
+    whole, rest = divmod(int(max(0.0, seconds)), 60)
+    return f"{whole}:{rest:02d}"
+
+
+def estimate(durations: Sequence[float], elapsed: float) -> TaskProgress | None:
+    """How far a task probably is, ``elapsed`` seconds after its create, from how long such tasks took before.
+
+    Half of those that took longer than this one already runs were done by ``maximum`` seconds. None with fewer than
+    three durations, and for a task that takes longer than all of them.
+    """
+    longer = [each for each in durations if each > elapsed]
+    if len(durations) < ENOUGH_TO_LEARN or not longer:
+        return None
+    return TaskProgress(max(0.0, elapsed), statistics.median(longer), estimated=True)

@@ -1,0 +1,249 @@
+"""Waiting for one task: when to ask, what to report, how it can end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import (
+    NotFoundError,
+    ResponseError,
+    TaskCanceledError,
+    TaskFailedError,
+    TaskTimeoutError,
+    XaloraError,
+)
+from ..ledger import Ledger, Step
+from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.progress import TaskProgress
+from ..protocol.tasks import WorkflowTask
+from .create import UNKNOWN_AT_FIRST, CreatedTask, create, unknown_to_server
+from .long_polling import LongPolling
+from .poll_schedule import learned_delays, poll_delays
+from .query import cancel_interrupted, check, remembered
+from .session import Deadline, Session, logger
+from .updates import OnUpdate, TaskUpdate, estimate, failure
+
+MOST_GARBAGE = 5
+"""Answers in a row outside the protocol that end a wait. A single one may come from a proxy or a restart."""
+
+LAST_CHECK = 1.0
+"""Seconds before the deadline of the last query."""
+
+
+async def create_and_wait(
+    session: Session,
+    task: WorkflowTask,
+    timeout: float,
+    interval: float | None,
+    on_update: OnUpdate | None,
+    *,
+    reuse: bool = True,
+) -> WorkflowTaskResult:
+    """Create the task and wait for its result. The deadline counts from the start of the create."""
+    poll_delays(interval, session.rng)  # A bad interval is refused before anything is charged.
+    deadline = session.deadline(timeout)
+    within = session.call_deadline(timeout)
+    created = await create(session, task, within, reuse=reuse, on_update=on_update)
+    try:
+        return await Wait(session, created, deadline, interval, on_update).run()
+    except NotFoundError as error:
+        if created.origin == Step.ATTACH:
+            raise unknown_to_server(error, created.task_id) from error
+        raise
+
+
+async def wait(
+    session: Session, task_id: str, timeout: float, interval: float | None, on_update: OnUpdate | None
+) -> WorkflowTaskResult:
+    """Wait for a task that was created before."""
+    given = CreatedTask(task_id, session.sequencer.credentials, "given")
+    try:
+        return await Wait(session, given, session.deadline(timeout), interval, on_update).run()
+    except NotFoundError as error:
+        return await remembered(session, task_id, error)
+
+
+class _ObserverError(Exception):
+    """What ``on_update`` raised, where it could be taken for an error of a request."""
+
+    def __init__(self, error: XaloraError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Wait:
+    """One wait for one task, until it is final or the deadline passes."""
+
+    def __init__(
+        self,
+        session: Session,
+        created: CreatedTask,
+        deadline: Deadline,
+        interval: float | None = None,
+        on_update: OnUpdate | None = None,
+    ) -> None:
+        self.session = session
+        self.task = created
+        self.task_id = created.task_id
+        self.result = created.result
+        self.deadline = deadline
+        self.interval = interval
+        self.on_update = on_update
+        self.started = session.clock()
+        # On the same clock; not known of a task that was created elsewhere.
+        self.is_earlier = created.origin in ("attach", "given")
+        self.created = None if self.is_earlier else self.started
+        self.delays = poll_delays(interval, session.rng)
+        # Who sets an interval decides when the server is asked.
+        announced = created.long_poll if interval is None else None
+        self.long_polling = LongPolling(session.sequencer.url, session.clock, announced)
+        self.durations: Sequence[float] = ()
+        self.last_error: XaloraError | None = None
+        self.garbage = 0
+        self.unknown: set[str] = set()
+
+    async def run(self) -> WorkflowTaskResult:
+        """Query until the task is final. A new task is first given a moment; an old one may be done already.
+
+        Raises TaskFailedError, TaskCanceledError, TaskTimeoutError, and what a query raises when asking again
+        would not help.
+        """
+        try:
+            await self.session.with_ledger(self._learn)
+            if self.result is not None and self.result.is_final:
+                self._report(0.0)
+                return _outcome(self.result)
+            self._note(self.result)
+            pauses = not self.is_earlier or self.result is not None
+            while True:
+                with self.long_polling.turn():
+                    if pauses:
+                        await self._pause()
+                    result = await self._query()
+                if result is not None and result.is_final:
+                    return _outcome(result)
+                pauses = True
+        except XaloraError:
+            raise
+        except _ObserverError as caught:
+            await self._cancel(caught.error)
+            raise caught.error from caught.error.__cause__
+        except BaseException as stop:
+            await self._cancel(stop)
+            raise
+
+    def _learn(self, ledger: Ledger) -> None:
+        """Time the queries by how long tasks of this kind took before."""
+        entry = ledger.find(self.task_id)
+        if entry is None or entry.submitted is None:
+            return
+        self.created = created = self.session.clock() - max(0.0, ledger.clock() - entry.submitted)
+        self.durations = durations = ledger.durations(entry.task_type, entry.workflow_id)
+        if self.interval is None:
+            self.delays = learned_delays(durations, lambda: self.session.clock() - created, self.session.rng)
+
+    def _note(self, result: WorkflowTaskResult | None) -> None:
+        """Learn whether the next query may wait at the server."""
+        if result is not None and self.interval is None:
+            self.long_polling.answered(result)
+
+    async def _query(self) -> WorkflowTaskResult | None:
+        """Ask for the task's status. None after an answer that says nothing; ``last_error`` then says why."""
+        if not self.deadline.remaining():
+            raise self._timed_out()
+        self.last_error = None
+        waiting = self.long_polling.fields(self.deadline.remaining() - LAST_CHECK)
+        try:
+            result = await check(
+                self.session, self.task_id, self.task.credentials, self.deadline, self._report_failure, waiting
+            )
+        except XaloraError as error:
+            # The server asks to come back after the deadline: its own words say more than "timed out".
+            if error.transient and error.retry_after is None:
+                raise self._timed_out(error) from error
+            if not self._says_nothing(error):
+                raise
+            self.last_error = error
+            return None
+        self.garbage = 0
+        self.result = result
+        self._note(result)
+        self._warn_of_unknown(result.status)
+        return result
+
+    def _says_nothing(self, error: XaloraError) -> bool:
+        """Whether the wait goes on after this answer. The task is charged, and asking again is free."""
+        if isinstance(error, ResponseError):
+            self.garbage += 1
+            return self.garbage < MOST_GARBAGE
+        is_new = self.created is not None and self.session.clock() - self.created < UNKNOWN_AT_FIRST
+        return isinstance(error, NotFoundError) and is_new and self.result is None
+
+    async def _pause(self) -> None:
+        asked = self.result.retry_after if self.result else None
+        soon = self.long_polling.pause(self.deadline.remaining() - LAST_CHECK)
+        delay = max(next(self.delays) if soon is None else soon, asked or 0.0)
+        if not self.deadline.remaining():
+            raise self._timed_out()
+        self._report(delay, self.last_error)
+        remaining = self.deadline.remaining()
+        # A pause that would end at the deadline or later ends a little before it: the task may be done by then.
+        last = remaining - LAST_CHECK if remaining > LAST_CHECK else remaining
+        await self.session.sleep(min(delay, last))
+
+    def _report_failure(self, error: XaloraError, delay: float) -> None:
+        self.long_polling.failed(error)
+        self._report(delay, error)
+
+    def _report(self, next_poll: float, error: XaloraError | None = None) -> None:
+        if self.on_update is None:
+            return
+        update = TaskUpdate(
+            task_id=self.task_id,
+            # Every task starts as waiting. Nothing else is known before the first answer.
+            status=self.result.status if self.result else TaskStatus.WAITING,
+            elapsed=self.session.clock() - self.started,
+            next_poll=min(next_poll, self.deadline.remaining()),
+            result=self.result,
+            **failure(error),
+            origin=self.task.origin,
+            progress=self._progress(),
+        )
+        try:
+            self.on_update(update)
+        except XaloraError as stop:  # Raised by the observer, so it is an interruption too.
+            raise _ObserverError(stop) from stop
+
+    def _progress(self) -> TaskProgress | None:
+        if self.result is None or self.result.status != TaskStatus.RUNNING:
+            return None
+        if self.result.progress is not None or self.created is None:
+            return self.result.progress
+        return estimate(self.durations, self.session.clock() - self.created)
+
+    async def _cancel(self, stop: BaseException) -> None:
+        await cancel_interrupted(self.session, self.task_id, self.task.credentials, stop)
+
+    def _warn_of_unknown(self, status: str) -> None:
+        if not isinstance(status, TaskStatus) and status not in self.unknown:
+            self.unknown.add(status)
+            logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, status)
+
+    def _timed_out(self, error: XaloraError | None = None) -> TaskTimeoutError:
+        waited = self.session.clock() - self.started
+        status = f"its status is {self.result.status}" if self.result else "its status is not known"
+        failed = f"; the last query failed: {error.what}" if error else ""
+        return TaskTimeoutError(
+            f"The task was not finished after {waited:.0f} s, {status}{failed}",
+            task_id=self.task_id,
+            result=self.result,
+        )
+
+
+def _outcome(result: WorkflowTaskResult) -> WorkflowTaskResult:
+    said = f": {result.message}" if result.message else ""
+    if result.status == TaskStatus.FAILED:
+        raise TaskFailedError(f"The task failed{said}", task_id=result.task_id, result=result)
+    if result.status == TaskStatus.CANCELED:
+        raise TaskCanceledError(f"The task was canceled{said}", task_id=result.task_id, result=result)
+    return result

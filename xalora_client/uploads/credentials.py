@@ -1,0 +1,196 @@
+"""The obstore store of a bucket: obstore finds the credentials and signs, this finds what it does not look for."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import logging
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from ..errors import ConfigurationError, StorageError
+from .bucket_errors import no_credentials
+
+logger = logging.getLogger("xalora_client")
+
+ASK_AGAIN = timedelta(minutes=10)
+"""How long obstore is told that credentials last which botocore may renew: it asks again before."""
+
+_KEYS = {"access_key_id", "secret_access_key", "session_token", "token"}
+
+
+def open_store(place: str, options: Mapping[str, str], region: str | None = None) -> Any:
+    """The store of ``s3://name/prefix``, ``gs://…`` or ``az://…``.
+
+    ``options`` are credentials and endpoint by obstore's names; what is not there comes from the provider's usual
+    places. Raises ConfigurationError without obstore, or when obstore does not accept the options, and StorageError
+    when it has not what it needs.
+    """
+    try:
+        exceptions: Any = import_module("obstore.exceptions")
+        stores: Any = import_module("obstore.store")
+    except ImportError as error:
+        raise ConfigurationError("A bucket needs the package obstore", code="bucket_package") from error
+    scheme = place.partition(":")[0]
+    config: dict[str, Any] = dict(options)
+    more: dict[str, Any] = {}
+    if scheme == "s3":
+        config = {name.removeprefix("aws_"): value for name, value in options.items()}
+        if _KEYS & config.keys():
+            # Stored together: the token and region of other keys, which obstore takes from variables, do not fit.
+            more = {"credential_provider": _stored_keys(config, place)}
+            config = {"region": "us-east-1"} | config
+        elif not os.environ.get("AWS_ACCESS_KEY_ID"):
+            config, more = _from_aws_chain(config, place)
+        elif _has_profiles():
+            config = _from_profile(config)
+        if region:
+            config.pop("default_region", None)
+            config["region"] = region
+    elif scheme == "az":
+        config = _from_azure_variables(options) | config
+    try:
+        return stores.from_url(
+            place,
+            config=config,
+            **more,
+            client_options={"allow_http": True, "connect_timeout": timedelta(seconds=5)},
+            # Only for its search for credentials, and for lists: the rest goes another way.
+            retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=15)},
+        )
+    except exceptions.UnknownConfigurationKeyError:
+        raise ConfigurationError(
+            f"The stored settings of the bucket {place} have names that obstore does not know", code="bucket_stored"
+        ) from None
+    except exceptions.BaseError:  # Its text may hold what it was given.
+        raise no_credentials(f"The settings of the bucket {place} are not complete", place) from None
+
+
+def valid_before_now(signed: str, store: Any) -> str:
+    """A link that obstore signed with an Azure account's key, signed again without the time at which it begins.
+
+    obstore lets it begin now by this machine's clock. Where that is a few seconds ahead, Azure refuses the link.
+    """
+    link = urlsplit(signed)
+    query = dict(parse_qsl(link.query))
+    variables = (os.environ.get(f"AZURE_STORAGE_{name}_KEY") for name in ("ACCOUNT", "ACCESS", "MASTER"))
+    key = store.config.get("account_key") or next(filter(None, variables), "")
+    account = store.config.get("account_name") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
+    path = unquote(link.path)
+    if not (link.hostname or "").startswith(f"{account}."):  # An emulator has the account's name in its path.
+        path = path.removeprefix(f"/{account}")
+
+    def signature() -> str:
+        first = (query.get(name, "") for name in ("sp", "st", "se"))
+        last = (query["sv"], query["sr"], *[""] * 7)
+        said = "\n".join([*first, f"/blob/{account}{path}", "", "", "", *last])
+        return base64.b64encode(hmac.new(base64.b64decode(key), said.encode(), hashlib.sha256).digest()).decode()
+
+    try:
+        # Other credentials, such as a token of the user's, sign in another way.
+        if query["sig"] != signature():
+            return signed
+    except (KeyError, ValueError):
+        return signed
+    del query["st"]
+    query["sig"] = signature()
+    return f"{link.scheme}://{link.netloc}{link.path}?{urlencode(query)}"
+
+
+def _stored_keys(config: Mapping[str, str], place: str) -> Callable[[], dict[str, Any]]:
+    found: dict[str, Any] = {name: config.get(name) for name in ("access_key_id", "secret_access_key")}
+    if not all(found.values()):
+        raise StorageError(f"The stored credentials of the bucket {place} are not complete", code="bucket_stored")
+    token = config.get("session_token") or config.get("token")
+    return lambda: found | ({"token": token} if token else {}) | {"expires_at": None}
+
+
+def _from_aws_chain(config: dict[str, Any], place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What Amazon's own library finds: profiles, their roles, SSO and programs, and a machine's role.
+
+    Returns the config with region and endpoint, and the credentials as obstore takes them.
+    """
+    if find_spec("botocore") is None:
+        raise ConfigurationError(
+            f"The bucket {place} has no AWS_ACCESS_KEY_ID, and to look elsewhere needs the package botocore",
+            code="bucket_package",
+        )
+    try:
+        session: Any = import_module("botocore.session").Session()
+        config = _from_profile(config, session)
+        credentials = session.get_credentials()
+        now = None if credentials is None else _current(credentials)
+    except Exception as error:  # noqa: BLE001 - also what a program of the user's says. Its text may hold a secret.
+        raise StorageError(
+            f"The credentials for the bucket {place} cannot be had ({type(error).__name__})", code="bucket_profile"
+        ) from None
+    if now is None:
+        return config, {}
+    if now["token"]:
+        logger.warning("The credentials for the bucket %s are for a time: links to images end with them", place)
+    return config, {"credential_provider": partial(_current, credentials)}
+
+
+def _has_profiles() -> bool:
+    """Whether Amazon's tools have a file here. Without one, their library need not be loaded, which takes long."""
+    files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+    return any(Path(os.environ.get(name) or place).expanduser().is_file() for name, place in files.items())
+
+
+def _from_profile(config: dict[str, Any], session: Any = None) -> dict[str, Any]:
+    """The config with region and endpoint of the profile, where no variable sets them."""
+    if session is None:
+        if find_spec("botocore") is None:
+            return config
+        session = import_module("botocore.session").Session()
+    try:
+        profile: dict[str, str] = session.get_scoped_config()
+    except import_module("botocore.exceptions").BotoCoreError:  # There is no such profile, or no file that can be read.
+        if os.environ.get("AWS_ACCESS_KEY_ID"):  # Then it is not needed.
+            return config
+        raise
+    found: dict[str, Any] = {}
+    if "region" in profile and not {"AWS_REGION", "AWS_DEFAULT_REGION"} & set(os.environ):
+        found["region"] = profile["region"]
+    ignored = profile.get("ignore_configured_endpoint_urls", "").lower() == "true"
+    named = {"AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & set(os.environ)
+    if "endpoint_url" in profile and not ignored and not named:
+        found["endpoint"] = profile["endpoint_url"]
+    return found | config
+
+
+def _current(credentials: Any) -> dict[str, Any]:
+    """The credentials as they are now. botocore renews them before they expire."""
+    now = credentials.get_frozen_credentials()
+    return {
+        "access_key_id": now.access_key,
+        "secret_access_key": now.secret_key,
+        "token": now.token,
+        "expires_at": datetime.now(timezone.utc) + ASK_AGAIN,
+    }
+
+
+def _from_azure_variables(config: Mapping[str, str]) -> dict[str, str]:
+    """Account, key and endpoint in the variables of Azure's own tools, which obstore does not read."""
+    names = ("ACCOUNT_NAME", "ACCOUNT_KEY", "ACCESS_KEY", "MASTER_KEY", "CLIENT_ID")
+    named = any(os.environ.get(f"AZURE_STORAGE_{name}") for name in names) or os.environ.get("AZURE_CLIENT_ID")
+    if named or {"account_name", "account_key"} & config.keys():
+        return {}
+    parts = (each.partition("=") for each in os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";"))
+    stated = {name.strip(): value.strip() for name, _, value in parts}
+    account, key = stated.get("AccountName"), stated.get("AccountKey")
+    if account and key:
+        protocol = stated.get("DefaultEndpointsProtocol") or "https"
+        suffix = stated.get("EndpointSuffix") or "core.windows.net"
+        endpoint = stated.get("BlobEndpoint") or f"{protocol}://{account}.blob.{suffix}"
+        return {"account_name": account, "account_key": key, "endpoint": endpoint}
+    variables = {"account_name": "AZURE_STORAGE_ACCOUNT", "account_key": "AZURE_STORAGE_KEY"}
+    return {ours: os.environ[theirs] for ours, theirs in variables.items() if os.environ.get(theirs)}
