@@ -21,7 +21,7 @@ from pictures import noise
 from PIL import Image
 from simulated_comfyui import until
 
-from xalora_client.miner.times import Times
+from xalora_client.miner.timeouts import Timeouts
 
 REMOTE_NODES = Path(__file__).with_name("remote_nodes")
 SMALL = Path(__file__).parents[2] / "xalora_client" / "workflows" / "small"
@@ -52,7 +52,7 @@ def mining(box: ComfyUI, tmp_path: Path) -> Callable[[Callable[[Farm], Awaitable
                 broken["_meta"]["title"] = "The broken one"
                 world.workflows({"test.slow.json": {"1": picture, "2": slow, "3": save}})
                 world.workflows({"test.broken.json": {"1": picture, "2": broken, "3": save}})
-                world.miner(box.url, times=Times())
+                world.miner(box.url, timeouts=Timeouts())
                 await until(lambda: world.ready)
                 await scenario(world)
 

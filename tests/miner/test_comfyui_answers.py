@@ -11,9 +11,9 @@ import pytest
 from pictures import encoded, png
 from PIL import Image
 
-from xalora_client.miner.ends import PromptLostError, WorkflowFailedError
-from xalora_client.miner.progress import MOST_PREVIEW_BYTES, Progress, small_jpeg
-from xalora_client.miner.results import check_end, dropped, refusal, result_files
+from xalora_client.miner.progress import Progress, small_jpeg
+from xalora_client.miner.prompt import Failed, Finished, Lost, dropped, output_files, read_outcome, rejection
+from xalora_client.protocol.miner import LARGEST_PREVIEW
 
 TITLES = {"5": "The sampler", "9": "Save Video"}
 
@@ -83,7 +83,7 @@ def test_a_preview_becomes_a_small_jpeg(content):
     uri = small_jpeg(content)
     assert uri is not None
     small = base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))
-    assert len(small) <= MOST_PREVIEW_BYTES
+    assert len(small) <= LARGEST_PREVIEW
     with Image.open(io.BytesIO(small)) as ours, Image.open(io.BytesIO(content)) as theirs:
         assert ours.format == "JPEG"
         assert ours.width / ours.height == pytest.approx(theirs.width / theirs.height, rel=0.02)
@@ -113,8 +113,8 @@ def test_results_are_found_under_any_name_and_kept_ones_first():
             },
         }
     }
-    assert [file["filename"] for file in result_files(entry, ["9"])] == ["made.mp4", "preview.mp4"]
-    assert result_files(entry, ["9"])[0] == {"filename": "made.mp4", "subfolder": "videos", "type": "output"}
+    assert [file["filename"] for file in output_files(entry, ["9"])] == ["made.mp4", "preview.mp4"]
+    assert output_files(entry, ["9"])[0] == {"filename": "made.mp4", "subfolder": "videos", "type": "output"}
 
 
 def test_an_output_that_was_dropped_is_a_failure_and_another_is_not():
@@ -135,15 +135,23 @@ def test_an_output_that_was_dropped_is_a_failure_and_another_is_not():
 
 def test_a_refusal_without_nodes_has_comfyuis_words():
     answer = {"error": {"message": "Prompt has no outputs", "details": "Prompt has no outputs"}, "node_errors": {}}
-    assert str(refusal(answer, TITLES)) == "Prompt has no outputs"
+    assert str(rejection(answer, TITLES)) == "Prompt has no outputs"
 
 
 def test_how_a_prompt_ended():
     def entry(kind: str, **data: str) -> dict:
         return {"status": {"status_str": "error", "messages": [["execution_start", {}], [kind, data]]}}
 
-    check_end({"status": {"status_str": "success", "messages": []}}, TITLES)
-    with pytest.raises(PromptLostError, match="Somebody stopped"):
-        check_end(entry("execution_interrupted", node_id="5"), TITLES)
-    with pytest.raises(WorkflowFailedError, match=r"Node 5.0.1 The sampler .VAE.: no memory"):
-        check_end(entry("execution_error", node_id="5.0.1", node_type="VAE", exception_message="no memory\n"), TITLES)
+    def outcome(entry: dict) -> object:
+        return read_outcome(entry, ["9"], TITLES)
+
+    success = {"status": {"status_str": "success", "messages": []}}
+    file = {"filename": "made.mp4", "subfolder": "", "type": "output"}
+    assert outcome(success | {"outputs": {"9": {"images": [file]}}}) == Finished([file])
+    without = outcome(success | {"outputs": {"9": {}}})
+    assert isinstance(without, Failed)
+    assert str(without.failure) == "Node 9 Save Video: The workflow ended without a file"
+    assert outcome(entry("execution_interrupted", node_id="5")) == Lost("Somebody stopped the prompt in ComfyUI")
+    broken = outcome(entry("execution_error", node_id="5.0.1", node_type="VAE", exception_message="no memory\n"))
+    assert isinstance(broken, Failed)
+    assert str(broken.failure) == "Node 5.0.1 The sampler (VAE): no memory"

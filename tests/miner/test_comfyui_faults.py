@@ -87,7 +87,7 @@ def test_a_dead_worker_gets_no_more_tasks_until_it_is_restarted(farm):
 def test_one_that_does_not_stop_gets_no_more_tasks_until_it_has(farm):
     async def scenario(world):
         stuck = await world.comfyui(plan=lambda inputs: Plan(seconds=2), ignores_interrupts=True)
-        world.miner(stuck.url, times=quick(stop=0.1))
+        world.miner(stuck.url, timeouts=quick(stop=0.1))
         task_id = await world.create(prompt="a fox")
         await until(lambda: stuck.running)
         await world.ask("task_cancel", task_id=task_id)

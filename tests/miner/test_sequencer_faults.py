@@ -48,6 +48,7 @@ def test_a_network_that_is_cut_for_a_while_costs_nothing(farm, how, moment):
             assert len(comfyui.posted) == 1
             assert await world.result(await world.create(prompt="another")) == picture("another")
         finally:
+            await world.end(world.running)
             await asyncio.to_thread(network.close)
 
     farm(scenario)
@@ -66,6 +67,7 @@ def test_a_submit_whose_answer_is_lost_is_sent_again_and_is_no_lost_task(farm):
             assert await world.result(await world.create(prompt="another")) == picture("another")
             assert not any("lost" in line or "did not take" in line for line in world.lines), world.lines
         finally:
+            await world.end(world.running)
             await asyncio.to_thread(network.close)
 
     farm(scenario)
@@ -164,7 +166,7 @@ def test_an_address_that_is_no_sequencer_is_said(farm):
 def test_a_result_is_kept_no_longer_than_the_task_has(farm):
     async def scenario(world):
         comfyui = await world.comfyui(plan=lambda inputs: Plan(seconds=0.2))
-        world.miner(comfyui.url, times=quick(give_back=0.1))
+        world.miner(comfyui.url, timeouts=quick(give_back=0.1))
         await world.create(prompt="a fox", timeout_seconds=2)
         await until(lambda: comfyui.running)
         await world.end(world.serving)

@@ -10,7 +10,7 @@ from PIL import Image
 from simulated_comfyui import Plan, picture, until, workflow
 
 from xalora_client.miner.comfyui import ComfyUI
-from xalora_client.miner.sequencer_calls import SequencerCalls
+from xalora_client.miner.sequencer_api import SequencerAPI
 
 
 def data_uri(content: bytes) -> str:
@@ -119,7 +119,7 @@ def test_one_comfyui_gets_one_prompt_at_a_time(farm):
 
 def test_the_end_of_a_task_is_not_taken_for_its_loss(farm, monkeypatch):
     """With the task its lease ends, which the waiting heartbeat hears before all is done."""
-    heartbeat, forget, stops = SequencerCalls.heartbeat, ComfyUI.forget, []
+    heartbeat, forget, stops = SequencerAPI.heartbeat, ComfyUI.forget, []
 
     async def noted(self, *more, **named):
         stops.append(await heartbeat(self, *more, **named))
@@ -129,7 +129,7 @@ def test_the_end_of_a_task_is_not_taken_for_its_loss(farm, monkeypatch):
         await until(lambda: any(stops))
         await forget(self, prompt_id)
 
-    monkeypatch.setattr(SequencerCalls, "heartbeat", noted)
+    monkeypatch.setattr(SequencerAPI, "heartbeat", noted)
     monkeypatch.setattr(ComfyUI, "forget", late)
 
     async def scenario(world):

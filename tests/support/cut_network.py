@@ -70,10 +70,12 @@ class CutNetwork:
     def close(self) -> None:
         async def close() -> None:
             self._server.close()
+            await asyncio.sleep(0)  # What was just accepted has a transport then, which closes its socket.
             everything = asyncio.all_tasks() - {asyncio.current_task()}
             for task in everything:
                 task.cancel()
             await asyncio.gather(*everything, return_exceptions=True)
+            await asyncio.sleep(0)
 
         asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -14,15 +14,15 @@ from processes import Command
 from simulated_comfyui import SimulatedComfyUI, until, workflow
 
 from xalora_client.miner.miner import Miner
-from xalora_client.miner.times import Times
+from xalora_client.miner.timeouts import Timeouts
 from xalora_client.sequencer import SequencerOptions
 from xalora_client.sequencer.serving import serve
 
 KEY = "fox#consumer-key"
 MINER_KEY = "miner-key"
-QUICK = Times(
-    look=0.05, look_alone=0.02, refused=0.3, silent=2.0, untaken=0.2, unmoved=5.0, stop=1.0, stop_again=0.02,
-    report=0.02, first_delay=0.02, longest_delay=0.1, quiet=0.0,
+QUICK = Timeouts(
+    poll=0.05, poll_without_ws=0.02, connection_refused=0.3, no_response=2.0, queue_stall=0.2, progress_stall=5.0,
+    stop=1.0, stop_again=0.02, report=0.02, first_delay=0.02, longest_delay=0.1, log_interval=0.0,
 )  # fmt: skip
 
 
@@ -83,12 +83,12 @@ class Farm:
         self.comfyuis.append(SimulatedComfyUI(**options))
         return await self.comfyuis[-1].start()
 
-    def miner(self, comfyui: str, name: str = "box", times: Times = QUICK, **options: Any) -> Miner:
+    def miner(self, comfyui: str, name: str = "box", timeouts: Timeouts = QUICK, **options: Any) -> Miner:
         """A miner that runs; ``running`` is its task."""
         chosen = {"miner_key": MINER_KEY, "workflows": self.folder / "workflows"} | options
         address = chosen.pop("sequencer", self.url)
         miner = Miner(
-            name, comfyui, address, on_ready=self.ready.append, log=self.lines.append, times=times, **chosen
+            name, comfyui, address, on_ready=self.ready.append, log=self.lines.append, timeouts=timeouts, **chosen
         )  # fmt: skip
         self.running = asyncio.create_task(miner.run())
         self.tasks.append(self.running)
@@ -140,6 +140,6 @@ class Farm:
             return await media.read()
 
 
-def quick(**changes: float) -> Times:
+def quick(**changes: float) -> Timeouts:
     """``QUICK`` with changes."""
     return replace(QUICK, **changes)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from ..miner.running import give_back_on_sigterm, make_miners, run_miners, run_until_signal
+from ..miner.service import give_back_on_sigterm, make_miners, run_miners, run_until_signal
 from .arguments import MINER_KEY
 from .outcome import INTERRUPTED
 

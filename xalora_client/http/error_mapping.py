@@ -82,6 +82,8 @@ def _words(error: BaseException) -> str:
             return str(error)
         case OSError() if error.errno and error.errno > 0:
             return os.strerror(error.errno)
+        case aiohttp.ClientOSError():  # Without a number, as while a body is sent.
+            return "the connection broke"
     return type(error).__name__
 
 

@@ -136,7 +136,8 @@ class HttpTransport:
                 exchange = Exchange(link, proxy, Resolver(), await self._trusted_for(link, proxy))
                 async with exchange:
                     head = head_of(await exchange.ask("POST", SEND_HEADERS, request.content()))
-                    return replace(head, body=await _body(exchange, head.status, request))
+                    largest = LARGEST_ANSWER if 200 <= head.status < 300 else None
+                    return replace(head, body=await read_body(exchange, largest, request.task_id))
         except XaloraError:
             raise
         except asyncio.TimeoutError as error:
@@ -185,18 +186,18 @@ class HttpTransport:
         return self._local[sequencer]
 
 
-async def _body(exchange: Exchange, status: int, request: Request) -> bytes:
+async def read_body(exchange: Exchange, largest: int | None, task_id: str | None = None) -> bytes:
+    """The answer's body. More than ``largest`` bytes are a ResponseError. With None it is cut at 64 KiB."""
     body = bytearray()
     async with aclosing(exchange.pieces()) as pieces:
         async for piece in pieces:
             body += piece
-            if not 200 <= status < 300 and len(body) >= LONGEST_ERROR_PAGE:
+            if largest is None and len(body) >= LONGEST_ERROR_PAGE:
                 break
-            if max(len(body), exchange.received) > LARGEST_ANSWER:
+            if largest is not None and max(len(body), exchange.received) > largest:
                 body.clear()  # The error's traceback holds on to it.
                 raise ResponseError(
-                    f"The answer of {exchange.link.shown} is larger than {LARGEST_ANSWER // 2**20} MiB",
-                    task_id=request.task_id,
+                    f"The answer of {exchange.link.shown} is larger than {largest // 2**20} MiB", task_id=task_id
                 )
     return bytes(body)
 

@@ -1,32 +1,41 @@
-"""One ComfyUI, spoken to over HTTP. Nothing here waits for a prompt or tries again."""
+"""One ComfyUI, spoken to over HTTP. Nothing here waits for a prompt or tries again, and every answer is bounded."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from ..errors import ConfigurationError, StorageError, one_line
+from ..errors import ConfigurationError, MediaTooLargeError, StorageError, one_line
+from ..protocol.miner import LARGEST_RESULT
 from ..protocol.requests import Link
-from .ends import UnexpectedAnswerError, UnreachableError
+from .errors import UnexpectedAnswerError, UnreachableError
 
 ANSWER_SECONDS = 30.0
 """How long ComfyUI may be silent: a node that holds Python's lock keeps its HTTP server from answering."""
 
+LARGEST_ANSWER = 256 * 2**20
+"""Bytes of an answer in JSON, and of a message of the websocket."""
+
+_JSON_SECONDS = 300.0
+_FILE_SECONDS = 3600.0
 _CHUNK = 1 << 18
+_MUCH_JSON = 1 << 20
 _PROXY_STATUSES = (502, 503, 504)
 
 
 class ComfyUI:
-    """An async context manager. ``address`` may contain ``user:password@``; ``shown`` is without it.
+    """An async context manager. ``address`` may contain ``user:password@``; ``display_url`` is without it.
 
-    Every method raises UnreachableError when no answer comes, and UnexpectedAnswerError for a status outside 2xx.
+    Every method raises UnreachableError when no answer comes, and UnexpectedAnswerError for a status outside 2xx and an
+    answer that is too large.
     """
 
     def __init__(self, address: str, *, answer_seconds: float = ANSWER_SECONDS) -> None:
@@ -38,18 +47,21 @@ class ComfyUI:
             ) from None
         self._headers = {} if link.authorization is None else {"Authorization": link.authorization}
         self._base = URL(link.origin + link.target.partition("?")[0].rstrip("/"))
-        self.shown = str(self._base)
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=answer_seconds, sock_read=answer_seconds)
+        self.display_url = str(self._base)
+        self._answer_seconds = answer_seconds
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> ComfyUI:
         # Direct, without the environment's proxies: ComfyUI is on this machine or near it.
-        self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout, trust_env=False)
+        self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout(), trust_env=False)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    def _timeout(self, total: float | None = None) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=total, sock_connect=self._answer_seconds, sock_read=self._answer_seconds)
 
     @property
     def _entered(self) -> aiohttp.ClientSession:
@@ -59,9 +71,7 @@ class ComfyUI:
 
     async def object_info(self) -> dict[str, Any]:
         """The node classes it has, with their widgets, ranges and model files."""
-        async with self._answer("GET", "object_info") as answer:
-            raw = await answer.read()
-        return _object(await asyncio.to_thread(json.loads, raw))  # Often some megabytes.
+        return await self._json("GET", "object_info")
 
     async def system_stats(self) -> dict[str, str]:
         """Its version and its device, for people."""
@@ -79,7 +89,7 @@ class ComfyUI:
         Returns what an image widget takes, such as "fox.png [temp]".
         """
         form = aiohttp.FormData()
-        form.add_field("image", content, filename=name, content_type=content_type)
+        form.add_field("image", io.BytesIO(content), filename=name, content_type=content_type)
         form.add_field("type", "temp")
         stored = await self._json("POST", "upload/image", data=form)
         folder = f"{stored['subfolder']}/" if stored.get("subfolder") else ""
@@ -91,21 +101,20 @@ class ComfyUI:
         """Queue a prompt. Returns the status, of which 400 and 409 mean something, and the answer."""
         body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": client_id}
         async with self._answer("POST", "prompt", json=body, allowed=(400, 409)) as answer:
-            try:
-                return answer.status, _object(await answer.json(content_type=None))
-            except ValueError:
-                return answer.status, {}
+            with suppress(UnexpectedAnswerError):
+                return answer.status, await self._read_json(answer)
+            return answer.status, {}
 
     async def queue(self) -> tuple[list[str], list[str]]:
         """The prompt ids that run, and those that wait."""
         answer = await self._json("GET", "queue")
         return _ids(answer.get("queue_running")), _ids(answer.get("queue_pending"))
 
-    async def queued_by(self, mark: str) -> list[str]:
+    async def queued_by(self, client_id_prefix: str) -> list[str]:
         """The prompt ids in the queue, also the one that runs, whose client id begins so."""
         answer = await self._json("GET", "queue")
-        items = [each for name in ("queue_running", "queue_pending") for each in answer.get(name) or []]
-        return [str(item[1]) for item in items if len(item) > 3 and _client_of(item[3]).startswith(mark)]
+        items = [*(answer.get("queue_running") or []), *(answer.get("queue_pending") or [])]
+        return [str(item[1]) for item in items if len(item) > 3 and _client_of(item[3]).startswith(client_id_prefix)]
 
     async def history(self, prompt_id: str) -> dict[str, Any] | None:
         """How a prompt ended, or None when it is not in the history."""
@@ -121,37 +130,49 @@ class ComfyUI:
         await self._send("queue", {"delete": [prompt_id]})
         await self._send("interrupt", {"prompt_id": prompt_id})
 
-    async def download(self, file: Mapping[str, str], place: Path) -> None:
-        """Fetch an output file. ``file`` has ComfyUI's filename, subfolder and type. Raises StorageError too."""
-        async with self._answer("GET", "view", params=dict(file)) as answer:
-            try:
-                target = place.open("wb")
-            except OSError as error:
-                raise _disk(place, error) from error
-            with target:
+    async def download(self, file: Mapping[str, str], path: Path) -> None:
+        """Fetch an output file. ``file`` has ComfyUI's filename, subfolder and type.
+
+        Raises StorageError, and MediaTooLargeError for a file that is larger than a result may be.
+        """
+        received = 0
+        async with self._answer("GET", "view", seconds=_FILE_SECONDS, params=dict(file)) as answer:
+            with _disk_errors(path), path.open("wb") as target:
                 async for chunk in answer.content.iter_chunked(_CHUNK):
-                    try:
-                        await asyncio.to_thread(target.write, chunk)
-                    except OSError as error:
-                        raise _disk(place, error) from error
+                    received += len(chunk)
+                    if received > LARGEST_RESULT:
+                        most = f"{LARGEST_RESULT // 2**20} MiB"
+                        raise MediaTooLargeError(f"The result is larger than {most}, the most that a sequencer takes")
+                    await asyncio.to_thread(target.write, chunk)
 
     @asynccontextmanager
     async def websocket(self, client_id: str) -> AsyncIterator[Any]:
-        """A connection on which ComfyUI tells about the prompts of ``client_id``; it yields ``aiohttp.WSMessage``."""
+        """A connection on which ComfyUI reports on the prompts of ``client_id``; it yields ``aiohttp.WSMessage``."""
         url = (self._base / "ws").with_query(clientId=client_id)
         try:
-            # ComfyUI sends previews in one message each: there is no limit. A heartbeat notices a line that is cut.
-            async with self._entered.ws_connect(url, max_msg_size=0, heartbeat=ANSWER_SECONDS) as socket:
+            # ComfyUI sends previews in one message each. A heartbeat notices a line that is cut.
+            async with self._entered.ws_connect(url, max_msg_size=LARGEST_ANSWER, heartbeat=ANSWER_SECONDS) as socket:
                 yield socket
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise self._unreachable(error) from None
 
-    async def _json(self, method: str, path: str, **what: Any) -> dict[str, Any]:
-        async with self._answer(method, path, **what) as answer:
-            try:
-                return _object(await answer.json(content_type=None))
-            except ValueError:
-                raise UnexpectedAnswerError(f"{self.shown} did not answer in JSON", answer.status) from None
+    async def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        async with self._answer(method, path, **request) as answer:
+            return await self._read_json(answer)
+
+    async def _read_json(self, answer: aiohttp.ClientResponse) -> dict[str, Any]:
+        content = bytearray()
+        async for chunk in answer.content.iter_chunked(_CHUNK):
+            content += chunk
+            if len(content) > LARGEST_ANSWER:
+                content.clear()  # The error's traceback holds on to it.
+                most = f"{LARGEST_ANSWER // 2**20} MiB"
+                raise UnexpectedAnswerError(f"An answer of {self.display_url} is larger than {most}", answer.status)
+        try:
+            is_much = len(content) > _MUCH_JSON
+            return _object(await asyncio.to_thread(json.loads, content) if is_much else json.loads(content))
+        except (ValueError, RecursionError):
+            raise UnexpectedAnswerError(f"{self.display_url} did not answer in JSON", answer.status) from None
 
     async def _send(self, path: str, body: dict[str, Any]) -> None:
         async with self._answer("POST", path, json=body):
@@ -159,15 +180,16 @@ class ComfyUI:
 
     @asynccontextmanager
     async def _answer(
-        self, method: str, path: str, *, allowed: tuple[int, ...] = (), **what: Any
+        self, method: str, path: str, *, allowed: tuple[int, ...] = (), seconds: float = _JSON_SECONDS, **request: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        url, timeout = self._base / path, self._timeout(seconds)
         try:
-            async with self._entered.request(method, self._base / path, **what) as answer:
+            async with self._entered.request(method, url, timeout=timeout, **request) as answer:
                 if answer.status in _PROXY_STATUSES:
-                    raise UnreachableError(f"No ComfyUI behind {self.shown}: HTTP {answer.status}")
+                    raise UnreachableError(f"No ComfyUI behind {self.display_url}: HTTP {answer.status}")
                 if not answer.ok and answer.status not in allowed:
                     raise UnexpectedAnswerError(
-                        f"{self.shown} answered /{path} with HTTP {answer.status}", answer.status
+                        f"{self.display_url} answered /{path} with HTTP {answer.status}", answer.status
                     )
                 yield answer
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
@@ -180,14 +202,20 @@ class ComfyUI:
         refused = isinstance(getattr(error, "os_error", error), ConnectionRefusedError)
         late = isinstance(error, TimeoutError | asyncio.TimeoutError)
         how = "nobody listens there" if refused else "no answer in time" if late else "the connection broke"
-        return UnreachableError(f"No connection to ComfyUI at {self.shown}: {how}", refused=refused)
+        return UnreachableError(f"No connection to ComfyUI at {self.display_url}: {how}", refused=refused)
 
 
-def _disk(place: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"The result cannot be kept in {place.parent}: {error.strerror}",
-        advice="Free some space there, or set TMPDIR to another folder.",
-    )
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, aiohttp.ClientError | asyncio.TimeoutError):
+            raise
+        raise StorageError(
+            f"The result cannot be stored in {path.parent}: {error.strerror}",
+            advice="Free some space there, or set TMPDIR to another folder.",
+        ) from error
 
 
 def _object(value: Any) -> dict[str, Any]:

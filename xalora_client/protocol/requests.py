@@ -82,7 +82,7 @@ class Request:
     @property
     def secret(self) -> str:
         """The key, which must not appear in anything shown to people."""
-        return str(self.body.get("api_key") or "")
+        return str(self.body.get("api_key") or self.body.get("miner_key") or "")
 
     @property
     def wait_seconds(self) -> float:
@@ -96,7 +96,10 @@ class Request:
 
     def content(self) -> bytes:
         """The body as it is sent."""
-        return json.dumps(self.body, ensure_ascii=False, allow_nan=False).encode()
+        try:
+            return json.dumps(self.body, ensure_ascii=False, allow_nan=False).encode()
+        except UnicodeEncodeError:  # A miner's file name or title, for example, that is not Unicode.
+            return json.dumps(self.body, allow_nan=False).encode()
 
 
 @dataclass(frozen=True)

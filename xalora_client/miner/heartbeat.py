@@ -9,25 +9,25 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ..errors import XaloraError
-from .assignment import Assignment
+from ..protocol.miner import Assignment
 from .progress import Progress, small_jpeg
 from .retrying import until_answered
-from .sequencer_calls import SequencerCalls
-from .times import Times
+from .sequencer_api import SequencerAPI
+from .timeouts import Timeouts
 
 _SOONEST_SECONDS = 1.0
 _LONGEST_DELAY = 5.0
 """A lease lasts 30 s: when the sequencer is back, it must hear of this task in time."""
 
 
-class Lease:
-    """The hold on one task. ``stopped`` keeps it up for as long as it is awaited."""
+class Heartbeat:
+    """Keeps the lease of one task, for as long as ``stopped`` is awaited."""
 
-    def __init__(self, calls: SequencerCalls, task: Assignment, titles: Mapping[str, str], times: Times) -> None:
-        self._calls = calls
+    def __init__(self, api: SequencerAPI, task: Assignment, titles: Mapping[str, str], timeouts: Timeouts) -> None:
+        self._api = api
         self._task = task
         self._titles = titles
-        self._times = times
+        self._timeouts = timeouts
         self._progress = Progress()
         self._changed = asyncio.Event()
 
@@ -38,20 +38,20 @@ class Lease:
 
     async def stopped(self) -> str:
         """Return why the sequencer wants the task stopped: "canceled", "timed out" or "lost"."""
-        parts = [asyncio.ensure_future(each) for each in (self._hold(), self._tell())]
+        loops = [asyncio.ensure_future(loop) for loop in (self._renew(), self._report())]
         try:
-            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            return next(part.result() for part in parts if part.done())
+            await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            return next(loop.result() for loop in loops if loop.done())
         finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
 
-    async def _hold(self) -> str:
+    async def _renew(self) -> str:
         async def beat() -> str | None:
-            return await self._calls.heartbeat(self._task, wait_seconds=self._times.heartbeat)
+            return await self._api.heartbeat(self._task, wait_seconds=self._timeouts.heartbeat)
 
-        soon = replace(self._times, longest_delay=min(self._times.longest_delay, _LONGEST_DELAY))
+        soon = replace(self._timeouts, longest_delay=min(self._timeouts.longest_delay, _LONGEST_DELAY))
         while True:
             began = time.monotonic()
             try:
@@ -61,17 +61,17 @@ class Lease:
             if stop is not None:
                 return stop
             # A server that answers at once must not be asked without a pause.
-            await asyncio.sleep(max(0.0, min(_SOONEST_SECONDS, self._times.heartbeat) - (time.monotonic() - began)))
+            await asyncio.sleep(max(0.0, min(_SOONEST_SECONDS, self._timeouts.heartbeat) - (time.monotonic() - began)))
 
-    async def _tell(self) -> str:
+    async def _report(self) -> str:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            said = self._progress.to_json(self._titles)
+            progress = self._progress.to_json(self._titles)
             preview, self._progress.preview = self._progress.preview, b""
-            if preview and (small := await asyncio.to_thread(small_jpeg, preview)):
-                said["preview"] = small
+            if preview and (jpeg := await asyncio.to_thread(small_jpeg, preview)):
+                progress["preview"] = jpeg
             with suppress(XaloraError):  # The next report has it all.
-                if stop := await self._calls.heartbeat(self._task, progress=said):
+                if stop := await self._api.heartbeat(self._task, progress=progress):
                     return stop
-            await asyncio.sleep(self._times.report)
+            await asyncio.sleep(self._timeouts.report)

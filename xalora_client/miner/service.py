@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from .miner import Miner
-from .times import Times
+from .timeouts import Timeouts
 
 
 def make_miners(
@@ -23,7 +23,7 @@ def make_miners(
     workflows: Path | None = None,
     on_ready: Callable[[str], None] = lambda name: None,
     log: Callable[[str], None] = lambda line: None,
-    times: Times | None = None,
+    timeouts: Timeouts | None = None,
 ) -> list[Miner]:
     """One miner for each ComfyUI: NAME, NAME-2, ...; the name is this machine's unless one is given.
 
@@ -33,7 +33,7 @@ def make_miners(
     return [
         Miner(
             first if number == 1 else f"{first}-{number}", comfyui, sequencer,
-            miner_key=miner_key, workflows=workflows, on_ready=on_ready, log=log, times=times,
+            miner_key=miner_key, workflows=workflows, on_ready=on_ready, log=log, timeouts=timeouts,
         )
         for number, comfyui in enumerate(comfyuis, 1)
     ]  # fmt: skip
@@ -41,11 +41,11 @@ def make_miners(
 
 async def run_miners(miners: Sequence[Miner]) -> None:
     """Run them until all have finished. When one fails or this is canceled, the others give back their tasks."""
-    running = [asyncio.ensure_future(each.run()) for each in miners]
+    running = [asyncio.ensure_future(miner.run()) for miner in miners]
     try:
         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
-        for each in done:
-            each.result()
+        for task in done:
+            task.result()
     finally:
         for task in running:
             task.cancel()
@@ -66,8 +66,8 @@ async def run_until_signal(miners: Sequence[Miner], log: Callable[[str], None]) 
         presses += 1
         if presses == 1:
             log("Stopping after the tasks at hand. Press Ctrl-C again to give them back.")
-            for each in miners:
-                each.finish()
+            for miner in miners:
+                miner.finish()
         elif presses == 2:
             log("Giving the tasks back.")
             signal.signal(signal.SIGINT, signal.default_int_handler)  # A third one ends it wherever it is.

@@ -1,10 +1,17 @@
-"""How a prompt can end, other than well."""
+"""What goes wrong with a ComfyUI or a workflow."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import NetworkError, TaskError, TaskFailedError, one_line
+from ..errors import ConfigurationError, NetworkError, TaskError, TaskFailedError, one_line
+
+
+class NothingToRunError(ConfigurationError):
+    """This ComfyUI can run none of the workflows."""
+
+    default_advice = "Mend the workflows that are named above, or name another folder after --workflows."
 
 
 class UnreachableError(NetworkError):
@@ -18,7 +25,7 @@ class UnreachableError(NetworkError):
 
 
 class UnexpectedAnswerError(TaskError):
-    """ComfyUI answered with a status that says no. ``status`` is the HTTP status."""
+    """ComfyUI answered with something that is of no use. ``status`` is the HTTP status."""
 
     default_advice = "Check that the address after --comfyui leads to a ComfyUI."
 
@@ -28,7 +35,7 @@ class UnexpectedAnswerError(TaskError):
 
 
 @dataclass(frozen=True)
-class Failure:
+class WorkflowFailure:
     """Why a workflow failed. The three about the node are empty where it was no single node."""
 
     message: str
@@ -44,8 +51,8 @@ class Failure:
         """The node, for people; "" where it was no single one. It has nothing of the task's values."""
         if not self.node_id:
             return ""
-        kind = f" ({self.class_type})" if self.class_type and self.class_type != self.title else ""
-        return f"Node {self.node_id} {self.title or self.class_type}{kind}"
+        class_type = f" ({self.class_type})" if self.class_type and self.class_type != self.title else ""
+        return f"Node {self.node_id} {self.title or self.class_type}{class_type}"
 
     def to_json(self) -> dict[str, str]:
         """For the submit's ``error``."""
@@ -57,7 +64,7 @@ class Failure:
         }
 
     @classmethod
-    def at(cls, node_id: object, class_type: object, message: object, titles: dict[str, str]) -> Failure:
+    def at(cls, node_id: object, class_type: object, message: object, titles: Mapping[str, str]) -> WorkflowFailure:
         """The failure of a node. ``titles`` is by node id; a node inside an expanded one has its id in front."""
         node = str(node_id)
         title = titles.get(node) or titles.get(node.split(".")[0].split(":")[0]) or ""
@@ -72,19 +79,6 @@ class Failure:
 class WorkflowFailedError(TaskFailedError):
     """The workflow itself does not work with these values: trying again would not help."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: WorkflowFailure) -> None:
         super().__init__(str(failure))
         self.failure = failure
-
-
-class PromptLostError(TaskError):
-    """The prompt is gone, though not by its own fault: another attempt may do better.
-
-    ``begun`` says whether ComfyUI may have worked on it.
-    """
-
-    default_advice = "The task goes back to the sequencer."
-
-    def __init__(self, what: str, *, begun: bool = True) -> None:
-        super().__init__(what)
-        self.begun = begun

@@ -12,13 +12,21 @@ import pytest
 from simulated_comfyui import Plan, SimulatedComfyUI, picture, until, workflow
 
 from xalora_client.miner.comfyui import ComfyUI
-from xalora_client.miner.ends import PromptLostError, UnreachableError, WorkflowFailedError
+from xalora_client.miner.errors import UnreachableError
 from xalora_client.miner.progress import Progress
-from xalora_client.miner.prompt_run import PromptRun
-from xalora_client.miner.results import result_files
-from xalora_client.miner.times import Times
+from xalora_client.miner.prompt import Failed, Finished, Lost, Outcome, PromptRun
+from xalora_client.miner.timeouts import Timeouts
 
-QUICK = Times(look=0.05, look_alone=0.02, refused=0.3, silent=2.0, untaken=0.2, unmoved=5.0, stop=1.0, stop_again=0.02)
+QUICK = Timeouts(
+    poll=0.05,
+    poll_without_ws=0.02,
+    connection_refused=0.3,
+    no_response=2.0,
+    queue_stall=0.2,
+    progress_stall=5.0,
+    stop=1.0,
+    stop_again=0.02,
+)
 TITLES = {"1": "input:prompt", "2": "Save Image"}
 
 
@@ -31,11 +39,12 @@ class World:
         self.seen: list[tuple[float, float, str]] = []
         self.previews: list[bytes] = []
 
-    def new(self, times: Times = QUICK, prompt: dict[str, Any] | None = None) -> PromptRun:
+    def new(self, timeouts: Timeouts = QUICK) -> PromptRun:
         self.prompt_id = str(uuid.uuid4())
-        return PromptRun(
-            self.comfy, prompt or workflow(), self.prompt_id, "me", ["2"], TITLES, self._on_progress, times
-        )
+        return PromptRun(self.comfy, self.prompt_id, "me", ["2"], TITLES, self._on_progress, timeouts)
+
+    async def run(self, timeouts: Timeouts = QUICK, prompt: dict[str, Any] | None = None) -> Outcome:
+        return await self.new(timeouts).run(prompt or workflow())
 
     def _on_progress(self, progress: Progress) -> None:
         self.seen.append((progress.value, progress.maximum, progress.to_json(TITLES)["title"]))
@@ -59,10 +68,18 @@ def within(scenario: Callable[[World], Awaitable[None]], plan: Plan | None = Non
     asyncio.run(run())
 
 
+def lost(outcome: Outcome, reason: str, *, begun: bool = True) -> None:
+    """Fail unless the prompt was lost for this reason."""
+    assert isinstance(outcome, Lost), outcome
+    assert reason in outcome.reason
+    assert outcome.begun == begun
+
+
 def test_a_prompt_runs_and_its_file_comes_back(tmp_path):
     async def scenario(world: World) -> None:
-        entry = await world.new().run()
-        (file,) = result_files(entry, ["2"])
+        outcome = await world.run()
+        assert isinstance(outcome, Finished)
+        (file,) = outcome.files
         await world.comfy.download(file, tmp_path / "result")
         assert (tmp_path / "result").read_bytes() == picture()
         assert world.simulated.origins == []
@@ -72,7 +89,7 @@ def test_a_prompt_runs_and_its_file_comes_back(tmp_path):
 
 def test_progress_and_previews_are_told():
     async def scenario(world: World) -> None:
-        await world.new().run()
+        await world.run()
         steps = [each for each in world.seen if each[1]]
         assert steps[0] == (1, 3, "input:prompt")
         assert steps[-1][:2] == (3, 3)
@@ -83,11 +100,10 @@ def test_progress_and_previews_are_told():
 
 def test_an_error_names_node_title_and_message():
     async def scenario(world: World) -> None:
-        with pytest.raises(
-            WorkflowFailedError, match=r"Node 1 input:prompt .SimulatedSampler.: out of memory"
-        ) as raised:
-            await world.new().run()
-        assert raised.value.failure.to_json() == {
+        outcome = await world.run()
+        assert isinstance(outcome, Failed)
+        assert str(outcome.failure) == "Node 1 input:prompt (SimulatedSampler): out of memory"
+        assert outcome.failure.to_json() == {
             "node_id": "1", "title": "input:prompt", "class_type": "SimulatedSampler", "message": "out of memory",
         }  # fmt: skip
 
@@ -98,15 +114,16 @@ def test_a_prompt_that_is_refused_names_the_node():
     async def scenario(world: World) -> None:
         prompt = workflow()
         prompt["1"]["class_type"] = "Missing"
-        with pytest.raises(WorkflowFailedError, match=r"Node 1 input:prompt .Missing.: unknown class"):
-            await world.new(prompt=prompt).run()
+        outcome = await world.run(prompt=prompt)
+        assert isinstance(outcome, Failed)
+        assert str(outcome.failure).startswith("Node 1 input:prompt (Missing): unknown class")
 
     within(scenario)
 
 
 def test_a_lost_websocket_loses_no_prompt():
     async def scenario(world: World) -> None:
-        run = asyncio.create_task(world.new().run())
+        run = asyncio.create_task(world.run())
         await world.until(lambda: world.seen)
         await world.simulated.drop_sockets()
         before = len(world.seen)
@@ -120,7 +137,7 @@ def test_a_lost_websocket_loses_no_prompt():
 def test_without_any_websocket_the_history_tells_the_end():
     async def scenario(world: World) -> None:
         world.simulated.answers["/ws"] = [500] * 1000
-        await world.new().run()
+        await world.run()
         assert world.simulated.finished == [world.prompt_id]
 
     within(scenario, Plan(seconds=0.1))
@@ -129,7 +146,7 @@ def test_without_any_websocket_the_history_tells_the_end():
 def test_an_answer_that_is_lost_is_not_posted_again():
     async def scenario(world: World) -> None:
         world.simulated.answers["/prompt"] = ["drop"]
-        await world.new().run()
+        await world.run()
         assert world.simulated.posted == [world.prompt_id]
 
     within(scenario, Plan(seconds=0.1))
@@ -138,7 +155,7 @@ def test_an_answer_that_is_lost_is_not_posted_again():
 def test_a_post_that_did_not_arrive_is_posted_again():
     async def scenario(world: World) -> None:
         world.simulated.answers["/prompt"] = [503]
-        await world.new().run()
+        await world.run()
         assert world.simulated.finished == [world.prompt_id]
 
     within(scenario)
@@ -146,23 +163,20 @@ def test_a_post_that_did_not_arrive_is_posted_again():
 
 def test_a_restart_loses_the_prompt():
     async def scenario(world: World) -> None:
-        run = asyncio.create_task(world.new().run())
+        run = asyncio.create_task(world.run())
         await world.until(lambda: world.simulated.running)
         await world.simulated.restart()
-        with pytest.raises(PromptLostError, match="restarted") as raised:
-            await run
-        assert raised.value.begun
+        lost(await run, "restarted")
 
     within(scenario, Plan(seconds=30))
 
 
 def test_a_comfyui_that_is_gone_loses_the_prompt():
     async def scenario(world: World) -> None:
-        run = asyncio.create_task(world.new().run())
+        run = asyncio.create_task(world.run())
         await world.until(lambda: world.simulated.running)
         await world.simulated.stop()
-        with pytest.raises(PromptLostError, match="nobody listens"):
-            await run
+        lost(await run, "nobody listens")
         await world.simulated.start()
 
     within(scenario, Plan(seconds=30))
@@ -171,9 +185,7 @@ def test_a_comfyui_that_is_gone_loses_the_prompt():
 def test_one_that_was_never_there_has_begun_nothing():
     async def scenario(world: World) -> None:
         await world.simulated.stop()
-        with pytest.raises(PromptLostError) as raised:
-            await world.new().run()
-        assert not raised.value.begun
+        lost(await world.run(), "nobody listens", begun=False)
         await world.simulated.start()
 
     within(scenario)
@@ -182,21 +194,18 @@ def test_one_that_was_never_there_has_begun_nothing():
 def test_a_dead_worker_that_takes_nothing_is_noticed():
     async def scenario(world: World) -> None:
         world.simulated.die()
-        with pytest.raises(PromptLostError, match="does not begin") as raised:
-            await world.new().run()
-        assert not raised.value.begun
+        lost(await world.run(), "does not begin", begun=False)
 
     within(scenario)
 
 
 def test_a_worker_that_dies_in_the_middle_is_noticed():
     async def scenario(world: World) -> None:
-        run = world.new(replace(QUICK, unmoved=0.3))
-        running = asyncio.create_task(run.run())
+        run = world.new(replace(QUICK, progress_stall=0.3))
+        running = asyncio.create_task(run.run(workflow()))
         await world.until(lambda: world.simulated.running)
         world.simulated.die()
-        with pytest.raises(PromptLostError, match="nothing moved"):
-            await running
+        lost(await running, "nothing moved")
         assert not await run.stop()
 
     within(scenario, Plan(seconds=30))
@@ -205,7 +214,7 @@ def test_a_worker_that_dies_in_the_middle_is_noticed():
 def test_a_stop_interrupts_what_runs():
     async def scenario(world: World) -> None:
         run = world.new()
-        running = asyncio.create_task(run.run())
+        running = asyncio.create_task(run.run(workflow()))
         await world.until(lambda: world.simulated.running)
         running.cancel()
         assert await run.stop()
@@ -217,11 +226,10 @@ def test_a_stop_interrupts_what_runs():
 
 def test_a_prompt_that_somebody_stopped_in_comfyui_is_lost():
     async def scenario(world: World) -> None:
-        running = asyncio.create_task(world.new().run())
+        running = asyncio.create_task(world.run())
         await world.until(lambda: world.simulated.running)
         await world.comfy.interrupt(world.prompt_id)
-        with pytest.raises(PromptLostError, match="Somebody stopped"):
-            await running
+        lost(await running, "Somebody stopped")
 
     within(scenario, Plan(seconds=30))
 
@@ -236,7 +244,7 @@ def test_a_login_goes_along_and_is_not_shown():
             with pytest.raises(UnreachableError) as raised:
                 await comfy.queue()
             assert "s3cret" not in str(raised.value)
-            assert "s3cret" not in comfy.shown
+            assert "s3cret" not in comfy.display_url
         await world.simulated.start()
 
     within(scenario)

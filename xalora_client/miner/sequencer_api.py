@@ -1,0 +1,187 @@
+"""The sequencer, as one miner speaks to it over HTTP. Nothing here tries again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import APIStatusError, ConfigurationError, NetworkError, ResponseError, one_line
+from ..http.upload import WebTransport
+from ..protocol.answers import check_status
+from ..protocol.miner import (
+    LARGEST_INPUT,
+    Assignment,
+    HeartbeatRequest,
+    Input,
+    RegisterRequest,
+    SubmitRequest,
+    TaskRequest,
+    read_seconds,
+)
+from ..protocol.requests import Link, Request, Response, shown
+
+_ANSWER_SECONDS = 30.0
+_FETCH_SECONDS = 300.0
+_UPLOAD_SILENCE = 120.0
+"""How long the sequencer may take to store a result that has arrived."""
+
+_SLOWEST_BYTES_PER_SECOND = 20_000
+_MOST_NAMES = 100
+
+
+class SequencerAPI:
+    """Requests of one miner. Uses the environment's proxies and certificates, as the clients do.
+
+    ``name`` is the miner's; it is another one after ``register`` where the one that was asked for is taken.
+
+    Every method raises NetworkError, APIStatusError, or ResponseError.
+    """
+
+    def __init__(self, url: str, name: str, miner_key: str | None) -> None:
+        try:
+            self._link = Link.parse(url)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"The address after --sequencer cannot be used: {error}", advice="Write it like http://host:8787."
+            ) from None
+        self.display_url = self._link.shown.rstrip("/")
+        self.name = name
+        self._wanted_name = name
+        self._key = {} if miner_key is None else {"miner_key": miner_key}
+        self._instance = secrets.token_hex(16)
+        self._long_poll_seconds = 0.0
+        self._transport = WebTransport()
+        self._is_reached = False
+
+    async def register(self, workflows: Sequence[Mapping[str, Any]], software: Mapping[str, str]) -> None:
+        """Announce what this miner runs. Raises ConfigurationError when the sequencer does not take it."""
+        body = RegisterRequest(self._instance, workflows, software).to_json()
+        number = 1
+        while True:
+            try:
+                answer = await self._ask("miner_register", body)
+            except APIStatusError as error:
+                if error.status_code == 409 and number < _MOST_NAMES:
+                    number += 1
+                    self.name = f"{self._wanted_name}-{number}"
+                    continue
+                self._check_accepted(error)
+                raise
+            self._long_poll_seconds = read_seconds(answer, "long_poll_seconds") or 0.0
+            return
+
+    async def workflows(self) -> dict[str, Any]:
+        """The sequencer's own workflow files, by file name; none when it has none. Raises as ``register`` does."""
+        try:
+            answer = await self._ask("miner_workflows", {})
+        except APIStatusError as error:
+            self._check_accepted(error)
+            raise
+        workflows = answer.get("workflows")
+        return workflows if isinstance(workflows, dict) else {}
+
+    async def request(self, workflow_ids: Sequence[str]) -> tuple[Assignment | None, bool]:
+        """Ask for a task, for as long as the sequencer likes to wait.
+
+        Returns the task if there is one, and whether to register again.
+        """
+        seconds = self._long_poll_seconds
+        answer = await self._ask("miner_request", TaskRequest(workflow_ids, self._instance, seconds).to_json())
+        return (Assignment.from_json(answer) if answer.get("task_id") else None), answer.get("register") is True
+
+    async def heartbeat(
+        self, task: Assignment, *, wait_seconds: float = 0, progress: Mapping[str, Any] | None = None
+    ) -> str | None:
+        """Keep the task. Returns why to stop, or None."""
+        body = HeartbeatRequest(task.task_id, task.lease, wait_seconds, progress)
+        answer = await self._ask("miner_heartbeat", body.to_json())
+        return one_line(str(answer["stop"])) if answer.get("stop") else None
+
+    async def submit(self, task: Assignment, **outcome: Any) -> None:
+        """Say how the task ended: the fields of a ``SubmitRequest`` from ``success`` on."""
+        await self._ask("miner_submit", SubmitRequest(task.task_id, task.lease, self.name, **outcome).to_json())
+
+    async def fetch(self, file: Input) -> bytes:
+        """An input's bytes, at most 128 MiB."""
+        request = Request(self._own(file.url), {})
+        fetching = self._transport.ask("GET", request.url, largest=LARGEST_INPUT, seconds=_FETCH_SECONDS)
+        return (await self._answer(fetching, request)).body
+
+    async def upload(self, url: str, file: Path) -> str:
+        """Put a result, and return its key. Raises OSError when the file cannot be read, too."""
+        request = Request(self._own(url), {})
+        seconds = _UPLOAD_SILENCE + (await asyncio.to_thread(file.stat)).st_size / _SLOWEST_BYTES_PER_SECOND
+        uploading = self._transport.ask("PUT", request.url, body=file, silence=_UPLOAD_SILENCE, seconds=seconds)
+        key = self._object(await self._answer(uploading, request)).get("result")
+        if not isinstance(key, str):
+            raise self._not_the_protocol()
+        return key
+
+    def _own(self, url: str) -> str:
+        """The same path at the address that this miner was given: a proxy before the sequencer may hide its own."""
+        try:
+            return self._at(Link.parse(url).target)
+        except ValueError:
+            raise ResponseError("The sequencer named an address that cannot be used") from None
+
+    def _at(self, path: str) -> str:
+        return replace(self._link, target=self._link.target.partition("?")[0].rstrip("/") + path).text
+
+    async def _ask(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+        request = Request(self._at(f"/{endpoint}"), {"erc20_address": self.name} | self._key | body)
+        sending = self._transport.send(request, request.wait_seconds + _ANSWER_SECONDS)
+        return self._object(await self._answer(sending, request))
+
+    async def _answer(self, sending: Awaitable[Response], request: Request) -> Response:
+        try:
+            response = await sending
+            self._is_reached = True
+            check_status(response, request)
+        except APIStatusError as error:
+            raise error.derived(advice=f"It was asked for {_without_token(shown(request.url))}.") from error
+        except (NetworkError, ResponseError) as error:
+            # What worked once may work again: a result waits for that.
+            transient = error.transient or (self._is_reached and isinstance(error, NetworkError))
+            raise error.derived(what=_without_token(error.what), transient=transient) from error
+        return response
+
+    def _object(self, response: Response) -> dict[str, Any]:
+        try:
+            value = json.loads(response.body)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise self._not_the_protocol()
+        return value
+
+    def _not_the_protocol(self) -> ResponseError:
+        return ResponseError(
+            f"{self._link.origin} did not answer as a sequencer does",
+            advice="Check that the address after --sequencer leads to `xalora sequencer`.",
+        )
+
+    def _check_accepted(self, error: APIStatusError) -> None:
+        """Raise ConfigurationError from an error that says that the sequencer does not take this miner."""
+        if error.status_code in (404, 405):
+            raise ConfigurationError(
+                f"{self.display_url} is no sequencer that takes miners like this one",
+                advice="Check that the address after --sequencer leads to `xalora sequencer`.",
+            ) from error
+        if error.status_code in (400, 401, 403, 409, 422):
+            advice = "Choose another --name, and use the same version of xalora on both sides."
+            if error.status_code in (401, 403):
+                advice = "Set XALORA_MINER_KEY to the key after its --miner-key."
+            raise ConfigurationError(
+                f"The sequencer at {self.display_url} does not accept this miner: {error.message}", advice=advice
+            ) from error
+
+
+def _without_token(text: str) -> str:
+    """Without what gives the right to fetch an input or upload a result."""
+    return re.sub(r"(/miner_(?:input|upload)/)[\w.~-]+", r"\1…", text)
