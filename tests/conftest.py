@@ -22,6 +22,12 @@ from xalora_client import files as xalora_files
 INSTALLED = {"source": "ComfyUI", "editor_source": "Editor of ComfyUI"}
 """The fixtures that give a test each ComfyUI there is, and what its tests are called."""
 
+LONG = ("tests/offload/", "tests/test_crashes.py", "tests/typing/", "tests/test_contributing.py")
+"""Tests that take many seconds each. They begin first, so that no process is left with one of them at the end."""
+
+SINGLE = ("tests/test_crashes.py", "tests/faults/")
+"""Files whose tests share nothing: with several processes, each test goes to the next one that is free."""
+
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> Iterator[None]:
@@ -83,9 +89,9 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n 2``: all tests of one ComfyUI in one process, which starts it once; of the others, a file each.
+    """With ``-n 3``: all tests of one ComfyUI in one process, which starts it once; of the others, a file each.
 
-    The tests of one editor take the longest, and are two halves.
+    The tests of one editor take the longest, and are two halves. They come in the order of their collection.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -93,20 +99,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             match = re.search(r"tests/(comfyui|editor)/test_(.).*\[([0-9.]+)", nodeid)
             if match is None:
-                return nodeid.partition("::")[0]
+                return nodeid if nodeid.startswith(SINGLE) else nodeid.partition("::")[0]
             folder, letter, version = match.groups()
             return f"{folder} {version}" + (" m-z" if folder == "editor" and letter > "l" else "")
 
+    config.option.loadscopereorder = False
     return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say of each test what it runs on."""
+    """Say of each test what it runs on. What takes the longest comes first, what fills gaps last."""
+    ranks = {}
     for item in items:
         parameters = getattr(item, "callspec", None) and item.callspec.params
+        ranks[item] = 1 if item.nodeid.startswith(LONG) else 3 if item.nodeid.startswith(SINGLE) else 2
         for fixture, name in INSTALLED.items():
             if source := (parameters or {}).get(fixture):
                 item.user_properties.append(("runs on", f"{name} {version_of(source)}"))
+                ranks[item] = 0
+    items.sort(key=ranks.__getitem__)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

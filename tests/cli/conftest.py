@@ -6,10 +6,12 @@ import pytest
 from command_line import Outcome, picture
 from file_server import File
 from processes import Command
+from quick_time import hurry
 from sandbox_process import SandboxProcess
 from sequencer import status
-from subject import KEY, SECRET
+from subject import KEY, SECRET, Clock
 
+from xalora_client import AsyncClient
 from xalora_client.cli import main
 
 
@@ -37,8 +39,9 @@ def command(tmp_path):
 
 @pytest.fixture
 def xalora(capsys, monkeypatch):
-    """Run the command in this process. Whatever it prints, the key is not in it."""
+    """Run the command in this process, without its pauses. Whatever it prints, the key is not in it."""
     monkeypatch.setenv("XALORA_API_KEY", KEY)
+    hurry(monkeypatch, AsyncClient, Clock())
 
     def run(*arguments):
         try:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from miner import Miner
 from processes import ROOT
+from quick_time import FastClock, hurry
 from sandbox_process import SandboxProcess
 
 KEY = "consumer-1#secret-of-tests"
@@ -87,8 +88,9 @@ def sandbox(sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> Sandbox
 
 
 @pytest.fixture
-def miner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Miner]:
-    """A sequencer that does what the test says, as the nodes' own."""
+def miner(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Miner]:
+    """A sequencer that does what the test says, as the nodes' own. The pauses between queries are short."""
+    hurry(monkeypatch, pack.part("xalora_client").AsyncClient, FastClock(speed=10))
     server = Miner()
     monkeypatch.setenv("XALORA_WORKFLOW_URL", server.url)
     yield server
