@@ -76,7 +76,6 @@ class XaloraError(Exception):
     """
 
     code = "error"
-    default_advice = ""
     remedy: str | None = None
     transient = False
     sent: Literal["no", "maybe"] = "maybe"
@@ -109,7 +108,7 @@ class XaloraError(Exception):
         """What to do next, for whoever reads it there."""
         if self.own_advice is not None:
             return self.own_advice
-        return messages.advice(self.code, self.params, surface) or self.default_advice
+        return messages.advice(self.code, self.params, surface)
 
     def text(self, surface: Literal["library", "command", "nodes"]) -> str:
         """The whole message, for whoever reads it there."""

@@ -7,8 +7,7 @@ import json
 import sys
 from typing import Any
 
-from ..errors import ConfigurationError, NetworkError, ResponseError, one_line
-from ..protocol.requests import Link
+from ..errors import one_line
 from ..workflows import CheckedWorkflow, Parameter, WorkflowFileError, copy_shipped, try_folder
 from ..workflows import check as check_workflow
 
@@ -87,34 +86,7 @@ def _unread(error: WorkflowFileError) -> dict[str, Any]:
 
 async def _object_info(address: str) -> dict[str, Any]:
     """What a ComfyUI says about its nodes. Raises ConfigurationError, NetworkError or ResponseError."""
-    import asyncio
+    from ..miner.comfyui import ComfyUI  # Imports HTTP, which the other commands here do without.
 
-    import aiohttp
-
-    example = "Write it like http://127.0.0.1:8188."
-    try:
-        link = Link.parse(address)
-    except ValueError as error:
-        raise ConfigurationError(f"The address after --comfyui cannot be used: {error}", advice=example) from None
-    shown = (link.origin + link.target.partition("?")[0]).rstrip("/")
-    headers = {"Authorization": link.authorization} if link.authorization else {}
-    patience = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
-    try:
-        async with (
-            # Direct, without the environment's proxies: ComfyUI is on this machine or near it.
-            aiohttp.ClientSession(timeout=patience, headers=headers) as session,
-            session.get(f"{shown}/object_info", allow_redirects=False) as answer,
-        ):
-            status, body = answer.status, await answer.read()
-    except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-        reason = one_line(str(error), 200) or "it takes too long to answer"
-        raise NetworkError(
-            f"No answer from ComfyUI at {shown}: {reason}", advice="Start it, or correct the address after --comfyui."
-        ) from error
-    try:
-        found = json.loads(body) if status == 200 else None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ResponseError(f"{shown} did not answer as a ComfyUI does (status {status})", advice=example)
-    return found
+    async with ComfyUI(address, answer_seconds=ANSWER_SECONDS) as comfy:
+        return await comfy.object_info()

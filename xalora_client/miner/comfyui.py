@@ -27,7 +27,6 @@ LARGEST_ANSWER = 256 * 2**20
 _JSON_SECONDS = 300.0
 _FILE_SECONDS = 3600.0
 _CHUNK = 1 << 18
-_MUCH_JSON = 1 << 20
 _PROXY_STATUSES = (502, 503, 504)
 
 
@@ -166,13 +165,12 @@ class ComfyUI:
             content += chunk
             if len(content) > LARGEST_ANSWER:
                 content.clear()  # The error's traceback holds on to it.
-                most = f"{LARGEST_ANSWER // 2**20} MiB"
-                raise UnexpectedAnswerError(f"An answer of {self.display_url} is larger than {most}", answer.status)
-        try:
-            is_much = len(content) > _MUCH_JSON
-            return _object(await asyncio.to_thread(json.loads, content) if is_much else json.loads(content))
-        except (ValueError, RecursionError):
-            raise UnexpectedAnswerError(f"{self.display_url} did not answer in JSON", answer.status) from None
+                raise self._unexpected(answer, f": its answer is larger than {LARGEST_ANSWER // 2**20} MiB")
+        with suppress(ValueError, RecursionError):
+            value = await asyncio.to_thread(json.loads, content)  # Often some megabytes.
+            if isinstance(value, dict):
+                return value
+        raise self._unexpected(answer)
 
     async def _send(self, path: str, body: dict[str, Any]) -> None:
         async with self._answer("POST", path, json=body):
@@ -184,18 +182,19 @@ class ComfyUI:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         url, timeout = self._base / path, self._timeout(seconds)
         try:
-            async with self._entered.request(method, url, timeout=timeout, **request) as answer:
+            async with self._entered.request(method, url, timeout=timeout, allow_redirects=False, **request) as answer:
                 if answer.status in _PROXY_STATUSES:
                     raise UnreachableError(f"No ComfyUI behind {self.display_url}: HTTP {answer.status}")
-                if not answer.ok and answer.status not in allowed:
-                    raise UnexpectedAnswerError(
-                        f"{self.display_url} answered /{path} with HTTP {answer.status}", answer.status
-                    )
+                if not 200 <= answer.status < 300 and answer.status not in allowed:
+                    raise self._unexpected(answer, f": /{path} gave HTTP {answer.status}")
                 yield answer
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             if isinstance(error, UnreachableError):
                 raise
             raise self._unreachable(error) from None
+
+    def _unexpected(self, answer: aiohttp.ClientResponse, how: str = "") -> UnexpectedAnswerError:
+        return UnexpectedAnswerError(f"{self.display_url} did not answer as a ComfyUI does{how}", answer.status)
 
     def _unreachable(self, error: BaseException) -> UnreachableError:
         # aiohttp's own texts may contain the whole address.

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from ..errors import ConfigurationError, NetworkError, TaskError, TaskFailedError, one_line
+from ..errors import ConfigurationError, NetworkError, ResponseError, TaskFailedError, one_line
 
 
 class NothingToRunError(ConfigurationError):
     """This ComfyUI can run none of the workflows."""
 
-    default_advice = "Mend the workflows that are named above, or name another folder after --workflows."
+    def __init__(self) -> None:
+        super().__init__(
+            "This ComfyUI can run none of the workflows",
+            advice="Mend the workflows that are named above, or name another folder after --workflows.",
+        )
 
 
 class UnreachableError(NetworkError):
     """ComfyUI gave no answer. ``refused`` says that nobody listens at its address."""
 
-    default_advice = "Start ComfyUI there, or correct the address after --comfyui."
-
     def __init__(self, what: str, *, refused: bool = False) -> None:
-        super().__init__(what)
+        super().__init__(what, advice="Start ComfyUI there, or correct the address after --comfyui.")
         self.refused = refused
 
 
-class UnexpectedAnswerError(TaskError):
+class UnexpectedAnswerError(ResponseError):
     """ComfyUI answered with something that is of no use. ``status`` is the HTTP status."""
 
-    default_advice = "Check that the address after --comfyui leads to a ComfyUI."
-
     def __init__(self, what: str, status: int) -> None:
-        super().__init__(what)
+        super().__init__(what, advice="Check that the address after --comfyui leads to a ComfyUI.")
         self.status = status
 
 
@@ -56,12 +56,7 @@ class WorkflowFailure:
 
     def to_json(self) -> dict[str, str]:
         """For the submit's ``error``."""
-        return {
-            "node_id": self.node_id,
-            "title": self.title,
-            "class_type": self.class_type,
-            "message": self.message,
-        }
+        return asdict(self)
 
     @classmethod
     def at(cls, node_id: object, class_type: object, message: object, titles: Mapping[str, str]) -> WorkflowFailure:

@@ -6,12 +6,11 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from ..errors import XaloraError
+from ..http.retry import retry
 from ..protocol.miner import Assignment
 from .progress import Progress, small_jpeg
-from .retrying import until_answered
 from .sequencer_api import SequencerAPI
 from .timeouts import Timeouts
 
@@ -51,11 +50,10 @@ class Heartbeat:
         async def beat() -> str | None:
             return await self._api.heartbeat(self._task, wait_seconds=self._timeouts.heartbeat)
 
-        soon = replace(self._timeouts, longest_delay=min(self._timeouts.longest_delay, _LONGEST_DELAY))
         while True:
             began = time.monotonic()
             try:
-                stop = await until_answered(beat, soon, lambda _: None)
+                stop = await retry(beat, delays=self._timeouts.delays(_LONGEST_DELAY))
             except XaloraError:  # An answer outside the protocol. The submit will tell.
                 stop = None
             if stop is not None:

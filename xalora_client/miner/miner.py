@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ResponseError, XaloraError, one_line
+from ..http.retry import retry
 from ..protocol.miner import Assignment
 from ..workflows import CheckedWorkflow, Workflow, check, read_folder, ready_folder
 from .comfyui import ComfyUI
 from .errors import NothingToRunError, UnexpectedAnswerError, UnreachableError
 from .heartbeat import Heartbeat
 from .prompt import Lost, PromptRun
-from .retrying import until_answered
 from .sequencer_api import SequencerAPI
 from .task import GivenBack, TaskOutcome, log_line, run_stages, submit_fields
 from .timeouts import Timeouts
@@ -102,7 +102,7 @@ class Miner:
             self._has_comfy_ended = False
             object_info = await self._answer_of_comfy(self._comfy.object_info)
             software = await self._answer_of_comfy(self._comfy.system_stats)
-            files = {} if self._folder else await self._answer_of_sequencer(self._api.workflows)
+            files = {} if self._folder else await self._until_answered(self._api.workflows)
             try:
                 capabilities = find_capabilities(read_workflows(self._folder, files), object_info, self._log)
             except NothingToRunError as error:
@@ -113,7 +113,7 @@ class Miner:
                 await asyncio.sleep(self._timeouts.longest_delay)
                 continue
             announced = [checked.announcement() for checked in capabilities.values()]
-            await self._answer_of_sequencer(partial(self._api.register, announced, software))
+            await self._until_answered(partial(self._api.register, announced, software))
             names = ", ".join(checked.workflow.name for checked in capabilities.values())
             self._log(f"ComfyUI {software['comfyui']} on {software['device']} runs {names}")
             if not self._is_accepted:
@@ -130,8 +130,14 @@ class Miner:
                 self._log_rarely(f"{error.what}. Waiting for it")
             await asyncio.sleep(self._timeouts.poll_without_ws)
 
-    async def _answer_of_sequencer(self, ask: Callable[[], Awaitable[T]]) -> T:
-        return await until_answered(ask, self._timeouts, self._report_retry)
+    async def _until_answered(self, ask: Callable[[], Awaitable[T]], deadline: float = math.inf) -> T:
+        """The sequencer's answer, asked for again while errors are transient. ``deadline`` is in monotonic time."""
+        return await retry(
+            ask,
+            remaining=lambda: max(0.0, deadline - time.monotonic()),
+            delays=self._timeouts.delays(),
+            report=lambda error, _: self._report_retry(error.what),
+        )
 
     async def _clear_queue(self) -> None:
         """Stop the prompts of earlier tasks, also of an earlier process, and wait until ComfyUI has none of them.
@@ -152,7 +158,7 @@ class Miner:
     async def _serve(self, capabilities: Capabilities) -> None:
         """Ask for tasks and run them, until finished or until it must be prepared again."""
         ids = sorted({workflow_id for _, workflow_id in capabilities if workflow_id is not None})
-        delay = self._timeouts.first_delay
+        delays = self._timeouts.delays()
         while not self._stopping.is_set() and not self._has_comfy_ended:
             began = time.monotonic()
             try:
@@ -167,10 +173,9 @@ class Miner:
                 if not error.transient and not isinstance(error, ResponseError):
                     return  # Registering again says what is wrong.
                 self._report_retry(error.what)
-                await self._unless_finished(asyncio.sleep(delay))
-                delay = min(2 * delay, self._timeouts.longest_delay)
+                await self._unless_finished(asyncio.sleep(next(delays)))
                 continue
-            delay = self._timeouts.first_delay
+            delays = self._timeouts.delays()
             if answer is None:
                 return
             task, must_register = answer
@@ -250,13 +255,12 @@ class Miner:
     async def _submit(self, task: Assignment, outcome: TaskOutcome, patience: float) -> None:
         try:
             submit = partial(self._api.submit, task, **submit_fields(outcome))
-            await until_answered(submit, self._timeouts, self._report_retry, deadline=time.monotonic() + patience)
+            await self._until_answered(submit, time.monotonic() + patience)
         except XaloraError as error:
             self._log(f"{_name(task)}: the sequencer did not take its end. {error.what}")
 
     async def _retry(self, deadline: float, request: Callable[[], Awaitable[T]]) -> T:
-        longest = time.monotonic() + self._timeouts.submit
-        return await until_answered(request, self._timeouts, self._report_retry, deadline=min(deadline, longest))
+        return await self._until_answered(request, min(deadline, time.monotonic() + self._timeouts.submit))
 
     async def _unless_finished(self, action: Awaitable[T]) -> T | None:
         """The action's result, or None when ``finish`` is called before it has one."""
@@ -310,7 +314,7 @@ def find_capabilities(
         else:
             capabilities[workflow.task_type, workflow.workflow_id] = checked
     if not capabilities:
-        raise NothingToRunError("This ComfyUI can run none of the workflows")
+        raise NothingToRunError
     return capabilities
 
 

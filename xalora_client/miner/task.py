@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 from ..errors import APIStatusError, InvalidParameterError, MediaTooLargeError, XaloraError, one_line
 from ..protocol.miner import LARGEST_INPUT, Assignment
@@ -20,14 +20,8 @@ from .errors import UnexpectedAnswerError, UnreachableError, WorkflowFailedError
 from .prompt import Failed, Finished, Lost, PromptRun
 from .sequencer_api import SequencerAPI
 
-T = TypeVar("T")
-
-
-class Retry(Protocol):
-    """Repeats a request until the sequencer answers, for as long as that is of use: see ``until_answered``."""
-
-    def __call__(self, request: Callable[[], Awaitable[T]], /) -> Awaitable[T]:
-        """The request's result."""
+Retry: TypeAlias = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Repeats a request until the sequencer answers, for as long as that is of use, and returns the answer."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from ..http.retry import growing_delays
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,8 @@ class Timeouts:
     submit: float = 3600.0
     give_back: float = 5.0
     log_interval: float = 60.0
+
+    def delays(self, longest: float = math.inf) -> Iterator[float]:
+        """Before each further attempt to reach the sequencer, up to ``longest``."""
+        rng = random.Random()  # noqa: S311 - it only spreads requests
+        return growing_delays(self.first_delay, 2.0, min(self.longest_delay, longest), rng)
