@@ -137,7 +137,7 @@ def test_nobody_listens(bucket, counted, keeper, monkeypatch):
 
 def test_a_bucket_that_never_answers_is_looked_at_once(bucket, counted, keeper, monkeypatch):
     monkeypatch.setattr(web, "SILENCE", 0.3)
-    monkeypatch.setattr(uploads_bucket, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(uploads_bucket, "CHECK_SECONDS", 0.2)
     ended = threading.Event()
     bucket.faults.append(Fault("GET", hold=ended))
     with pytest.raises(NetworkError, match=r"[Pp]hoto\.png.*no task was created"):
@@ -219,7 +219,7 @@ def test_a_role_of_a_profile_is_taken(bucket, counted, keeper, profile):
             "[profile studio]\ncredential_process = PROGRAM\n",
             "CredentialRetrievalError",
         ),
-        ("[profile studio]\ncredential_process = PROGRAM\nregion = x\n", "cannot be had"),
+        ("[profile studio]\ncredential_process = PROGRAM\nregion = x\n", "could not be loaded"),
         (
             "[profile studio]\nsso_session = s\nsso_account_id = 1\nsso_role_name = r\n"
             "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://sso.example/start\n",

@@ -108,21 +108,23 @@ def test_a_look_leaves_the_core_to_other_images(bucket, counted, monkeypatch):
     assert not look.held_out
 
 
-def test_canceled_without_a_ledger_it_is_gone(bucket, counted):
+@pytest.mark.parametrize("ledger", [True, False])
+def test_canceled_it_is_gone(ledger, bucket, counted):
     counted.script("task_result_query", status("cancelled"))
-    with Client(KEY, counted.url) as client:
+    with Client(KEY, counted.url, ledger=ledger) as client:
         client.cancel_task(client.execute_workflow(task_of()))
         assert bucket.names() == []
 
 
-def test_interrupted_without_a_ledger_it_is_gone(bucket, counted):
+@pytest.mark.parametrize("ledger", [True, False])
+def test_interrupted_it_is_gone(ledger, bucket, counted):
     running, ended = status("running"), status("cancelled")
     counted.script("task_result_query", lambda _: ended if counted.count("task_cancel") else running)
 
     def stop(_):
         raise Stop
 
-    with Client(KEY, counted.url) as client:
+    with Client(KEY, counted.url, ledger=ledger) as client:
         with pytest.raises(Stop):
             client.execute_workflow_and_wait_for_result(task_of(), on_update=stop)
         assert bucket.names() == []

@@ -41,8 +41,8 @@ def _no_way(text: str, status: str) -> Check:
     return failed(NAME, ConfigurationError(text, code="no_bucket"), status)
 
 
-async def _check_bucket(settings: Config, place: str, web: WebTransport) -> list[Check]:
-    bucket = Bucket(place, settings.bucket_options, web)
+async def _check_bucket(settings: Config, url: str, web: WebTransport) -> list[Check]:
+    bucket = Bucket(url, settings.bucket_options, web)
     name, content = f"{folder_of(settings.home)}/doctor-{secrets.token_hex(8)}.txt", secrets.token_bytes(32)
     done: list[Check] = []
     step = "bucket: write"

@@ -37,8 +37,8 @@ REQUEST_LINK = 900
 DOWN_SECONDS = 10.0
 """How long others are not tried after one request has failed for good: a whole batch need not wait as long as one."""
 
-LOOK_SECONDS = 20.0
-"""After so long without an answer, a look is not tried again: somebody waits, and has no progress to see."""
+CHECK_SECONDS = 20.0
+"""After so long without an answer, a check is not tried again: somebody waits, and has no progress to see."""
 
 FRESH = 24 * 3600.0
 """Seconds after which an object is stored again before it is used: a lifecycle rule may remove it during the task."""
@@ -57,7 +57,7 @@ class Bucket:
     """One bucket. Nothing is contacted before the first call.
 
     Args:
-        place: ``s3://name/prefix``, ``gs://name/prefix`` or ``az://container/prefix``.
+        url: ``s3://name/prefix``, ``gs://name/prefix`` or ``az://container/prefix``.
         options: Credentials and endpoint by obstore's names. What is missing comes from the provider's variables.
         web: HTTP.
         sleep: ``await sleep(seconds)`` between tries.
@@ -68,12 +68,12 @@ class Bucket:
 
     def __init__(
         self,
-        place: str,
+        url: str,
         options: Mapping[str, str],
         web: WebTransport,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self.place = place
+        self.url = url
         self.answered = False
         self._options = options
         self._web = web
@@ -94,7 +94,7 @@ class Bucket:
         # Without leave to list, S3 says AccessDenied of what is not there. Anything else is about the key.
         may_be_missing = code == "AccessDenied" and not stored
         if (answer.status == 404 and code in MISSING) or (answer.status == 403 and not may_be_missing):
-            raise bucket_error(answer, self.place)
+            raise bucket_error(answer, self.url)
         self.answered = True
         if answer.status not in (200, 206):
             return False
@@ -115,7 +115,7 @@ class Bucket:
         NetworkError when no complete answer comes back, and ConfigurationError without obstore.
         """
         headers = {"Content-Type": media_type, "Cache-Control": "private, max-age=3600"}
-        if self.place.startswith("az:"):
+        if self.url.startswith("az:"):
             headers["x-ms-blob-type"] = "BlockBlob"
         await self._ask("PUT", name, headers, content, on_sent=on_sent)
 
@@ -140,8 +140,8 @@ class Bucket:
                     StoredObject(each["path"], each["size"], now - each["last_modified"].timestamp()) for each in page
                 ]
         except (OSError, self._errors()) as error:
-            what = f"The bucket {self.place} cannot be listed ({type(error).__name__})"
-            raise no_credentials(what, self.place) from None
+            what = f"The bucket {self.url} cannot be listed ({type(error).__name__})"
+            raise no_credentials(what, self.url) from None
         return found
 
     async def _ask(
@@ -163,7 +163,7 @@ class Bucket:
             try:
                 return await self._web.ask(method, url, headers, body, on_sent)
             except NetworkError as error:
-                what = f"The bucket {self.place} did not answer: {error.what}"
+                what = f"The bucket {self.url} did not answer: {error.what}"
                 # Of a proxy or a certificate, the error itself says what to do.
                 code = "bucket_silent" if error.code in ("network", "request_timeout") else error.code
                 raise error.derived(what=what, code=code) from error
@@ -172,14 +172,14 @@ class Bucket:
             answer = await send()
             region = region_of(answer)
             if region is not None and region != self._region:
-                logger.info("The bucket %s is in the region %s", self.place, region)
+                logger.info("The bucket %s is in the region %s", self.url, region)
                 self._region, self._store = region, None
                 answer = await send()
             if 200 <= answer.status < 300 or answer.status in accepts:
                 return answer
-            raise bucket_error(answer, self.place)
+            raise bucket_error(answer, self.url)
 
-        give_up = time.monotonic() + (LOOK_SECONDS if method == "GET" else math.inf)
+        give_up = time.monotonic() + (CHECK_SECONDS if method == "GET" else math.inf)
         try:
             answer = await retry(attempt, tries=tries, remaining=lambda: give_up - time.monotonic(), sleep=self._sleep)
         except (NetworkError, StorageError) as error:
@@ -196,13 +196,13 @@ class Bucket:
         try:
             signed: str = await obstore.sign_async(store, method, name, timedelta(seconds=seconds))
         except (OSError, ValueError, self._errors()):  # Its text may hold parts of the credentials.
-            what = f"No usable credentials for the bucket {self.place} were found"
-            raise no_credentials(what, self.place) from None
-        return valid_before_now(signed, store) if self.place.startswith("az:") else signed
+            what = f"No usable credentials for the bucket {self.url} were found"
+            raise no_credentials(what, self.url) from None
+        return valid_before_now(signed, store) if self.url.startswith("az:") else signed
 
     async def _opened(self) -> Any:
         if self._store is None:  # In a thread, because the import takes a moment.
-            self._store = await asyncio.to_thread(open_store, self.place, self._options, self._region)
+            self._store = await asyncio.to_thread(open_store, self.url, self._options, self._region)
         return self._store
 
     @staticmethod

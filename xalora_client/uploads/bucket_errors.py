@@ -43,28 +43,28 @@ def region_of(answer: Response) -> str | None:
     return named.decode() if re.fullmatch(rb"[a-z0-9-]{2,40}", named) else None
 
 
-def no_credentials(what: str, place: str) -> StorageError:
-    """The error for credentials that are missing or not accepted. ``place`` is the bucket's address."""
-    return StorageError(what, code=f"bucket_credentials_{place.partition(':')[0]}")
+def no_credentials(what: str, bucket_url: str) -> StorageError:
+    """The error for credentials that are missing or not accepted."""
+    return StorageError(what, code=f"bucket_credentials_{bucket_url.partition(':')[0]}")
 
 
-def bucket_error(answer: Response, place: str) -> StorageError:
-    """The error for an answer outside 2xx. ``place`` is the bucket's address."""
+def bucket_error(answer: Response, bucket_url: str) -> StorageError:
+    """The error for an answer outside 2xx."""
     code, skew = code_of(answer), _skew_of(answer)
-    said = f"The bucket {place} answered {answer.status}{f' {code}' if code else ''}"
+    what = f"The bucket {bucket_url} answered {answer.status}{f' {code}' if code else ''}"
     if code in _CLOCK or (answer.status in (400, 401, 403) and abs(skew or 0.0) > MOST_SKEW):
         off = f"{abs(skew) / 60:.0f} min {'ahead' if skew > 0 else 'behind'}" if skew else "wrong"
-        return StorageError(f"{said}, because this machine's clock is {off}", code="bucket_clock")
+        return StorageError(f"{what}, because this machine's clock is {off}", code="bucket_clock")
     if code in MISSING:
-        return StorageError(f"{said}: it does not exist", code="bucket_missing")
+        return StorageError(f"{what}: it does not exist", code="bucket_missing")
     if code in _REGION or answer.status in (301, 307):
-        return StorageError(f"{said}: it is in another region", code="bucket_region")
+        return StorageError(f"{what}: it is in another region", code="bucket_region")
     if code in _FULL or answer.status == 507:
-        return StorageError(f"{said}: it is full", code="bucket_full")
+        return StorageError(f"{what}: it is full", code="bucket_full")
     if answer.status in (401, 403):
-        return no_credentials(f"{said}: the credentials are not accepted", place)
+        return no_credentials(f"{what}: the credentials are not accepted", bucket_url)
     transient = answer.status in (408, 425, 429) or answer.status >= 500 or code in _TRANSIENT
-    return StorageError(said, code="bucket_refused").derived(transient=transient and answer.status != 501)
+    return StorageError(what, code="bucket_refused").derived(transient=transient and answer.status != 501)
 
 
 def _skew_of(answer: Response) -> float | None:

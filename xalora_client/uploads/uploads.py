@@ -187,16 +187,16 @@ class Uploads:
                 addresses = await self._inline(inputs, limiter)
             else:
                 addresses = self._ahead.pop(request.job_id, {})
-                if not {await asyncio.to_thread(each.sha256) for each in inputs} <= addresses.keys():
+                if not {await asyncio.to_thread(file.sha256) for file in inputs} <= addresses.keys():
                     async with limiter.uploads:
                         slot = EncoderSlot(limiter.encoders)
                         addresses = await self._upload(request, inputs, slot, resent=resent)
                 if self._bucket is not None:
                     seconds = (request.task.timeout_seconds or DEFAULT_TASK_SECONDS) + MARGIN
-                    addresses = {each: await self._bucket.link(addresses[each], seconds) for each in addresses}
+                    addresses = {sha256: await self._bucket.link(name, seconds) for sha256, name in addresses.items()}
         except XaloraError as error:
             raise error.derived(sent="no") from error
-        return await asyncio.to_thread(images.with_addresses, details, lambda each: addresses[each.sha256()])
+        return await asyncio.to_thread(images.with_addresses, details, lambda file: addresses[file.sha256()])
 
     async def remove(self, job_id: str, parameters: Any = None) -> None:
         """Remove what was uploaded for a job that has ended, or that was never sent. What fails is logged.
@@ -207,7 +207,7 @@ class Uploads:
         self._ahead.pop(job_id, None)
         names = self._objects.pop(job_id, set())
         if self.removes:
-            earlier = {object_name(self._folder, job_id, *each) for each in stored_hashes(parameters)}
+            earlier = {object_name(self._folder, job_id, *stored) for stored in stored_hashes(parameters)}
             await self._remove(names | earlier)
 
     async def close(self) -> None:
@@ -237,17 +237,17 @@ class Uploads:
 
     async def _inline(self, inputs: list[InputImage], limiter: UploadLimiter) -> dict[str, str]:
         addresses: dict[str, str] = {}
-        for each in inputs:
-            sha256 = await asyncio.to_thread(each.sha256)
+        for file in inputs:
+            sha256 = await asyncio.to_thread(file.sha256)
             if sha256 in addresses:
                 continue
             async with limiter.encoders:
-                content = await asyncio.to_thread(each.content)
+                content = await asyncio.to_thread(file.content)
             if len(content) > LARGEST_INLINE:
                 limit = f"{LARGEST_INLINE / 1e6:.0f} MB"
-                error = InvalidParameterError("image", f"{each.name}, {len(content) / 1e6:.0f} MB", limit)
+                error = InvalidParameterError("image", f"{file.name}, {len(content) / 1e6:.0f} MB", limit)
                 raise error.derived(code="input_too_large", params={"limit": limit})
-            addresses[sha256] = await asyncio.to_thread(encode_data_uri, content, each.media_type)
+            addresses[sha256] = await asyncio.to_thread(encode_data_uri, content, file.media_type)
         return addresses
 
     async def _upload(
@@ -261,43 +261,43 @@ class Uploads:
     ) -> dict[str, str]:
         """Upload the inputs. Returns each one's name in the bucket, or address at the sequencer, by its hash."""
         places: dict[str, str] = {}
-        for each in inputs:
-            sha256 = await asyncio.to_thread(each.sha256)
+        for file in inputs:
+            sha256 = await asyncio.to_thread(file.sha256)
             if sha256 in places:
                 continue
 
-            def on_sent(sent: int, total: int, name: str = each.name) -> None:
+            def on_sent(sent: int, total: int, name: str = file.name) -> None:
                 if on_upload is not None:
                     on_upload(UploadProgress(name, sent, total))
 
             try:
-                places[sha256] = await self._upload_one(request, each, slot, on_sent, resent=resent)
+                places[sha256] = await self._upload_one(request, file, slot, on_sent, resent=resent)
             except InvalidParameterError:  # It names the input itself.
                 raise
             except XaloraError as error:
                 reason = f"{error.what[:1].lower()}{error.what[1:]}"
-                what = f"{each.subject} was not uploaded, so no task was created: {reason}"
+                what = f"{file.subject} was not uploaded, so no task was created: {reason}"
                 raise error.derived(what=what, sent="no") from error
         return places
 
     async def _upload_one(
-        self, request: Job, each: InputImage, slot: EncoderSlot, on_sent: Callable[[int, int], object], *, resent: bool
+        self, request: Job, file: InputImage, slot: EncoderSlot, on_sent: Callable[[int, int], object], *, resent: bool
     ) -> str:
         bucket = self._bucket
         if bucket is None:
-            content = await slot.encode(each)
-            return await self._sequencer.put(content, each.media_type, request.credentials, on_sent)
-        name = object_name(self._folder, request.job_id, each.sha256(), each.media_type)
+            content = await slot.encode(file)
+            return await self._sequencer.put(content, file.media_type, request.credentials, on_sent)
+        name = object_name(self._folder, request.job_id, file.sha256(), file.media_type)
         # The first answer says what is wrong with the bucket, before anything is encoded.
         if resent or not bucket.answered:
             slot.leave()  # A bucket that does not answer must not keep others from encoding.
             if await bucket.has(name):
                 return name
-        content = await slot.encode(each)
+        content = await slot.encode(file)
         if self.removes:
             self._objects.setdefault(request.job_id, set()).add(name)
         try:
-            await bucket.put(name, content, each.media_type, on_sent)
+            await bucket.put(name, content, file.media_type, on_sent)
         except asyncio.CancelledError:
             if self.removes:
                 self._cut.add(name)
@@ -362,11 +362,11 @@ class EncoderSlot:
             await self._slots.acquire()
             self._held = True
 
-    async def encode(self, each: InputImage) -> bytes:
+    async def encode(self, file: InputImage) -> bytes:
         """Encode the input, and leave the slot to others."""
         await self.take()
         try:
-            return await asyncio.to_thread(each.content)
+            return await asyncio.to_thread(file.content)
         finally:
             self.leave()
 
@@ -400,13 +400,13 @@ def _no_way(why: str) -> ConfigurationError:
 def _check_links(details: Any) -> None:
     """Refuse signed links that have expired. Raises InvalidParameterError."""
     if isinstance(details, str):
-        ends = expiry(details)
-        if ends is not None and ends <= datetime.fromtimestamp(time.time(), timezone.utc):
-            shown = f"a link that expired at {ends:%Y-%m-%d %H:%M} UTC"
+        expires = expiry(details)
+        if expires is not None and expires <= datetime.fromtimestamp(time.time(), timezone.utc):
+            shown = f"a link that expired at {expires:%Y-%m-%d %H:%M} UTC"
             raise InvalidParameterError("image", shown, "a link that is valid for the time of the task; make a new one")
     elif isinstance(details, dict):
-        for each in details.values():
-            _check_links(each)
+        for value in details.values():
+            _check_links(value)
     elif isinstance(details, list | tuple):
-        for each in details:
-            _check_links(each)
+        for value in details:
+            _check_links(value)
