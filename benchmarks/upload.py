@@ -68,10 +68,7 @@ def serve(port: int, bits_per_second: float) -> None:
             self._answer(200, b"")
 
         def do_GET(self) -> None:
-            if "list-type=" in self.path:
-                self._answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
-            else:
-                self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+            self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
 
         def do_DELETE(self) -> None:
             self._answer(204, b"")

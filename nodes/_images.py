@@ -56,7 +56,7 @@ def _hash_of_0_1_0(image: torch.Tensor) -> str:
 class _Recent:
     """The pixels of the last few images that were hashed: they are usually encoded next, and take time to convert."""
 
-    MOST = min(8, (os.cpu_count() or 1) + 1)  # As many as are on a core, between their hash and their encoding.
+    MOST = min(8, (os.cpu_count() or 1) + 1)  # As many as have an encoder slot, from their hash to their encoding.
     LARGEST = 32 * 1024 * 1024
 
     def __init__(self) -> None:

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from .clients.asynchronous import AsyncClient
     from .clients.blocking import Client
     from .config import home_folder
-    from .delivery import OnUpload, UploadProgress
     from .doctor import Check, examine
     from .engine.drivers import AsyncTransport, Transport
     from .engine.updates import OnUpdate, TaskUpdate
@@ -72,6 +71,7 @@ if TYPE_CHECKING:
     from .media.download import DownloadProgress, MediaFile, OnProgress
     from .records import TaskRecord, TaskRecords
     from .settings import Setting, Settings, change_settings, read_settings
+    from .uploads import OnUpload, UploadProgress
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
     _LOADED_LATER = {
@@ -79,7 +79,7 @@ else:
         "Client": ".clients.blocking",
         "home_folder": ".config",
         **dict.fromkeys(["AsyncTransport", "Transport"], ".engine.drivers"),
-        **dict.fromkeys(["OnUpload", "UploadProgress"], ".delivery"),
+        **dict.fromkeys(["OnUpload", "UploadProgress"], ".uploads"),
         **dict.fromkeys(["Check", "examine"], ".doctor"),
         **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".engine.updates"),
         "Fetch": ".http.transport",

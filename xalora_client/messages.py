@@ -39,6 +39,13 @@ _UNREACHABLE = Message(
     nodes=f"Check the network, proxy and the server in {_SETTINGS}, then try again.",
 )
 
+_S3_KEYS = (
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL for storage other than Amazon's){login}; "
+    "the key must be allowed to read, write and delete there."
+)
+_OR_LOGIN = ", or run `xalora login --bucket`"
+_PROFILE = "Check AWS_PROFILE and the profile in ~/.aws/config; after a login by SSO has ended, run `aws sso login`. "
+
 CATALOG: dict[str, Message] = {
     # Keys and addresses.
     "no_key": Message(
@@ -120,10 +127,52 @@ CATALOG: dict[str, Message] = {
         "The first task will tell. Check XALORA_WORKFLOW_URL if it fails.",
         nodes=f"The first task will tell. Check the server in {_SETTINGS} if it fails.",
     ),
-    # Images.
+    # Inputs on their way to the miners.
     "no_bucket": Message(
-        "Set XALORA_BUCKET to a bucket of yours; see “Images to the miners” in the README.",
-        nodes=f"Set a bucket of yours in {_SETTINGS}; see “Images to the miners” in the README.",
+        "Set XALORA_BUCKET to a bucket of yours, such as s3://name/prefix, or use a sequencer of your own; "
+        "see “Images to the miners” in the README.",
+        nodes=f"Set a bucket of yours in {_SETTINGS}, or use a sequencer of your own; "
+        "see “Images to the miners” in the README.",
+    ),
+    "input_too_large": Message(
+        "Allowed: {limit} inside a create; larger ones need a bucket (XALORA_BUCKET).",
+        nodes=f"Allowed: {{limit}} inside a create; larger ones need a bucket ({_SETTINGS}).",
+    ),
+    "upload_damaged": Message("Try again; if it stays, the image is changed on its way."),
+    "bucket_silent": Message("Check the network, the proxy and the bucket's endpoint, then try again."),
+    "bucket_clock": Message("Set the clock."),
+    "bucket_missing": Message(
+        "Make it, or correct XALORA_BUCKET.",
+        nodes=f"Make it, or correct the bucket in {_SETTINGS}.",
+    ),
+    "bucket_region": Message("Set AWS_REGION to the bucket's."),
+    "bucket_full": Message(
+        "Make room: `xalora prune --bucket` removes what earlier runs left, --home DIR ComfyUI's.",
+        nodes="Make room: remove what earlier runs left.",
+    ),
+    "bucket_refused": Message(
+        "`xalora doctor` tries the bucket step by step.",
+        nodes=f"Test connection in {_SETTINGS} tries the bucket step by step.",
+    ),
+    "bucket_credentials_s3": Message(_S3_KEYS.format(login=_OR_LOGIN), nodes=_S3_KEYS.format(login="")),
+    "bucket_credentials_gs": Message(
+        "Set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account that may read, write and delete there."
+    ),
+    "bucket_credentials_az": Message(
+        "Set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY of an account that holds the container."
+    ),
+    "bucket_profile": Message(_PROFILE + _S3_KEYS.format(login=_OR_LOGIN), nodes=_PROFILE + _S3_KEYS.format(login="")),
+    "bucket_stored": Message(
+        "Store them again with `xalora login --bucket`.",
+        nodes=f"Remove the bucket in {_SETTINGS} and set it again; its credentials then come from the environment.",
+    ),
+    "bucket_package": Message(
+        'Install it with `pip install "xalora-nodes[bucket]"`, in ComfyUI with ComfyUI\'s own Python.'
+    ),
+    "inputs_stay": Message(
+        "`xalora prune --bucket` removes them.",
+        what="Images of tasks that have ended stay in the bucket ({count})",
+        nodes="A rule of the bucket can remove them: see “Images to the miners” in the README.",
     ),
     # Creates.
     "create_unconfirmed": Message(

@@ -9,7 +9,6 @@ import time
 
 from .. import config
 from ..errors import ConfigurationError
-from ..ledger import Ledger
 from ..media.store import MediaStore, budget_of
 from ..records import TaskRecord, TaskRecords
 
@@ -64,9 +63,9 @@ async def prune(arguments: argparse.Namespace) -> int:
 
 
 async def _prune_bucket(arguments: argparse.Namespace) -> int:
-    from ..delivery import Bucket
-    from ..delivery.leftovers import remove_leftovers
     from ..http.upload import WebTransport  # Imports HTTP, which the other commands here do without.
+    from ..uploads import Bucket
+    from ..uploads.leftovers import remove_leftovers
 
     settings = config.load(home=arguments.home, fallback_home=arguments.home)
     if settings.bucket is None:
@@ -74,8 +73,7 @@ async def _prune_bucket(arguments: argparse.Namespace) -> int:
     if not arguments.older_than >= 0:
         raise ConfigurationError(f"--older-than is {arguments.older_than}", advice="Allowed: 0 or more days.")
     bucket = Bucket(settings.bucket, settings.bucket_options, WebTransport())
-    with Ledger(settings.home) as ledger:
-        pruned = await remove_leftovers(bucket, settings.home, ledger, arguments.older_than * 24 * 3600)
+    pruned = await remove_leftovers(bucket, settings.home, arguments.older_than * 24 * 3600)
     if arguments.json:
         summary = {"removed": pruned.names, "freed_bytes": pruned.freed, "left": pruned.left}
         print(json.dumps(summary))

@@ -11,10 +11,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..delivery import UploadProgress
 from ..engine.updates import TaskUpdate, minutes
 from ..media.decoding.media_info import MediaInfo
 from ..media.download import DownloadProgress
+from ..uploads import UploadProgress
 
 SECONDS_BETWEEN_LINES = 10.0
 

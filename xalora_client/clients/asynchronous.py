@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from ..delivery import OnUpload
 from ..engine import exchange, submission, waiting
 from ..engine.drivers import AsyncTransport, run_async
 from ..engine.effects import Flow, T
@@ -15,6 +14,7 @@ from ..http.transport import HttpTransport
 from ..media.download import MediaFile, OnProgress, download
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
+from ..uploads import OnUpload
 from .base import BaseClient
 
 
@@ -33,7 +33,8 @@ class AsyncClient(BaseClient):
 
     async def close(self) -> None:
         """Close the connections and the ledger. Images that were uploaded ahead and not used are removed."""
-        await self._delivery.close()
+        await self._run(submission.discard_ahead(self._context))
+        await self._uploads.close()
         await cast("AsyncTransport", self._transport).close()
         self._close_ledger()
 
@@ -43,7 +44,7 @@ class AsyncClient(BaseClient):
 
     async def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
         """As Client.upload_images, awaited."""
-        await self._delivery.upload(self._job(task), on_upload, reuse=reuse)
+        await self._run(submission.upload_ahead(self._context, task, on_upload, reuse=reuse))
 
     async def execute_workflow(
         self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True

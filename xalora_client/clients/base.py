@@ -12,18 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config import load
-from ..delivery import Delivery
 from ..engine.drivers import AsyncTransport, Transport
 from ..engine.exchange import Context
 from ..errors import XaloraError
-from ..http.upload import WebTransport
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
 from ..media.download import MediaFile
 from ..media.store import MediaStore, budget_of
-from ..protocol.requests import Job, Sequencer
-from ..protocol.tasks import WorkflowTask
+from ..protocol.requests import Sequencer
 from ..sequencer import local_sandbox
+from ..uploads import Uploads
 
 
 class BaseClient(ABC):
@@ -85,7 +83,7 @@ class BaseClient(ABC):
         url = local_sandbox(folder / "sandbox") if self.config.is_sandbox else self.config.workflow_url
         record = Ledger(folder, self.config.workflow_url) if ledger else None
         self._sleep = sleep
-        self._delivery = Delivery(self.config, url, WebTransport(), record, images_at_once, self._nap)
+        self._uploads = Uploads(self.config, url, images_at_once, self._nap)
         self._context = Context(
             Sequencer(url, credentials),
             # The sandbox's port changes with each start; its tasks stay.
@@ -96,7 +94,7 @@ class BaseClient(ABC):
             clock=clock,
             dice=dice or random.Random(),  # noqa: S311 - it only spreads requests
             cancels=cancels or (lambda _: True),
-            images=self._delivery,
+            images=self._uploads,
             on_cancel=on_cancel or (lambda _, __: None),
         )
         self._store = MediaStore(folder, budget_of(self.config.media_budget))
@@ -119,9 +117,6 @@ class BaseClient(ABC):
         waited = (self._sleep or asyncio.sleep)(seconds)
         if inspect.isawaitable(waited):
             await waited
-
-    def _job(self, task: WorkflowTask) -> Job:
-        return Job(task, self._context.sequencer.credentials_of(task), job_id="")
 
     def _close_ledger(self) -> None:
         if self._context.ledger is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import cast
 
-from ..delivery import OnUpload
 from ..engine import exchange, submission, waiting
 from ..engine.drivers import Transport, run_sync
 from ..engine.effects import Flow, T
@@ -14,6 +13,7 @@ from ..http.transport import HttpTransport
 from ..media.download import MediaFile, OnProgress, download
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
+from ..uploads import OnUpload
 from .base import BaseClient
 from .on_thread import ThreadTransport, await_on_thread
 
@@ -32,8 +32,9 @@ class Client(BaseClient):
 
     def close(self) -> None:
         """Close the connections and the ledger. Images that were uploaded ahead and not used are removed."""
-        if self._delivery.has_images:
-            await_on_thread(self._delivery.close)
+        self._run(submission.discard_ahead(self._context))
+        if self._uploads.has_leftovers:
+            await_on_thread(self._uploads.close)
         cast("Transport", self._transport).close()
         self._close_ledger()
 
@@ -45,7 +46,8 @@ class Client(BaseClient):
         """Upload the task's images ahead of its create, so that they are there when its turn comes.
 
         Without this call they are uploaded by the call that creates the task. Images that travel inside the create stay
-        where they are.
+        where they are. With a ledger, another run with the same task then waits until this client creates it, or is
+        closed.
 
         Args:
             task: The task, which is then given to the call that creates it.
@@ -53,13 +55,14 @@ class Client(BaseClient):
             reuse: With a ledger, upload nothing for a task that exists or is finished.
 
         Raises:
-            ConfigurationError: There is no way to the miners. The error says what to set up.
+            ConfigurationError: There is no way to the miners, or another run has been uploading the same task for too
+                long. The error says what to do.
             StorageError: The bucket refuses an image.
             InvalidParameterError: An image cannot be encoded.
             APIStatusError: The sequencer refuses an image.
             NetworkError: No complete answer came back.
         """
-        await_on_thread(lambda: self._delivery.upload(self._job(task), on_upload, reuse=reuse))
+        self._run(submission.upload_ahead(self._context, task, on_upload, reuse=reuse))
 
     def execute_workflow(self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True) -> str:
         """Create the task without waiting for its result.

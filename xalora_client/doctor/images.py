@@ -6,13 +6,13 @@ import secrets
 from contextlib import suppress
 
 from ..config import Config
-from ..delivery import Bucket
-from ..delivery.bucket import folder_of
 from ..errors import ConfigurationError, XaloraError
 from ..forms import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
 from ..http.ssrf import is_local
 from ..http.upload import WebTransport
 from ..protocol.requests import Link
+from ..uploads import Bucket
+from ..uploads.uploads import folder_of
 from .check import OK, PROBLEM, WARNING, Check, failed
 
 NAME = "images to the miners"
@@ -41,13 +41,13 @@ def _no_way(text: str, status: str) -> Check:
     return failed(NAME, ConfigurationError(text, code="no_bucket"), status)
 
 
-async def _check_bucket(settings: Config, place: str, web: WebTransport) -> list[Check]:
-    bucket = Bucket(place, settings.bucket_options, web)
+async def _check_bucket(settings: Config, url: str, web: WebTransport) -> list[Check]:
+    bucket = Bucket(url, settings.bucket_options, web)
     name, content = f"{folder_of(settings.home)}/doctor-{secrets.token_hex(8)}.txt", secrets.token_bytes(32)
     done: list[Check] = []
     step = "bucket: write"
     try:
-        await bucket.put(name, content, "text/plain", "A test object")
+        await bucket.put(name, content, "text/plain")
         done.append(Check(step, OK, "an object was stored"))
         step = "bucket: link"
         link = await bucket.link(name, 300)

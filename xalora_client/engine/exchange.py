@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..errors import APIStatusError, NotFoundError, RateLimitError, StorageError, XaloraError
-from ..ledger import Ledger
+from ..ledger import Claim, Ledger
 from ..protocol import answers
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.requests import Credentials, Request, Response, Sequencer
+from ..protocol.requests import Credentials, Job, Request, Response, Sequencer
+from ..uploads import Uploads
 from . import timing
 from .effects import Await, Call, Flow, Send, Sleep, T
-from .images import Images
 from .timing import Deadline
 
 logger = logging.getLogger("xalora_client")
@@ -35,8 +35,9 @@ class Context:
 
     ``clock`` is monotonic, in seconds. ``cancels(interruption)`` says whether an interruption should cancel the
     remote task. ``server`` is the sequencer's lasting name. ``ledger`` is where tasks are recorded, or None; ``source``
-    and ``place`` are recorded as the one who asked. ``images`` delivers images to the miners; None leaves them as they
-    are. ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption sent: None means that the
+    and ``place`` are recorded as the one who asked. ``images`` uploads inputs; None leaves them as they are. ``ahead``
+    holds the jobs whose inputs were uploaded ahead of their create, by what was asked; ``jobs`` job ids by task id.
+    ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption sent: None means that the
     sequencer took it. Of a create that was interrupted, it is told the job id.
     """
 
@@ -48,7 +49,9 @@ class Context:
     ledger: Ledger | None = None
     source: str = "library"
     place: object = None
-    images: Images | None = None
+    images: Uploads | None = None
+    ahead: dict[object, list[tuple[Job, Claim | None]]] = field(default_factory=dict)
+    jobs: dict[str, str] = field(default_factory=dict)
     on_cancel: Callable[[str, XaloraError | None], object] = lambda _, __: None
 
     def deadline(self, seconds: float) -> Deadline:
@@ -223,8 +226,10 @@ def _record(context: Context, task_id: str, result: WorkflowTaskResult, *, at_on
         entry = yield from with_ledger(context, lambda ledger: ledger.find(task_id))
         if entry is None or not entry.is_final:
             # Before it is recorded: if this run is killed in between, the next one finds the task open, and does it.
+            job_id = context.jobs.pop(task_id, None) if entry is None else entry.job_id
             parameters = None if entry is None else entry.parameters
-            yield Await(lambda: images.ended(task_id, parameters), settle=True)
+            if job_id is not None:
+                yield Await(lambda: images.remove(job_id, parameters), settle=True)
     yield from with_ledger(context, lambda ledger: ledger.observed(task_id, result, at_once=at_once))
 
 

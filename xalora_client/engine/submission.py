@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from ..protocol.answers import Created, TaskStatus, WorkflowTaskResult
 from ..protocol.parameters import Text
 from ..protocol.requests import Credentials, Job
 from ..protocol.tasks import WorkflowTask
+from ..uploads import OnUpload
 from . import timing
 from .effects import Await, Call, Flow, Sleep
 from .exchange import Context, OnTrouble, answered, cancel_interrupted, logger, look, with_ledger
@@ -29,6 +31,11 @@ from .timing import Deadline
 from .updates import OnUpdate, TaskUpdate, trouble
 
 SECONDS_BETWEEN_CLAIMS = 0.2
+SECONDS_BETWEEN_CLAIMS_AHEAD = 1.0
+
+LONGEST_UPLOAD = 600.0
+"""Seconds after which a run that uploads or sends the same task is no longer waited for."""
+
 _TASK_TYPE = Text("the kind of task")
 
 
@@ -95,20 +102,92 @@ def submit(
     """
     _TASK_TYPE.check("task_type", task.task_type)  # A subclass of the user's may return anything.
     job = Job(task, context.sequencer.credentials_of(task), new_job_id(task))
-    images = context.images
+    return (yield from _submit(context, job, deadline, on_trouble, reuse=reuse))
+
+
+def upload_ahead(
+    context: Context, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True
+) -> Flow[None]:
+    """Claim the task and upload its inputs, unless there is a task for it already. The create takes the claim up.
+
+    While another run has the claim, this waits, so that nobody holds a place in a queue meanwhile.
+    """
+    images, ledger = context.images, context.ledger
     if images is None:
-        return (yield from _submit(context, job, deadline, on_trouble, reuse=reuse))
-    try:
-        submission = yield from _submit(context, job, deadline, on_trouble, reuse=reuse)
-    except XaloraError as error:
-        if timing.is_refusal(error) or isinstance(error, StorageError):
-            yield Await(lambda: images.dropped(job), settle=True)
-        raise
-    if submission.origin in (Step.NEW, Step.RESEND):
-        images.created(job, submission.task_id)
-    else:
-        yield Await(lambda: images.dropped(job), settle=True)
-    return submission
+        return
+    job = Job(task, context.sequencer.credentials_of(task), new_job_id(task))
+    key: object = id(task)
+    claim: Claim | None = None
+
+    async def claimed() -> tuple[Job, bool] | None:
+        nonlocal key, claim, job
+        if ledger is None:
+            return job, False
+        intent = await asyncio.to_thread(ledger.intent, job)
+        key = intent.fingerprint
+        if reuse and context.ahead.get(key):
+            return None
+        claim = await asyncio.to_thread(
+            lambda: ledger.claim(intent, job.job_id, reuse=reuse, source=context.source, place=context.place)
+        )
+        if claim.step not in (Step.NEW, Step.RESEND):
+            return None
+        job = replace(job, job_id=claim.entry.job_id)
+        return job, claim.step is Step.RESEND
+
+    give_up = context.deadline(LONGEST_UPLOAD)
+    while True:
+        claim = None
+        try:
+            yield Await(lambda: images.upload_ahead(task, claimed, on_upload))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if claim is None or claim.step in (Step.NEW, Step.RESEND):
+                yield from _unsent(context, [(job, claim)], error)
+            raise
+        if claim is None or claim.step is not Step.BUSY:
+            break
+        if not give_up.remaining():
+            raise ConfigurationError(code="submitted_elsewhere")
+        yield Sleep(SECONDS_BETWEEN_CLAIMS_AHEAD)
+    if ledger is None or (claim is not None and claim.step in (Step.NEW, Step.RESEND)):
+        context.ahead.setdefault(key, []).append((job, claim))
+
+
+def discard_ahead(context: Context) -> Flow[None]:
+    """Give up every claim whose create was never asked for, and remove what was uploaded for it."""
+    held = [each for jobs in context.ahead.values() for each in jobs]
+    context.ahead.clear()
+    yield from _unsent(context, held, None)
+
+
+def _unsent(context: Context, jobs: list[tuple[Job, Claim | None]], error: BaseException | None) -> Flow[None]:
+    """Remove what was uploaded for jobs that were certainly not sent, and record the error if it is one of the SDK.
+
+    What was given up before it was sent is forgotten.
+    """
+    images = context.images
+    new = [job.job_id for job, claim in jobs if claim is None or claim.step is Step.NEW]
+    if images is not None and new:
+
+        async def remove() -> None:
+            await asyncio.gather(*(images.remove(job_id) for job_id in new))
+
+        yield Await(remove, settle=True)
+
+    def record(ledger: Ledger) -> None:
+        for job, claim in jobs:
+            if claim is None:
+                continue
+            is_new = claim.step is Step.NEW  # Else, an earlier run may have sent it.
+            if isinstance(error, XaloraError):
+                (ledger.refused if is_new else ledger.doubtful)(claim, error.what)
+            elif is_new:
+                ledger.forget(job.job_id)
+            claim.release()
+
+    yield from with_ledger(context, record)
 
 
 def _submit(
@@ -116,19 +195,17 @@ def _submit(
 ) -> Flow[Submission]:
     ledger = context.ledger
     if ledger is None:
-        job, deadline = yield from _addressed(context, job, deadline)
-        created = yield from _create(context, job, deadline, on_trouble)
-        return Submission(created.task_id, job.credentials, long_poll=created.long_poll)
+        job, _ = _taken(context, id(job.task)) or (job, None)
+        return (yield from _create_claimed(context, None, job, deadline, on_trouble))
     intent: Intent = yield Call(lambda: ledger.intent(job))
     ended: set[str] = set()
     while True:
-        if context.images and job.details is None and not (reuse and (yield Call(lambda: ledger.has_task(intent)))):
-            # Before the claim: while it is held, another run with the same task could only wait.
-            job, deadline = yield from _addressed(context, job, deadline)
-        claim = yield from _claim(context, ledger, intent, job, deadline, reuse=reuse)
+        begun = context.clock()
+        claim = yield from _claim(context, ledger, intent, job, reuse=reuse)
+        deadline = replace(deadline, at=deadline.at + context.clock() - begun)
         if claim.step in (Step.NEW, Step.RESEND):
-            created = yield from _create_claimed(context, ledger, claim, job, deadline, on_trouble)
-            return Submission(created.task_id, job.credentials, claim.step.value, long_poll=created.long_poll)
+            claimed = replace(job, job_id=claim.entry.job_id)
+            return (yield from _create_claimed(context, claim, claimed, deadline, on_trouble))
         known = claim.entry.as_result()
         submission = Submission(known.task_id, job.credentials, claim.step.value, known)
         if claim.step is Step.FINISHED:
@@ -144,34 +221,37 @@ def _submit(
         return replace(submission, result=result)
 
 
-def _addressed(context: Context, job: Job, deadline: Deadline) -> Flow[tuple[Job, Deadline]]:
-    """Give the job's images their addresses. The time that takes is not counted: a create may then be retried."""
-    images = context.images
-    if images is None:
-        return job, deadline
-    begun = context.clock()
-    job = yield Await(lambda: images.addressed(job))
-    return job, replace(deadline, at=deadline.at + context.clock() - begun)
-
-
 def new_job_id(task: WorkflowTask) -> str:
     """``{job_id_prefix or "sdk-workflow"}-{10 hex digits}``, as the reference client writes it."""
     return f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
 
 
-def _claim(
-    context: Context, ledger: Ledger, intent: Intent, job: Job, deadline: Deadline, *, reuse: bool
-) -> Flow[Claim]:
-    """Ask the ledger until no other run is sending the same intent."""
+def _claim(context: Context, ledger: Ledger, intent: Intent, job: Job, *, reuse: bool) -> Flow[Claim]:
+    """Ask the ledger until no other run is uploading or sending the same intent."""
+    give_up = context.deadline(LONGEST_UPLOAD)
     while True:
+        held = _taken(context, intent.fingerprint)
+        if held is not None and held[1] is not None:
+            return held[1]
         claim: Claim = yield Call(
             lambda: ledger.claim(intent, job.job_id, reuse=reuse, source=context.source, place=context.place)
         )
         if claim.step is not Step.BUSY:
             return claim
-        if not deadline.remaining():
+        if not give_up.remaining():
             raise ConfigurationError(code="submitted_elsewhere")
         yield Sleep(SECONDS_BETWEEN_CLAIMS)
+
+
+def _taken(context: Context, key: object) -> tuple[Job, Claim | None] | None:
+    """A job whose inputs were uploaded ahead, for its create."""
+    held = context.ahead.get(key)
+    if not held:
+        return None
+    found = held.pop()
+    if not held:
+        del context.ahead[key]
+    return found
 
 
 def _look(
@@ -203,38 +283,53 @@ def forgotten(error: NotFoundError, task_id: str) -> NotFoundError:
 
 
 def _create_claimed(
-    context: Context, ledger: Ledger, claim: Claim, job: Job, deadline: Deadline, on_trouble: OnTrouble | None
-) -> Flow[Created]:
-    """Send the create that was claimed, and record the outcome."""
-    job_id = claim.entry.job_id
+    context: Context, claim: Claim | None, job: Job, deadline: Deadline, on_trouble: OnTrouble | None
+) -> Flow[Submission]:
+    """Upload the inputs, send the create that was claimed, and record the outcome."""
+    ledger, images, resent = context.ledger, context.images, claim is not None and claim.step is Step.RESEND
+    if images is not None:
+        begun = context.clock()
+        try:
+            job = replace(job, details=(yield Await(lambda: images.with_addresses(job, resent=resent))))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            yield from _unsent(context, [(job, claim)], error)
+            raise
+        # The time that takes is not counted: a create may then be retried.
+        deadline = replace(deadline, at=deadline.at + context.clock() - begun)
     try:
-        if job.details is None:  # The task that was there a moment ago has failed meanwhile.
-            job, deadline = yield from _addressed(context, job, deadline)
-        created = yield from _create(context, replace(job, job_id=job_id), deadline, on_trouble)
+        created = yield from _create(context, job, deadline, on_trouble)
     except XaloraError as error:
-        if claim.step is Step.RESEND and isinstance(error, ConflictError):
+        if resent and isinstance(error, ConflictError):
             error = error.derived(
-                what=f"The server has job {job_id} of an earlier run, but gives no task id for it: {error.what}",
+                what=f"The server has job {job.job_id} of an earlier run, but gives no task id for it: {error.what}",
                 code="job_without_task",
-                params={"job_id": job_id},
+                params={"job_id": job.job_id},
             )
         what = error.what
-        refused = timing.is_refusal(error) and claim.step is Step.NEW
-        settle = ledger.refused if refused else ledger.doubtful
-        yield from with_ledger(context, lambda _: settle(claim, what))
+        if timing.is_refusal(error) and not resent:
+            yield from _unsent(context, [(job, claim)], error)
+        elif claim is not None and ledger is not None:
+            yield from with_ledger(context, lambda _: ledger.doubtful(claim, what))
         raise error from error.__cause__
     except BaseException:
-        logger.warning(
-            "Interrupted while creating job %s, which may run; run the same task again to take it up", job_id
-        )
-        claim.release()  # It may have arrived: the next run sends it again under its job id.
-        context.on_cancel(job_id, NetworkError("It is not known whether the task was created"))
+        if claim is not None:
+            logger.warning(
+                "Interrupted while creating job %s, which may run; run the same task again to take it up", job.job_id
+            )
+            claim.release()  # It may have arrived: the next run sends it again under its job id.
+            context.on_cancel(job.job_id, NetworkError("It is not known whether the task was created"))
         raise
-    try:
-        yield Call(lambda: ledger.created(claim, created.task_id))
-    except StorageError as error:
-        logger.error("%s", error)  # The task exists and is charged: waiting for it matters more.
-    return created
+    if images is not None and images.removes:
+        context.jobs[created.task_id] = job.job_id
+    if claim is not None and ledger is not None:
+        try:
+            yield Call(lambda: ledger.created(claim, created.task_id))
+        except StorageError as error:
+            logger.error("%s", error)  # The task exists and is charged: waiting for it matters more.
+    step = Step.NEW if claim is None else claim.step
+    return Submission(created.task_id, job.credentials, step.value, long_poll=created.long_poll)
 
 
 def _create(context: Context, job: Job, deadline: Deadline, on_trouble: OnTrouble | None) -> Flow[Created]:

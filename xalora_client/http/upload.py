@@ -1,4 +1,4 @@
-"""HTTP for the delivery of images: uploads with progress, and the short requests around them."""
+"""HTTP for uploads: requests with progress, and the short requests around them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BETWEEN_LOOKS = 0.1
 
 
 class WebTransport(HttpTransport):
-    """The transport, with other methods than POST. See ``delivery.web.Web``."""
+    """The transport, with other methods than POST."""
 
     async def ask(
         self,

@@ -37,14 +37,6 @@ _BEFORE_PIXELS = """
 """
 """Tasks as version 0.1.0 recorded them: there every image counted by its encoded bytes."""
 
-_USES = """
-    SELECT 1 FROM tasks
-    WHERE instr(parameters, ?) AND state IN ('creating', 'doubtful', 'waiting', 'running') AND task_id IS NOT ? LIMIT 1
-"""
-"""A task without an id yet counts: it is none that could be left out."""
-
-_KNOWS = "SELECT 1 FROM tasks WHERE instr(parameters, ?) LIMIT 1"
-
 
 class Ledger:
     """The tasks of one Xalora home, in ``home/ledger.sqlite3``.
@@ -88,19 +80,6 @@ class Ledger:
             lambda db: db.execute(_BEFORE_PIXELS, (self.server, job.task.task_type)).fetchone() is not None
         )
         return Intent.of(self.server or "", job.task, job.credentials, earlier=earlier)
-
-    def has_task(self, intent: Intent) -> bool:
-        """Whether there is a task for the intent already, so that a claim would create none."""
-        row = self._database.run(lambda db: _usable(db, intent))
-        return row is not None and row["task_id"] is not None
-
-    def uses_image(self, sha256: str, besides: str = "") -> bool:
-        """Whether a task that has not ended, other than ``besides``, has the image with this hash."""
-        return self._database.run(lambda db: db.execute(_USES, (sha256, besides)).fetchone() is not None)
-
-    def knows_image(self, sha256: str) -> bool:
-        """Whether any task has, or had, the image with this hash."""
-        return self._database.run(lambda db: db.execute(_KNOWS, (sha256,)).fetchone() is not None)
 
     def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str, place: object = None) -> Claim:
         """Decide what to do about an intent, in one atomic step across all threads and processes.

@@ -23,8 +23,8 @@ import pytest
 from buckets import Process, fetch, images_of, picture
 
 from xalora_client import AsyncClient, InputImage, StorageError, UpscalerTask
-from xalora_client.delivery import Bucket
 from xalora_client.http.upload import WebTransport
+from xalora_client.uploads import Bucket
 
 pytest.importorskip("obstore", reason='obstore is not installed; it comes with pip install "xalora-nodes[bucket]"')
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,7 @@ def place(request):
     return request.getfixturevalue(request.param)
 
 
-def test_an_image_gets_to_the_miner_once(place, counted, home, monkeypatch):
+def test_an_image_gets_to_the_miner(place, counted, home, monkeypatch):
     monkeypatch.setenv("XALORA_BUCKET", place)
     monkeypatch.setenv("XALORA_BUCKET_KEEP", "1")
     content = picture(seed=3)
@@ -123,7 +123,7 @@ def test_an_image_gets_to_the_miner_once(place, counted, home, monkeypatch):
     for address in images_of(counted):
         assert fetch(address) == (200, content)
     one, two = (address.partition("?")[0] for address in images_of(counted))
-    assert one == two
+    assert one != two  # Each belongs to its job.
     written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
     assert b"sig=" not in written
     assert b"Signature" not in written
@@ -145,7 +145,7 @@ def test_azure_lists_and_removes(azure):
         bucket = Bucket(azure, {}, WebTransport())
         await bucket.put("folder/a.png", b"abc", "image/png")
         assert await bucket.has("folder/a.png")
-        assert [(each.name, each.size) for each in await bucket.stored("folder")] == [("folder/a.png", 3)]
+        assert ("folder/a.png", 3) in [(each.name, each.size) for each in await bucket.stored()]
         await bucket.remove("folder/a.png")
         assert not await bucket.has("folder/a.png")
 

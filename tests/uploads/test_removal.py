@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import pytest
 from buckets import Fault, error_body, fetch, images_of, picture
-from processes import poll
 from sequencer import DROP, Answer, status
 from subject import Stop
 
 from xalora_client import AsyncClient, Client, InputImage, InvalidParameterError, NetworkError, UpscalerTask
-from xalora_client.delivery import objects
-from xalora_client.files import in_use
+from xalora_client.uploads import uploads
 
 KEY = "consumer-1#secret-key"
 
@@ -28,7 +25,7 @@ def task_of(seed=0, **options):
 @pytest.fixture
 def hasty(monkeypatch):
     """Removals have less time."""
-    monkeypatch.setattr(objects, "REMOVAL_SECONDS", 0.5)
+    monkeypatch.setattr(uploads, "REMOVAL_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -45,48 +42,12 @@ async def nap(_):
     await asyncio.sleep(0)
 
 
-def test_what_another_client_removed_is_stored_again(bucket, counted):
-    with Client(KEY, counted.url, ledger=True) as one, Client(KEY, counted.url, ledger=True) as two:
-        first = one.execute_workflow(task_of(workflow_id="one"))
-        second = two.execute_workflow(task_of(workflow_id="two"))
-        one.wait_for_result(first)
-        two.wait_for_result(second)
-        assert bucket.names() == []
-        one.execute_workflow(task_of(workflow_id="three"))
-        assert fetch(images_of(counted)[-1])[0] == 200
-
-
-def test_one_client_takes_back_only_its_own_use(bucket, counted, home):
-    with Client(KEY, counted.url) as one:
-        one.execute_workflow(task_of(workflow_id="one"))
-        with Client(KEY, counted.url) as two:
-            two.execute_workflow(task_of(workflow_id="two"))
-            two.execute_workflow(task_of(workflow_id="three"))
-        (name,) = bucket.names()
-        assert in_use(home / "bucket").everywhere() == {name.removeprefix("prefix/")}
-    assert in_use(home / "bucket").everywhere() == set()
-
-
-def test_a_removal_ends_before_another_run_looks(bucket, counted, waiting):
-    with Client(KEY, counted.url, ledger=True) as one, Client(KEY, counted.url, ledger=True) as two:
-        first = one.execute_workflow(task_of(workflow_id="one"))
-        removal = Fault("DELETE", hold=waiting, times=1)
-        bucket.faults.append(removal)
-        with ThreadPoolExecutor() as thread:
-            ending = thread.submit(one.wait_for_result, first)
-            poll(lambda: removal.times == 0)
-            two.execute_workflow(task_of(workflow_id="two"))
-            ending.result()
-        assert not removal.held_out
-        assert fetch(images_of(counted)[-1])[0] == 200
-
-
 def test_a_result_waits_briefly_for_a_silent_bucket(silent, counted, hasty, caplog):
     with Client(KEY, counted.url, ledger=True) as client:
         tasks = [client.execute_workflow(task_of(seed)) for seed in range(3)]
         begun = time.monotonic()
         assert all(client.wait_for_result(each).media_url for each in tasks)
-        assert time.monotonic() - begun < 3 * objects.REMOVAL_SECONDS
+        assert time.monotonic() - begun < 3 * uploads.REMOVAL_SECONDS
         silent.faults.clear()
     assert silent.names() == []
     assert "not removed yet: no answer within" in caplog.text
@@ -99,38 +60,16 @@ def test_a_close_waits_briefly_for_a_silent_bucket(silent, counted, hasty, caplo
             return time.monotonic()
 
     begun = asyncio.run(main())
-    assert time.monotonic() - begun < 4 * objects.REMOVAL_SECONDS
+    assert time.monotonic() - begun < 4 * uploads.REMOVAL_SECONDS
     assert len(silent.names()) == 20
     assert "prune --bucket" in caplog.text
-
-
-def test_what_was_given_up_during_its_upload(bucket, counted, home, hasty):
-    going = Event()
-
-    async def main():
-        async with AsyncClient(KEY, counted.url, ledger=True) as client:
-            task = task_of()
-            await client.execute_workflow_and_wait_for_result(task)
-            bucket.faults.append(Fault("PUT", hold=going, times=1))
-            upload = asyncio.create_task(client.upload_images(task, reuse=False))
-            await asyncio.to_thread(poll, lambda: not bucket.faults[0].times)
-            await client.execute_workflow(task)  # Its result is known.
-            going.set()
-            await upload
-            await client.execute_workflow(task_of(workflow_id="other"))
-            assert fetch(images_of(counted)[-1])[0] == 200
-            assert len(in_use(home / "bucket").everywhere()) == 1
-            await client.query_task_result("t2")
-
-    asyncio.run(main())
-    assert bucket.names() == []
 
 
 def test_what_a_refused_removal_says(bucket, counted, caplog):
     bucket.faults.append(Fault("DELETE", 403, error_body("AccessDenied")))
     with Client(KEY, counted.url, ledger=True) as client:
         assert client.execute_workflow_and_wait_for_result(task_of()).media_url
-    assert "was not removed" in caplog.text
+    assert "An image is not removed yet: The bucket" in caplog.text
     assert "allowed to read, write and delete" in caplog.text
     assert "No task was created" not in caplog.text
 
@@ -169,21 +108,23 @@ def test_a_look_leaves_the_core_to_other_images(bucket, counted, monkeypatch):
     assert not look.held_out
 
 
-def test_canceled_without_a_ledger_it_is_gone(bucket, counted):
+@pytest.mark.parametrize("ledger", [True, False])
+def test_canceled_it_is_gone(ledger, bucket, counted):
     counted.script("task_result_query", status("cancelled"))
-    with Client(KEY, counted.url) as client:
+    with Client(KEY, counted.url, ledger=ledger) as client:
         client.cancel_task(client.execute_workflow(task_of()))
         assert bucket.names() == []
 
 
-def test_interrupted_without_a_ledger_it_is_gone(bucket, counted):
+@pytest.mark.parametrize("ledger", [True, False])
+def test_interrupted_it_is_gone(ledger, bucket, counted):
     running, ended = status("running"), status("cancelled")
     counted.script("task_result_query", lambda _: ended if counted.count("task_cancel") else running)
 
     def stop(_):
         raise Stop
 
-    with Client(KEY, counted.url) as client:
+    with Client(KEY, counted.url, ledger=ledger) as client:
         with pytest.raises(Stop):
             client.execute_workflow_and_wait_for_result(task_of(), on_update=stop)
         assert bucket.names() == []
@@ -214,19 +155,3 @@ def test_a_file_that_changes_is_not_stored_under_its_old_hash(bucket, counted, t
     with Client(KEY, counted.url) as client, pytest.raises(InvalidParameterError, match="does not change"):
         client.upload_images(UpscalerTask(image))
     assert bucket.puts() == []
-
-
-def test_a_long_list_is_not_read_to_its_end(bucket, counted, monkeypatch):
-    monkeypatch.setenv("XALORA_BUCKET_KEEP", "1")
-    monkeypatch.setattr(objects, "MOST_LISTED", 2)
-    for _ in range(2):
-        with Client(KEY, counted.url) as client:
-            for seed in range(4):
-                client.upload_images(task_of(seed))
-    assert len(bucket.puts()) == 4
-    bucket.asked.clear()
-    with Client(KEY, counted.url) as client:
-        for seed in (4, 5):
-            client.upload_images(task_of(seed))
-    looks = [each.path for each in bucket.asked if each.method == "GET"]
-    assert set(bucket.puts()) <= set(looks)  # The list was too short to say what is not there.

@@ -5,15 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
-from threading import Event
 
 import pytest
 from buckets import Bucket, Process, moto
 from sequencer import Answer, Sequencer, status
-
-from xalora_client.delivery import name_lock
-from xalora_client.files import ProcessLock
 
 
 @pytest.fixture(scope="session")
@@ -48,18 +43,3 @@ def counted(sequencer: Sequencer) -> Sequencer:
     sequencer.script("task_create", lambda _: Answer({"task_id": f"t{next(numbers)}"}))
     sequencer.script("task_result_query", status("finished", result="https://media.example/x.png"))
     return sequencer
-
-
-@pytest.fixture
-def waiting(monkeypatch: pytest.MonkeyPatch) -> Event:
-    """Set once a run finds that another has the lock of an image."""
-    seen, acquire = Event(), name_lock.ProcessLock.acquire
-
-    def watched(path: Path) -> ProcessLock | None:
-        lock = acquire(path)
-        if lock is None:
-            seen.set()
-        return lock
-
-    monkeypatch.setattr(name_lock.ProcessLock, "acquire", watched)
-    return seen

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from importlib import import_module
@@ -16,11 +17,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from ..errors import ConfigurationError, StorageError
-from .refusals import CREDENTIALS_ADVICE
-from .web import logger
+from .bucket_errors import no_credentials
 
-INSTALL_ADVICE = 'Install it with `pip install "xalora-nodes[bucket]"`, in ComfyUI with ComfyUI\'s own Python.'
-
+logger = logging.getLogger("xalora_client")
 
 ASK_AGAIN = timedelta(minutes=10)
 """How long obstore is told that credentials last which botocore may renew: it asks again before."""
@@ -28,7 +27,7 @@ ASK_AGAIN = timedelta(minutes=10)
 _KEYS = {"access_key_id", "secret_access_key", "session_token", "token"}
 
 
-def open_store(place: str, options: Mapping[str, str], region: str | None = None) -> Any:
+def open_store(bucket_url: str, options: Mapping[str, str], region: str | None = None) -> Any:
     """The store of ``s3://name/prefix``, ``gs://…`` or ``az://…``.
 
     ``options`` are credentials and endpoint by obstore's names; what is not there comes from the provider's usual
@@ -39,18 +38,18 @@ def open_store(place: str, options: Mapping[str, str], region: str | None = None
         exceptions: Any = import_module("obstore.exceptions")
         stores: Any = import_module("obstore.store")
     except ImportError as error:
-        raise ConfigurationError("A bucket needs the package obstore", advice=INSTALL_ADVICE) from error
-    scheme = place.partition(":")[0]
+        raise ConfigurationError("A bucket needs the package obstore", code="bucket_package") from error
+    scheme = bucket_url.partition(":")[0]
     config: dict[str, Any] = dict(options)
     more: dict[str, Any] = {}
     if scheme == "s3":
         config = {name.removeprefix("aws_"): value for name, value in options.items()}
         if _KEYS & config.keys():
             # Stored together: the token and region of other keys, which obstore takes from variables, do not fit.
-            more = {"credential_provider": partial(_stored_keys, _both_keys(config, place))}
+            more = {"credential_provider": _stored_keys(config, bucket_url)}
             config = {"region": "us-east-1"} | config
         elif not os.environ.get("AWS_ACCESS_KEY_ID"):
-            config, more = _from_aws_chain(config, place)
+            config, more = _from_aws_chain(config, bucket_url)
         elif _has_profiles():
             config = _from_profile(config)
         if region:
@@ -60,22 +59,20 @@ def open_store(place: str, options: Mapping[str, str], region: str | None = None
         config = _from_azure_variables(options) | config
     try:
         return stores.from_url(
-            place,
+            bucket_url,
             config=config,
             **more,
             client_options={"allow_http": True, "connect_timeout": timedelta(seconds=5)},
-            # Only for its search for credentials, and for lists: the rest goes another way.
+            # Only for its search for credentials, and for lists.
             retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=15)},
         )
     except exceptions.UnknownConfigurationKeyError:
         raise ConfigurationError(
-            f"The stored settings of the bucket {place} have names that obstore does not know",
-            advice="Store them again with `xalora login --bucket`.",
+            f"The stored settings of the bucket {bucket_url} have names that obstore does not know",
+            code="bucket_stored",
         ) from None
     except exceptions.BaseError:  # Its text may hold what it was given.
-        raise StorageError(
-            f"The settings of the bucket {place} are not complete", advice=CREDENTIALS_ADVICE[scheme]
-        ) from None
+        raise no_credentials(f"The settings of the bucket {bucket_url} are not complete", bucket_url) from None
 
 
 def valid_before_now(signed: str, store: Any) -> str:
@@ -95,8 +92,8 @@ def valid_before_now(signed: str, store: Any) -> str:
     def signature() -> str:
         first = (query.get(name, "") for name in ("sp", "st", "se"))
         last = (query["sv"], query["sr"], *[""] * 7)
-        said = "\n".join([*first, f"/blob/{account}{path}", "", "", "", *last])
-        return base64.b64encode(hmac.new(base64.b64decode(key), said.encode(), hashlib.sha256).digest()).decode()
+        text = "\n".join([*first, f"/blob/{account}{path}", "", "", "", *last])
+        return base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
 
     try:
         # Other credentials, such as a token of the user's, sign in another way.
@@ -109,61 +106,45 @@ def valid_before_now(signed: str, store: Any) -> str:
     return f"{link.scheme}://{link.netloc}{link.path}?{urlencode(query)}"
 
 
-def _both_keys(config: Mapping[str, str], place: str) -> Mapping[str, str]:
-    if config.get("access_key_id") and config.get("secret_access_key"):
-        return config
-    raise StorageError(
-        f"The stored credentials of the bucket {place} are not complete",
-        advice="No task was created. Store them again with `xalora login --bucket`.",
-    )
-
-
-def _stored_keys(config: Mapping[str, str]) -> dict[str, Any]:
-    found = {"access_key_id": config["access_key_id"], "secret_access_key": config["secret_access_key"]}
+def _stored_keys(config: Mapping[str, str], bucket_url: str) -> Callable[[], dict[str, Any]]:
+    found: dict[str, Any] = {name: config.get(name) for name in ("access_key_id", "secret_access_key")}
+    if not all(found.values()):
+        raise StorageError(f"The stored credentials of the bucket {bucket_url} are not complete", code="bucket_stored")
     token = config.get("session_token") or config.get("token")
-    return found | ({"token": token} if token else {}) | {"expires_at": None}
+    return lambda: found | ({"token": token} if token else {}) | {"expires_at": None}
 
 
-def _from_aws_chain(config: dict[str, Any], place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _from_aws_chain(config: dict[str, Any], bucket_url: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What Amazon's own library finds: profiles, their roles, SSO and programs, and a machine's role.
 
     Returns the config with region and endpoint, and the credentials as obstore takes them.
     """
     if find_spec("botocore") is None:
         raise ConfigurationError(
-            f"The bucket {place} has no AWS_ACCESS_KEY_ID, and to look elsewhere needs the package botocore",
-            advice=INSTALL_ADVICE,
+            f"The bucket {bucket_url} has no AWS_ACCESS_KEY_ID, and to look elsewhere needs the package botocore",
+            code="bucket_package",
         )
-    advice = (
-        "No task was created. Check AWS_PROFILE and the profile in ~/.aws/config; after a login by SSO has ended, run "
-        f"`aws sso login`. {CREDENTIALS_ADVICE['s3']}"
-    )
     try:
         session: Any = import_module("botocore.session").Session()
         config = _from_profile(config, session)
-        asks = _asks_for_a_code(session)
-        credentials = None if asks else session.get_credentials()
+        credentials = session.get_credentials()
         now = None if credentials is None else _current(credentials)
     except Exception as error:  # noqa: BLE001 - also what a program of the user's says. Its text may hold a secret.
         raise StorageError(
-            f"The credentials for the bucket {place} cannot be had ({type(error).__name__})", advice=advice
+            f"The credentials for the bucket {bucket_url} could not be loaded ({type(error).__name__})",
+            code="bucket_profile",
         ) from None
-    if asks:
-        raise StorageError(
-            f"The credentials for the bucket {place} need a code (mfa_serial), which nobody can be asked for here",
-            advice=f"No task was created. Use a profile without it. {CREDENTIALS_ADVICE['s3']}",
-        )
     if now is None:
         return config, {}
     if now["token"]:
-        logger.warning("The credentials for the bucket %s are for a time: links to images end with them", place)
+        logger.warning("The credentials for the bucket %s are for a time: links to images end with them", bucket_url)
     return config, {"credential_provider": partial(_current, credentials)}
 
 
 def _has_profiles() -> bool:
     """Whether Amazon's tools have a file here. Without one, their library need not be loaded, which takes long."""
     files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
-    return any(Path(os.environ.get(name) or place).expanduser().is_file() for name, place in files.items())
+    return any(Path(os.environ.get(name) or usual).expanduser().is_file() for name, usual in files.items())
 
 
 def _from_profile(config: dict[str, Any], session: Any = None) -> dict[str, Any]:
@@ -186,20 +167,6 @@ def _from_profile(config: dict[str, Any], session: Any = None) -> dict[str, Any]
     if "endpoint_url" in profile and not ignored and not named:
         found["endpoint"] = profile["endpoint_url"]
     return found | config
-
-
-def _asks_for_a_code(session: Any) -> bool:
-    """Whether a role of the profile, or of one that it builds on, needs a code from a device."""
-    profiles: dict[str, dict[str, str]] = session.full_config.get("profiles", {})
-    seen: set[str] = set()
-    name: str | None = session.profile or "default"
-    while name is not None and name not in seen:
-        seen.add(name)
-        profile = profiles.get(name, {})
-        if "role_arn" in profile and "mfa_serial" in profile:
-            return True
-        name = profile.get("source_profile")
-    return False
 
 
 def _current(credentials: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from buckets import BUCKET
 
-from xalora_client.delivery.bucket import FRESH, LONGEST_LINK
+from xalora_client.uploads.bucket import FRESH, LONGEST_LINK
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -10,15 +10,21 @@ from buckets import images_of, picture
 from processes import poll
 from subject import Stop
 
-from xalora_client import AsyncClient, InputImage, UpscalerTask
+from xalora_client import AsyncClient, InputImage, UpscalerTask, WorkflowTask
 from xalora_client.http import upload as web
+from xalora_client.ledger import Ledger
 
 
 def large(seed):
     return UpscalerTask(InputImage.from_bytes(picture(seed, side=800), name=f"{seed}.png"))
 
 
-def test_awaited_uploads_are_canceled(bucket, counted):
+def recorded(home):
+    with Ledger(home) as ledger:
+        return ledger.entries()
+
+
+def test_awaited_uploads_are_canceled(bucket, counted, home):
     """As ComfyUI's Cancel does: one is stored already, others are on their way."""
     bucket.bytes_per_second = 3e6
 
@@ -35,6 +41,7 @@ def test_awaited_uploads_are_canceled(bucket, counted):
     assert images_of(counted) == []
     bucket.quiet()
     assert bucket.names() == []
+    assert recorded(home) == []  # What was never sent is no task.
 
 
 def test_a_connection_that_was_just_lost_hides_no_cancel():
@@ -54,7 +61,7 @@ def test_slow_lines_are_heard_of_often():
     assert max(found) <= 64 * 1024
 
 
-def test_an_interruption_in_the_middle(bucket, counted, subject):
+def test_an_interruption_in_the_middle(bucket, counted, subject, home):
     subject.options["ledger"] = True
     bucket.bytes_per_second = 3e6
 
@@ -66,3 +73,26 @@ def test_an_interruption_in_the_middle(bucket, counted, subject):
     assert images_of(counted) == []
     bucket.quiet()
     assert bucket.names() == []
+    assert recorded(home) == []  # What was never sent is no task.
+
+
+def test_an_interruption_after_the_first_of_two_images(bucket, counted, subject, home):
+    subject.options["ledger"] = True
+
+    def stop():
+        assert len(bucket.puts()) == 1
+        raise Stop
+
+    class Blend(WorkflowTask):
+        task_type = "blend"
+
+        @property
+        def task_details(self):
+            return {"parameters": {"images": images}}
+
+    images = [InputImage.from_bytes(picture()), InputImage(stop, lambda: "ab" * 32, "image/png")]
+    with pytest.raises(Stop):
+        subject.do(lambda client: client.execute_workflow(Blend()))
+    assert counted.seen == []
+    assert bucket.names() == []
+    assert recorded(home) == []

@@ -11,13 +11,14 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from buckets import BUCKET, Fault, error_body, fetch, images_of, picture
-from sequencer import Answer, status
+from sequencer import DROP, Answer, status
 
 from xalora_client import (
     AsyncClient,
     CustomTask,
     InputImage,
     InvalidParameterError,
+    NetworkError,
     PaymentRequiredError,
     ServerError,
     TaskFailedError,
@@ -25,7 +26,7 @@ from xalora_client import (
     XaloraError,
     encode_data_uri,
 )
-from xalora_client.delivery.bucket import object_name
+from xalora_client.uploads.uploads import job_of, object_name
 
 
 def task_of(content, **options):
@@ -96,13 +97,12 @@ def test_it_stays_if_that_is_set(bucket, counted, keeper, monkeypatch):
     assert len(bucket.names()) == 1
 
 
-def test_it_stays_as_long_as_another_task_needs_it(bucket, counted, keeper):
+def test_the_end_of_one_task_leaves_the_image_of_another(bucket, counted, keeper):
     content = picture()
     first = keeper.do(execute(task_of(content)))
     second = keeper.do(execute(task_of(content, workflow_id="other")))
-    assert len(bucket.puts()) == 1
     keeper.do(lambda client: client.query_task_result(first))
-    assert fetch(images_of(counted)[1])[0] == 200
+    assert [fetch(each)[0] for each in images_of(counted)] == [404, 200]
     keeper.do(lambda client: client.query_task_result(second))
     assert bucket.names() == []
 
@@ -200,11 +200,14 @@ def test_what_was_uploaded_ahead_in_vain_is_removed(bucket, counted, keeper):
 
 
 def test_an_old_object_is_stored_again_before_a_lifecycle_rule_takes_it(bucket, counted, keeper):
-    keeper.do(execute(task_of(picture())))
+    counted.script("task_create", DROP, Answer({"task_id": "t1"}))
+    with pytest.raises(NetworkError):
+        keeper.do(execute(task_of(picture())))
     old = (datetime.now(timezone.utc) - timedelta(days=2)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     bucket.faults.append(Fault("GET", 206, b"x", {"Last-Modified": old}))
-    keeper.do(execute(task_of(picture(), workflow_id="other")))
+    keeper.do(execute(task_of(picture())))
     assert len(bucket.puts()) == 2
+    assert len(set(bucket.puts())) == 1
 
 
 def test_no_secret_is_written_anywhere(bucket, counted, keeper, home, caplog):
@@ -252,10 +255,21 @@ def test_a_server_that_quotes_the_link_spreads_no_signature(where, quote, bucket
 
 def test_the_name_of_an_object_is_the_same_on_every_system(monkeypatch):
     monkeypatch.setattr(mimetypes, "guess_extension", lambda *_: None)  # As where Python's table is another.
-    extensions = [
-        object_name("f", "a", f"image/{each}") for each in ("png", "jpeg", "webp", "avif", "tiff", "GIF", "x")
-    ]
-    assert extensions == ["f/a.png", "f/a.jpg", "f/a.webp", "f/a.avif", "f/a.tiff", "f/a.gif", "f/a"]
+    kinds = ("png", "jpeg", "webp", "avif", "tiff", "GIF", "x")
+    names = [object_name("f", "job-1", "a", f"image/{each}").removeprefix("f/job-1/") for each in kinds]
+    assert names == ["a.png", "a.jpg", "a.webp", "a.avif", "a.tiff", "a.gif", "a"]
+
+
+@pytest.mark.parametrize("prefix", ["my job", "a/b", "ä", "..", "100%", "~", "x?y#z&"])
+def test_any_prefix_of_job_ids_can_be_in_a_name(prefix, bucket, counted, keeper):
+    keeper.do(execute(task_of(picture(), job_id_prefix=prefix)))
+    (address,) = images_of(counted)
+    assert fetch(address) == (200, picture())
+    (create,) = [each.body for each in counted.seen if each.path == "/task_create"]
+    (name,) = bucket.names()
+    assert job_of(name.removeprefix("prefix/")) == create["job_id"]
+    keeper.do(lambda client: client.query_task_result("t1"))
+    assert bucket.names() == []
 
 
 @pytest.mark.parametrize("wrong", ["", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n"])

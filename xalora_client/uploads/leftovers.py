@@ -1,0 +1,57 @@
+"""What runs that were killed left in the bucket."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..ledger import Listing
+from .bucket import Bucket, StoredObject
+from .uploads import folder_of, job_of
+
+_NAME = re.compile(r"[0-9a-f]{10}/([^/]+/[0-9a-f]{64}(\.[a-z0-9]+)?|doctor-[0-9a-f]{16}\.txt)")
+"""Names as this pack gives them. Whatever else lies in the bucket is not ours."""
+
+UNKNOWN_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Removed:
+    """The names of the objects that were removed, their bytes, and how many objects of ours are left."""
+
+    names: list[str]
+    freed: int
+    left: int
+
+
+async def remove_leftovers(bucket: Bucket, home: Path, older_than: float) -> Removed:
+    """Remove what no task needs: of this home what belongs to jobs that have ended, and whatever is older.
+
+    What other homes put there is only removed when it is older than so many seconds: what it is for is not known here.
+    What this home's ledger does not know stays for a day: it may be for a task that runs without the ledger.
+    Raises StorageError when the bucket refuses or the ledger cannot be read, and NetworkError when the bucket does not
+    answer.
+    """
+    ledger = Listing(home)
+
+    def is_needed(found: StoredObject) -> bool:
+        if not found.name.startswith(f"{folder_of(home)}/"):
+            return found.age <= older_than
+        job_id = job_of(found.name)
+        entry = ledger.find(job_id)
+        if entry is None or entry.job_id != job_id:
+            return found.age <= min(older_than, UNKNOWN_SECONDS)
+        return not entry.is_final and found.age <= older_than
+
+    ours = [found for found in await bucket.stored() if _NAME.fullmatch(found.name)]
+    removed: list[StoredObject] = []
+    try:
+        for found in ours:
+            if not await asyncio.to_thread(is_needed, found):
+                await bucket.remove(found.name)
+                removed.append(found)
+    finally:
+        ledger.close()
+    return Removed([found.name for found in removed], sum(found.size for found in removed), len(ours) - len(removed))

@@ -1,0 +1,120 @@
+"""Inputs to a sequencer of ours: each an upload of its own, once for each content, not inside the create's JSON.
+
+An upload that was cut goes on where it ended, in a later run, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..errors import APIStatusError, BadRequestError, ResponseError
+from ..http.retry import retry
+from ..http.upload import WebTransport
+from ..protocol import answers
+from ..protocol.requests import Credentials, Request, Response
+
+REQUEST_SECONDS = 30.0
+TRIES = 5
+
+
+class SequencerUploads:
+    """The uploads to one sequencer."""
+
+    def __init__(
+        self, url: str, web: WebTransport, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    ) -> None:
+        self._url = url
+        self._web = web
+        self._sleep = sleep
+
+    async def offered(self) -> bool:
+        """Whether the server is one of ours that takes uploads.
+
+        Raises NetworkError when it cannot be reached, and APIStatusError when it, or a proxy before it, cannot answer
+        now.
+        """
+
+        async def attempt() -> Response:
+            url = f"{self._url}/"
+            answer = await self._web.ask("GET", url, {"Accept": "application/json"})
+            if answer.status in (408, 425, 429) or answer.status >= 500:
+                answers.check_status(answer, Request(url, {}))
+            return answer
+
+        answer = await retry(attempt, tries=TRIES, sleep=self._sleep)
+        return answer.status == 200 and _json(answer).get("image_upload") is True
+
+    async def put(
+        self,
+        content: bytes,
+        media_type: str,
+        credentials: Credentials,
+        on_sent: Callable[[int, int], object] = lambda _, __: None,
+    ) -> str:
+        """Upload the bytes for the owner of the credentials, unless the server has them; returns their address.
+
+        ``on_sent(sent, total)`` is called as the bytes go out. Raises APIStatusError when the server refuses them,
+        ResponseError for an answer outside the protocol, and NetworkError when no complete answer comes back.
+        """
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
+
+        async def attempt() -> str:
+            # Announced again before each try: a token belongs to one upload, and some of the bytes may be there.
+            announced = await self._announce(sha256, len(content), media_type, credentials)
+            address, upload = announced.get("image"), announced.get("upload_url")
+            if not isinstance(address, str) or not isinstance(upload, str | None):
+                raise ResponseError("The sequencer gave no address for an image")
+            if upload is not None:
+                token = re.fullmatch(r"[^?#]*/image_upload/([A-Za-z0-9._~-]+)", upload)
+                if token is None:
+                    raise ResponseError("The sequencer gave an address for an upload that is not one of its own")
+                # Under the address that is known to reach it, whatever it calls itself behind a proxy.
+                url = f"{self._url}/image_upload/{token[1]}"
+                received = announced.get("received")
+                begun = received if isinstance(received, int) and 0 < received < len(content) else 0
+                await self._send_rest(url, content, begun, media_type, on_sent)
+            return address
+
+        try:
+            return await retry(attempt, tries=TRIES, sleep=self._sleep)
+        except BadRequestError as error:
+            raise error.derived(code="upload_damaged") from error
+
+    async def _send_rest(
+        self, url: str, content: bytes, begun: int, media_type: str, on_sent: Callable[[int, int], object]
+    ) -> None:
+        headers = {"Content-Type": media_type} | ({"Upload-Offset": str(begun)} if begun else {})
+        answer = await self._web.ask(
+            "PUT", url, headers, content[begun:], lambda sent, _: on_sent(begun + sent, len(content))
+        )
+        try:
+            answers.check_status(answer, Request(url, {}))
+        except APIStatusError as error:
+            # One that is not known, whose bytes were damaged, or that another goes on with is announced again.
+            raise error.derived(transient=error.transient or error.status_code in (404, 409, 422)) from error
+
+    async def _announce(self, sha256: str, size: int, media_type: str, credentials: Credentials) -> dict[str, Any]:
+        body = {
+            "consumer_id": credentials.consumer_id,
+            "api_key": credentials.api_key,
+            "sha256": sha256,
+            "size": size,
+            "content_type": media_type,
+        }
+        request = Request(f"{self._url}/image_upload", body)
+        answer = await self._web.send(request, REQUEST_SECONDS)
+        answers.check_status(answer, request)
+        return _json(answer)
+
+
+def _json(answer: Response) -> dict[str, Any]:
+    try:
+        found = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
