@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+AHEAD = 32
+"""How many tasks are prepared while others run. Each holds its claim, an open file, and another run waits for it."""
+
 
 class Batch(Remote):
     """A node that runs ``count`` tasks, at most ``parallel`` of them at once.
@@ -29,6 +32,7 @@ class Batch(Remote):
         self.task_of = task_of
         self.turns_at_once = min(parallel, count)
         self.turns = asyncio.Semaphore(parallel)
+        self.window = asyncio.Semaphore(parallel + AHEAD)
         self.done = 0
         self.updates: dict[int, TaskUpdate] = {}
         self.uploads: dict[int, UploadProgress] = {}
@@ -121,9 +125,10 @@ class Batch(Remote):
         def note(progress: UploadProgress) -> None:
             self.uploads[number] = progress
 
-        await self.client.upload_images(task, note, reuse=self.reuse)
-        async with self.turns:
-            answer = await step(number, task)
+        async with self.window:
+            await self.client.upload_images(task, note, reuse=self.reuse)
+            async with self.turns:
+                answer = await step(number, task)
         self.done += 1
         self.tick()
         self.progress.bar(self.done, self.count)

@@ -103,3 +103,22 @@ def test_after_a_failure_only_what_failed_is_sent_again(pack: Any, miner: Miner)
     assert enlarged.shape == (50, 8, 8, 3)
     assert len(set(task_ids)) == 50
     assert len(miner.parameters) == 53
+
+
+def test_a_large_batch_prepares_a_few_ahead(pack: Any, miner: Miner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is prepared is claimed, and each claim is an open file, of which a system may allow few."""
+    monkeypatch.setattr(pack.part("nodes._batch"), "AHEAD", 2)
+    client, ahead = pack.part("xalora_client").AsyncClient, []
+    upload = client.upload_images
+
+    async def counting(self: Any, *arguments: Any, **options: Any) -> None:
+        await upload(self, *arguments, **options)
+        prepared.append(1)
+        ahead.append(len(prepared) - sum(1 for path in miner.paths() if path.startswith("media/")))
+
+    prepared: list[int] = []
+    monkeypatch.setattr(client, "upload_images", counting)
+    images = torch.linspace(0, 1, 12)[:, None, None, None].expand(12, 4, 4, 3)
+    pack.run("XaloraUpscale", image=images, max_parallel=3)
+    assert len(prepared) == 12
+    assert max(ahead) <= 3 + 2

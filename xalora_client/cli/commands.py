@@ -26,6 +26,9 @@ from ..sequencer import Options
 from .outcome import described, exit_code
 from .progress import Progress, progress
 
+AHEAD = 32
+"""How many images are uploaded while others are worked on. Each holds a claim in the ledger, which is an open file."""
+
 
 async def text2video(arguments: argparse.Namespace) -> int:
     """``xalora text2video PROMPT -o FILE``."""
@@ -61,14 +64,16 @@ async def upscale(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output)
     in_folder = _is_folder(arguments.output, count)
     turns = asyncio.Semaphore(arguments.max_parallel)
+    window = asyncio.Semaphore(arguments.max_parallel + AHEAD)
 
     async def one(client: AsyncClient, number: int) -> dict[str, Any]:
         name = arguments.images[number]
         task = UpscalerTask(_input_image(name), **options)
-        with progress(label=name if count > 1 else None) as shown:
-            await client.upload_images(task, shown.upload, reuse=arguments.reuse)
-            async with turns:
-                file, result = await _run_task(client, task, arguments, shown)
+        async with window:
+            with progress(label=name if count > 1 else None) as shown:
+                await client.upload_images(task, shown.upload, reuse=arguments.reuse)
+                async with turns:
+                    file, result = await _run_task(client, task, arguments, shown)
         place = output
         if in_folder:
             stem = _stem(name)
