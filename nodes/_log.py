@@ -12,9 +12,13 @@ logger = logging.getLogger("xalora_client")
 
 
 def _named(record: logging.LogRecord) -> bool:
-    """Begin our own lines with our name."""
+    """Begin our own lines with our name, and say of errors what a user of ComfyUI can do."""
     if "xalora_client" in record.name and not str(record.msg).startswith("Xalora"):
         record.msg = f"Xalora: {record.msg}"
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                _error_messages.text(each) if isinstance(each, XaloraError) else each for each in record.args
+            )
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from typing import Any
@@ -35,3 +36,10 @@ def test_comfyui_is_told_what_its_user_can_do(pack: Any) -> None:
     shown = pack.part("nodes._error_messages").for_comfyui(error)
     assert str(shown) == "The server answered 401: no. Check the key in Settings → Xalora."
     assert isinstance(shown, pack.error("AuthenticationError"))
+
+
+def test_comfyuis_log_has_the_same_advice(pack: Any) -> None:
+    error = pack.error("StorageError")(code="inputs_stay", params={"count": 2})
+    record = logging.LogRecord("pack.xalora_client", logging.WARNING, __file__, 1, "%s", (error,), None)
+    assert pack.part("nodes._log")._named(record)
+    assert record.getMessage().startswith("Xalora: Images of tasks that have ended stay in the bucket (2). A rule")
