@@ -173,8 +173,6 @@ async def _send_claimed(
             error = error.derived(what=what, code="job_without_task", params={"job_id": job.job_id})
         await _record_failure(session, job, claimed, error)
         raise error from error.__cause__
-    if session.uploads is not None and session.uploads.removes:
-        session.jobs[created.task_id] = job.job_id
     return created if claimed is None else replace(created, origin=claimed.step.value)
 
 
@@ -200,6 +198,8 @@ async def _send(
         response = await session.send(request)
         task_id, long_poll = read_created(response, request)
         logger.info("task_create %s: task %s, job %s", response.status, task_id, job.job_id)
+        if session.uploads is not None and session.uploads.removes:
+            session.jobs[task_id] = job.job_id
         if claim is not None and (ledger := session.ledger) is not None:
             try:
                 await asyncio.to_thread(ledger.created, claim, task_id)
