@@ -17,6 +17,7 @@ LAYERS = [
     "errors.py",
     "addresses.py",
     "files.py",
+    "sqlite_file.py",
     "protocol/",
     "forms.py",
     "config.py",
