@@ -38,8 +38,7 @@ class Intent:
     ``{"sha256", "characters"}``, and the key by ``***``.
 
     ``fingerprint`` is SHA-256, in hex, of server, consumer, task type, workflow id and parameters, with the content of
-    media and not their addresses. The key, ``job_id_prefix`` and ``timeout_seconds`` are not part of it. ``earlier`` is
-    the one that version 0.1.0 recorded for the same work, if that was another and was asked for.
+    media and not their addresses. The key, ``job_id_prefix`` and ``timeout_seconds`` are not part of it.
     """
 
     fingerprint: str
@@ -47,10 +46,9 @@ class Intent:
     task_type: str
     workflow_id: str | None
     parameters: Any
-    earlier: str | None = None
 
     @classmethod
-    def of(cls, server: str, task: WorkflowTask, credentials: Credentials, *, earlier: bool = False) -> Intent:
+    def of(cls, server: str, task: WorkflowTask, credentials: Credentials) -> Intent:
         """The intent of a task; ``credentials`` are those it is sent with, ``server`` the sequencer's lasting name.
 
         Hashes the media in it, which takes a moment for large ones. Raises InvalidParameterError when the task's
@@ -62,7 +60,6 @@ class Intent:
             readable = _readable(details, credentials.api_key)
             identity = [server, credentials.consumer_id, task.task_type, workflow_id, readable]
             canonical = _json(identity, lambda stand_in: {"sha256": stand_in.sha256})
-            before = _json(identity, lambda stand_in: {"sha256": stand_in.earlier()}) if earlier else canonical
             stored = json.loads(_json(readable, lambda stand_in: stand_in.shown))
         except InvalidParameterError:  # An image cannot be had.
             raise
@@ -71,7 +68,6 @@ class Intent:
         only_parameters = isinstance(stored, dict) and stored.keys() == {"parameters"}
         return cls(
             fingerprint=hashlib.sha256(canonical.encode()).hexdigest(),
-            earlier=None if before == canonical else hashlib.sha256(before.encode()).hexdigest(),
             server=server,
             task_type=task.task_type,
             workflow_id=workflow_id,
@@ -236,11 +232,6 @@ class _StandIn:
 
     sha256: str
     shown: dict[str, Any]
-    image: InputImage | None = None
-
-    def earlier(self) -> str:
-        """The hash that version 0.1.0 recorded."""
-        return (self.image and self.image.earlier()) or self.sha256
 
 
 def _json(value: Any, stand_in: Callable[[_StandIn], dict[str, Any]]) -> str:
@@ -254,7 +245,7 @@ def _readable(value: Any, secret: str) -> Any:
             return _readable_text(value, secret)
         case InputImage():
             sha256 = value.sha256()
-            return _StandIn(sha256, {"sha256": sha256, "media_type": value.media_type}, value)
+            return _StandIn(sha256, {"sha256": sha256, "media_type": value.media_type})
         case dict():
             return {_name(name, secret): _readable(each, secret) for name, each in value.items()}
         case list() | tuple():

@@ -12,7 +12,6 @@ from pathlib import Path
 from ..errors import StorageError
 from ..files import LockFolder
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.images import images_in
 from ..protocol.requests import Job
 from . import entry as rows
 from .claim import Claim, Step
@@ -24,18 +23,10 @@ logger = logging.getLogger("xalora_client")
 
 _USABLE = """
     SELECT * FROM tasks
-    WHERE fingerprint IN (?, ?) AND (state IN ('creating', 'doubtful', 'waiting', 'running', 'finished')
+    WHERE fingerprint = ? AND (state IN ('creating', 'doubtful', 'waiting', 'running', 'finished')
         OR state = 'canceled' AND finished IS NULL)
     ORDER BY task_id IS NULL, number DESC LIMIT 1
 """
-
-
-_BEFORE_PIXELS = """
-    SELECT 1 FROM tasks
-    WHERE server IS ? AND task_type = ? AND parameters LIKE '%"bytes":%"image/png"%'
-        AND state IN ('creating', 'doubtful', 'waiting', 'running', 'finished', 'canceled') LIMIT 1
-"""
-"""Tasks as version 0.1.0 recorded them: there every image counted by its encoded bytes."""
 
 _USES = """
     SELECT 1 FROM tasks
@@ -83,11 +74,7 @@ class Ledger:
 
         Raises InvalidParameterError when the task's details are not JSON.
         """
-        images = images_in(job.task.task_details)
-        earlier = any(image.counted_otherwise for image in images) and self._database.run(
-            lambda db: db.execute(_BEFORE_PIXELS, (self.server, job.task.task_type)).fetchone() is not None
-        )
-        return Intent.of(self.server or "", job.task, job.credentials, earlier=earlier)
+        return Intent.of(self.server or "", job.task, job.credentials)
 
     def has_task(self, intent: Intent) -> bool:
         """Whether there is a task for the intent already, so that a claim would create none."""
@@ -293,5 +280,5 @@ class Ledger:
 
 
 def _usable(db: sqlite3.Connection, intent: Intent) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = db.execute(_USABLE, (intent.fingerprint, intent.earlier)).fetchone()
+    row: sqlite3.Row | None = db.execute(_USABLE, (intent.fingerprint,)).fetchone()
     return row
