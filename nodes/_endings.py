@@ -38,7 +38,10 @@ _FITTING = [
         (r", or run `xalora tasks --forget [^`]+` and then the task", " for one run"),
         (r"run `xalora tasks --forget [^`]+` first", "turn reuse off for one run"),
         (r"; `xalora prune --bucket` removes it", ""),
-        (r"look at `xalora tasks`", "look at the Xalora tab"),
+        (
+            r"`xalora repair --home [^`]+` has saved what can be read",
+            'the command "xalora repair" has saved what can be read; then look at the Xalora tab',
+        ),
         (r", or in Python allow more with Client\(limits=\.\.\.\)", ""),
     )
 ]

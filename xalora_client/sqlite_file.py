@@ -36,10 +36,21 @@ class DamageError(sqlite3.DatabaseError):
     """What the file holds contradicts itself, although SQLite can read it."""
 
 
+_SIGNS_OF_DAMAGE = (
+    "malformed",
+    "not a database",
+    "could not decode",
+    # The schema is fixed, so these say that the part of the file that describes it is damaged.
+    "no such",
+    "already exists",
+    "duplicate column",
+)
+
+
 def is_damage(error: Exception) -> bool:
     """Whether the file itself is damaged, not just locked, full or read-only."""
-    text = str(error) if isinstance(error, sqlite3.Error) else ""
-    return isinstance(error, DamageError) or "malformed" in text or "not a database" in text
+    text = str(error).lower() if isinstance(error, sqlite3.Error) else ""
+    return isinstance(error, DamageError) or any(sign in text for sign in _SIGNS_OF_DAMAGE)
 
 
 def first_fault(db: sqlite3.Connection) -> str | None:
@@ -50,7 +61,7 @@ def first_fault(db: sqlite3.Connection) -> str | None:
         if not is_damage(error):
             raise
         return str(error)
-    return None if found == "ok" else str(found)
+    return None if found == "ok" else " ".join(str(found).split())
 
 
 def connect(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
@@ -64,32 +75,13 @@ def connect(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
     """
     with alone(path):
         _make_if_missing(path, steps, name)
-        return _open(path, steps, name)
+        return open_existing(path, steps, name)
 
 
-def build(path: Path, steps: Steps, name: str, fill: Callable[[sqlite3.Connection], T]) -> T:
-    """Make a complete file elsewhere and move it in, so that no process ever sees it half done.
-
-    Raises OSError and sqlite3.Error.
-    """
-    fresh = path.with_name(f"{path.name}.new")
-    for left in path.parent.glob(f"{fresh.name}*"):  # Left by a process that was killed halfway.
-        left.unlink()
-    # What is in it may be private. SQLite gives its other files the same mode.
-    os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    db = sqlite3.connect(fresh, isolation_level=None)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        _migrate(db, steps, name)
-        filled = fill(db)
-    finally:
-        db.close()
-    files.move(fresh, path)
-    return filled
-
-
-def unusable(path: Path, name: str, error: Exception) -> StorageError:
-    """The error to raise for an OSError or sqlite3.Error."""
+def unusable(path: Path, name: str, error: Exception, repair: str | None = None) -> StorageError:
+    """The error to raise for an OSError or sqlite3.Error; ``repair`` is the advice for a damaged file."""
+    if is_damage(error):
+        return StorageError(f"{name} {path} is damaged: {error}", advice=repair)
     busy = "locked" in str(error) or "for too long" in str(error)
     said = error.strerror if isinstance(error, OSError) else error
     advice = "Another program keeps it locked: close that program, then try again." if busy else None
@@ -97,12 +89,16 @@ def unusable(path: Path, name: str, error: Exception) -> StorageError:
 
 
 class SqliteFile:
-    """A file that threads and processes share, opened at its first use. A forked child opens it anew."""
+    """A file that threads and processes share, opened at its first use. A forked child opens it anew.
 
-    def __init__(self, path: Path, steps: Steps, name: str) -> None:
+    ``name`` and ``repair`` are for errors: what it is called, and what to do when it is damaged.
+    """
+
+    def __init__(self, path: Path, steps: Steps, name: str, repair: str) -> None:
         self.path = path
-        self.name = name
         self._steps = steps
+        self._name = name
+        self._repair = repair
         self._guard = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
@@ -117,7 +113,11 @@ class SqliteFile:
             try:
                 return self._transaction(work, reading)
             except (OSError, sqlite3.Error) as error:
-                raise unusable(self.path, self.name, error) from error
+                raise unusable(self.path, self._name, error, self._repair) from error
+
+    def exists(self) -> bool:
+        """Whether there is a file, or one that is being repaired."""
+        return self.path.exists() or aside(self.path).exists()
 
     def close(self) -> None:
         """Close the file. It is opened again when needed."""
@@ -135,19 +135,21 @@ class SqliteFile:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
-            if self._file == identity(self.path):
+            if self._file == _identity(self.path):
                 return value
             # Meanwhile another process replaced the file, perhaps without this work: repeat it on the new one.
 
     def _opened(self) -> sqlite3.Connection:
         # The file may have been replaced or deleted since: what is written to it now would be lost.
-        if self._db is not None and self._file != identity(self.path):
+        if self._db is not None and self._file != _identity(self.path):
             self._close()
         if self._db is None:
             with alone(self.path):
-                _make_if_missing(self.path, self._steps, self.name)
-                self._file = identity(self.path)
-                self._db = _open(self.path, self._steps, self.name)
+                _make_if_missing(self.path, self._steps, self._name)
+                self._file = _identity(self.path)
+                self._db = open_existing(self.path, self._steps, self._name)
+                # Each commit is written from the log into the file: damage to the log then loses nothing.
+                self._db.execute("PRAGMA wal_autocheckpoint = 1")
         return self._db
 
     def _close(self) -> None:
@@ -175,11 +177,36 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def _make_if_missing(path: Path, steps: Steps, name: str) -> None:
-    if not path.exists():
-        build(path, steps, name, lambda db: None)
+    if path.exists():
+        return
+    if aside(path).exists():
+        raise DamageError("a repair of it was interrupted")
+    build(path, steps, name, lambda db: None)
 
 
-def _open(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
+def build(path: Path, steps: Steps, name: str, fill: Callable[[sqlite3.Connection], T]) -> T:
+    """Make a complete file elsewhere and move it in, so that no process ever sees it half done.
+
+    Raises OSError and sqlite3.Error.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    for left in path.parent.glob(f"{fresh.name}*"):  # Left by a process that was killed halfway.
+        left.unlink()
+    # What is in it may be private. SQLite gives its other files the same mode.
+    os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    db = sqlite3.connect(fresh, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        _migrate(db, steps, name)
+        filled = fill(db)
+    finally:
+        db.close()
+    files.move(fresh, path)
+    return filled
+
+
+def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
+    """Open a file that is there, as ``connect``, for whoever is ``alone``."""
     # Connecting does not make the file: it has its tables from the start.
     db = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
@@ -190,10 +217,15 @@ def _open(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
     )
     try:
         db.row_factory = sqlite3.Row
+        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise DamageError("it is empty")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA fullfsync = ON")  # On macOS, FULL alone stops at the disk's own cache.
         _migrate(db, steps, name)
+    except UnicodeDecodeError as error:  # Of what SQLite says about its schema.
+        db.close()
+        raise DamageError("malformed database schema") from error
     except BaseException:
         db.close()
         raise
@@ -230,7 +262,12 @@ def _version(db: sqlite3.Connection, steps: Steps, name: str) -> int:
     return int(version)
 
 
-def identity(path: Path) -> tuple[int, int] | None:
+def aside(path: Path) -> Path:
+    """Where a damaged file is while it is repaired. A new one is not made meanwhile."""
+    return path.with_name(f"{path.name}.repairing")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
         stat = path.stat()
     except FileNotFoundError:

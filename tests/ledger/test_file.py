@@ -28,7 +28,7 @@ with Ledger(home) as ledger:
         print(error)
     print(claim(ledger, "before").step.value)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    print(claim(ledger, number).step.value, [path.name for path in home.glob("*corrupt*")])
+    print(claim(ledger, number).step.value, [path.name for path in home.glob("*damaged*")])
 """
 )
 
@@ -38,7 +38,7 @@ def test_a_full_disk_is_told_before_anything_is_sent(ledger):
     full(ledger)
     with pytest.raises(StorageError, match=r"full.*Free some space"):
         claim(ledger, Intent.of(SERVER, CustomTask("kind", {"texts": ["long" * 1000] * 50}), WHO))
-    assert not list(ledger._database.path.parent.glob("*corrupt*"))
+    assert not list(ledger._database.path.parent.glob("*damaged*"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
@@ -71,7 +71,7 @@ def test_a_locked_ledger_is_waited_for_and_never_set_aside(ledger, home, monkeyp
     other.execute("ROLLBACK")
     other.close()
     assert claim(ledger).step is Step.RESEND
-    assert not list(home.glob("*corrupt*"))
+    assert not list(home.glob("*damaged*"))
 
 
 def test_a_ledger_that_is_being_built_for_too_long(home, monkeypatch):

@@ -18,7 +18,7 @@ NOT_IN_COMFYUI = {"cli", "miner", "sequencer", "workflows", "__main__.py"}
 
 HERE = re.compile(
     r"Settings → Xalora|reuse off|for one run|smaller frames|remove what earlier"
-    r"|stays in the bucket|Set AWS_ACCESS_KEY_ID"
+    r"|stays in the bucket|the Xalora tab|Set AWS_ACCESS_KEY_ID"
 )
 
 
