@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 import weakref
 from collections import OrderedDict
-from functools import partial
 from typing import Any
 
 import torch
 from blake3 import blake3
-from PIL import Image
 
 from ..xalora_client import InputImage
 from ._tensors import check_image, png_of, to_pixels
@@ -38,19 +35,10 @@ def input_image(image: torch.Tensor, name: str) -> InputImage:
         # BLAKE3 of the pixels, because SHA-256 of so many bytes takes a good part of the encoder's time.
         return hashlib.sha256(f"{pixels.shape}\n{blake3(pixels).hexdigest()}".encode()).hexdigest()
 
-    made = InputImage(content, sha256, "image/png", name, earlier=partial(_hash_of_0_1_0, image))
+    made = InputImage(content, sha256, "image/png", name)
     # What is reused is never encoded.
     weakref.finalize(made, _recent.take, key).atexit = False
     return made
-
-
-def _hash_of_0_1_0(image: torch.Tensor) -> str:
-    """Version 0.1.0 counted an image by Pillow's PNG of it."""
-    pixels = to_pixels(image)
-    buffer = io.BytesIO()
-    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    picture.save(buffer, format="PNG", compress_level=1)
-    return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 
 class _Recent:

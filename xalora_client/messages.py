@@ -119,6 +119,11 @@ CATALOG: dict[str, Message] = {
     "certificate": Message("If a proxy or company certificate is in use, set REQUESTS_CA_BUNDLE to its file."),
     "proxy": Message("Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to an address like http://host:port, or unset it."),
     "storage": Message("Free some space or make the folder writable, or point XALORA_HOME elsewhere."),
+    "ledger_damaged": Message(
+        'No task is sent until `xalora repair --home "{folder}"` has saved what can be read.',
+        nodes='No task is sent until the command "xalora repair" has saved what can be read. '
+        "Then look at the Xalora tab.",
+    ),
     "disk_nearly_full": Message(
         "Free some space, or run `xalora prune`, or point XALORA_HOME elsewhere.",
         nodes=f"Free some space, or allow less space for results in {_SETTINGS}, or point XALORA_HOME elsewhere.",

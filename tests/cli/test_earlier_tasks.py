@@ -104,6 +104,22 @@ class TestPast:
         assert past.count("task_create") == 0
         assert {seen.body["task_id"] for seen in past.seen} == {"late"}
 
+    def test_a_damaged_ledger_costs_no_second_task(self, xalora, past, tmp_path):
+        ledger = tmp_path / "home" / "ledger.sqlite3"
+        content = ledger.read_bytes()
+        codes = set()
+        for at in range(0, len(content), 4096):
+            ledger.write_bytes(content[:at] + bytes(4096) + content[at + 4096 :])
+            done = xalora("run", "--task-type", "first", "-o", "again.png")
+            assert (done.code, "xalora repair" in done.err) in ((0, False), (2, True))
+            codes.add(done.code)
+        assert past.count("task_create") == 0
+        assert codes == {0, 2}
+        assert xalora("tasks").code == 2
+        assert xalora("repair").code == 0
+        assert xalora("run", "--task-type", "first", "-o", "again.png").code == 0
+        assert past.count("task_create") == 0
+
     def test_unless_one_wants_it_anew_or_strikes_it_out(self, xalora, past):
         past.script("task_create", Answer({"task_id": "new"}), Answer({"task_id": "newer"}))
         assert xalora("run", "--task-type", "first", "-o", "x.png", "--no-reuse").code == 0

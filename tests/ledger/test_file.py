@@ -10,8 +10,8 @@ import pytest
 from ledger_steps import COMMON, SERVER, WHO, claim, full, run_to
 from processes import start_script
 
-from xalora_client import CustomTask, StorageError
-from xalora_client.ledger import Intent, Ledger, Step, database
+from xalora_client import CustomTask, StorageError, sqlite_file
+from xalora_client.ledger import Intent, Ledger, Step
 
 FULL = (
     COMMON
@@ -28,7 +28,7 @@ with Ledger(home) as ledger:
         print(error)
     print(claim(ledger, "before").step.value)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    print(claim(ledger, number).step.value, [path.name for path in home.glob("*corrupt*")])
+    print(claim(ledger, number).step.value, [path.name for path in home.glob("*damaged*")])
 """
 )
 
@@ -38,7 +38,7 @@ def test_a_full_disk_is_told_before_anything_is_sent(ledger):
     full(ledger)
     with pytest.raises(StorageError, match=r"full.*Free some space"):
         claim(ledger, Intent.of(SERVER, CustomTask("kind", {"texts": ["long" * 1000] * 50}), WHO))
-    assert not list(ledger._database.path.parent.glob("*corrupt*"))
+    assert not list(ledger._database.path.parent.glob("*damaged*"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
@@ -63,7 +63,7 @@ def test_a_home_that_cannot_be_used(home, make):
 def test_a_locked_ledger_is_waited_for_and_never_set_aside(ledger, home, monkeypatch):
     claim(ledger).release()
     ledger.close()
-    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.05)
     other = sqlite3.connect(home / "ledger.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageError, match=r"locked.*Another program"):
@@ -71,13 +71,13 @@ def test_a_locked_ledger_is_waited_for_and_never_set_aside(ledger, home, monkeyp
     other.execute("ROLLBACK")
     other.close()
     assert claim(ledger).step is Step.RESEND
-    assert not list(home.glob("*corrupt*"))
+    assert not list(home.glob("*damaged*"))
 
 
 def test_a_ledger_that_is_being_built_for_too_long(home, monkeypatch):
-    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.05)
     home.mkdir()
-    building = database.ProcessLock.acquire(home / "ledger.sqlite3.building")
+    building = sqlite_file.ProcessLock.acquire(home / "ledger.sqlite3.building")
     with pytest.raises(StorageError, match="too long"):
         claim(Ledger(home))
     building.release()

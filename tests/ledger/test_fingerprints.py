@@ -18,7 +18,7 @@ from xalora_client import (
     WorkflowTask,
 )
 from xalora_client.ledger import Intent
-from xalora_client.ledger.entry import LONGEST_TEXT
+from xalora_client.ledger.fingerprint import LONGEST_TEXT
 from xalora_client.protocol.requests import Credentials
 
 

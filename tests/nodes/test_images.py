@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from xalora_client import AsyncClient, UpscalerTask, encode_data_uri
 
 torch = pytest.importorskip("torch")
 
@@ -53,26 +50,6 @@ def test_pixels_go_with_their_image(images):
     assert len(images._recent._held) == 1
     del one
     assert len(images._recent._held) == 0
-
-
-def test_what_0_1_0_paid_for_is_reused(pack, sandbox, monkeypatch):
-    """It counted an image by Pillow's PNG of it."""
-    tensor = image(seed=11)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels_of(tensor)).save(buffer, "PNG", compress_level=1)
-
-    async def as_before():
-        monkeypatch.setenv("XALORA_IMAGE_DELIVERY", "data-uri")
-        async with AsyncClient(ledger=True, source="node") as client:
-            task = UpscalerTask(encode_data_uri(buffer.getvalue(), "image/png"), timeout_seconds=600)
-            return (await client.execute_workflow_and_wait_for_result(task)).task_id
-
-    task_id = asyncio.run(as_before())
-    monkeypatch.delenv("XALORA_IMAGE_DELIVERY")
-    _, task_ids = pack.run("XaloraUpscale", image=tensor)
-    assert task_ids == [task_id]
-    _, others = pack.run("XaloraUpscale", image=image(seed=12))
-    assert others != task_ids
 
 
 def test_a_batch_uploads_each_image_once_and_again_nothing(pack, sandbox):

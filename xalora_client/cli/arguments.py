@@ -92,12 +92,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="DAYS",
         help="with --bucket: also what others left, if it is older (%(default)g)",
     )
-    prune.add_argument(
-        "--home",
-        type=Path,
-        metavar="DIR",
-        help="a folder other than the command line's own: for ComfyUI, the one that its settings show",
-    )
+    repair = add("repair", "housekeeping.repair", "Save what can be read of a damaged ledger, and name what cannot.")
+    for each in (prune, repair):
+        each.add_argument(
+            "--home",
+            type=Path,
+            metavar="DIR",
+            help="a folder other than the command line's own: for ComfyUI, the one that its settings show",
+        )
     prune.add_argument("--budget", type=float, metavar="GB", help="what may stay (as in the settings, else 5)")
 
     login = add("login", "login.login", "Store an API key, or a bucket's, readable by you alone.")

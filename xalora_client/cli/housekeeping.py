@@ -1,4 +1,4 @@
-"""The contents of the ledger and the media store: ``xalora tasks`` and ``xalora prune``."""
+"""The contents of the ledger and the media store: ``xalora tasks``, ``xalora repair`` and ``xalora prune``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 
 from .. import config
 from ..errors import ConfigurationError
+from ..ledger.repair import repair as repair_ledger
 from ..media.store import MediaStore, budget_of
 from ..records import TaskRecord, TaskRecords
 
@@ -35,6 +36,27 @@ async def tasks(arguments: argparse.Namespace) -> int:
     else:
         print("xalora: the ledger is empty", file=sys.stderr)
     return 0
+
+
+async def repair(arguments: argparse.Namespace) -> int:
+    """``xalora repair``: save what can be read of a damaged ledger, and name what cannot. 1 if something is lost."""
+    home = config.home_folder(arguments.home, arguments.home)
+    found = repair_ledger(home)
+    if arguments.json:
+        print(json.dumps({"repaired": found is not None, **(vars(found) if found else {})}, default=str))
+    elif found is None:
+        print("The ledger is not damaged.")
+    else:
+        print(f"The ledger was damaged: {found.fault}. It is kept as {found.kept}.")
+        print(f"{found.recovered} tasks could be read, and are in the new one.")
+        for title, tasks in (("Lost", found.lost), ("Recovered, perhaps with a wrong id", found.unsure)):
+            for task in tasks:
+                print(f"{title}: task {task['task_id'] or '-'}, job {task['job_id'] or '-'} (number {task['number']})")
+        for first, last in found.untraced:
+            print(f"Lost, or forgotten before: numbers {first} to {last}")
+        if found.lost or found.untraced:
+            print("A lost task would be charged again. `xalora fetch ID` still gets its result.")
+    return 1 if found and (found.lost or found.unsure or found.untraced) else 0
 
 
 async def prune(arguments: argparse.Namespace) -> int:

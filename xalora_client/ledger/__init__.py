@@ -5,7 +5,8 @@ it, send it again under the same job id, wait for an existing task, or use an ex
 """
 
 from .claim import Claim, Step
-from .entry import Entry, Intent
+from .entry import Entry
+from .fingerprint import Intent
 from .ledger import Ledger
 from .listing import Listing
 

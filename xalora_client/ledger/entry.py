@@ -1,82 +1,20 @@
-"""What the ledger holds: intents, what became of them, and how both are stored in the table ``tasks``.
-
-An intent is what is asked for, as one hash: the same for the same work, no matter who asks and how often.
-"""
+"""A task in the ledger: what was asked for, what became of it, and how both are stored in the table ``tasks``."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..errors import InvalidParameterError
 from ..protocol.answers import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
-from ..protocol.images import InputImage
-from ..protocol.parameters import decode_data_uri, is_data_uri
-from ..protocol.requests import Credentials, redact
-from ..protocol.signed_links import unsigned
-from ..protocol.tasks import WorkflowTask
-
-LONGEST_TEXT = 16_384
-"""The most characters of a text that is stored as it is. A longer one is probably data, and stored as its hash."""
+from ..sqlite_file import DamageError
+from .fingerprint import Intent
 
 CREATING, DOUBTFUL, REFUSED = "creating", "doubtful", "refused"
 """States of a task without an id: about to be sent, sent without a conclusive answer, not accepted."""
 
 FINAL_STATES = frozenset({REFUSED, *(status.value for status in FINAL_STATUSES)})
-
-
-@dataclass(frozen=True)
-class Intent:
-    """A task as the ledger knows it.
-
-    ``server`` is the sequencer's address, or the lasting name of one whose address changes. ``parameters`` are those
-    of the task, with media replaced by ``{"sha256", "bytes", "media_type"}``, very long texts by
-    ``{"sha256", "characters"}``, and the key by ``***``.
-
-    ``fingerprint`` is SHA-256, in hex, of server, consumer, task type, workflow id and parameters, with the content of
-    media and not their addresses. The key, ``job_id_prefix`` and ``timeout_seconds`` are not part of it. ``earlier`` is
-    the one that version 0.1.0 recorded for the same work, if that was another and was asked for.
-    """
-
-    fingerprint: str
-    server: str
-    task_type: str
-    workflow_id: str | None
-    parameters: Any
-    earlier: str | None = None
-
-    @classmethod
-    def of(cls, server: str, task: WorkflowTask, credentials: Credentials, *, earlier: bool = False) -> Intent:
-        """The intent of a task; ``credentials`` are those it is sent with, ``server`` the sequencer's lasting name.
-
-        Hashes the media in it, which takes a moment for large ones. Raises InvalidParameterError when the task's
-        details are not JSON, or an image in them cannot be read.
-        """
-        details = task.task_details
-        workflow_id = task.workflow_id or None
-        try:
-            readable = _readable(details, credentials.api_key)
-            identity = [server, credentials.consumer_id, task.task_type, workflow_id, readable]
-            canonical = _json(identity, lambda stand_in: {"sha256": stand_in.sha256})
-            before = _json(identity, lambda stand_in: {"sha256": stand_in.earlier()}) if earlier else canonical
-            stored = json.loads(_json(readable, lambda stand_in: stand_in.shown))
-        except InvalidParameterError:  # An image cannot be had.
-            raise
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidParameterError("task_details", details, "JSON values with texts as names") from error
-        only_parameters = isinstance(stored, dict) and stored.keys() == {"parameters"}
-        return cls(
-            fingerprint=hashlib.sha256(canonical.encode()).hexdigest(),
-            earlier=None if before == canonical else hashlib.sha256(before.encode()).hexdigest(),
-            server=server,
-            task_type=task.task_type,
-            workflow_id=workflow_id,
-            parameters=stored["parameters"] if only_parameters else stored,
-        )
 
 
 @dataclass(frozen=True)
@@ -183,6 +121,7 @@ class Entry:
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"  # noqa: S608 - names of columns
 _JSON = ("parameters", "result", "place")
 
 
@@ -202,16 +141,51 @@ def _read(text: str) -> Any:
         return text
 
 
+CONTRADICTION = "its table and indexes contradict each other"
+
+
+def usable(db: sqlite3.Connection, fingerprint: str) -> Entry | None:
+    """The entry to use in place of a new task: one that has a task first, then the newest.
+
+    The table and two indexes must say the same, on pages of their own: else a page that is damaged, even one that looks
+    right, could hide a task that is paid for. Raises DamageError.
+    """
+    value = (fingerprint,)
+    query = "SELECT number, state FROM tasks INDEXED BY tasks_by_fingerprint WHERE fingerprint = ? ORDER BY number"
+    first = [(number, state) for number, state in db.execute(query, value)]
+    query = "SELECT number FROM tasks INDEXED BY tasks_by_fingerprint_again WHERE fingerprint = ? ORDER BY number"
+    again = [number for (number,) in db.execute(query, value)]
+    rows = [db.execute(f"{SELECT} WHERE number = ?", (number,)).fetchone() for number in again]
+    entries = [Entry.from_row(row) for row in rows if row is not None and row["fingerprint"] == fingerprint]
+    if first != [(entry.number, entry.state) for entry in entries] or again != [number for number, _ in first]:
+        raise DamageError(CONTRADICTION)
+    found = [entry for entry in entries if not entry.is_final or entry.state == TaskStatus.FINISHED]
+    best = max(found, key=lambda entry: (entry.task_id is not None, entry.number), default=None)
+    # It may be sent again under its job id, which must be the right one.
+    if best is not None and best.task_id is None and of_job(db, best.job_id) != best:
+        raise DamageError(CONTRADICTION)
+    return best
+
+
 def find(db: sqlite3.Connection, task_id: str, server: str | None) -> Entry | None:
-    """The newest entry with a task id, of one server or, with None, of any."""
-    if server is None:
-        return one(db, "task_id = ?", storable(task_id))
-    return one(db, "task_id = ? AND server = ?", storable(task_id), server)
+    """The newest entry with a task id, of one server or, with None, of any. Raises DamageError."""
+    entry = one(db, "task_id = ?1 AND server = coalesce(?2, server)", storable(task_id), server)
+    if entry is not None and entry.task_id != storable(task_id):
+        raise DamageError(CONTRADICTION)
+    return entry
+
+
+def of_job(db: sqlite3.Connection, job_id: str) -> Entry | None:
+    """The entry of a job. Raises DamageError."""
+    entry = one(db, "job_id = ?", job_id)
+    if entry is not None and entry.job_id != job_id:
+        raise DamageError(CONTRADICTION)
+    return entry
 
 
 def one(db: sqlite3.Connection, where: str, *values: Any) -> Entry | None:
     """The newest entry that meets a condition. ``where`` is SQL, so it never comes from outside."""
-    query = f"SELECT * FROM tasks WHERE {where} ORDER BY number DESC LIMIT 1"  # noqa: S608 - see above
+    query = f"{SELECT} WHERE {where} ORDER BY number DESC LIMIT 1"
     row = db.execute(query, values).fetchone()
     return None if row is None else Entry.from_row(row)
 
@@ -224,71 +198,9 @@ def insert(db: sqlite3.Connection, entry: Entry) -> None:
 
 
 def update(db: sqlite3.Connection, entry: Entry) -> None:
-    """Replace the entry that has the same job id."""
+    """Replace the entry that has the same number and job id. Raises DamageError when there is none."""
     row = entry.row()
-    changes = ", ".join(f"{name} = :{name}" for name in row if name != "job_id")
-    db.execute(f"UPDATE tasks SET {changes} WHERE job_id = :job_id", row)  # noqa: S608 - names of columns
-
-
-@dataclass(frozen=True)
-class _StandIn:
-    """Replaces a text that is too large or too private to be kept."""
-
-    sha256: str
-    shown: dict[str, Any]
-    image: InputImage | None = None
-
-    def earlier(self) -> str:
-        """The hash that version 0.1.0 recorded."""
-        return (self.image and self.image.earlier()) or self.sha256
-
-
-def _json(value: Any, stand_in: Callable[[_StandIn], dict[str, Any]]) -> str:
-    return json.dumps(value, default=stand_in, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _readable(value: Any, secret: str) -> Any:
-    """Copy JSON values, with stand-ins for what must not be kept."""
-    match value:
-        case str():
-            return _readable_text(value, secret)
-        case InputImage():
-            sha256 = value.sha256()
-            return _StandIn(sha256, {"sha256": sha256, "media_type": value.media_type}, value)
-        case dict():
-            return {_name(name, secret): _readable(each, secret) for name, each in value.items()}
-        case list() | tuple():
-            return [_readable(each, secret) for each in value]
-        case float() if value.is_integer():
-            return int(value)  # 4.0 and 4 are one number in JSON.
-        case None | bool() | int() | float():
-            return value
-    raise TypeError(f"{type(value).__name__} is not a JSON value")
-
-
-def _name(name: Any, secret: str) -> str:
-    if not isinstance(name, str):
-        raise TypeError("a name is not a string")
-    return redact(name, secret)
-
-
-def _readable_text(text: str, secret: str) -> Any:
-    if is_data_uri(text):
-        media_type, content = _decoded(text)
-        sha256 = hashlib.sha256(content).hexdigest()
-        return _StandIn(sha256, {"sha256": sha256, "bytes": len(content), "media_type": media_type})
-    text = redact(unsigned(text), secret)
-    if len(text) > LONGEST_TEXT:
-        sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        return _StandIn(sha256, {"sha256": sha256, "characters": len(text)})
-    return text
-
-
-def _decoded(uri: str) -> tuple[str, bytes]:
-    """The media type and bytes of a ``data:`` URI. If it cannot be decoded, its own text counts as the bytes."""
-    try:
-        media_type, content = decode_data_uri(uri)
-    except ValueError:
-        media_type, content = "", uri.encode("utf-8", "surrogatepass")
-    # Only a plain type is kept: the head is the user's text and may be anything.
-    return media_type if len(media_type) <= 100 else "", content
+    changes = ", ".join(f"{name} = :{name}" for name in row)
+    statement = f"UPDATE tasks SET {changes} WHERE number = :number AND job_id = :job_id"  # noqa: S608
+    if db.execute(statement, row | {"number": entry.number}).rowcount != 1:
+        raise DamageError(CONTRADICTION)

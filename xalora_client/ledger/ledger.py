@@ -5,37 +5,24 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import StorageError
 from ..files import LockFolder
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.images import images_in
 from ..protocol.requests import Job
+from ..sqlite_file import DamageError
 from . import entry as rows
 from .claim import Claim, Step
-from .database import Database
+from .database import ledger_file
 from .durations import ran
-from .entry import CREATING, DOUBTFUL, REFUSED, Entry, Intent, storable
+from .entry import CREATING, DOUBTFUL, REFUSED, Entry, storable
+from .fingerprint import Intent
 
 logger = logging.getLogger("xalora_client")
-
-_USABLE = """
-    SELECT * FROM tasks
-    WHERE fingerprint IN (?, ?) AND (state IN ('creating', 'doubtful', 'waiting', 'running', 'finished')
-        OR state = 'canceled' AND finished IS NULL)
-    ORDER BY task_id IS NULL, number DESC LIMIT 1
-"""
-
-
-_BEFORE_PIXELS = """
-    SELECT 1 FROM tasks
-    WHERE server IS ? AND task_type = ? AND parameters LIKE '%"bytes":%"image/png"%'
-        AND state IN ('creating', 'doubtful', 'waiting', 'running', 'finished', 'canceled') LIMIT 1
-"""
-"""Tasks as version 0.1.0 recorded them: there every image counted by its encoded bytes."""
 
 
 class Ledger:
@@ -50,7 +37,7 @@ class Ledger:
 
     def __init__(self, home: Path, server: str | None = None, clock: Callable[[], float] = time.time) -> None:
         self.server = server
-        self._database = Database(home / "ledger.sqlite3")
+        self._database = ledger_file(home)
         # One locked file for each create that is being sent.
         self._owners = LockFolder(home / "owners")
         self.clock = clock
@@ -75,11 +62,7 @@ class Ledger:
 
         Raises InvalidParameterError when the task's details are not JSON.
         """
-        images = images_in(job.task.task_details)
-        earlier = any(image.counted_otherwise for image in images) and self._database.run(
-            lambda db: db.execute(_BEFORE_PIXELS, (self.server, job.task.task_type)).fetchone() is not None
-        )
-        return Intent.of(self.server or "", job.task, job.credentials, earlier=earlier)
+        return Intent.of(self.server or "", job.task, job.credentials)
 
     def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str, place: object = None) -> Claim:
         """Decide what to do about an intent, in one atomic step across all threads and processes.
@@ -90,17 +73,17 @@ class Ledger:
         """
 
         def work(db: sqlite3.Connection) -> Claim:
-            row = _usable(db, intent) if reuse else None
-            if row is None:
+            entry = rows.usable(db, intent.fingerprint) if reuse else None
+            if entry is None:
                 return self._start(db, Entry.new(intent, job_id, source, self.clock(), place))
-            entry = Entry.from_row(row)
             if entry.task_id is not None:
                 return Claim(Step.FINISHED if entry.state == TaskStatus.FINISHED else Step.ATTACH, entry)
             if entry.owner is not None and self._owners.is_held(entry.owner):
                 return Claim(Step.BUSY, entry)
             return self._start(db, entry)
 
-        return self._database.run(work)
+        with _before_sending():
+            return self._database.run(work)
 
     def created(self, claim: Claim, task_id: str) -> Entry:
         """Record that the server accepted the task.
@@ -111,7 +94,7 @@ class Ledger:
 
         def work(db: sqlite3.Connection) -> Entry:
             now = self.clock()
-            present = rows.one(db, "job_id = ?", claim.entry.job_id)
+            present = rows.of_job(db, claim.entry.job_id)
             entry = replace(
                 present or claim.entry, task_id=storable(task_id), state=TaskStatus.WAITING.value, owner=None
             )
@@ -215,18 +198,19 @@ class Ledger:
 
     def entries(self, limit: int = 100) -> list[Entry]:
         """The newest ``limit`` entries, newest first."""
-        query = "SELECT * FROM tasks ORDER BY number DESC LIMIT ?"
+        query = f"{rows.SELECT} ORDER BY number DESC LIMIT ?"
         return self._database.run(lambda db: [Entry.from_row(row) for row in db.execute(query, (limit,))])
 
     def forget(self, task_or_job_id: str) -> list[Entry]:
         """Remove the entries with this id; returns them. The task itself continues and is charged."""
 
         def work(db: sqlite3.Connection) -> list[Entry]:
-            key = (storable(task_or_job_id),) * 2
-            entries = [
-                Entry.from_row(row) for row in db.execute("SELECT * FROM tasks WHERE task_id = ? OR job_id = ?", key)
-            ]
-            db.execute("DELETE FROM tasks WHERE task_id = ? OR job_id = ?", key)
+            key = storable(task_or_job_id)
+            found = db.execute(f"{rows.SELECT} WHERE task_id = ?1 OR job_id = ?1", (key,)).fetchall()
+            entries = [Entry.from_row(row) for row in found]
+            if any(key not in (entry.task_id, entry.job_id) for entry in entries):
+                raise DamageError(rows.CONTRADICTION)
+            db.executemany("DELETE FROM tasks WHERE number = ?", [(entry.number,) for entry in entries])
             return entries
 
         return self._database.run(work)
@@ -256,8 +240,8 @@ class Ledger:
 
     def _settle(self, claim: Claim, state: str, message: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            present = rows.one(db, "job_id = ?", claim.entry.job_id)
-            settled = replace(claim.entry, state=state, message=storable(message), owner=None)
+            present = rows.of_job(db, claim.entry.job_id)
+            settled = replace(present or claim.entry, state=state, message=storable(message), owner=None)
             if present is None:
                 if state == DOUBTFUL:  # Forgotten, or lost with a damaged file, but perhaps charged.
                     rows.insert(db, settled)
@@ -270,6 +254,10 @@ class Ledger:
             claim.release()
 
 
-def _usable(db: sqlite3.Connection, intent: Intent) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = db.execute(_USABLE, (intent.fingerprint, intent.earlier)).fetchone()
-    return row
+@contextmanager
+def _before_sending() -> Iterator[None]:
+    """What fails here has cost nothing, and the error says so."""
+    try:
+        yield
+    except StorageError as error:
+        raise error.derived(what=f"{error.what}; nothing was sent") from error

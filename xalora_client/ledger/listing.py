@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .database import Database
-from .entry import FINAL_STATES, Entry, one, storable
+from .database import ledger_file
+from .entry import FINAL_STATES, SELECT, Entry, one, storable
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class Listing:
     """The tasks of every server in one Xalora home. The methods raise StorageError when the file cannot be read."""
 
     def __init__(self, home: Path) -> None:
-        self._database = Database(home / "ledger.sqlite3")
+        self._database = ledger_file(home)
 
     def close(self) -> None:
         """Close the file; another call opens it again."""
@@ -54,7 +54,7 @@ class Listing:
 
         def work(db: sqlite3.Connection) -> tuple[list[Entry], int]:
             (total,) = db.execute(f"SELECT count(*) FROM tasks WHERE {where}", values).fetchone()  # noqa: S608
-            page = f"SELECT * FROM tasks WHERE {where} AND number < ? ORDER BY number DESC LIMIT ?"  # noqa: S608
+            page = f"{SELECT} WHERE {where} AND number < ? ORDER BY number DESC LIMIT ?"
             return _entries(db, page, [*values, before or 1 << 62, limit]), total
 
         nothing: tuple[list[Entry], int] = ([], 0)
@@ -77,7 +77,7 @@ class Listing:
         return statistics.median(ran) if ran else None
 
     def _read(self, work: Callable[[sqlite3.Connection], T], empty: T) -> T:
-        if not self._database.path.exists():  # Looking at a list makes no file.
+        if not self._database.exists():  # Looking at a list makes no file.
             return empty
         return self._database.run(work, reading=True)
 

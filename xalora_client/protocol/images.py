@@ -26,8 +26,6 @@ class InputImage:
             bytes, or of the pixels. It is called in a thread, once.
         media_type: The type of the encoded bytes, such as "image/png".
         name: What messages call the image.
-        earlier: Returns the hash that version 0.1.0 recorded for the image, if that was another. It is slow, and only
-            called where such a record may exist.
     """
 
     def __init__(
@@ -36,15 +34,12 @@ class InputImage:
         sha256: Callable[[], str],
         media_type: str,
         name: str = "the image",
-        earlier: Callable[[], str] | None = None,
     ) -> None:
         self.media_type = media_type
         self.name = name
         self.content = content
         self._find_sha256 = sha256
         self._sha256: str | None = None
-        self._find_earlier = earlier
-        self._earlier: str | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -97,11 +92,6 @@ class InputImage:
         """The name at the start of a sentence. File names stay as they are."""
         return self.name[:1].upper() + self.name[1:] if self.name.startswith(("the ", "image ")) else self.name
 
-    @property
-    def counted_otherwise(self) -> bool:
-        """Whether version 0.1.0 recorded another hash for it."""
-        return self._find_earlier is not None
-
     def sha256(self) -> str:
         """The hash of the content, in hex. Blocks while it is computed for the first time.
 
@@ -114,13 +104,6 @@ class InputImage:
                     raise InvalidParameterError("sha256", found, "64 hex digits in lower case")
                 self._sha256 = found
             return self._sha256
-
-    def earlier(self) -> str | None:
-        """The hash that version 0.1.0 recorded for it, in hex, or None if that was the same. Blocks as ``sha256``."""
-        with self._lock:
-            if self._earlier is None and self._find_earlier is not None:
-                self._earlier = self._find_earlier()
-            return self._earlier
 
 
 def images_in(details: Any) -> list[InputImage]:

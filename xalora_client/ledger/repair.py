@@ -1,0 +1,238 @@
+"""Repair a damaged ledger: what can be read goes into a new one, and what cannot is named."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from .. import files, sqlite_file
+from .database import NAME, STEPS, ledger_file
+from .entry import COLUMNS, SELECT, one, usable
+
+_BY_JOB_ID, _BY_TASK_ID = "sqlite_autoindex_tasks_1", "tasks_by_task_id"
+_INDEXES = {
+    _BY_JOB_ID: ("job_id",),
+    _BY_TASK_ID: ("task_id",),
+    "tasks_by_fingerprint": ("fingerprint", "state"),
+    "tasks_by_fingerprint_again": ("fingerprint",),
+}
+"""What each index says of a task. Each is on pages of its own, so it may be readable where the task is not."""
+
+_Indexes = dict[str, dict[int, set[tuple[Any, ...]]]]
+
+
+@dataclass
+class Repair:
+    """What a repair found.
+
+    ``fault`` is what is wrong with the damaged file, ``kept`` where it is now. ``recovered`` tasks are in the new one.
+    ``lost`` are those that only an index still names, as ``{"number", "task_id", "job_id"}`` with None for what is not
+    known; ``unsure`` are among the recovered, but an index names other ids. ``untraced`` are ranges of numbers, first
+    and last, of tasks that are lost without a trace or were forgotten before.
+    """
+
+    fault: str = ""
+    kept: Path | None = None
+    recovered: int = 0
+    lost: list[dict[str, Any]] = field(default_factory=list)
+    unsure: list[dict[str, Any]] = field(default_factory=list)
+    untraced: list[tuple[int, int]] = field(default_factory=list)
+
+
+def repair(home: Path) -> Repair | None:
+    """Repair the ledger of a Xalora home; None if it is not damaged. Others wait meanwhile.
+
+    After a crash halfway, others are refused until this has run again. Raises StorageError; the damaged file is then
+    where it was.
+    """
+    path = home / "ledger.sqlite3"
+    if not ledger_file(home).exists():
+        return None
+    try:
+        with sqlite_file.alone(path):
+            return _repair(path)
+    except (OSError, sqlite3.Error) as error:
+        raise sqlite_file.unusable(path, NAME, error) from error
+
+
+def _repair(path: Path) -> Repair | None:
+    aside = sqlite_file.aside(path)
+    found = Repair("a repair of it was interrupted")
+    if path.exists():
+        fault = _fault(path)
+        if fault is None:
+            return None
+        found.fault = fault
+        if aside.exists():  # The last repair was complete but for this.
+            _rename(aside, _free_name(path))
+    _rename(path, aside)
+    try:
+        sqlite_file.build(path, STEPS, NAME, lambda db: _salvage(aside, db, found))
+    except BaseException:  # Mostly a full disk.
+        _rename(aside, path)
+        raise
+    found.kept = _free_name(path)
+    _rename(aside, found.kept)
+    return found
+
+
+def _salvage(damaged: Path, db: sqlite3.Connection, found: Repair) -> None:
+    copy = damaged.with_name(f"{damaged.name}.copy")
+    try:
+        _copy(damaged, copy, db)
+        with closing(_opened(copy)) as old:
+            indexes, complete = _read_indexes(old)
+            named = set().union(*indexes.values())
+            numbers = named | {number for (number,) in _rows(old, "SELECT number FROM tasks NOT INDEXED")}
+            tasks = {
+                number: row
+                for number in numbers
+                for row in _rows(old, f"{SELECT} NOT INDEXED WHERE number = {number:d}")
+                # One index that says otherwise may be the damaged part; two are right.
+                if len(_contradicting(row, indexes)) < 2
+            }
+        if not complete or named - tasks.keys():
+            for row in _on_any_page(copy):
+                # What no index names may be left of an earlier state.
+                is_known = row["number"] in named or not complete
+                if row["number"] not in tasks and is_known and not _contradicting(row, indexes):
+                    tasks[row["number"]] = row
+    finally:
+        copy.unlink(missing_ok=True)
+    insert = f"INSERT OR IGNORE INTO tasks ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
+    db.execute("BEGIN")
+    for number in sorted(tasks):
+        if not db.execute(insert, tuple(tasks[number])).rowcount:
+            del tasks[number]  # Its job id is that of another.
+    db.execute("COMMIT")
+    found.recovered = len(tasks)
+    found.lost = [_named(number, indexes) for number in sorted(named - tasks.keys())]
+    found.unsure = [
+        _named(number, indexes)
+        for number in sorted(tasks)
+        if {_BY_JOB_ID, _BY_TASK_ID} & _contradicting(tasks[number], indexes)
+    ]
+    if not complete:
+        known = sorted({0, *tasks, *named})
+        found.untraced = [(one + 1, other - 1) for one, other in pairwise(known) if other - one > 1]
+
+
+def _copy(damaged: Path, copy: Path, fresh: sqlite3.Connection) -> None:
+    """Copy the file. Its first page, if it cannot be used, is replaced by that of a new ledger."""
+    with closing(sqlite3.connect(damaged, timeout=sqlite_file.PATIENCE, isolation_level=None)) as db:
+        with suppress(sqlite3.DatabaseError, UnicodeDecodeError):  # With a damaged log, others cannot write either.
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            db.execute("BEGIN IMMEDIATE")
+        shutil.copyfile(damaged, copy)
+    with copy.open("r+b") as file:
+        file.seek(28)
+        file.write(bytes(4))  # It has as many pages as its size says.
+    try:
+        with closing(_opened(copy)) as old:
+            one(old, "1")
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = fresh.execute("PRAGMA page_size").fetchone()
+        page = Path(fresh.execute("PRAGMA database_list").fetchone()[2]).read_bytes()[:size]
+        with copy.open("r+b") as file:
+            file.write(page[:28] + bytes(4) + page[32:])
+
+
+def _opened(copy: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(f"{copy.absolute().as_uri()}?immutable=1", uri=True)
+    db.row_factory = sqlite3.Row
+    db.text_factory = lambda content: content.decode("utf-8", "replace")
+    return db
+
+
+def _rows(db: sqlite3.Connection, query: str) -> Iterator[sqlite3.Row]:
+    """The rows up to the first that cannot be read."""
+    with suppress(sqlite3.DatabaseError):
+        yield from db.execute(query)
+
+
+def _read_indexes(db: sqlite3.Connection) -> tuple[_Indexes, bool]:
+    """What each index says of each number, and whether all can be read to their end."""
+    indexes: _Indexes = {}
+    complete = True
+    for index, columns in _INDEXES.items():
+        said = indexes[index] = defaultdict(set)
+        query = f"SELECT number, {', '.join(columns)} FROM tasks INDEXED BY {index} ORDER BY {columns[0]}"  # noqa: S608
+        for order in ("", " DESC"):  # From both ends: the damage is somewhere in between.
+            try:
+                for number, *values in db.execute(query + order):
+                    said[number].add(tuple(values))
+                break
+            except sqlite3.DatabaseError:
+                complete = False
+    return indexes, complete
+
+
+def _contradicting(row: sqlite3.Row, indexes: _Indexes) -> set[str]:
+    """The indexes that say something else of the task."""
+    return {
+        index
+        for index, said in indexes.items()
+        if row["number"] in said and tuple(row[name] for name in _INDEXES[index]) not in said[row["number"]]
+    }
+
+
+def _named(number: int, indexes: _Indexes) -> dict[str, Any]:
+    task_ids, job_ids = (indexes[index].get(number, set()) for index in (_BY_TASK_ID, _BY_JOB_ID))
+    return {"number": number, "task_id": next(iter(task_ids), (None,))[0], "job_id": next(iter(job_ids), (None,))[0]}
+
+
+def _on_any_page(copy: Path) -> Iterator[sqlite3.Row]:
+    """The tasks of all pages, also of those that no other page leads to.
+
+    The table begins on page 2, because it is the first that is made. So each page with tasks is put there in turn.
+    """
+    with closing(_opened(copy)) as db:
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    with copy.open("r+b") as file:
+        for offset in range(size, copy.stat().st_size, size):
+            file.seek(offset)
+            page = file.read(size)
+            if page[0] == 13:  # A leaf of a table.
+                file.seek(size)
+                file.write(page)
+                file.flush()
+                with closing(_opened(copy)) as db:
+                    yield from _rows(db, f"{SELECT} NOT INDEXED")
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        with closing(sqlite_file.open_existing(path, STEPS, NAME)) as db:
+            usable(db, "")
+            for _ in db.execute(SELECT):  # Texts that are not UTF-8 are no fault to SQLite.
+                pass
+            return sqlite_file.first_fault(db)
+    except sqlite3.Error as error:
+        if not sqlite_file.is_damage(error):
+            raise
+        return str(error)
+
+
+def _free_name(path: Path) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    names = (path.with_name(f"{path.name}.damaged-{stamp}{more}") for more in ("", *(f"-{n}" for n in range(2, 100))))
+    return next(name for name in names if not name.exists())
+
+
+def _rename(path: Path, place: Path) -> None:
+    """Rename a file with its log, as far as they are there."""
+    # The main file goes first: if this stops halfway, no file is left that looks complete without its log.
+    for suffix in ("", "-wal", "-shm"):
+        old = path.with_name(path.name + suffix)
+        if old.exists():
+            old.replace(place.with_name(place.name + suffix))
+    files.sync_folder(path.parent)
