@@ -51,7 +51,7 @@ def page(home: Path, query: dict[str, str]) -> dict[str, Any]:
         under_way = [record for record in open_tasks(records) if record.state in ("waiting", "running")]
         server = _server()
         return {
-            "tasks": _described(found, records, server),
+            "tasks": [_described(record, records, server) for record in found],
             "total": total,
             "all": records.tasks(0)[1],
             "running": sum(_doubt(record, server) is None for record in under_way),
@@ -105,15 +105,8 @@ def _doubt(record: TaskRecord, server: str | None) -> str | None:
     return "unknown" if (record.server, record.task_id) in unknown else None
 
 
-def _described(found: list[TaskRecord], records: TaskRecords, server: str | None) -> list[dict[str, Any]]:
-    usual: dict[tuple[str, str, str | None], float | None] = {}
-    shown = []
-    for record in found:
-        kind = (record.server, record.task_type, record.workflow_id)
-        if not record.is_final and kind not in usual:
-            usual[kind] = records.usual_seconds(record)
-        shown.append(describe(record, None if record.is_final else usual[kind], _doubt(record, server)))
-    return shown
+def _described(record: TaskRecord, records: TaskRecords, server: str | None) -> dict[str, Any]:
+    return describe(record, None if record.is_final else records.usual_seconds(record), _doubt(record, server))
 
 
 def describe(record: TaskRecord, usual_seconds: float | None = None, doubt: str | None = None) -> dict[str, Any]:

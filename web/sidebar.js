@@ -104,7 +104,6 @@ class Panel {
       this.details,
     );
     this.update = this.update.bind(this);
-    this.found = store.found;
     store.addEventListener("change", this.update);
     store.view = () => this.list.view();
   }
@@ -116,14 +115,13 @@ class Panel {
     store.find("", "");
   }
 
-  find() {
-    store.find(this.state.value, this.search.value);
+  async find() {
+    await store.find(this.state.value, this.search.value);
+    this.list.element.scrollTop = 0;
   }
 
   update() {
     const focused = this.element.contains(document.activeElement);
-    if (this.found !== store.found) this.list.toTop();
-    this.found = store.found;
     this.list.element.hidden = !store.tasks.length;
     this.list.set(store.tasks, store.total);
     this.count.textContent = store.all ? t("count", { shown: store.total, total: store.all }) : "";
@@ -132,9 +130,12 @@ class Panel {
     // The same message stays: its button may have the focus.
     if (message.textContent !== this.message.textContent) this.message.replaceChildren(...message.childNodes);
     this.showDetails();
-    // The button that had the focus may be gone.
-    if (focused && !this.element.contains(document.activeElement))
-      (this.list.element.hidden ? this.search : this.list.element).focus();
+    if (focused) this.keepFocus();
+  }
+
+  /** The button that had the focus may be gone. */
+  keepFocus() {
+    if (document.activeElement === document.body) (this.list.element.hidden ? this.search : this.list.element).focus();
   }
 
   tick() {
@@ -172,7 +173,7 @@ class Panel {
       ["insert", t("insertNode"), () => insertStatusNode(task), task.task_id],
       ["copy", t("copyId"), () => copyId(task), true],
       ["settings", t("settings"), () => showSettings(task), true],
-      ["forget", t("forget"), () => forgetTask(task, () => store.update()), true],
+      ["forget", t("forget"), () => forgetTask(task, () => this.forgotten()), true],
     ];
     const buttons = actions.filter(([, , , fits]) => fits).map(([name, text, action]) => {
       const made = button(text, action, { danger: name === "forget" });
@@ -199,5 +200,11 @@ class Panel {
   async cancel(task) {
     await cancelTask(task);
     await store.update();
+  }
+
+  async forgotten() {
+    await store.update();
+    // The dialog gave it back to a button that was gone, if the news was faster.
+    this.keepFocus();
   }
 }

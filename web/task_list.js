@@ -76,11 +76,6 @@ export class TaskList {
     this.#rows.get(task.number)?.load(true);
   }
 
-  /** Scroll to the newest task. */
-  toTop() {
-    this.element.scrollTop = 0;
-  }
-
   /** Select a task and bring it into view. */
   select(task) {
     if (!task) return;

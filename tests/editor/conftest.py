@@ -173,6 +173,14 @@ def editor(
         assert editor.problems == []
 
 
+@pytest.fixture
+def ended(editor: Editor) -> None:
+    """No task is left open by earlier tests: they would count."""
+    for task in editor.comfy.get("/xalora/tasks?state=open").json()["tasks"]:
+        path = f"/xalora/tasks/{task['task_id'] or task['job_id']}/forget"
+        editor.comfy.post(path, {}).raise_for_status()
+
+
 @pytest.fixture(scope="module")
 def opened_once(server: ComfyUI, browser: Any) -> Iterator[Editor]:
     """The editor that tests share which leave nothing open in it; opening one takes seconds."""

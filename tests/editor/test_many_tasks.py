@@ -108,7 +108,9 @@ def test_older_tasks_come_by_scrolling_and_stay_in_place(many: None, editor: Edi
     assert tab.locator(".xalora-row").nth(1).inner_text() == newest
 
 
-def test_a_task_is_shown_where_it_belongs_and_counted_everywhere(many: None, editor: Editor, ledger: Ledger) -> None:
+def test_a_task_is_shown_where_it_belongs_and_counted_everywhere(
+    many: None, editor: Editor, ended: None, ledger: Ledger
+) -> None:
     xalora = editor.xalora
     tab = xalora.open_tab()
     tab.get_by_label("Show", exact=True).select_option(label="Running")
