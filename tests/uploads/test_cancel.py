@@ -73,7 +73,8 @@ def test_slow_lines_are_heard_of_often():
     """45 seconds may pass from one chunk to the next."""
 
     async def sizes():
-        return [len(each) async for each in web._Sent(bytes(200_000)).chunks()]
+        async with web._opened(bytes(200_000)) as sending:
+            return [len(chunk) async for chunk in sending.chunks()]
 
     found = asyncio.run(sizes())
     assert sum(found) == 200_000
