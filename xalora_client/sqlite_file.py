@@ -109,11 +109,16 @@ class SqliteFile:
 
         The work may run twice. Raises StorageError when the file cannot be read or written.
         """
-        with self._guard:
-            try:
-                return self._transaction(work, reading)
-            except (OSError, sqlite3.Error) as error:
-                raise unusable(self.path, self._name, error, self._code) from error
+        with self._used():
+            return self._transaction(work, reading)
+
+    def write_through(self) -> None:
+        """Write what is committed from the log into the file: damage to the log then loses none of it.
+
+        Raises StorageError.
+        """
+        with self._used():
+            self._opened().execute("PRAGMA wal_checkpoint")
 
     def exists(self) -> bool:
         """Whether there is a file, or one that is being repaired."""
@@ -123,6 +128,14 @@ class SqliteFile:
         """Close the file. It is opened again when needed."""
         with self._guard:
             self._close()
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        with self._guard:
+            try:
+                yield
+            except (OSError, sqlite3.Error) as error:
+                raise unusable(self.path, self._name, error, self._code) from error
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], reading: bool) -> T:
         while True:
@@ -148,8 +161,6 @@ class SqliteFile:
                 _make_if_missing(self.path, self._steps, self._name)
                 self._file = _identity(self.path)
                 self._db = open_existing(self.path, self._steps, self._name)
-                # Each commit is written from the log into the file: damage to the log then loses nothing.
-                self._db.execute("PRAGMA wal_autocheckpoint = 1")
         return self._db
 
     def _close(self) -> None:

@@ -123,6 +123,18 @@ class Entry:
 COLUMNS = tuple(field.name for field in fields(Entry))
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"  # noqa: S608 - names of columns
 _JSON = ("parameters", "result", "place")
+_LASTING = (
+    "job_id",
+    "fingerprint",
+    "server",
+    "task_type",
+    "workflow_id",
+    "parameters",
+    "source",
+    "created",
+    "place",
+)
+"""What never changes after the entry was added; nor do the pages of an index that has nothing else."""
 
 
 def storable(text: Any) -> Any:
@@ -198,9 +210,9 @@ def insert(db: sqlite3.Connection, entry: Entry) -> None:
 
 
 def update(db: sqlite3.Connection, entry: Entry) -> None:
-    """Replace the entry that has the same number and job id. Raises DamageError when there is none."""
+    """Write what became of the entry that has the same number and job id. Raises DamageError when there is none."""
     row = entry.row()
-    changes = ", ".join(f"{name} = :{name}" for name in row)
+    changes = ", ".join(f"{name} = :{name}" for name in row if name not in _LASTING)
     statement = f"UPDATE tasks SET {changes} WHERE number = :number AND job_id = :job_id"  # noqa: S608
     if db.execute(statement, row | {"number": entry.number}).rowcount != 1:
         raise DamageError(CONTRADICTION)
