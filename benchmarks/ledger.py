@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import median
 
 from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
-from xalora_client.ledger import Intent, Ledger, Step, rows
-from xalora_client.ledger.entry import Entry
+from xalora_client.ledger import Entry, Intent, Ledger, Step
+from xalora_client.ledger import entry as rows
 from xalora_client.protocol.requests import Credentials
 
 ROOT = Path(__file__).parents[1]

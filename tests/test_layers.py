@@ -17,6 +17,7 @@ LAYERS = [
     "messages.py",
     "errors.py",
     "files.py",
+    "sqlite_file.py",
     "protocol/",
     "http/",
     "forms.py",

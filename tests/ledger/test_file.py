@@ -10,8 +10,8 @@ import pytest
 from ledger_steps import COMMON, SERVER, WHO, claim, full, run_to
 from processes import start_script
 
-from xalora_client import CustomTask, StorageError
-from xalora_client.ledger import Intent, Ledger, Step, database
+from xalora_client import CustomTask, StorageError, sqlite_file
+from xalora_client.ledger import Intent, Ledger, Step
 
 FULL = (
     COMMON
@@ -63,7 +63,7 @@ def test_a_home_that_cannot_be_used(home, make):
 def test_a_locked_ledger_is_waited_for_and_never_set_aside(ledger, home, monkeypatch):
     claim(ledger).release()
     ledger.close()
-    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.05)
     other = sqlite3.connect(home / "ledger.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageError, match=r"locked.*Another program"):
@@ -75,9 +75,9 @@ def test_a_locked_ledger_is_waited_for_and_never_set_aside(ledger, home, monkeyp
 
 
 def test_a_ledger_that_is_being_built_for_too_long(home, monkeypatch):
-    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.05)
     home.mkdir()
-    building = database.ProcessLock.acquire(home / "ledger.sqlite3.building")
+    building = sqlite_file.ProcessLock.acquire(home / "ledger.sqlite3.building")
     with pytest.raises(StorageError, match="too long"):
         claim(Ledger(home))
     building.release()

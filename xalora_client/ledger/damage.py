@@ -15,12 +15,6 @@ from .entry import COLUMNS
 logger = logging.getLogger("xalora_client")
 
 
-def is_damage(error: sqlite3.DatabaseError) -> bool:
-    """Whether the file itself is damaged, not just locked, full or read-only."""
-    text = str(error)
-    return "malformed" in text or "not a database" in text
-
-
 def names(path: Path) -> tuple[Path, Path, Path]:
     """The files that make up one SQLite database, the main one first."""
     return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
