@@ -12,8 +12,9 @@ from pictures import encoded, png
 from PIL import Image
 
 from xalora_client.miner.ends import PromptLostError, WorkflowFailedError
-from xalora_client.miner.progress import MOST_PREVIEW_BYTES, Progress, small_jpeg
+from xalora_client.miner.progress import Progress, small_jpeg
 from xalora_client.miner.results import check_end, dropped, refusal, result_files
+from xalora_client.protocol.miner import LARGEST_PREVIEW
 
 TITLES = {"5": "The sampler", "9": "Save Video"}
 
@@ -83,7 +84,7 @@ def test_a_preview_becomes_a_small_jpeg(content):
     uri = small_jpeg(content)
     assert uri is not None
     small = base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))
-    assert len(small) <= MOST_PREVIEW_BYTES
+    assert len(small) <= LARGEST_PREVIEW
     with Image.open(io.BytesIO(small)) as ours, Image.open(io.BytesIO(content)) as theirs:
         assert ours.format == "JPEG"
         assert ours.width / ours.height == pytest.approx(theirs.width / theirs.height, rel=0.02)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ..errors import XaloraError
-from .assignment import Assignment
+from ..protocol.miner import Assignment
 from .progress import Progress, small_jpeg
 from .retrying import until_answered
 from .sequencer_calls import SequencerCalls

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import ResponseError, XaloraError, one_line
+from ..protocol.miner import Assignment
 from .abilities import Abilities, NothingToRunError, abilities, own_workflows
-from .assignment import Assignment
 from .comfyui import ComfyUI
 from .ends import UnexpectedAnswerError, UnreachableError
 from .retrying import until_answered
@@ -185,7 +185,7 @@ class Miner:
 
     async def _carry_out(self, task: Assignment, can: Abilities) -> bool:
         """Returns whether ComfyUI is as before."""
-        workflow = can.get(task.workflow)
+        workflow = can.get((task.task_type, task.workflow_id))
         if workflow is None or self._is_comfy_new:
             why = "ComfyUI was restarted" if workflow else "this workflow was not offered"
             self._log(f"task {one_line(task.task_id, 80)}: given back, {why}")

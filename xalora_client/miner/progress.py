@@ -12,8 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-MOST_PREVIEW_BYTES = 48_000
-"""Of a preview as JPEG: 64 KB as base64."""
+from ..protocol.miner import LARGEST_PREVIEW
 
 _PREVIEW, _PREVIEW_WITH_METADATA = 1, 4
 _SIDES = (512, 320, 192, 96)
@@ -98,10 +97,10 @@ class Progress:
 
 
 def small_jpeg(content: bytes) -> str | None:
-    """A preview as a data URI of a JPEG of at most ``MOST_PREVIEW_BYTES``; None when it is no picture."""
+    """A preview as a data URI of a JPEG of at most ``LARGEST_PREVIEW``; None when it is no picture."""
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
-            if picture.format != "JPEG" or len(content) > MOST_PREVIEW_BYTES:
+            if picture.format != "JPEG" or len(content) > LARGEST_PREVIEW:
                 content = _shrunk(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
@@ -116,7 +115,7 @@ def _shrunk(picture: Image.Image) -> bytes:
         target = io.BytesIO()
         whole.save(target, "JPEG", quality=80)
         content = target.getvalue()
-        if len(content) <= MOST_PREVIEW_BYTES:
+        if len(content) <= LARGEST_PREVIEW:
             break
     return content
 

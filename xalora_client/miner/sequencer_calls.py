@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import APIStatusError, ConfigurationError
-from .assignment import Assignment
+from ..protocol.miner import (
+    Assignment,
+    HeartbeatRequest,
+    RegisterRequest,
+    SubmitRequest,
+    TaskRequest,
+    read_seconds,
+)
 from .sequencer_http import SequencerHTTP
 
 _MOST_NAMES = 100
@@ -29,7 +36,7 @@ class SequencerCalls:
 
     async def register(self, workflows: Sequence[Mapping[str, Any]], software: Mapping[str, str]) -> None:
         """Announce what this miner runs. Raises ConfigurationError when the sequencer does not take it."""
-        body = {"instance": self._instance, "workflows": list(workflows), "software": dict(software)}
+        body = RegisterRequest(self._instance, workflows, software).to_json()
         number = 1
         while True:
             try:
@@ -40,8 +47,7 @@ class SequencerCalls:
                     self.name = f"{self._wanted}-{number}"
                     continue
                 raise _explained(error, self.http.shown) from None
-            seconds = answer.get("long_poll_seconds")
-            self._long_poll_seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
+            self._long_poll_seconds = read_seconds(answer, "long_poll_seconds") or 0.0
             return
 
     async def workflows(self) -> dict[str, Any]:
@@ -59,23 +65,21 @@ class SequencerCalls:
         Returns the task if there is one, and whether to register again.
         """
         seconds = self._long_poll_seconds
-        body = {"workflow_ids": list(workflow_ids), "instance": self._instance, "wait_seconds": seconds}
-        answer = await self._ask("miner_request", body, wait_seconds=seconds)
+        body = TaskRequest(workflow_ids, self._instance, seconds)
+        answer = await self._ask("miner_request", body.to_json(), wait_seconds=seconds)
         return (Assignment.from_json(answer) if answer.get("task_id") else None), answer.get("register") is True
 
     async def heartbeat(
         self, task: Assignment, *, wait_seconds: float = 0, progress: Mapping[str, Any] | None = None
     ) -> str | None:
         """Keep the task. Returns why to stop, or None."""
-        body: dict[str, Any] = {"task_id": task.task_id, "lease": task.lease, "wait_seconds": wait_seconds}
-        if progress is not None:
-            body["progress"] = dict(progress)
-        answer = await self._ask("miner_heartbeat", body, wait_seconds=wait_seconds)
+        body = HeartbeatRequest(task.task_id, task.lease, wait_seconds, progress)
+        answer = await self._ask("miner_heartbeat", body.to_json(), wait_seconds=wait_seconds)
         return str(answer["stop"]) if answer.get("stop") else None
 
     async def submit(self, task: Assignment, **said: Any) -> None:
         """Say how the task ended."""
-        await self._ask("miner_submit", {"task_id": task.task_id, "lease": task.lease, "miner_id": self.name} | said)
+        await self._ask("miner_submit", SubmitRequest(task.task_id, task.lease, self.name, **said).to_json())
 
     async def _ask(self, endpoint: str, body: dict[str, Any], *, wait_seconds: float = 0) -> dict[str, Any]:
         return await self.http.ask(endpoint, {"erc20_address": self.name} | self._key | body, wait_seconds=wait_seconds)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import APIStatusError, InvalidParameterError, XaloraError, one_line
+from ..protocol.miner import Assignment, Input
 from ..workflows import CheckedWorkflow
-from .assignment import Assignment, Input
 from .comfyui import ComfyUI
 from .ends import Failure, PromptLostError, UnexpectedAnswerError, UnreachableError, WorkflowFailedError
 from .lease import Lease
@@ -43,6 +43,7 @@ class TaskRun:
         log: Callable[[str], None],
     ) -> None:
         self._task = task
+        self._deadline = None if task.seconds_left is None else time.monotonic() + task.seconds_left
         self._workflow = workflow
         self._comfy = comfy
         self._calls = calls
@@ -105,8 +106,8 @@ class TaskRun:
             self._say(f"given back. {what}")
             ending = {"give_back": "lost", "msg": what}
         patience = self._times.submit
-        if self._task.deadline is not None:
-            patience = max(self._times.give_back, min(patience, self._task.deadline - time.monotonic()))
+        if self._deadline is not None:
+            patience = max(self._times.give_back, min(patience, self._deadline - time.monotonic()))
         self._is_ending = True
         await self._submit(ending, patience)
         await self._forget()
@@ -152,7 +153,7 @@ class TaskRun:
 
     async def _hand_over(self, name: str, image: Input) -> str:
         content = await until_answered(
-            lambda: self._calls.http.fetch(image.url), self._times, self._complain, deadline=self._task.deadline
+            lambda: self._calls.http.fetch(image.url), self._times, self._complain, deadline=self._deadline
         )
         # Named by content, so that the same image is stored once.
         suffix = mimetypes.guess_extension(image.content_type) or ".png"
@@ -172,7 +173,7 @@ class TaskRun:
                 lambda: self._calls.http.upload(self._task.upload_url, file),
                 self._times,
                 self._complain,
-                deadline=min(deadline, self._task.deadline or deadline),
+                deadline=min(deadline, self._deadline or deadline),
             )
         except APIStatusError as error:
             if error.status_code in (413, 415, 422):
@@ -180,10 +181,9 @@ class TaskRun:
             raise
 
     async def _submit(self, ending: dict[str, Any], patience: float) -> None:
-        said = {"success": False, "result": "", "inference_latency": 0, "upload_latency": 0} | ending
         try:
             await until_answered(
-                lambda: self._calls.submit(self._task, **said),
+                lambda: self._calls.submit(self._task, **ending),
                 self._times,
                 self._complain,
                 deadline=time.monotonic() + patience,

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import InvalidParameterError
+from ..protocol.miner import read_name
 from ..protocol.parameters import Text
 from ..protocol.requests import Credentials
 
@@ -129,6 +130,14 @@ class Keys:
         if known and not any(known):
             raise Refusal(401, "this api_key is not known here")
         return api_key
+
+
+def read_miner(body: Mapping[str, Any], miner_key: str | None, field: str = "erc20_address") -> str:
+    """The miner's name, once its key was checked."""
+    given = body.get("miner_key")
+    if miner_key is not None and not (isinstance(given, str) and _TEXT.accepts(given) and same(given, miner_key)):
+        raise Refusal(401, "the miner_key is missing or not the one that this sequencer expects; set XALORA_MINER_KEY")
+    return read_name(body, field)
 
 
 def same(given: str, required: str) -> bool:

@@ -7,14 +7,12 @@ from typing import Any
 from aiohttp import ClientError, web
 
 from ..media.decoding.formats import describe, sniff
+from ..protocol.miner import LARGEST_INPUT
 from .clock import Clock
 from .file_store import Incoming, Part, keep
 from .http import Keys, Refusal, address, full_disk, read_body
 from .images import Image, Images, is_sha256
 from .store import Store
-
-LARGEST = 128 * 2**20
-"""Bytes of one image."""
 
 MOST_PARTS = 16
 """Uploads that were cut and are kept to go on with; the oldest go first. A restart forgets them."""
@@ -47,8 +45,8 @@ class ImageRoutes:
             raise Refusal(400, "sha256 is not 64 hexadecimal digits in lower case")
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise Refusal(400, "size is not a number of bytes")
-        if size > LARGEST:
-            raise Refusal(413, f"the image is larger than {LARGEST // 2**20} MiB")
+        if size > LARGEST_INPUT:
+            raise Refusal(413, f"the image is larger than {LARGEST_INPUT // 2**20} MiB")
         if not isinstance(content_type, str) or not content_type.startswith("image/") or len(content_type) > 100:
             raise Refusal(400, "content_type is not that of an image, such as image/png")
         owner = self._store.owner(api_key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ..media.decoding.formats import describe, sniff
+from ..protocol.miner import LARGEST_RESULT
 from .clock import Clock
 from .dispatcher import Dispatcher, LeaseOver
 from .file_store import Incoming, Received, keep
@@ -14,9 +15,6 @@ from .results import Results
 from .store import Store
 from .tokens import INPUT, UPLOAD
 from .work import Work
-
-LARGEST = 2 * 2**30
-"""Bytes of one result."""
 
 
 class MinerFiles:
@@ -55,7 +53,7 @@ class MinerFiles:
         """Take the raw bytes of a result: ``{"result"}`` is what to submit."""
         token = request.match_info["token"]
         work = self._held(token)
-        received = await self._incoming.receive(request.content, LARGEST)
+        received = await self._incoming.receive(request.content, LARGEST_RESULT)
         try:
             work = self._held(token)  # The lease may have ended meanwhile.
             file = await self._keep(work, received)

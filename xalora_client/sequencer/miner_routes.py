@@ -8,21 +8,21 @@ from typing import Any
 
 from aiohttp import web
 
-from .clock import Clock
-from .dispatcher import LEASE_SECONDS, Dispatcher, LeaseOver
-from .http import LONG_POLL_SECONDS, Refusal, address, read_body, read_text, read_wait
-from .miner_bodies import (
+from ..protocol.miner import (
     read_failure,
     read_ids,
     read_instance,
-    read_miner,
+    read_progress,
     read_remark,
     read_seconds,
     read_software,
-    read_variants,
 )
+from .clock import Clock
+from .dispatcher import LEASE_SECONDS, Dispatcher, LeaseOver
+from .http import LONG_POLL_SECONDS, Refusal, address, read_body, read_miner, read_text, read_wait
 from .miners import Miner
-from .progress import read_progress, set_progress
+from .offers import read_variants
+from .progress import set_progress
 from .registry import Registry
 from .results import Results
 from .store import Store

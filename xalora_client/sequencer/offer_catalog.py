@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import InvalidParameterError
+from ..protocol.miner import is_name
 from ..protocol.parameters import MediaAddress
 from ..protocol.tasks import CustomTask
 from .catalog import Accepted
@@ -12,7 +13,7 @@ from .clock import Clock
 from .dispatcher import Dispatcher
 from .http import Refusal
 from .offers import Offers
-from .work import Work, Workflow, is_name
+from .work import Work, Workflow
 
 _ADDRESS = MediaAddress("")
 

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InvalidParameterError
+from ..errors import InvalidParameterError, one_line
+from ..protocol.miner import is_name, read_workflows
 from ..workflows import Offer, check_parameters
+from .http import Refusal
 from .store import Store
 from .work import Work, Workflow
 
@@ -46,6 +48,20 @@ class Variant:
             except InvalidParameterError:
                 work.checked[self.digest] = False
         return work.checked[self.digest]
+
+
+def read_variants(body: Mapping[str, Any]) -> list[Variant]:
+    """The workflows that a miner announces."""
+    try:
+        offers = [Offer.from_json(announced) for announced in read_workflows(body)]
+        for offer in offers:
+            if not is_name(offer.task_type) or not (offer.workflow_id is None or is_name(offer.workflow_id)):
+                raise ValueError("a name has more than letters, digits, dashes and underscores")
+        return [Variant.of(offer) for offer in offers]
+    except InvalidParameterError:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise Refusal(400, f"workflows cannot be read: {one_line(str(error))}") from None
 
 
 class Offers:

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from ..errors import one_line
 from .clock import Clock
 from .work import Work
 
-LARGEST_PREVIEW = 64 * 2**10
-"""Characters of a preview picture's data: URI."""
-
 _SHORTEST_SECONDS = 0.5
 """Between two changes of a task that are only progress."""
-
-_PICTURES = ("data:image/jpeg;base64,", "data:image/png;base64,", "data:image/webp;base64,")
-
-
-def read_progress(said: object) -> tuple[dict[str, Any], str | None] | None:
-    """The progress and the preview that a miner sent; None for what makes no sense, which is not worth a refusal."""
-    if not isinstance(said, dict) or not all(_is_number(said.get(name)) for name in ("value", "maximum")):
-        return None
-    progress: dict[str, Any] = {"value": said["value"], "maximum": said["maximum"]}
-    if isinstance(said.get("title"), str):
-        progress["title"] = one_line(said["title"], 100)
-    preview = said.get("preview")
-    good = isinstance(preview, str) and preview.startswith(_PICTURES) and len(preview) <= LARGEST_PREVIEW * 4 // 3 + 100
-    return progress, preview if good else None
 
 
 def set_progress(work: Work, progress: dict[str, Any], preview: str | None, clock: Clock) -> None:
@@ -64,7 +45,3 @@ def _show(work: Work, clock: Clock) -> None:
         if work.preview is not None and work.preview_revision is None:
             work.preview_revision = work.revision
         work.pending = clock.call_later(_SHORTEST_SECONDS, _show, work, clock)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 import uuid
 from dataclasses import dataclass, field
@@ -13,8 +12,6 @@ from .clock import Timer, Watchers
 
 ATTEMPTS = 3
 """How often a task is begun before it fails because its miners were lost."""
-
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class Workflow(NamedTuple):
@@ -123,8 +120,3 @@ class Work:
     def next_revision(self, now: float) -> int:
         """The revision of the next change."""
         return max(self.revision + 1, int((now - self.created) * 1000))
-
-
-def is_name(text: object) -> bool:
-    """Whether a text may be a task type or a workflow id: letters, digits, dashes and underscores, at most 100."""
-    return isinstance(text, str) and _NAME.fullmatch(text) is not None

@@ -1,0 +1,298 @@
+"""The miners' half of the protocol: what ``xalora miner`` and a sequencer send each other, with its limits.
+
+Each call is ``POST {sequencer}/{endpoint}`` with a JSON object, which has the miner's name as ``erc20_address`` and the
+sequencer's ``miner_key`` where it expects one. The miner writes requests and reads answers; the sequencer reads
+requests and writes answers.
+
+| endpoint | request | answer |
+|---|---|---|
+| ``miner_register`` | ``instance, workflows, software`` | ``lease_seconds, long_poll_seconds``; 409: name taken |
+| ``miner_workflows`` | | ``workflows``: the sequencer's workflow files by name |
+| ``miner_request`` | ``workflow_ids, instance, wait_seconds`` | an ``Assignment``, or ``msg``, or ``register: true`` |
+| ``miner_heartbeat`` | ``task_id, lease, wait_seconds``, ``progress`` | ``lease_seconds``, or ``stop``: why |
+| ``miner_submit`` | ``task_id, lease, miner_id, success, …`` | ``msg``; 409: the attempt is over |
+
+An assignment has the addresses of its inputs (GET) and of the upload of its result (PUT, answered by ``result``, the
+key to submit).
+
+The protocol's public miner, ``heurist-network/comfyui-miner-release``, sends ``miner_request`` with ``erc20_address``
+and ``workflow_ids``, and ``miner_submit`` without ``lease``, ``give_back`` and ``error``. It reads ``task_id``,
+``task_type``, ``workflow_id``, ``task_details`` and ``credential`` of an assignment. All else is ours, in addition.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeGuard
+
+from ..errors import InvalidParameterError, ResponseError, one_line
+
+LONGEST_NAME = 100
+"""Characters of the name of a miner, its process, a task type or a workflow."""
+
+MOST_WORKFLOWS = 500
+"""Workflows, or their ids, of one miner."""
+
+LONGEST_MESSAGE = 2000
+"""Characters of what a miner says about the end of a task."""
+
+LARGEST_PREVIEW = 48_000
+"""Bytes of a preview picture: 64 KB as a ``data:`` URI."""
+
+LARGEST_INPUT = 128 * 2**20
+"""Bytes of one input."""
+
+LARGEST_RESULT = 2 * 2**30
+"""Bytes of one result."""
+
+_WORKFLOW_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}")
+_PREVIEWS = ("data:image/jpeg;base64,", "data:image/png;base64,", "data:image/webp;base64,")
+_LONGEST_PREVIEW_URI = LARGEST_PREVIEW * 4 // 3 + 100
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a task: where its bytes are, and what they are. ``size`` is in bytes, None where it is not known."""
+
+    url: str
+    content_type: str
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One attempt at one task, as a miner gets it.
+
+    Attributes:
+        task_id: The task.
+        task_type: The kind of task.
+        workflow_id: Its workflow's id among those of its kind, or None.
+        parameters: What was sent for it. Of an input it says only that there is one.
+        inputs: The inputs by parameter.
+        prompt_id: A UUID of this attempt alone.
+        lease: What proves that this miner holds the task.
+        seconds_left: How long the sequencer gives the task from now on, or None.
+        upload_url: Where the result goes.
+        attempt: 1 for the first.
+        lease_seconds: How long the lease lasts without a heartbeat.
+    """
+
+    task_id: str
+    task_type: str
+    workflow_id: str | None
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, Input]
+    prompt_id: str
+    lease: str
+    seconds_left: float | None
+    upload_url: str
+    attempt: int = 1
+    lease_seconds: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer to ``miner_request``."""
+        return {
+            "task_id": self.task_id,
+            "task_type": self.task_type,
+            "workflow_id": self.workflow_id,
+            "task_details": {"parameters": dict(self.parameters)},
+            "attempt": self.attempt,
+            "prompt_id": self.prompt_id,
+            "lease": self.lease,
+            "lease_seconds": self.lease_seconds,
+            "seconds_left": self.seconds_left,
+            "inputs": {name: asdict(file) for name, file in self.inputs.items()},
+            "credential": {"upload_url": self.upload_url},
+        }
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> Assignment:
+        """Read an answer that has a ``task_id``. Raises ResponseError when it is not of the right form."""
+        try:
+            details = answer["task_details"]
+            if isinstance(details, str):  # Old servers send it as JSON text.
+                details = json.loads(details)
+            workflow_id = answer.get("workflow_id")
+            return cls(
+                task_id=str(answer["task_id"]),
+                task_type=str(answer["task_type"]),
+                workflow_id=None if workflow_id in (None, "") else str(workflow_id),
+                parameters=dict(details.get("parameters") or {}),
+                inputs={str(name): _input(file) for name, file in (answer.get("inputs") or {}).items()},
+                prompt_id=str(uuid.UUID(answer["prompt_id"])),  # Becomes a part of ComfyUI's addresses.
+                lease=str(answer["lease"]),
+                seconds_left=read_seconds(answer, "seconds_left"),
+                upload_url=str(answer["credential"]["upload_url"]),
+                attempt=int(answer.get("attempt") or 1),
+                lease_seconds=read_seconds(answer, "lease_seconds"),
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            what = one_line(f"{type(error).__name__}: {error}", 120)
+            raise ResponseError(
+                f"The sequencer sent a task that cannot be read ({what})",
+                task_id=one_line(str(answer.get("task_id")), 80),
+                advice="Use the same version of xalora for the sequencer and the miner.",
+            ) from None
+
+
+def _input(file: Mapping[str, Any]) -> Input:
+    size = file.get("size")
+    return Input(
+        str(file["url"]),
+        str(file.get("content_type") or "application/octet-stream"),
+        None if size is None else int(size),
+    )
+
+
+@dataclass(frozen=True)
+class _Request:
+    def to_json(self) -> dict[str, Any]:
+        """The body, besides the miner's name and key. What is None is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class RegisterRequest(_Request):
+    """A miner is here. ``instance`` names its process, ``workflows`` are what it can run (see ``Offer.to_json``)."""
+
+    instance: str
+    workflows: Sequence[Mapping[str, Any]]
+    software: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TaskRequest(_Request):
+    """A miner wants a task, and waits for one up to ``wait_seconds``. ``workflow_ids`` are for other sequencers."""
+
+    workflow_ids: Sequence[str]
+    instance: str
+    wait_seconds: float
+
+
+@dataclass(frozen=True)
+class HeartbeatRequest(_Request):
+    """Renews a lease, and waits up to ``wait_seconds`` for its end. ``progress``: see ``read_progress``."""
+
+    task_id: str
+    lease: str
+    wait_seconds: float
+    progress: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class SubmitRequest(_Request):
+    """How an attempt ended.
+
+    Attributes:
+        task_id: The task.
+        lease: Its attempt's.
+        miner_id: The miner's name.
+        success: Whether there is a result.
+        result: The key of the uploaded file.
+        inference_latency: Seconds the workflow ran.
+        upload_latency: Seconds the upload took.
+        give_back: "lost" gives the task to another miner and counts this attempt, "stopping" does not count it.
+        msg: Why it failed or is given back; of a result, what else is to be said.
+        error: The node that failed: ``node_id, title, class_type, message``.
+    """
+
+    task_id: str
+    lease: str
+    miner_id: str
+    success: bool = False
+    result: str = ""
+    inference_latency: float = 0
+    upload_latency: float = 0
+    give_back: Literal["lost", "stopping"] | None = None
+    msg: str = ""
+    error: Mapping[str, str] | None = None
+
+
+def read_name(body: Mapping[str, Any], field: str = "erc20_address") -> str:
+    """The miner's name. Raises InvalidParameterError."""
+    name = body.get(field)
+    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+        raise InvalidParameterError(field, name, f"a name of 1 to {LONGEST_NAME} printable characters")
+    return name
+
+
+def read_instance(body: Mapping[str, Any]) -> str | None:
+    """Which process of that name; None for a miner that never registers. Raises InvalidParameterError."""
+    instance = body.get("instance")
+    if instance is None:
+        return None
+    if not isinstance(instance, str) or not 1 <= len(instance) <= LONGEST_NAME or not instance.isalnum():
+        raise InvalidParameterError("instance", instance, f"1 to {LONGEST_NAME} letters and digits")
+    return instance
+
+
+def read_workflows(body: Mapping[str, Any]) -> list[Any]:
+    """The workflows that a miner can run, not looked into yet. Raises InvalidParameterError."""
+    return _bounded("workflows", body.get("workflows"))
+
+
+def read_ids(body: Mapping[str, Any]) -> frozenset[str]:
+    """The ids of the workflows that a public miner can run. Raises InvalidParameterError."""
+    ids = _bounded("workflow_ids", body.get("workflow_ids", []))
+    read = [str(value) for value in ids if isinstance(value, str | int) and not isinstance(value, bool)]
+    return frozenset(filter(is_name, read))
+
+
+def _bounded(field: str, value: object) -> list[Any]:
+    if not isinstance(value, list) or len(value) > MOST_WORKFLOWS:
+        raise InvalidParameterError(field, value, f"a list of at most {MOST_WORKFLOWS}")
+    return value
+
+
+def is_name(text: object) -> bool:
+    """Whether a text may be a task type or a workflow id: letters, digits, dashes and underscores, at most 100."""
+    return isinstance(text, str) and _WORKFLOW_NAME.fullmatch(text) is not None
+
+
+def read_software(body: Mapping[str, Any]) -> dict[str, str]:
+    """What a miner runs on, for people: ``comfyui`` and ``device``."""
+    software = body.get("software")
+    named = software if isinstance(software, dict) else {}
+    return {name: one_line(named[name], 80) for name in ("comfyui", "device") if isinstance(named.get(name), str)}
+
+
+def read_progress(progress: object) -> tuple[dict[str, Any], str | None] | None:
+    """A heartbeat's progress, as answers show it, and its preview; None where it makes no sense: it is only shown."""
+    if not isinstance(progress, dict) or not all(_is_amount(progress.get(name)) for name in ("value", "maximum")):
+        return None
+    found: dict[str, Any] = {"value": progress["value"], "maximum": progress["maximum"]}
+    if isinstance(progress.get("title"), str):
+        found["title"] = one_line(progress["title"], LONGEST_NAME)
+    preview = progress.get("preview")
+    is_good = isinstance(preview, str) and preview.startswith(_PREVIEWS) and len(preview) <= _LONGEST_PREVIEW_URI
+    return found, preview if is_good else None
+
+
+def read_seconds(body: Mapping[str, Any], name: str) -> float | None:
+    """A number of seconds; None for what is none."""
+    value = body.get(name)
+    return float(value) if _is_amount(value) and value < 1e9 else None
+
+
+def read_remark(body: Mapping[str, Any]) -> str | None:
+    """What a miner says of a result, such as that there were more files, or of why it gives a task back."""
+    msg = body.get("msg")
+    return one_line(msg, LONGEST_MESSAGE) or None if isinstance(msg, str) else None
+
+
+def read_failure(body: Mapping[str, Any]) -> str:
+    """Why a workflow failed: with the node, its title and ComfyUI's message, as the miner says it."""
+    msg, error = body.get("msg"), body.get("error")
+    reason = msg if isinstance(msg, str) and msg.strip() else ""
+    if not reason and isinstance(error, dict):
+        parts = [str(error[name]) for name in ("title", "class_type", "message") if isinstance(error.get(name), str)]
+        reason = ": ".join(parts)
+    return one_line(reason or "the workflow failed on its miner, which did not say why", LONGEST_MESSAGE)
+
+
+def _is_amount(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e300  # False for NaN.
