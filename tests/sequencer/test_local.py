@@ -14,7 +14,7 @@ import requests
 
 from xalora_client.errors import ConfigurationError, StorageError
 from xalora_client.sequencer import Options, close_local_sandboxes, in_process, local_sandbox
-from xalora_client.sequencer.folder_lock import FolderLock, url_of_owner
+from xalora_client.sequencer.in_process import FolderLock, url_of_owner
 
 ASK = """
 import sys
@@ -28,7 +28,7 @@ import sys
 import xalora_client
 before = set(sys.modules)
 import xalora_client.sequencer
-print(*{"aiohttp.web", "av", "numpy", "PIL.Image", "xalora_client.sequencer.serving"} & (set(sys.modules) - before))
+print(*{"aiohttp.web", "av", "numpy", "PIL.Image", "xalora_client.sequencer.app"} & (set(sys.modules) - before))
 """
 
 

@@ -1,17 +1,46 @@
-"""From a task to its media file."""
+"""The kinds of task that the sandbox takes, and their media: from a task to its file."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
-from ...protocol.tasks import FluxLoraTask, Text2VideoTask
-from ..kinds import KnownTask
-from .enlarging import upscale
+from ...errors import InvalidParameterError
+from ...protocol.tasks import FluxLoraTask, Text2VideoTask, UpscalerTask
+from ..fetching import ImageError
 from .scene import Scene
 from .video_writing import write_mp4, write_webp
+
+KnownTask: TypeAlias = Text2VideoTask | UpscalerTask | FluxLoraTask
+
+_KINDS: dict[str, type[KnownTask]] = {kind.type_name: kind for kind in (Text2VideoTask, UpscalerTask, FluxLoraTask)}
+
+
+def check_task_type(task_type: object) -> type[KnownTask]:
+    """Return the class of a task type, or raise InvalidParameterError."""
+    kind = _KINDS.get(task_type) if isinstance(task_type, str) else None
+    if kind is None:
+        raise InvalidParameterError("task_type", task_type, ", ".join(_KINDS))
+    return kind
+
+
+def build_task(task_type: object, task_details: object, **options: Any) -> KnownTask:
+    """Build the task that a create request describes; unknown parameters are ignored.
+
+    ``task_details`` is ``{"parameters": {...}}`` with the protocol's names; ``options`` are those of
+    WorkflowTask. Raises InvalidParameterError.
+    """
+    kind = check_task_type(task_type)
+    parameters = task_details.get("parameters") if isinstance(task_details, dict) else None
+    if not isinstance(parameters, dict):
+        raise InvalidParameterError("task_details", task_details, 'an object like {"parameters": {...}}')
+    values: dict[str, Any] = {name: parameters.get(rule.wire_name or name) for name, rule, _ in kind.rules()}
+    return kind(**values, **options)
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the image is no longer needed
@@ -52,3 +81,39 @@ def _frames(task: Text2VideoTask, stopped: Callable[[], bool]) -> Iterator[Image
         if stopped():
             raise Stopped
         yield scene.at(number / (task.fps or 24))
+
+
+MAX_PIXELS = 2**25
+"""Of the image before it is enlarged; 8K UHD (7680 x 4320) is just below."""
+
+
+def upscale(data: bytes, path: Path) -> None:
+    """Enlarge an image file twice with Lanczos and write it as a lossless PNG.
+
+    Colors and alpha are resized separately, so colors do not depend on what is transparent. Of an animation the first
+    frame is used. Raises ImageError when the bytes are not an image or the image is too large.
+    """
+    picture = _decode(data)
+    size = (2 * picture.width, 2 * picture.height)
+    colors = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    if picture.mode == "RGBA":
+        colors.putalpha(picture.getchannel("A").resize(size, Image.Resampling.LANCZOS))
+    # The fastest level, because the file stays on this machine.
+    colors.save(path, "PNG", compress_level=1)
+
+
+def _decode(data: bytes) -> Image.Image:
+    """Return the image upright, as 8-bit RGB or RGBA."""
+    try:
+        with Image.open(io.BytesIO(data)) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise ImageError(f"the image is too large: more than {MAX_PIXELS} pixels")
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode.startswith("I"):
+                # Pillow clips 16-bit values at 255 instead of scaling them.
+                picture = Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
+            return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f"the image is too large: more than {MAX_PIXELS} pixels") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"the image cannot be decoded: {type(error).__name__}") from error
