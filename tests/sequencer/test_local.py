@@ -14,7 +14,7 @@ import requests
 
 from xalora_client.errors import ConfigurationError, StorageError
 from xalora_client.sequencer import Options, close_local_sandboxes, in_process, local_sandbox
-from xalora_client.sequencer.in_process import FolderLock, url_of_owner
+from xalora_client.sequencer.folder_lock import FolderLock, url_of_owner
 
 ASK = """
 import sys

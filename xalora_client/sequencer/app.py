@@ -25,7 +25,7 @@ from .api.miners import MinerRoutes
 from .clock import Clock
 from .database import Database
 from .file_store import Incoming
-from .in_process import FolderLock, unusable
+from .folder_lock import FolderLock, unusable
 from .inputs import Images, Inputs
 from .options import Options, SequencerOptions
 from .preview.miner import PreviewMiner, accept, any_workflow

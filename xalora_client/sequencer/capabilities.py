@@ -64,7 +64,7 @@ class Capabilities:
         self._named = set(named)
         self._known: dict[Workflow, dict[str, Capability]] = {}
         self._public_ids: set[str] = set()
-        database.run("DELETE FROM offers WHERE seen < ?", now - FORGOTTEN_SECONDS)
+        database.run("DELETE FROM offers WHERE seen < ?", (now - FORGOTTEN_SECONDS,))
         self._read()
 
     def remember(self, miner: str, capabilities: Iterable[Capability], now: float) -> None:
@@ -93,9 +93,9 @@ class Capabilities:
 
     def _write(self, miner: str, announced: list[str], now: float) -> None:
         with self._database.transaction():
-            self._database.run("DELETE FROM offers WHERE miner = ?", miner)
+            self._database.run("DELETE FROM offers WHERE miner = ?", (miner,))
             for text in announced:
-                self._database.run("INSERT OR REPLACE INTO offers VALUES (?, ?, ?)", miner, text, now)
+                self._database.run("INSERT OR REPLACE INTO offers VALUES (?, ?, ?)", (miner, text, now))
         self._read()
 
     def _read(self) -> None:

@@ -10,7 +10,7 @@ import json
 import secrets
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..protocol.parameters import is_data_uri
 from ..protocol.signed_links import without_signatures
 from ..sqlite_file import Steps, connect
 from .open_task import Lease, OpenTask
-from .values import EndedTask, InputFile, NewTask, Result, StoreError, TaskView, Workflow
+from .values import EndedTask, FetchJob, InputFile, NewTask, Result, StoreError, TaskView, Workflow
 
 KEPT_SECONDS = 90 * 86_400.0
 """A task that ended is known for so long: with its parameters, and so that its job id creates no other one."""
@@ -132,7 +132,7 @@ class Database:
         """Close the file; it cannot be used any more."""
         self._db.close()
 
-    def run(self, sql: str, *values: Any) -> sqlite3.Cursor:
+    def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Execute a statement."""
         try:
             return self._db.execute(sql, values)
@@ -158,7 +158,7 @@ class Database:
     def find_job(self, owner: bytes, consumer_id: str, job_id: str) -> str | None:
         """The task that was created with this job id; None if there is none."""
         row = self.run(
-            "SELECT task_id FROM tasks WHERE owner = ? AND consumer_id = ? AND job_id = ?", owner, consumer_id, job_id
+            "SELECT task_id FROM tasks WHERE owner = ? AND consumer_id = ? AND job_id = ?", (owner, consumer_id, job_id)
         ).fetchone()
         return None if row is None else str(row["task_id"])
 
@@ -168,18 +168,20 @@ class Database:
         number = self.run(
             "INSERT INTO tasks (task_id, owner, consumer_id, job_id, task_type, workflow_id, task_details, work,"
             " inputs, ready, timeout_seconds, create_timestamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            task_id,
-            task.owner,
-            task.consumer_id,
-            task.job_id,
-            task.workflow.task_type,
-            task.workflow.workflow_id,
-            json.dumps(_shortened(task.details)),
-            json.dumps(task.details),
-            json.dumps(dict.fromkeys(task.inputs)),
-            not task.inputs,
-            task.timeout_seconds,
-            now,
+            (
+                task_id,
+                task.owner,
+                task.consumer_id,
+                task.job_id,
+                task.workflow.task_type,
+                task.workflow.workflow_id,
+                json.dumps(_shortened(task.details)),
+                json.dumps(task.details),
+                json.dumps(dict.fromkeys(task.inputs)),
+                not task.inputs,
+                task.timeout_seconds,
+                now,
+            ),
         ).lastrowid
         assert number is not None  # noqa: S101 - sqlite3 gives it after each INSERT
         deadline = None if task.timeout_seconds is None else now + task.timeout_seconds
@@ -190,8 +192,7 @@ class Database:
         row = self.run(
             "SELECT task_id, status, task_type, task_details, create_timestamp, inference_latency, upload_latency,"
             " timeout_seconds, workflow_id, media, msg, revision FROM tasks WHERE task_id = ? AND owner = ?",
-            task_id,
-            owner,
+            (task_id, owner),
         ).fetchone()
         return None if row is None else TaskView(**dict(row) | {"task_details": json.loads(row["task_details"])})
 
@@ -206,14 +207,14 @@ class Database:
 
     def parameters(self, task_id: str) -> dict[str, Any]:
         """The parameters of a task that has not ended."""
-        (details,) = self.run("SELECT work FROM tasks WHERE task_id = ?", task_id).fetchone()
+        (details,) = self.run("SELECT work FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
         parameters: dict[str, Any] = json.loads(details)["parameters"]
         return parameters
 
-    def inputs(self, task_id: str) -> dict[str, InputFile | None]:
-        """For each input its file; None until it is here."""
-        (inputs,) = self.run("SELECT inputs FROM tasks WHERE task_id = ?", task_id).fetchone()
-        return {name: file and InputFile(**file) for name, file in json.loads(inputs).items()}
+    def inputs(self, task_id: str) -> dict[str, InputFile]:
+        """The files of its inputs that are here, by parameter."""
+        (inputs,) = self.run("SELECT inputs FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+        return {name: InputFile(**file) for name, file in json.loads(inputs).items() if file is not None}
 
     def set_inputs(self, task_id: str, inputs: Mapping[str, InputFile]) -> None:
         """All inputs of a task are here, so their bytes are no longer needed in its parameters."""
@@ -221,9 +222,7 @@ class Database:
         details = _shortened({"parameters": self.parameters(task_id)})
         self.run(
             "UPDATE tasks SET inputs = ?, work = ?, ready = 1 WHERE task_id = ?",
-            json.dumps(files),
-            json.dumps(details),
-            task_id,
+            (json.dumps(files), json.dumps(details), task_id),
         )
 
     def input_files(self) -> set[str]:
@@ -231,22 +230,19 @@ class Database:
         rows = self.run(f"SELECT inputs FROM tasks WHERE {_IS_OPEN} AND inputs != '{{}}'")  # noqa: S608
         return {file["file"] for (inputs,) in rows for file in json.loads(inputs).values() if file is not None}
 
-    def owner_of(self, task_id: str) -> bytes:
-        """Who created a task, as ``owner`` gives it."""
-        (owner,) = self.run("SELECT owner FROM tasks WHERE task_id = ?", task_id).fetchone()
-        return bytes(owner)
+    def fetch_job(self, task: OpenTask) -> FetchJob:
+        """What is to be fetched for a task."""
+        row = self.run("SELECT owner, work, inputs FROM tasks WHERE task_id = ?", (task.task_id,)).fetchone()
+        parameters = json.loads(row["work"])["parameters"]
+        addresses = {name: parameters[name] for name, file in json.loads(row["inputs"]).items() if file is None}
+        return FetchJob(task.task_id, row["owner"], addresses, task.revision)
 
     def begin(self, task_id: str, lease: Lease) -> None:
         """An attempt begins."""
         self.run(
             "UPDATE tasks SET status = 'running', attempts = ?, miner = ?, lease = ?, prompt_id = ?, began = ?,"
             " upload = NULL WHERE task_id = ?",
-            lease.attempt,
-            lease.miner,
-            lease.token,
-            lease.prompt_id,
-            lease.began,
-            task_id,
+            (lease.attempt, lease.miner, lease.token, lease.prompt_id, lease.began, task_id),
         )
 
     def set_status(self, task_id: str, status: str, attempts: int, *, forget: bool = False) -> None:
@@ -254,62 +250,48 @@ class Database:
         forgotten = "lease = NULL, upload = NULL," if forget else ""
         self.run(
             f"UPDATE tasks SET {forgotten} status = ?, attempts = ? WHERE task_id = ?",  # noqa: S608 - no values in it
-            status,
-            attempts,
-            task_id,
+            (status, attempts, task_id),
         )
 
     def attach_result(self, task_id: str, file: str, size: int, now: float) -> None:
         """The present attempt uploaded this file."""
         with self.transaction():
-            self.run("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", file, size, now)
-            self.run("UPDATE tasks SET upload = ? WHERE task_id = ?", file, task_id)
+            self.run("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", (file, size, now))
+            self.run("UPDATE tasks SET upload = ? WHERE task_id = ?", (file, task_id))
 
     def finish(self, task_id: str, media: str, result: Result, *, revision: int, now: float) -> bool:
-        """Set a task to finished, with the name in the address of its result. False if the file is gone."""
+        """Set a task to finished, with the name in the address of its result. False if the file was forgotten."""
         with self.transaction():
-            kept = self.run("UPDATE results SET added = ? WHERE file = ?", now, result.file).rowcount == 1
-            if kept:
+            is_here = self.run("UPDATE results SET added = ? WHERE file = ?", (now, result.file)).rowcount == 1
+            if is_here:
+                seconds = result.inference_latency, result.upload_latency
                 self.run(
-                    "UPDATE tasks SET status = 'finished', outcome = 'finished', media = ?, file = ?,"
-                    " inference_latency = ?, upload_latency = ?, msg = ?, revision = ?, ended = ?, work = NULL"
+                    "UPDATE tasks SET status = 'finished', outcome = 'finished', inference_latency = round(?, 6),"
+                    " upload_latency = round(?, 6), media = ?, file = ?, msg = ?, revision = ?, ended = ?, work = NULL"
                     " WHERE task_id = ?",
-                    media,
-                    result.file,
-                    _rounded(result.inference_latency),
-                    _rounded(result.upload_latency),
-                    result.msg,
-                    revision,
-                    now,
-                    task_id,
+                    (*seconds, media, result.file, result.msg, revision, now, task_id),
                 )
-        return kept
+        return is_here
 
     def end(self, task_id: str, status: str, outcome: str, msg: str, *, revision: int, now: float) -> None:
         """Set a task to failed or canceled, with the reason."""
         self.run(
             "UPDATE tasks SET status = ?, outcome = ?, msg = ?, revision = ?, ended = ?, work = NULL WHERE task_id = ?",
-            status,
-            outcome,
-            msg,
-            revision,
-            now,
-            task_id,
+            (status, outcome, msg, revision, now, task_id),
         )
 
     def outcome_of(self, task_id: str, token: str) -> str | None:
         """How a task ended while this lease was its last; None where it has not, or not with that lease."""
         row = self.run(
             f"SELECT outcome FROM tasks WHERE task_id = ? AND lease = ? AND NOT {_IS_OPEN}",  # noqa: S608
-            task_id,
-            token,
+            (task_id, token),
         ).fetchone()
         return None if row is None else row["outcome"]
 
     def find_media(self, media: str, owner: bytes | None) -> str | None:
         """The file behind the name in a result's address, of a task of this owner if one is given."""
         row = self.run(
-            "SELECT file FROM tasks WHERE media = ?1 AND (?2 IS NULL OR owner = ?2)", media, owner
+            "SELECT file FROM tasks WHERE media = ?1 AND (?2 IS NULL OR owner = ?2)", (media, owner)
         ).fetchone()
         return None if row is None else row["file"]
 
@@ -318,7 +300,7 @@ class Database:
         rows = self.run(
             "SELECT task_id, task_type, workflow_id, outcome, miner, attempts, create_timestamp, ended"
             " FROM tasks WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?",
-            count,
+            (count,),
         )
         return tuple(
             EndedTask(
@@ -337,8 +319,7 @@ class Database:
         """Forget tasks that ended long ago, some at a time."""
         self.run(
             "DELETE FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE ended < ? LIMIT ?)",
-            now - KEPT_SECONDS,
-            _AT_ONCE,
+            (now - KEPT_SECONDS, _AT_ONCE),
         )
 
     def results_over(self, budget: int, before: float) -> list[str]:
@@ -346,7 +327,7 @@ class Database:
         (total,) = self.run("SELECT coalesce(sum(size), 0) FROM results").fetchone()
         files = []
         if total > budget:
-            for file, size in self.run("SELECT file, size FROM results WHERE added < ? ORDER BY added", before):
+            for file, size in self.run("SELECT file, size FROM results WHERE added < ? ORDER BY added", (before,)):
                 files.append(file)
                 total -= size
                 if total <= budget:
@@ -355,7 +336,7 @@ class Database:
 
     def forget_result(self, file: str) -> None:
         """The file was removed."""
-        self.run("DELETE FROM results WHERE file = ?", file)
+        self.run("DELETE FROM results WHERE file = ?", (file,))
 
 
 def _open_task(row: Any) -> OpenTask:
@@ -375,10 +356,6 @@ def _open_task(row: Any) -> OpenTask:
     if row["lease"] is not None:
         task.lease = Lease(row["lease"], row["miner"], row["prompt_id"], task.attempts, row["began"])
     return task
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 6)
 
 
 def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,104 +1,23 @@
-"""One sandbox or sequencer per data folder, across all processes; and the sandbox inside this process.
-
-The second is for ``XALORA_WORKFLOW_URL=sandbox``.
-"""
+"""The sandbox inside this process, for ``XALORA_WORKFLOW_URL=sandbox``."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import concurrent.futures
-import http.client
-import json
-import secrets
 import threading
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from ..errors import ConfigurationError, StorageError
-from ..files import ProcessLock
+from ..errors import ConfigurationError
+from .folder_lock import FolderInUseError, FolderLock, url_of_owner
 from .options import Options
 
-_ANSWER_SECONDS = 2.0
 _PATIENCE_SECONDS = 10.0
 _STOPPING_SECONDS = 5.0
 
 _guard = threading.Lock()
 _servers: dict[Path, _Server] = {}
-
-
-class FolderInUseError(ConfigurationError):
-    """Another sequencer, in this or another process, serves the data folder."""
-
-
-class FolderLock:
-    """The right to serve a data folder, held until ``release`` or the end of the process, even if it is killed.
-
-    ``name`` is what the server is called in messages.
-
-    Raises FolderInUseError when another holds it, and StorageError when the folder cannot be made or written.
-    """
-
-    def __init__(self, data: Path, name: str = "sandbox") -> None:
-        self.data = data
-        self.name = name
-        self.instance = secrets.token_hex(8)
-        try:
-            lock = ProcessLock.acquire(data / "lock")
-        except OSError as error:
-            raise unusable(data, error, name) from error
-        if lock is None:
-            raise FolderInUseError(
-                f"Another {name} uses the data folder {data}",
-                advice="Use that one, stop it, or choose another folder.",
-            )
-        self._lock = lock
-
-    def publish(self, url: str) -> None:
-        """Write the URL of this sandbox for other processes."""
-        fresh = self.data / "url.new"
-        try:
-            fresh.write_text(json.dumps({"url": url, "instance": self.instance}), encoding="utf-8")
-            fresh.replace(self.data / "url")
-        except OSError as error:
-            raise unusable(self.data, error, self.name) from error
-
-    def release(self) -> None:
-        """Let others serve the folder."""
-        self._lock.release()
-
-    def __enter__(self) -> FolderLock:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-def unusable(data: Path, error: Exception, name: str) -> StorageError:
-    """Return the error for a data folder that cannot be made, read or written."""
-    return StorageError(
-        f"The {name} cannot use the data folder {data}: {error}", advice="Choose one that can be written."
-    )
-
-
-def url_of_owner(data: Path) -> str | None:
-    """Return the URL of the live sandbox that serves the folder; None if it cannot be reached.
-
-    The file alone is no proof: its writer may be dead and its port reused. So the sandbox itself is asked.
-    """
-    try:
-        written = json.loads((data / "url").read_text(encoding="utf-8"))
-        url = str(written["url"])
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_ANSWER_SECONDS)
-        try:
-            connection.request("GET", "/")
-            answer = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-        return url if answer["instance"] == written["instance"] else None
-    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
-        return None
 
 
 def local_sandbox(data: Path, options: Options | None = None) -> str:

@@ -65,16 +65,11 @@ class Images:
         self._database.run(
             "INSERT INTO images VALUES (?, ?, ?, ?, ?, 0, ?)"
             " ON CONFLICT (owner, sha256) DO UPDATE SET used = excluded.used",
-            secrets.token_urlsafe(32),
-            owner,
-            sha256,
-            size,
-            content_type,
-            self._clock.time(),
+            (secrets.token_urlsafe(32), owner, sha256, size, content_type, self._clock.time()),
         )
         (image,) = self._select("owner = ? AND sha256 = ?", owner, sha256)
         if image.complete and not (self.folder / sha256).is_file():
-            self._database.run("UPDATE images SET complete = 0 WHERE token = ?", image.token)
+            self._database.run("UPDATE images SET complete = 0 WHERE token = ?", (image.token,))
             (image,) = self._select("token = ?", image.token)
         return image
 
@@ -84,7 +79,9 @@ class Images:
 
     async def mark_complete(self, image: Image) -> None:
         """Its bytes are here."""
-        self._database.run("UPDATE images SET complete = 1, used = ? WHERE token = ?", self._clock.time(), image.token)
+        self._database.run(
+            "UPDATE images SET complete = 1, used = ? WHERE token = ?", (self._clock.time(), image.token)
+        )
 
     async def use(self, address: str, owner: bytes) -> Image | None:
         """The owner's image at an address of this server; None if it is none, or not here."""
@@ -94,19 +91,19 @@ class Images:
         now = self._clock.time()
         # Not each use is written: a write waits for the disk.
         self._database.run(
-            "UPDATE images SET used = ? WHERE token = ? AND used < ?", now, found[0].token, now - _USE_SECONDS
+            "UPDATE images SET used = ? WHERE token = ? AND used < ?", (now, found[0].token, now - _USE_SECONDS)
         )
         return found[0]
 
     async def forget_old(self) -> None:
         """Forget those that were not used for a day, and the least recently used above the budget."""
-        self._database.run("DELETE FROM images WHERE used < ?", self._clock.time() - KEPT_SECONDS)
+        self._database.run("DELETE FROM images WHERE used < ?", (self._clock.time() - KEPT_SECONDS,))
         complete = self._select("complete ORDER BY used")
         total = sum(image.size for image in complete)
         for image in complete:
             if total <= BUDGET:
                 break
-            self._database.run("DELETE FROM images WHERE token = ?", image.token)
+            self._database.run("DELETE FROM images WHERE token = ?", (image.token,))
             total -= image.size
 
     async def files(self) -> set[str]:
@@ -114,7 +111,7 @@ class Images:
         return {image.sha256 for image in self._select("complete")}
 
     def _select(self, where: str, *values: Any) -> list[Image]:
-        rows = self._database.run(f"SELECT * FROM images WHERE {where}", *values)  # noqa: S608 - no values in it
+        rows = self._database.run(f"SELECT * FROM images WHERE {where}", values)  # noqa: S608 - no values in it
         return [
             Image(row["token"], row["sha256"], row["size"], row["content_type"], bool(row["complete"])) for row in rows
         ]

@@ -190,9 +190,7 @@ class TaskQueue:
         while (task := await self._unfetched.get()).status == "ended":
             pass
         try:
-            parameters, inputs = self._database.parameters(task.task_id), self._database.inputs(task.task_id)
-            addresses = {name: parameters[name] for name, file in inputs.items() if file is None}
-            return FetchJob(task.task_id, self._database.owner_of(task.task_id), addresses, task.revision)
+            return self._database.fetch_job(task)
         except StoreError:
             self._unfetched.put_nowait(task)
             raise
@@ -316,7 +314,7 @@ class TaskQueue:
     async def inputs_at(self, token: str) -> tuple[InputFile, ...] | None:
         """The inputs of the attempt that got this input token; None when it is over."""
         task = self._by_token.get((_INPUT, token))
-        return None if task is None else tuple(filter(None, self._database.inputs(task.task_id).values()))
+        return None if task is None else tuple(self._database.inputs(task.task_id).values())
 
     async def renew_upload(self, token: str) -> Upload | None:
         """Renew the lease of the attempt that got this upload token; None when it is over."""
@@ -471,12 +469,11 @@ class TaskQueue:
 
     def _attempt(self, task: OpenTask, lease: Lease) -> Attempt:
         miner = self._miners.get(lease.miner)
-        inputs = self._database.inputs(task.task_id)
         return Attempt(
             LeaseId(task.task_id, lease.token, lease.miner),
             task.workflow,
             self._database.parameters(task.task_id),
-            {name: file for name, file in inputs.items() if file is not None},
+            self._database.inputs(task.task_id),
             lease.attempt,
             lease.prompt_id,
             None if task.deadline is None else max(0.0, task.deadline - self._clock.time()),
