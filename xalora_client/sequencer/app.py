@@ -80,7 +80,9 @@ async def serve_locked(
     """As ``serve``, for a folder whose lock is already held."""
     with ExitStack() as stack:
         try:
-            database = stack.enter_context(closing(Database(lock.data / f"{lock.name}.sqlite3")))
+            # A new file waits for the disk some times.
+            opened = await asyncio.to_thread(Database, lock.data / f"{lock.name}.sqlite3")
+            database = stack.enter_context(closing(opened))
             server = _Server(lock, database, options, clock or Clock())
         except (OSError, sqlite3.Error, StoreError) as error:
             raise unusable(lock.data, error, lock.name) from error

@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,17 +134,19 @@ class Inputs:
         self._incoming = incoming
         self._clock = clock
         self._local = local
-        self._workers: list[asyncio.Task[None]] = []
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._running: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to fetch."""
-        self._workers = [asyncio.create_task(self._work()) for _ in range(_AT_ONCE)]
+        self._run(self._fetch_all())
 
     async def close(self) -> None:
         """Stop fetching. It begins again at the next start."""
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def holds(self, address: str, owner: bytes) -> bool:
         """Whether this is the address of an image that its owner uploaded here, or of a result of its tasks."""
@@ -157,7 +160,12 @@ class Inputs:
             if path.name not in needed and path.stat().st_mtime < time.time() - _UNUSED_SECONDS:
                 path.unlink(missing_ok=True)
 
-    async def _work(self) -> None:
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _fetch_all(self) -> None:
         while True:
             try:
                 job = await self._queue.next_fetch()
@@ -166,7 +174,7 @@ class Inputs:
                 await self._pause()
             else:
                 # The next change of a task without inputs is its end.
-                await first_ended(self._fetch(job), self._queue.watch(job.task_id, job.revision, _FOREVER))
+                self._run(first_ended(self._fetch(job), self._queue.watch(job.task_id, job.revision, _FOREVER)))
 
     async def _fetch(self, job: FetchJob) -> None:
         while True:
@@ -184,7 +192,8 @@ class Inputs:
     async def _fetch_now(self, job: FetchJob) -> None:
         """Raises OSError and StoreError when the disk is full."""
         try:
-            files = {name: await self._file(address, job.owner) for name, address in job.addresses.items()}
+            async with self._slots:
+                files = {name: await self._file(address, job.owner) for name, address in job.addresses.items()}
         except ImageError as error:
             await self._queue.fail_fetch(job.task_id, str(error))
         except Exception as error:

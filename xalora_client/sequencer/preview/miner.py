@@ -83,6 +83,7 @@ class PreviewMiner:
         with suppress(LeaseLost):
             while not self._queue.stopped:
                 await self._queue.renew(lease, seconds=_FOREVER)
+            await asyncio.Event().wait()  # While others say goodbye, it goes on.
 
     async def _run(self, attempt: Attempt) -> None:
         try:
