@@ -144,7 +144,7 @@ class Inputs:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def holds(self, address: str, owner: bytes) -> bool:
+    async def has(self, address: str, owner: bytes) -> bool:
         """Whether this is the address of an image that its owner uploaded here, or of a result of its tasks."""
         return await self._result_at(address, owner) is not None or await self._images.use(address, owner) is not None
 

@@ -31,7 +31,7 @@ class MinerRecord:
         workflow_ids: What one of the public kind can run: workflows with these ids, whatever their parameters.
         software: What it says it runs on, for people.
         is_local: Whether it is inside this process: it can run everything, and is never lost.
-        holds: The tasks that it carries out.
+        tasks: Those that it runs.
         latest: The workflow that it ran last, whose models are loaded.
         ran: When it last began each workflow.
         done: How many tasks it has finished.
@@ -45,7 +45,7 @@ class MinerRecord:
     workflow_ids: frozenset[str] = frozenset()
     software: Mapping[str, str] = field(default_factory=dict)
     is_local: bool = False
-    holds: set[OpenTask] = field(default_factory=set)
+    tasks: set[OpenTask] = field(default_factory=set)
     latest: Workflow | None = None
     ran: dict[Workflow, float] = field(default_factory=dict)
     done: int = 0
@@ -79,7 +79,7 @@ class MinerRecord:
     def view(self, now: float) -> MinerView:
         """It, for people."""
         return MinerView(
-            self.name, self.is_alive(now), bool(self.holds), now - self.seen, self._names, self.done, self.software
+            self.name, self.is_alive(now), bool(self.tasks), now - self.seen, self._names, self.done, self.software
         )
 
     @cached_property
@@ -110,7 +110,7 @@ class Miners:
         miner.seen = self._clock.time()
         return miner
 
-    def heard_of(self, name: str | None) -> None:
+    def mark_seen(self, name: str | None) -> None:
         """A sign of life of a miner."""
         if (miner := self.get(name)) is not None:
             miner.seen = self._clock.time()
@@ -128,12 +128,12 @@ class Miners:
         """Take up a miner, which may be known from before. ``running`` are all tasks that run."""
         miner.seen = self._clock.time()
         for old in list(self):
-            if miner.seen - old.seen > _KEPT_SECONDS and not old.holds:
+            if miner.seen - old.seen > _KEPT_SECONDS and not old.tasks:
                 del self._by_name[old.name]
         known = self._by_name.get(miner.name)
         if known is not None:
             miner.latest, miner.ran, miner.done = known.latest, known.ran, known.done
-        miner.holds = {task for task in running if task.lease is not None and task.lease.miner == miner.name}
+        miner.tasks = {task for task in running if task.lease is not None and task.lease.miner == miner.name}
         self._by_name[miner.name] = miner
 
 

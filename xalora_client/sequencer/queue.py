@@ -183,7 +183,7 @@ class TaskQueue:
     async def find_miner(self, workflow: Workflow | None) -> str | None:
         """The least busy miner that is here and runs the workflow; any one, if none is named. None: there is none."""
         fitting = [miner for miner in self._alive() if workflow is None or miner.runs(workflow)]
-        return min(fitting, key=lambda miner: len(miner.holds)).name if fitting else None
+        return min(fitting, key=lambda miner: len(miner.tasks)).name if fitting else None
 
     async def find_media(self, media: str, owner: bytes | None = None) -> str | None:
         """The file behind the name in a result's address, of a task of this owner if one is given. None: no task's."""
@@ -253,11 +253,11 @@ class TaskQueue:
             self._capabilities.remember_ids(name, workflow_ids, self._clock.time())
             miner = MinerRecord(name, workflow_ids=workflow_ids)
             self._miners.enter(miner, self._running())
-        for task in list(miner.holds):
+        for task in list(miner.tasks):
             if task.lease is None:
                 continue
             if self._clock.time() - task.lease.began <= _LONGEST_PUBLIC_SECONDS:
-                self._held(LeaseId(task.task_id, task.lease.token))
+                self._renewed(LeaseId(task.task_id, task.lease.token))
                 return task.task_id
             self._attempt_lost(task, forget=True)
         return None
@@ -300,8 +300,8 @@ class TaskQueue:
         A lease that ran out is taken up again as long as nobody else has begun the task. ``progress`` is how far the
         task is, and a preview.
         """
-        self._miners.heard_of(lease.miner)
-        task = self._held(lease)
+        self._miners.mark_seen(lease.miner)
+        task = self._renewed(lease)
         if progress is not None:
             task.report(*progress, self._clock)
         if seconds <= 0 or self.stopped or task.lease is None:
@@ -311,8 +311,8 @@ class TaskQueue:
             await task.lease.watchers.wait(self._clock, seconds)
         # A miner that hung up meanwhile may be dead: that is no sign of life.
         if listens() and not self.stopped:
-            self._miners.heard_of(lease.miner)
-            self._held(lease)
+            self._miners.mark_seen(lease.miner)
+            self._renewed(lease)
 
     async def public_lease(self, name: str, task_id: str) -> str | None:
         """The lease of a miner of the public kind, which is not told it; None if it does not hold the task."""
@@ -332,11 +332,11 @@ class TaskQueue:
         if task is None or task.lease is None:
             return None
         lease = LeaseId(task.task_id, task.lease.token)
-        return Upload(lease, self._held(lease).upload)
+        return Upload(lease, self._renewed(lease).upload)
 
     async def attach_result(self, lease: LeaseId, file: str, size: int) -> None:
         """This attempt has uploaded a file of so many bytes, which can be submitted now. Raises LeaseLost."""
-        task = self._held(lease)
+        task = self._renewed(lease)
         self._database.attach_result(task.task_id, file, size, self._clock.time())
         task.upload = file
         await self._database.flush()
@@ -419,17 +419,17 @@ class TaskQueue:
         return [miner for miner in self._miners if miner.is_alive(now)]
 
     def _check(self, task: OpenTask, parameters: Mapping[str, Any] | None = None) -> None:
-        """Note which capabilities take the task's parameters; each is looked at once."""
-        fresh = [each for each in self._capabilities.of(task.workflow) if each.digest not in task.accepted]
-        if fresh:
+        """Note which capabilities take the task's parameters; each is checked once."""
+        new = [other for other in self._capabilities.of(task.workflow) if other.digest not in task.accepted]
+        if new:
             parameters = self._database.parameters(task.task_id) if parameters is None else parameters
-            task.accepted |= {capability.digest: capability.accepts(parameters) for capability in fresh}
+            task.accepted |= {capability.digest: capability.accepts(parameters) for capability in new}
 
     def _refuse_if_nobody_takes(self, task: OpenTask, capability: Capability) -> None:
         offered = self._capabilities.find(task.workflow)
         if task not in self._waiting or offered is None or offered.is_unchecked:
             return
-        if not any(task.accepted[each.digest] for each in offered.capabilities):
+        if not any(task.accepted[other.digest] for other in offered.capabilities):
             try:
                 capability.check(self._database.parameters(task.task_id))
             except InvalidParameterError as error:
@@ -453,7 +453,7 @@ class TaskQueue:
         self, miner: MinerRecord, seconds: float, listens: Callable[[], bool]
     ) -> tuple[OpenTask, Lease] | None:
         if not miner.is_local:
-            for task in miner.holds:
+            for task in miner.tasks:
                 if task.lease is not None and not task.lease.acknowledged:
                     return task, task.lease
             for poll in [poll for poll in self._polls if poll.miner.name == miner.name]:
@@ -504,35 +504,35 @@ class TaskQueue:
         task.forget_progress()
         if not miner.is_local:
             self._extend(task, lease)
-        self._note_holder(task, lease)
+        self._track(task, lease)
         miner.latest = task.workflow
         miner.ran[task.workflow] = lease.began
         task.change(lease.began)
         return lease
 
-    def _held(self, lease: LeaseId) -> OpenTask:
+    def _renewed(self, lease: LeaseId) -> OpenTask:
         """The task that this lease is for; renews it. Raises LeaseLost."""
         task = self._open.get(lease.task_id)
-        held = None if task is None else task.lease
-        if task is None or held is None or held.token != lease.token or lease.miner not in (None, held.miner):
+        present = None if task is None else task.lease
+        if task is None or present is None or present.token != lease.token or lease.miner not in (None, present.miner):
             outcome = self._database.outcome_of(lease.task_id, lease.token)
             raise LeaseLost(outcome if outcome in _STOPS else "lost")
         if task.status == "waiting":
             self._database.set_status(task.task_id, "running", task.attempts)
             self._waiting.discard(task)
-            task.status, held.over = "running", None
-            self._note_holder(task, held)
+            task.status, present.over = "running", None
+            self._track(task, present)
             task.change(self._clock.time())
-        held.acknowledged = True
-        if held.expires_at is not None:
-            self._extend(task, held)
+        present.acknowledged = True
+        if present.expires_at is not None:
+            self._extend(task, present)
         return task
 
     def _submitted(self, lease: LeaseId) -> OpenTask | None:
         """The same for who submits an end; None where an end was submitted with this lease before."""
-        self._miners.heard_of(lease.miner)
+        self._miners.mark_seen(lease.miner)
         try:
-            return self._held(lease)
+            return self._renewed(lease)
         except LeaseLost:
             if self._database.outcome_of(lease.task_id, lease.token) in ("finished", "error"):
                 return None
@@ -592,14 +592,14 @@ class TaskQueue:
         task.change(now)
         self.on_end(TaskEnd(task.workflow, outcome, None if task.lease is None else now - task.lease.began))
 
-    def _note_holder(self, task: OpenTask, lease: Lease) -> None:
+    def _track(self, task: OpenTask, lease: Lease) -> None:
         if (miner := self._miners.get(lease.miner)) is not None:
-            miner.holds.add(task)
+            miner.tasks.add(task)
 
     def _release(self, task: OpenTask, reason: str) -> None:
         if task.lease is not None:
             if (miner := self._miners.get(task.lease.miner)) is not None:
-                miner.holds.discard(task)
+                miner.tasks.discard(task)
             task.lease.end(reason)
 
     def _add_tokens(self, task: OpenTask, lease: Lease) -> None:
@@ -625,7 +625,7 @@ class TaskQueue:
             lease.timer = self._call_at(lease.expires_at, partial(self._expire, task, lease))
 
     def _expire(self, task: OpenTask, lease: Lease) -> None:
-        """Not each heartbeat moves the timer: it looks how long the lease lasts by now."""
+        """Runs when a lease may have run out: heartbeats do not move the timer, so it may last longer by now."""
         lease.timer = None
         if task.lease is not lease or task.status != "running" or lease.expires_at is None:
             return
