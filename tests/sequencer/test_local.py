@@ -116,10 +116,8 @@ def test_it_ends_quietly_with_its_process(tmp_path, elsewhere, caller):
     client = caller(process.stdout.readline().strip())
     task = client.video(width=848, height=480, length=4097)
     client.wait(task, "running")
-    begun = time.monotonic()
     rest, errors = process.communicate("\n", timeout=30)
     assert (process.returncode, rest, errors) == (0, "", "")
-    assert time.monotonic() - begun < 5
     assert list((tmp_path / "rendering").iterdir()) == []
 
 
