@@ -81,7 +81,7 @@ class Miner:
                     if capabilities is not None:
                         await self._serve(capabilities)
             finally:
-                await _canceled(watching)
+                await _cancel(watching)
 
     async def _watch_comfy(self) -> None:
         """Notice when ComfyUI ends, which between tasks nothing else would."""
@@ -226,21 +226,21 @@ class Miner:
                 # The submit ends the lease: what the heartbeat says from here on is of no interest.
                 is_fit = await self._end(task, stages.result(), run, deadline)
             else:
-                await _canceled(stages)
+                await _cancel(stages)
                 self._log(f"{_name(task)}: {stopped.result()}, so it is stopped")
                 is_fit = await run.stop()
             if is_fit:
                 await run.forget()
             return is_fit
         except asyncio.CancelledError:
-            await _canceled(stages)
+            await _cancel(stages)
             self._log(f"{_name(task)}: given back")
             # At once: a service manager may not let this process wait until a node has stopped.
             outcome = GivenBack("The miner is stopping", "stopping")
             await asyncio.gather(self._submit(task, outcome, self._timeouts.give_back), run.stop())
             raise
         finally:
-            await _canceled(stopped)
+            await _cancel(stopped)
 
     async def _end(self, task: Assignment, outcome: TaskOutcome, run: PromptRun, deadline: float) -> bool:
         """Submit the end of a task. Returns whether ComfyUI is fit for another."""
@@ -270,7 +270,7 @@ class Miner:
             await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             return await acting if acting.done() else None
         finally:
-            await _canceled(acting, stopping)
+            await _cancel(acting, stopping)
 
     def _log(self, text: str) -> None:
         self._write_log(f"Xalora miner {self._api.name}: {text}.")
@@ -322,7 +322,7 @@ def _name(task: Assignment) -> str:
     return f"task {one_line(task.task_id, 80)}"
 
 
-async def _canceled(*tasks: asyncio.Future[Any]) -> None:
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
     """Cancel them, and wait until they are over."""
     for task in tasks:
         task.cancel()

@@ -16,7 +16,7 @@ from ..protocol.miner import LARGEST_PREVIEW
 
 _PREVIEW, _PREVIEW_WITH_METADATA = 1, 4
 _SIDES = (512, 320, 192, 96)
-_ENDS = ("execution_success", "execution_error", "execution_interrupted")
+_END_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
 
 
 @dataclass
@@ -41,20 +41,20 @@ class Progress:
         """Take in a message. Returns whether it was about this prompt."""
         try:
             message = json.loads(text)
-            kind, data = message["type"], message["data"]
+            event, data = message["type"], message["data"]
         except (ValueError, KeyError, TypeError):
             return False
         if not isinstance(data, dict) or data.get("prompt_id") != prompt_id:
             return False
-        if kind == "executing" and data.get("node") is None:
+        if event == "executing" and data.get("node") is None:
             self.ended = True
-        elif kind == "executing":
+        elif event == "executing":
             self._at(data.get("display_node") or data["node"], 0, 0)
-        elif kind == "progress":
+        elif event == "progress":
             self._at(data.get("node"), data.get("value"), data.get("max"))
-        elif kind == "progress_state":
+        elif event == "progress_state":
             self._states(data.get("nodes"))
-        elif kind in _ENDS:
+        elif event in _END_EVENTS:
             self.ended = True
         return True
 
@@ -62,10 +62,10 @@ class Progress:
         """Take in a binary message. Returns whether it was a preview."""
         if len(message) < 8:
             return False
-        kind, second = struct.unpack(">II", message[:8])
-        if kind == _PREVIEW:
+        message_type, second = struct.unpack(">II", message[:8])
+        if message_type == _PREVIEW:
             self.preview = message[8:]
-        elif kind == _PREVIEW_WITH_METADATA and 8 + second <= len(message):
+        elif message_type == _PREVIEW_WITH_METADATA and 8 + second <= len(message):
             self.preview = message[8 + second :]
         else:
             return False

@@ -32,7 +32,7 @@ class Delivered:
         key: What it is called there.
         run_seconds: How long the workflow ran.
         upload_seconds: How long the result took from ComfyUI to the sequencer.
-        remark: What else is to be said.
+        remark: A note for the consumer, such as that more files were made.
     """
 
     key: str

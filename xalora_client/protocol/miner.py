@@ -196,7 +196,7 @@ class SubmitRequest(_Request):
         inference_latency: Seconds the workflow ran.
         upload_latency: Seconds the upload took.
         give_back: "lost" gives the task to another miner and counts this attempt, "stopping" does not count it.
-        msg: Why it failed or is given back; of a result, what else is to be said.
+        msg: Why it failed or is given back; of a result, a note for the consumer.
         error: The node that failed: ``node_id, title, class_type, message``.
     """
 
