@@ -190,7 +190,7 @@ class _Server:
                 await self._prune()
             except Exception:
                 logger.exception("Old files could not be removed")
-            await self._clock.wait(asyncio.get_running_loop().create_future(), _PRUNE_SECONDS)
+            await self._clock.sleep(_PRUNE_SECONDS)
 
     async def _prune(self) -> None:
         if self._budget is not None:

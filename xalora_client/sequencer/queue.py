@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from operator import attrgetter
+from secrets import compare_digest
 from typing import Any
 
 from ..errors import InvalidParameterError
@@ -24,7 +23,7 @@ from .capabilities import Capabilities, Capability, Offered
 from .clock import Clock, Timer
 from .database import Database
 from .miners import MinerRecord, Miners, PendingPoll, best_poll
-from .open_task import ATTEMPTS, Lease, OpenTask
+from .open_task import ATTEMPTS, Lease, OpenTask, WaitingTasks
 from .values import (
     Attempt,
     Created,
@@ -37,7 +36,6 @@ from .values import (
     NotUploadedError,
     Overview,
     Result,
-    RunningTask,
     StoreError,
     TaskEnd,
     TaskView,
@@ -56,6 +54,7 @@ _LONGEST_PUBLIC_SECONDS = 3600.0
 _RETRY_SECONDS = 5.0
 _STOPS = ("canceled", "timed out")
 _INPUT, _UPLOAD, _MEDIA = "input", "upload", "media"
+_ID_LENGTH = 32
 
 
 class TaskQueue:
@@ -82,12 +81,11 @@ class TaskQueue:
         self._database = database
         self._clock = clock
         self._capabilities = Capabilities(database, workflows, clock.time())
-        self._miners = Miners(clock)
+        self._miners = Miners(self._capabilities, clock)
         self._open: dict[str, OpenTask] = {}
-        self._waiting = _WaitingTasks()
+        self._waiting = WaitingTasks()
         self._unfetched: asyncio.Queue[OpenTask] = asyncio.Queue()
         self._polls: list[PendingPoll] = []
-        self._by_token: dict[tuple[str, str], OpenTask] = {}
 
     async def start(self, *, keep_leases: bool) -> None:
         """Take up what an earlier process left.
@@ -101,7 +99,6 @@ class TaskQueue:
                 self._database.set_status(task.task_id, "waiting", 0, forget=True)
                 task.status, task.attempts, task.lease, task.upload = "waiting", 0, None, None
             if task.lease is not None:
-                self._add_tokens(task, task.lease)
                 task.lease.expires_at = self._clock.time()
             if task.status == "running" and task.lease is not None:
                 self._extend(task, task.lease)
@@ -143,7 +140,7 @@ class TaskQueue:
         self._check(task, new.details["parameters"])
         self._open[task.task_id] = task
         self._watch_deadline(task)
-        has_miner = any(miner.can_run(task) for miner in self._alive())
+        has_miner = any(miner.can_run(task) for miner in self._miners.alive())
         if task.ready:
             self._dispatch(task)
         else:
@@ -182,7 +179,7 @@ class TaskQueue:
 
     async def find_miner(self, workflow: Workflow | None) -> str | None:
         """The least busy miner that is here and runs the workflow; any one, if none is named. None: there is none."""
-        fitting = [miner for miner in self._alive() if workflow is None or miner.runs(workflow)]
+        fitting = [miner for miner in self._miners.alive() if workflow is None or miner.runs(workflow)]
         return min(fitting, key=lambda miner: len(miner.tasks)).name if fitting else None
 
     async def find_media(self, media: str, owner: bytes | None = None) -> str | None:
@@ -227,10 +224,7 @@ class TaskQueue:
         Tasks that were created before their parameters could be checked, and are not allowed, end now.
         """
         by_workflow = {capability.workflow: capability for capability in capabilities}
-        self._miners.check_free(name, instance)
-        self._capabilities.remember(name, by_workflow.values(), self._clock.time())
-        miner = MinerRecord(name, instance, capabilities=by_workflow, software=software)
-        self._miners.enter(miner, self._running())
+        self._miners.register(MinerRecord(name, instance, by_workflow, software=software), self._running())
         for task in list(self._open.values()):
             if task.workflow in by_workflow:
                 self._check(task)
@@ -238,7 +232,7 @@ class TaskQueue:
 
     async def register_local(self, name: str) -> None:
         """Take up a miner inside this process. It runs everything, and its leases do not run out."""
-        self._miners.enter(MinerRecord(name, name, is_local=True), ())
+        self._miners.register(MinerRecord(name, name, is_local=True), ())
 
     async def renew_public(self, name: str, workflow_ids: frozenset[str]) -> str | None:
         """Hear of a miner of the public kind, which never registers. Returns the task that it carries out, or None.
@@ -247,12 +241,10 @@ class TaskQueue:
         goes on asking when the task never reached it, or when its submit was lost. Raises NameTakenError when a
         registered miner has its name.
         """
-        self._miners.check_free(name, None)
         miner = self._miners.find(name, None)
         if miner is None or miner.workflow_ids != workflow_ids:
-            self._capabilities.remember_ids(name, workflow_ids, self._clock.time())
-            miner = MinerRecord(name, workflow_ids=workflow_ids)
-            self._miners.enter(miner, self._running())
+            miner = MinerRecord(name, None, workflow_ids=workflow_ids)
+            self._miners.register(miner, self._running())
         for task in list(miner.tasks):
             if task.lease is None:
                 continue
@@ -323,12 +315,12 @@ class TaskQueue:
 
     async def inputs_at(self, token: str) -> tuple[InputFile, ...] | None:
         """The inputs of the attempt that got this input token; None when it is over."""
-        task = self._by_token.get((_INPUT, token))
+        task = self._by_token(token, _INPUT)
         return None if task is None else tuple(self._database.inputs(task.task_id).values())
 
     async def renew_upload(self, token: str) -> Upload | None:
         """Renew the lease of the attempt that got this upload token; None when it is over."""
-        task = self._by_token.get((_UPLOAD, token))
+        task = self._by_token(token, _UPLOAD)
         if task is None or task.lease is None:
             return None
         lease = LeaseId(task.task_id, task.lease.token)
@@ -381,13 +373,7 @@ class TaskQueue:
         return Overview(
             tuple(miner.view(now) for miner in self._miners),
             self._waiting.lengths(),
-            tuple(
-                RunningTask(
-                    task.task_id, task.workflow, task.lease.miner, task.attempts, now - task.lease.began, task.progress
-                )
-                for task in self._running()
-                if task.lease is not None
-            ),
+            tuple(task.view(task.lease, now) for task in self._running() if task.lease is not None),
             self._database.ended_tasks(recent, now),
         )
 
@@ -413,10 +399,6 @@ class TaskQueue:
 
     def _running(self) -> Iterator[OpenTask]:
         return (task for task in self._open.values() if task.status == "running")
-
-    def _alive(self) -> list[MinerRecord]:
-        now = self._clock.time()
-        return [miner for miner in self._miners if miner.is_alive(now)]
 
     def _check(self, task: OpenTask, parameters: Mapping[str, Any] | None = None) -> None:
         """Note which capabilities take the task's parameters; each is checked once."""
@@ -459,7 +441,7 @@ class TaskQueue:
             for poll in [poll for poll in self._polls if poll.miner.name == miner.name]:
                 self._polls.remove(poll)
                 poll.leave()
-        oldest = self._waiting.oldest(miner)
+        oldest = self._waiting.oldest(miner.runs, miner.can_run)
         if oldest is not None:
             return oldest, self._start_attempt(oldest, miner)
         if seconds <= 0 or self.stopped:
@@ -489,8 +471,8 @@ class TaskQueue:
             lease.attempt,
             lease.prompt_id,
             None if task.deadline is None else max(0.0, task.deadline - self._clock.time()),
-            lease.derived(_INPUT),
-            lease.derived(_UPLOAD),
+            _token(task, lease, _INPUT),
+            _token(task, lease, _UPLOAD),
             is_public=miner is not None and miner.instance is None,
         )
 
@@ -498,8 +480,6 @@ class TaskQueue:
         lease = Lease.new(miner.name, task.attempts + 1, self._clock.time())
         self._database.begin(task.task_id, lease)
         self._waiting.discard(task)
-        self._remove_tokens(task)
-        self._add_tokens(task, lease)
         task.status, task.attempts, task.lease, task.upload = "running", lease.attempt, lease, None
         task.forget_progress()
         if not miner.is_local:
@@ -552,7 +532,6 @@ class TaskQueue:
         task.status, task.attempts = "waiting", attempts
         task.forget_progress()
         if forget:
-            self._remove_tokens(task)
             task.lease = task.upload = None
         task.change(self._clock.time())
         self._dispatch(task)
@@ -583,7 +562,6 @@ class TaskQueue:
         now = self._clock.time()
         del self._open[task.task_id]
         self._waiting.discard(task)
-        self._remove_tokens(task)
         self._release(task, outcome if outcome in _STOPS else "lost")
         task.forget_progress()
         if task.timer is not None:
@@ -602,14 +580,13 @@ class TaskQueue:
                 miner.tasks.discard(task)
             task.lease.end(reason)
 
-    def _add_tokens(self, task: OpenTask, lease: Lease) -> None:
-        for purpose in (_INPUT, _UPLOAD):
-            self._by_token[purpose, lease.derived(purpose)] = task
-
-    def _remove_tokens(self, task: OpenTask) -> None:
-        for purpose in (_INPUT, _UPLOAD):
-            if task.lease is not None:
-                self._by_token.pop((purpose, task.lease.derived(purpose)), None)
+    def _by_token(self, token: str, purpose: str) -> OpenTask | None:
+        """The task whose present attempt got this token; None for any other text."""
+        task = self._open.get(token[:_ID_LENGTH])
+        if task is None or task.lease is None:
+            return None
+        expected = _token(task, task.lease, purpose)
+        return task if compare_digest(token.encode(errors="replace"), expected.encode()) else None
 
     # What comes by itself.
 
@@ -647,47 +624,6 @@ class TaskQueue:
             self._clock.call_later(_RETRY_SECONDS, self._carefully, change)
 
 
-class _WaitingTasks:
-    """The tasks that wait for a miner, by workflow and in order of arrival.
-
-    A task that comes back after a lost attempt has kept its number, so it is at the head again.
-    """
-
-    def __init__(self) -> None:
-        self._by_workflow: dict[Workflow, list[OpenTask]] = {}
-
-    def add(self, task: OpenTask) -> None:
-        insort(self._by_workflow.setdefault(task.workflow, []), task, key=_NUMBER)
-
-    def discard(self, task: OpenTask) -> None:
-        if task in self:
-            tasks = self._by_workflow[task.workflow]
-            del tasks[bisect_left(tasks, task.number, key=_NUMBER)]
-            if not tasks:
-                del self._by_workflow[task.workflow]
-
-    def __contains__(self, task: OpenTask) -> bool:
-        tasks = self._by_workflow.get(task.workflow, [])
-        index = bisect_left(tasks, task.number, key=_NUMBER)
-        return index < len(tasks) and tasks[index] is task
-
-    def oldest(self, miner: MinerRecord) -> OpenTask | None:
-        """The task that came first of those that the miner can run."""
-        best: OpenTask | None = None
-        for workflow, tasks in self._by_workflow.items():
-            if not miner.runs(workflow):
-                continue
-            for task in tasks:
-                if best is not None and task.number > best.number:
-                    break
-                if miner.can_run(task):
-                    best = task
-                    break
-        return best
-
-    def lengths(self) -> dict[Workflow, int]:
-        """How many tasks wait for each workflow."""
-        return {workflow: len(tasks) for workflow, tasks in self._by_workflow.items()}
-
-
-_NUMBER = attrgetter("number")
+def _token(task: OpenTask, lease: Lease, purpose: str) -> str:
+    """What proves the right to one address of an attempt: with it the task is found, and it does not tell the lease."""
+    return task.task_id + lease.derived(purpose)

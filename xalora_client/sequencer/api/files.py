@@ -71,7 +71,7 @@ class MinerFiles:
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
         return [
-            web.get(r"/miner_input/{token:[0-9a-f]{64}}-{number:[0-9]{1,3}}", self.input),
+            web.get(r"/miner_input/{token:[0-9a-f]{96}}-{number:[0-9]{1,3}}", self.input),
             web.put("/miner_upload/{token}", self.upload),
         ]
 
