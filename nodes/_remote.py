@@ -103,14 +103,13 @@ class Remote:
             images_at_once=images_at_once,
         )
         self.progress = Progress()
-        self.files: list[MediaFile] = []
         self.say: Callable[[], str] = str
         self.began = time.monotonic()
         self.origins: dict[str, str] = {}
         self.ending = "done"
 
     async def perform(self, work: Coroutine[Any, Any, T], stopped: str = "") -> T:
-        """Do the work, then release everything it used.
+        """Do the work, and close the client.
 
         ``stopped`` is the last line of work that makes no task, if it is stopped and no task was canceled with it.
         """
@@ -121,9 +120,6 @@ class Remote:
                 line = stopped if stopped and not self.canceled else self._stopped(stop)
                 self.progress.text(line, last=True)
                 raise
-            finally:
-                for file in self.files:
-                    self.client.release(file)
             self.progress.text(self.ending, last=True)
             return outcome
 
@@ -218,10 +214,8 @@ class Remote:
     async def download(
         self, result: WorkflowTaskResult, on_progress: Callable[[DownloadProgress], object] | None = None
     ) -> MediaFile:
-        """Download the task's media as a file, which stays while the node works."""
-        file = await self.client.download(result, on_progress=on_progress or self.show_download)
-        self.files.append(file)
-        return file
+        """Download the task's media as a file."""
+        return await self.client.download(result, on_progress=on_progress or self.show_download)
 
     async def _media(self, result: WorkflowTaskResult, task_details: object) -> tuple[Media, str]:
         """Download and decode; returns the outputs, and in words what they are and where that was not asked for."""

@@ -16,6 +16,7 @@ LAYERS = [
     "version.py",
     "errors.py",
     "addresses.py",
+    "file_locks.py",
     "files.py",
     "sqlite_file.py",
     "protocol/",

@@ -18,7 +18,6 @@ from ..engine.exchange import Context
 from ..errors import XaloraError
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
-from ..media.download import MediaFile
 from ..media.store import MediaStore, budget_of
 from ..protocol.requests import Job, Sequencer
 from ..protocol.tasks import WorkflowTask
@@ -105,14 +104,6 @@ class BaseClient(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(workflow_url={self._context.sequencer.url!r})"
-
-    def release(self, file: MediaFile) -> None:
-        """Say that a downloaded file is no longer needed. The store may remove it ten minutes after its last use.
-
-        Args:
-            file: What ``download`` returned.
-        """
-        self._store.release(file.path)
 
     async def _nap(self, seconds: float) -> None:
         """Wait on an event loop, also when ``sleep`` blocks."""

@@ -109,11 +109,7 @@ def _kept(context: Context, task_id: str, store: MediaStore, limits: Limits) -> 
         path = store.find(sha256, extension)
         if path is None:
             return _Lost.SINCE
-        try:
-            return MediaFile(path, sha256, path.stat().st_size, inspect(path, limits))
-        except BaseException:
-            store.release(path)
-            raise
+        return MediaFile(path, sha256, path.stat().st_size, inspect(path, limits))
 
     kept: MediaFile | _Lost = yield Call(look)
     return kept
