@@ -69,10 +69,7 @@ async def collect(home: Path, identifier: str) -> dict[str, Any]:
             result = await client.query_task_result(task_id)
             if result.status == TaskStatus.FINISHED:
                 file = await client.download(result)
-                try:
-                    view = await asyncio.to_thread(_view, file.path)
-                finally:
-                    client.release(file)
+                view = await asyncio.to_thread(_view, file.path)
     return {"view": view, "task": describe(await asyncio.to_thread(find, home, identifier))}
 
 
@@ -214,8 +211,8 @@ async def _client(server: str) -> AsyncClient:
 def _view_stored(home: Path, record: TaskRecord) -> dict[str, Any] | None:
     from ..xalora_client import TaskRecords
 
-    with TaskRecords(home).hold_media(record) as path:
-        return None if path is None else _view(path)
+    path = TaskRecords(home).use_media(record)
+    return None if path is None else _view(path)
 
 
 def _view(path: Path) -> dict[str, Any] | None:

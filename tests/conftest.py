@@ -17,8 +17,6 @@ from sandbox_process import SandboxProcess
 from sequencer import Sequencer
 from subject import Subject
 
-from xalora_client import files as xalora_files
-
 INSTALLED = {"source": "ComfyUI", "editor_source": "Editor of ComfyUI"}
 """The fixtures that give a test each ComfyUI there is, and what its tests are called."""
 
@@ -30,7 +28,7 @@ SINGLE = ("tests/test_crashes.py", "tests/faults/")
 
 
 @pytest.fixture(autouse=True)
-def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> Iterator[None]:
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> None:
     """No setting of this machine reaches a test, which runs in its own folder with its own home.
 
     Processes that it starts find the client of this checkout.
@@ -40,9 +38,6 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> Ite
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("XALORA_HOME", str(home))
     monkeypatch.chdir(tmp_path)
-    yield
-    # Each home has a lock that stays open until the process ends; tests use thousands of homes.
-    xalora_files._all.clear()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ LAYERS = [
     "version.py",
     "messages.py",
     "errors.py",
+    "file_locks.py",
     "files.py",
     "sqlite_file.py",
     "protocol/",

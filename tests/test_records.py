@@ -38,7 +38,6 @@ def stored(home, ledger):
     part = store.incoming("t1")
     part.write_bytes(CONTENT)
     path = store.adopt(part, SHA256, ".mp4")
-    store.release(path)
     ledger.stored("t1", SHA256, ".mp4", len(CONTENT))
     os.utime(path, (LONG_AGO, LONG_AGO))
     return path
@@ -113,22 +112,20 @@ def test_a_look_at_a_file_is_no_use_of_it(home, records, stored):
     assert records.media_path(record) is None
 
 
-def test_a_file_that_is_held_stays(home, records, stored):
-    with records.hold_media(records.find("t1")) as path:
-        os.utime(path, (LONG_AGO, LONG_AGO))
-        assert (path, pruned(home)) == (stored, ())
+def test_a_file_that_is_used_stays(home, records, stored):
+    assert records.use_media(records.find("t1")) == stored
+    assert pruned(home) == ()
+    os.utime(stored, (LONG_AGO, LONG_AGO))
     assert pruned(home) == (stored,)
 
 
 def test_a_damaged_file_is_not_handed_out(records, stored):
     stored.write_bytes(b"something else")
-    with records.hold_media(records.find("t1")) as path:
-        assert path is None
+    assert records.use_media(records.find("t1")) is None
 
 
 def test_a_task_without_a_file_has_none(ledger, records):
     run_to(ledger, "failed")
     record = records.find("t1")
     assert records.media_path(record) is None
-    with records.hold_media(record) as path:
-        assert path is None
+    assert records.use_media(record) is None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,9 +152,8 @@ class TaskRecords:
         """
         return self._store.peek(*_hash_and_extension(record))
 
-    @contextmanager
-    def hold_media(self, record: TaskRecord) -> Iterator[Path | None]:
-        """Use a task's stored result: ``with records.hold_media(record) as path:``. It stays during the block.
+    def use_media(self, record: TaskRecord) -> Path | None:
+        """Where a task's result is stored, to be used: it stays for an hour.
 
         The file is read and hashed first, which takes a moment for a large one.
 
@@ -166,12 +163,7 @@ class TaskRecords:
         Returns:
             The file, whose bytes are as they were downloaded. None when it is not on this machine, or damaged.
         """
-        path = self._store.find(*_hash_and_extension(record))
-        try:
-            yield path
-        finally:
-            if path is not None:
-                self._store.release(path)
+        return self._store.find(*_hash_and_extension(record))
 
 
 def _record(entry: Entry) -> TaskRecord:

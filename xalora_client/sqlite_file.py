@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from . import files
 from .errors import StorageError
-from .files import ProcessLock
+from .file_locks import ProcessLock
 
 T = TypeVar("T")
 
@@ -51,17 +51,6 @@ def is_damage(error: Exception) -> bool:
     """Whether the file itself is damaged, not just locked, full or read-only."""
     text = str(error).lower() if isinstance(error, sqlite3.Error) else ""
     return isinstance(error, DamageError) or any(sign in text for sign in _SIGNS_OF_DAMAGE)
-
-
-def first_fault(db: sqlite3.Connection) -> str | None:
-    """What SQLite finds wrong with the file, or None. Reads all of it, about 100 MB a second."""
-    try:
-        (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise
-        return str(error)
-    return None if found == "ok" else " ".join(str(found).split())
 
 
 def connect(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
@@ -219,13 +208,8 @@ def build(path: Path, steps: Steps, name: str, fill: Callable[[sqlite3.Connectio
 def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
     """Open a file that is there, as ``connect``, for whoever is ``alone``."""
     # Connecting does not make the file: it has its tables from the start.
-    db = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw",
-        uri=True,
-        timeout=PATIENCE,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
         if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -234,11 +218,10 @@ def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA fullfsync = ON")  # On macOS, FULL alone stops at the disk's own cache.
         _migrate(db, steps, name)
-    except UnicodeDecodeError as error:  # Of what SQLite says about its schema.
+    except BaseException as error:
         db.close()
-        raise DamageError("malformed database schema") from error
-    except BaseException:
-        db.close()
+        if isinstance(error, UnicodeDecodeError):  # Of what SQLite says about its schema.
+            raise DamageError("malformed database schema") from error
         raise
     return db
 

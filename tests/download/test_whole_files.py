@@ -45,17 +45,14 @@ def test_the_same_bytes_are_kept_once(fetch, files, home):
     assert len(list((home / "media").glob("??/*"))) == 2
 
 
-def test_a_file_stays_until_it_is_released(subject, files, home):
-    result = finished(files.serve("/x.png", File(PNG)))
-
-    def pruned(file):
-        os.utime(file.path, (0, 0))
+def test_a_file_stays_for_an_hour_after_its_use(fetch, files, home):
+    def pruned():
         return MediaStore(home).prune(0).files
 
-    file = subject.do(lambda c: c.download(result))
-    assert pruned(file) == ()
-    subject.do(lambda c: c.release(file))
-    assert pruned(file) == (file.path,)
+    file = fetch(files.serve("/x.png", File(PNG)))
+    assert pruned() == ()
+    os.utime(file.path, (0, 0))
+    assert pruned() == (file.path,)
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])

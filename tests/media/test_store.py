@@ -4,46 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from xalora_client import files
 from xalora_client.errors import StorageError
 from xalora_client.media.store.media_store import GRACE_SECONDS, LEFT_BEHIND_SECONDS, MediaStore
-
-ROOT = Path(__file__).parents[2]
-
-FIND = """
-import os, sys
-from pathlib import Path
-from xalora_client.media.store import MediaStore
-store = MediaStore(Path(sys.argv[1]))
-place = store.find(sys.argv[2], ".mp4")
-os.utime(place, (1000, 1000))
-print(place.name, flush=True)
-for line in sys.stdin:
-    store.release(place)
-    print("released", flush=True)
-"""
-
-FORK = """
-import os, sys
-from pathlib import Path
-from xalora_client.media.store import MediaStore
-home, first, second = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-store = MediaStore(home)
-store.find(first, ".mp4")
-child = os.fork()
-if not child:
-    store.find(second, ".mp4")
-    print(sorted(path.read_text() for path in (home / "media" / "in-use").iterdir()), flush=True)
-    os._exit(0)
-os.waitpid(child, 0)
-"""
 
 
 @pytest.fixture
@@ -51,26 +17,14 @@ def store(tmp_path):
     return MediaStore(tmp_path)
 
 
-def start(script, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-
-
 def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def put(store, content, *, age=GRACE_SECONDS * 2, used=False):
-    """Store some bytes that were last used ``age`` seconds ago; nobody needs them unless ``used``."""
+def put(store, content, *, age=GRACE_SECONDS * 2):
+    """Store some bytes that were last used ``age`` seconds ago."""
     place = store.adopt(part(store, content), sha256(content), ".mp4")
     set_age(place, age)
-    if not used:
-        store.release(place)
     return place
 
 
@@ -134,7 +88,6 @@ def test_what_is_not_there_is_not_found(store, name, extension):
 def test_least_recently_used_goes_first(store):
     oldest, older, newer = (put(store, bytes([each]) * 100, age=age) for each, age in ((1, 9e5), (2, 8e5), (3, 7e5)))
     assert store.find(sha256(b"\x01" * 100), ".mp4") == oldest  # Used again: now the newest.
-    store.release(oldest)
     set_age(oldest, 6e5)
     pruned = store.prune(250)
     assert pruned.files == (older,)
@@ -157,60 +110,6 @@ def test_a_file_just_used_stays(store):
     assert store.prune(0).files == ()
     set_age(place, GRACE_SECONDS * 2)
     assert store.prune(0).files == (place,)
-
-
-def test_a_file_in_use_by_this_process_stays(store, tmp_path):
-    place = put(store, b"content", used=True)
-    put(store, b"content", used=True)
-    set_age(place, GRACE_SECONDS * 2)
-    assert MediaStore(tmp_path).prune(0).files == ()
-    store.release(place)
-    store.release(place)
-    assert MediaStore(tmp_path).prune(0).files == (place,)
-
-
-def test_a_file_stays_until_its_last_user_is_done(store):
-    place = put(store, b"content", used=True)
-    put(store, b"content", used=True)
-    for removed in ((), (place,)):
-        store.release(place)
-        set_age(place, GRACE_SECONDS * 2)
-        assert store.prune(0).files == removed
-
-
-def test_a_file_in_use_by_another_process_stays_while_it_lives(store, tmp_path):
-    place = put(store, b"content")
-    with start(FIND, tmp_path, sha256(b"content")) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == f"{place.name}\n"
-        assert store.prune(0).files == ()
-        other.kill()
-        other.wait()
-    assert store.prune(0).files == (place,)
-
-
-def test_a_file_another_process_is_done_with_goes(store, tmp_path):
-    place = put(store, b"content")
-    with start(FIND, tmp_path, sha256(b"content")) as other:
-        assert other.stdin is not None
-        assert other.stdout is not None
-        other.stdout.readline()
-        other.stdin.write("done\n")
-        other.stdin.flush()
-        assert other.stdout.readline() == "released\n"
-        assert store.prune(0).files == (place,)
-        other.kill()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_notes_its_own(store, tmp_path):
-    first, second = put(store, b"first"), put(store, b"second")
-    with start(FORK, tmp_path, sha256(b"first"), sha256(b"second")) as parent:
-        output, _ = parent.communicate(timeout=60)
-    notes = [set(text.split()) for text in eval(output)]
-    names = {f"+{first.name}", f"+{second.name}"}
-    assert {f"+{first.name}"} in notes
-    assert names in notes
 
 
 def test_a_complete_download_that_has_its_place_as_well_goes(store):
@@ -254,7 +153,6 @@ def test_complete_downloads_stay_within_the_budget(store):
 def test_a_file_that_is_kept_under_its_name_counts_once(store):
     whole = store.complete(part(store, b"content"), "t", sha256(b"content"))
     place = store.adopt(whole, sha256(b"content"), ".mp4", keep=True)
-    store.release(place)
     assert (place.read_bytes(), whole.read_bytes()) == (b"content", b"content")
     assert store.prune(7).left == 7
     assert store.adopt(whole, sha256(b"content"), ".mp4") == place
@@ -296,14 +194,3 @@ def test_a_home_that_cannot_be_written(tmp_path):
             action()
     assert file.read_bytes() == b"content"
     assert store.find(sha256(b"content"), ".mp4") is None
-
-
-def test_what_is_stored_is_found_even_where_nothing_can_be_noted(store):
-    place = put(store, b"content")
-    notes = store.folder / "in-use"
-    for file in notes.iterdir():
-        file.unlink()
-    notes.rmdir()
-    notes.touch()
-    store._in_use = files.InUse(store.folder)
-    assert store.find(sha256(b"content"), ".mp4") == place

@@ -48,7 +48,7 @@ class Home:
         return "downloading" if self.incoming() else "finished, not yet downloaded"
 
     def media(self) -> set[Path]:
-        return {path for path in (self.folder / "media").glob("*/*") if path.parent.name != "in-use"} - self.known
+        return set((self.folder / "media").glob("*/*")) - self.known
 
     def incoming(self) -> bool:
         with suppress(FileNotFoundError):  # It is complete now, or gone.

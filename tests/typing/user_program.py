@@ -224,8 +224,7 @@ def earlier_tasks() -> dict[str, bytes]:
             assert_type(path, Path | None)
             if path is not None:
                 pictures[record.job_id] = thumbnail(path)
-            with records.hold_media(record) as held:
-                assert_type(held, Path | None)
+            assert_type(records.use_media(record), Path | None)
         one = records.find("t1")
         assert_type(one, TaskRecord | None)
         if one is not None:
@@ -270,7 +269,6 @@ def blocking() -> None:
             assert_type(client.cancel_task(task_id), str)
             file = client.download(result, on_progress=show_bytes)
             assert_type(file, MediaFile)
-            client.release(file)
         assert_type(client.resource_request(workflow_id="1"), str)
 
 

@@ -19,7 +19,6 @@ from ..protocol.requests import Sequencer
 from ..sequencer import local_sandbox
 from ..uploads import Uploads
 from .claims import discard_ahead
-from .download import MediaFile
 from .session import Session
 
 
@@ -94,14 +93,6 @@ class BaseClient:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(workflow_url={self.config.workflow_url!r})"
-
-    def release(self, file: MediaFile) -> None:
-        """Say that a downloaded file is no longer needed. The store may remove it ten minutes after its last use.
-
-        Args:
-            file: What ``download`` returned.
-        """
-        self._store.release(file.path)
 
     async def _opened(self) -> Session:
         """What the calls share. Made at the first one, because a local sandbox has to start for it."""

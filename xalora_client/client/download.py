@@ -111,11 +111,7 @@ async def _kept(session: Session, task_id: str, store: MediaStore, limits: Limit
         path = store.find(sha256, extension)
         if path is None:
             return _Lost.SINCE
-        try:
-            return MediaFile(path, sha256, path.stat().st_size, inspect(path, limits))
-        except BaseException:
-            store.release(path)
-            raise
+        return MediaFile(path, sha256, path.stat().st_size, inspect(path, limits))
 
     kept: MediaFile | _Lost = await in_thread(look)
     return kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ..files import ProcessLock
+from ..file_locks import ProcessLock
 from .entry import Entry
 
 

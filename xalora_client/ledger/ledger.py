@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import StorageError
-from ..files import LockFolder
+from ..file_locks import LockFolder
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Job
 from ..sqlite_file import DamageError

@@ -215,7 +215,8 @@ def _fault(path: Path) -> str | None:
             usable(db, "")
             for _ in db.execute(SELECT):  # Texts that are not UTF-8 are no fault to SQLite.
                 pass
-            return sqlite_file.first_fault(db)
+            (said,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+            return None if said == "ok" else " ".join(str(said).split())
     except sqlite3.Error as error:
         if not sqlite_file.is_damage(error):
             raise

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, StorageError
-from ..files import ProcessLock
+from ..file_locks import ProcessLock
 
 _ANSWER_SECONDS = 2.0
 

@@ -16,19 +16,14 @@ from pathlib import Path
 
 from ... import files
 from ...errors import StorageError
-from ...files import in_use
 
 logger = logging.getLogger("xalora_client")
 
 BUDGET = 5_000_000_000
 """The default limit on the bytes of all stored files."""
 
-GRACE_SECONDS = 600.0
-"""How long a file stays after its last use, even if no live process uses it.
-
-This covers a path that was printed by a process that has ended, and the moment between reading the names in use and
-removing a file.
-"""
+GRACE_SECONDS = 3600.0
+"""How long a file stays after its last use, so that whoever was given its path can read it."""
 
 LEFT_BEHIND_SECONDS = 24 * 3600.0
 """The age at which an unfinished download is presumed dead: a live one writes at least every half minute."""
@@ -58,7 +53,6 @@ class MediaStore:
     def __init__(self, home: Path, budget: int = BUDGET) -> None:
         self.folder = home / "media"
         self.budget = budget
-        self._in_use = in_use(self.folder)
 
     def incoming(self, name: str) -> Path:
         """Make an empty file to download into; ``name`` identifies the download."""
@@ -92,12 +86,10 @@ class MediaStore:
     def adopt(self, file: Path, sha256: str, extension: str, *, keep: bool = False) -> Path:
         """Move a complete file to its place, safe from a power cut; returns that place.
 
-        ``extension`` begins with a dot. The place is in use from now on, as after ``find``. With ``keep``, the file
-        also stays where it is, if the file system supports hard links.
+        ``extension`` begins with a dot. The file counts as used now. With ``keep``, it also stays where it is, if the
+        file system supports hard links.
         """
         place = self._place(sha256, extension)
-        with contextlib.suppress(OSError):  # A complete file must not be lost because of this.
-            self._in_use.add(place.name)
         with self._written(place.parent):
             if not _is_whole(place, sha256):
                 try:
@@ -117,17 +109,15 @@ class MediaStore:
         """The place of a stored file whose bytes are unchanged, or None.
 
         The file is read and hashed, which takes a moment for a large one; a damaged file goes to ``rejected``. A file
-        that is found counts as used now, and as in use until ``release`` or the end of the process.
+        that is found counts as used now.
         """
         place = self.peek(sha256, extension)
         if place is None:
             return None
         with contextlib.suppress(OSError):  # A full disk must not hide a file that is there.
-            self._in_use.add(place.name)
             os.utime(place)
         if _is_whole(place, sha256):
             return place
-        self.release(place)
         self._reject_damaged(place)
         return None
 
@@ -146,15 +136,10 @@ class MediaStore:
             file.replace(place)
         return place
 
-    def release(self, place: Path) -> None:
-        """Undo one ``adopt`` or ``find``. After the last, ``prune`` may remove the file."""
-        with contextlib.suppress(OSError):  # It stays a little longer.
-            self._in_use.discard(place.name)
-
     def prune(self, budget: int | None = None) -> Pruned:
         """Remove the least recently used files until at most ``budget`` bytes are left, None for the store's own.
 
-        Whatever the budget, a file stays while a live process uses it and for ten minutes after its last use.
+        Whatever the budget, a file stays for an hour after its last use.
         Complete downloads without a place and rejected files count like the others. What is in ``incoming`` for more
         than a day is always removed if it is an unfinished download or also has its place.
         """
@@ -164,11 +149,10 @@ class MediaStore:
             removed = [part for part in self._left_behind(now) if _removed(part.path)]
             stored = sorted(self._stored(), key=lambda file: file.used)
             left = sum(file.size for file in stored)
-            busy = self._in_use.everywhere()
             for file in stored:
                 if left <= budget:
                     break
-                if file.path.name not in busy and not _is_fresh(file.path, now) and _removed(file.path):
+                if not _is_fresh(file.path, now) and _removed(file.path):
                     left -= file.size
                     removed.append(file)
         return Pruned(tuple(file.path for file in removed), sum(file.size for file in removed), left)

@@ -1,0 +1,152 @@
+"""Locks between processes that end with their process.
+
+A process lock is a lock file that lives as long as its holder: the system releases it when the process ends, even if
+it is killed. It answers "is the writer of this still alive?" without process ids, which are reused. The lock belongs to
+one open file (``flock``; on Windows a locked byte), so it also separates two users inside one process. A forked child
+does not hold its parent's locks. What is written into a locked file is valid until its process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import uuid
+import weakref
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+
+    # Others cannot read a locked byte on Windows, so it is far behind any content.
+    _LOCKED_BYTE = 1 << 30
+
+    def _lock(handle: int) -> None:
+        os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        os.lseek(handle, 0, os.SEEK_SET)
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class ProcessLock:
+    """An exclusive lock on a file, held until ``release``, the end of the process, or garbage collection.
+
+    Make one with ``acquire``.
+    """
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self.path = path
+        self._handle: int | None = handle
+        # Only closes the file, which then looks left behind, as it is.
+        self._closing = weakref.finalize(self, os.close, handle)
+        _held.add(self)
+
+    @classmethod
+    def acquire(cls, path: Path) -> ProcessLock | None:
+        """Lock the file, making it and its folder if they are missing; None while another holds it.
+
+        Raises OSError when the file cannot be made or its file system has no locks.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                _lock(handle)
+                if _is_at(handle, path):
+                    return cls(path, handle)
+            except (BlockingIOError, PermissionError):  # What flock and msvcrt raise while another holds it.
+                os.close(handle)
+                return None
+            except BaseException:
+                os.close(handle)
+                raise
+            # Its last holder removed the file between opening and locking, so this lock means nothing.
+            os.close(handle)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process still holds it: it was neither released nor inherited by a fork."""
+        return self._handle is not None
+
+    def append(self, text: str) -> None:
+        """Append to the locked file, which others may read. Raises OSError, and ValueError once released."""
+        if self._handle is None:
+            raise ValueError("the lock was released")
+        os.write(self._handle, text.encode())
+
+    def release(self) -> None:
+        """Release the lock and remove the file. Does nothing the second time."""
+        if self._handle is None:
+            return
+        self._handle = None
+        _remove_locked(self._closing, self.path)
+
+    def _forget(self) -> None:
+        """In a forked child: close the copy of the parent's handle. The parent keeps its lock."""
+        self._handle = None
+        self._closing()
+
+
+class LockFolder:
+    """A folder of locks with unique names. A name tells any reader whether its holder is still alive."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def new(self) -> ProcessLock:
+        """Make and hold a lock, named by the last part of its path. Raises OSError."""
+        while True:
+            lock = ProcessLock.acquire(self.folder / uuid.uuid4().hex)
+            if lock is not None:
+                return lock
+
+    def is_held(self, name: str) -> bool:
+        """Whether the holder of that lock is alive. Raises OSError when the lock cannot be tried."""
+        return is_held(self.folder / name)
+
+
+def is_held(path: Path) -> bool:
+    """Whether the lock on this file is held. A file left behind by a dead holder is removed.
+
+    Raises OSError when the lock cannot be tried.
+    """
+    if not path.exists():
+        return False
+    lock = ProcessLock.acquire(path)
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
+def _remove_locked(closing: weakref.finalize[[int], ProcessLock], path: Path) -> None:
+    """Remove the file while it is locked, so that it is not another's. Windows needs it closed first."""
+    if sys.platform == "win32":
+        closing()
+    with contextlib.suppress(OSError):  # Leaves an empty file. On Windows, another process may have it open.
+        path.unlink(missing_ok=True)
+    closing()
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+_held: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for lock in list(_held):
+        lock._forget()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
