@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sqlite3
-from contextlib import closing
 
 import pytest
 import requests
@@ -105,12 +103,3 @@ def test_a_damaged_database_is_an_error(tmp_path):
 def test_options_that_are_not_allowed(tmp_path, options):
     with pytest.raises(ConfigurationError, match="consumer#key" if "api_key" in options else next(iter(options))):
         asyncio.run(serve("127.0.0.1", 0, tmp_path, Options(**options)))
-
-
-def test_the_table_of_requests_does_not_grow_for_ever(start):
-    first = start()
-    first.stop()
-    with closing(sqlite3.connect(first.data / "sandbox.sqlite3")) as db, db:
-        db.executemany("INSERT INTO requests VALUES (?, 'old', NULL, NULL, 200)", ((n,) for n in range(100_010)))
-    second = start()
-    assert second.rows("SELECT count(*), min(time) FROM requests") == [(100_000, 10)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,11 @@ class SandboxProcess(Command):
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "sandbox"
+        self.notes = folder / "requests"
         super().__init__(
             "sandbox", "--port", port, "--data", self.data, "--render-seconds", render_seconds, "--workers", workers,
             "--video-format", video_format, *arguments, cwd=folder, home=folder / "home",
+            program=(Path(__file__).with_name("noted_sandbox.py"), self.notes),
         )  # fmt: skip
         self.ready = self.first_line()
         self.url = self.ready.removeprefix("Xalora sandbox listening on ")
@@ -40,8 +44,12 @@ class SandboxProcess(Command):
     def mark(self) -> Mark:
         """From here on."""
         (tasks,) = self.rows("SELECT coalesce(max(rowid), 0) FROM tasks")
-        (asked,) = self.rows("SELECT coalesce(max(rowid), 0) FROM requests")
-        return Mark(self, tasks[0], asked[0])
+        return Mark(self, tasks[0], len(self.asked()))
+
+    def asked(self) -> list[tuple[float, str, str | None, str | None, int]]:
+        """Each POST and download so far: Unix time, endpoint, job id, task id, HTTP status."""
+        lines = self.notes.read_text().splitlines(keepends=True) if self.notes.exists() else []
+        return [tuple(json.loads(line)) for line in lines if line.endswith("\n")]
 
     def kill(self) -> None:
         """End it as a crash does."""
@@ -55,7 +63,7 @@ class Mark:
 
     sandbox: SandboxProcess
     last_task: int
-    last_request: int
+    requests_before: int
 
     def tasks(self) -> list[tuple[str, str]]:
         """Id and status of each task since, in the order they were made."""
@@ -64,9 +72,14 @@ class Mark:
     def statuses(self) -> list[str]:
         return sorted(status for _, status in self.tasks())
 
-    def requests(self, endpoint: str) -> list[tuple[float, str, int]]:
+    def requests(self, endpoint: str) -> list[tuple[float, str | None, int]]:
         """Unix time, task id and HTTP status of each request since; ``endpoint`` may be a pattern."""
-        return self.sandbox.rows(
-            "SELECT time, task_id, status_code FROM requests WHERE rowid > ? AND endpoint GLOB ? ORDER BY rowid",
-            self.last_request, endpoint,
-        )  # fmt: skip
+        return [(time, task_id, status) for time, _, task_id, status in self._asked(endpoint)]
+
+    def jobs(self) -> set[str | None]:
+        """The job ids of all creates since."""
+        return {job_id for _, job_id, _, _ in self._asked("task_create")}
+
+    def _asked(self, endpoint: str) -> list[tuple[float, str | None, str | None, int]]:
+        since = self.sandbox.asked()[self.requests_before :]
+        return [(time, *rest) for time, asked, *rest in since if fnmatchcase(asked, endpoint)]

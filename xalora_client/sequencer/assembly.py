@@ -38,7 +38,7 @@ def sandbox(data: Path, instance: str, options: Options, clock: Clock) -> Server
         server.store.close()
         raise
     keys = Keys(() if options.api_key is None else (Credentials.parse(options.api_key),))
-    server.answer(_common(server, keys, PreviewCatalog(), instance, None), log_requests=True)
+    server.answer(_common(server, keys, PreviewCatalog(), instance, None))
     return server
 
 
@@ -74,7 +74,7 @@ def sequencer(data: Path, instance: str, options: SequencerOptions, clock: Clock
         keys = Keys(tuple(map(Credentials.parse, options.api_keys)))
         catalog = OfferCatalog(offers, dispatcher, clock)
         common = _common(server, keys, catalog, instance, Page(store, dispatcher, clock).html)
-        server.answer([*common, miners, miner_files, metrics], log_requests=False)
+        server.answer([*common, miners, miner_files, metrics])
         if options.public_url is not None:
             server.app[PUBLIC_URL] = options.public_url.rstrip("/")
     except BaseException:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from aiohttp import web
 
 from ..version import __version__
-from .http import LOGGED_CHARACTERS, NOTED, Refusal
+from .http import Refusal
 from .results import Results
 from .store import Store
 
@@ -49,7 +48,6 @@ class CommonRoutes:
     async def media(self, request: web.Request) -> web.StreamResponse:
         """Send a result, whole or the requested range."""
         name = request.match_info["name"]
-        request[NOTED]["task_id"] = Path(name).stem[:LOGGED_CHARACTERS]
         # The name is only looked up. What is opened is the name that this server chose.
         file = self._store.file_of(name) if name.isprintable() else None
         if file is None:

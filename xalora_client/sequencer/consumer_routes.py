@@ -12,7 +12,7 @@ from .catalog import Catalog
 from .clock import Clock
 from .dispatcher import Dispatcher
 from .fetching import ImageError, check_image_host
-from .http import LONG_POLL_SECONDS, NOTED, Keys, Refusal, address, read_body, read_text, read_wait
+from .http import LONG_POLL_SECONDS, Keys, Refusal, address, read_body, read_text, read_wait
 from .inputs import Inputs
 from .kinds import shortened
 from .observer import Observer
@@ -77,7 +77,6 @@ class ConsumerRoutes:
             msg = f"queued in the {self._place}{'' if self._catalog.is_anybody_here_for(work) else _NOBODY}"
             self._dispatcher.add(work)
             self._inputs.bring(work)
-        request[NOTED]["task_id"] = task_id
         return web.json_response(
             {"task_id": task_id, "msg": msg, "revision": 0, "long_poll_seconds": LONG_POLL_SECONDS}
         )

@@ -18,11 +18,7 @@ from ..protocol.parameters import Text
 from ..protocol.requests import Credentials
 
 logger = logging.getLogger(__name__)
-LOGGED_CHARACTERS = 200
 LONG_POLL_SECONDS = 25
-NOTED: Any = web.RequestKey("noted", dict[str, str]) if hasattr(web, "RequestKey") else "noted"
-"""The key under which a request carries its ids, for the table of requests."""
-
 PUBLIC_URL = web.AppKey("public_url", str)
 """The key under which an application has its address for others, where it was told one."""
 
@@ -88,9 +84,6 @@ async def read_body(request: web.Request) -> dict[str, Any]:
         raise Refusal(400, "the body is not JSON") from None
     if not isinstance(body, dict):
         raise Refusal(400, "the body is not a JSON object")
-    for name in ("job_id", "task_id"):
-        if _TEXT.accepts(body.get(name)):
-            request[NOTED][name] = body[name][:LOGGED_CHARACTERS]
     return body
 
 

@@ -6,9 +6,11 @@ import secrets
 import sqlite3
 from pathlib import Path
 
-KEPT_REQUESTS = 100_000
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL);
+from ..errors import StorageError
+from ..sqlite_file import Steps, connect
+
+_SALT = "CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL)"
+_TASKS = """
 CREATE TABLE IF NOT EXISTS tasks (
     task_id TEXT PRIMARY KEY,
     owner BLOB NOT NULL,              -- salted hash of the api_key
@@ -25,26 +27,37 @@ CREATE TABLE IF NOT EXISTS tasks (
     upload_latency REAL,              -- seconds
     media TEXT,                       -- the name in the result's address
     msg TEXT,
+    inputs TEXT,                      -- JSON: for each image parameter its file, or null until it is here
+    ready INTEGER NOT NULL DEFAULT 0, -- whether all inputs are here
+    attempts INTEGER NOT NULL DEFAULT 0,
+    miner TEXT,                       -- who has the present attempt, or had the last
+    lease TEXT,                       -- that attempt's token
+    prompt_id TEXT,                   -- and its id
+    began REAL,                       -- and when it began, Unix seconds
+    upload TEXT,                      -- the file that it uploaded
+    file TEXT,                        -- the file of the result
+    revision INTEGER NOT NULL DEFAULT 0,
+    outcome TEXT,                     -- finished, error, canceled, timed out, lost
+    ended REAL,                       -- Unix seconds
     UNIQUE (owner, consumer_id, job_id)
-);
-CREATE TABLE IF NOT EXISTS requests (
-    time REAL NOT NULL,               -- Unix seconds
-    endpoint TEXT NOT NULL,
-    job_id TEXT,
-    task_id TEXT,
-    status_code INTEGER NOT NULL
-);
+)
+"""
+_OFFERS = """
 CREATE TABLE IF NOT EXISTS offers (   -- what miners said they can run
     miner TEXT NOT NULL,
     offer TEXT NOT NULL,              -- JSON
     seen REAL NOT NULL,               -- Unix seconds
     PRIMARY KEY (miner, offer)
-) WITHOUT ROWID;
+) WITHOUT ROWID
+"""
+_RESULTS = """
 CREATE TABLE IF NOT EXISTS results (  -- the files in the folder of media
     file TEXT PRIMARY KEY,
     size INTEGER NOT NULL,            -- bytes
     added REAL NOT NULL               -- Unix seconds, of the last task that has it
-) WITHOUT ROWID;
+) WITHOUT ROWID
+"""
+_IMAGES = """
 CREATE TABLE IF NOT EXISTS images (   -- what clients uploaded for their tasks
     token TEXT PRIMARY KEY,           -- the last part of its address
     owner BLOB NOT NULL,
@@ -54,50 +67,39 @@ CREATE TABLE IF NOT EXISTS images (   -- what clients uploaded for their tasks
     complete INTEGER NOT NULL DEFAULT 0,
     used REAL NOT NULL,               -- Unix seconds, of the last use
     UNIQUE (owner, sha256)
-) WITHOUT ROWID;
+) WITHOUT ROWID
 """
-# Columns that earlier versions did not have.
-_ADDED = {
-    "inputs": "TEXT",  # JSON: for each image parameter, the file that holds it, or null until it is here
-    "ready": "INTEGER NOT NULL DEFAULT 0",  # whether all inputs are here
-    "attempts": "INTEGER NOT NULL DEFAULT 0",
-    "miner": "TEXT",  # who has the present attempt, or had the last
-    "lease": "TEXT",  # that attempt's token
-    "prompt_id": "TEXT",  # and its id
-    "began": "REAL",  # and when it began, Unix seconds
-    "upload": "TEXT",  # the file that it uploaded
-    "file": "TEXT",  # the file of the result; where it is null, it is called as in media
-    "revision": "INTEGER NOT NULL DEFAULT 0",
-    "outcome": "TEXT",  # finished, error, canceled, timed out, lost
-    "ended": "REAL",  # Unix seconds
-}
-_INDEXES = """
-CREATE INDEX IF NOT EXISTS tasks_open ON tasks (status) WHERE status IN ('waiting', 'running');
-CREATE INDEX IF NOT EXISTS tasks_ended ON tasks (ended) WHERE ended IS NOT NULL;
-CREATE INDEX IF NOT EXISTS tasks_media ON tasks (media) WHERE media IS NOT NULL;
-"""
+
+
+def _add_salt(db: sqlite3.Connection) -> None:
+    db.execute("INSERT INTO salt SELECT ? WHERE NOT EXISTS (SELECT 1 FROM salt)", (secrets.token_bytes(16),))
+
+
+STEPS: Steps = [
+    # Files from before versions were counted have these tables, and rows without what was added later.
+    (
+        _SALT,
+        _TASKS,
+        _OFFERS,
+        _RESULTS,
+        _IMAGES,
+        _add_salt,
+        "UPDATE tasks SET file = media WHERE file IS NULL",
+        "UPDATE tasks SET inputs = '{}' WHERE inputs IS NULL",
+        "DROP TABLE IF EXISTS requests",
+        "CREATE INDEX IF NOT EXISTS tasks_open ON tasks (status) WHERE status IN ('waiting', 'running')",
+        "CREATE INDEX IF NOT EXISTS tasks_ended ON tasks (ended) WHERE ended IS NOT NULL",
+        "CREATE INDEX IF NOT EXISTS tasks_media ON tasks (media) WHERE media IS NOT NULL",
+    )
+]
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open the file, make what it lacks, and return the connection. Raises sqlite3.Error.
+    """Open the file at its newest version. A commit is on the disk when it returns, and others can read meanwhile.
 
-    Every statement commits on its own. With WAL, others can read the file meanwhile, and commits survive SIGKILL
-    without waiting for the disk.
+    Raises StorageError for a file of a newer version, OSError and sqlite3.Error.
     """
-    db = sqlite3.connect(path, isolation_level=None)
     try:
-        db.row_factory = sqlite3.Row
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.executescript(_SCHEMA)
-        present = {row["name"] for row in db.execute("PRAGMA table_info(tasks)")}
-        for name, kind in _ADDED.items():
-            if name not in present:
-                db.execute(f"ALTER TABLE tasks ADD COLUMN {name} {kind}")
-        db.executescript(_INDEXES)
-        db.execute("INSERT INTO salt SELECT ? WHERE NOT EXISTS (SELECT 1 FROM salt)", (secrets.token_bytes(16),))
-        db.execute("DELETE FROM requests WHERE rowid <= (SELECT max(rowid) FROM requests) - ?", (KEPT_REQUESTS,))
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
+        return connect(path, STEPS, "The sequencer's database")
+    except StorageError as error:
+        raise error.derived(advice="Update this version, or choose another data folder.") from error

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from aiohttp import web
 
 from .clock import Clock, Timer
 from .dispatcher import Dispatcher
 from .file_store import Incoming
-from .http import LOGGED_CHARACTERS, NOTED, Handler, answering_in_json
+from .http import answering_in_json
 from .images import Images
 from .inputs import Inputs
 from .observer import Observer
@@ -71,11 +71,9 @@ class Server:
         self._keep_leases = keep_leases
         self._pruning: Timer | None = None
 
-    def answer(self, routes: Sequence[Routes], *, log_requests: bool) -> None:
+    def answer(self, routes: Sequence[Routes]) -> None:
         """Make the application of these routes."""
-        self.app = web.Application(
-            client_max_size=_MAX_BODY, middlewares=[self._noting(log_requests), answering_in_json(self.name)]
-        )
+        self.app = web.Application(client_max_size=_MAX_BODY, middlewares=[answering_in_json(self.name)])
         for each in routes:
             self.app.add_routes(each.routes())
 
@@ -109,16 +107,3 @@ class Server:
         except Exception:
             logger.exception("Old files could not be removed")
         self._pruning = self.clock.call_later(_PRUNE_SECONDS, self._prune)
-
-    def _noting(self, log_requests: bool) -> Any:
-        @web.middleware
-        async def note_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-            noted: dict[str, str] = {}
-            request[NOTED] = noted
-            answer = await handler(request)
-            endpoint = request.path.strip("/")[:LOGGED_CHARACTERS]
-            if log_requests and (request.method == "POST" or endpoint.startswith("media/")):
-                self.store.log_request(endpoint, noted.get("job_id"), noted.get("task_id"), answer.status)
-            return answer
-
-        return note_request

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +40,7 @@ class NewTask:
 
 
 class Store:
-    """The tables of one data folder. Use it from one thread. Raises sqlite3.Error.
-
-    The table ``requests`` lists POSTs and downloads (time, endpoint, job_id, task_id, status_code) for tests and users
-    to read. Nothing here holds a key.
-    """
+    """The tables of one data folder. Use it from one thread. Raises sqlite3.Error. Nothing here holds a key."""
 
     def __init__(self, path: Path) -> None:
         self.db = open_database(path)
@@ -117,9 +112,7 @@ class Store:
 
     def inputs(self, task_id: str) -> dict[str, Any]:
         """For each image parameter its file, as ``set_inputs`` took it; None until it is here."""
-        inputs, work = self.db.execute("SELECT inputs, work FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
-        if inputs is None:  # Written by an earlier version.
-            return {"image": None} if "image" in json.loads(work)["parameters"] else {}
+        (inputs,) = self.db.execute("SELECT inputs FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
         found: dict[str, Any] = json.loads(inputs)
         return found
 
@@ -195,14 +188,12 @@ class Store:
 
     def file_of(self, media: str) -> str | None:
         """The file behind the name in a result's address; None if no task has it."""
-        row = self.db.execute("SELECT coalesce(file, media) FROM tasks WHERE media = ?", (media,)).fetchone()
+        row = self.db.execute("SELECT file FROM tasks WHERE media = ?", (media,)).fetchone()
         return None if row is None else str(row[0])
 
     def own_result(self, media: str, owner: bytes) -> str | None:
         """The same for a task that this owner created."""
-        row = self.db.execute(
-            "SELECT coalesce(file, media) FROM tasks WHERE media = ? AND owner = ?", (media, owner)
-        ).fetchone()
+        row = self.db.execute("SELECT file FROM tasks WHERE media = ? AND owner = ?", (media, owner)).fetchone()
         return None if row is None else str(row[0])
 
     def recent(self, count: int) -> list[dict[str, Any]]:
@@ -219,12 +210,6 @@ class Store:
         self.db.execute(
             "DELETE FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE ended < ? LIMIT ?)",
             (now - KEPT_SECONDS, _AT_ONCE),
-        )
-
-    def log_request(self, endpoint: str, job_id: str | None, task_id: str | None, status_code: int) -> None:
-        """Record one request in the table ``requests``."""
-        self.db.execute(
-            "INSERT INTO requests VALUES (?, ?, ?, ?, ?)", (time.time(), endpoint, job_id, task_id, status_code)
         )
 
 
