@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from functools import partial
+import ssl
+from contextlib import aclosing, suppress
+from functools import cache, partial
 from pathlib import Path
-from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
-from yarl import URL
-
+from ..errors import XaloraError
+from ..http.proxies import proxy_for, ssl_context
 from ..http.ssrf import Resolver, is_forbidden, is_forbidden_name
+from ..http.transport import FETCH_HEADERS, Exchange
 from ..protocol.parameters import decode_data_uri, is_data_uri
+from ..protocol.requests import Link
 
 MAX_BYTES = 64 * 2**20
 FETCH_SECONDS = 60
 _REDIRECTS = 10
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 class ImageError(Exception):
@@ -33,13 +35,13 @@ async def fetch_image(address: str, *, local: bool) -> bytes:
         # Decoding a large one takes a moment, and the loop must stay free.
         return await asyncio.to_thread(_from_data_uri, address)
     try:
-        return await asyncio.wait_for(_fetch(URL(address), local), FETCH_SECONDS)
+        return await asyncio.wait_for(_fetch(Link.parse(address), local), FETCH_SECONDS)
     except asyncio.TimeoutError:
         raise ImageError(f"the image cannot be fetched: no answer within {FETCH_SECONDS} s") from None
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        if isinstance(error.__cause__, ImageError):
-            raise error.__cause__ from None
-        raise ImageError(f"the image cannot be fetched: {type(error).__name__}") from error
+    except XaloraError as error:
+        raise ImageError(f"the image cannot be fetched: {error.what}") from error
+    except ValueError:
+        raise ImageError("the image cannot be fetched: its address is not http or https") from None
 
 
 def read_image(path: Path) -> bytes:
@@ -50,55 +52,50 @@ def read_image(path: Path) -> bytes:
 
 def check_image_host(address: str, *, local: bool) -> None:
     """Raise ImageError for an address whose host, as it is written, is not asked."""
-    try:
-        host = "" if is_data_uri(address) else URL(address).host or ""
-    except ValueError:
-        return  # Said when it is fetched.
-    if host and is_forbidden_name(host, local):
-        raise _refusal(host)
+    with suppress(ValueError):  # One that cannot be read. Said when it is fetched.
+        if not is_data_uri(address):
+            _check_named(Link.parse(address), local)
 
 
-async def _fetch(url: URL, local: bool) -> bytes:
-    resolver = Resolver(partial(is_forbidden, local=local), _refusal)
+async def _fetch(link: Link, local: bool) -> bytes:
+    resolver = Resolver(partial(is_forbidden, local=local), _blocked)
+    trusted = await asyncio.to_thread(_certificates)
     for _ in range(_REDIRECTS):
         # Each redirect is checked as the first address was: it could lead into a private network.
-        check_image_host(str(url), local=local)
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ImageError("the image cannot be fetched: its address is not http or https")
-        proxy, login = _proxy_for(url)
+        _check_named(link, local)
+        proxy = None if link.host in _THIS_MACHINE else proxy_for(link)
         if proxy is not None:
             with suppress(OSError):  # A name that only the proxy can look up.
-                await resolver.resolve(url.host)
-        connector = aiohttp.TCPConnector(resolver=None if proxy else resolver, force_close=True)
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.get(url, proxy=proxy, proxy_auth=login, allow_redirects=False) as answer,
-        ):
-            if answer.status in (301, 302, 303, 307, 308) and answer.headers.get("Location"):
-                url = url.join(URL(answer.headers["Location"]))
+                await resolver.resolve(link.host)
+        async with Exchange(link, proxy, resolver if proxy is None else Resolver(), trusted) as exchange:
+            answer = await exchange.ask("GET", FETCH_HEADERS)
+            location = answer.headers.get("Location")
+            if answer.status in (301, 302, 303, 307, 308) and location:
+                link = link.join(location)
                 continue
             if answer.status != 200:
                 raise ImageError(f"the image cannot be fetched: its server answered {answer.status}")
             body = bytearray()
-            async for piece in answer.content.iter_chunked(2**16):
-                body += piece
-                _check_bytes(len(body))
+            async with aclosing(exchange.pieces()) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    _check_bytes(len(body))
             return bytes(body)
     raise ImageError("the image cannot be fetched: its address redirects too often")
 
 
-def _proxy_for(url: URL) -> tuple[URL | None, aiohttp.BasicAuth | None]:
-    """The environment's proxy for an address, and its login. There is none for this machine itself."""
-    host = url.host or ""
-    address = getproxies().get(url.scheme) or getproxies().get("all")
-    if not address or host in ("localhost", "127.0.0.1", "::1") or proxy_bypass(host):
-        return None, None
-    proxy = URL(address if "://" in address else f"http://{address}")
-    login = None if proxy.user is None else aiohttp.BasicAuth(proxy.user, proxy.password or "")
-    return proxy.with_user(None), login
+@cache
+def _certificates() -> ssl.SSLContext:
+    """What servers' certificates are checked against. Reading some hundred takes a while."""
+    return ssl_context()
 
 
-def _refusal(host: str) -> ImageError:
+def _check_named(link: Link, local: bool) -> None:
+    if is_forbidden_name(link.host, local):
+        raise _blocked(link.host)
+
+
+def _blocked(host: str) -> ImageError:
     return ImageError(
         f"the image is not fetched, because its address leads into a private network ({host}). "
         "Start the sequencer with --allow-private-images to allow that"
