@@ -22,8 +22,8 @@ from processes import poll
 from simulated_miner import SimulatedMiner
 
 from xalora_client.sequencer import Options, SequencerOptions
+from xalora_client.sequencer.app import serve
 from xalora_client.sequencer.clock import Clock
-from xalora_client.sequencer.serving import serve
 
 DEADLINE_SECONDS = 20.0
 

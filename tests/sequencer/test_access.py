@@ -15,7 +15,7 @@ from simulated_miner import IMAGE, in_thread, workflow
 
 from xalora_client.errors import ConfigurationError
 from xalora_client.sequencer import SequencerOptions
-from xalora_client.sequencer.serving import serve
+from xalora_client.sequencer.app import serve
 
 KEYS = ("alice#key-of-alice", "bob#key-of-bob")
 MINER_KEY = "a-secret-of-miners"

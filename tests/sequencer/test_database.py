@@ -12,7 +12,7 @@ from pictures import png
 
 from xalora_client.errors import StorageError
 from xalora_client.sequencer import SequencerOptions
-from xalora_client.sequencer.serving import serve
+from xalora_client.sequencer.app import serve
 
 BEFORE = """
 CREATE TABLE salt (value BLOB NOT NULL);

@@ -14,7 +14,7 @@ LONG = {"width": 848, "height": 480, "length": 4097}
 SERVE = """
 import asyncio, pathlib, sys
 from xalora_client.sequencer import Options
-from xalora_client.sequencer.serving import serve
+from xalora_client.sequencer.app import serve
 data, render_seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2])
 ready = lambda url: print(url, flush=True)
 asyncio.run(serve("127.0.0.1", 0, data, Options(render_seconds=render_seconds), on_ready=ready))

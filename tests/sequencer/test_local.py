@@ -28,7 +28,7 @@ import sys
 import xalora_client
 before = set(sys.modules)
 import xalora_client.sequencer
-print(*{"aiohttp.web", "av", "numpy", "PIL.Image", "xalora_client.sequencer.serving"} & (set(sys.modules) - before))
+print(*{"aiohttp.web", "av", "numpy", "PIL.Image", "xalora_client.sequencer.app"} & (set(sys.modules) - before))
 """
 
 

@@ -11,7 +11,7 @@ from processes import free_port
 
 from xalora_client.errors import ConfigurationError, StorageError
 from xalora_client.sequencer import Options
-from xalora_client.sequencer.serving import serve
+from xalora_client.sequencer.app import serve
 
 
 async def serve_until_ready(host, port, data, **options):

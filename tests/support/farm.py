@@ -16,7 +16,7 @@ from simulated_comfyui import SimulatedComfyUI, until, workflow
 from xalora_client.miner.miner import Miner
 from xalora_client.miner.timeouts import Timeouts
 from xalora_client.sequencer import SequencerOptions
-from xalora_client.sequencer.serving import serve
+from xalora_client.sequencer.app import serve
 
 KEY = "fox#consumer-key"
 MINER_KEY = "miner-key"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xalora_client.cli import main
-from xalora_client.sequencer import serving
+from xalora_client.sequencer import app
 from xalora_client.sequencer.clock import Clock, Timer
 
 SPEED = float(sys.argv[1])
@@ -28,5 +28,5 @@ class FastClock(Clock):
 
 
 if __name__ == "__main__":
-    serving.Clock = FastClock  # type: ignore[misc]
+    app.Clock = FastClock  # type: ignore[misc]
     sys.exit(main(sys.argv[2:]))

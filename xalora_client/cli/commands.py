@@ -134,7 +134,7 @@ async def sandbox(arguments: argparse.Namespace) -> int:
         line = json.dumps({"url": url}) if arguments.json else f"Xalora sandbox listening on {url}"
         print(line, flush=True)
 
-    from ..sequencer.serving import serve  # Imports a web server, which no other command needs.
+    from ..sequencer.app import serve  # Imports a web server, which no other command needs.
 
     options = Options(
         workers=arguments.workers, render_seconds=arguments.render_seconds, video_format=arguments.video_format

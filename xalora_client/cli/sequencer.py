@@ -14,7 +14,7 @@ from .arguments import MINER_KEY, SEQUENCER_KEYS
 
 async def sequencer(arguments: argparse.Namespace) -> int:
     """Serve until stopped."""
-    from ..sequencer.serving import serve  # Imports a web server, which few commands need.
+    from ..sequencer.app import serve  # Imports a web server, which few commands need.
 
     def announce(url: str) -> None:
         line = json.dumps({"url": url}) if arguments.json else f"Xalora sequencer listening on {url}"

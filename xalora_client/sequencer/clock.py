@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 
@@ -12,7 +12,7 @@ class Timer(Protocol):
     """A call that is to come."""
 
     def cancel(self) -> None:
-        """Do without it."""
+        """Cancel the call."""
 
 
 class Clock:
@@ -60,3 +60,14 @@ class Watchers:
         """Wake all who wait."""
         for signal in self._signals:
             wake(signal)
+
+
+async def first_ended(*coroutines: Coroutine[Any, Any, object]) -> None:
+    """Run them at once until one has ended, and cancel the others. What they return or raise is dropped."""
+    running = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import shutil
@@ -14,10 +15,19 @@ from pathlib import Path
 from aiohttp import ClientError, StreamReader
 
 from ..files import move
-from .http import Refusal, full_disk
 
 _PIECE = 2**20
 _HEAD = 4096
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class TooLargeError(Exception):
+    """More bytes came than are taken."""
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it says that the disk has no room left."""
+    return error.errno in _FULL
 
 
 @dataclass(frozen=True)
@@ -73,8 +83,9 @@ class Incoming:
     async def receive(self, content: StreamReader, most: int, part: Part | None = None) -> Received:
         """Write a body to a file as it comes in, behind what the part has already.
 
-        Raises Refusal: 413 above ``most`` bytes, 507 on a full disk. When the line is cut, the part keeps what came if
-        one was given, for another request to go on with. Otherwise nothing is left.
+        When the line is cut, the part keeps what came if one was given, for another request to go on with. Otherwise
+        nothing is left. Raises TooLargeError above ``most`` bytes, ConnectionError or ClientError for a line that is
+        cut, and other OSErrors for a disk that cannot be written.
         """
         resumable = part is not None
         part = part or self.begin()
@@ -85,7 +96,7 @@ class Incoming:
                     async for chunk in content.iter_any():
                         piece += chunk
                         if part.size + len(piece) > most:
-                            raise Refusal(413, f"this is larger than {most // 2**20} MiB")
+                            raise TooLargeError(f"this is larger than {most // 2**20} MiB")
                         if len(piece) >= _PIECE:
                             await asyncio.to_thread(part.write, file.fileno(), bytes(piece))
                             piece.clear()
@@ -94,15 +105,9 @@ class Incoming:
                         await asyncio.to_thread(part.write, file.fileno(), bytes(piece))
                     raise
                 await asyncio.to_thread(part.write, file.fileno(), bytes(piece))
-        except (ConnectionError, ClientError):
-            if not resumable:
+        except BaseException as error:
+            if not (resumable and isinstance(error, ConnectionError | ClientError)):
                 part.discard()
-            raise
-        except OSError as error:
-            part.discard()
-            raise full_disk(error) from error
-        except BaseException:
-            part.discard()
             raise
         return Received(part.path, part.digest.hexdigest(), part.size, part.head)
 
@@ -120,12 +125,12 @@ class Incoming:
         return Received(path, hashlib.sha256(content).hexdigest(), len(content), content[:_HEAD])
 
 
-async def keep(received: Received, place: Path) -> None:
+async def store(received: Received, path: Path) -> None:
     """Move a complete file to its place, and flush it to the disk. Raises OSError."""
     try:
-        await asyncio.to_thread(move, received.path, place)
+        await asyncio.to_thread(move, received.path, path)
         # A file that was there already counts as new: it is not removed as unused right now.
-        await asyncio.to_thread(os.utime, place)
+        await asyncio.to_thread(os.utime, path)
     finally:
         with suppress(OSError):
             received.discard()

@@ -71,7 +71,7 @@ class _Server:
 
     def __init__(self, lock: FolderLock, options: Options) -> None:
 
-        from .serving import serve_locked  # slow to import, and not needed with a real sequencer
+        from .app import serve_locked  # slow to import, and not needed with a real sequencer
 
         self._loop = asyncio.new_event_loop()
         self._ready: concurrent.futures.Future[str] = concurrent.futures.Future()

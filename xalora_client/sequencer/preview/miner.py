@@ -1,4 +1,4 @@
-"""The preview miner: takes tasks from the dispatcher and renders them in this process."""
+"""The preview miner: takes tasks from the queue and renders them in this process."""
 
 from __future__ import annotations
 
@@ -8,73 +8,64 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from ...protocol.tasks import UpscalerTask
-from ..clock import Clock
-from ..dispatcher import Dispatcher
+from ...protocol.tasks import UpscalerTask, WorkflowTask
+from ..clock import first_ended
 from ..fetching import ImageError
-from ..kinds import build_task
-from ..miners import Miner
 from ..options import Options
-from ..results import Results
-from ..store import Store
-from ..work import Lease, Work, Workflow
-from .rendering import render
+from ..queue import TaskQueue
+from ..values import Attempt, LeaseId, LeaseLost, Result, Workflow
+from .rendering import build_task, check_task_type, render
 
 logger = logging.getLogger(__name__)
+_NAME = "sandbox"
 _CLOSING_SECONDS = 3.0
 _FOREVER = 3600.0
 
 
-class _Everything:
-    def runs(self, workflow: Workflow) -> bool:
-        return True
+async def accept(body: Mapping[str, Any]) -> tuple[WorkflowTask, tuple[str, ...]]:
+    """The task of a create, of one of the kinds that have classes of their own, and its images."""
+    options = {name: body.get(name) for name in ("workflow_id", "timeout_seconds")}
+    task = build_task(body.get("task_type"), body.get("task_details"), **options)
+    return task, ("image",) if isinstance(task, UpscalerTask) else ()
 
-    def accepts(self, work: Work) -> bool:
-        return True
 
-    def names(self) -> list[str]:
-        return ["previews"]
+async def any_workflow(body: Mapping[str, Any]) -> Workflow | None:
+    """There is one miner, and it runs every workflow of these kinds."""
+    if body.get("task_type") is not None:
+        check_task_type(body["task_type"])
+    return None
 
 
 class PreviewMiner:
     """Runs at most ``workers`` tasks at once. Each runs for at least ``render_seconds`` seconds.
 
-    Results are rendered in threads, so the loop stays free for answers.
+    Results are rendered in threads, so the loop stays free for answers. Args: the queue, the folders of inputs and
+    results, and one for what is not complete.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        dispatcher: Dispatcher,
-        results: Results,
-        inputs: Path,
-        rendering: Path,
-        clock: Clock,
-        options: Options,
-    ) -> None:
+    def __init__(self, queue: TaskQueue, inputs: Path, results: Path, rendering: Path, options: Options) -> None:
         shutil.rmtree(rendering, ignore_errors=True)  # what a killed process left behind
         rendering.mkdir(parents=True, exist_ok=True)
-        self._store = store
-        self._dispatcher = dispatcher
-        self._results = results
+        self._queue = queue
         self._inputs = inputs
+        self._results = results
         self._rendering = rendering
-        self._clock = clock
         self._options = options
-        self._miner = Miner("sandbox", _Everything())
         self._workers: list[asyncio.Task[None]] = []
         self._threads: set[concurrent.futures.Future[str]] = set()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to take tasks."""
-        loop = asyncio.get_running_loop()
-        self._workers = [loop.create_task(self._work()) for _ in range(self._options.workers)]
+        await self._queue.register_local(_NAME)
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._options.workers)]
 
     async def close(self) -> None:
-        """Stop rendering. Unfinished tasks stay in the store for the next start."""
+        """Stop rendering. Unfinished tasks stay in the queue for the next start."""
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
@@ -83,41 +74,36 @@ class PreviewMiner:
         await asyncio.wait([asyncio.gather(*ends, return_exceptions=True)], timeout=_CLOSING_SECONDS)
 
     async def _work(self) -> None:
-        while not self._dispatcher.stopped:
-            taken = await self._dispatcher.take(self._miner, _FOREVER)
-            if taken is not None:
-                await self._carry_out(*taken)
+        while not self._queue.stopped:
+            attempt = await self._queue.claim_next(_NAME, _NAME, seconds=_FOREVER)
+            if attempt is not None:
+                await first_ended(self._run(attempt), self._wait_for_end(attempt.lease))
 
-    async def _carry_out(self, work: Work, lease: Lease) -> None:
-        """Run a task until it ends, or until its lease does."""
-        running = asyncio.ensure_future(self._run(work))
-        over = asyncio.ensure_future(lease.watchers.wait(self._clock, _FOREVER))
-        try:
-            while not running.done() and lease.over is None:
-                if over.done():
-                    over = asyncio.ensure_future(lease.watchers.wait(self._clock, _FOREVER))
-                await asyncio.wait({running, over}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in (running, over):
-                each.cancel()
-            await asyncio.gather(running, over, return_exceptions=True)
+    async def _wait_for_end(self, lease: LeaseId) -> None:
+        with suppress(LeaseLost):
+            while not self._queue.stopped:
+                await self._queue.renew(lease, seconds=_FOREVER)
+            await asyncio.Event().wait()  # While others say goodbye, it goes on.
 
-    async def _run(self, work: Work) -> None:
+    async def _run(self, attempt: Attempt) -> None:
         try:
-            await self._render(work)
+            await self._render(attempt)
+        except LeaseLost:
+            pass
         except ImageError as error:
-            self._dispatcher.give_up(work.task_id, "failed", "error", str(error))
+            await self._queue.end(attempt.lease, str(error))
         except Exception as error:
             # Whatever the error, the task must not stay "running" forever.
-            logger.exception("Task %s could not be rendered", work.task_id)
-            msg = f"could not be rendered: {type(error).__name__}"
-            self._dispatcher.give_up(work.task_id, "failed", "error", msg)
+            logger.exception("Task %s could not be rendered", attempt.lease.task_id)
+            await self._queue.end(attempt.lease, f"could not be rendered: {type(error).__name__}")
 
-    async def _render(self, work: Work) -> None:
+    async def _render(self, attempt: Attempt) -> None:
         begun = time.monotonic()
-        task = build_task(work.workflow.task_type, self._store.details(work.task_id))
-        image = await self._image(work) if isinstance(task, UpscalerTask) else b""
-        unfinished = self._rendering / work.task_id
+        task = build_task(attempt.workflow.task_type, {"parameters": attempt.parameters})
+        image = b""
+        if isinstance(task, UpscalerTask):
+            image = await asyncio.to_thread((self._inputs / attempt.inputs["image"].file).read_bytes)
+        unfinished = self._rendering / attempt.lease.task_id
         stop = threading.Event()
         try:
             suffix = await self._in_thread(
@@ -128,17 +114,20 @@ class PreviewMiner:
         try:
             await asyncio.sleep(self._options.render_seconds - (time.monotonic() - begun))
             rendered = time.monotonic()
-            media = work.task_id + suffix
-            unfinished.replace(self._results.folder / media)
-            self._results.add(media, self._clock.time())
-            # No await since the sleep: a task that was stopped never gets here.
-            self._dispatcher.finish(work, media, media, (rendered - begun, time.monotonic() - rendered))
+            media = attempt.lease.task_id + suffix
+            size = unfinished.stat().st_size
+            unfinished.replace(self._results / media)
+            # Nothing waits since the sleep: a task that was stopped never gets here.
+            await self._queue.attach_result(attempt.lease, media, size)
+            result = Result(
+                file=media,
+                media=media,
+                inference_latency=rendered - begun,
+                upload_latency=time.monotonic() - rendered,
+            )
+            await self._queue.finish(attempt.lease, result)
         finally:
             unfinished.unlink(missing_ok=True)
-
-    async def _image(self, work: Work) -> bytes:
-        file = self._store.inputs(work.task_id)["image"]["file"]
-        return await asyncio.to_thread((self._inputs / file).read_bytes)
 
     async def _in_thread(self, work: Callable[[], str]) -> str:
         """Run ``work`` in a daemon thread, because the interpreter waits for an executor's threads at exit."""

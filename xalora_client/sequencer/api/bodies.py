@@ -1,34 +1,37 @@
-"""What all routes share: reading bodies, checking keys, and answering refusals in JSON."""
+"""What all endpoints share: reading bodies, checking keys, and answering refusals in JSON."""
 
 from __future__ import annotations
 
-import errno
 import hmac
 import json
 import logging
-import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientError, web
 
-from ..errors import InvalidParameterError
-from ..protocol.miner import read_name
-from ..protocol.parameters import Text
-from ..protocol.requests import Credentials
+from ...errors import InvalidParameterError
+from ...protocol.miner import read_name
+from ...protocol.parameters import Text
+from ...protocol.requests import Credentials
+from ..file_store import TooLargeError, is_full
+from ..values import StoreError
 
 logger = logging.getLogger(__name__)
 LONG_POLL_SECONDS = 25
+LARGEST_BODY = 128 * 2**20
+"""Bytes of a JSON body: a 4K image fits in a ``data:`` URI. Uploads are streamed, and have limits of their own."""
+
 PUBLIC_URL = web.AppKey("public_url", str)
 """The key under which an application has its address for others, where it was told one."""
 
 _TEXT = Text("")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a failure of this program
+class HTTPError(Exception):
     """Answer with this status and ``{"message": ...}``."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -36,15 +39,19 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a failure of this progr
         self.status = status
 
 
-def is_full(error: OSError) -> bool:
-    """Whether it says that the disk has no room left."""
-    return error.errno in _FULL
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Refuse what the sequencer's disk cannot take."""
+    try:
+        yield
+    except (ConnectionError, ClientError):
+        raise
+    except OSError as error:
+        raise _full_disk("is full" if is_full(error) else f"cannot be written ({type(error).__name__})") from error
 
 
-def full_disk(error: OSError | None = None) -> Refusal:
-    """The refusal when the sequencer cannot store something."""
-    why = "is full" if error is None or is_full(error) else f"cannot be written ({type(error).__name__})"
-    return Refusal(507, f"the sequencer's disk {why}; free some space there, and send this again")
+def _full_disk(why: str) -> HTTPError:
+    return HTTPError(507, f"the sequencer's disk {why}; free some space there, and send this again")
 
 
 def answering_in_json(service: str) -> Any:
@@ -54,26 +61,32 @@ def answering_in_json(service: str) -> Any:
     async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
-        except Refusal as refusal:
-            status, message = refusal.status, str(refusal)
-        except InvalidParameterError as error:
-            status, message = 400, str(error)
-        except web.HTTPException as error:
-            status, message = error.status, error.reason
-        except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                status, message = 507, str(full_disk())
-            else:
+        except Exception as error:
+            refusal = _refusal(error)
+            if refusal is None:
                 logger.exception("%s could not be answered", request.path)
-                status, message = 500, f"the {service} failed"
-        except ConnectionError:
-            status, message = 400, "the request broke off"  # Nobody hears this, and it is no fault of this program.
-        except Exception:
-            logger.exception("%s could not be answered", request.path)
-            status, message = 500, f"the {service} failed"
-        return web.json_response({"message": message}, status=status)
+                refusal = HTTPError(500, f"the {service} failed")
+            return web.json_response({"message": str(refusal)}, status=refusal.status)
 
     return answer_in_json
+
+
+def _refusal(error: Exception) -> HTTPError | None:
+    """How an error is answered; None for one that is a fault of this program."""
+    match error:
+        case HTTPError():
+            return error
+        case InvalidParameterError():
+            return HTTPError(400, str(error))
+        case TooLargeError():
+            return HTTPError(413, str(error))
+        case web.HTTPException():
+            return HTTPError(error.status, error.reason)
+        case StoreError(is_full=True):
+            return _full_disk("is full")
+        case ConnectionError():
+            return HTTPError(400, "the request broke off")  # Nobody hears this.
+    return None
 
 
 async def read_body(request: web.Request) -> dict[str, Any]:
@@ -81,9 +94,9 @@ async def read_body(request: web.Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.read(), parse_constant=_no_number)
     except (ValueError, LookupError, RecursionError):
-        raise Refusal(400, "the body is not JSON") from None
+        raise HTTPError(400, "the body is not JSON") from None
     if not isinstance(body, dict):
-        raise Refusal(400, "the body is not a JSON object")
+        raise HTTPError(400, "the body is not a JSON object")
     return body
 
 
@@ -115,32 +128,34 @@ class Keys:
         """The consumer and the key of a request, which must belong together."""
         consumer_id, api_key = body.get("consumer_id"), self.key(body)
         if not isinstance(consumer_id, str) or not _TEXT.accepts(consumer_id):
-            raise Refusal(401, "consumer_id is missing")
-        known = [same(consumer_id, each.consumer_id) & same(api_key, each.api_key) for each in self._accepted]
+            raise HTTPError(401, "consumer_id is missing")
+        known = [_same(consumer_id, each.consumer_id) & _same(api_key, each.api_key) for each in self._accepted]
         if known and not any(known):
-            raise Refusal(401, "this consumer_id and api_key are not known here")
+            raise HTTPError(401, "this consumer_id and api_key are not known here")
         return consumer_id, api_key
 
     def key(self, body: Mapping[str, Any]) -> str:
         """The key of a request."""
         api_key = body.get("api_key")
         if not isinstance(api_key, str) or not _TEXT.accepts(api_key):
-            raise Refusal(401, "api_key is missing")
-        known = [same(api_key, each.api_key) for each in self._accepted]
+            raise HTTPError(401, "api_key is missing")
+        known = [_same(api_key, each.api_key) for each in self._accepted]
         if known and not any(known):
-            raise Refusal(401, "this api_key is not known here")
+            raise HTTPError(401, "this api_key is not known here")
         return api_key
 
 
 def read_miner(body: Mapping[str, Any], miner_key: str | None, field: str = "erc20_address") -> str:
     """The miner's name, once its key was checked."""
     given = body.get("miner_key")
-    if miner_key is not None and not (isinstance(given, str) and _TEXT.accepts(given) and same(given, miner_key)):
-        raise Refusal(401, "the miner_key is missing or not the one that this sequencer expects; set XALORA_MINER_KEY")
+    if miner_key is not None and not (isinstance(given, str) and _TEXT.accepts(given) and _same(given, miner_key)):
+        raise HTTPError(
+            401, "the miner_key is missing or not the one that this sequencer expects; set XALORA_MINER_KEY"
+        )
     return read_name(body, field)
 
 
-def same(given: str, required: str) -> bool:
+def _same(given: str, required: str) -> bool:
     """Compare without telling by the time it takes how much was right."""
     return hmac.compare_digest(given.encode(), required.encode())
 

@@ -1,0 +1,1 @@
+"""The endpoints: they read requests, ask the queue, and write answers."""

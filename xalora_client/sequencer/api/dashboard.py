@@ -1,0 +1,148 @@
+"""The page for browsers: miners, queue, running and recent tasks. It shows nothing that a consumer wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+
+from aiohttp import web
+
+from ...version import __version__
+from ..queue import TaskQueue
+from ..values import MinerView, Overview
+
+_RECENT = 25
+_MOST_ROWS = 300
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8884; vertical-align: top; }
+th { font-weight: 600; }
+p, th { color: #777; }
+"""
+
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Dashboard:
+    """``GET /``: a page for browsers, which reloads itself every five seconds; for programs, what this server is.
+
+    ``service`` is what it calls itself, ``instance`` differs at each start. Without a queue there is no page.
+    """
+
+    def __init__(self, service: str, instance: str, queue: TaskQueue | None) -> None:
+        self._about = {"service": service, "instance": instance, "version": __version__, "image_upload": True}
+        self._queue = queue
+
+    def routes(self) -> list[web.RouteDef]:
+        """The route for the application."""
+        return [web.get("/", self.about)]
+
+    async def about(self, request: web.Request) -> web.StreamResponse:
+        """Identify this server; browsers get the page."""
+        if self._queue is not None and "text/html" in request.headers.get("Accept", ""):
+            page = _html(await self._queue.overview(_RECENT))
+            return web.Response(text=page, content_type="text/html", headers=_HEADERS)
+        return web.json_response(self._about)
+
+
+def _html(now: Overview) -> str:
+    """The page as text. Everything from outside is escaped. Task ids are cut, because a whole one is a secret."""
+    miners = sorted(now.miners, key=lambda miner: (not miner.is_alive, miner.name))
+    alive = sum(miner.is_alive for miner in miners)
+    parts = [
+        f"<p>{alive} miners, {sum(now.waiting.values())} tasks waiting, {len(now.running)} running</p>",
+        _table(
+            "Miners",
+            ("Name", "State", "Runs", "Done", "On"),
+            (
+                (
+                    miner.name,
+                    _state(miner),
+                    ", ".join(miner.runs[:20]),
+                    str(miner.done),
+                    " ".join(miner.software.values()),
+                )
+                for miner in miners[:_MOST_ROWS]
+            ),
+            "No miner is connected. Start one with: xalora miner",
+        ),
+        _table(
+            "Queue",
+            ("Workflow", "Waiting"),
+            ((str(workflow), str(length)) for workflow, length in sorted(now.waiting.items(), key=str)),
+            "No task waits.",
+        ),
+        _table(
+            "Running",
+            ("Task", "Workflow", "Miner", "Attempt", "For", "Progress"),
+            (
+                (
+                    f"{task.task_id[:8]}…",
+                    str(task.workflow),
+                    task.miner,
+                    str(task.attempt),
+                    _duration(task.seconds),
+                    _progress(task.progress),
+                )
+                for task in now.running[:_MOST_ROWS]
+            ),
+            "No task runs.",
+        ),
+        _table(
+            "Recent",
+            ("Task", "Workflow", "End", "Miner", "Attempts", "Took", "Ago"),
+            (
+                (
+                    f"{task.task_id[:8]}…",
+                    str(task.workflow),
+                    task.outcome,
+                    task.miner or "",
+                    str(task.attempts),
+                    _duration(task.seconds),
+                    _duration(task.ago),
+                )
+                for task in now.ended
+            ),
+            "No task has ended.",
+        ),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Xalora sequencer</title><style>{_STYLE}</style></head><body><h1>Xalora sequencer</h1>"
+        f"{''.join(parts)}<p>Version {escape(__version__)}</p></body></html>"
+    )
+
+
+def _state(miner: MinerView) -> str:
+    if not miner.is_alive:
+        return f"gone for {_duration(miner.silent_seconds)}"
+    return "busy" if miner.is_busy else "idle"
+
+
+def _table(title: str, head: Iterable[str], rows: Iterable[Iterable[str]], empty: str) -> str:
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    if not body:
+        return f"<h2>{title}</h2><p>{empty}</p>"
+    names = "".join(f"<th>{name}</th>" for name in head)
+    return f"<h2>{title}</h2><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _duration(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    if whole < 120:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h"
+
+
+def _progress(progress: Mapping[str, Any] | None) -> str:
+    return "" if progress is None else f"{progress['value']:g} of {progress['maximum']:g}"

@@ -1,0 +1,201 @@
+"""The endpoints for bytes: results, inputs and uploads of miners, and the images that clients upload."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientError, web
+
+from ...media.decoding.formats import describe, sniff
+from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT
+from ..file_store import Incoming, Part, store
+from ..inputs import Image, Images
+from ..queue import TaskQueue
+from ..values import LeaseLost, Upload
+from .bodies import HTTPError, Keys, address, disk_errors, read_body
+
+MOST_PARTS = 16
+"""Uploads that were cut and are kept to go on with; the oldest go first. A restart forgets them."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
+_CONTENT_TYPES = {
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
+    ".mkv": "video/x-matroska",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".avif": "image/avif",
+}
+
+
+class MediaRoutes:
+    """The media of results, in the folder ``results``. Whoever has an address may have them."""
+
+    def __init__(self, queue: TaskQueue, results: Path) -> None:
+        self._queue = queue
+        self._results = results
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes for the application."""
+        return [web.get("/media/{name}", self.media)]
+
+    async def media(self, request: web.Request) -> web.StreamResponse:
+        """Send a result, whole or the requested range."""
+        name = request.match_info["name"]
+        # The name is only looked up. What is opened is the name that this server chose.
+        file = await self._queue.find_media(name) if name.isprintable() else None
+        if file is None:
+            raise HTTPError(404, "there is no such media")
+        path = self._results / file
+        content_type = _CONTENT_TYPES.get(path.suffix)
+        if content_type is None or not path.is_file():
+            raise HTTPError(410, "this media was removed to make room for newer results")
+        return web.FileResponse(path, headers={"Content-Type": content_type} | _NO_SNIFFING)
+
+
+class MinerFiles:
+    """A task's inputs, and its result. Each address has a token that belongs to one attempt, so it needs no key."""
+
+    def __init__(self, queue: TaskQueue, inputs: Path, results: Path, incoming: Incoming) -> None:
+        self._queue = queue
+        self._inputs = inputs
+        self._results = results
+        self._incoming = incoming
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes for the application."""
+        return [
+            web.get(r"/miner_input/{token:[0-9a-f]{64}}-{number:[0-9]{1,3}}", self.input),
+            web.put("/miner_upload/{token}", self.upload),
+        ]
+
+    async def input(self, request: web.Request) -> web.StreamResponse:
+        """Send the bytes of an input."""
+        files = await self._queue.inputs_at(request.match_info["token"])
+        if files is None:
+            raise HTTPError(404, "this attempt is over, or there never was one with this address")
+        number = int(request.match_info["number"])
+        if number >= len(files):
+            raise HTTPError(404, "the task has no such input")
+        headers = {"Content-Type": files[number].content_type} | _NO_SNIFFING
+        return web.FileResponse(self._inputs / files[number].file, headers=headers)
+
+    async def upload(self, request: web.Request) -> web.StreamResponse:
+        """Take the raw bytes of a result: ``{"result"}`` is what to submit."""
+        token = request.match_info["token"]
+        await self._renewed(token)
+        with disk_errors():
+            received = await self._incoming.receive(request.content, LARGEST_RESULT)
+            try:
+                upload = await self._renewed(token)  # The lease may have ended meanwhile.
+                found = sniff(received.head)
+                if found is None:
+                    raise HTTPError(415, f"this is not a picture or video: {describe(received.head).partition(':')[0]}")
+                file = received.sha256 + found.extension
+                if upload.file is not None and upload.file != file:
+                    raise HTTPError(409, "other bytes were uploaded for this attempt before")
+                await store(received, self._results / file)
+                await self._queue.attach_result(upload.lease, file, received.size)
+            except LeaseLost as lost:
+                raise HTTPError(409, f"this attempt is over: {lost.reason}") from None
+            finally:
+                received.discard()
+        return web.json_response({"result": file})
+
+    async def _renewed(self, token: str) -> Upload:
+        upload = await self._queue.renew_upload(token)
+        if upload is None:
+            raise HTTPError(409, "this attempt is over, or there never was one with this address")
+        return upload
+
+
+class ImageUploads:
+    """An image is announced, and then uploaded unless it is here already."""
+
+    def __init__(self, queue: TaskQueue, images: Images, incoming: Incoming, keys: Keys) -> None:
+        self._queue = queue
+        self._images = images
+        self._incoming = incoming
+        self._keys = keys
+        self._parts: dict[str, Part] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes for the application."""
+        return [web.post("/image_upload", self.announce), web.put("/image_upload/{token}", self.upload)]
+
+    async def announce(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``{"image"}``, the image's address, and ``"upload_url"`` unless it is here already.
+
+        ``"received"`` says how many of its bytes are here: an upload with ``Upload-Offset`` goes on behind them.
+        """
+        body = await read_body(request)
+        _, api_key = self._keys.consumer_and_key(body)
+        sha256, size, content_type = body.get("sha256"), body.get("size"), body.get("content_type")
+        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+            raise HTTPError(400, "sha256 is not 64 hexadecimal digits in lower case")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise HTTPError(400, "size is not a number of bytes")
+        if size > LARGEST_INPUT:
+            raise HTTPError(413, f"the image is larger than {LARGEST_INPUT // 2**20} MiB")
+        if not isinstance(content_type, str) or not content_type.startswith("image/") or len(content_type) > 100:
+            raise HTTPError(400, "content_type is not that of an image, such as image/png")
+        image = await self._images.announce(self._queue.owner(api_key), sha256, size, content_type)
+        answer: dict[str, Any] = {"image": address(request, f"images/{image.token}")}
+        if not image.complete:
+            answer["upload_url"] = address(request, f"image_upload/{image.token}")
+            if (part := self._parts.get(image.token)) is not None:
+                answer["received"] = part.size
+        return web.json_response(answer)
+
+    async def upload(self, request: web.Request) -> web.StreamResponse:
+        """Take the raw bytes of an image that was announced, or those from ``Upload-Offset`` on: ``{"image"}``."""
+        image = await self._images.find(request.match_info["token"])
+        if image is None:
+            raise HTTPError(404, "no image was announced for this address, or it is a day old; announce it again")
+        with disk_errors():
+            await self._receive(request, image)
+        await self._images.mark_complete(image)
+        return web.json_response({"image": address(request, f"images/{image.token}")})
+
+    async def _receive(self, request: web.Request, image: Image) -> None:
+        offset = request.headers.get("Upload-Offset", "0")
+        part = self._parts.pop(image.token, None)  # While one request goes on with it, no other does.
+        if part is not None and offset == "0":
+            part.discard()
+            part = None
+        part = part or self._incoming.begin()
+        if offset != str(part.size):
+            self._keep(image, part)
+            raise HTTPError(
+                409, "the upload does not go on where the bytes end that are here; announce the image again"
+            )
+        try:
+            received = await self._incoming.receive(request.content, image.size, part)
+        except (ConnectionError, ClientError):
+            self._keep(image, part)
+            raise
+        try:
+            if received.size != image.size or received.sha256 != image.sha256:
+                raise HTTPError(422, "these are not the bytes that were announced: their size or SHA-256 differs")
+            found = sniff(received.head)
+            if found is None or found.kind == "video":
+                raise HTTPError(415, f"this is not an image: {describe(received.head).partition(':')[0]}")
+            await store(received, self._images.folder / image.sha256)
+        finally:
+            received.discard()
+
+    def _keep(self, image: Image, part: Part) -> None:
+        if not part.size:
+            part.discard()
+            return
+        if (other := self._parts.pop(image.token, None)) is not None:  # Two uploads of it were cut.
+            other.discard()
+        self._parts[image.token] = part
+        while len(self._parts) > MOST_PARTS:
+            self._parts.pop(next(iter(self._parts))).discard()

@@ -1,0 +1,202 @@
+"""A sequencer or a sandbox, put together and served: the same parts, with miners over HTTP or the preview miner."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from aiohttp import web
+
+from ..errors import ConfigurationError
+from ..protocol.requests import Credentials
+from ..workflows import read_folder
+from .api.bodies import LARGEST_BODY, PUBLIC_URL, Keys, answering_in_json
+from .api.consumers import ConsumerRoutes, OfferedTasks
+from .api.dashboard import Dashboard
+from .api.files import ImageUploads, MediaRoutes, MinerFiles
+from .api.metrics import Metrics
+from .api.miners import MinerRoutes
+from .clock import Clock
+from .database import Database
+from .file_store import Incoming
+from .folder_lock import FolderLock, unusable
+from .inputs import Images, Inputs
+from .options import Options, SequencerOptions
+from .preview.miner import PreviewMiner, accept, any_workflow
+from .queue import TaskQueue
+from .values import StoreError, Workflow
+
+# The server prints nothing. To see its log, set up logging.
+logger = logging.getLogger("xalora_client.sequencer")
+logger.addHandler(logging.NullHandler())
+
+_GOODBYE_SECONDS = 1.0
+"""How long open requests and downloads may continue when the server stops."""
+
+_PRUNE_SECONDS = 60.0
+
+
+async def serve(
+    host: str,
+    port: int,
+    data: Path,
+    options: Options | SequencerOptions | None = None,
+    *,
+    on_ready: Callable[[str], object] = lambda url: None,
+    clock: Clock | None = None,
+) -> None:
+    """Serve at ``host``:``port`` until this coroutine is canceled. Prints nothing.
+
+    With ``SequencerOptions`` it is a sequencer that hands tasks to miners over HTTP; else the sandbox, which renders
+    previews itself. Port 0 means any free port; ``on_ready`` is called with the real URL, ``http://host:port``, once
+    requests are answered. ``data`` is the folder for tasks and media: its tasks can be queried, and unfinished ones go
+    on.
+
+    Raises ConfigurationError when the address cannot be listened on, needs keys, or another server uses the folder, and
+    StorageError when the folder cannot be written.
+    """
+    name = "sandbox"
+    if isinstance(options, SequencerOptions):
+        options.check_host(host)
+        name = "sequencer"
+    with FolderLock(Path(data), name) as lock:
+        await serve_locked(host, port, lock, options or Options(), on_ready, clock)
+
+
+async def serve_locked(
+    host: str,
+    port: int,
+    lock: FolderLock,
+    options: Options | SequencerOptions,
+    on_ready: Callable[[str], object],
+    clock: Clock | None = None,
+) -> None:
+    """As ``serve``, for a folder whose lock is already held."""
+    with ExitStack() as stack:
+        try:
+            # A new file waits for the disk some times.
+            opened = await asyncio.to_thread(Database, lock.data / f"{lock.name}.sqlite3")
+            database = stack.enter_context(closing(opened))
+            server = _Server(lock, database, options, clock or Clock())
+        except (OSError, sqlite3.Error, StoreError) as error:
+            raise unusable(lock.data, error, lock.name) from error
+        await server.run(host, port, on_ready)
+
+
+class _Routes(Protocol):
+    """Some of the endpoints."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes for the application."""
+
+
+class _Server:
+    """The parts of a sequencer, or of a sandbox."""
+
+    def __init__(self, lock: FolderLock, database: Database, options: Options | SequencerOptions, clock: Clock) -> None:
+        self._lock = lock
+        self._clock = clock
+        self._budget: int | None = None
+        if isinstance(options, SequencerOptions):
+            files = [] if options.workflows is None else read_folder(options.workflows)
+            api_keys, local = options.api_keys, options.allow_private_images
+            self._budget = options.result_bytes
+        else:
+            files, local = [], True
+            api_keys = () if options.api_key is None else (options.api_key,)
+        self._results = lock.data / "media"
+        self._results.mkdir(parents=True, exist_ok=True)
+        incoming, images = Incoming(lock.data / "incoming"), Images(database, lock.data / "inputs", clock)
+        named = [Workflow(each.task_type, each.workflow_id) for each in files]
+        self._queue = queue = TaskQueue(database, clock, workflows=named)
+        self._inputs = Inputs(queue, images, self._results, incoming, clock, local=local)
+        self._preview: PreviewMiner | None = None
+        self._pruning: asyncio.Task[None] | None = None
+        keys = Keys(tuple(map(Credentials.parse, api_keys)))
+        consumers = partial(ConsumerRoutes, queue, self._inputs, keys, service=lock.name, local=local)
+        routes: list[_Routes] = [MediaRoutes(queue, self._results), ImageUploads(queue, images, incoming, keys)]
+        if isinstance(options, SequencerOptions):
+            metrics, offered = Metrics(queue), OfferedTasks(queue)
+            workflow_files = {each.file.name: dict(each.nodes) for each in files}
+            routes += [
+                Dashboard("Xalora sequencer", lock.instance, queue),
+                consumers(offered.accept, offered.workflow, on_query=metrics.query_answered),
+                MinerRoutes(queue, miner_key=options.miner_key, workflow_files=workflow_files),
+                MinerFiles(queue, images.folder, self._results, incoming),
+                metrics,
+            ]
+        else:
+            rendering = lock.data / "rendering"
+            self._preview = PreviewMiner(queue, images.folder, self._results, rendering, options)
+            routes += [Dashboard("Xalora sandbox", lock.instance, None), consumers(accept, any_workflow)]
+        self._app = web.Application(client_max_size=LARGEST_BODY, middlewares=[answering_in_json(lock.name)])
+        for each in routes:
+            self._app.add_routes(each.routes())
+        if isinstance(options, SequencerOptions) and options.public_url is not None:
+            self._app[PUBLIC_URL] = options.public_url.rstrip("/")
+
+    async def run(self, host: str, port: int, on_ready: Callable[[str], object]) -> None:
+        """Serve until this coroutine is canceled."""
+        runner = web.AppRunner(self._app, access_log=None, logger=logger, shutdown_timeout=_GOODBYE_SECONDS)
+        try:
+            await runner.setup()
+            # Before the first request can arrive, so that its task is not queued twice.
+            await self._start()
+            try:
+                await web.TCPSite(runner, host, port).start()
+            except (OSError, OverflowError) as error:
+                raise ConfigurationError(
+                    f"The {self._lock.name} cannot listen on {host}:{port}: {error}", advice="Choose another port."
+                ) from error
+            real_port = runner.addresses[0][1]
+            shown_host = f"[{host}]" if ":" in host else host
+            self._lock.publish(f"http://{_reachable(shown_host)}:{real_port}")
+            on_ready(f"http://{shown_host}:{real_port}")
+            await asyncio.Event().wait()
+        finally:
+            await self._queue.stop()  # Long polls do not hold up the end.
+            await runner.cleanup()
+            await self._close()
+
+    async def _start(self) -> None:
+        """Take up what an earlier process left."""
+        await self._queue.start(keep_leases=self._preview is None)
+        self._inputs.start()
+        if self._preview is not None:
+            await self._preview.start()
+        self._pruning = asyncio.create_task(self._prune_often())
+
+    async def _close(self) -> None:
+        """End all work."""
+        if self._pruning is not None:
+            self._pruning.cancel()
+        await self._inputs.close()
+        if self._preview is not None:
+            await self._preview.close()
+
+    async def _prune_often(self) -> None:
+        while True:
+            try:
+                await self._prune()
+            except Exception:
+                logger.exception("Old files could not be removed")
+            await self._clock.wait(asyncio.get_running_loop().create_future(), _PRUNE_SECONDS)
+
+    async def _prune(self) -> None:
+        if self._budget is not None:
+            for file in await self._queue.results_over(self._budget):
+                (self._results / file).unlink(missing_ok=True)
+                await self._queue.forget_result(file)
+        await self._inputs.prune()
+        await self._queue.forget_old_tasks()
+
+
+def _reachable(host: str) -> str:
+    """Return the address to call from this machine: "all interfaces" cannot be called."""
+    return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - nothing is bound here

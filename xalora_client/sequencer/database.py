@@ -1,0 +1,369 @@
+"""The tasks in SQLite, so that they survive the end of the process, even a kill or a power cut.
+
+What is open is also held in memory, by the queue: each change is written here first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import StorageError
+from ..protocol.parameters import is_data_uri
+from ..protocol.signed_links import without_signatures
+from ..sqlite_file import Steps, connect
+from .open_task import Lease, OpenTask
+from .values import EndedTask, FetchJob, InputFile, NewTask, Result, StoreError, TaskView, Workflow
+
+KEPT_SECONDS = 90 * 86_400.0
+"""A task that ended is known for so long: with its parameters, and so that its job id creates no other one."""
+
+_AT_ONCE = 5000
+_SHOWN_DATA_URI = 200
+_IS_OPEN = "status IN ('waiting', 'running')"
+_SALT = "CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL)"
+_TASKS = """
+CREATE TABLE IF NOT EXISTS tasks (
+    task_id TEXT PRIMARY KEY,
+    owner BLOB NOT NULL,              -- salted hash of the api_key
+    consumer_id TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'waiting',
+    task_type TEXT NOT NULL,
+    task_details TEXT NOT NULL,       -- JSON, as answers show it
+    work TEXT,                        -- JSON, all of it; only while there is work to do
+    workflow_id TEXT,
+    timeout_seconds INTEGER,
+    create_timestamp REAL NOT NULL,   -- Unix seconds
+    inference_latency REAL,           -- seconds
+    upload_latency REAL,              -- seconds
+    media TEXT,                       -- the name in the result's address
+    msg TEXT,
+    inputs TEXT,                      -- JSON: for each image parameter its file, or null until it is here
+    ready INTEGER NOT NULL DEFAULT 0, -- whether all inputs are here
+    attempts INTEGER NOT NULL DEFAULT 0,
+    miner TEXT,                       -- who has the present attempt, or had the last
+    lease TEXT,                       -- that attempt's token
+    prompt_id TEXT,                   -- and its id
+    began REAL,                       -- and when it began, Unix seconds
+    upload TEXT,                      -- the file that it uploaded
+    file TEXT,                        -- the file of the result
+    revision INTEGER NOT NULL DEFAULT 0,
+    outcome TEXT,                     -- finished, error, canceled, timed out, lost
+    ended REAL,                       -- Unix seconds
+    UNIQUE (owner, consumer_id, job_id)
+)
+"""
+_OFFERS = """
+CREATE TABLE IF NOT EXISTS offers (   -- what miners said they can run
+    miner TEXT NOT NULL,
+    offer TEXT NOT NULL,              -- JSON
+    seen REAL NOT NULL,               -- Unix seconds
+    PRIMARY KEY (miner, offer)
+) WITHOUT ROWID
+"""
+_RESULTS = """
+CREATE TABLE IF NOT EXISTS results (  -- the files in the folder of media
+    file TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,            -- bytes
+    added REAL NOT NULL               -- Unix seconds, of the last task that has it
+) WITHOUT ROWID
+"""
+_IMAGES = """
+CREATE TABLE IF NOT EXISTS images (   -- what clients uploaded for their tasks
+    token TEXT PRIMARY KEY,           -- the last part of its address
+    owner BLOB NOT NULL,
+    sha256 TEXT NOT NULL,
+    size INTEGER NOT NULL,            -- bytes
+    content_type TEXT NOT NULL,
+    complete INTEGER NOT NULL DEFAULT 0,
+    used REAL NOT NULL,               -- Unix seconds, of the last use
+    UNIQUE (owner, sha256)
+) WITHOUT ROWID
+"""
+
+
+def _add_salt(db: sqlite3.Connection) -> None:
+    db.execute("INSERT INTO salt SELECT ? WHERE NOT EXISTS (SELECT 1 FROM salt)", (secrets.token_bytes(16),))
+
+
+STEPS: Steps = [
+    # Files from before versions were counted have these tables, and rows without what was added later.
+    (
+        _SALT,
+        _TASKS,
+        _OFFERS,
+        _RESULTS,
+        _IMAGES,
+        _add_salt,
+        "UPDATE tasks SET file = media WHERE file IS NULL",
+        "UPDATE tasks SET inputs = '{}' WHERE inputs IS NULL",
+        "DROP TABLE IF EXISTS requests",
+        "CREATE INDEX IF NOT EXISTS tasks_open ON tasks (status) WHERE status IN ('waiting', 'running')",
+        "CREATE INDEX IF NOT EXISTS tasks_ended ON tasks (ended) WHERE ended IS NOT NULL",
+        "CREATE INDEX IF NOT EXISTS tasks_media ON tasks (media) WHERE media IS NOT NULL",
+    )
+]
+
+
+class Database:
+    """The tables of one data folder. Use it from one thread. Nothing in it holds a key.
+
+    What a method writes is on the disk when it returns. Each raises StoreError when that is not possible; opening
+    raises StorageError for a file of a newer version, OSError and sqlite3.Error.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._db = connect(path, STEPS, "The sequencer's database")
+        except StorageError as error:
+            raise error.derived(advice="Update this version, or choose another data folder.") from error
+        (self._salt,) = self._db.execute("SELECT value FROM salt").fetchone()
+
+    def close(self) -> None:
+        """Close the file; it cannot be used any more."""
+        self._db.close()
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Execute a statement."""
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.Error as error:
+            raise StoreError(str(error), is_full="full" in str(error)) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all or nothing, with one wait for the disk."""
+        self.run("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.run("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def owner(self, api_key: str) -> bytes:
+        """What is stored in place of a key."""
+        return hashlib.sha256(self._salt + api_key.encode()).digest()
+
+    def find_job(self, owner: bytes, consumer_id: str, job_id: str) -> str | None:
+        """The task that was created with this job id; None if there is none."""
+        row = self.run(
+            "SELECT task_id FROM tasks WHERE owner = ? AND consumer_id = ? AND job_id = ?", (owner, consumer_id, job_id)
+        ).fetchone()
+        return None if row is None else str(row["task_id"])
+
+    def create(self, task: NewTask, now: float) -> OpenTask:
+        """Add a task whose job id is new."""
+        task_id = uuid.uuid4().hex
+        number = self.run(
+            "INSERT INTO tasks (task_id, owner, consumer_id, job_id, task_type, workflow_id, task_details, work,"
+            " inputs, ready, timeout_seconds, create_timestamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                task_id,
+                task.owner,
+                task.consumer_id,
+                task.job_id,
+                task.workflow.task_type,
+                task.workflow.workflow_id,
+                json.dumps(_shortened(task.details)),
+                json.dumps(task.details),
+                json.dumps(dict.fromkeys(task.inputs)),
+                not task.inputs,
+                task.timeout_seconds,
+                now,
+            ),
+        ).lastrowid
+        assert number is not None  # noqa: S101 - sqlite3 gives it after each INSERT
+        deadline = None if task.timeout_seconds is None else now + task.timeout_seconds
+        return OpenTask(task_id, number, task.workflow, now, deadline, ready=not task.inputs)
+
+    def find(self, task_id: str, owner: bytes) -> TaskView | None:
+        """A task that this owner created, as it was last written; None if there is no such task."""
+        row = self.run(
+            "SELECT task_id, status, task_type, task_details, create_timestamp, inference_latency, upload_latency,"
+            " timeout_seconds, workflow_id, media, msg, revision FROM tasks WHERE task_id = ? AND owner = ?",
+            (task_id, owner),
+        ).fetchone()
+        return None if row is None else TaskView(**dict(row) | {"task_details": json.loads(row["task_details"])})
+
+    def open_tasks(self) -> list[OpenTask]:
+        """All tasks that have not ended, oldest first."""
+        rows = self.run(
+            "SELECT rowid, task_id, task_type, workflow_id, create_timestamp, timeout_seconds, ready, status, attempts,"
+            " miner, lease, prompt_id, began, upload, revision FROM tasks"
+            " WHERE status IN ('waiting', 'running') ORDER BY rowid"
+        )
+        return [_open_task(row) for row in rows]
+
+    def parameters(self, task_id: str) -> dict[str, Any]:
+        """The parameters of a task that has not ended."""
+        (details,) = self.run("SELECT work FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+        parameters: dict[str, Any] = json.loads(details)["parameters"]
+        return parameters
+
+    def inputs(self, task_id: str) -> dict[str, InputFile]:
+        """The files of its inputs that are here, by parameter."""
+        (inputs,) = self.run("SELECT inputs FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+        return {name: InputFile(**file) for name, file in json.loads(inputs).items() if file is not None}
+
+    def set_inputs(self, task_id: str, inputs: Mapping[str, InputFile]) -> None:
+        """All inputs of a task are here, so their bytes are no longer needed in its parameters."""
+        files = {name: asdict(file) for name, file in inputs.items()}
+        details = _shortened({"parameters": self.parameters(task_id)})
+        self.run(
+            "UPDATE tasks SET inputs = ?, work = ?, ready = 1 WHERE task_id = ?",
+            (json.dumps(files), json.dumps(details), task_id),
+        )
+
+    def input_files(self) -> set[str]:
+        """The names of the input files of all open tasks."""
+        rows = self.run(f"SELECT inputs FROM tasks WHERE {_IS_OPEN} AND inputs != '{{}}'")  # noqa: S608
+        return {file["file"] for (inputs,) in rows for file in json.loads(inputs).values() if file is not None}
+
+    def fetch_job(self, task: OpenTask) -> FetchJob:
+        """What is to be fetched for a task."""
+        row = self.run("SELECT owner, work, inputs FROM tasks WHERE task_id = ?", (task.task_id,)).fetchone()
+        parameters = json.loads(row["work"])["parameters"]
+        addresses = {name: parameters[name] for name, file in json.loads(row["inputs"]).items() if file is None}
+        return FetchJob(task.task_id, row["owner"], addresses, task.revision)
+
+    def begin(self, task_id: str, lease: Lease) -> None:
+        """An attempt begins."""
+        self.run(
+            "UPDATE tasks SET status = 'running', attempts = ?, miner = ?, lease = ?, prompt_id = ?, began = ?,"
+            " upload = NULL WHERE task_id = ?",
+            (lease.attempt, lease.miner, lease.token, lease.prompt_id, lease.began, task_id),
+        )
+
+    def set_status(self, task_id: str, status: str, attempts: int, *, forget: bool = False) -> None:
+        """An attempt was lost or is taken up again; ``forget`` that there was one."""
+        forgotten = "lease = NULL, upload = NULL," if forget else ""
+        self.run(
+            f"UPDATE tasks SET {forgotten} status = ?, attempts = ? WHERE task_id = ?",  # noqa: S608 - no values in it
+            (status, attempts, task_id),
+        )
+
+    def attach_result(self, task_id: str, file: str, size: int, now: float) -> None:
+        """The present attempt uploaded this file."""
+        with self.transaction():
+            self.run("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", (file, size, now))
+            self.run("UPDATE tasks SET upload = ? WHERE task_id = ?", (file, task_id))
+
+    def finish(self, task_id: str, media: str, result: Result, *, revision: int, now: float) -> bool:
+        """Set a task to finished, with the name in the address of its result. False if the file was forgotten."""
+        with self.transaction():
+            is_here = self.run("UPDATE results SET added = ? WHERE file = ?", (now, result.file)).rowcount == 1
+            if is_here:
+                seconds = result.inference_latency, result.upload_latency
+                self.run(
+                    "UPDATE tasks SET status = 'finished', outcome = 'finished', inference_latency = round(?, 6),"
+                    " upload_latency = round(?, 6), media = ?, file = ?, msg = ?, revision = ?, ended = ?, work = NULL"
+                    " WHERE task_id = ?",
+                    (*seconds, media, result.file, result.msg, revision, now, task_id),
+                )
+        return is_here
+
+    def end(self, task_id: str, status: str, outcome: str, msg: str, *, revision: int, now: float) -> None:
+        """Set a task to failed or canceled, with the reason."""
+        self.run(
+            "UPDATE tasks SET status = ?, outcome = ?, msg = ?, revision = ?, ended = ?, work = NULL WHERE task_id = ?",
+            (status, outcome, msg, revision, now, task_id),
+        )
+
+    def outcome_of(self, task_id: str, token: str) -> str | None:
+        """How a task ended while this lease was its last; None where it has not, or not with that lease."""
+        row = self.run(
+            f"SELECT outcome FROM tasks WHERE task_id = ? AND lease = ? AND NOT {_IS_OPEN}",  # noqa: S608
+            (task_id, token),
+        ).fetchone()
+        return None if row is None else row["outcome"]
+
+    def find_media(self, media: str, owner: bytes | None) -> str | None:
+        """The file behind the name in a result's address, of a task of this owner if one is given."""
+        row = self.run(
+            "SELECT file FROM tasks WHERE media = ?1 AND (?2 IS NULL OR owner = ?2)", (media, owner)
+        ).fetchone()
+        return None if row is None else row["file"]
+
+    def ended_tasks(self, count: int, now: float) -> tuple[EndedTask, ...]:
+        """The tasks that ended last, newest first."""
+        rows = self.run(
+            "SELECT task_id, task_type, workflow_id, outcome, miner, attempts, create_timestamp, ended"
+            " FROM tasks WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?",
+            (count,),
+        )
+        return tuple(
+            EndedTask(
+                row["task_id"],
+                Workflow(row["task_type"], row["workflow_id"]),
+                row["outcome"] or "",
+                row["miner"],
+                row["attempts"],
+                row["ended"] - row["create_timestamp"],
+                now - row["ended"],
+            )
+            for row in rows
+        )
+
+    def forget_tasks(self, now: float) -> None:
+        """Forget tasks that ended long ago, some at a time."""
+        self.run(
+            "DELETE FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE ended < ? LIMIT ?)",
+            (now - KEPT_SECONDS, _AT_ONCE),
+        )
+
+    def results_over(self, budget: int, before: float) -> list[str]:
+        """The oldest results, without which the rest fits into so many bytes, but none that was added later."""
+        (total,) = self.run("SELECT coalesce(sum(size), 0) FROM results").fetchone()
+        files = []
+        if total > budget:
+            for file, size in self.run("SELECT file, size FROM results WHERE added < ? ORDER BY added", (before,)):
+                files.append(file)
+                total -= size
+                if total <= budget:
+                    break
+        return files
+
+    def forget_result(self, file: str) -> None:
+        """The file was removed."""
+        self.run("DELETE FROM results WHERE file = ?", (file,))
+
+
+def _open_task(row: Any) -> OpenTask:
+    created, timeout = row["create_timestamp"], row["timeout_seconds"]
+    task = OpenTask(
+        row["task_id"],
+        row["rowid"],
+        Workflow(row["task_type"], row["workflow_id"]),
+        created,
+        None if timeout is None else created + timeout,
+        ready=bool(row["ready"]),
+        status=row["status"],
+        attempts=row["attempts"],
+        upload=row["upload"],
+        revision=row["revision"],
+    )
+    if row["lease"] is not None:
+        task.lease = Lease(row["lease"], row["miner"], row["prompt_id"], task.attempts, row["began"])
+    return task
+
+
+def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Task details as answers show them: without bodies of long ``data:`` URIs and signatures."""
+    return {"parameters": {name: _shortened_value(value) for name, value in details["parameters"].items()}}
+
+
+def _shortened_value(value: Any) -> Any:
+    if isinstance(value, str) and is_data_uri(value) and len(value) > _SHOWN_DATA_URI:
+        return f"{value[:64]}… ({len(value)} characters)"
+    return without_signatures(value) if isinstance(value, str) else value

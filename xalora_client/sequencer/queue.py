@@ -1,0 +1,670 @@
+"""The task queue: what can be done with tasks, and the rules for it. All else in the sequencer works through this.
+
+Tasks wait in their order of arrival. A miner gets the oldest that it can run, under a lease. A lease that runs out puts
+the task back to the head of the queue, at most three times. What is decided here is written to the database first.
+
+``TaskQueue`` is the seam where another engine could stand, on a database over a network: its methods take and return
+the plain values of ``values.py``, and each is one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+from ..errors import InvalidParameterError
+from .capabilities import Capabilities, Capability, Offered
+from .clock import Clock, Timer
+from .database import Database
+from .miners import MinerRecord, Miners, PendingPoll, best_poll
+from .open_task import ATTEMPTS, Lease, OpenTask
+from .values import (
+    Attempt,
+    Created,
+    FetchJob,
+    InputFile,
+    LeaseId,
+    LeaseLost,
+    NewTask,
+    NotRegisteredError,
+    NotUploadedError,
+    Overview,
+    Result,
+    RunningTask,
+    StoreError,
+    TaskEnd,
+    TaskView,
+    Upload,
+    Workflow,
+)
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 30.0
+TIMED_OUT = "timed out: it did not finish within its timeout_seconds"
+KEPT_RESULT_SECONDS = 3600.0
+"""A result stays at least so long, even beyond the budget."""
+
+_LONGEST_PUBLIC_SECONDS = 3600.0
+_RETRY_SECONDS = 5.0
+_STOPS = ("canceled", "timed out")
+_INPUT, _UPLOAD, _MEDIA = "input", "upload", "media"
+
+
+class TaskQueue:
+    """The tasks of one data folder, and the miners. Use it inside one event loop.
+
+    Each method raises StoreError when the database cannot be read or written. Then nothing has changed.
+
+    Args:
+        database: Where tasks are kept.
+        clock: The time.
+        workflows: What may be asked for although no miner has been here with it yet.
+
+    Attributes:
+        stopped: Whether ``stop`` was called.
+        on_end: Called with each task that ended.
+        on_attempt_lost: Called with the workflow of each attempt that is over without an end of its task.
+    """
+
+    def __init__(self, database: Database, clock: Clock, *, workflows: Iterable[Workflow] = ()) -> None:
+        self.stopped = False
+        self.on_end: Callable[[TaskEnd], object] = lambda end: None
+        self.on_attempt_lost: Callable[[Workflow], object] = lambda workflow: None
+        self._database = database
+        self._clock = clock
+        self._capabilities = Capabilities(database, workflows, clock.time())
+        self._miners = Miners(clock)
+        self._open: dict[str, OpenTask] = {}
+        self._waiting = _WaitingTasks()
+        self._unfetched: asyncio.Queue[OpenTask] = asyncio.Queue()
+        self._polls: list[PendingPoll] = []
+        self._by_token: dict[tuple[str, str], OpenTask] = {}
+
+    async def start(self, *, keep_leases: bool) -> None:
+        """Take up what an earlier process left.
+
+        Running tasks get a fresh lease. Without ``keep_leases`` they wait again, for their miners were inside the
+        process that ended.
+        """
+        for task in self._database.open_tasks():
+            self._open[task.task_id] = task
+            if task.status == "running" and not (keep_leases and task.lease is not None):
+                self._database.set_status(task.task_id, "waiting", 0, forget=True)
+                task.status, task.attempts, task.lease, task.upload = "waiting", 0, None, None
+            if task.lease is not None:
+                self._add_tokens(task, task.lease)
+                task.lease.expires_at = self._clock.time()
+            if task.status == "running" and task.lease is not None:
+                self._extend(task, task.lease)
+            elif task.ready:
+                self._waiting.add(task)
+            else:
+                self._unfetched.put_nowait(task)
+            task.change(self._clock.time())
+            self._watch_deadline(task)
+
+    async def stop(self) -> None:
+        """End all waits. What is asked afterwards does not wait."""
+        self.stopped = True
+        for poll in self._polls:
+            poll.leave()
+        for task in self._open.values():
+            task.watchers.wake()
+            if task.lease is not None:
+                task.lease.watchers.wake()
+
+    # For consumers.
+
+    def owner(self, api_key: str) -> bytes:
+        """Whose tasks those are that were created with this key."""
+        return self._database.owner(api_key)
+
+    async def find_job(self, owner: bytes, consumer_id: str, job_id: str) -> str | None:
+        """The task that was created with this job id; None if there is none."""
+        return self._database.find_job(owner, consumer_id, job_id)
+
+    async def create(self, new: NewTask) -> Created:
+        """Add a task, unless its job id is known. It waits for its inputs first, if it has any."""
+        if (known := await self.find_job(new.owner, new.consumer_id, new.job_id)) is not None:
+            return Created(known, is_new=False, has_miner=True)
+        task = self._database.create(new, self._clock.time())
+        self._check(task, new.details["parameters"])
+        self._open[task.task_id] = task
+        self._watch_deadline(task)
+        has_miner = any(miner.can_run(task) for miner in self._alive())
+        if task.ready:
+            self._dispatch(task)
+        else:
+            self._unfetched.put_nowait(task)
+        return Created(task.task_id, is_new=True, has_miner=has_miner)
+
+    async def query(self, task_id: str, owner: bytes, after: int = -1) -> TaskView | None:
+        """A task that this owner created; None if there is no such task. Previews older than ``after`` are left out."""
+        view, task = self._database.find(task_id, owner), self._open.get(task_id)
+        if view is None or task is None:
+            return view
+        return replace(view, revision=task.revision, progress=task.progress_after(after))
+
+    async def watch(self, task_id: str, after: int, seconds: float) -> None:
+        """Wait until the task's revision is greater than ``after`` or it has ended, at most so many seconds."""
+        task = self._open.get(task_id)
+        if task is not None and task.revision <= after and seconds > 0 and not self.stopped:
+            await task.watchers.wait(self._clock, seconds)
+
+    async def cancel(self, task_id: str, owner: bytes) -> TaskView | None:
+        """End a task unless it has ended, and tell its miner. Returns it as it was before; None as in ``query``."""
+        before = await self.query(task_id, owner)
+        if before is not None:
+            self._end(task_id, "canceled", "canceled", "canceled on request")
+        return before
+
+    async def offered(self, workflow: Workflow) -> Offered | None:
+        """What may be asked for of a workflow; None for one that is not offered."""
+        return self._capabilities.find(workflow)
+
+    async def offered_names(self) -> list[str]:
+        """All workflows that may be asked for, in words."""
+        return self._capabilities.names()
+
+    async def find_miner(self, workflow: Workflow | None) -> str | None:
+        """The least busy miner that is here and runs the workflow; any one, if none is named. None: there is none."""
+        fitting = [miner for miner in self._alive() if workflow is None or miner.runs(workflow)]
+        return min(fitting, key=lambda miner: len(miner.holds)).name if fitting else None
+
+    async def find_media(self, media: str, owner: bytes | None = None) -> str | None:
+        """The file behind the name in a result's address, of a task of this owner if one is given. None: no task's."""
+        return self._database.find_media(media, owner)
+
+    # For whoever fetches inputs.
+
+    async def next_fetch(self) -> FetchJob:
+        """A task whose inputs are to be fetched; waits for one."""
+        while (task := await self._unfetched.get()).status == "ended":
+            pass
+        try:
+            return self._database.fetch_job(task)
+        except StoreError:
+            self._unfetched.put_nowait(task)
+            raise
+
+    async def end_fetch(self, task_id: str, inputs: Mapping[str, InputFile]) -> None:
+        """The inputs of a task are here: it may begin."""
+        task = self._open.get(task_id)
+        if task is not None and not task.ready:
+            self._database.set_inputs(task_id, inputs)
+            task.ready = True
+            self._dispatch(task)
+
+    async def fail_fetch(self, task_id: str, msg: str) -> None:
+        """The inputs of a task cannot be had, so it fails."""
+        self._end(task_id, "failed", "error", msg)
+
+    async def input_files(self) -> set[str]:
+        """The names of all input files that are needed."""
+        return self._database.input_files()
+
+    # For miners.
+
+    async def register(
+        self, name: str, instance: str, capabilities: Iterable[Capability], software: Mapping[str, str]
+    ) -> None:
+        """Take up a miner. Raises NameTakenError when another process with its name is here.
+
+        Tasks that were created before their parameters could be checked, and are not allowed, end now.
+        """
+        by_workflow = {capability.workflow: capability for capability in capabilities}
+        self._miners.check_free(name, instance)
+        self._capabilities.remember(name, by_workflow.values(), self._clock.time())
+        miner = MinerRecord(name, instance, capabilities=by_workflow, software=software)
+        self._miners.enter(miner, self._running())
+        for task in list(self._open.values()):
+            if task.workflow in by_workflow:
+                self._check(task)
+                self._refuse_if_nobody_takes(task, by_workflow[task.workflow])
+
+    async def register_local(self, name: str) -> None:
+        """Take up a miner inside this process. It runs everything, and its leases do not run out."""
+        self._miners.enter(MinerRecord(name, name, is_local=True), ())
+
+    async def renew_public(self, name: str, workflow_ids: frozenset[str]) -> str | None:
+        """Hear of a miner of the public kind, which never registers. Returns the task that it carries out, or None.
+
+        It sends no heartbeats, but goes on asking while it works: that renews its lease. Not forever, because it also
+        goes on asking when the task never reached it, or when its submit was lost. Raises NameTakenError when a
+        registered miner has its name.
+        """
+        self._miners.check_free(name, None)
+        miner = self._miners.find(name, None)
+        if miner is None or miner.workflow_ids != workflow_ids:
+            self._capabilities.remember_ids(name, workflow_ids, self._clock.time())
+            miner = MinerRecord(name, workflow_ids=workflow_ids)
+            self._miners.enter(miner, self._running())
+        for task in list(miner.holds):
+            if task.lease is None:
+                continue
+            if self._clock.time() - task.lease.began <= _LONGEST_PUBLIC_SECONDS:
+                self._held(LeaseId(task.task_id, task.lease.token))
+                return task.task_id
+            self._attempt_lost(task, forget=True)
+        return None
+
+    async def claim_next(
+        self, name: str, instance: str | None, *, seconds: float = 0.0, listens: Callable[[], bool] = lambda: True
+    ) -> Attempt | None:
+        """Give a miner the oldest task that it can run, waiting at most so many seconds for one.
+
+        A task whose holder was never heard of after it was given is given to it again, because the answer was lost.
+        That does not renew the lease: some miner may never be able to read the answer. A request of the same miner that
+        still waits ends without a task.
+
+        ``instance`` is None for the public kind. ``listens`` says whether an answer would arrive. Raises
+        NotRegisteredError.
+        """
+        miner = self._miners.find(name, instance)
+        if miner is None:
+            raise NotRegisteredError(name)
+        with miner.listening(listens):
+            claimed = await self._claim(miner, seconds, listens)
+        if listens():
+            miner.seen = self._clock.time()
+        return None if claimed is None else self._attempt(*claimed)
+
+    async def renew(
+        self,
+        lease: LeaseId,
+        progress: tuple[dict[str, Any], str | None] | None = None,
+        *,
+        seconds: float = 0.0,
+        listens: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Let a lease last, and wait for its end at most so many seconds. Raises LeaseLost.
+
+        A lease that ran out is taken up again as long as nobody else has begun the task. ``progress`` is how far the
+        task is, and a preview.
+        """
+        self._miners.heard_of(lease.miner)
+        task = self._held(lease)
+        if progress is not None:
+            task.report(*progress, self._clock)
+        if seconds <= 0 or self.stopped or task.lease is None:
+            return
+        miner = self._miners.get(lease.miner)
+        with nullcontext() if miner is None else miner.listening(listens):
+            await task.lease.watchers.wait(self._clock, seconds)
+        # A miner that hung up meanwhile may be dead: that is no sign of life.
+        if listens() and not self.stopped:
+            self._miners.heard_of(lease.miner)
+            self._held(lease)
+
+    async def public_lease(self, name: str, task_id: str) -> str | None:
+        """The lease of a miner of the public kind, which is not told it; None if it does not hold the task."""
+        miner, task = self._miners.get(name), self._open.get(task_id)
+        if miner is None or miner.instance is not None or task is None or task.lease is None:
+            return None
+        return task.lease.token
+
+    async def inputs_at(self, token: str) -> tuple[InputFile, ...] | None:
+        """The inputs of the attempt that got this input token; None when it is over."""
+        task = self._by_token.get((_INPUT, token))
+        return None if task is None else tuple(self._database.inputs(task.task_id).values())
+
+    async def renew_upload(self, token: str) -> Upload | None:
+        """Renew the lease of the attempt that got this upload token; None when it is over."""
+        task = self._by_token.get((_UPLOAD, token))
+        if task is None or task.lease is None:
+            return None
+        lease = LeaseId(task.task_id, task.lease.token)
+        return Upload(lease, self._held(lease).upload)
+
+    async def attach_result(self, lease: LeaseId, file: str, size: int) -> None:
+        """This attempt has uploaded a file of so many bytes, which can be submitted now. Raises LeaseLost."""
+        task = self._held(lease)
+        self._database.attach_result(task.task_id, file, size, self._clock.time())
+        task.upload = file
+
+    async def finish(self, lease: LeaseId, result: Result) -> bool:
+        """End a task with its result. False if this was submitted before.
+
+        Raises LeaseLost, and NotUploadedError when the file is not what this attempt uploaded.
+        """
+        task = self._submitted(lease)
+        if task is None:
+            return False
+        now = self._clock.time()
+        if task.lease is None or task.upload is None or result.file != task.upload:
+            raise NotUploadedError(result.file)
+        media = result.media or task.lease.derived(_MEDIA) + task.upload[task.upload.index(".") :]
+        if not self._database.finish(task.task_id, media, result, revision=task.next_revision(now), now=now):
+            raise NotUploadedError(result.file)
+        if (miner := self._miners.get(task.lease.miner)) is not None:
+            miner.done += 1
+        self._close(task, "finished")
+        return True
+
+    async def requeue(self, lease: LeaseId, *, counts: bool, why: str | None = None) -> bool:
+        """The holder cannot go on: back to the head of the queue. False if an end was submitted before.
+
+        ``counts`` is whether it was an attempt. ``why`` is what is said of that when no attempts are left. Raises
+        LeaseLost.
+        """
+        task = self._submitted(lease)
+        if task is None:
+            return False
+        task.last_error = why or task.last_error
+        self._attempt_lost(task, counts=counts, forget=True)
+        return True
+
+    async def end(self, lease: LeaseId, msg: str) -> bool:
+        """End a task as failed, for this reason. False if this was submitted before. Raises LeaseLost."""
+        task = self._submitted(lease)
+        return task is not None and self._end(task.task_id, "failed", "error", msg)
+
+    # For people, and for keeping order.
+
+    async def overview(self, recent: int = 0) -> Overview:
+        """What is going on, with so many of the tasks that ended last."""
+        now = self._clock.time()
+        return Overview(
+            tuple(miner.view(now) for miner in self._miners),
+            self._waiting.lengths(),
+            tuple(
+                RunningTask(
+                    task.task_id, task.workflow, task.lease.miner, task.attempts, now - task.lease.began, task.progress
+                )
+                for task in self._running()
+                if task.lease is not None
+            ),
+            self._database.ended_tasks(recent, now),
+        )
+
+    async def forget_old_tasks(self) -> None:
+        """Forget tasks that ended long ago."""
+        self._database.forget_tasks(self._clock.time())
+
+    async def results_over(self, budget: int) -> list[str]:
+        """The oldest result files, without which the rest fits into so many bytes, but none of the last hour."""
+        return self._database.results_over(budget, self._clock.time() - KEPT_RESULT_SECONDS)
+
+    async def forget_result(self, file: str) -> None:
+        """A result file was removed."""
+        self._database.forget_result(file)
+
+    # The rules.
+
+    def _running(self) -> Iterator[OpenTask]:
+        return (task for task in self._open.values() if task.status == "running")
+
+    def _alive(self) -> list[MinerRecord]:
+        now = self._clock.time()
+        return [miner for miner in self._miners if miner.is_alive(now)]
+
+    def _check(self, task: OpenTask, parameters: Mapping[str, Any] | None = None) -> None:
+        """Note which capabilities take the task's parameters; each is looked at once."""
+        fresh = [each for each in self._capabilities.of(task.workflow) if each.digest not in task.accepted]
+        if fresh:
+            parameters = self._database.parameters(task.task_id) if parameters is None else parameters
+            task.accepted |= {capability.digest: capability.accepts(parameters) for capability in fresh}
+
+    def _refuse_if_nobody_takes(self, task: OpenTask, capability: Capability) -> None:
+        offered = self._capabilities.find(task.workflow)
+        if task not in self._waiting or offered is None or offered.is_unchecked:
+            return
+        if not any(task.accepted[each.digest] for each in offered.capabilities):
+            try:
+                capability.check(self._database.parameters(task.task_id))
+            except InvalidParameterError as error:
+                self._end(task.task_id, "failed", "error", str(error))
+
+    def _dispatch(self, task: OpenTask) -> None:
+        """Give a waiting task to the best miner that waits, or put it in the queue."""
+        poll = best_poll(self._polls, task)
+        if poll is None:
+            self._waiting.add(task)
+            return
+        try:
+            lease = self._start_attempt(task, poll.miner)
+        except StoreError:  # The disk is full. The next miner that asks gets it, or is told.
+            self._waiting.add(task)
+            return
+        self._polls.remove(poll)
+        poll.give(task, lease)
+
+    async def _claim(
+        self, miner: MinerRecord, seconds: float, listens: Callable[[], bool]
+    ) -> tuple[OpenTask, Lease] | None:
+        if not miner.is_local:
+            for task in miner.holds:
+                if task.lease is not None and not task.lease.acknowledged:
+                    return task, task.lease
+            for poll in [poll for poll in self._polls if poll.miner.name == miner.name]:
+                self._polls.remove(poll)
+                poll.leave()
+        oldest = self._waiting.oldest(miner)
+        if oldest is not None:
+            return oldest, self._start_attempt(oldest, miner)
+        if seconds <= 0 or self.stopped:
+            return None
+        poll = PendingPoll(miner, self._clock.time(), listens)
+        self._polls.append(poll)
+        try:
+            await poll.wait(self._clock, seconds)
+        except asyncio.CancelledError:
+            if poll.given is not None:
+                task, lease = poll.given
+                with suppress(LeaseLost):
+                    await self.requeue(LeaseId(task.task_id, lease.token), counts=False)
+            raise
+        finally:
+            if poll in self._polls:
+                self._polls.remove(poll)
+        return poll.given if poll.given is not None and poll.given[1].over is None else None
+
+    def _attempt(self, task: OpenTask, lease: Lease) -> Attempt:
+        miner = self._miners.get(lease.miner)
+        return Attempt(
+            LeaseId(task.task_id, lease.token, lease.miner),
+            task.workflow,
+            self._database.parameters(task.task_id),
+            self._database.inputs(task.task_id),
+            lease.attempt,
+            lease.prompt_id,
+            None if task.deadline is None else max(0.0, task.deadline - self._clock.time()),
+            lease.derived(_INPUT),
+            lease.derived(_UPLOAD),
+            is_public=miner is not None and miner.instance is None,
+        )
+
+    def _start_attempt(self, task: OpenTask, miner: MinerRecord) -> Lease:
+        lease = Lease.new(miner.name, task.attempts + 1, self._clock.time())
+        self._database.begin(task.task_id, lease)
+        self._waiting.discard(task)
+        self._remove_tokens(task)
+        self._add_tokens(task, lease)
+        task.status, task.attempts, task.lease, task.upload = "running", lease.attempt, lease, None
+        task.forget_progress()
+        if not miner.is_local:
+            self._extend(task, lease)
+        self._note_holder(task, lease)
+        miner.latest = task.workflow
+        miner.ran[task.workflow] = lease.began
+        task.change(lease.began)
+        return lease
+
+    def _held(self, lease: LeaseId) -> OpenTask:
+        """The task that this lease is for; renews it. Raises LeaseLost."""
+        task = self._open.get(lease.task_id)
+        held = None if task is None else task.lease
+        if task is None or held is None or held.token != lease.token or lease.miner not in (None, held.miner):
+            outcome = self._database.outcome_of(lease.task_id, lease.token)
+            raise LeaseLost(outcome if outcome in _STOPS else "lost")
+        if task.status == "waiting":
+            self._database.set_status(task.task_id, "running", task.attempts)
+            self._waiting.discard(task)
+            task.status, held.over = "running", None
+            self._note_holder(task, held)
+            task.change(self._clock.time())
+        held.acknowledged = True
+        if held.expires_at is not None:
+            self._extend(task, held)
+        return task
+
+    def _submitted(self, lease: LeaseId) -> OpenTask | None:
+        """The same for who submits an end; None where an end was submitted with this lease before."""
+        self._miners.heard_of(lease.miner)
+        try:
+            return self._held(lease)
+        except LeaseLost:
+            if self._database.outcome_of(lease.task_id, lease.token) in ("finished", "error"):
+                return None
+            raise
+
+    def _attempt_lost(self, task: OpenTask, *, counts: bool = True, forget: bool = False) -> None:
+        """An attempt is over without an end of the task."""
+        self.on_attempt_lost(task.workflow)
+        if counts and task.attempts >= ATTEMPTS:
+            last = f" ({task.last_error})" if task.last_error else ""
+            msg = f"failed after {ATTEMPTS} attempts: each time its miner was lost{last}. Submit it again as a new task"
+            self._end(task.task_id, "failed", "lost", msg)
+            return
+        attempts = task.attempts if counts else task.attempts - 1
+        self._database.set_status(task.task_id, "waiting", attempts, forget=forget)
+        self._release(task, "lost")
+        task.status, task.attempts = "waiting", attempts
+        task.forget_progress()
+        if forget:
+            self._remove_tokens(task)
+            task.lease = task.upload = None
+        task.change(self._clock.time())
+        self._dispatch(task)
+
+    def _end(self, task_id: str, status: str, outcome: str, msg: str) -> bool:
+        """End a task as failed or canceled. False if it had already ended."""
+        task = self._open.get(task_id)
+        if task is None:
+            return False
+        now = self._clock.time()
+        self._database.end(task_id, status, outcome, msg, revision=task.next_revision(now), now=now)
+        self._close(task, outcome)
+        return True
+
+    def _close(self, task: OpenTask, outcome: str) -> None:
+        """A task has ended: forget it here, and tell all who wait."""
+        now = self._clock.time()
+        del self._open[task.task_id]
+        self._waiting.discard(task)
+        self._remove_tokens(task)
+        self._release(task, outcome if outcome in _STOPS else "lost")
+        task.forget_progress()
+        if task.timer is not None:
+            task.timer.cancel()
+        task.status = "ended"
+        task.change(now)
+        self.on_end(TaskEnd(task.workflow, outcome, None if task.lease is None else now - task.lease.began))
+
+    def _note_holder(self, task: OpenTask, lease: Lease) -> None:
+        if (miner := self._miners.get(lease.miner)) is not None:
+            miner.holds.add(task)
+
+    def _release(self, task: OpenTask, reason: str) -> None:
+        if task.lease is not None:
+            if (miner := self._miners.get(task.lease.miner)) is not None:
+                miner.holds.discard(task)
+            task.lease.end(reason)
+
+    def _add_tokens(self, task: OpenTask, lease: Lease) -> None:
+        for purpose in (_INPUT, _UPLOAD):
+            self._by_token[purpose, lease.derived(purpose)] = task
+
+    def _remove_tokens(self, task: OpenTask) -> None:
+        for purpose in (_INPUT, _UPLOAD):
+            if task.lease is not None:
+                self._by_token.pop((purpose, task.lease.derived(purpose)), None)
+
+    # What comes by itself.
+
+    def _watch_deadline(self, task: OpenTask) -> None:
+        if task.deadline is not None:
+            end = partial(self._end, task.task_id, "failed", "timed out", TIMED_OUT)
+            task.timer = self._call_at(task.deadline, end)
+
+    def _extend(self, task: OpenTask, lease: Lease) -> None:
+        """Let a lease last from now on."""
+        lease.expires_at = self._clock.time() + LEASE_SECONDS
+        if lease.timer is None:
+            lease.timer = self._call_at(lease.expires_at, partial(self._expire, task, lease))
+
+    def _expire(self, task: OpenTask, lease: Lease) -> None:
+        """Not each heartbeat moves the timer: it looks how long the lease lasts by now."""
+        lease.timer = None
+        if task.lease is not lease or task.status != "running" or lease.expires_at is None:
+            return
+        if lease.expires_at > self._clock.time():
+            lease.timer = self._call_at(lease.expires_at, partial(self._expire, task, lease))
+        else:
+            self._attempt_lost(task)
+
+    def _call_at(self, moment: float, change: Callable[[], object]) -> Timer:
+        """Make a change at a Unix time, or at once if that has passed."""
+        return self._clock.call_later(max(0.0, moment - self._clock.time()), self._carefully, change)
+
+    def _carefully(self, change: Callable[[], object]) -> None:
+        """Nobody waits for the change, so it is made again in a while if the disk cannot be written."""
+        try:
+            change()
+        except StoreError:
+            logger.exception("The database cannot be written")
+            self._clock.call_later(_RETRY_SECONDS, self._carefully, change)
+
+
+class _WaitingTasks:
+    """The tasks that wait for a miner, by workflow and in order of arrival.
+
+    A task that comes back after a lost attempt has kept its number, so it is at the head again.
+    """
+
+    def __init__(self) -> None:
+        self._by_workflow: dict[Workflow, list[OpenTask]] = {}
+
+    def add(self, task: OpenTask) -> None:
+        insort(self._by_workflow.setdefault(task.workflow, []), task, key=_NUMBER)
+
+    def discard(self, task: OpenTask) -> None:
+        if task in self:
+            tasks = self._by_workflow[task.workflow]
+            del tasks[bisect_left(tasks, task.number, key=_NUMBER)]
+            if not tasks:
+                del self._by_workflow[task.workflow]
+
+    def __contains__(self, task: OpenTask) -> bool:
+        tasks = self._by_workflow.get(task.workflow, [])
+        index = bisect_left(tasks, task.number, key=_NUMBER)
+        return index < len(tasks) and tasks[index] is task
+
+    def oldest(self, miner: MinerRecord) -> OpenTask | None:
+        """The task that came first of those that the miner can run."""
+        best: OpenTask | None = None
+        for workflow, tasks in self._by_workflow.items():
+            if not miner.runs(workflow):
+                continue
+            for task in tasks:
+                if best is not None and task.number > best.number:
+                    break
+                if miner.can_run(task):
+                    best = task
+                    break
+        return best
+
+    def lengths(self) -> dict[Workflow, int]:
+        """How many tasks wait for each workflow."""
+        return {workflow: len(tasks) for workflow, tasks in self._by_workflow.items()}
+
+
+_NUMBER = attrgetter("number")

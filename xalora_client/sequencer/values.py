@@ -1,0 +1,267 @@
+"""What goes into the task queue and what comes out of it: plain values, the same for every engine behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class Workflow(NamedTuple):
+    """Which workflow a task needs. ``str`` gives "txt2vid.1", or "upscaler" where there is no id."""
+
+    task_type: str
+    workflow_id: str | None
+
+    def __str__(self) -> str:
+        return self.task_type if self.workflow_id is None else f"{self.task_type}.{self.workflow_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewTask:
+    """A task to create.
+
+    Attributes:
+        workflow: What it needs.
+        details: All of its ``task_details``.
+        inputs: The names of the parameters whose bytes are to be fetched.
+        timeout_seconds: Within how many seconds from now it must end, or None.
+        owner: Who creates it, as ``TaskQueue.owner`` gives it.
+        consumer_id: With which consumer.
+        job_id: With which job id.
+    """
+
+    workflow: Workflow
+    details: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    timeout_seconds: int | None
+    owner: bytes
+    consumer_id: str
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Created:
+    """What became of a create.
+
+    Attributes:
+        task_id: The task.
+        is_new: False when the job id was known: this is the task that it created then.
+        has_miner: Whether a miner is connected that could run it, now or later.
+    """
+
+    task_id: str
+    is_new: bool
+    has_miner: bool
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """A task as its owner sees it. What has no value (yet) is None.
+
+    Attributes:
+        task_id: The task.
+        status: "waiting", "running", "finished", "failed" or "canceled".
+        task_type: Its kind.
+        task_details: Without bodies of long ``data:`` URIs and signatures of links.
+        create_timestamp: Unix seconds.
+        inference_latency: Seconds.
+        upload_latency: Seconds.
+        timeout_seconds: As it was created with.
+        workflow_id: Its workflow among those of its kind.
+        media: The name in the address of its result.
+        msg: What is to be said of its end.
+        revision: Grows with each change.
+        progress: ``value``, ``maximum``, maybe ``title``, and ``preview`` where it is newer than what was asked for.
+    """
+
+    task_id: str
+    status: str
+    task_type: str
+    task_details: Mapping[str, Any]
+    create_timestamp: float
+    inference_latency: float | None
+    upload_latency: float | None
+    timeout_seconds: int | None
+    workflow_id: str | None
+    media: str | None
+    msg: str | None
+    revision: int
+    progress: Mapping[str, Any] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in ("waiting", "running")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """An input that is here: the name of its file, its media type and its size in bytes."""
+
+    file: str
+    content_type: str
+    size: int
+
+
+@dataclass(frozen=True)
+class FetchJob:
+    """A task whose inputs are to be fetched: their addresses by parameter, and the task's present revision."""
+
+    task_id: str
+    owner: bytes
+    addresses: Mapping[str, str]
+    revision: int
+
+
+@dataclass(frozen=True)
+class LeaseId:
+    """The right to one attempt at a task. ``miner`` is who claims to have it; None where an address proves it."""
+
+    task_id: str
+    token: str
+    miner: str | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a task, for the miner that got it.
+
+    Attributes:
+        lease: Its right to the task.
+        workflow: What it must run.
+        parameters: The task's.
+        inputs: Its input files, by parameter.
+        number: 1 to 3.
+        prompt_id: A UUID of this attempt alone.
+        seconds_left: How long the task may still take, or None.
+        input_token: For the addresses of its inputs.
+        upload_token: For the address of its result.
+        is_public: Whether the miner is of the public kind, which never registers.
+    """
+
+    lease: LeaseId
+    workflow: Workflow
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, InputFile]
+    number: int
+    prompt_id: str
+    seconds_left: float | None
+    input_token: str
+    upload_token: str
+    is_public: bool
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What an address for a result belongs to: the attempt, and the file that it has uploaded before."""
+
+    lease: LeaseId
+    file: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How an attempt finished.
+
+    Attributes:
+        file: The file that it uploaded.
+        media: The name in the result's address. None: one that cannot be guessed.
+        inference_latency: Seconds that the workflow ran, or None.
+        upload_latency: Seconds that the upload took, or None.
+        msg: What is to be said of it, such as that there were more files.
+    """
+
+    file: str
+    media: str | None = None
+    inference_latency: float | None = None
+    upload_latency: float | None = None
+    msg: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskEnd:
+    """A task that ended. ``outcome`` is "finished", "error", "canceled", "timed out" or "lost".
+
+    ``seconds`` is how long its last attempt took; None where there was none.
+    """
+
+    workflow: Workflow
+    outcome: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class MinerView:
+    """A miner, for people. ``silent_seconds`` is since when it was not heard of, ``runs`` are its workflows."""
+
+    name: str
+    is_alive: bool
+    is_busy: bool
+    silent_seconds: float
+    runs: tuple[str, ...]
+    done: int
+    software: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunningTask:
+    """A task that a miner carries out. ``seconds`` is how long this attempt has taken."""
+
+    task_id: str
+    workflow: Workflow
+    miner: str
+    attempt: int
+    seconds: float
+    progress: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class EndedTask:
+    """A task that ended. ``seconds`` is how long it took from its create, ``ago`` how long ago it ended."""
+
+    task_id: str
+    workflow: Workflow
+    outcome: str
+    miner: str | None
+    attempts: int
+    seconds: float
+    ago: float
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is going on. Nothing in it was written by a consumer."""
+
+    miners: tuple[MinerView, ...]
+    waiting: Mapping[Workflow, int]
+    running: tuple[RunningTask, ...]
+    ended: tuple[EndedTask, ...] = field(default=())
+
+
+class LeaseLost(Exception):  # noqa: N818 - an answer, not a failure of this program
+    """The lease does not, or no longer, give a right to the task. ``reason``: "canceled", "timed out" or "lost"."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NotUploadedError(Exception):
+    """What is submitted is not the file that this attempt has uploaded."""
+
+
+class NameTakenError(Exception):
+    """Another process is the miner of this name."""
+
+
+class NotRegisteredError(Exception):
+    """This process of this name has not registered, or not since the last start."""
+
+
+class StoreError(Exception):
+    """The queue's store cannot be read or written now. Nothing was changed. ``is_full``: its disk has no room left."""
+
+    def __init__(self, message: str, *, is_full: bool = False) -> None:
+        super().__init__(message)
+        self.is_full = is_full
