@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import shutil
 import sqlite3
+import threading
 from contextlib import closing
 
 import pytest
 import requests
 from pictures import png
+from simulated_miner import in_thread
 
 from xalora_client.errors import StorageError
-from xalora_client.sequencer import SequencerOptions
+from xalora_client.sequencer import SequencerOptions, database
 from xalora_client.sequencer.app import serve
 
 BEFORE = """
@@ -98,3 +103,68 @@ def test_what_is_promised_is_written_and_heartbeats_are_not(sequencer):
     uploaded = []
     assert grows(lambda: uploaded.append(miner.upload(task).json()["result"]))
     assert grows(lambda: miner.submit(task, result=uploaded[0]))
+
+
+def test_a_create_is_answered_once_it_is_on_the_disk_and_others_go_on_meanwhile(sequencer, monkeypatch):
+    server = sequencer()
+    miner = server.miner()
+    server.make()
+    task = miner.take()
+    begun, done, flushes = threading.Event(), threading.Event(), []
+
+    def slow(file):
+        flushes.append(file)
+        begun.set()
+        assert done.wait(20)
+
+    monkeypatch.setattr(database, "_flush_bytes", slow)
+    creates = [in_thread(server.make)]
+    assert begun.wait(20)
+    creates += [in_thread(server.make) for _ in range(10)]
+    assert miner.beat(task) == {"lease_seconds": 30}
+    assert server.query(task["task_id"])["status"] == "running"
+    assert not any(create.done() for create in creates)
+    done.set()
+    assert len({create.result(20) for create in creates}) == 11
+    assert len(flushes) < 11  # Those that came meanwhile shared one.
+
+
+def test_a_disk_that_fails_is_no_answer(sequencer, monkeypatch):
+    server = sequencer()
+    server.miner()
+
+    def broken(file):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    once = {"workflow_id": "1", "job_id": "sdk-workflow-1"}
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "_flush_bytes", broken)
+        for _ in range(2):  # Also when it is asked for again: it is not on the disk.
+            assert server.try_create("txt2vid", {"prompt": "x"}, **once).status_code == 500
+    assert server.try_create("txt2vid", {"prompt": "x"}, **once).status_code == 200
+
+
+def test_after_a_power_cut_all_that_was_answered_is_there(sequencer, monkeypatch, tmp_path):
+    """What is on the disk is what the files held at the last flush."""
+    server = sequencer()
+    miner = server.miner()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def flush(log):
+        for file in (log.with_name(log.name.removesuffix("-wal")), log):
+            shutil.copy(file, disk)
+
+    monkeypatch.setattr(database, "_flush_bytes", flush)
+    waiting, canceled, running, finished = (server.make() for _ in range(4))
+    miner_of = {each["task_id"]: each for each in (miner.take() for _ in range(4))}
+    miner.submit(miner_of[waiting], success=False, give_back="stopping")
+    server.cancel(canceled)
+    miner.finish(miner_of[finished])
+    shutil.copytree(server.data / "media", disk / "media")
+
+    after = sequencer(disk, now=server.clock.now)
+    statuses = [after.query(each)["status"] for each in (waiting, canceled, running, finished)]
+    assert statuses == ["waiting", "canceled", "running", "finished"]
+    assert miner.move_to(after.url).beat(miner_of[running]) == {"lease_seconds": 30}
+    assert requests.get(after.query(finished)["result"], timeout=30).content == png()

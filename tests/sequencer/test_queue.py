@@ -188,6 +188,10 @@ def test_a_result_that_was_removed_before_the_submit_must_be_uploaded_again(run)
 
 def test_a_task_that_ends_while_it_is_on_its_way_to_a_waiting_miner_is_not_given(run):
     async def test(queue):
+        async def at_once():
+            """Nothing else goes on meanwhile."""
+
+        queue.database.flush = at_once
         waiting = asyncio.create_task(queue.queue.claim_next("box", "0a", seconds=25))
         await asyncio.sleep(0)
         task_id = (await queue.create()).task_id  # Given, but the miner's request has not gone on yet.

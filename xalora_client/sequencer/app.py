@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -86,7 +86,11 @@ async def serve_locked(
             server = _Server(lock, database, options, clock or Clock())
         except (OSError, sqlite3.Error, StoreError) as error:
             raise unusable(lock.data, error, lock.name) from error
-        await server.run(host, port, on_ready)
+        try:
+            await server.run(host, port, on_ready)
+        finally:
+            with suppress(StoreError):
+                await database.flush()
 
 
 class _Routes(Protocol):

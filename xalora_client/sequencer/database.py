@@ -5,10 +5,13 @@ What is open is also held in memory, by the queue: each change is written here f
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import os
 import secrets
 import sqlite3
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
+from ..files import sync_folder
 from ..protocol.parameters import is_data_uri
 from ..protocol.signed_links import without_signatures
 from ..sqlite_file import Steps, connect
 from .open_task import Lease, OpenTask
 from .values import EndedTask, FetchJob, InputFile, NewTask, Result, StoreError, TaskView, Workflow
+
+if sys.platform == "darwin":
+    import fcntl
 
 KEPT_SECONDS = 90 * 86_400.0
 """A task that ended is known for so long: with its parameters, and so that its job id creates no other one."""
@@ -115,10 +122,11 @@ STEPS: Steps = [
 
 
 class Database:
-    """The tables of one data folder. Use it from one thread. Nothing in it holds a key.
+    """The tables of one data folder. Use it from one thread at a time. Nothing in it holds a key.
 
-    What a method writes is on the disk when it returns. Each raises StoreError when that is not possible; opening
-    raises StorageError for a file of a newer version, OSError and sqlite3.Error.
+    What a method writes outlives a kill of the process when it returns, and a power cut after ``flush``. Each raises
+    StoreError when that is not possible; opening raises StorageError for a file of a newer version, OSError and
+    sqlite3.Error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -126,11 +134,35 @@ class Database:
             self._db = connect(path, STEPS, "The sequencer's database")
         except StorageError as error:
             raise error.derived(advice="Update this version, or choose another data folder.") from error
+        # A commit does not wait for the disk: nothing else could go on meanwhile. ``flush`` does, for many at once.
+        self._db.execute("PRAGMA synchronous = NORMAL")
         (self._salt,) = self._db.execute("SELECT value FROM salt").fetchone()
+        self._log = path.with_name(f"{path.name}-wal")
+        sync_folder(path.parent)
+        self._flushed = 0
+        self._flushing: asyncio.Future[None] | None = None
 
     def close(self) -> None:
         """Close the file; it cannot be used any more."""
         self._db.close()
+
+    async def flush(self) -> None:
+        """Wait until what was written so far is on the disk. Those who wait at the same time share one wait."""
+        written = self._db.total_changes
+        while self._flushed < written:
+            if self._flushing is None:
+                self._flushing = asyncio.ensure_future(self._flush_now())
+            await asyncio.shield(self._flushing)
+
+    async def _flush_now(self) -> None:
+        written = self._db.total_changes
+        try:
+            await asyncio.to_thread(_flush_bytes, self._log)
+            self._flushed = written
+        except OSError as error:
+            raise StoreError(str(error)) from error
+        finally:
+            self._flushing = None
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Execute a statement."""
@@ -337,6 +369,17 @@ class Database:
     def forget_result(self, file: str) -> None:
         """The file was removed."""
         self.run("DELETE FROM results WHERE file = ?", (file,))
+
+
+def _flush_bytes(file: Path) -> None:
+    handle = os.open(file, os.O_RDWR)
+    try:
+        if sys.platform == "darwin":  # There, fsync stops at the disk's own cache.
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _open_task(row: Any) -> OpenTask:

@@ -30,7 +30,6 @@ KEPT_SECONDS = 86_400.0
 BUDGET = 10 * 2**30
 """Bytes of all uploaded images; the least recently used go first."""
 
-_USE_SECONDS = 60.0
 _AT_ONCE = 8
 _RETRY_SECONDS = 5.0
 _FOREVER = 1e9
@@ -83,17 +82,14 @@ class Images:
         self._database.run(
             "UPDATE images SET complete = 1, used = ? WHERE token = ?", (self._clock.time(), image.token)
         )
+        await self._database.flush()
 
     async def use(self, address: str, owner: bytes) -> Image | None:
         """The owner's image at an address of this server; None if it is none, or not here."""
         found = self._select("token = ? AND owner = ? AND complete", image_token_in(address), owner)
         if not found or not (self.folder / found[0].sha256).is_file():
             return None
-        now = self._clock.time()
-        # Not each use is written: a write waits for the disk.
-        self._database.run(
-            "UPDATE images SET used = ? WHERE token = ? AND used < ?", (now, found[0].token, now - _USE_SECONDS)
-        )
+        self._database.run("UPDATE images SET used = ? WHERE token = ?", (self._clock.time(), found[0].token))
         return found[0]
 
     async def forget_old(self) -> None:

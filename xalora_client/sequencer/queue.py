@@ -61,7 +61,8 @@ _INPUT, _UPLOAD, _MEDIA = "input", "upload", "media"
 class TaskQueue:
     """The tasks of one data folder, and the miners. Use it inside one event loop.
 
-    Each method raises StoreError when the database cannot be read or written. Then nothing has changed.
+    Each method raises StoreError when the database cannot be read or written. What one has promised by its return is on
+    the disk.
 
     Args:
         database: Where tasks are kept.
@@ -129,7 +130,10 @@ class TaskQueue:
 
     async def find_job(self, owner: bytes, consumer_id: str, job_id: str) -> str | None:
         """The task that was created with this job id; None if there is none."""
-        return self._database.find_job(owner, consumer_id, job_id)
+        task_id = self._database.find_job(owner, consumer_id, job_id)
+        if task_id is not None:
+            await self._database.flush()
+        return task_id
 
     async def create(self, new: NewTask) -> Created:
         """Add a task, unless its job id is known. It waits for its inputs first, if it has any."""
@@ -144,14 +148,15 @@ class TaskQueue:
             self._dispatch(task)
         else:
             self._unfetched.put_nowait(task)
+        await self._database.flush()
         return Created(task.task_id, is_new=True, has_miner=has_miner)
 
     async def query(self, task_id: str, owner: bytes, after: int = -1) -> TaskView | None:
         """A task that this owner created; None if there is no such task. Previews older than ``after`` are left out."""
-        view, task = self._database.find(task_id, owner), self._open.get(task_id)
-        if view is None or task is None:
-            return view
-        return replace(view, revision=task.revision, progress=task.progress_after(after))
+        view = self._view(task_id, owner, after)
+        if view is not None and not view.is_open:
+            await self._database.flush()
+        return view
 
     async def watch(self, task_id: str, after: int, seconds: float) -> None:
         """Wait until the task's revision is greater than ``after`` or it has ended, at most so many seconds."""
@@ -161,9 +166,10 @@ class TaskQueue:
 
     async def cancel(self, task_id: str, owner: bytes) -> TaskView | None:
         """End a task unless it has ended, and tell its miner. Returns it as it was before; None as in ``query``."""
-        before = await self.query(task_id, owner)
+        before = self._view(task_id, owner)
         if before is not None:
             self._end(task_id, "canceled", "canceled", "canceled on request")
+            await self._database.flush()
         return before
 
     async def offered(self, workflow: Workflow) -> Offered | None:
@@ -275,7 +281,11 @@ class TaskQueue:
             claimed = await self._claim(miner, seconds, listens)
         if listens():
             miner.seen = self._clock.time()
-        return None if claimed is None else self._attempt(*claimed)
+        if claimed is None:
+            return None
+        attempt = self._attempt(*claimed)
+        await self._database.flush()
+        return attempt
 
     async def renew(
         self,
@@ -329,6 +339,7 @@ class TaskQueue:
         task = self._held(lease)
         self._database.attach_result(task.task_id, file, size, self._clock.time())
         task.upload = file
+        await self._database.flush()
 
     async def finish(self, lease: LeaseId, result: Result) -> bool:
         """End a task with its result. False if this was submitted before.
@@ -336,18 +347,10 @@ class TaskQueue:
         Raises LeaseLost, and NotUploadedError when the file is not what this attempt uploaded.
         """
         task = self._submitted(lease)
-        if task is None:
-            return False
-        now = self._clock.time()
-        if task.lease is None or task.upload is None or result.file != task.upload:
-            raise NotUploadedError(result.file)
-        media = result.media or task.lease.derived(_MEDIA) + task.upload[task.upload.index(".") :]
-        if not self._database.finish(task.task_id, media, result, revision=task.next_revision(now), now=now):
-            raise NotUploadedError(result.file)
-        if (miner := self._miners.get(task.lease.miner)) is not None:
-            miner.done += 1
-        self._close(task, "finished")
-        return True
+        if task is not None:
+            self._finish(task, result)
+        await self._database.flush()
+        return task is not None
 
     async def requeue(self, lease: LeaseId, *, counts: bool, why: str | None = None) -> bool:
         """The holder cannot go on: back to the head of the queue. False if an end was submitted before.
@@ -356,16 +359,19 @@ class TaskQueue:
         LeaseLost.
         """
         task = self._submitted(lease)
-        if task is None:
-            return False
-        task.last_error = why or task.last_error
-        self._attempt_lost(task, counts=counts, forget=True)
-        return True
+        if task is not None:
+            task.last_error = why or task.last_error
+            self._attempt_lost(task, counts=counts, forget=True)
+        await self._database.flush()
+        return task is not None
 
     async def end(self, lease: LeaseId, msg: str) -> bool:
         """End a task as failed, for this reason. False if this was submitted before. Raises LeaseLost."""
         task = self._submitted(lease)
-        return task is not None and self._end(task.task_id, "failed", "error", msg)
+        if task is not None:
+            self._end(task.task_id, "failed", "error", msg)
+        await self._database.flush()
+        return task is not None
 
     # For people, and for keeping order.
 
@@ -398,6 +404,12 @@ class TaskQueue:
         self._database.forget_result(file)
 
     # The rules.
+
+    def _view(self, task_id: str, owner: bytes, after: int = -1) -> TaskView | None:
+        view, task = self._database.find(task_id, owner), self._open.get(task_id)
+        if view is None or task is None:
+            return view
+        return replace(view, revision=task.revision, progress=task.progress_after(after))
 
     def _running(self) -> Iterator[OpenTask]:
         return (task for task in self._open.values() if task.status == "running")
@@ -544,6 +556,17 @@ class TaskQueue:
             task.lease = task.upload = None
         task.change(self._clock.time())
         self._dispatch(task)
+
+    def _finish(self, task: OpenTask, result: Result) -> None:
+        now = self._clock.time()
+        if task.lease is None or task.upload is None or result.file != task.upload:
+            raise NotUploadedError(result.file)
+        media = result.media or task.lease.derived(_MEDIA) + task.upload[task.upload.index(".") :]
+        if not self._database.finish(task.task_id, media, result, revision=task.next_revision(now), now=now):
+            raise NotUploadedError(result.file)
+        if (miner := self._miners.get(task.lease.miner)) is not None:
+            miner.done += 1
+        self._close(task, "finished")
 
     def _end(self, task_id: str, status: str, outcome: str, msg: str) -> bool:
         """End a task as failed or canceled. False if it had already ended."""
