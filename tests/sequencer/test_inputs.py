@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import gzip
 import hashlib
 import http.server
 import os
@@ -14,7 +15,7 @@ from loopback import HandlerBase, LoopbackServer
 from pictures import png
 from simulated_miner import IMAGE, workflow
 
-from xalora_client.sequencer import file_store
+from xalora_client.sequencer import fetching, file_store
 
 UPSCALER = workflow("upscaler", IMAGE)
 
@@ -154,6 +155,21 @@ def test_redirects_to_where_nothing_is_asked_are_not_followed(server, miner, red
     state = server.wait(server.make("upscaler", image=redirecting.url))
     assert state["status"] == "failed"
     assert "private network" in state["msg"] or "not http" in state["msg"]
+
+
+class _Zipped(HandlerBase, http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        self.wfile.write(gzip.compress(bytes(fetching.MAX_BYTES + 1)))
+
+
+def test_also_what_unpacks_to_too_many_bytes_is_refused(server, miner):
+    website = LoopbackServer(_Zipped)
+    state = server.wait(server.make("upscaler", image=website.url))
+    website.close()
+    assert "too large" in state["msg"]
 
 
 def test_an_image_that_is_here_is_not_sent_again(server):

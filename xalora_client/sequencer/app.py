@@ -117,7 +117,7 @@ class _Server:
         self._results = lock.data / "media"
         self._results.mkdir(parents=True, exist_ok=True)
         incoming, images = Incoming(lock.data / "incoming"), Images(database, lock.data / "inputs", clock)
-        named = [Workflow(each.task_type, each.workflow_id) for each in files]
+        named = [Workflow(file.task_type, file.workflow_id) for file in files]
         self._queue = queue = TaskQueue(database, clock, workflows=named)
         self._inputs = Inputs(queue, images, self._results, incoming, clock, local=local)
         self._preview: PreviewMiner | None = None
@@ -127,7 +127,7 @@ class _Server:
         routes: list[_Routes] = [MediaRoutes(queue, self._results), ImageUploads(queue, images, incoming, keys)]
         if isinstance(options, SequencerOptions):
             metrics, offered = Metrics(queue), OfferedTasks(queue)
-            workflow_files = {each.file.name: dict(each.nodes) for each in files}
+            workflow_files = {workflow.file.name: dict(workflow.nodes) for workflow in files}
             routes += [
                 Dashboard("Xalora sequencer", lock.instance, queue),
                 consumers(offered.accept, offered.workflow, on_query=metrics.query_answered),
@@ -140,8 +140,8 @@ class _Server:
             self._preview = PreviewMiner(queue, images.folder, self._results, rendering, options)
             routes += [Dashboard("Xalora sandbox", lock.instance, None), consumers(accept, any_workflow)]
         self._app = web.Application(client_max_size=LARGEST_BODY, middlewares=[answering_in_json(lock.name)])
-        for each in routes:
-            self._app.add_routes(each.routes())
+        for part in routes:
+            self._app.add_routes(part.routes())
         if isinstance(options, SequencerOptions) and options.public_url is not None:
             self._app[PUBLIC_URL] = options.public_url.rstrip("/")
 
@@ -190,7 +190,7 @@ class _Server:
                 await self._prune()
             except Exception:
                 logger.exception("Old files could not be removed")
-            await self._clock.wait(asyncio.get_running_loop().create_future(), _PRUNE_SECONDS)
+            await self._clock.sleep(_PRUNE_SECONDS)
 
     async def _prune(self) -> None:
         if self._budget is not None:

@@ -67,13 +67,14 @@ class Capabilities:
         database.run("DELETE FROM offers WHERE seen < ?", (now - FORGOTTEN_SECONDS,))
         self._read()
 
-    def remember(self, miner: str, capabilities: Iterable[Capability], now: float) -> None:
-        """These are all that the miner has from now on."""
-        self._write(miner, [json.dumps(capability.offer.to_json()) for capability in capabilities], now)
-
-    def remember_ids(self, miner: str, workflow_ids: Iterable[str], now: float) -> None:
-        """The same for a miner that only says its workflows' ids."""
-        self._write(miner, [json.dumps(workflow_id) for workflow_id in workflow_ids], now)
+    def remember(self, miner: str, capabilities: Iterable[Capability], workflow_ids: Iterable[str], now: float) -> None:
+        """These are all that the miner has from now on. Of the public kind only its workflows' ids are known."""
+        announced = [capability.offer.to_json() for capability in capabilities]
+        with self._database.transaction():
+            self._database.run("DELETE FROM offers WHERE miner = ?", (miner,))
+            for offer in (*announced, *workflow_ids):
+                self._database.run("INSERT OR REPLACE INTO offers VALUES (?, ?, ?)", (miner, json.dumps(offer), now))
+        self._read()
 
     def of(self, workflow: Workflow) -> tuple[Capability, ...]:
         """Those for a workflow."""
@@ -90,13 +91,6 @@ class Capabilities:
         """All workflows that can be asked for, in words."""
         known = [str(workflow) for workflow in {*self._known, *self._named}]
         return sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)]
-
-    def _write(self, miner: str, announced: list[str], now: float) -> None:
-        with self._database.transaction():
-            self._database.run("DELETE FROM offers WHERE miner = ?", (miner,))
-            for text in announced:
-                self._database.run("INSERT OR REPLACE INTO offers VALUES (?, ?, ?)", (miner, text, now))
-        self._read()
 
     def _read(self) -> None:
         self._known, self._public_ids = {}, set()

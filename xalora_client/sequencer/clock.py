@@ -26,6 +26,10 @@ class Clock:
         """Call after so many seconds; at once when there are none left."""
         return asyncio.get_running_loop().call_later(seconds, callback, *arguments)
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait so many seconds."""
+        await self.wait(asyncio.get_running_loop().create_future(), seconds)
+
     async def wait(self, signal: asyncio.Future[None], seconds: float) -> None:
         """Wait until the signal is set, at most so many seconds. Afterwards the signal is done."""
         timer = self.call_later(seconds, wake, signal)

@@ -144,7 +144,7 @@ class Inputs:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def holds(self, address: str, owner: bytes) -> bool:
+    async def has(self, address: str, owner: bytes) -> bool:
         """Whether this is the address of an image that its owner uploaded here, or of a result of its tasks."""
         return await self._result_at(address, owner) is not None or await self._images.use(address, owner) is not None
 
@@ -167,7 +167,7 @@ class Inputs:
                 job = await self._queue.next_fetch()
             except StoreError:
                 logger.exception("The database cannot be read")
-                await self._pause()
+                await self._clock.sleep(_RETRY_SECONDS)
             else:
                 # The next change of a task without inputs is its end.
                 self._run(first_ended(self._fetch(job), self._queue.watch(job.task_id, job.revision, _FOREVER)))
@@ -180,16 +180,14 @@ class Inputs:
             except (OSError, StoreError):
                 # A full disk is no fault of the task: it waits until there is room.
                 logger.exception("The inputs of task %s cannot be stored now", job.task_id)
-            await self._pause()
-
-    async def _pause(self) -> None:
-        await self._clock.wait(asyncio.get_running_loop().create_future(), _RETRY_SECONDS)
+            await self._clock.sleep(_RETRY_SECONDS)
 
     async def _fetch_now(self, job: FetchJob) -> None:
         """Raises OSError and StoreError when the disk is full."""
         try:
             async with self._slots:
                 files = {name: await self._file(address, job.owner) for name, address in job.addresses.items()}
+            await self._queue.end_fetch(job.task_id, files)
         except ImageError as error:
             await self._queue.fail_fetch(job.task_id, str(error))
         except Exception as error:
@@ -200,8 +198,6 @@ class Inputs:
             await self._queue.fail_fetch(
                 job.task_id, f"the sequencer could not store the image: {type(error).__name__}"
             )
-        else:
-            await self._queue.end_fetch(job.task_id, files)
 
     async def _file(self, address: str, owner: bytes) -> InputFile:
         image = await self._images.use(address, owner)

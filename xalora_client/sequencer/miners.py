@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .capabilities import Capability
+from .capabilities import Capabilities, Capability
 from .clock import Clock, Watchers
 from .open_task import Lease, OpenTask
 from .values import MinerView, NameTakenError, Workflow
@@ -26,12 +26,12 @@ class MinerRecord:
     Attributes:
         name: Its own name for itself.
         instance: Which process of that name; None for the public kind, which never registers.
-        seen: When it was last heard of, Unix time.
         capabilities: What it can run, by workflow.
         workflow_ids: What one of the public kind can run: workflows with these ids, whatever their parameters.
         software: What it says it runs on, for people.
         is_local: Whether it is inside this process: it can run everything, and is never lost.
-        holds: The tasks that it carries out.
+        seen: When it was last heard of, Unix time.
+        tasks: Those that it runs.
         latest: The workflow that it ran last, whose models are loaded.
         ran: When it last began each workflow.
         done: How many tasks it has finished.
@@ -39,13 +39,13 @@ class MinerRecord:
     """
 
     name: str
-    instance: str | None = None
-    seen: float = 0.0
+    instance: str | None
     capabilities: Mapping[Workflow, Capability] = field(default_factory=dict)
     workflow_ids: frozenset[str] = frozenset()
     software: Mapping[str, str] = field(default_factory=dict)
     is_local: bool = False
-    holds: set[OpenTask] = field(default_factory=set)
+    seen: float = 0.0
+    tasks: set[OpenTask] = field(default_factory=set)
     latest: Workflow | None = None
     ran: dict[Workflow, float] = field(default_factory=dict)
     done: int = 0
@@ -79,7 +79,7 @@ class MinerRecord:
     def view(self, now: float) -> MinerView:
         """It, for people."""
         return MinerView(
-            self.name, self.is_alive(now), bool(self.holds), now - self.seen, self._names, self.done, self.software
+            self.name, self.is_alive(now), bool(self.tasks), now - self.seen, self._names, self.done, self.software
         )
 
     @cached_property
@@ -91,12 +91,18 @@ class MinerRecord:
 class Miners:
     """The miners by name."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, capabilities: Capabilities, clock: Clock) -> None:
+        self._capabilities = capabilities
         self._clock = clock
         self._by_name: dict[str, MinerRecord] = {}
 
     def __iter__(self) -> Iterator[MinerRecord]:
         return iter(self._by_name.values())
+
+    def alive(self) -> list[MinerRecord]:
+        """Those that are here."""
+        now = self._clock.time()
+        return [miner for miner in self if miner.is_alive(now)]
 
     def get(self, name: str | None) -> MinerRecord | None:
         """The miner of this name."""
@@ -110,30 +116,29 @@ class Miners:
         miner.seen = self._clock.time()
         return miner
 
-    def heard_of(self, name: str | None) -> None:
+    def mark_seen(self, name: str | None) -> None:
         """A sign of life of a miner."""
         if (miner := self.get(name)) is not None:
             miner.seen = self._clock.time()
 
-    def check_free(self, name: str, instance: str | None) -> None:
-        """Raise NameTakenError when another process with the name is here.
+    def register(self, miner: MinerRecord, running: Iterable[OpenTask]) -> None:
+        """Take up a miner, which may be known from before. ``running`` are all tasks that run.
 
-        A process that was killed has hung up, so the one that is started in its place gets its name at once.
+        Raises NameTakenError when another process with its name is here. A process that was killed has hung up, so the
+        one that is started in its place gets its name at once.
         """
-        known = self._by_name.get(name)
-        if known is not None and known.instance != instance and known.is_alive(self._clock.time()):
-            raise NameTakenError(name)
-
-    def enter(self, miner: MinerRecord, running: Iterable[OpenTask]) -> None:
-        """Take up a miner, which may be known from before. ``running`` are all tasks that run."""
         miner.seen = self._clock.time()
-        for old in list(self):
-            if miner.seen - old.seen > _KEPT_SECONDS and not old.holds:
-                del self._by_name[old.name]
         known = self._by_name.get(miner.name)
+        if known is not None and known.instance != miner.instance and known.is_alive(miner.seen):
+            raise NameTakenError(miner.name)
+        if not miner.is_local:
+            self._capabilities.remember(miner.name, miner.capabilities.values(), miner.workflow_ids, miner.seen)
+        for old in list(self):
+            if miner.seen - old.seen > _KEPT_SECONDS and not old.tasks:
+                del self._by_name[old.name]
         if known is not None:
             miner.latest, miner.ran, miner.done = known.latest, known.ran, known.done
-        miner.holds = {task for task in running if task.lease is not None and task.lease.miner == miner.name}
+        miner.tasks = {task for task in running if task.lease is not None and task.lease.miner == miner.name}
         self._by_name[miner.name] = miner
 
 

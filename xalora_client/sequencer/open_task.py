@@ -1,15 +1,18 @@
-"""A task that has not ended: its place in the queue, its attempts, its lease and its progress."""
+"""The tasks that have not ended: their place in the queue, attempts, leases and progress."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 import uuid
+from bisect import bisect_left, insort
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from .clock import Clock, Timer, Watchers
-from .values import Workflow
+from .values import RunningTask, Workflow
 
 ATTEMPTS = 3
 """How often a task is begun before it fails because its miners were lost."""
@@ -109,6 +112,10 @@ class OpenTask:
     _is_unshown: bool = False
     _next_change: Timer | None = None
 
+    def view(self, lease: Lease, now: float) -> RunningTask:
+        """The task, for people, while a miner runs it."""
+        return RunningTask(self.task_id, self.workflow, lease.miner, lease.attempt, now - lease.began, self.progress)
+
     def change(self, now: float) -> None:
         """Count a change, and wake those who wait for one."""
         self.revision = self.next_revision(now)
@@ -149,3 +156,51 @@ class OpenTask:
             if self.preview is not None and self._preview_revision is None:
                 self._preview_revision = self.revision
             self._next_change = clock.call_later(_BETWEEN_CHANGES, self._show_progress, clock)
+
+
+class WaitingTasks:
+    """The tasks that wait for a miner, by workflow and in order of arrival.
+
+    A task that comes back after a lost attempt has kept its number, so it is at the head again.
+    """
+
+    def __init__(self) -> None:
+        self._by_workflow: dict[Workflow, list[OpenTask]] = {}
+
+    def add(self, task: OpenTask) -> None:
+        """Add a task."""
+        insort(self._by_workflow.setdefault(task.workflow, []), task, key=_NUMBER)
+
+    def discard(self, task: OpenTask) -> None:
+        """Remove a task if it is there."""
+        if task in self:
+            tasks = self._by_workflow[task.workflow]
+            del tasks[bisect_left(tasks, task.number, key=_NUMBER)]
+            if not tasks:
+                del self._by_workflow[task.workflow]
+
+    def __contains__(self, task: OpenTask) -> bool:
+        tasks = self._by_workflow.get(task.workflow, [])
+        index = bisect_left(tasks, task.number, key=_NUMBER)
+        return index < len(tasks) and tasks[index] is task
+
+    def oldest(self, runs: Callable[[Workflow], bool], can_run: Callable[[OpenTask], bool]) -> OpenTask | None:
+        """The task that came first of those whose workflow ``runs`` and which ``can_run``."""
+        best: OpenTask | None = None
+        for workflow, tasks in self._by_workflow.items():
+            if not runs(workflow):
+                continue
+            for task in tasks:
+                if best is not None and task.number > best.number:
+                    break
+                if can_run(task):
+                    best = task
+                    break
+        return best
+
+    def lengths(self) -> dict[Workflow, int]:
+        """How many tasks wait for each workflow."""
+        return {workflow: len(tasks) for workflow, tasks in self._by_workflow.items()}
+
+
+_NUMBER = attrgetter("number")

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from operator import attrgetter
+from secrets import compare_digest
 from typing import Any
 
 from ..errors import InvalidParameterError
@@ -24,7 +23,7 @@ from .capabilities import Capabilities, Capability, Offered
 from .clock import Clock, Timer
 from .database import Database
 from .miners import MinerRecord, Miners, PendingPoll, best_poll
-from .open_task import ATTEMPTS, Lease, OpenTask
+from .open_task import ATTEMPTS, Lease, OpenTask, WaitingTasks
 from .values import (
     Attempt,
     Created,
@@ -37,7 +36,6 @@ from .values import (
     NotUploadedError,
     Overview,
     Result,
-    RunningTask,
     StoreError,
     TaskEnd,
     TaskView,
@@ -56,6 +54,7 @@ _LONGEST_PUBLIC_SECONDS = 3600.0
 _RETRY_SECONDS = 5.0
 _STOPS = ("canceled", "timed out")
 _INPUT, _UPLOAD, _MEDIA = "input", "upload", "media"
+_ID_LENGTH = 32
 
 
 class TaskQueue:
@@ -82,12 +81,11 @@ class TaskQueue:
         self._database = database
         self._clock = clock
         self._capabilities = Capabilities(database, workflows, clock.time())
-        self._miners = Miners(clock)
+        self._miners = Miners(self._capabilities, clock)
         self._open: dict[str, OpenTask] = {}
-        self._waiting = _WaitingTasks()
+        self._waiting = WaitingTasks()
         self._unfetched: asyncio.Queue[OpenTask] = asyncio.Queue()
         self._polls: list[PendingPoll] = []
-        self._by_token: dict[tuple[str, str], OpenTask] = {}
 
     async def start(self, *, keep_leases: bool) -> None:
         """Take up what an earlier process left.
@@ -101,7 +99,6 @@ class TaskQueue:
                 self._database.set_status(task.task_id, "waiting", 0, forget=True)
                 task.status, task.attempts, task.lease, task.upload = "waiting", 0, None, None
             if task.lease is not None:
-                self._add_tokens(task, task.lease)
                 task.lease.expires_at = self._clock.time()
             if task.status == "running" and task.lease is not None:
                 self._extend(task, task.lease)
@@ -143,7 +140,7 @@ class TaskQueue:
         self._check(task, new.details["parameters"])
         self._open[task.task_id] = task
         self._watch_deadline(task)
-        has_miner = any(miner.can_run(task) for miner in self._alive())
+        has_miner = any(miner.can_run(task) for miner in self._miners.alive())
         if task.ready:
             self._dispatch(task)
         else:
@@ -182,8 +179,8 @@ class TaskQueue:
 
     async def find_miner(self, workflow: Workflow | None) -> str | None:
         """The least busy miner that is here and runs the workflow; any one, if none is named. None: there is none."""
-        fitting = [miner for miner in self._alive() if workflow is None or miner.runs(workflow)]
-        return min(fitting, key=lambda miner: len(miner.holds)).name if fitting else None
+        fitting = [miner for miner in self._miners.alive() if workflow is None or miner.runs(workflow)]
+        return min(fitting, key=lambda miner: len(miner.tasks)).name if fitting else None
 
     async def find_media(self, media: str, owner: bytes | None = None) -> str | None:
         """The file behind the name in a result's address, of a task of this owner if one is given. None: no task's."""
@@ -227,10 +224,7 @@ class TaskQueue:
         Tasks that were created before their parameters could be checked, and are not allowed, end now.
         """
         by_workflow = {capability.workflow: capability for capability in capabilities}
-        self._miners.check_free(name, instance)
-        self._capabilities.remember(name, by_workflow.values(), self._clock.time())
-        miner = MinerRecord(name, instance, capabilities=by_workflow, software=software)
-        self._miners.enter(miner, self._running())
+        self._miners.register(MinerRecord(name, instance, by_workflow, software=software), self._running())
         for task in list(self._open.values()):
             if task.workflow in by_workflow:
                 self._check(task)
@@ -238,7 +232,7 @@ class TaskQueue:
 
     async def register_local(self, name: str) -> None:
         """Take up a miner inside this process. It runs everything, and its leases do not run out."""
-        self._miners.enter(MinerRecord(name, name, is_local=True), ())
+        self._miners.register(MinerRecord(name, name, is_local=True), ())
 
     async def renew_public(self, name: str, workflow_ids: frozenset[str]) -> str | None:
         """Hear of a miner of the public kind, which never registers. Returns the task that it carries out, or None.
@@ -247,17 +241,15 @@ class TaskQueue:
         goes on asking when the task never reached it, or when its submit was lost. Raises NameTakenError when a
         registered miner has its name.
         """
-        self._miners.check_free(name, None)
         miner = self._miners.find(name, None)
         if miner is None or miner.workflow_ids != workflow_ids:
-            self._capabilities.remember_ids(name, workflow_ids, self._clock.time())
-            miner = MinerRecord(name, workflow_ids=workflow_ids)
-            self._miners.enter(miner, self._running())
-        for task in list(miner.holds):
+            miner = MinerRecord(name, None, workflow_ids=workflow_ids)
+            self._miners.register(miner, self._running())
+        for task in list(miner.tasks):
             if task.lease is None:
                 continue
             if self._clock.time() - task.lease.began <= _LONGEST_PUBLIC_SECONDS:
-                self._held(LeaseId(task.task_id, task.lease.token))
+                self._renewed(LeaseId(task.task_id, task.lease.token))
                 return task.task_id
             self._attempt_lost(task, forget=True)
         return None
@@ -300,8 +292,8 @@ class TaskQueue:
         A lease that ran out is taken up again as long as nobody else has begun the task. ``progress`` is how far the
         task is, and a preview.
         """
-        self._miners.heard_of(lease.miner)
-        task = self._held(lease)
+        self._miners.mark_seen(lease.miner)
+        task = self._renewed(lease)
         if progress is not None:
             task.report(*progress, self._clock)
         if seconds <= 0 or self.stopped or task.lease is None:
@@ -311,8 +303,8 @@ class TaskQueue:
             await task.lease.watchers.wait(self._clock, seconds)
         # A miner that hung up meanwhile may be dead: that is no sign of life.
         if listens() and not self.stopped:
-            self._miners.heard_of(lease.miner)
-            self._held(lease)
+            self._miners.mark_seen(lease.miner)
+            self._renewed(lease)
 
     async def public_lease(self, name: str, task_id: str) -> str | None:
         """The lease of a miner of the public kind, which is not told it; None if it does not hold the task."""
@@ -323,20 +315,20 @@ class TaskQueue:
 
     async def inputs_at(self, token: str) -> tuple[InputFile, ...] | None:
         """The inputs of the attempt that got this input token; None when it is over."""
-        task = self._by_token.get((_INPUT, token))
+        task = self._by_token(token, _INPUT)
         return None if task is None else tuple(self._database.inputs(task.task_id).values())
 
     async def renew_upload(self, token: str) -> Upload | None:
         """Renew the lease of the attempt that got this upload token; None when it is over."""
-        task = self._by_token.get((_UPLOAD, token))
+        task = self._by_token(token, _UPLOAD)
         if task is None or task.lease is None:
             return None
         lease = LeaseId(task.task_id, task.lease.token)
-        return Upload(lease, self._held(lease).upload)
+        return Upload(lease, self._renewed(lease).upload)
 
     async def attach_result(self, lease: LeaseId, file: str, size: int) -> None:
         """This attempt has uploaded a file of so many bytes, which can be submitted now. Raises LeaseLost."""
-        task = self._held(lease)
+        task = self._renewed(lease)
         self._database.attach_result(task.task_id, file, size, self._clock.time())
         task.upload = file
         await self._database.flush()
@@ -381,13 +373,7 @@ class TaskQueue:
         return Overview(
             tuple(miner.view(now) for miner in self._miners),
             self._waiting.lengths(),
-            tuple(
-                RunningTask(
-                    task.task_id, task.workflow, task.lease.miner, task.attempts, now - task.lease.began, task.progress
-                )
-                for task in self._running()
-                if task.lease is not None
-            ),
+            tuple(task.view(task.lease, now) for task in self._running() if task.lease is not None),
             self._database.ended_tasks(recent, now),
         )
 
@@ -414,22 +400,18 @@ class TaskQueue:
     def _running(self) -> Iterator[OpenTask]:
         return (task for task in self._open.values() if task.status == "running")
 
-    def _alive(self) -> list[MinerRecord]:
-        now = self._clock.time()
-        return [miner for miner in self._miners if miner.is_alive(now)]
-
     def _check(self, task: OpenTask, parameters: Mapping[str, Any] | None = None) -> None:
-        """Note which capabilities take the task's parameters; each is looked at once."""
-        fresh = [each for each in self._capabilities.of(task.workflow) if each.digest not in task.accepted]
-        if fresh:
+        """Note which capabilities take the task's parameters; each is checked once."""
+        new = [other for other in self._capabilities.of(task.workflow) if other.digest not in task.accepted]
+        if new:
             parameters = self._database.parameters(task.task_id) if parameters is None else parameters
-            task.accepted |= {capability.digest: capability.accepts(parameters) for capability in fresh}
+            task.accepted |= {capability.digest: capability.accepts(parameters) for capability in new}
 
     def _refuse_if_nobody_takes(self, task: OpenTask, capability: Capability) -> None:
         offered = self._capabilities.find(task.workflow)
         if task not in self._waiting or offered is None or offered.is_unchecked:
             return
-        if not any(task.accepted[each.digest] for each in offered.capabilities):
+        if not any(task.accepted[other.digest] for other in offered.capabilities):
             try:
                 capability.check(self._database.parameters(task.task_id))
             except InvalidParameterError as error:
@@ -453,13 +435,13 @@ class TaskQueue:
         self, miner: MinerRecord, seconds: float, listens: Callable[[], bool]
     ) -> tuple[OpenTask, Lease] | None:
         if not miner.is_local:
-            for task in miner.holds:
+            for task in miner.tasks:
                 if task.lease is not None and not task.lease.acknowledged:
                     return task, task.lease
             for poll in [poll for poll in self._polls if poll.miner.name == miner.name]:
                 self._polls.remove(poll)
                 poll.leave()
-        oldest = self._waiting.oldest(miner)
+        oldest = self._waiting.oldest(miner.runs, miner.can_run)
         if oldest is not None:
             return oldest, self._start_attempt(oldest, miner)
         if seconds <= 0 or self.stopped:
@@ -489,8 +471,8 @@ class TaskQueue:
             lease.attempt,
             lease.prompt_id,
             None if task.deadline is None else max(0.0, task.deadline - self._clock.time()),
-            lease.derived(_INPUT),
-            lease.derived(_UPLOAD),
+            _token(task, lease, _INPUT),
+            _token(task, lease, _UPLOAD),
             is_public=miner is not None and miner.instance is None,
         )
 
@@ -498,41 +480,39 @@ class TaskQueue:
         lease = Lease.new(miner.name, task.attempts + 1, self._clock.time())
         self._database.begin(task.task_id, lease)
         self._waiting.discard(task)
-        self._remove_tokens(task)
-        self._add_tokens(task, lease)
         task.status, task.attempts, task.lease, task.upload = "running", lease.attempt, lease, None
         task.forget_progress()
         if not miner.is_local:
             self._extend(task, lease)
-        self._note_holder(task, lease)
+        self._track(task, lease)
         miner.latest = task.workflow
         miner.ran[task.workflow] = lease.began
         task.change(lease.began)
         return lease
 
-    def _held(self, lease: LeaseId) -> OpenTask:
+    def _renewed(self, lease: LeaseId) -> OpenTask:
         """The task that this lease is for; renews it. Raises LeaseLost."""
         task = self._open.get(lease.task_id)
-        held = None if task is None else task.lease
-        if task is None or held is None or held.token != lease.token or lease.miner not in (None, held.miner):
+        present = None if task is None else task.lease
+        if task is None or present is None or present.token != lease.token or lease.miner not in (None, present.miner):
             outcome = self._database.outcome_of(lease.task_id, lease.token)
             raise LeaseLost(outcome if outcome in _STOPS else "lost")
         if task.status == "waiting":
             self._database.set_status(task.task_id, "running", task.attempts)
             self._waiting.discard(task)
-            task.status, held.over = "running", None
-            self._note_holder(task, held)
+            task.status, present.over = "running", None
+            self._track(task, present)
             task.change(self._clock.time())
-        held.acknowledged = True
-        if held.expires_at is not None:
-            self._extend(task, held)
+        present.acknowledged = True
+        if present.expires_at is not None:
+            self._extend(task, present)
         return task
 
     def _submitted(self, lease: LeaseId) -> OpenTask | None:
         """The same for who submits an end; None where an end was submitted with this lease before."""
-        self._miners.heard_of(lease.miner)
+        self._miners.mark_seen(lease.miner)
         try:
-            return self._held(lease)
+            return self._renewed(lease)
         except LeaseLost:
             if self._database.outcome_of(lease.task_id, lease.token) in ("finished", "error"):
                 return None
@@ -552,7 +532,6 @@ class TaskQueue:
         task.status, task.attempts = "waiting", attempts
         task.forget_progress()
         if forget:
-            self._remove_tokens(task)
             task.lease = task.upload = None
         task.change(self._clock.time())
         self._dispatch(task)
@@ -583,7 +562,6 @@ class TaskQueue:
         now = self._clock.time()
         del self._open[task.task_id]
         self._waiting.discard(task)
-        self._remove_tokens(task)
         self._release(task, outcome if outcome in _STOPS else "lost")
         task.forget_progress()
         if task.timer is not None:
@@ -592,24 +570,23 @@ class TaskQueue:
         task.change(now)
         self.on_end(TaskEnd(task.workflow, outcome, None if task.lease is None else now - task.lease.began))
 
-    def _note_holder(self, task: OpenTask, lease: Lease) -> None:
+    def _track(self, task: OpenTask, lease: Lease) -> None:
         if (miner := self._miners.get(lease.miner)) is not None:
-            miner.holds.add(task)
+            miner.tasks.add(task)
 
     def _release(self, task: OpenTask, reason: str) -> None:
         if task.lease is not None:
             if (miner := self._miners.get(task.lease.miner)) is not None:
-                miner.holds.discard(task)
+                miner.tasks.discard(task)
             task.lease.end(reason)
 
-    def _add_tokens(self, task: OpenTask, lease: Lease) -> None:
-        for purpose in (_INPUT, _UPLOAD):
-            self._by_token[purpose, lease.derived(purpose)] = task
-
-    def _remove_tokens(self, task: OpenTask) -> None:
-        for purpose in (_INPUT, _UPLOAD):
-            if task.lease is not None:
-                self._by_token.pop((purpose, task.lease.derived(purpose)), None)
+    def _by_token(self, token: str, purpose: str) -> OpenTask | None:
+        """The task whose present attempt got this token; None for any other text."""
+        task = self._open.get(token[:_ID_LENGTH])
+        if task is None or task.lease is None:
+            return None
+        expected = _token(task, task.lease, purpose)
+        return task if compare_digest(token.encode(errors="replace"), expected.encode()) else None
 
     # What comes by itself.
 
@@ -625,7 +602,7 @@ class TaskQueue:
             lease.timer = self._call_at(lease.expires_at, partial(self._expire, task, lease))
 
     def _expire(self, task: OpenTask, lease: Lease) -> None:
-        """Not each heartbeat moves the timer: it looks how long the lease lasts by now."""
+        """Runs when a lease may have run out: heartbeats do not move the timer, so it may last longer by now."""
         lease.timer = None
         if task.lease is not lease or task.status != "running" or lease.expires_at is None:
             return
@@ -647,47 +624,6 @@ class TaskQueue:
             self._clock.call_later(_RETRY_SECONDS, self._carefully, change)
 
 
-class _WaitingTasks:
-    """The tasks that wait for a miner, by workflow and in order of arrival.
-
-    A task that comes back after a lost attempt has kept its number, so it is at the head again.
-    """
-
-    def __init__(self) -> None:
-        self._by_workflow: dict[Workflow, list[OpenTask]] = {}
-
-    def add(self, task: OpenTask) -> None:
-        insort(self._by_workflow.setdefault(task.workflow, []), task, key=_NUMBER)
-
-    def discard(self, task: OpenTask) -> None:
-        if task in self:
-            tasks = self._by_workflow[task.workflow]
-            del tasks[bisect_left(tasks, task.number, key=_NUMBER)]
-            if not tasks:
-                del self._by_workflow[task.workflow]
-
-    def __contains__(self, task: OpenTask) -> bool:
-        tasks = self._by_workflow.get(task.workflow, [])
-        index = bisect_left(tasks, task.number, key=_NUMBER)
-        return index < len(tasks) and tasks[index] is task
-
-    def oldest(self, miner: MinerRecord) -> OpenTask | None:
-        """The task that came first of those that the miner can run."""
-        best: OpenTask | None = None
-        for workflow, tasks in self._by_workflow.items():
-            if not miner.runs(workflow):
-                continue
-            for task in tasks:
-                if best is not None and task.number > best.number:
-                    break
-                if miner.can_run(task):
-                    best = task
-                    break
-        return best
-
-    def lengths(self) -> dict[Workflow, int]:
-        """How many tasks wait for each workflow."""
-        return {workflow: len(tasks) for workflow, tasks in self._by_workflow.items()}
-
-
-_NUMBER = attrgetter("number")
+def _token(task: OpenTask, lease: Lease, purpose: str) -> str:
+    """What proves the right to one address of an attempt: with it the task is found, and it does not tell the lease."""
+    return task.task_id + lease.derived(purpose)

@@ -129,7 +129,7 @@ class Keys:
         consumer_id, api_key = body.get("consumer_id"), self.key(body)
         if not isinstance(consumer_id, str) or not _TEXT.accepts(consumer_id):
             raise HTTPError(401, "consumer_id is missing")
-        known = [_same(consumer_id, each.consumer_id) & _same(api_key, each.api_key) for each in self._accepted]
+        known = [_same(consumer_id, other.consumer_id) & _same(api_key, other.api_key) for other in self._accepted]
         if known and not any(known):
             raise HTTPError(401, "this consumer_id and api_key are not known here")
         return consumer_id, api_key
@@ -139,7 +139,7 @@ class Keys:
         api_key = body.get("api_key")
         if not isinstance(api_key, str) or not _TEXT.accepts(api_key):
             raise HTTPError(401, "api_key is missing")
-        known = [_same(api_key, each.api_key) for each in self._accepted]
+        known = [_same(api_key, other.api_key) for other in self._accepted]
         if known and not any(known):
             raise HTTPError(401, "this api_key is not known here")
         return api_key

@@ -206,7 +206,7 @@ class ConsumerRoutes:
 
     async def _check_image(self, request: web.Request, name: str, value: str, owner: bytes) -> None:
         """Refuse at once what could not be fetched in any case."""
-        if await self._inputs.holds(value, owner):
+        if await self._inputs.has(value, owner):
             return
         if image_token_in(value) is not None and value.startswith(address(request, "images/")):
             raise InvalidParameterError(name, "an address of an image that is not here", "one uploaded within a day")

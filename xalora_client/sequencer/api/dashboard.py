@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from html import escape
-from typing import Any
 
 from aiohttp import web
 
 from ...version import __version__
 from ..queue import TaskQueue
-from ..values import MinerView, Overview
+from ..values import EndedTask, MinerView, Overview, RunningTask
 
 _RECENT = 25
 _MOST_ROWS = 300
@@ -58,60 +57,24 @@ def _html(now: Overview) -> str:
     """The page as text. Everything from outside is escaped. Task ids are cut, because a whole one is a secret."""
     miners = sorted(now.miners, key=lambda miner: (not miner.is_alive, miner.name))
     alive = sum(miner.is_alive for miner in miners)
-    parts = [
-        f"<p>{alive} miners, {sum(now.waiting.values())} tasks waiting, {len(now.running)} running</p>",
+    tables = [
         _table(
             "Miners",
             ("Name", "State", "Runs", "Done", "On"),
-            (
-                (
-                    miner.name,
-                    _state(miner),
-                    ", ".join(miner.runs[:20]),
-                    str(miner.done),
-                    " ".join(miner.software.values()),
-                )
-                for miner in miners[:_MOST_ROWS]
-            ),
+            map(_miner, miners[:_MOST_ROWS]),
             "No miner is connected. Start one with: xalora miner",
         ),
-        _table(
-            "Queue",
-            ("Workflow", "Waiting"),
-            ((str(workflow), str(length)) for workflow, length in sorted(now.waiting.items(), key=str)),
-            "No task waits.",
-        ),
+        _table("Queue", ("Workflow", "Waiting"), sorted(now.waiting.items(), key=str), "No task waits."),
         _table(
             "Running",
             ("Task", "Workflow", "Miner", "Attempt", "For", "Progress"),
-            (
-                (
-                    f"{task.task_id[:8]}…",
-                    str(task.workflow),
-                    task.miner,
-                    str(task.attempt),
-                    _duration(task.seconds),
-                    _progress(task.progress),
-                )
-                for task in now.running[:_MOST_ROWS]
-            ),
+            map(_running, now.running[:_MOST_ROWS]),
             "No task runs.",
         ),
         _table(
             "Recent",
             ("Task", "Workflow", "End", "Miner", "Attempts", "Took", "Ago"),
-            (
-                (
-                    f"{task.task_id[:8]}…",
-                    str(task.workflow),
-                    task.outcome,
-                    task.miner or "",
-                    str(task.attempts),
-                    _duration(task.seconds),
-                    _duration(task.ago),
-                )
-                for task in now.ended
-            ),
+            map(_ended, now.ended),
             "No task has ended.",
         ),
     ]
@@ -119,18 +82,30 @@ def _html(now: Overview) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Xalora sequencer</title><style>{_STYLE}</style></head><body><h1>Xalora sequencer</h1>"
-        f"{''.join(parts)}<p>Version {escape(__version__)}</p></body></html>"
+        f"<p>{alive} miners, {sum(now.waiting.values())} tasks waiting, {len(now.running)} running</p>"
+        f"{''.join(tables)}<p>Version {escape(__version__)}</p></body></html>"
     )
 
 
-def _state(miner: MinerView) -> str:
+def _miner(miner: MinerView) -> tuple[object, ...]:
+    state = "busy" if miner.is_busy else "idle"
     if not miner.is_alive:
-        return f"gone for {_duration(miner.silent_seconds)}"
-    return "busy" if miner.is_busy else "idle"
+        state = f"gone for {_duration(miner.silent_seconds)}"
+    return miner.name, state, ", ".join(miner.runs[:20]), miner.done, " ".join(miner.software.values())
 
 
-def _table(title: str, head: Iterable[str], rows: Iterable[Iterable[str]], empty: str) -> str:
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+def _running(task: RunningTask) -> tuple[object, ...]:
+    steps = "" if task.progress is None else f"{task.progress['value']:g} of {task.progress['maximum']:g}"
+    return _short(task.task_id), task.workflow, task.miner, task.attempt, _duration(task.seconds), steps
+
+
+def _ended(task: EndedTask) -> tuple[object, ...]:
+    took, ago = _duration(task.seconds), _duration(task.ago)
+    return _short(task.task_id), task.workflow, task.outcome, task.miner or "", task.attempts, took, ago
+
+
+def _table(title: str, head: Iterable[str], rows: Iterable[Iterable[object]], empty: str) -> str:
+    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
     if not body:
         return f"<h2>{title}</h2><p>{empty}</p>"
     names = "".join(f"<th>{name}</th>" for name in head)
@@ -144,5 +119,5 @@ def _duration(seconds: float) -> str:
     return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h"
 
 
-def _progress(progress: Mapping[str, Any] | None) -> str:
-    return "" if progress is None else f"{progress['value']:g} of {progress['maximum']:g}"
+def _short(task_id: str) -> str:
+    return f"{task_id[:8]}…"

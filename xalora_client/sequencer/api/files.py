@@ -71,7 +71,7 @@ class MinerFiles:
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
         return [
-            web.get(r"/miner_input/{token:[0-9a-f]{64}}-{number:[0-9]{1,3}}", self.input),
+            web.get(r"/miner_input/{token:[0-9a-f]{96}}-{number:[0-9]{1,3}}", self.input),
             web.put("/miner_upload/{token}", self.upload),
         ]
 
@@ -171,14 +171,14 @@ class ImageUploads:
             part = None
         part = part or self._incoming.begin()
         if offset != str(part.size):
-            self._keep(image, part)
+            self._keep_part(image, part)
             raise HTTPError(
                 409, "the upload does not go on where the bytes end that are here; announce the image again"
             )
         try:
             received = await self._incoming.receive(request.content, image.size, part)
         except (ConnectionError, ClientError):
-            self._keep(image, part)
+            self._keep_part(image, part)
             raise
         try:
             if received.size != image.size or received.sha256 != image.sha256:
@@ -190,7 +190,7 @@ class ImageUploads:
         finally:
             received.discard()
 
-    def _keep(self, image: Image, part: Part) -> None:
+    def _keep_part(self, image: Image, part: Part) -> None:
         if not part.size:
             part.discard()
             return
