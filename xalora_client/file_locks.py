@@ -3,7 +3,7 @@
 A process lock is a lock file that lives as long as its holder: the system releases it when the process ends, even if
 it is killed. It answers "is the writer of this still alive?" without process ids, which are reused. The lock belongs to
 one open file (``flock``; on Windows a locked byte), so it also separates two users inside one process. A forked child
-does not hold its parent's locks. What is written into a locked file is valid until its process ends.
+does not hold its parent's locks.
 """
 
 from __future__ import annotations
@@ -71,12 +71,6 @@ class ProcessLock:
     def is_ours(self) -> bool:
         """Whether this process still holds it: it was neither released nor inherited by a fork."""
         return self._handle is not None
-
-    def append(self, text: str) -> None:
-        """Append to the locked file, which others may read. Raises OSError, and ValueError once released."""
-        if self._handle is None:
-            raise ValueError("the lock was released")
-        os.write(self._handle, text.encode())
 
     def release(self) -> None:
         """Release the lock and remove the file. Does nothing the second time."""
