@@ -85,7 +85,7 @@ def test_one_failure_does_not_stop_the_others(xalora, preview, files, tmp_path):
     done = xalora(*arguments)
     assert done.code == 1
     assert done.out == "out/good-upscaled.png\n"
-    assert done.err.count("404") == 2
+    assert done.err.count("answered 404") == 2
     done = xalora(*arguments, "--json")
     assert done.code == 1
     assert done.json["error"] == "TaskFailedError"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -117,7 +118,9 @@ def test_it_ends_quietly_with_its_process(tmp_path, elsewhere, caller):
     task = client.video(width=848, height=480, length=4097)
     client.wait(task, "running")
     rest, errors = process.communicate("\n", timeout=30)
-    assert (process.returncode, rest, errors) == (0, "", "")
+    # On a busy machine asyncio remarks in development mode that something took long.
+    remarks = [line for line in errors.splitlines() if not re.match(r"Executing .* took \d", line)]
+    assert (process.returncode, rest, remarks) == (0, "", [])
     assert list((tmp_path / "rendering").iterdir()) == []
 
 
