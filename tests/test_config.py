@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, StorageError, config, forms
+from xalora_client.protocol.requests import Sequencer
 
 KEY = "consumer#a-secret-key"
 
@@ -77,7 +78,9 @@ def test_a_url_nothing_can_be_sent_to_is_refused(url):
 
 def test_the_key_is_in_no_repr():
     with Client(KEY, "http://localhost") as client:
-        shown = repr(client) + repr(client.config) + repr(client._context)
+        shown = repr(client) + repr(client.config) + repr(client.config.credentials)
+        sequencer = Sequencer("http://localhost", client.config.credentials)
+        shown += repr(sequencer) + repr(sequencer.query("t1", client.config.credentials))
     assert "a-secret-key" not in shown
 
 

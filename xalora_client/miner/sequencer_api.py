@@ -134,7 +134,8 @@ class SequencerAPI:
         return replace(self._link, target=self._link.target.partition("?")[0].rstrip("/") + path).text
 
     async def _ask(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
-        request = Request(self._at(f"/{endpoint}"), {"erc20_address": self.name} | self._key | body)
+        body = {"erc20_address": self.name} | self._key | body
+        request = Request(self._at(f"/{endpoint}"), body, is_ascii=True)  # A file's name need not be Unicode.
         sending = self._transport.send(request, request.wait_seconds + _ANSWER_SECONDS)
         return self._object(await self._answer(sending, request))
 

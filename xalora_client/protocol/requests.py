@@ -73,11 +73,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Request:
-    """One POST. ``body`` holds the key, so ``repr`` leaves it out."""
+    """One POST. ``body`` holds the key, so ``repr`` leaves it out.
+
+    With ``is_ascii``, all other characters are escaped, so that text that is not Unicode can be sent.
+    """
 
     url: str
     body: Mapping[str, object] = field(repr=False)
     task_id: str | None = None
+    is_ascii: bool = False
 
     @property
     def secret(self) -> str:
@@ -95,11 +99,8 @@ class Request:
         return replace(self, body=body) if self.wait_seconds else self
 
     def content(self) -> bytes:
-        """The body as it is sent."""
-        try:
-            return json.dumps(self.body, ensure_ascii=False, allow_nan=False).encode()
-        except UnicodeEncodeError:  # A miner's file name or title, for example, that is not Unicode.
-            return json.dumps(self.body, allow_nan=False).encode()
+        """The body as it is sent. Raises TypeError, ValueError or RecursionError when it is not JSON."""
+        return json.dumps(self.body, ensure_ascii=self.is_ascii, allow_nan=False).encode()
 
 
 @dataclass(frozen=True)
