@@ -67,11 +67,6 @@ class ProcessLock:
             # Its last holder removed the file between opening and locking, so this lock means nothing.
             os.close(handle)
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether this process still holds it: it was neither released nor inherited by a fork."""
-        return self._handle is not None
-
     def release(self) -> None:
         """Release the lock and remove the file. Does nothing the second time."""
         if self._handle is None:

@@ -12,6 +12,7 @@ from loopback import deaf_url
 from proxy import Proxy
 from sequencer import Sequencer
 
+from tests.faults import certificates
 from xalora_client import (
     AuthenticationError,
     ConfigurationError,
@@ -125,58 +126,24 @@ class TestProxies:
         assert sequencer.seen == []
 
 
-def openssl(folder, *arguments):
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
-
-
-EXTENSIONS = """
-[authority]
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign, cRLSign
-subjectKeyIdentifier = hash
-[server]
-basicConstraints = critical, CA:FALSE
-keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-subjectAltName = IP:127.0.0.1, DNS:localhost
-[req]
-distinguished_name = nobody
-[nobody]
-"""
-
-
 @pytest.fixture(scope="session")
-def certificates(tmp_path_factory):
-    """A folder with an authority (ca.pem, and hashed/ with it) and a certificate it signed (server.pem, server.key)."""
-    if shutil.which("openssl") is None:
+def authorities(tmp_path_factory):
+    """A folder with an authority (ca.pem), and hashed/ with it too."""
+    if not certificates.available():
         pytest.skip("there is no openssl command to make certificates with")
-    folder = tmp_path_factory.mktemp("certificates")
-    (folder / "x.cnf").write_text(EXTENSIONS)
-    for name in ("ca", "server"):
-        openssl(folder, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
-        subject = f"/CN=xalora test {name}"
-        openssl(
-            folder, "req", "-new", "-config", "x.cnf", "-key", f"{name}.key", "-subj", subject, "-out", f"{name}.csr"
-        )
-    of_x = ["x509", "-req", "-days", "2", "-extfile", "x.cnf"]
-    openssl(folder, *of_x, "-extensions", "authority", "-in", "ca.csr", "-signkey", "ca.key", "-out", "ca.pem")
-    signed_by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "2"]
-    openssl(folder, *of_x, "-extensions", "server", "-in", "server.csr", *signed_by, "-out", "server.pem")
+    folder = tmp_path_factory.mktemp("authorities")
     (folder / "hashed").mkdir()
-    shutil.copy(folder / "ca.pem", folder / "hashed")
-    openssl(folder, "rehash", "hashed")
+    for each in (folder, folder / "hashed"):
+        shutil.copy(certificates.authority(), each / "ca.pem")
+    subprocess.run(["openssl", "rehash", "hashed"], cwd=folder, check=True, capture_output=True, timeout=60)
     return folder
 
 
 @pytest.fixture
-def secure(certificates, subject):
+def secure(authorities, subject):
     """A sequencer with a certificate of our own authority; the subject talks to it."""
     server = Sequencer()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
-    server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
+    server.server.socket = certificates.context().wrap_socket(server.server.socket, server_side=True)
     server.url = server.url.replace("http:", "https:")
     subject.options["workflow_url"] = server.url
     yield server
@@ -185,16 +152,16 @@ def secure(certificates, subject):
 
 class TestCertificates:
     @pytest.mark.parametrize("name", CA_VARIABLES)
-    def test_an_authority_of_ones_own_is_trusted(self, subject, secure, certificates, monkeypatch, name):
-        monkeypatch.setenv(name, str(certificates / ("hashed" if name == "SSL_CERT_DIR" else "ca.pem")))
+    def test_an_authority_of_ones_own_is_trusted(self, subject, secure, authorities, monkeypatch, name):
+        monkeypatch.setenv(name, str(authorities / ("hashed" if name == "SSL_CERT_DIR" else "ca.pem")))
         assert subject.do(query).status == "finished"
 
-    def test_a_bundle_may_be_a_folder(self, subject, secure, certificates, monkeypatch):
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates / "hashed"))
+    def test_a_bundle_may_be_a_folder(self, subject, secure, authorities, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authorities / "hashed"))
         assert subject.do(query).status == "finished"
 
-    def test_the_first_variable_that_is_set_counts(self, subject, secure, certificates, monkeypatch):
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates / "ca.pem"))
+    def test_the_first_variable_that_is_set_counts(self, subject, secure, authorities, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authorities / "ca.pem"))
         monkeypatch.setenv("SSL_CERT_FILE", ssl.get_default_verify_paths().openssl_cafile)
         assert subject.do(query).status == "finished"
 
@@ -215,8 +182,8 @@ class TestCertificates:
             subject.do(lambda c: c.execute_workflow_and_wait_for_result(Text2VideoTask("a rabbit"), timeout=900))
         assert subject.clock.sleeps == []
 
-    def test_another_hosts_certificate_is_refused(self, subject, secure, certificates, monkeypatch):
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    def test_another_hosts_certificate_is_refused(self, subject, secure, authorities, monkeypatch):
+        monkeypatch.setenv("SSL_CERT_FILE", str(authorities / "ca.pem"))
         subject.options["workflow_url"] = secure.url.replace("127.0.0.1", "127.0.0.2")
         with pytest.raises(NetworkError, match=r"127\.0\.0\.2"):
             subject.do(query)
@@ -237,15 +204,15 @@ class TestCertificates:
         assert subject.do(query).status == "finished"
 
     @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-    def test_a_proxy_tunnels_and_sees_nothing(self, subject, secure, certificates, proxy, monkeypatch, name):
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    def test_a_proxy_tunnels_and_sees_nothing(self, subject, secure, authorities, proxy, monkeypatch, name):
+        monkeypatch.setenv("SSL_CERT_FILE", str(authorities / "ca.pem"))
         monkeypatch.setenv(name, proxy.url)
         assert subject.do(query).status == "finished"
         assert proxy.targets() == [("CONNECT", secure.url.removeprefix("https://"))]
         assert "secret-key" not in str(proxy.seen)
 
-    def test_a_proxy_that_opens_no_tunnel(self, subject, secure, certificates, proxy, monkeypatch):
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    def test_a_proxy_that_opens_no_tunnel(self, subject, secure, authorities, proxy, monkeypatch):
+        monkeypatch.setenv("SSL_CERT_FILE", str(authorities / "ca.pem"))
         monkeypatch.setenv("HTTPS_PROXY", f"http://bob:passphrase@{proxy.address}")
         proxy.refusal = 407
         with pytest.raises(NetworkError, match="407") as caught:
