@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import platform
 import time
 from collections.abc import Awaitable, Callable
@@ -32,6 +31,7 @@ from ..protocol.requests import Job
 from ..protocol.signed_links import expiry
 from ..protocol.tasks import WorkflowTask
 from .bucket import Bucket
+from .slots import EncoderSlot, UploadLimiter
 from .to_sequencer import SequencerUploads
 
 logger = logging.getLogger("xalora_client")
@@ -52,8 +52,6 @@ REMOVAL_TRIES = 2
 
 PAUSE_SECONDS = 60.0
 """After a removal without an answer, how long no other is tried, so that results wait for a silent bucket once."""
-
-REMOVALS_AT_ONCE = 8
 
 # Not Python's own table: it differs between versions and systems, and an object has one name.
 _EXTENSIONS = {
@@ -330,51 +328,6 @@ class Uploads:
 
     def _limiter(self) -> UploadLimiter:
         return self._limiters.setdefault(asyncio.get_running_loop(), UploadLimiter(self._at_once))
-
-
-class UploadLimiter:
-    """How much is done at once on one event loop.
-
-    Attributes:
-        uploads: Upload slots: so many inputs are held encoded at most.
-        encoders: Encoder slots: little more inputs are encoded at a time than there are cores.
-        removals: Slots for removals.
-    """
-
-    def __init__(self, at_once: int) -> None:
-        self.uploads = asyncio.Semaphore(at_once)
-        # One more than cores, for the moments in which an input waits for the ledger. More threads would only hold
-        # more pixels.
-        self.encoders = asyncio.Semaphore(min(at_once, (os.cpu_count() or 1) + 1))
-        self.removals = asyncio.Semaphore(REMOVALS_AT_ONCE)
-
-
-class EncoderSlot:
-    """An encoder slot for a task, kept from an input's hash to its encoding, so that its pixels are made once."""
-
-    def __init__(self, slots: asyncio.Semaphore) -> None:
-        self._slots = slots
-        self._held = False
-
-    async def take(self) -> None:
-        """Wait for the slot, unless it is held."""
-        if not self._held:
-            await self._slots.acquire()
-            self._held = True
-
-    async def encode(self, file: InputImage) -> bytes:
-        """Encode the input, and leave the slot to others."""
-        await self.take()
-        try:
-            return await asyncio.to_thread(file.content)
-        finally:
-            self.leave()
-
-    def leave(self) -> None:
-        """Leave the slot to others, if it is held."""
-        if self._held:
-            self._held = False
-            self._slots.release()
 
 
 def folder_of(home: Path) -> str:
