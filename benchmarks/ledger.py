@@ -11,11 +11,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
-from xalora_client.ledger import Entry, Intent, Ledger, Step
+from xalora_client.ledger import Intent, Ledger, Step
 from xalora_client.ledger import entry as rows
 from xalora_client.protocol.requests import Credentials
 
@@ -28,6 +29,7 @@ TIMES = 30
 RACER = """
 import sys, time
 sys.path.insert(0, {root!r})
+from dataclasses import replace
 from pathlib import Path
 from xalora_client import CustomTask
 from xalora_client.protocol.requests import Credentials
@@ -36,7 +38,7 @@ sys.stdin.readline()
 with Ledger(Path({home!r})) as ledger:
     for number in range(50):
         intent = Intent.of("https://sequencer.example", CustomTask("race", {{"number": number}}), Credentials("c", "k"))
-        while (claim := ledger.claim(intent, f"{name}-{{number}}", reuse=True, source="cli")).step is Step.BUSY:
+        while (claim := ledger.claim(intent, f"{name}-{{number}}", reuse=True, source="cli")).step is Step.IN_PROGRESS:
             time.sleep(0.001)
         if claim.step is Step.NEW:
             ledger.created(claim, f"task-{{number}}")
@@ -56,9 +58,9 @@ def fill(home: Path, tasks: int) -> None:
 
         def work(db: object) -> None:
             for number in range(tasks):
-                entry = Entry.new(intent(number), f"job-{number}", "node", number).with_answer(answer)
-                values = entry.row() | {"task_id": f"task-{number}", "submitted": number, "finished": number, "ran": 60}
-                rows.insert(db, Entry(number=0, **(values | {"parameters": entry.parameters, "result": entry.result})))
+                record = rows.with_answer(rows.new(intent(number), f"job-{number}", "node", number), answer)
+                known = replace(record, task_id=f"task-{number}", submitted=number, finished=number, ran=60)
+                rows.insert(db, known)
 
         ledger._database.run(work)
 
@@ -76,7 +78,7 @@ def measure(home: Path, use: Callable[[Ledger, int], object]) -> tuple[float, fl
 
 def attach(ledger: Ledger, number: int) -> None:
     claim = ledger.claim(intent(number * 3), "unused", reuse=True, source="node")
-    assert claim.step is Step.FINISHED
+    assert claim.step is Step.REUSED
 
 
 def submit(ledger: Ledger, number: int) -> None:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .config import home_folder
     from .doctor import Check, examine
     from .http.transport import Fetch, Transport
+    from .ledger import TaskRecord
     from .media.decoding import (
         Array,
         Decoded,
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
         thumbnail,
     )
     from .media.receiver import DownloadProgress, OnProgress
-    from .records import TaskRecord, TaskRecords
+    from .records import TaskRecords
     from .settings import Setting, Settings, change_settings, read_settings
     from .uploads import OnUpload, UploadProgress
 else:
@@ -88,7 +89,8 @@ else:
             ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
         ),
         **dict.fromkeys(["decode", "decode_sound", "require_memory", "thumbnail"], ".media.decoding"),
-        **dict.fromkeys(["TaskRecord", "TaskRecords"], ".records"),
+        "TaskRecord": ".ledger",
+        "TaskRecords": ".records",
         **dict.fromkeys(["Setting", "Settings", "change_settings", "read_settings"], ".settings"),
     }
 

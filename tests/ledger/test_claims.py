@@ -20,13 +20,13 @@ RACE = (
 sys.stdin.readline()
 with Ledger(home) as ledger:
     for number in range(50):
-        while (claimed := claim(ledger, number)).step is Step.BUSY:
+        while (claimed := claim(ledger, number)).step is Step.IN_PROGRESS:
             time.sleep(0.001)
         if claimed.step is Step.NEW:
             ledger.created(claimed, f"task-{number}")
             print("new", number)
         else:
-            assert claimed.step is Step.ATTACH, claimed
+            assert claimed.step is Step.EXISTING, claimed
 """
 )
 HOLD = (
@@ -66,13 +66,13 @@ def test_the_life_of_a_task(ledger, clock):
     assert claimed.step is Step.NEW
     assert (claimed.entry.state, claimed.entry.tries, claimed.entry.source) == ("creating", 1, "node")
     assert claimed.entry.parameters == {"name": "a rabbit"}
-    assert claim(ledger).step is Step.BUSY
+    assert claim(ledger).step is Step.IN_PROGRESS
 
     clock.now += 1
     entry = ledger.created(claimed, "t1")
     assert (entry.task_id, entry.state, entry.submitted) == ("t1", "waiting", clock.now)
     attached = claim(ledger)
-    assert (attached.step, attached.entry.task_id) == (Step.ATTACH, "t1")
+    assert (attached.step, attached.entry.task_id) == (Step.EXISTING, "t1")
     assert repr(attached) == f"<Claim attach {entry.job_id} t1>"
 
     clock.now += 2
@@ -83,11 +83,11 @@ def test_the_life_of_a_task(ledger, clock):
     ledger.observed("t1", answer("finished", **said, msg="done"))
     ledger.stored("t1", "ab" * 32, ".mp4", 123)
     finished = claim(ledger)
-    assert finished.step is Step.FINISHED
+    assert finished.step is Step.REUSED
     entry = finished.entry
     assert (entry.created, entry.submitted, entry.finished) == (1_700_000_000, 1_700_000_001, 1_700_000_007)
     assert entry.ran == 4.0  # Between the look after 2 s and the one after 6 s.
-    assert (entry.sha256, entry.extension, entry.size) == ("ab" * 32, ".mp4", 123)
+    assert (entry.sha256, entry.extension, entry.media_bytes) == ("ab" * 32, ".mp4", 123)
     result = entry.as_result()
     assert (result.status, result.message, result.task_type) == (TaskStatus.FINISHED, "done", "kind")
     assert {name: getattr(result, name) for name in said} == said
@@ -116,11 +116,11 @@ def test_what_was_refused_is_started_anew_under_another_id(ledger):
 
 def test_a_doubtful_create_is_sent_again_under_its_id(ledger):
     first = claim(ledger)
-    ledger.doubtful(first, "the line broke \ud800")
+    ledger.unconfirmed(first, "the line broke \ud800")
     assert ledger.entries()[0].message == "the line broke ?"
     again = claim(ledger)
-    assert (again.step, again.entry.job_id, again.entry.tries) == (Step.RESEND, first.entry.job_id, 2)
-    assert claim(ledger).step is Step.BUSY
+    assert (again.step, again.entry.job_id, again.entry.tries) == (Step.RESENT, first.entry.job_id, 2)
+    assert claim(ledger).step is Step.IN_PROGRESS
     assert ledger.created(again, "t1").message is None
     assert len(ledger.entries()) == 1
 
@@ -129,12 +129,12 @@ def test_a_released_claim_is_sent_again(ledger):
     first = claim(ledger)
     first.release()
     first.release()
-    assert claim(ledger).step is Step.RESEND
+    assert claim(ledger).step is Step.RESENT
 
 
 def test_a_dropped_claim_is_sent_again(ledger):
     claim(ledger)
-    assert claim(ledger).step is Step.RESEND
+    assert claim(ledger).step is Step.RESENT
 
 
 def test_without_reuse_each_intent_is_new(ledger):
@@ -145,7 +145,7 @@ def test_without_reuse_each_intent_is_new(ledger):
 
 def test_what_is_paid_for_comes_first(ledger):
     run_to(ledger, "finished", "t1")
-    ledger.doubtful(claim(ledger, reuse=False), "who knows")
+    ledger.unconfirmed(claim(ledger, reuse=False), "who knows")
     run_to(ledger, "failed", "t3")
     assert claim(ledger).entry.task_id == "t1"
     run_to(ledger, "running", "t4")
@@ -168,9 +168,9 @@ def test_a_job_id_is_used_once(ledger):
 def test_two_ledgers_in_one_process_share_claims(ledger, home):
     with Ledger(home) as other:
         mine = claim(ledger)
-        assert claim(other).step is Step.BUSY
+        assert claim(other).step is Step.IN_PROGRESS
         mine.release()
-        assert claim(other).step is Step.RESEND
+        assert claim(other).step is Step.RESENT
 
 
 def test_threads_get_one_new_each(ledger):
@@ -189,7 +189,7 @@ def test_threads_get_one_new_each(ledger):
     for thread in threads:
         thread.join()
     assert sorted(number for number, step in steps if step is Step.NEW) == list(range(10))
-    assert {step for _, step in steps} == {Step.NEW, Step.BUSY}
+    assert {step for _, step in steps} == {Step.NEW, Step.IN_PROGRESS}
 
 
 def test_two_processes_get_one_new_each(home):
@@ -204,11 +204,11 @@ def test_a_killed_process_leaves_a_create_to_be_sent_again(ledger, home):
         step, job_id = holder.stdout.readline().split()
         assert step == "new"
         what = Intent.of(SERVER, CustomTask("kind", {"name": "held"}), Credentials("c", "another-key"))
-        assert claim(ledger, what).step is Step.BUSY
+        assert claim(ledger, what).step is Step.IN_PROGRESS
         holder.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
         holder.communicate()
         again = claim(ledger, what)
-        assert (again.step, again.entry.job_id, again.entry.tries) == (Step.RESEND, job_id, 2)
+        assert (again.step, again.entry.job_id, again.entry.tries) == (Step.RESENT, job_id, 2)
         again.release()
     assert not list((home / "owners").iterdir())
 

@@ -25,7 +25,7 @@ def fill(ledger, numbers):
         if state == "creating":
             claim(ledger, what).release()
         elif state == "doubtful":
-            ledger.doubtful(claim(ledger, what), "who knows")
+            ledger.unconfirmed(claim(ledger, what), "who knows")
         else:
             run_to(ledger, state, f"t{number}", what)
 
@@ -88,11 +88,11 @@ def test_a_damaged_page_never_leads_to_a_second_create(small, home, kind):
                         assert "is damaged" in str(error), error  # noqa: PT017
                         outcomes.add("refused")
                         continue
-                    assert claimed.step in (Step.ATTACH, Step.FINISHED, Step.RESEND), (number, asked)
-                    assert claimed.step is not Step.RESEND or claimed.entry.job_id == jobs[asked]
+                    assert claimed.step in (Step.EXISTING, Step.REUSED, Step.RESENT), (number, asked)
+                    assert claimed.step is not Step.RESENT or claimed.entry.job_id == jobs[asked]
                     claimed.release()
                     outcomes.add(claimed.step)
-    assert outcomes == {"refused", Step.ATTACH, Step.FINISHED, Step.RESEND}
+    assert outcomes == {"refused", Step.EXISTING, Step.REUSED, Step.RESENT}
 
 
 @pytest.mark.parametrize("column", ["job_id", "fingerprint"])
@@ -193,7 +193,7 @@ def test_a_full_disk_is_no_damage(ledger, home):
     full(ledger)
     with pytest.raises(StorageError, match="full"):
         claim(ledger, intent("long " * 3000))
-    assert claim(ledger).step is Step.FINISHED
+    assert claim(ledger).step is Step.REUSED
 
 
 def test_unreadable_parameters_do_not_hide_an_entry(ledger):

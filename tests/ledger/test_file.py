@@ -70,7 +70,7 @@ def test_a_locked_ledger_is_waited_for_and_never_set_aside(ledger, home, monkeyp
         claim(ledger)
     other.execute("ROLLBACK")
     other.close()
-    assert claim(ledger).step is Step.RESEND
+    assert claim(ledger).step is Step.RESENT
     assert not list(home.glob("*damaged*"))
 
 
@@ -102,4 +102,4 @@ def test_a_deleted_ledger_is_begun_anew(ledger, home):
     claimed = claim(ledger)
     assert claimed.step is Step.NEW
     with Ledger(home) as other:
-        assert claim(other).step is Step.BUSY
+        assert claim(other).step is Step.IN_PROGRESS

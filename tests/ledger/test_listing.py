@@ -81,7 +81,7 @@ def test_the_usual_time_is_the_median_of_the_last(home, listing):
             ledger.observed(task_id, answer("running", task_id))
             ledger.observed(task_id, answer("finished", task_id))
         entry = ledger.find("t0")
-    assert listing.usual_seconds(entry.server, entry.task_type, entry.workflow_id) == 20
+    assert listing.usual_seconds(entry) == 20
 
 
 def test_a_task_is_found_by_either_id(ledger, listing):

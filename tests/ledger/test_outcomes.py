@@ -16,7 +16,7 @@ def test_late_words_of_the_first_sender_do_no_harm(ledger, caplog):
     ledger.refused(first, "too late")
     assert ledger.entries()[0].state == "creating"
     ledger.created(second, "t1")
-    ledger.doubtful(first, "too late")
+    ledger.unconfirmed(first, "too late")
     ledger.refused(second, "too late")
     assert ledger.created(first, "t1").task_id == "t1"
     assert ledger.find("t1").state == "waiting"
@@ -31,7 +31,7 @@ def test_a_forgotten_task_is_written_down_when_it_is_paid_for(ledger):
         assert [entry.job_id for entry in ledger.forget(each.entry.job_id)] == [each.entry.job_id]
     assert ledger.entries() == []
     assert ledger.created(created, "t1").task_id == "t1"
-    ledger.doubtful(doubtful, "who knows")
+    ledger.unconfirmed(doubtful, "who knows")
     ledger.refused(refused, "no")
     assert [entry.state for entry in ledger.entries()] == ["doubtful", "waiting"]
     assert [entry.task_id for entry in ledger.forget("t1")] == ["t1"]
@@ -44,9 +44,9 @@ def test_a_task_id_that_cannot_be_written_is_in_the_error(ledger):
     task_id = "t9" * 50_000
     with pytest.raises(StorageError, match=rf"[Tt]ask {task_id}.*running and charged.*Free some space"):
         ledger.created(claimed, task_id)
-    assert claim(ledger).step is Step.BUSY
+    assert claim(ledger).step is Step.IN_PROGRESS
     ledger.close()
-    assert claim(ledger).step is Step.RESEND
+    assert claim(ledger).step is Step.RESENT
 
 
 def test_a_task_id_that_could_not_be_written_is_written_once_there_is_room(ledger):
@@ -60,7 +60,7 @@ def test_a_task_id_that_could_not_be_written_is_written_once_there_is_room(ledge
     ledger._database.run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
     ledger.observed(task_id, answer("running", task_id))
     attached = claim(ledger)
-    assert (attached.step, attached.entry.task_id, attached.entry.state) == (Step.ATTACH, task_id, "running")
+    assert (attached.step, attached.entry.task_id, attached.entry.state) == (Step.EXISTING, task_id, "running")
 
 
 def test_final_states_stay(ledger, clock):

@@ -156,7 +156,7 @@ def test_a_text_that_cannot_be_read_costs_no_task(full, ledger, home):
     with pytest.raises(StorageError, match="damaged"):
         claim(ledger, intent("31"))
     assert repair(home).recovered == 60
-    assert claim(ledger, intent("31")).step is Step.FINISHED
+    assert claim(ledger, intent("31")).step is Step.REUSED
 
 
 def test_a_wrong_job_id_is_told(full, ledger, home):
@@ -176,7 +176,7 @@ def test_who_had_the_damaged_file_open_moves_on_to_the_new_one(full, ledger, hom
         full(leaves(home)[1])
         repair(home)
         assert claim(ledger, intent("new")).step is Step.NEW
-        assert claim(other, intent("new")).step is Step.RESEND
+        assert claim(other, intent("new")).step is Step.RESENT
 
 
 def test_many_who_repair_at_once_repair_once(full, home):
@@ -217,7 +217,7 @@ def test_a_repair_that_is_killed_is_taken_up(full, ledger, home, moves):
             with pytest.raises(StorageError, match=r"a repair of it was interrupted.*xalora repair"):
                 use()
         assert repair(home).recovered == 60
-    assert claim(ledger, intent("7")).step is Step.FINISHED
+    assert claim(ledger, intent("7")).step is Step.REUSED
     assert found_in(home) == everything()
 
 

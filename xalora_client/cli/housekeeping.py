@@ -9,9 +9,10 @@ import time
 
 from .. import config
 from ..errors import ConfigurationError
+from ..ledger import TaskRecord
 from ..ledger.repair import repair as repair_ledger
 from ..media.store import MediaStore, budget_of
-from ..records import TaskRecord, TaskRecords
+from ..records import TaskRecords
 
 WIDEST_TEXT = 40
 

@@ -36,7 +36,7 @@ async def claim(session: Session, ledger: Ledger, intent: Intent, job: Job, *, r
         if held is not None and held[1] is not None:
             return held[1]
         found = await in_thread(lambda: _claim_now(session, ledger, intent, job, reuse=reuse))
-        if found.step is not Step.BUSY:
+        if found.step is not Step.IN_PROGRESS:
             return found
         if not give_up.remaining():
             raise ConfigurationError(code="submitted_elsewhere")
@@ -44,7 +44,7 @@ async def claim(session: Session, ledger: Ledger, intent: Intent, job: Job, *, r
 
 
 def _claim_now(session: Session, ledger: Ledger, intent: Intent, job: Job, *, reuse: bool) -> Claim:
-    return ledger.claim(intent, job.job_id, reuse=reuse, source=session.source, place=session.caller)
+    return ledger.claim(intent, job.job_id, reuse=reuse, source=session.source, caller=session.caller)
 
 
 def take_ahead(session: Session, key: object) -> tuple[Job, Claim | None] | None:
@@ -81,10 +81,10 @@ async def upload_ahead(
         if reuse and session.ahead.get(key):
             return None
         found = await asyncio.to_thread(lambda: _claim_now(session, ledger, intent, job, reuse=reuse))
-        if found.step not in (Step.NEW, Step.RESEND):
+        if found.step not in (Step.NEW, Step.RESENT):
             return None
         job = replace(job, job_id=found.entry.job_id)
-        return job, found.step is Step.RESEND
+        return job, found.step is Step.RESENT
 
     give_up = session.deadline(LONGEST_UPLOAD)
     while True:
@@ -94,15 +94,15 @@ async def upload_ahead(
         except GeneratorExit:  # A coroutine that is being closed may not await.
             raise
         except BaseException as error:
-            if found is None or found.step in (Step.NEW, Step.RESEND):
+            if found is None or found.step in (Step.NEW, Step.RESENT):
                 await record_unsent(session, [(job, found)], error)
             raise
-        if found is None or found.step is not Step.BUSY:
+        if found is None or found.step is not Step.IN_PROGRESS:
             break
         if not give_up.remaining():
             raise ConfigurationError(code="submitted_elsewhere")
         await session.sleep(SECONDS_BETWEEN_CLAIMS_AHEAD)
-    if ledger is None or (found is not None and found.step in (Step.NEW, Step.RESEND)):
+    if ledger is None or (found is not None and found.step in (Step.NEW, Step.RESENT)):
         session.ahead.setdefault(key, []).append((job, found))
 
 
@@ -136,7 +136,7 @@ async def record_unsent(
                 continue
             is_new = claim.step is Step.NEW  # Else, an earlier run may have sent it.
             if isinstance(error, XaloraError):
-                (ledger.refused if is_new else ledger.doubtful)(claim, error.what)
+                (ledger.refused if is_new else ledger.unconfirmed)(claim, error.what)
             elif is_new:
                 ledger.forget(job.job_id)
             claim.release()

@@ -104,12 +104,12 @@ async def create(
         begun = session.clock()
         claimed = await claim(session, ledger, intent, job, reuse=reuse)
         deadline = replace(deadline, at=deadline.at + session.clock() - begun)
-        if claimed.step in (Step.NEW, Step.RESEND):
+        if claimed.step in (Step.NEW, Step.RESENT):
             job = replace(job, job_id=claimed.entry.job_id)
             return await _send_claimed(session, claimed, job, deadline, on_update)
         known = claimed.entry.as_result()
         created = CreatedTask(known.task_id, job.credentials, claimed.step.value, known)
-        if claimed.step is Step.FINISHED:
+        if claimed.step is Step.REUSED:
             if claimed.entry.sha256 is None:
                 with suppress(XaloraError):  # Its media is still to be downloaded, and links expire.
                     known = await _check_earlier(session, ledger, claimed, created, deadline) or known
@@ -153,7 +153,7 @@ async def _send_claimed(
     session: Session, claimed: Claim | None, job: Job, deadline: Deadline, on_update: OnUpdate | None
 ) -> CreatedTask:
     """Upload the inputs, send the create that was claimed, and record the outcome."""
-    resent = claimed is not None and claimed.step is Step.RESEND
+    resent = claimed is not None and claimed.step is Step.RESENT
     if session.uploads is not None:
         begun = session.clock()
         try:
@@ -180,7 +180,7 @@ async def _record_failure(session: Session, job: Job, claimed: Claim | None, err
     if error.sent == "no" and (claimed is None or claimed.step is Step.NEW):
         await record_unsent(session, [(job, claimed)], error)
     elif claimed is not None:
-        await session.with_ledger(lambda ledger: ledger.doubtful(claimed, error.what))
+        await session.with_ledger(lambda ledger: ledger.unconfirmed(claimed, error.what))
 
 
 async def _send(

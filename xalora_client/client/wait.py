@@ -47,7 +47,7 @@ async def create_and_wait(
     try:
         return await Wait(session, created, deadline, interval, on_update).run()
     except NotFoundError as error:
-        if created.origin == Step.ATTACH:
+        if created.origin == Step.EXISTING:
             raise unknown_to_server(error, created.task_id) from error
         raise
 

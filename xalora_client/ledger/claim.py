@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from ..file_locks import ProcessLock
-from .entry import Entry
+from .entry import TaskRecord
 
 
 class Step(str, Enum):
@@ -14,27 +14,27 @@ class Step(str, Enum):
     NEW = "new"
     """Send the create; the entry is written."""
 
-    RESEND = "resend"
+    RESENT = "resend"
     """Send the create of the entry again, under its old job id: it is not known whether the first one arrived."""
 
-    ATTACH = "attach"
+    EXISTING = "attach"
     """There is a task that is waiting or running."""
 
-    FINISHED = "finished"
+    REUSED = "finished"
     """There is a result."""
 
-    BUSY = "busy"
+    IN_PROGRESS = "busy"
     """Another run is sending the create right now: ask again in a moment."""
 
 
 class Claim:
-    """What to do about an intent, and for ``NEW`` and ``RESEND`` the exclusive right to do it.
+    """What to do about an intent, and for ``NEW`` and ``RESENT`` the exclusive right to do it.
 
-    That right ends with ``Ledger.created``, ``doubtful`` or ``refused``; with ``release``, which lets the next run send
-    the create again; and with the claim object or the process, even if it is killed.
+    That right ends with ``Ledger.created``, ``unconfirmed`` or ``refused``; with ``release``, which lets the next run
+    send the create again; and with the claim object or the process, even if it is killed.
     """
 
-    def __init__(self, step: Step, entry: Entry, lock: ProcessLock | None = None) -> None:
+    def __init__(self, step: Step, entry: TaskRecord, lock: ProcessLock | None = None) -> None:
         self.step = step
         self.entry = entry
         self._lock = lock

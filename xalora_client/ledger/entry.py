@@ -11,23 +11,44 @@ from ..protocol.answers import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
 from ..sqlite_file import DamageError
 from .fingerprint import Intent
 
-CREATING, DOUBTFUL, REFUSED = "creating", "doubtful", "refused"
+CREATING, UNCONFIRMED, REFUSED = "creating", "doubtful", "refused"
 """States of a task without an id: about to be sent, sent without a conclusive answer, not accepted."""
 
 FINAL_STATES = frozenset({REFUSED, *(status.value for status in FINAL_STATUSES)})
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A task as it was when the ledger was read.
+class TaskRecord:
+    """A task as it was when the ledger was read. Times are Unix seconds, or None for what has not happened yet.
 
-    ``state`` is one of TaskStatus, or before the task has an id "creating", "doubtful" (sent, but no answer says
-    whether it was accepted) or "refused". ``tries`` counts how often the create was started, each time under the same
-    ``job_id``; above 1 it was sent again after an ambiguous failure or a crash. ``created``, ``submitted`` (the create
-    was answered) and ``finished`` (seen final) are Unix seconds; the latencies are the server's, in seconds; ``ran`` is
-    the seconds from submitted to finished, or None if no run watched the end. ``sha256``, ``extension`` (with its
-    dot) and ``size`` (bytes) name the media file once it is stored. ``source`` is "node", "cli" or "library",
-    ``place`` the part of it that asked, as JSON: for a node its ``node`` id, ``title`` and ``workflow`` id.
+    Attributes:
+        number: Its place in the ledger: a newer task has a higher one.
+        job_id: The id under which the task was sent.
+        fingerprint: The same for the same work at the same server.
+        server: The sequencer's address, or the lasting name of one whose address changes, such as "sandbox".
+        task_type: The kind of task, such as "txt2vid".
+        workflow_id: The server's workflow.
+        parameters: JSON. Images and very long texts are replaced by their hashes.
+        source: Who asked: "node", "cli" or "library".
+        state: A TaskStatus, or before there is an id "creating", "doubtful" (sent, but no answer says whether it was
+            accepted) or "refused".
+        tries: How often the create was started, each time under the same job id. Above 1 it was sent again after an
+            ambiguous failure or a crash.
+        created: When the task was written to the ledger.
+        owner: The name of the lock of whoever sends the create.
+        task_id: The sequencer's id, None before it gave one.
+        submitted: When the sequencer accepted it.
+        finished: When its end was seen.
+        ran: Seconds from submitted to finished, or None if no run watched the end.
+        inference_latency: Seconds the miner worked.
+        upload_latency: Seconds the miner's upload took.
+        message: The server's message, in one line.
+        result: The server's result, as it was answered.
+        media_url: Where the media was.
+        sha256: The hash of the stored media file, in hex. None before it is downloaded.
+        extension: Its extension, with the dot.
+        media_bytes: Its size.
+        caller: What part of the source asked, as JSON: for a node its ``node`` id, ``title`` and ``workflow`` id.
     """
 
     number: int
@@ -36,7 +57,7 @@ class Entry:
     server: str
     task_type: str
     workflow_id: str | None
-    parameters: Any
+    parameters: object
     source: str
     state: str
     tries: int
@@ -49,18 +70,27 @@ class Entry:
     inference_latency: float | None = None
     upload_latency: float | None = None
     message: str | None = None
-    result: Any = None
+    result: object = None
     media_url: str | None = None
     sha256: str | None = None
     extension: str | None = None
-    size: int | None = None
-    place: Any = None
+    media_bytes: int | None = None
+    caller: object = None
 
     @property
     def is_final(self) -> bool:
         """Whether the state will not change any more."""
         unconfirmed = self.state == TaskStatus.CANCELED and self.finished is None
         return self.state in FINAL_STATES and not unconfirmed
+
+    @property
+    def media(self) -> str | None:
+        """The name of the stored result: its SHA-256 in hex and its extension. None before it is downloaded."""
+        return None if self.sha256 is None else f"{self.sha256}{self.extension or ''}"
+
+    def to_json(self) -> dict[str, object]:
+        """What others may know of the record, as a JSON object."""
+        return {name: self.caller if name == "place" else getattr(self, name) for name in _SHOWN}
 
     def as_result(self) -> WorkflowTaskResult:
         """The server's last answer, as far as it was kept. Raises ValueError for a task without an id."""
@@ -79,62 +109,27 @@ class Entry:
             media_url=self.media_url,
         )
 
-    @classmethod
-    def new(cls, intent: Intent, job_id: str, source: str, now: float, place: Any = None) -> Entry:
-        """The entry of an intent before its create."""
-        return cls(
-            number=0,
-            job_id=job_id,
-            fingerprint=intent.fingerprint,
-            server=intent.server,
-            task_type=intent.task_type,
-            workflow_id=intent.workflow_id,
-            parameters=intent.parameters,
-            source=source,
-            state=CREATING,
-            tries=0,
-            created=now,
-            place=place,
-        )
 
-    def with_answer(self, result: WorkflowTaskResult) -> Entry:
-        """The entry updated by an answer; what the answer leaves out stays."""
-        said = {
-            "state": str(result.status),
-            "message": storable(result.message),
-            "inference_latency": result.inference_latency,
-            "upload_latency": result.upload_latency,
-            "result": result.result,
-            "media_url": storable(result.media_url),
-        }
-        return replace(self, **{name: value for name, value in said.items() if value is not None})
+_SHOWN = (
+    *("number", "task_id", "job_id", "state", "is_final", "server", "task_type", "workflow_id", "parameters", "source"),
+    *("place", "created", "submitted", "finished", "inference_latency", "message", "media", "media_bytes"),
+)
 
-    @classmethod
-    def from_row(cls, row: sqlite3.Row) -> Entry:
-        """Read a row of the table ``tasks``."""
-        return cls(**{name: _read(row[name]) if name in _JSON else row[name] for name in COLUMNS})
+WATCHED = 75.0
+"""The longest time in seconds between two queries of a run that waits: it polls at least once a minute. After a longer
+gap, the moment of the task's end is unknown, and nothing is learned from it."""
 
-    def row(self) -> dict[str, Any]:
-        """The values for a row, without ``number``, which the database assigns."""
-        values = {name: getattr(self, name) for name in COLUMNS if name != "number"}
-        return {name: _written(value) if name in _JSON else value for name, value in values.items()}
-
-
-COLUMNS = tuple(field.name for field in fields(Entry))
+_OTHER_NAMES = {"caller": "place", "media_bytes": "size"}
+COLUMNS = tuple(_OTHER_NAMES.get(field.name, field.name) for field in fields(TaskRecord))
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"  # noqa: S608 - names of columns
 _JSON = ("parameters", "result", "place")
 _LASTING = (
-    "job_id",
-    "fingerprint",
-    "server",
-    "task_type",
-    "workflow_id",
-    "parameters",
-    "source",
+    *("number", "job_id", "fingerprint", "server", "task_type", "workflow_id", "parameters", "source", "place"),
     "created",
-    "place",
 )
-"""What never changes after the entry was added; nor do the pages of an index that has nothing else."""
+"""What never changes after the record was added; nor do the pages of an index that has nothing else."""
+
+CONTRADICTION = "its table and indexes contradict each other"
 
 
 def storable(text: Any) -> Any:
@@ -142,22 +137,53 @@ def storable(text: Any) -> Any:
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
-def _written(value: Any) -> str:
-    return json.dumps(value, default=repr)
+def new(intent: Intent, job_id: str, source: str, now: float, caller: object = None) -> TaskRecord:
+    """The record of a task before its create."""
+    return TaskRecord(
+        number=0, job_id=job_id, **vars(intent), source=source, state=CREATING, tries=0, created=now, caller=caller
+    )
 
 
-def _read(text: str) -> Any:
+def with_answer(record: TaskRecord, result: WorkflowTaskResult) -> TaskRecord:
+    """The record updated by an answer; what the answer leaves out stays."""
+    said = {
+        "state": str(result.status),
+        "message": storable(result.message),
+        "inference_latency": result.inference_latency,
+        "upload_latency": result.upload_latency,
+        "result": result.result,
+        "media_url": storable(result.media_url),
+    }
+    return replace(record, **{name: value for name, value in said.items() if value is not None})
+
+
+def run_time(record: TaskRecord, seen: float | None, now: float) -> float | None:
+    """How long a finished task took: it ended between ``seen``, when it was last found open, and ``now``."""
+    if record.state != TaskStatus.FINISHED or record.submitted is None or seen is None:
+        return None
+    return max(0.0, (seen + now) / 2 - record.submitted) if 0 <= now - seen <= WATCHED else None
+
+
+def from_row(row: sqlite3.Row) -> TaskRecord:
+    """The record in a row of SELECT."""
+    values = zip(COLUMNS, row, strict=True)
+    return TaskRecord(*(_from_json(value) if name in _JSON else value for name, value in values))
+
+
+def _from_json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:  # This program did not write it; the rest of the entry is still useful.
+    except ValueError:  # This program did not write it; the rest of the record is still useful.
         return text
 
 
-CONTRADICTION = "its table and indexes contradict each other"
+def _row(record: TaskRecord) -> dict[str, Any]:
+    values = zip(COLUMNS, (getattr(record, field.name) for field in fields(record)), strict=True)
+    return {name: json.dumps(value, default=repr) if name in _JSON else value for name, value in values}
 
 
-def usable(db: sqlite3.Connection, fingerprint: str) -> Entry | None:
-    """The entry to use in place of a new task: one that has a task first, then the newest.
+def usable(db: sqlite3.Connection, fingerprint: str) -> TaskRecord | None:
+    """The record to use in place of a new task: one that has a task first, then the newest.
 
     The table and two indexes must say the same, on pages of their own: else a page that is damaged, even one that looks
     right, could hide a task that is paid for. Raises DamageError.
@@ -168,51 +194,54 @@ def usable(db: sqlite3.Connection, fingerprint: str) -> Entry | None:
     query = "SELECT number FROM tasks INDEXED BY tasks_by_fingerprint_again WHERE fingerprint = ? ORDER BY number"
     again = [number for (number,) in db.execute(query, value)]
     rows = [db.execute(f"{SELECT} WHERE number = ?", (number,)).fetchone() for number in again]
-    entries = [Entry.from_row(row) for row in rows if row is not None and row["fingerprint"] == fingerprint]
-    if first != [(entry.number, entry.state) for entry in entries] or again != [number for number, _ in first]:
+    records = [from_row(row) for row in rows if row is not None and row["fingerprint"] == fingerprint]
+    if first != [(record.number, record.state) for record in records] or again != [number for number, _ in first]:
         raise DamageError(CONTRADICTION)
-    found = [entry for entry in entries if not entry.is_final or entry.state == TaskStatus.FINISHED]
-    best = max(found, key=lambda entry: (entry.task_id is not None, entry.number), default=None)
+    found = [record for record in records if not record.is_final or record.state == TaskStatus.FINISHED]
+    best = max(found, key=lambda record: (record.task_id is not None, record.number), default=None)
     # It may be sent again under its job id, which must be the right one.
-    if best is not None and best.task_id is None and of_job(db, best.job_id) != best:
+    if best is not None and best.task_id is None and find(db, "job_id", best.job_id) != best:
         raise DamageError(CONTRADICTION)
     return best
 
 
-def find(db: sqlite3.Connection, task_id: str, server: str | None) -> Entry | None:
-    """The newest entry with a task id, of one server or, with None, of any. Raises DamageError."""
-    entry = one(db, "task_id = ?1 AND server = coalesce(?2, server)", storable(task_id), server)
-    if entry is not None and entry.task_id != storable(task_id):
+def find(db: sqlite3.Connection, column: str, identifier: str, server: str | None = None) -> TaskRecord | None:
+    """The newest record with this "task_id" or "job_id", of one server or, with None, of any. Raises DamageError."""
+    identifier = storable(identifier)
+    record = one(db, f"{column} = ?1 AND server = coalesce(?2, server)", identifier, server)
+    if record is not None and getattr(record, column) != identifier:
         raise DamageError(CONTRADICTION)
-    return entry
+    return record
 
 
-def of_job(db: sqlite3.Connection, job_id: str) -> Entry | None:
-    """The entry of a job. Raises DamageError."""
-    entry = one(db, "job_id = ?", job_id)
-    if entry is not None and entry.job_id != job_id:
-        raise DamageError(CONTRADICTION)
-    return entry
+def one(db: sqlite3.Connection, where: str, *values: Any) -> TaskRecord | None:
+    """The newest record that meets a condition. ``where`` is SQL, so it never comes from outside."""
+    row = db.execute(f"{SELECT} WHERE {where} ORDER BY number DESC LIMIT 1", values).fetchone()
+    return None if row is None else from_row(row)
 
 
-def one(db: sqlite3.Connection, where: str, *values: Any) -> Entry | None:
-    """The newest entry that meets a condition. ``where`` is SQL, so it never comes from outside."""
-    query = f"{SELECT} WHERE {where} ORDER BY number DESC LIMIT 1"
-    row = db.execute(query, values).fetchone()
-    return None if row is None else Entry.from_row(row)
+def durations(
+    db: sqlite3.Connection, server: str | None, task_type: str, workflow_id: str | None, limit: int
+) -> list[float]:
+    """How long the server's newest tasks of a kind took, in seconds, as far as their ends were watched."""
+    query = (
+        "SELECT ran FROM tasks WHERE server IS ? AND task_type = ? AND workflow_id IS ? AND ran IS NOT NULL"
+        " ORDER BY finished DESC LIMIT ?"
+    )
+    return [ran for (ran,) in db.execute(query, (server, task_type, workflow_id, limit))]
 
 
-def insert(db: sqlite3.Connection, entry: Entry) -> None:
-    """Add an entry."""
-    row = entry.row()
+def insert(db: sqlite3.Connection, record: TaskRecord) -> None:
+    """Add a record. The database numbers it."""
+    row = _row(record) | {"number": None}
     names, places = ", ".join(row), ", ".join(f":{name}" for name in row)
     db.execute(f"INSERT INTO tasks ({names}) VALUES ({places})", row)  # noqa: S608 - names of columns
 
 
-def update(db: sqlite3.Connection, entry: Entry) -> None:
-    """Write what became of the entry that has the same number and job id. Raises DamageError when there is none."""
-    row = entry.row()
+def update(db: sqlite3.Connection, record: TaskRecord) -> None:
+    """Write what became of the task that has this number and job id. Raises DamageError when there is none."""
+    row = _row(record)
     changes = ", ".join(f"{name} = :{name}" for name in row if name not in _LASTING)
     statement = f"UPDATE tasks SET {changes} WHERE number = :number AND job_id = :job_id"  # noqa: S608
-    if db.execute(statement, row | {"number": entry.number}).rowcount != 1:
+    if db.execute(statement, row).rowcount != 1:
         raise DamageError(CONTRADICTION)

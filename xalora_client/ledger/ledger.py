@@ -18,8 +18,7 @@ from ..sqlite_file import DamageError
 from . import entry as rows
 from .claim import Claim, Step
 from .database import ledger_file
-from .durations import ran
-from .entry import CREATING, DOUBTFUL, REFUSED, Entry, storable
+from .entry import CREATING, REFUSED, UNCONFIRMED, TaskRecord, storable
 from .fingerprint import Intent
 
 logger = logging.getLogger("xalora_client")
@@ -64,22 +63,22 @@ class Ledger:
         """
         return Intent.of(self.server or "", job.task, job.credentials)
 
-    def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str, place: object = None) -> Claim:
+    def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str, caller: object = None) -> Claim:
         """Decide what to do about an intent, in one atomic step across all threads and processes.
 
         What is already charged comes first: the newest task that is open or finished, then a create whose outcome is
         unknown. Only then a new one is recorded under ``job_id``, before this returns. With ``reuse`` off it is always
-        a new one. ``source`` is "node", "cli" or "library", ``place`` the part of it that asks.
+        a new one. ``source`` is "node", "cli" or "library", ``caller`` the part of it that asks.
         """
 
         def work(db: sqlite3.Connection) -> Claim:
             entry = rows.usable(db, intent.fingerprint) if reuse else None
             if entry is None:
-                return self._start(db, Entry.new(intent, job_id, source, self.clock(), place))
+                return self._start(db, rows.new(intent, job_id, source, self.clock(), caller))
             if entry.task_id is not None:
-                return Claim(Step.FINISHED if entry.state == TaskStatus.FINISHED else Step.ATTACH, entry)
+                return Claim(Step.REUSED if entry.state == TaskStatus.FINISHED else Step.EXISTING, entry)
             if entry.owner is not None and self._owners.is_held(entry.owner):
-                return Claim(Step.BUSY, entry)
+                return Claim(Step.IN_PROGRESS, entry)
             return self._start(db, entry)
 
         with _before_sending():
@@ -89,16 +88,16 @@ class Ledger:
                 self._database.write_through()
         return claim
 
-    def created(self, claim: Claim, task_id: str) -> Entry:
+    def created(self, claim: Claim, task_id: str) -> TaskRecord:
         """Record that the server accepted the task.
 
         If that fails, the error names the task id. The next observation of the task tries again; until then the claim
         is held, so that no other run sends the create again.
         """
 
-        def work(db: sqlite3.Connection) -> Entry:
+        def work(db: sqlite3.Connection) -> TaskRecord:
             now = self.clock()
-            present = rows.of_job(db, claim.entry.job_id)
+            present = rows.find(db, "job_id", claim.entry.job_id)
             entry = replace(
                 present or claim.entry, task_id=storable(task_id), state=TaskStatus.WAITING.value, owner=None
             )
@@ -130,9 +129,9 @@ class Ledger:
         claim.release()
         return entry
 
-    def doubtful(self, claim: Claim, message: str) -> None:
+    def unconfirmed(self, claim: Claim, message: str) -> None:
         """Record that no answer says whether the server accepted the task. The next claim sends it again."""
-        self._settle(claim, DOUBTFUL, message)
+        self._settle(claim, UNCONFIRMED, message)
 
     def refused(self, claim: Claim, message: str) -> None:
         """Record that the server certainly did not accept the task. The next claim is a new one."""
@@ -148,7 +147,7 @@ class Ledger:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            entry = rows.find(db, task_id, self.server)
+            entry = rows.find(db, "task_id", task_id, self.server)
             if entry is None or not isinstance(result.status, TaskStatus):
                 return
             now = self.clock()
@@ -157,9 +156,9 @@ class Ledger:
                 self._last_open[entry.job_id] = now
             if entry.is_final and result.status != TaskStatus.FINISHED:
                 return
-            new = entry.with_answer(result)
+            new = rows.with_answer(entry, result)
             if result.is_final and entry.finished is None:
-                new = replace(new, finished=now, ran=ran(new, seen, now))
+                new = replace(new, finished=now, ran=rows.run_time(new, seen, now))
                 self._last_open.pop(entry.job_id, None)
             if new != entry:
                 rows.update(db, new)
@@ -176,7 +175,7 @@ class Ledger:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            entry = rows.find(db, task_id, self.server)
+            entry = rows.find(db, "task_id", task_id, self.server)
             if entry is not None and not entry.is_final:
                 rows.update(db, replace(entry, state=TaskStatus.CANCELED.value))
 
@@ -189,29 +188,29 @@ class Ledger:
         """
 
         def work(db: sqlite3.Connection) -> bool:
-            entry = rows.find(db, task_id, self.server)
+            entry = rows.find(db, "task_id", task_id, self.server)
             if entry is not None:
-                rows.update(db, replace(entry, sha256=sha256, extension=extension, size=size))
+                rows.update(db, replace(entry, sha256=sha256, extension=extension, media_bytes=size))
             return entry is not None
 
         return self._database.run(work)
 
-    def find(self, task_id: str) -> Entry | None:
+    def find(self, task_id: str) -> TaskRecord | None:
         """The newest entry with this task id."""
-        return self._database.run(lambda db: rows.find(db, task_id, self.server))
+        return self._database.run(lambda db: rows.find(db, "task_id", task_id, self.server))
 
-    def entries(self, limit: int = 100) -> list[Entry]:
+    def entries(self, limit: int = 100) -> list[TaskRecord]:
         """The newest ``limit`` entries, newest first."""
         query = f"{rows.SELECT} ORDER BY number DESC LIMIT ?"
-        return self._database.run(lambda db: [Entry.from_row(row) for row in db.execute(query, (limit,))])
+        return self._database.run(lambda db: [rows.from_row(row) for row in db.execute(query, (limit,))])
 
-    def forget(self, task_or_job_id: str) -> list[Entry]:
+    def forget(self, task_or_job_id: str) -> list[TaskRecord]:
         """Remove the entries with this id; returns them. The task itself continues and is charged."""
 
-        def work(db: sqlite3.Connection) -> list[Entry]:
+        def work(db: sqlite3.Connection) -> list[TaskRecord]:
             key = storable(task_or_job_id)
             found = db.execute(f"{rows.SELECT} WHERE task_id = ?1 OR job_id = ?1", (key,)).fetchall()
-            entries = [Entry.from_row(row) for row in found]
+            entries = [rows.from_row(row) for row in found]
             if any(key not in (entry.task_id, entry.job_id) for entry in entries):
                 raise DamageError(rows.CONTRADICTION)
             db.executemany("DELETE FROM tasks WHERE number = ?", [(entry.number,) for entry in entries])
@@ -221,14 +220,9 @@ class Ledger:
 
     def durations(self, task_type: str, workflow_id: str | None, limit: int = 100) -> list[float]:
         """Seconds from submitted to finished of the server's newest ``limit`` tasks of a kind whose end was watched."""
-        query = (
-            "SELECT ran FROM tasks WHERE server IS ? AND task_type = ? AND workflow_id IS ? AND ran IS NOT NULL"
-            " ORDER BY finished DESC LIMIT ?"
-        )
-        kind = (self.server, task_type, workflow_id or None, limit)
-        return self._database.run(lambda db: [ran for (ran,) in db.execute(query, kind)])
+        return self._database.run(lambda db: rows.durations(db, self.server, task_type, workflow_id or None, limit))
 
-    def _start(self, db: sqlite3.Connection, entry: Entry) -> Claim:
+    def _start(self, db: sqlite3.Connection, entry: TaskRecord) -> Claim:
         lock = self._owners.new()
         known = entry.tries > 0
         try:
@@ -240,14 +234,14 @@ class Ledger:
         except BaseException:
             lock.release()
             raise
-        return Claim(Step.RESEND if known else Step.NEW, entry, lock)
+        return Claim(Step.RESENT if known else Step.NEW, entry, lock)
 
     def _settle(self, claim: Claim, state: str, message: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            present = rows.of_job(db, claim.entry.job_id)
+            present = rows.find(db, "job_id", claim.entry.job_id)
             settled = replace(present or claim.entry, state=state, message=storable(message), owner=None)
             if present is None:
-                if state == DOUBTFUL:  # Forgotten, or lost with a damaged file, but perhaps charged.
+                if state == UNCONFIRMED:  # Forgotten, or lost with a damaged file, but perhaps charged.
                     rows.insert(db, settled)
             elif present.task_id is None and present.owner == claim.entry.owner:
                 rows.update(db, settled)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .database import ledger_file
-from .entry import FINAL_STATES, SELECT, Entry, one, storable
+from .entry import FINAL_STATES, SELECT, TaskRecord, durations, from_row, one, storable
 
 T = TypeVar("T")
 
@@ -28,16 +28,22 @@ class Listing:
         self._database = ledger_file(home)
 
     def close(self) -> None:
-        """Close the file; another call opens it again."""
+        """Close the ledger. Another call opens it again."""
         self._database.close()
 
     def tasks(
-        self, limit: int, *, before: int | None = None, state: str | None = None, text: str = ""
-    ) -> tuple[list[Entry], int]:
-        """The newest ``limit`` tasks, newest first, and how many there are in all that meet the filter.
+        self, limit: int = 100, *, before: int | None = None, state: str | None = None, text: str = ""
+    ) -> tuple[list[TaskRecord], int]:
+        """List tasks, newest first.
 
-        ``before`` is the number of an entry, to go on after it. ``state`` is one of an entry's states, or "open".
-        ``text`` is looked for in ids, kinds and parameters, without regard to the case of ASCII letters.
+        Args:
+            limit: The most tasks to return.
+            before: The number of a record: only older ones are returned. For the next page.
+            state: A record's state, or "open" for every one that is not final.
+            text: What to look for in ids, kinds and parameters, without regard to the case of ASCII letters.
+
+        Returns:
+            The tasks, and how many there are in all with this state and text.
         """
         conditions, values = ["1"], list[Any]()
         if state == OPEN:
@@ -52,38 +58,44 @@ class Listing:
             values += [_pattern(text)] * 4 + [_pattern(json.dumps(text)[1:-1])]
         where = " AND ".join(conditions)
 
-        def work(db: sqlite3.Connection) -> tuple[list[Entry], int]:
+        def work(db: sqlite3.Connection) -> tuple[list[TaskRecord], int]:
             (total,) = db.execute(f"SELECT count(*) FROM tasks WHERE {where}", values).fetchone()  # noqa: S608
             page = f"{SELECT} WHERE {where} AND number < ? ORDER BY number DESC LIMIT ?"
-            return _entries(db, page, [*values, before or 1 << 62, limit]), total
+            return _records(db, page, [*values, before or 1 << 62, limit]), total
 
-        nothing: tuple[list[Entry], int] = ([], 0)
-        return self._read(work, nothing)
+        return self._read(work) or ([], 0)
 
-    def find(self, task_or_job_id: str) -> Entry | None:
-        """The newest entry with this id. A task that has no id yet is found by its job id."""
+    def find(self, task_or_job_id: str) -> TaskRecord | None:
+        """Find a task.
+
+        Args:
+            task_or_job_id: The task's id, or its job id while it has no other.
+
+        Returns:
+            The newest task with this id, or None.
+        """
         identifier = storable(task_or_job_id)
-        return self._read(lambda db: one(db, "task_id = ?1 OR job_id = ?1", identifier), None)
+        return self._read(lambda db: one(db, "task_id = ?1 OR job_id = ?1", identifier))
 
-    def usual_seconds(self, server: str, task_type: str, workflow_id: str | None) -> float | None:
-        """How long the server's last tasks of a kind took, as their median; None when none was watched."""
-        query = (
-            "SELECT ran FROM tasks WHERE server IS ? AND task_type = ? AND workflow_id IS ? AND ran IS NOT NULL"
-            " ORDER BY finished DESC LIMIT 20"
-        )
-        ran: list[float] = self._read(
-            lambda db: [row[0] for row in db.execute(query, (server, task_type, workflow_id))], []
-        )
+    def usual_seconds(self, record: TaskRecord) -> float | None:
+        """How long tasks of the same kind took at the same server.
+
+        Args:
+            record: A task of that kind.
+
+        Returns:
+            The median of the last 20, in seconds from submitted to finished. None when no end was watched.
+        """
+        ran = self._read(lambda db: durations(db, record.server, record.task_type, record.workflow_id, 20))
         return statistics.median(ran) if ran else None
 
-    def _read(self, work: Callable[[sqlite3.Connection], T], empty: T) -> T:
-        if not self._database.exists():  # Looking at a list makes no file.
-            return empty
-        return self._database.run(work, reading=True)
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """None without a file: looking at a list makes none."""
+        return self._database.run(work, reading=True) if self._database.exists() else None
 
 
-def _entries(db: sqlite3.Connection, query: str, values: list[Any]) -> list[Entry]:
-    return [Entry.from_row(row) for row in db.execute(query, values)]
+def _records(db: sqlite3.Connection, query: str, values: list[Any]) -> list[TaskRecord]:
+    return [from_row(row) for row in db.execute(query, values)]
 
 
 def _pattern(text: str) -> str:

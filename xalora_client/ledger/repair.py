@@ -67,12 +67,12 @@ def _repair(path: Path) -> Repair | None:
     aside = sqlite_file.aside(path)
     found = Repair("a repair of it was interrupted")
     if path.exists():
+        if aside.exists():  # The last repair was complete but for this.
+            _rename(aside, _free_name(path))
         fault = _fault(path)
         if fault is None:
             return None
         found.fault = fault
-        if aside.exists():  # The last repair was complete but for this.
-            _rename(aside, _free_name(path))
     _rename(path, aside)
     try:
         sqlite_file.build(path, STEPS, NAME, lambda db: _salvage(aside, db, found))
@@ -95,7 +95,7 @@ def _salvage(damaged: Path, db: sqlite3.Connection, found: Repair) -> None:
             tasks = {
                 number: row
                 for number in numbers
-                for row in _rows(old, f"{SELECT} NOT INDEXED WHERE number = {number:d}")
+                for row in _rows(old, f"{SELECT} NOT INDEXED WHERE number = ?", number)
                 # One index that says otherwise may be the damaged part; two are right.
                 if len(_contradicting(row, indexes)) < 2
             }
@@ -131,6 +131,7 @@ def _copy(damaged: Path, copy: Path, fresh: sqlite3.Connection) -> None:
         with suppress(sqlite3.DatabaseError, UnicodeDecodeError):  # With a damaged log, others cannot write either.
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             db.execute("BEGIN IMMEDIATE")
+        copy.touch(mode=0o600)  # Prompts are private.
         shutil.copyfile(damaged, copy)
     with copy.open("r+b") as file:
         file.seek(28)
@@ -153,10 +154,10 @@ def _opened(copy: Path) -> sqlite3.Connection:
     return db
 
 
-def _rows(db: sqlite3.Connection, query: str) -> Iterator[sqlite3.Row]:
+def _rows(db: sqlite3.Connection, query: str, *values: Any) -> Iterator[sqlite3.Row]:
     """The rows up to the first that cannot be read."""
     with suppress(sqlite3.DatabaseError):
-        yield from db.execute(query)
+        yield from db.execute(query, values)
 
 
 def _read_indexes(db: sqlite3.Connection) -> tuple[_Indexes, bool]:
