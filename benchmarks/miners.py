@@ -24,12 +24,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
-
 import aiohttp
-from cluster import KEY, MINER_KEY, MinerProcess, SequencerProcess, SimulatedComfyUIProcess, write_workflow
-from processes import free_port, poll
 
+from tests.support.cluster import KEY, MINER_KEY, FakeComfyUIProcess, MinerProcess, SequencerProcess, write_workflow
+from tests.support.processes import free_port, poll
 from xalora_client import AsyncClient, CustomTask
 
 PICTURE = base64.b64decode(
@@ -173,13 +171,13 @@ def many(folder: Path, miners: int, clients: int, seconds: float, task_seconds: 
 
 
 def two_against_one(folder: Path, tasks: int = 12, seconds: float = 1.0) -> None:
-    """Real miners with simulated ComfyUIs: twelve tasks by one, then by two."""
+    """Real miners with fake ComfyUIs: twelve tasks by one, then by two."""
     took = []
     for count in (1, 2):
         place = folder / str(count)
         sequencer = SequencerProcess(place / "sequencer")
         workflows = write_workflow(place / "workflows")
-        comfyuis = [SimulatedComfyUIProcess(free_port(), place / "journal", seconds) for _ in range(count)]
+        comfyuis = [FakeComfyUIProcess(free_port(), place / "journal", seconds) for _ in range(count)]
         miners = [
             MinerProcess(place / f"miner{number}", sequencer.url, each.url, workflows=workflows, name=f"box-{number}")
             for number, each in enumerate(comfyuis)
@@ -214,7 +212,7 @@ async def end_seen(sequencer: SequencerProcess, folder: Path, tasks: int) -> lis
 def ends_seen(folder: Path, tasks: int = 50, seconds: float = 0.5) -> None:
     """How soon the client knows of an end, with one real miner that has nothing else to do."""
     sequencer = SequencerProcess(folder / "sequencer")
-    comfyui = SimulatedComfyUIProcess(free_port(), folder / "journal", seconds)
+    comfyui = FakeComfyUIProcess(free_port(), folder / "journal", seconds)
     workflows = write_workflow(folder / "workflows")
     miner = MinerProcess(folder / "miner", sequencer.url, comfyui.url, workflows=workflows)
     try:

@@ -27,13 +27,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
-
 import aiohttp
-from cluster import KEY, MinerProcess, SequencerProcess
-from comfyui_server import NONE_FOUND, ComfyUI, found
-from processes import poll
 
+from tests.support.cluster import KEY, MinerProcess, SequencerProcess
+from tests.support.comfyui_process import NONE_FOUND, ComfyUIProcess, found
+from tests.support.processes import poll
 from xalora_client import AsyncClient, CustomTask
 
 WARM_UP = 3
@@ -146,7 +144,7 @@ def main() -> None:
         workflows = folder / "workflows"
         workflows.mkdir()
         (workflows / "txt2img.offload.json").write_text(json.dumps(graph(0)))
-        comfy = ComfyUI(found()[-1], folder / "comfyui")
+        comfy = ComfyUIProcess(found()[-1], folder / "comfyui")
         processes: list[SequencerProcess | MinerProcess] = []
         try:
             comfy.boot()

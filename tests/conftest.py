@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import NONE_FOUND, found, version_of
-from file_server import FileServer
-from processes import ROOT, bare_environment
-from sandbox_process import SandboxProcess
-from sequencer import Sequencer
-from subject import Subject
+
+from tests.support.comfyui_process import NONE_FOUND, found, version_of
+from tests.support.fake_file_server import FakeFileServer
+from tests.support.fake_sequencer import FakeSequencer
+from tests.support.processes import ROOT, bare_environment
+from tests.support.sandbox_process import SandboxProcess
+from tests.support.subject import Subject
 
 INSTALLED = {"source": "ComfyUI", "editor_source": "Editor of ComfyUI"}
 """The fixtures that give a test each ComfyUI there is, and what its tests are called."""
@@ -47,23 +48,23 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sequencer() -> Iterator[Sequencer]:
+def sequencer() -> Iterator[FakeSequencer]:
     """A sequencer that answers what the test says."""
-    server = Sequencer()
+    server = FakeSequencer()
     yield server
     server.close()
 
 
 @pytest.fixture(params=["blocking", "event loop"])
-def subject(request: pytest.FixtureRequest, sequencer: Sequencer, home: Path) -> Subject:
+def subject(request: pytest.FixtureRequest, sequencer: FakeSequencer, home: Path) -> Subject:
     """Each client, with that sequencer."""
     return Subject(request.param, sequencer.url, home)
 
 
 @pytest.fixture
-def files() -> Iterator[FileServer]:
+def files() -> Iterator[FakeFileServer]:
     """A file server that answers what the test says."""
-    server = FileServer()
+    server = FakeFileServer()
     yield server
     server.close()
 

@@ -13,12 +13,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from file_server import File, FileServer
-from kills import DOWNLOADED, Home, moments, wait_until
-from pictures import png
-from processes import PATIENCE, ROOT, bare_environment, poll
-from sandbox_process import SandboxProcess
-from sequencer import Answer, status
+
+from tests.support.fake_file_server import FakeFileServer, File
+from tests.support.fake_sequencer import Answer, status
+from tests.support.kills import DOWNLOADED, Home, moments, wait_until
+from tests.support.pictures import png
+from tests.support.processes import PATIENCE, ROOT, bare_environment, poll
+from tests.support.sandbox_process import SandboxProcess
 
 KILLS = int(os.environ.get("XALORA_CRASH_KILLS", "8"))
 
@@ -113,7 +114,7 @@ class Killer:
 @pytest.mark.parametrize("moment", ["create in flight", "waiting", "downloading"])
 def test_killed_at_a_chosen_moment(kind, moment, sequencer, tmp_path):
     kill = Killer()
-    files = FileServer()
+    files = FakeFileServer()
     content = png()
     url = files.serve("/x.png", File(content, etag='"1"'))
     created, finished = Answer({"task_id": "t1"}), status("finished", result=url)

@@ -6,9 +6,9 @@ import ast
 import pickle
 
 import pytest
-from processes import ROOT
 
 import xalora_client
+from tests.support.processes import ROOT
 from xalora_client import (
     APIStatusError,
     CustomTask,

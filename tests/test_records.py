@@ -7,8 +7,8 @@ import json
 import os
 
 import pytest
-from ledger_steps import SERVER, answer, claim, intent, run_to
 
+from tests.support.ledger_steps import SERVER, answer, claim, intent, run_to
 from xalora_client import TaskRecords
 from xalora_client.ledger import Ledger
 from xalora_client.media.store import MediaStore

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from command_line import Outcome, picture
-from file_server import File
-from processes import Command
-from quick_time import hurry
-from sandbox_process import SandboxProcess
-from sequencer import status
-from subject import KEY, SECRET, Clock
 
+from tests.support.command_line import Outcome, picture
+from tests.support.fake_file_server import File
+from tests.support.fake_sequencer import status
+from tests.support.processes import Command
+from tests.support.quick_time import hurry
+from tests.support.sandbox_process import SandboxProcess
+from tests.support.subject import KEY, SECRET, FakeClock
 from xalora_client import AsyncClient
 from xalora_client.cli import main
 
@@ -41,7 +41,7 @@ def command(tmp_path):
 def xalora(capsys, monkeypatch):
     """Run the command in this process, without its pauses. Whatever it prints, the key is not in it."""
     monkeypatch.setenv("XALORA_API_KEY", KEY)
-    hurry(monkeypatch, AsyncClient, Clock())
+    hurry(monkeypatch, AsyncClient, FakeClock())
 
     def run(*arguments):
         try:

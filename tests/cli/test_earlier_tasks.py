@@ -8,9 +8,10 @@ import re
 import time
 
 import pytest
-from command_line import SMALL, picture
-from sequencer import Answer, status
-from subject import KEY
+
+from tests.support.command_line import SMALL, picture
+from tests.support.fake_sequencer import Answer, status
+from tests.support.subject import KEY
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import re
 import signal
 
 import pytest
-from command_line import SMALL, picture, state_of
-from file_server import File
-from loopback import deaf_url
-from processes import poll
-from sequencer import Answer, status
-from subject import KEY, SECRET
 
+from tests.support.command_line import SMALL, picture, state_of
+from tests.support.fake_file_server import File
+from tests.support.fake_sequencer import Answer, status
+from tests.support.loopback import deaf_url
+from tests.support.processes import poll
+from tests.support.subject import KEY, SECRET
 from xalora_client import __version__
 
 

@@ -6,9 +6,10 @@ import json
 import os
 
 import pytest
-from command_line import picture
-from sequencer import Answer, status
-from subject import KEY
+
+from tests.support.command_line import picture
+from tests.support.fake_sequencer import Answer, status
+from tests.support.subject import KEY
 
 ODD = "bad \x1b[31m\u202e words \ud800 \x00\n" + "x" * 1_000_000
 

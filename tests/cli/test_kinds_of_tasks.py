@@ -7,8 +7,9 @@ import re
 
 import av
 import pytest
-from command_line import SMALL
 from PIL import Image
+
+from tests.support.command_line import SMALL
 
 
 class TestText2Video:

@@ -9,9 +9,9 @@ import stat
 import sys
 
 import pytest
-from command_line import on_terminal
-from subject import KEY, SECRET
 
+from tests.support.command_line import on_terminal
+from tests.support.subject import KEY, SECRET
 from xalora_client import config
 
 

@@ -8,11 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from command_line import picture
 from PIL import Image
-from processes import PATIENCE, ROOT
-from sequencer import Answer, status
-from subject import KEY
+
+from tests.support.command_line import picture
+from tests.support.fake_sequencer import Answer, status
+from tests.support.processes import PATIENCE, ROOT
+from tests.support.subject import KEY
 
 
 @pytest.mark.parametrize(

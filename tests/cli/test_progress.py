@@ -7,10 +7,10 @@ import re
 import sys
 import threading
 
-from command_line import SMALL, on_terminal, picture
-from file_server import File
-from sequencer import status
-from subject import KEY, SECRET
+from tests.support.command_line import SMALL, on_terminal, picture
+from tests.support.fake_file_server import File
+from tests.support.fake_sequencer import status
+from tests.support.subject import KEY, SECRET
 
 
 def test_a_bar_on_a_terminal(sandbox, tmp_path):

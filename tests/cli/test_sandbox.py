@@ -12,8 +12,8 @@ from contextlib import closing
 
 import pytest
 import requests
-from processes import PATIENCE, poll
 
+from tests.support.processes import PATIENCE, poll
 from xalora_client.cli import main
 
 

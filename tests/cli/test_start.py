@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import ROOT, bare_environment
+
+from tests.support.processes import ROOT, bare_environment
 
 HEAVY = {"PIL", "aiohttp", "asyncio", "av", "certifi", "dotenv", "numpy", "requests", "sqlite3", "ssl", "tqdm"}
 """What brings many modules, or opens libraries. Only commands that use it may import it."""

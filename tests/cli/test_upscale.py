@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from command_line import picture
-from file_server import File
 from PIL import Image
+
+from tests.support.command_line import picture
+from tests.support.fake_file_server import File
 
 
 def test_one_file_to_a_file(xalora, preview, tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sequencer import Answer
+
+from tests.support.fake_sequencer import Answer
 
 
 @pytest.fixture

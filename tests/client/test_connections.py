@@ -8,9 +8,9 @@ import os
 import socket
 
 import pytest
-from loopback import deaf_url
-from raw_server import RawServer, answer, header
 
+from tests.support.loopback import deaf_url
+from tests.support.raw_server import RawServer, answer, header
 from xalora_client import NetworkError, ServerError, Text2VideoTask
 from xalora_client.http import transport as http
 

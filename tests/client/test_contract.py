@@ -6,8 +6,8 @@ import asyncio
 import re
 
 import pytest
-from sequencer import Answer, status
 
+from tests.support.fake_sequencer import Answer, status
 from xalora_client import (
     APIStatusError,
     AsyncClient,

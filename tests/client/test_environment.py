@@ -7,12 +7,12 @@ import ssl
 import subprocess
 
 import pytest
-from file_server import File
-from loopback import deaf_url
-from proxy import Proxy
-from sequencer import Sequencer
 
 from tests.faults import certificates
+from tests.support.fake_file_server import File
+from tests.support.fake_sequencer import FakeSequencer
+from tests.support.loopback import deaf_url
+from tests.support.proxy import Proxy
 from xalora_client import (
     AuthenticationError,
     ConfigurationError,
@@ -142,7 +142,7 @@ def authorities(tmp_path_factory):
 @pytest.fixture
 def secure(authorities, subject):
     """A sequencer with a certificate of our own authority; the subject talks to it."""
-    server = Sequencer()
+    server = FakeSequencer()
     server.server.socket = certificates.context().wrap_socket(server.server.socket, server_side=True)
     server.url = server.url.replace("http:", "https:")
     subject.options["workflow_url"] = server.url

@@ -7,11 +7,11 @@ import socket
 from ipaddress import ip_address
 
 import pytest
-from downloads import PNG, finished, left_over
-from file_server import File
-from proxy import Proxy
-from raw_server import RawServer, answer
 
+from tests.support.downloads import PNG, finished, left_over
+from tests.support.fake_file_server import File
+from tests.support.proxy import Proxy
+from tests.support.raw_server import RawServer, answer
 from xalora_client import DownloadError
 from xalora_client.http.ssrf import is_forbidden
 

@@ -8,8 +8,8 @@ import random
 import threading
 
 import pytest
-from sequencer import Answer, Sequencer
 
+from tests.support.fake_sequencer import Answer, FakeSequencer
 from xalora_client import AsyncClient, Client, NetworkError, RateLimitError, Text2VideoTask
 from xalora_client.client import session
 from xalora_client.http.limiter import ORDINARY_AT_ONCE
@@ -182,7 +182,7 @@ class TestPace:
         sequencer.script("task_result_query", Answer({}, 429, {"Retry-After": "100"}))
         with pytest.raises(RateLimitError):
             subject.do(lambda c: c.query_task_result("t1"))
-        other = Sequencer()
+        other = FakeSequencer()
         try:
             assert subject.do(lambda c: c.query_task_result("t1"), workflow_url=other.url).status == "finished"
         finally:

@@ -10,8 +10,8 @@ import tracemalloc
 import zlib
 
 import pytest
-from raw_server import RawServer, answer
 
+from tests.support.raw_server import RawServer, answer
 from xalora_client import (
     AuthenticationError,
     NetworkError,

@@ -5,9 +5,9 @@ import signal
 import threading
 
 import pytest
-from sequencer import DROP, Answer, Sequencer, status
-from subject import Stop
 
+from tests.support.fake_sequencer import DROP, Answer, FakeSequencer, status
+from tests.support.subject import Stop
 from xalora_client import AsyncClient, Client, NetworkError, Text2VideoTask
 
 TASK = Text2VideoTask("a rabbit")
@@ -70,7 +70,7 @@ def test_interruptions_that_do_not_cancel(subject, running):
     assert running.count("task_cancel") == 0
 
 
-def cancelled_during(endpoint: str, sequencer: Sequencer, call) -> None:
+def cancelled_during(endpoint: str, sequencer: FakeSequencer, call) -> None:
     """Cancel the asyncio task while the endpoint's answer is still out."""
     arrived, go_on = threading.Event(), threading.Event()
     usual = sequencer.answers[f"/{endpoint}"][0]

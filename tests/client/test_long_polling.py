@@ -8,8 +8,8 @@ import threading
 import time
 
 import pytest
-from sequencer import Answer, status
 
+from tests.support.fake_sequencer import Answer, status
 from xalora_client import AsyncClient, Client, Text2VideoTask
 from xalora_client.http.limiter import ORDINARY_AT_ONCE
 from xalora_client.ledger import Ledger

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sandbox_process import SandboxProcess
 
+from tests.support.sandbox_process import SandboxProcess
 from xalora_client import AsyncClient, TaskUpdate, Text2VideoTask
 
 RENDER_SECONDS = 2.5

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from downloads import PNG, finished
-from file_server import File
-from raw_server import RawServer
-from subject import Stop
 
+from tests.support.downloads import PNG, finished
+from tests.support.fake_file_server import File
+from tests.support.raw_server import RawServer
+from tests.support.subject import Stop
 from xalora_client import Client, Text2VideoTask
 
 TASK = Text2VideoTask("a rabbit")

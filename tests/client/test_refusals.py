@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sequencer import DROP, Answer, status
 
+from tests.support.fake_sequencer import DROP, Answer, status
 from xalora_client import ResponseError, Text2VideoTask, XaloraError
 from xalora_client.ledger import Ledger
 

@@ -7,9 +7,9 @@ import sqlite3
 import threading
 
 import pytest
-from sequencer import DROP, Answer, status
-from subject import Stop
 
+from tests.support.fake_sequencer import DROP, Answer, status
+from tests.support.subject import Stop
 from xalora_client import (
     BadRequestError,
     Client,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from file_server import File
-from pictures import png
-from sequencer import status
 
+from tests.support.fake_file_server import File
+from tests.support.fake_sequencer import status
+from tests.support.pictures import png
 from xalora_client import DownloadError, TaskStatus, Text2VideoTask, WorkflowTaskResult
 
 PNG = File(png())

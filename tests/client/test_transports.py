@@ -7,8 +7,8 @@ import time
 from contextlib import closing
 
 import pytest
-from sequencer import DROP, Answer
 
+from tests.support.fake_sequencer import DROP, Answer
 from xalora_client import APIStatusError, ConfigurationError, NetworkError, RequestTimeoutError, Text2VideoTask
 from xalora_client.client import session
 from xalora_client.http import transport as http

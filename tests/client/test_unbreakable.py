@@ -8,8 +8,8 @@ import signal
 import threading
 
 import pytest
-from subject import Stop
 
+from tests.support.subject import Stop
 from xalora_client.client import portal, unbreakable
 from xalora_client.client.session import in_thread
 from xalora_client.client.unbreakable import finish

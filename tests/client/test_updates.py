@@ -6,9 +6,9 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from pictures import png
-from sequencer import DROP, Answer, status
 
+from tests.support.fake_sequencer import DROP, Answer, status
+from tests.support.pictures import png
 from xalora_client import TaskProgress, TaskUpdate, Text2VideoTask, encode_data_uri
 from xalora_client.client.updates import estimate
 

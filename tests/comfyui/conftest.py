@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import NONE_FOUND, ComfyUI, booted, found, install, version_of
-from miner import Miner
-from sandbox_process import SandboxProcess
+
+from tests.support.comfyui_process import NONE_FOUND, ComfyUIProcess, booted, found, install, version_of
+from tests.support.fake_xalora import FakeXalora
+from tests.support.sandbox_process import SandboxProcess
 
 HELPER_NODES = Path(__file__).with_name("helper_nodes")
 
@@ -31,10 +32,10 @@ def canary() -> str:
 
 
 @pytest.fixture(scope="session")
-def server(source: Path, canary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+def server(source: Path, canary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
     """A ComfyUI with the pack under a folder name with a dash, its key in the environment."""
     base = tmp_path_factory.mktemp("comfyui")
-    comfy = ComfyUI(
+    comfy = ComfyUIProcess(
         source, base, "--verbose", "DEBUG",
         XALORA_API_KEY=f"consumer-of-tests#{canary}", XALORA_HOME=str(base / "xalora"),
     )  # fmt: skip
@@ -44,7 +45,7 @@ def server(source: Path, canary: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def comfy(server: ComfyUI, sandbox: SandboxProcess) -> Iterator[ComfyUI]:
+def comfy(server: ComfyUIProcess, sandbox: SandboxProcess) -> Iterator[ComfyUIProcess]:
     """That server, with the sandbox as sequencer and nothing left over from other tests."""
     server.use(sandbox.url)
     yield server
@@ -53,10 +54,10 @@ def comfy(server: ComfyUI, sandbox: SandboxProcess) -> Iterator[ComfyUI]:
 
 
 @pytest.fixture(scope="session")
-def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
     """Another one with the pack under a plain name, alone, without a key and without any other setting."""
     base = tmp_path_factory.mktemp("plain")
-    comfy = ComfyUI(source, base, XDG_DATA_HOME=str(base / "data of the user"))
+    comfy = ComfyUIProcess(source, base, XDG_DATA_HOME=str(base / "data of the user"))
     install(base / "custom_nodes" / "xalora_nodes_plain")
     yield from booted(comfy)
 
@@ -68,9 +69,9 @@ def _sandbox(factory: pytest.TempPathFactory, name: str, **options: Any) -> Iter
 
 
 @pytest.fixture
-def miner(comfy: ComfyUI) -> Iterator[Miner]:
+def miner(comfy: ComfyUIProcess) -> Iterator[FakeXalora]:
     """A sequencer that does what the test says, as the server's own."""
-    machine = Miner()
+    machine = FakeXalora()
     comfy.use(machine.url)
     yield machine
     machine.close()

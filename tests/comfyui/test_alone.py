@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from comfyui_prompts import Node, flux_lora, image, text2video, upscale
-from comfyui_server import ComfyUI
-from sandbox_process import SandboxProcess
+
+from tests.support.comfyui_process import ComfyUIProcess
+from tests.support.comfyui_prompts import Node, flux_lora, image, text2video, upscale
+from tests.support.sandbox_process import SandboxProcess
 
 ALONE: dict[str, dict[str, Node]] = {
     "text2video": {"made": text2video("alone", seed=501)},
@@ -16,7 +17,7 @@ ALONE: dict[str, dict[str, Node]] = {
 
 @pytest.mark.parametrize("name", ALONE)
 def test_a_node_alone_runs_once_and_tells_its_preview_each_time(
-    comfy: ComfyUI, sandbox: SandboxProcess, name: str
+    comfy: ComfyUIProcess, sandbox: SandboxProcess, name: str
 ) -> None:
     mark = sandbox.mark()
     told = []

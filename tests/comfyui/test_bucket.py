@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buckets import SECRET_KEY, Bucket, moto
-from comfyui_prompts import image, keep, node, save_image, upscale
-from comfyui_server import ComfyUI, booted, install, skip_but_on_newest
 from PIL import Image
-from processes import Command, poll
+
+from tests.support.buckets import SECRET_KEY, Bucket, moto
+from tests.support.comfyui_process import ComfyUIProcess, booted, install, skip_but_on_newest
+from tests.support.comfyui_prompts import image, keep, node, save_image, upscale
+from tests.support.processes import Command, poll
 
 HELPER_NODES = Path(__file__).with_name("helper_nodes")
 SMALL = Path(__file__).parents[2] / "xalora_client" / "workflows" / "small"
@@ -36,7 +37,7 @@ def bucket(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 
 @pytest.fixture(scope="module")
-def studio(source: Path, bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+def studio(source: Path, bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
     """The artist's ComfyUI, with the pack. obstore is lent to it: it is the same for every Python."""
     base = tmp_path_factory.mktemp("studio")
     spec = find_spec("obstore")
@@ -44,7 +45,7 @@ def studio(source: Path, bucket: Bucket, tmp_path_factory: pytest.TempPathFactor
     assert spec.origin is not None
     shutil.copytree(Path(spec.origin).parent, base / "lent" / "obstore")
     settings = {name: value for name, value in bucket.settings.items() if name.startswith("AWS_")}
-    comfy = ComfyUI(
+    comfy = ComfyUIProcess(
         source, base, "--verbose", "DEBUG", XALORA_API_KEY="consumer-of-tests#a-secret-key",
         XALORA_HOME=str(base / "xalora"), XALORA_BUCKET=bucket.settings["XALORA_BUCKET"],
         PYTHONPATH=str(base / "lent"), **settings,
@@ -55,13 +56,13 @@ def studio(source: Path, bucket: Bucket, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def box(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+def box(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
     """The miner's ComfyUI, without the pack."""
-    yield from booted(ComfyUI(source, tmp_path_factory.mktemp("box")))
+    yield from booted(ComfyUIProcess(source, tmp_path_factory.mktemp("box")))
 
 
 @pytest.fixture
-def sequencer(box: ComfyUI, tmp_path: Path) -> Iterator[Command]:
+def sequencer(box: ComfyUIProcess, tmp_path: Path) -> Iterator[Command]:
     """A sequencer and its miner, each in a process of its own."""
     home = tmp_path / "home"
     server = Command(
@@ -90,7 +91,7 @@ def batch(seed: int) -> dict[str, Any]:
     }
 
 
-def test_sixteen_images(studio: ComfyUI, bucket: Bucket, sequencer: Any, tmp_path: Path) -> None:
+def test_sixteen_images(studio: ComfyUIProcess, bucket: Bucket, sequencer: Any, tmp_path: Path) -> None:
     studio.use(sequencer.url)
     run = studio.run(batch(seed=42), patience=300).ok()
     files = run.files("save")
@@ -121,7 +122,7 @@ def test_sixteen_images(studio: ComfyUI, bucket: Bucket, sequencer: Any, tmp_pat
         assert found == [], secret
 
 
-def test_again_nothing_is_uploaded(studio: ComfyUI, bucket: Bucket, sequencer: Any) -> None:
+def test_again_nothing_is_uploaded(studio: ComfyUIProcess, bucket: Bucket, sequencer: Any) -> None:
     studio.use(sequencer.url)
     studio.run(batch(seed=43), patience=300).ok()
     before = len(bucket.puts())

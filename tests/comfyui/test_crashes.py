@@ -9,11 +9,12 @@ import os
 from collections import Counter
 
 import pytest
-from comfyui_prompts import save_video, text2video
-from comfyui_server import IS_SHORT, ComfyUI, booted, install
-from kills import DOWNLOADED, Home, moments, wait_until
-from processes import PATIENCE
-from sandbox_process import SandboxProcess
+
+from tests.support.comfyui_process import IS_SHORT, ComfyUIProcess, booted, install
+from tests.support.comfyui_prompts import save_video, text2video
+from tests.support.kills import DOWNLOADED, Home, moments, wait_until
+from tests.support.processes import PATIENCE
+from tests.support.sandbox_process import SandboxProcess
 
 KILLS = int(os.environ.get("XALORA_CRASH_KILLS") or (2 if IS_SHORT else 3))
 
@@ -22,7 +23,7 @@ KILLS = int(os.environ.get("XALORA_CRASH_KILLS") or (2 if IS_SHORT else 3))
 def crashing(source, tmp_path_factory):
     base = tmp_path_factory.mktemp("crashing")
     install(base / "custom_nodes" / "xalora-nodes")
-    comfy = ComfyUI(source, base, XALORA_API_KEY="consumer#crashing", XALORA_HOME=str(base / "xalora"))
+    comfy = ComfyUIProcess(source, base, XALORA_API_KEY="consumer#crashing", XALORA_HOME=str(base / "xalora"))
     yield from booted(comfy)
 
 
@@ -33,7 +34,7 @@ def renderer(tmp_path_factory):
     process.close()
 
 
-def test_killed_at_any_moment(crashing: ComfyUI, renderer: SandboxProcess, figure):
+def test_killed_at_any_moment(crashing: ComfyUIProcess, renderer: SandboxProcess, figure):
     crashing.use(renderer.url)
     mark = renderer.mark()
     table: Counter[tuple[str, str]] = Counter()

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfyui_prompts import flux_lora, image, keep, node, show, text2video, upscale
-from comfyui_server import ComfyUI
-from miner import Miner
-from sandbox_process import SandboxProcess
-from sequencer import Answer, status
+from tests.support.comfyui_process import ComfyUIProcess
+from tests.support.comfyui_prompts import flux_lora, image, keep, node, show, text2video, upscale
+from tests.support.fake_sequencer import Answer, status
+from tests.support.fake_xalora import FakeXalora
+from tests.support.sandbox_process import SandboxProcess
 
 
-def dialog(comfy: ComfyUI, prompt: dict[str, Any]) -> str:
+def dialog(comfy: ComfyUIProcess, prompt: dict[str, Any]) -> str:
     run = comfy.run(prompt)
     assert run.end == "execution_error"
     return run.error["exception_message"].strip()
 
 
-def test_a_failed_task(comfy: ComfyUI, miner: Miner) -> None:
+def test_a_failed_task(comfy: ComfyUIProcess, miner: FakeXalora) -> None:
     miner.ends = lambda number, parameters: status("failed", task_id="task-1", msg="out of memory")
     assert dialog(comfy, {"make": text2video(), "show": show(["make", 3])}) == (
         "The task failed: out of memory (task task-1). Change the parameters or submit it again as a new task."
     )
 
 
-def test_a_failed_image_of_a_batch(comfy: ComfyUI, miner: Miner) -> None:
+def test_a_failed_image_of_a_batch(comfy: ComfyUIProcess, miner: FakeXalora) -> None:
     miner.ends = lambda number, parameters: status("failed", task_id=f"task-{number}", msg="out of memory")
     prompt = {"images": image(batch=2), "up": upscale(["images", 0], max_parallel=1), "show": show(["up", 1])}
     assert dialog(comfy, prompt).startswith("Image 1 of 2: The task failed: out of memory (task task-1).")
 
 
-def test_no_credit(comfy: ComfyUI, miner: Miner) -> None:
+def test_no_credit(comfy: ComfyUIProcess, miner: FakeXalora) -> None:
     miner.script("task_create", Answer({"message": "insufficient credit"}, 402))
     assert dialog(comfy, {"make": flux_lora(), "show": show(["make", 1])}) == (
         "The server answered 402: insufficient credit. Top up the account, then submit again."
     )
 
 
-def test_a_create_whose_answer_is_lost(comfy: ComfyUI, miner: Miner) -> None:
+def test_a_create_whose_answer_is_lost(comfy: ComfyUIProcess, miner: FakeXalora) -> None:
     miner.script("task_create", Answer(drop=True))
     said = dialog(comfy, {"make": text2video(), "show": show(["make", 3])})
     assert said.startswith(f"No answer from {miner.url}")
@@ -45,21 +45,21 @@ def test_a_create_whose_answer_is_lost(comfy: ComfyUI, miner: Miner) -> None:
     assert miner.count("task_create") == 1
 
 
-def test_a_wrong_id(comfy: ComfyUI) -> None:
+def test_a_wrong_id(comfy: ComfyUIProcess) -> None:
     assert dialog(comfy, {"look": node("XaloraTaskStatus", task_id="no-such-task")}) == (
         "The server answered 404: there is no such task (task no-such-task). "
         "Check the task id and the server in Settings → Xalora."
     )
 
 
-def test_an_empty_batch(comfy: ComfyUI, sandbox: SandboxProcess) -> None:
+def test_an_empty_batch(comfy: ComfyUIProcess, sandbox: SandboxProcess) -> None:
     mark = sandbox.mark()
     said = dialog(comfy, {"images": image(batch=0), "up": upscale(["images", 0]), "keep": keep(["up", 0])})
     assert said == "image is (0, 24, 32, 3). Allowed: a batch of one image or more."
     assert mark.tasks() == []
 
 
-def test_parameters_that_are_no_json(comfy: ComfyUI, sandbox: SandboxProcess) -> None:
+def test_parameters_that_are_no_json(comfy: ComfyUIProcess, sandbox: SandboxProcess) -> None:
     mark = sandbox.mark()
     run = node("XaloraRunWorkflow", task_type="txt2vid", workflow_id="", parameters="prompt: waves")
     assert dialog(comfy, {"run": run, "show": show(["run", 2])}).startswith(
@@ -68,7 +68,7 @@ def test_parameters_that_are_no_json(comfy: ComfyUI, sandbox: SandboxProcess) ->
     assert mark.tasks() == []
 
 
-def test_a_width_of_8_is_refused_before_the_prompt_is_queued(comfy: ComfyUI, sandbox: SandboxProcess) -> None:
+def test_a_width_of_8_is_refused_before_the_prompt_is_queued(comfy: ComfyUIProcess, sandbox: SandboxProcess) -> None:
     mark = sandbox.mark()
     answer = comfy.try_queue({"make": text2video(width=8), "show": show(["make", 3])})
     assert answer.status_code == 400

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from comfyui_prompts import keep, show, text2video
-from comfyui_server import ComfyUI
 
 from tests.faults.table import cases
 from tests.faults.world import World
+from tests.support.comfyui_process import ComfyUIProcess
+from tests.support.comfyui_prompts import keep, show, text2video
 
 NAMES = (
     "create: an endless answer in chunks",
@@ -31,7 +31,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_node_ends_as_the_table_says(comfy: ComfyUI, canary: str, name: str) -> None:
+def test_a_node_ends_as_the_table_says(comfy: ComfyUIProcess, canary: str, name: str) -> None:
     (case,) = (each for each in cases() if each.name == name)
     world = World(case)
     prompt = {"make": text2video(f"a rabbit, and {case.name}"), "keep": keep(["make", 0]), "show": show(["make", 3])}

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from comfyui_prompts import flux_lora, image, node, show, text2video, upscale
-from comfyui_server import ComfyUI, Run
-from miner import Miner
-from pictures import png
-from processes import PATIENCE, poll
-from sandbox_process import SandboxProcess
-from sequencer import status
+
+from tests.support.comfyui_process import ComfyUIProcess, Run
+from tests.support.comfyui_prompts import flux_lora, image, node, show, text2video, upscale
+from tests.support.fake_sequencer import status
+from tests.support.fake_xalora import FakeXalora
+from tests.support.pictures import png
+from tests.support.processes import PATIENCE, poll
+from tests.support.sandbox_process import SandboxProcess
 
 
 def four_nodes(seed: int, images: int = 6) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def check_interrupted(run: Run) -> None:
 
 
 def test_every_open_task_is_cancelled_within_a_second(
-    comfy: ComfyUI, endless: SandboxProcess, sandbox: SandboxProcess, figure: Callable[[str], None]
+    comfy: ComfyUIProcess, endless: SandboxProcess, sandbox: SandboxProcess, figure: Callable[[str], None]
 ) -> None:
     comfy.use(endless.url)
     mark = endless.mark()
@@ -53,7 +54,7 @@ def test_every_open_task_is_cancelled_within_a_second(
     comfy.run({"make": text2video(seed=101), "show": show(["make", 3])}).ok()
 
 
-def test_a_batch_that_is_partly_done(comfy: ComfyUI, miner: Miner) -> None:
+def test_a_batch_that_is_partly_done(comfy: ComfyUIProcess, miner: FakeXalora) -> None:
     done: set[int] = set()
 
     def ends(number: int, parameters: dict[str, Any]) -> Any:
@@ -71,7 +72,7 @@ def test_a_batch_that_is_partly_done(comfy: ComfyUI, miner: Miner) -> None:
     assert len(miner.parameters) == 8
 
 
-def test_while_a_create_is_in_flight(comfy: ComfyUI, miner: Miner) -> None:
+def test_while_a_create_is_in_flight(comfy: ComfyUIProcess, miner: FakeXalora) -> None:
     miner.creates.shut()
     run = comfy.queue({"make": text2video(seed=300), "show": show(["make", 3])})
     assert miner.creates.waiting.wait(PATIENCE)
@@ -82,7 +83,7 @@ def test_while_a_create_is_in_flight(comfy: ComfyUI, miner: Miner) -> None:
     assert miner.cancelled["task-1"] - miner.creates.answered[0] < 1
 
 
-def test_while_a_download_is_in_flight(comfy: ComfyUI, miner: Miner) -> None:
+def test_while_a_download_is_in_flight(comfy: ComfyUIProcess, miner: FakeXalora) -> None:
     miner.ends = lambda number, parameters: (
         png() if "lora_name" in parameters else status("running", task_id=f"task-{number}")
     )
@@ -99,7 +100,7 @@ def test_while_a_download_is_in_flight(comfy: ComfyUI, miner: Miner) -> None:
 
 
 @pytest.mark.parametrize("step", [0.1, 0.01])
-def test_beside_a_sampler_that_hears_of_it_too(comfy: ComfyUI, endless: SandboxProcess, step: float) -> None:
+def test_beside_a_sampler_that_hears_of_it_too(comfy: ComfyUIProcess, endless: SandboxProcess, step: float) -> None:
     """The sampler holds the event loop, and at its next step it resets ComfyUI's flag and ends the prompt."""
     comfy.use(endless.url)
     mark = endless.mark()
@@ -119,7 +120,7 @@ def test_beside_a_sampler_that_hears_of_it_too(comfy: ComfyUI, endless: SandboxP
 
 
 @pytest.mark.parametrize("failing", ["a node that raises", "a corrupt image", "a task that fails"])
-def test_another_nodes_failure_cancels_nothing(comfy: ComfyUI, miner: Miner, failing: str) -> None:
+def test_another_nodes_failure_cancels_nothing(comfy: ComfyUIProcess, miner: FakeXalora, failing: str) -> None:
     miner.ends = lambda number, parameters: status(
         "failed" if "lora_name" in parameters else "running", task_id=f"task-{number}", msg="out of memory"
     )

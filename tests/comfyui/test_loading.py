@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from comfyui_server import ComfyUI, install, python_of
-from processes import bare_environment
+from tests.support.comfyui_process import ComfyUIProcess, install, python_of
+from tests.support.processes import bare_environment
 
 NODES = [
     "XaloraText2Video",
@@ -45,7 +45,7 @@ def test_loading_is_quick_and_quiet_under_any_name(source: Path, tmp_path: Path,
     assert not (tmp_path / "home").exists()
 
 
-def test_object_info_is_as_designed(comfy: ComfyUI) -> None:
+def test_object_info_is_as_designed(comfy: ComfyUIProcess) -> None:
     told = comfy.get("/object_info").json()
     assert {name for name in told if name.startswith("Xalora")} == set(NODES)
     for name, frozen in json.loads(SNAPSHOT.read_text()).items():
@@ -65,7 +65,7 @@ def test_object_info_is_as_designed(comfy: ComfyUI) -> None:
             assert all(spec[1]["tooltip"] for spec in inputs.values())
 
 
-def test_the_server_log_is_quiet_about_the_pack(comfy: ComfyUI) -> None:
+def test_the_server_log_is_quiet_about_the_pack(comfy: ComfyUIProcess) -> None:
     lines = comfy.lines()
     start = lines[: lines.index("Starting server")]
     assert not [line for line in start if "IMPORT FAILED" in line or "Traceback" in line]

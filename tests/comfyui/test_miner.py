@@ -14,13 +14,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from comfyui_prompts import node
-from comfyui_server import ComfyUI, booted
-from farm import Farm
-from pictures import noise
 from PIL import Image
-from simulated_comfyui import until
 
+from tests.support.comfyui_process import ComfyUIProcess, booted
+from tests.support.comfyui_prompts import node
+from tests.support.fake_comfyui import until
+from tests.support.farm import Farm
+from tests.support.pictures import noise
 from xalora_client.miner.timeouts import Timeouts
 
 REMOTE_NODES = Path(__file__).with_name("remote_nodes")
@@ -28,15 +28,15 @@ SMALL = Path(__file__).parents[2] / "xalora_client" / "workflows" / "small"
 
 
 @pytest.fixture(scope="module")
-def box(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+def box(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
     """The miner's ComfyUI: without the pack, with the tests' nodes."""
     base = tmp_path_factory.mktemp("box")
     shutil.copytree(REMOTE_NODES, base / "custom_nodes" / "remote_nodes")
-    yield from booted(ComfyUI(source, base))
+    yield from booted(ComfyUIProcess(source, base))
 
 
 @pytest.fixture
-def mining(box: ComfyUI, tmp_path: Path) -> Callable[[Callable[[Farm], Awaitable[None]]], None]:
+def mining(box: ComfyUIProcess, tmp_path: Path) -> Callable[[Callable[[Farm], Awaitable[None]]], None]:
     """Runs a coroutine with a sequencer and a miner at that ComfyUI, which has the miner's own patience."""
 
     def run(scenario: Callable[[Farm], Awaitable[None]]) -> None:

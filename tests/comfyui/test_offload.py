@@ -14,17 +14,17 @@ import av
 import numpy as np
 import pytest
 import torch
-from cluster import KEY, SequencerProcess
-from comfyui_prompts import image, keep, node, save_video, show, text2video, upscale
-from comfyui_server import IS_SHORT, NONE_FOUND, ComfyUI, found, version_of
-from cut_network import CutNetwork
-from pictures import png
 from PIL import Image
-from processes import ROOT, poll
-from reference_package import installed_package, media_of, run_reference
 from safetensors.torch import save_file
-from videos import frames_of
 
+from tests.support.cluster import KEY, SequencerProcess
+from tests.support.comfyui_process import IS_SHORT, NONE_FOUND, ComfyUIProcess, found, version_of
+from tests.support.comfyui_prompts import image, keep, node, save_video, show, text2video, upscale
+from tests.support.cut_network import CutNetwork
+from tests.support.pictures import png
+from tests.support.processes import ROOT, poll
+from tests.support.reference_package import installed_package, media_of, run_reference
+from tests.support.videos import frames_of
 from xalora_client import encode_data_uri
 
 SHIPPED = ROOT / "xalora_client" / "workflows"
@@ -87,12 +87,12 @@ def remote_source(source: Path, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def remote(remote_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+def remote(remote_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
     """The miner's ComfyUI: without the pack, with the upscale model."""
     base = tmp_path_factory.mktemp("remote")
     shutil.copytree(REMOTE_NODES, base / "custom_nodes" / "remote_nodes")
     write_upscale_model(base / "models" / "upscale_models" / UPSCALE_MODEL)
-    comfy = ComfyUI(remote_source, base, "--preview-method", "auto")
+    comfy = ComfyUIProcess(remote_source, base, "--preview-method", "auto")
     try:
         yield comfy.boot()
     finally:
@@ -100,7 +100,7 @@ def remote(remote_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="session")
-def sequencer_of_remote(remote: ComfyUI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SequencerProcess]:
+def sequencer_of_remote(remote: ComfyUIProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SequencerProcess]:
     """``xalora sequencer --comfyui``: one command beside that ComfyUI."""
     folder = tmp_path_factory.mktemp("sequencer")
     workflows = write_workflows(folder / "workflows")
@@ -111,7 +111,7 @@ def sequencer_of_remote(remote: ComfyUI, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def offloading(server: ComfyUI, sequencer_of_remote: SequencerProcess) -> Iterator[ComfyUI]:
+def offloading(server: ComfyUIProcess, sequencer_of_remote: SequencerProcess) -> Iterator[ComfyUIProcess]:
     """The artist's ComfyUI, with that sequencer as its own."""
     server.use(sequencer_of_remote.url, XALORA_API_KEY=KEY)
     yield server
@@ -124,7 +124,7 @@ def eight_bits(file: Path) -> np.ndarray:
     return np.rint(np.load(file) * 255).astype(np.uint8)
 
 
-def test_a_batch_is_enlarged_as_by_comfyui_itself(offloading: ComfyUI, remote: ComfyUI) -> None:
+def test_a_batch_is_enlarged_as_by_comfyui_itself(offloading: ComfyUIProcess, remote: ComfyUIProcess) -> None:
     pictures = image(batch=6, height=40, width=56, seed=time.time_ns() % 4096)
     here = {"pictures": pictures, "large": upscale(["pictures", 0]), "kept": keep(["large", 0])}
     there = {
@@ -137,7 +137,7 @@ def test_a_batch_is_enlarged_as_by_comfyui_itself(offloading: ComfyUI, remote: C
     assert np.array_equal(eight_bits(offloaded), eight_bits(local))
 
 
-def test_a_real_upscale_model_gives_what_it_gives_there(offloading: ComfyUI, remote: ComfyUI) -> None:
+def test_a_real_upscale_model_gives_what_it_gives_there(offloading: ComfyUIProcess, remote: ComfyUIProcess) -> None:
     picture = np.random.default_rng(5).integers(0, 256, (24, 32, 3)).astype(np.uint8)
     Image.fromarray(picture).save(remote.base / "input" / "small.png")
     direct = remote.run(
@@ -156,7 +156,7 @@ def test_a_real_upscale_model_gives_what_it_gives_there(offloading: ComfyUI, rem
     assert np.array_equal(eight_bits(offloaded)[0], expected)
 
 
-def test_a_video_arrives_with_its_frames(offloading: ComfyUI, remote: ComfyUI) -> None:
+def test_a_video_arrives_with_its_frames(offloading: ComfyUIProcess, remote: ComfyUIProcess) -> None:
     run = offloading.run(
         {
             "make": text2video("a lantern", width=96, height=64, length=9, fps=12, seed=int(time.time())),
@@ -168,7 +168,7 @@ def test_a_video_arrives_with_its_frames(offloading: ComfyUI, remote: ComfyUI) -
     assert frames_of(run.files("save")[0]) == (9, (96, 64), 12.0)
 
 
-def test_a_failure_names_the_remote_node(offloading: ComfyUI, remote: ComfyUI) -> None:
+def test_a_failure_names_the_remote_node(offloading: ComfyUIProcess, remote: ComfyUIProcess) -> None:
     parameters = json.dumps({"message": "the kiln is cold"})
     run = node("XaloraRunWorkflow", task_type="txt2img", workflow_id="broken", parameters=parameters)
     failed = offloading.run({"run": run, "show": show(["run", 2])})
@@ -177,7 +177,7 @@ def test_a_failure_names_the_remote_node(offloading: ComfyUI, remote: ComfyUI) -
     assert "The broken one" in failed.error["exception_message"]
 
 
-def test_the_example_workflows_run_unchanged(offloading: ComfyUI, remote: ComfyUI) -> None:
+def test_the_example_workflows_run_unchanged(offloading: ComfyUIProcess, remote: ComfyUIProcess) -> None:
     assert len(WORKFLOWS) >= 5
     for number, file in enumerate(WORKFLOWS):
         prompt = json.loads(file.read_text())
@@ -191,7 +191,7 @@ def test_the_example_workflows_run_unchanged(offloading: ComfyUI, remote: ComfyU
 
 
 def test_the_reference_package_completes_its_three_kinds(
-    sequencer_of_remote: SequencerProcess, remote: ComfyUI, pytestconfig: Any, tmp_path_factory: Any
+    sequencer_of_remote: SequencerProcess, remote: ComfyUIProcess, pytestconfig: Any, tmp_path_factory: Any
 ) -> None:
     package = installed_package(pytestconfig, tmp_path_factory)
     video = {"prompt": "a rabbit", "workflow_id": "1", "width": 64, "height": 48, "length": 5, "fps": 12, "seed": 1,
@@ -221,7 +221,7 @@ def slow(steps: int, seconds: float, **more: Any) -> dict[str, Any]:
     return {"run": run, "show": show(["run", 2])}
 
 
-def test_cancel_stops_the_remote_sampler(offloading: ComfyUI, remote: ComfyUI, figure: Any) -> None:
+def test_cancel_stops_the_remote_sampler(offloading: ComfyUIProcess, remote: ComfyUIProcess, figure: Any) -> None:
     run = offloading.queue(slow(steps=600, seconds=0.1))
     poll(lambda: remote.get("/queue").json()["queue_running"], what="the remote sampler runs")
     time.sleep(0.5)
@@ -233,7 +233,9 @@ def test_cancel_stops_the_remote_sampler(offloading: ComfyUI, remote: ComfyUI, f
     assert run.wait().end == "execution_interrupted"
 
 
-def test_the_remote_sampler_shows_its_progress_and_previews_here(offloading: ComfyUI, remote: ComfyUI) -> None:
+def test_the_remote_sampler_shows_its_progress_and_previews_here(
+    offloading: ComfyUIProcess, remote: ComfyUIProcess
+) -> None:
     run = offloading.run(slow(steps=8, seconds=0.6)).ok()
     values = [event.data["value"] for event in run.events("progress") if event.data.get("max") == 8]
     assert values, "the node's bar is the remote sampler's"
@@ -241,7 +243,7 @@ def test_the_remote_sampler_shows_its_progress_and_previews_here(offloading: Com
 
 
 def test_offloading_takes_few_requests(
-    offloading: ComfyUI, remote: ComfyUI, sequencer_of_remote: SequencerProcess
+    offloading: ComfyUIProcess, remote: ComfyUIProcess, sequencer_of_remote: SequencerProcess
 ) -> None:
     """Nobody asks while nothing changes. ``benchmarks/offload.py`` says how long it takes."""
     network = CutNetwork(sequencer_of_remote.url)

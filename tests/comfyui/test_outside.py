@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import requests
-from comfyui_prompts import flux_lora, node, show, text2video
-from comfyui_server import ComfyUI
-from miner import Miner
-from processes import ROOT, poll
-from sandbox_process import SandboxProcess
-from sequencer import Answer, status
-from snapshot import Snapshot, shape
 
 import xalora_client
+from tests.support.comfyui_process import ComfyUIProcess
+from tests.support.comfyui_prompts import flux_lora, node, show, text2video
+from tests.support.fake_sequencer import Answer, status
+from tests.support.fake_xalora import FakeXalora
+from tests.support.processes import ROOT, poll
+from tests.support.sandbox_process import SandboxProcess
+from tests.support.snapshot import Snapshot, shape
 
 HEADERS = ("content-type", "cache-control", "cross-origin-resource-policy", "x-content-type-options")
 
@@ -31,7 +31,7 @@ def snapshot() -> Snapshot:
 class Routes:
     """Asks the routes under /xalora. ``seen`` has each answer under its name."""
 
-    def __init__(self, comfy: ComfyUI) -> None:
+    def __init__(self, comfy: ComfyUIProcess) -> None:
         self.url = f"{comfy.url}/xalora"
         self.seen: dict[str, Any] = {}
 
@@ -49,13 +49,13 @@ class Routes:
         return answer
 
 
-def submitted(comfy: ComfyUI, prompt: str, seed: int) -> str:
+def submitted(comfy: ComfyUIProcess, prompt: str, seed: int) -> str:
     """The id of a task that a node made and did not wait for. ComfyUI does not run the same prompt twice."""
     made = comfy.run({"make": flux_lora(prompt, seed=seed, wait=False), "id": show(["make", 1])}).ok()
     return str(made.output("id")["values"][0])
 
 
-def test_routes(comfy: ComfyUI, endless: SandboxProcess, miner: Miner, snapshot: Snapshot) -> None:
+def test_routes(comfy: ComfyUIProcess, endless: SandboxProcess, miner: FakeXalora, snapshot: Snapshot) -> None:
     name = f"a gecko {secrets.token_hex(4)}"
     routes = Routes(comfy)
     comfy.use(endless.url)
@@ -98,7 +98,9 @@ def test_routes(comfy: ComfyUI, endless: SandboxProcess, miner: Miner, snapshot:
     snapshot.check("routes", routes.seen)
 
 
-def test_events_and_what_nodes_show(comfy: ComfyUI, sandbox: SandboxProcess, miner: Miner, snapshot: Snapshot) -> None:
+def test_events_and_what_nodes_show(
+    comfy: ComfyUIProcess, sandbox: SandboxProcess, miner: FakeXalora, snapshot: Snapshot
+) -> None:
     """The editor's extension listens to these events, and reads what the nodes show."""
 
     def errors() -> list[dict[str, Any]]:

@@ -10,12 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comfyui_prompts import flux_lora, image, keep, node, save_image, save_video, show, text2video, upscale
-from comfyui_server import ComfyUI
 from PIL import Image
-from sandbox_process import SandboxProcess
-from videos import frames_of
 
+from tests.support.comfyui_process import ComfyUIProcess
+from tests.support.comfyui_prompts import (
+    flux_lora,
+    image,
+    keep,
+    node,
+    save_image,
+    save_video,
+    show,
+    text2video,
+    upscale,
+)
+from tests.support.sandbox_process import SandboxProcess
+from tests.support.videos import frames_of
 from xalora_client.media.store import MediaStore
 
 WORKFLOWS = sorted(Path(__file__).with_name("workflows").glob("*.json"))
@@ -40,7 +50,7 @@ def assert_same_pixels(actual: np.ndarray, expected: np.ndarray) -> None:
     assert np.abs(actual.astype(int) - expected.astype(int)).max() <= 1
 
 
-def test_text_to_video_to_saved_video(comfy: ComfyUI) -> None:
+def test_text_to_video_to_saved_video(comfy: ComfyUIProcess) -> None:
     run = comfy.run(
         {
             "make": text2video("a rabbit on a hill", width=96, height=64, length=9, fps=12),
@@ -63,7 +73,7 @@ def test_text_to_video_to_saved_video(comfy: ComfyUI) -> None:
     assert run.output("make")["animated"] == [True]
 
 
-def test_a_cached_video_outlives_the_stored_file(comfy: ComfyUI, sandbox: SandboxProcess) -> None:
+def test_a_cached_video_outlives_the_stored_file(comfy: ComfyUIProcess, sandbox: SandboxProcess) -> None:
     make = text2video(seed=78)
     comfy.run({"make": make, "show": show(["make", 2])}).ok()
     home = comfy.base / "xalora"
@@ -77,7 +87,7 @@ def test_a_cached_video_outlives_the_stored_file(comfy: ComfyUI, sandbox: Sandbo
     assert mark.requests("media/*") == []
 
 
-def test_progress_is_told_in_the_node(comfy: ComfyUI, paced: SandboxProcess) -> None:
+def test_progress_is_told_in_the_node(comfy: ComfyUIProcess, paced: SandboxProcess) -> None:
     comfy.use(paced.url)
     run = comfy.run({"told": text2video(seed=77), "show": show(["told", 3])}).ok()
     texts = run.texts("told")
@@ -89,7 +99,7 @@ def test_progress_is_told_in_the_node(comfy: ComfyUI, paced: SandboxProcess) -> 
     assert len(times) <= 1 + 4 * (times[-1] - times[0] + 1)
 
 
-def test_a_loaded_image_enlarged_and_saved(comfy: ComfyUI) -> None:
+def test_a_loaded_image_enlarged_and_saved(comfy: ComfyUIProcess) -> None:
     picture = pixels(5, 33, 47, 3)
     Image.fromarray(picture).save(comfy.base / "input" / "picture.png")
     run = comfy.run(
@@ -104,7 +114,7 @@ def test_a_loaded_image_enlarged_and_saved(comfy: ComfyUI) -> None:
         assert_same_pixels(np.asarray(saved), enlarged(picture))
 
 
-def test_a_video_enlarged_frame_by_frame(comfy: ComfyUI) -> None:
+def test_a_video_enlarged_frame_by_frame(comfy: ComfyUIProcess) -> None:
     run = comfy.run(
         {
             "make": text2video(seed=6, fps=12),
@@ -122,14 +132,14 @@ def test_a_video_enlarged_frame_by_frame(comfy: ComfyUI) -> None:
         assert_same_pixels((large * 255).round(), enlarged((frame * 255).round().astype(np.uint8)))
 
 
-def test_a_lora_picture_enlarged(comfy: ComfyUI) -> None:
+def test_a_lora_picture_enlarged(comfy: ComfyUIProcess) -> None:
     run = comfy.run({"make": flux_lora(), "up": upscale(["make", 0]), "save": save_image(["up", 0])}).ok()
     (file,) = run.files("save")
     with Image.open(file) as saved:
         assert saved.size == (128, 160)
 
 
-def test_submit_now_and_collect_later(comfy: ComfyUI) -> None:
+def test_submit_now_and_collect_later(comfy: ComfyUIProcess) -> None:
     now = comfy.run(
         {"make": text2video(seed=8, wait=False), "save": save_video(["make", 1]), "id": show(["make", 3])}
     ).ok()
@@ -151,7 +161,7 @@ def test_submit_now_and_collect_later(comfy: ComfyUI) -> None:
     assert set(cached.data["nodes"]) == set(collect)
 
 
-def test_a_look_at_a_task_at_work_is_taken_anew_each_time(comfy: ComfyUI, endless: SandboxProcess) -> None:
+def test_a_look_at_a_task_at_work_is_taken_anew_each_time(comfy: ComfyUIProcess, endless: SandboxProcess) -> None:
     comfy.use(endless.url)
     made = comfy.run({"make": text2video(wait=False, seed=9), "id": show(["make", 3])}).ok()
     (task_id,) = made.output("id")["values"]
@@ -169,7 +179,7 @@ def test_a_look_at_a_task_at_work_is_taken_anew_each_time(comfy: ComfyUI, endles
     assert run.output("said")["values"] == ["canceled"]
 
 
-def test_any_workflow_by_its_parameters(comfy: ComfyUI) -> None:
+def test_any_workflow_by_its_parameters(comfy: ComfyUIProcess) -> None:
     def any_workflow(task_type: str, **parameters: Any) -> dict[str, Any]:
         return node("XaloraRunWorkflow", task_type=task_type, workflow_id="", parameters=json.dumps(parameters))
 
@@ -187,7 +197,7 @@ def test_any_workflow_by_its_parameters(comfy: ComfyUI) -> None:
     assert "none" not in run.history["outputs"]
 
 
-def test_odd_images(comfy: ComfyUI) -> None:
+def test_odd_images(comfy: ComfyUIProcess) -> None:
     shapes = {
         "pixel": {"batch": 1, "height": 1, "width": 1, "channels": 3},
         "half": {"batch": 2, "height": 8, "width": 9, "channels": 3, "dtype": "float16"},
@@ -215,7 +225,7 @@ def test_odd_images(comfy: ComfyUI) -> None:
     "prompt",
     [pytest.param("Ein Häschen, 兎, 🐇", id="not ASCII"), pytest.param("rabbit " * 1429, id="10,000 characters")],
 )
-def test_odd_prompts(comfy: ComfyUI, sandbox: SandboxProcess, prompt: str) -> None:
+def test_odd_prompts(comfy: ComfyUIProcess, sandbox: SandboxProcess, prompt: str) -> None:
     run = comfy.run({"make": text2video(prompt, wait=False), "id": show(["make", 3])}).ok()
     (task_id,) = run.output("id")["values"]
     ((details,),) = sandbox.rows("SELECT task_details FROM tasks WHERE task_id = ?", task_id)
@@ -223,7 +233,7 @@ def test_odd_prompts(comfy: ComfyUI, sandbox: SandboxProcess, prompt: str) -> No
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
-def test_examples(comfy: ComfyUI, sandbox: SandboxProcess, file: Path) -> None:
+def test_examples(comfy: ComfyUIProcess, sandbox: SandboxProcess, file: Path) -> None:
     prompt = json.loads(file.read_text())
     for each in prompt.values():
         if each["class_type"] == "LoadImage":

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from comfyui_server import ComfyUI, booted, skip_but_on_newest
-from processes import ROOT, bare_environment, poll
-from videos import frames_of
+
+from tests.support.comfyui_process import ComfyUIProcess, booted, skip_but_on_newest
+from tests.support.processes import ROOT, bare_environment, poll
+from tests.support.videos import frames_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -26,12 +27,12 @@ def block(name: str) -> str:
 
 
 @pytest.fixture
-def usual(source: Path, tmp_path: Path) -> Iterator[ComfyUI]:
+def usual(source: Path, tmp_path: Path) -> Iterator[ComfyUIProcess]:
     """A ComfyUI at its usual port, which tests of other versions leave free meanwhile."""
     skip_but_on_newest(source)
     with (Path(tempfile.gettempdir()) / "xalora-tests-usual-ports").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield from booted(ComfyUI(source, tmp_path / "comfyui"), 8188)
+        yield from booted(ComfyUIProcess(source, tmp_path / "comfyui"), 8188)
 
 
 class Terminal:
@@ -54,7 +55,7 @@ class Terminal:
         self.process.wait(30)
 
 
-def test_the_commands_for_ones_own_gpus(usual: ComfyUI, tmp_path: Path) -> None:
+def test_the_commands_for_ones_own_gpus(usual: ComfyUIProcess, tmp_path: Path) -> None:
     command = tmp_path / "bin" / "xalora"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m xalora_client "$@"\n')

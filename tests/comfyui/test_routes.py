@@ -11,21 +11,22 @@ from typing import Any
 
 import pytest
 import requests
-from comfyui_prompts import flux_lora, save_image, show
-from comfyui_server import ComfyUI, Event
 from PIL import Image
-from processes import poll
-from sandbox_process import SandboxProcess
-from sequencer import Answer, Sequencer
+
+from tests.support.comfyui_process import ComfyUIProcess, Event
+from tests.support.comfyui_prompts import flux_lora, save_image, show
+from tests.support.fake_sequencer import Answer, FakeSequencer
+from tests.support.processes import poll
+from tests.support.sandbox_process import SandboxProcess
 
 
-def ask(comfy: ComfyUI, path: str, body: Any = None, **headers: str) -> requests.Response:
+def ask(comfy: ComfyUIProcess, path: str, body: Any = None, **headers: str) -> requests.Response:
     """POST with a body, else GET."""
     send = requests.get if body is None else requests.post
     return send(f"{comfy.url}/xalora/{path}", headers=headers, timeout=60, **({} if body is None else {"json": body}))
 
 
-def submitted(comfy: ComfyUI, prompt: str, **inputs: Any) -> str:
+def submitted(comfy: ComfyUIProcess, prompt: str, **inputs: Any) -> str:
     """The id of a task that a node made and did not wait for."""
     made = comfy.run({"make": flux_lora(prompt, wait=False, **inputs), "id": show(["make", 1])}).ok()
     return made.output("id")["values"][0]
@@ -37,7 +38,7 @@ def name() -> str:
     return f"a gecko {secrets.token_hex(4)}"
 
 
-def test_a_task_is_listed_collected_shown_and_forgotten(comfy: ComfyUI, name: str) -> None:
+def test_a_task_is_listed_collected_shown_and_forgotten(comfy: ComfyUIProcess, name: str) -> None:
     task_id = submitted(comfy, name)
     (listed,) = ask(comfy, f"tasks?text={name}").json()["tasks"]
     assert listed["task_id"] == task_id
@@ -65,7 +66,7 @@ def test_a_task_is_listed_collected_shown_and_forgotten(comfy: ComfyUI, name: st
     assert ask(comfy, f"tasks/{task_id}").status_code == 404
 
 
-def test_pages_lead_to_each_other(comfy: ComfyUI, name: str) -> None:
+def test_pages_lead_to_each_other(comfy: ComfyUIProcess, name: str) -> None:
     ids = [submitted(comfy, name, seed=seed) for seed in range(3)]
     first = ask(comfy, f"tasks?text={name}&limit=2").json()
     second = ask(comfy, f"tasks?text={name}&limit=2&before={first['next']}").json()
@@ -74,11 +75,11 @@ def test_pages_lead_to_each_other(comfy: ComfyUI, name: str) -> None:
 
 
 @pytest.mark.parametrize("before", ["9" * 19, "-1", "1e3", "9" * 5000])
-def test_a_page_before_no_task_is_refused(comfy: ComfyUI, before: str) -> None:
+def test_a_page_before_no_task_is_refused(comfy: ComfyUIProcess, before: str) -> None:
     assert ask(comfy, f"tasks?before={before}").status_code == 400
 
 
-def test_a_result_without_a_preview_is_finished_all_the_same(comfy: ComfyUI, name: str) -> None:
+def test_a_result_without_a_preview_is_finished_all_the_same(comfy: ComfyUIProcess, name: str) -> None:
     task_id = submitted(comfy, name)
     temp = comfy.base / "temp"
     kept = temp.rename(comfy.base / "kept") if temp.exists() else None
@@ -96,8 +97,8 @@ def _finished(answer: dict[str, Any]) -> dict[str, Any] | None:
     return answer if answer["task"]["state"] == "finished" else None
 
 
-def test_refresh_gives_advice_for_the_editor(comfy: ComfyUI, name: str) -> None:
-    server = Sequencer()
+def test_refresh_gives_advice_for_the_editor(comfy: ComfyUIProcess, name: str) -> None:
+    server = FakeSequencer()
     try:
         comfy.use(server.url)
         server.script("task_create", Answer({"task_id": "task-1", "msg": "ok"}))
@@ -110,7 +111,7 @@ def test_refresh_gives_advice_for_the_editor(comfy: ComfyUI, name: str) -> None:
     assert "XALORA_" not in problem
 
 
-def test_a_task_is_canceled_at_the_sequencer(comfy: ComfyUI, endless: SandboxProcess, name: str) -> None:
+def test_a_task_is_canceled_at_the_sequencer(comfy: ComfyUIProcess, endless: SandboxProcess, name: str) -> None:
     comfy.use(endless.url)
     mark = endless.mark()
     task_id = submitted(comfy, name)
@@ -120,7 +121,7 @@ def test_a_task_is_canceled_at_the_sequencer(comfy: ComfyUI, endless: SandboxPro
     assert ask(comfy, f"tasks/{task_id}/cancel", {}).json()["task"]["state"] == "canceled"
 
 
-def test_open_tasks_are_asked_about_and_changes_pushed(comfy: ComfyUI, paced: SandboxProcess, name: str) -> None:
+def test_open_tasks_are_asked_about_and_changes_pushed(comfy: ComfyUIProcess, paced: SandboxProcess, name: str) -> None:
     comfy.use(paced.url)
     ask(comfy, "tasks")
     task_id = submitted(comfy, name)
@@ -137,7 +138,7 @@ def test_open_tasks_are_asked_about_and_changes_pushed(comfy: ComfyUI, paced: Sa
     assert [each.data for each in told(comfy) if each.data] == []
 
 
-def test_the_editor_is_told_at_most_once_a_second(comfy: ComfyUI, name: str) -> None:
+def test_the_editor_is_told_at_most_once_a_second(comfy: ComfyUIProcess, name: str) -> None:
     ask(comfy, "tasks")
     before = len(told(comfy))
     made = 0
@@ -150,12 +151,12 @@ def test_the_editor_is_told_at_most_once_a_second(comfy: ComfyUI, name: str) -> 
     assert min(later - earlier for earlier, later in pairwise(times)) > 0.8
 
 
-def told(comfy: ComfyUI) -> list[Event]:
+def told(comfy: ComfyUIProcess) -> list[Event]:
     """The messages that something has changed."""
     return [each for each in list(comfy.events) if each.type == "xalora.tasks"]
 
 
-def test_another_servers_task_waits_for_its_server(comfy: ComfyUI, endless: SandboxProcess, name: str) -> None:
+def test_another_servers_task_waits_for_its_server(comfy: ComfyUIProcess, endless: SandboxProcess, name: str) -> None:
     """The key is not sent to a server it was not set with."""
     task_id = submitted(comfy, name)
     comfy.use(endless.url)
@@ -166,7 +167,7 @@ def test_another_servers_task_waits_for_its_server(comfy: ComfyUI, endless: Sand
     assert mark.requests("*") == []
 
 
-def test_a_key_goes_in_and_never_comes_out(plain: ComfyUI, sandbox: SandboxProcess) -> None:
+def test_a_key_goes_in_and_never_comes_out(plain: ComfyUIProcess, sandbox: SandboxProcess) -> None:
     secret = f"canary{secrets.token_hex(16)}"
     before = ask(plain, "config").json()
     assert before["key"] == {"set": False, "needed": True, "consumer": None, "source": "default", "editable": True}
@@ -194,7 +195,7 @@ def test_a_key_goes_in_and_never_comes_out(plain: ComfyUI, sandbox: SandboxProce
     assert ask(plain, "config", {"api_key": "", "workflow_url": ""}).json()["key"]["set"] is False
 
 
-def test_what_the_environment_sets_cannot_be_changed(comfy: ComfyUI, canary: str) -> None:
+def test_what_the_environment_sets_cannot_be_changed(comfy: ComfyUIProcess, canary: str) -> None:
     config = ask(comfy, "config").json()
     assert config["key"] == {
         "set": True, "needed": True, "consumer": "consumer-of-tests", "source": ".env", "editable": False,
@@ -227,7 +228,7 @@ def test_what_the_environment_sets_cannot_be_changed(comfy: ComfyUI, canary: str
         {"Host": "evil.example:8188", "Origin": "http://evil.example:8188"},
     ],
 )
-def test_other_sites_get_nothing(comfy: ComfyUI, path: str, body: Any, headers: dict[str, str]) -> None:
+def test_other_sites_get_nothing(comfy: ComfyUIProcess, path: str, body: Any, headers: dict[str, str]) -> None:
     for prefix in ("", "/api"):
         send = requests.get if body is None else requests.post
         more = {} if body is None else {"json": body}
@@ -237,7 +238,7 @@ def test_other_sites_get_nothing(comfy: ComfyUI, path: str, body: Any, headers: 
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{", "null", '"text"', "x" * 30_000, "[" * 10_000])
-def test_a_body_that_is_no_object_is_refused(comfy: ComfyUI, body: str) -> None:
+def test_a_body_that_is_no_object_is_refused(comfy: ComfyUIProcess, body: str) -> None:
     answer = requests.post(
         f"{comfy.url}/xalora/config", data=body, headers={"Content-Type": "application/json"}, timeout=60
     )
@@ -248,14 +249,14 @@ def test_a_body_that_is_no_object_is_refused(comfy: ComfyUI, body: str) -> None:
     "body",
     [{"api_key": 5}, {"home": "/tmp/elsewhere"}, {"workflow_url": "file:///etc/passwd"}, {"api_key": "x" * 3000}],
 )
-def test_a_setting_that_is_none_is_refused(plain: ComfyUI, body: dict[str, Any]) -> None:
+def test_a_setting_that_is_none_is_refused(plain: ComfyUIProcess, body: dict[str, Any]) -> None:
     answer = ask(plain, "config", body)
     assert answer.status_code == 400
     assert "xxx" not in answer.text
 
 
 @pytest.mark.parametrize("task_id", ["..%2f..%2fconfig.json", "%00", "x" * 5000, "' OR 1=1 --", "none"])
-def test_an_unknown_task_is_not_found(comfy: ComfyUI, task_id: str) -> None:
+def test_an_unknown_task_is_not_found(comfy: ComfyUIProcess, task_id: str) -> None:
     for path in ("", "/thumbnail"):
         assert ask(comfy, f"tasks/{task_id}{path}").status_code == 404
     assert ask(comfy, f"tasks/{task_id}/collect", {}).status_code == 404

@@ -8,12 +8,13 @@ from typing import Any
 
 import av
 import pytest
-from comfyui_prompts import flux_lora, node, save_image, save_video, show, text2video
-from comfyui_server import ComfyUI
-from miner import Miner
 from PIL import Image
-from sandbox_process import SandboxProcess
-from sequencer import Answer, Seen, status
+
+from tests.support.comfyui_process import ComfyUIProcess
+from tests.support.comfyui_prompts import flux_lora, node, save_image, save_video, show, text2video
+from tests.support.fake_sequencer import Answer, Seen, status
+from tests.support.fake_xalora import FakeXalora
+from tests.support.sandbox_process import SandboxProcess
 
 
 def places_of(secret: str, *folders: Path) -> list[Path]:
@@ -24,7 +25,7 @@ def places_of(secret: str, *folders: Path) -> list[Path]:
     return [file for file in files if any(form in file.read_bytes() for form in forms)]
 
 
-def test_it_is_in_no_answer_and_no_file(comfy: ComfyUI, sandbox: SandboxProcess, canary: str) -> None:
+def test_it_is_in_no_answer_and_no_file(comfy: ComfyUIProcess, sandbox: SandboxProcess, canary: str) -> None:
     run = comfy.run(
         {
             "make": text2video(seed=700),
@@ -63,7 +64,9 @@ def echo(status_code: int) -> Any:
 
 
 @pytest.mark.parametrize("endpoint", ["task_create", "task_result_query", "task_cancel"])
-def test_an_error_that_repeats_it_is_shown_without_it(comfy: ComfyUI, miner: Miner, canary: str, endpoint: str) -> None:
+def test_an_error_that_repeats_it_is_shown_without_it(
+    comfy: ComfyUIProcess, miner: FakeXalora, canary: str, endpoint: str
+) -> None:
     miner.script(endpoint, echo(403))
     prompt = {
         "task_create": {"make": flux_lora(), "show": show(["make", 1])},
@@ -78,7 +81,9 @@ def test_an_error_that_repeats_it_is_shown_without_it(comfy: ComfyUI, miner: Min
     assert canary not in comfy.log()
 
 
-def test_a_failed_task_that_repeats_it_is_shown_without_it(comfy: ComfyUI, miner: Miner, canary: str) -> None:
+def test_a_failed_task_that_repeats_it_is_shown_without_it(
+    comfy: ComfyUIProcess, miner: FakeXalora, canary: str
+) -> None:
     miner.ends = lambda number, parameters: status(
         "failed", task_id=f"task-{number}", msg=f"bad key {canary}", details={"api_key": canary}
     )

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from comfyui_prompts import image, show, text2video, upscale
-from comfyui_server import ComfyUI, Run
-from sandbox_process import SandboxProcess
+from tests.support.comfyui_process import ComfyUIProcess, Run
+from tests.support.comfyui_prompts import image, show, text2video, upscale
+from tests.support.sandbox_process import SandboxProcess
 
 LONGEST_ANSWER = 100.0
 """Milliseconds for which the server's event loop may be held up."""
@@ -74,7 +74,7 @@ def batch(count: int, seed: int, **shape: int) -> dict[str, dict]:
     }
 
 
-def best_ratio(comfy: ComfyUI, measure: Callable[[int], float], limit: float) -> float:
+def best_ratio(comfy: ComfyUIProcess, measure: Callable[[int], float], limit: float) -> float:
     """The smallest of a few ratios; stops at the first below the limit."""
     best = measure(0)
     for number in range(1, ROUNDS):
@@ -85,7 +85,7 @@ def best_ratio(comfy: ComfyUI, measure: Callable[[int], float], limit: float) ->
 
 
 def test_three_videos_take_hardly_longer_than_one(
-    comfy: ComfyUI, paced: SandboxProcess, figure: Callable[[str], None]
+    comfy: ComfyUIProcess, paced: SandboxProcess, figure: Callable[[str], None]
 ) -> None:
     comfy.use(paced.url)
 
@@ -100,7 +100,7 @@ def test_three_videos_take_hardly_longer_than_one(
 
 
 def test_sixteen_images_take_two_rounds_of_eight(
-    comfy: ComfyUI, paced: SandboxProcess, figure: Callable[[str], None]
+    comfy: ComfyUIProcess, paced: SandboxProcess, figure: Callable[[str], None]
 ) -> None:
     comfy.use(paced.url)
 
@@ -114,7 +114,7 @@ def test_sixteen_images_take_two_rounds_of_eight(
 
 
 def test_the_server_answers_meanwhile(
-    comfy: ComfyUI, paced: SandboxProcess, endless: SandboxProcess, figure: Callable[[str], None]
+    comfy: ComfyUIProcess, paced: SandboxProcess, endless: SandboxProcess, figure: Callable[[str], None]
 ) -> None:
     """Videos of the default size are downloaded and decoded, and 16 larger images sent and fetched.
 

@@ -7,18 +7,18 @@ import re
 from typing import Any
 
 import pytest
-from comfyui_prompts import flux_lora, node, show
-from comfyui_server import ComfyUI, booted, install, skip_but_on_newest
-from miner import Miner
-from pictures import png
 from PIL import Image
-from processes import poll
-from sequencer import Answer, status
 
+from tests.support.comfyui_process import ComfyUIProcess, booted, install, skip_but_on_newest
+from tests.support.comfyui_prompts import flux_lora, node, show
+from tests.support.fake_sequencer import Answer, status
+from tests.support.fake_xalora import FakeXalora
+from tests.support.pictures import png
+from tests.support.processes import poll
 from xalora_client import encode_data_uri
 
 
-def test_the_live_preview_of_the_remote_sampler(comfy: ComfyUI, miner: Miner) -> None:
+def test_the_live_preview_of_the_remote_sampler(comfy: ComfyUIProcess, miner: FakeXalora) -> None:
     """As local samplers show theirs: the bar of their steps, and the picture they work on."""
     steps = {"value": 12, "maximum": 30, "title": "KSampler", "preview": encode_data_uri(png(40, 24), "image/png")}
     broken = steps | {"value": 13, "preview": encode_data_uri(png()[:40], "image/png")}
@@ -37,7 +37,9 @@ def test_the_live_preview_of_the_remote_sampler(comfy: ComfyUI, miner: Miner) ->
 
 
 @pytest.mark.parametrize("confirmed", [True, False])
-def test_after_cancel_the_node_says_what_became_of_the_task(comfy: ComfyUI, miner: Miner, confirmed: bool) -> None:
+def test_after_cancel_the_node_says_what_became_of_the_task(
+    comfy: ComfyUIProcess, miner: FakeXalora, confirmed: bool
+) -> None:
     miner.ends = lambda number, parameters: status("running")
     if not confirmed:
         miner.script("task_cancel", Answer({"message": "no"}, 500))
@@ -52,7 +54,7 @@ def test_after_cancel_the_node_says_what_became_of_the_task(comfy: ComfyUI, mine
     poll(lambda: run.texts(name)[-1] == told, what=told)
 
 
-def test_a_run_is_told_only_to_the_editor_that_queued_it(comfy: ComfyUI, miner: Miner) -> None:
+def test_a_run_is_told_only_to_the_editor_that_queued_it(comfy: ComfyUIProcess, miner: FakeXalora) -> None:
     """Pages of other sites can open a websocket too."""
     miner.ends = lambda number, parameters: status("failed", msg="<b>out of</b> memory")
 
@@ -69,7 +71,7 @@ def test_a_run_is_told_only_to_the_editor_that_queued_it(comfy: ComfyUI, miner: 
     assert {each.type for each in heard} & {"xalora.error", "text"} == set()
 
 
-def test_an_error_is_in_the_log_with_what_to_do(comfy: ComfyUI, miner: Miner) -> None:
+def test_an_error_is_in_the_log_with_what_to_do(comfy: ComfyUIProcess, miner: FakeXalora) -> None:
     miner.ends = lambda number, parameters: status("failed", msg="out of memory")
     before = len(comfy.log())
     run = comfy.run({"make": flux_lora(seed=920), "show": show(["make", 1])})
@@ -80,13 +82,13 @@ def test_an_error_is_in_the_log_with_what_to_do(comfy: ComfyUI, miner: Miner) ->
     assert run.texts("make")[-1] == "The task failed: out of memory"
 
 
-def test_a_bug_keeps_its_traceback(comfy: ComfyUI) -> None:
+def test_a_bug_keeps_its_traceback(comfy: ComfyUIProcess) -> None:
     before = len(comfy.log())
     assert comfy.run({"fail": node("TestFail", seconds=0.0)}).end == "execution_error"
     poll(lambda: "Traceback" in comfy.log()[before:], what="the log has the traceback")
 
 
-def test_our_lines_in_the_log_begin_with_our_name(comfy: ComfyUI, miner: Miner) -> None:
+def test_our_lines_in_the_log_begin_with_our_name(comfy: ComfyUIProcess, miner: FakeXalora) -> None:
     before = len(comfy.log())
     comfy.run({"make": flux_lora(seed=930), "show": show(["make", 1])}).ok()
     ours = [line for line in comfy.lines(before) if "task_create" in line or "task-1" in line]
@@ -104,7 +106,7 @@ def test_our_lines_in_the_log_begin_with_our_name(comfy: ComfyUI, miner: Miner) 
 )
 def test_the_first_line(source: Any, tmp_path: Any, settings: dict[str, str], line: str) -> None:
     skip_but_on_newest(source)
-    comfy = ComfyUI(source, tmp_path, XALORA_HOME=str(tmp_path / "xalora"))
+    comfy = ComfyUIProcess(source, tmp_path, XALORA_HOME=str(tmp_path / "xalora"))
     install(tmp_path / "custom_nodes" / "xalora")
     comfy.use(settings.get("XALORA_WORKFLOW_URL", ""), **settings)
     for _ in booted(comfy):

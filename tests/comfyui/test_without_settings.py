@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from comfyui_prompts import flux_lora, node, save_image, text2video
-from comfyui_server import ComfyUI
 from PIL import Image
-from processes import poll
-from sandbox_process import SandboxProcess
+
+from tests.support.comfyui_process import ComfyUIProcess
+from tests.support.comfyui_prompts import flux_lora, node, save_image, text2video
+from tests.support.processes import poll
+from tests.support.sandbox_process import SandboxProcess
 
 
-def test_a_missing_key_says_how_to_set_one_and_how_to_try(plain: ComfyUI) -> None:
+def test_a_missing_key_says_how_to_set_one_and_how_to_try(plain: ComfyUIProcess) -> None:
     plain.use()
     run = plain.run({"make": text2video(), "show": node("PreviewAny", source=["make", 3])})
     assert run.error["exception_message"].strip() == (
@@ -18,7 +19,7 @@ def test_a_missing_key_says_how_to_set_one_and_how_to_try(plain: ComfyUI) -> Non
     assert run.texts("make")[-1] == "No API key is set"
 
 
-def test_the_sandbox_inside_comfyui(plain: ComfyUI) -> None:
+def test_the_sandbox_inside_comfyui(plain: ComfyUIProcess) -> None:
     plain.use("sandbox")
     run = plain.run({"make": flux_lora(), "save": save_image(["make", 0])}).ok()
     with Image.open(run.files("save")[0]) as picture:
@@ -32,7 +33,9 @@ def test_the_sandbox_inside_comfyui(plain: ComfyUI) -> None:
             assert not plain.get(path).ok
 
 
-def test_killed_at_work_and_started_again(plain: ComfyUI, endless: SandboxProcess, sandbox: SandboxProcess) -> None:
+def test_killed_at_work_and_started_again(
+    plain: ComfyUIProcess, endless: SandboxProcess, sandbox: SandboxProcess
+) -> None:
     plain.use(endless.url, XALORA_API_KEY="someone#some-key")
     mark = endless.mark()
     plain.queue({"make": text2video(seed=800), "show": node("PreviewAny", source=["make", 3])})

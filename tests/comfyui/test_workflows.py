@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 import requests
-from comfyui_server import ComfyUI
 from PIL import Image
 
+from tests.support.comfyui_process import ComfyUIProcess
 from xalora_client.media.decoding import inspect
 from xalora_client.workflows import CheckedWorkflow, check, read_folder, ready_folder, small_folder
 
@@ -31,19 +31,19 @@ MODELS = {
 """The folder of the models that each widget chooses from."""
 
 
-def checked_in(comfy: ComfyUI, folder: Path) -> dict[str, CheckedWorkflow]:
+def checked_in(comfy: ComfyUIProcess, folder: Path) -> dict[str, CheckedWorkflow]:
     info = comfy.get("/object_info").json()
     return {each.name: check(each, info) for each in read_folder(folder)}
 
 
 @pytest.fixture
-def ready(comfy: ComfyUI) -> dict[str, CheckedWorkflow]:
+def ready(comfy: ComfyUIProcess) -> dict[str, CheckedWorkflow]:
     """The ready files, compared with this ComfyUI, which has no models."""
     return checked_in(comfy, ready_folder())
 
 
 @pytest.fixture
-def with_models(comfy: ComfyUI, ready: dict[str, CheckedWorkflow]) -> Iterator[dict[str, CheckedWorkflow]]:
+def with_models(comfy: ComfyUIProcess, ready: dict[str, CheckedWorkflow]) -> Iterator[dict[str, CheckedWorkflow]]:
     """The same where files of the models' names are there, empty ones."""
     named = [
         comfy.base / "models" / MODELS[widget] / value
@@ -60,7 +60,7 @@ def with_models(comfy: ComfyUI, ready: dict[str, CheckedWorkflow]) -> Iterator[d
         file.unlink(missing_ok=True)
 
 
-def upload(comfy: ComfyUI, picture: Image.Image) -> str:
+def upload(comfy: ComfyUIProcess, picture: Image.Image) -> str:
     """What an image widget takes for this picture."""
     content = io.BytesIO()
     picture.save(content, "PNG")
@@ -71,7 +71,7 @@ def upload(comfy: ComfyUI, picture: Image.Image) -> str:
 
 
 @pytest.fixture
-def made(comfy: ComfyUI) -> Callable[..., Path]:
+def made(comfy: ComfyUIProcess) -> Callable[..., Path]:
     """Run a small workflow with these values; returns the file with the result."""
     small = checked_in(comfy, small_folder())
     runs = iter(range(1000))
@@ -108,7 +108,9 @@ def test_only_models_are_missing_for_the_ready_files(ready: dict[str, CheckedWor
     ] == []
 
 
-def test_with_models_the_ready_files_are_accepted(comfy: ComfyUI, with_models: dict[str, CheckedWorkflow]) -> None:
+def test_with_models_the_ready_files_are_accepted(
+    comfy: ComfyUIProcess, with_models: dict[str, CheckedWorkflow]
+) -> None:
     """By the check and by ComfyUI, which then finds that the models are empty files."""
     values: dict[str, dict[str, Any]] = {
         "txt2vid.1": VIDEO,
@@ -123,7 +125,7 @@ def test_with_models_the_ready_files_are_accepted(comfy: ComfyUI, with_models: d
         assert (answer.status_code, answer.json()["node_errors"]) == (200, {}), name
 
 
-def test_an_upscaled_image_is_comfyuis_lanczos_to_the_pixel(comfy: ComfyUI, made: Callable[..., Path]) -> None:
+def test_an_upscaled_image_is_comfyuis_lanczos_to_the_pixel(comfy: ComfyUIProcess, made: Callable[..., Path]) -> None:
     picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8))
     (shown,) = frames(made("upscaler", image=upload(comfy, picture)))
     assert np.array_equal(shown, picture.resize((60, 40), Image.Resampling.LANCZOS))

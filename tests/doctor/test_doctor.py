@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
-from loopback import deaf_url
-from sequencer import Answer
 
+from tests.support.fake_sequencer import Answer
+from tests.support.loopback import deaf_url
 from xalora_client import change_settings, config, examine, messages
 from xalora_client.cli import main
 from xalora_client.doctor.machine import OLDEST_COMFYUI

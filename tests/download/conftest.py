@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from downloads import finished
+
+from tests.support.downloads import finished
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import gzip
 import hashlib
 
 import pytest
-from downloads import BIG, HALF, MIDDLE, OTHER_BIG, PNG, left_over
-from file_server import File
-from loopback import deaf_url
 
+from tests.support.downloads import BIG, HALF, MIDDLE, OTHER_BIG, PNG, left_over
+from tests.support.fake_file_server import File
+from tests.support.loopback import deaf_url
 from xalora_client import DownloadError
 
 

@@ -8,9 +8,9 @@ import sqlite3
 from contextlib import closing, contextmanager
 
 import pytest
-from downloads import HALF, OTHER_PNG, PNG, finished, left_over
-from file_server import File
 
+from tests.support.downloads import HALF, OTHER_PNG, PNG, finished, left_over
+from tests.support.fake_file_server import File
 from xalora_client import DecodeError, DownloadError, FluxLoraTask, StorageError
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from downloads import HALF, OTHER_PNG, PNG, finished, left_over
-from file_server import File
-from subject import Stop
 
+from tests.support.downloads import HALF, OTHER_PNG, PNG, finished, left_over
+from tests.support.fake_file_server import File
+from tests.support.subject import Stop
 from xalora_client import AsyncClient
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
-from downloads import BIG, HALF, PNG, left_over
-from raw_server import RawServer, answer, header
 
+from tests.support.downloads import BIG, HALF, PNG, left_over
+from tests.support.raw_server import RawServer, answer, header
 from xalora_client import DownloadError
 
 

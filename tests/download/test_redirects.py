@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from downloads import BIG, MIDDLE, PNG, left_over
-from file_server import File, FileServer, redirect
 
+from tests.support.downloads import BIG, MIDDLE, PNG, left_over
+from tests.support.fake_file_server import FakeFileServer, File, redirect
 from xalora_client import DownloadError
 from xalora_client.client.download import redirected
 
@@ -17,7 +17,7 @@ def test_is_followed(fetch, files, code):
 
 
 def test_to_another_server(fetch, files):
-    other = FileServer()
+    other = FakeFileServer()
     try:
         url = files.serve("/x", redirect(other.serve("/y.png", File(PNG))))
         assert fetch(url).path.read_bytes() == PNG

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 
 import pytest
-from downloads import HALF, PNG, left_over
-from file_server import File
-from sequencer import status
 
+from tests.support.downloads import HALF, PNG, left_over
+from tests.support.fake_file_server import File
+from tests.support.fake_sequencer import status
 from xalora_client import DecodeError, DownloadError, MediaTooLargeError
 from xalora_client.media.decoding import Limits
 

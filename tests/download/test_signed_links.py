@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
-from downloads import PNG
-from proxy import Proxy
-from raw_server import RawServer, answer, header
 
+from tests.support.downloads import PNG
+from tests.support.proxy import Proxy
+from tests.support.raw_server import RawServer, answer, header
 from xalora_client import DecodeError, DownloadError, TaskStatus, WorkflowTaskResult
 
 TARGETS = [

@@ -9,11 +9,11 @@ import os
 import threading
 
 import pytest
-from downloads import OTHER_PNG, PNG, finished, left_over
-from file_server import File
-from pictures import noise
-from sequencer import Answer, status
 
+from tests.support.downloads import OTHER_PNG, PNG, finished, left_over
+from tests.support.fake_file_server import File
+from tests.support.fake_sequencer import Answer, status
+from tests.support.pictures import noise
 from xalora_client import AsyncClient, DownloadError, FluxLoraTask, TaskStatus, WorkflowTaskResult
 from xalora_client.media.store import MediaStore
 

@@ -13,10 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import NO_FRONTEND, NONE_FOUND, ComfyUI, booted, found, install, newest_frontend, version_of
-from processes import ROOT
-from sandbox_process import SandboxProcess
-from xalora_panel import XaloraPanel
+
+from tests.support.comfyui_process import (
+    NO_FRONTEND,
+    NONE_FOUND,
+    ComfyUIProcess,
+    booted,
+    found,
+    install,
+    newest_frontend,
+    version_of,
+)
+from tests.support.processes import ROOT
+from tests.support.sandbox_process import SandboxProcess
+from tests.support.xalora_panel import XaloraPanel
 
 NO_PLAYWRIGHT = "Playwright is not installed: pip install playwright"
 NO_CHROMIUM = "no Chromium found: install it, or set CHROMIUM to its path"
@@ -65,16 +75,16 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def server(editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+def server(editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIProcess]:
     """A ComfyUI with the pack and the picture that ComfyUI comes with. Its key is in ``.env``, see ``configured``."""
     comfy = _with_pack(editor_source, tmp_path_factory.mktemp("editor"))
     shutil.copyfile(editor_source / "input" / "example.png", comfy.base / "input" / "example.png")
     yield from booted(comfy)
 
 
-def _with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> ComfyUI:
+def _with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> ComfyUIProcess:
     """A ComfyUI with the pack, not started yet; ``settings`` are the editor's."""
-    comfy = ComfyUI(source, base, *arguments, XALORA_HOME=str(base / "xalora"))
+    comfy = ComfyUIProcess(source, base, *arguments, XALORA_HOME=str(base / "xalora"))
     install(comfy.base / "custom_nodes" / "xalora-nodes")
     stored = comfy.base / "user" / "default" / "comfy.settings.json"
     stored.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +93,7 @@ def _with_pack(source: Path, base: Path, *arguments: str, **settings: Any) -> Co
 
 
 @pytest.fixture(scope="session")
-def packed() -> Callable[[Path, Path], ComfyUI]:
+def packed() -> Callable[[Path, Path], ComfyUIProcess]:
     """A function that installs the pack for a ComfyUI, given its source and a base directory, and does not start it."""
     return _with_pack
 
@@ -91,7 +101,7 @@ def packed() -> Callable[[Path, Path], ComfyUI]:
 @pytest.fixture(scope="module", params=["own", "newest", "newest, Nodes 2.0"])
 def any_editor(
     request: pytest.FixtureRequest, editor_source: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ComfyUI]:
+) -> Iterator[ComfyUIProcess]:
     """A ComfyUI without a key and with each editor there is: its own, and the newest with either canvas.
 
     The newest editor runs on the newest ComfyUI.
@@ -136,12 +146,12 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 
 
 @pytest.fixture(scope="session")
-def configured(server: ComfyUI, canary: str) -> Callable[[str], None]:
+def configured(server: ComfyUIProcess, canary: str) -> Callable[[str], None]:
     """A function that points the pack at a sequencer, with the canary as key."""
     return lambda url: server.use(url, XALORA_API_KEY=f"consumer-of-tests#{canary}")
 
 
-def _opened(server: ComfyUI, browser: Any) -> Iterator[Editor]:
+def _opened(server: ComfyUIProcess, browser: Any) -> Iterator[Editor]:
     context = browser.new_context(viewport={"width": 1600, "height": 900})
     editor = Editor(context.new_page(), server)
     editor.open()
@@ -150,14 +160,14 @@ def _opened(server: ComfyUI, browser: Any) -> Iterator[Editor]:
 
 
 @pytest.fixture
-def opening(browser: Any) -> Callable[[ComfyUI], Any]:
+def opening(browser: Any) -> Callable[[ComfyUIProcess], Any]:
     """A function that opens the editor of any server, for a with block."""
     return lambda server: contextmanager(_opened)(server, browser)
 
 
 @pytest.fixture
 def editor(
-    server: ComfyUI,
+    server: ComfyUIProcess,
     browser: Any,
     sandbox: SandboxProcess,
     configured: Callable[[str], None],
@@ -182,7 +192,7 @@ def ended(editor: Editor) -> None:
 
 
 @pytest.fixture(scope="module")
-def opened_once(server: ComfyUI, browser: Any) -> Iterator[Editor]:
+def opened_once(server: ComfyUIProcess, browser: Any) -> Iterator[Editor]:
     """The editor that tests share which leave nothing open in it; opening one takes seconds."""
     yield from _opened(server, browser)
 
@@ -205,7 +215,7 @@ class Editor:
     count that come from the pack: some versions throw one of their own then.
     """
 
-    def __init__(self, page: Any, comfy: ComfyUI) -> None:
+    def __init__(self, page: Any, comfy: ComfyUIProcess) -> None:
         self.page = page
         self.comfy = comfy
         self.problems: list[str] = []

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from comfyui_server import ComfyUI, skip_but_on_newest
-from sandbox_process import SandboxProcess
+
+from tests.support.comfyui_process import ComfyUIProcess, skip_but_on_newest
+from tests.support.sandbox_process import SandboxProcess
 
 if TYPE_CHECKING:
     from conftest import Editor
@@ -18,8 +19,8 @@ PROMPT = "a rabbit that survives"
 
 @pytest.fixture
 def crashing(
-    editor_source: Path, packed: Callable[[Path, Path], ComfyUI], chromium: str, tmp_path: Path
-) -> Iterator[ComfyUI]:
+    editor_source: Path, packed: Callable[[Path, Path], ComfyUIProcess], chromium: str, tmp_path: Path
+) -> Iterator[ComfyUIProcess]:
     """A ComfyUI of its own, to be killed."""
     skip_but_on_newest(editor_source)
     comfy = packed(editor_source, tmp_path / "crashing")
@@ -51,7 +52,7 @@ def add_and_run(editor: Editor) -> int:
 
 
 def test_killed_restarted_collected_and_not_paid_again(
-    crashing: ComfyUI, opening: Callable[[ComfyUI], Any], slow: SandboxProcess, tmp_path: Path
+    crashing: ComfyUIProcess, opening: Callable[[ComfyUIProcess], Any], slow: SandboxProcess, tmp_path: Path
 ) -> None:
     crashing.use(slow.url, XALORA_API_KEY="consumer#of-the-crash")
     mark = slow.mark()
@@ -83,7 +84,7 @@ def test_killed_restarted_collected_and_not_paid_again(
 
 
 def test_a_task_that_still_runs_is_told_of(
-    crashing: ComfyUI, opening: Callable[[ComfyUI], Any], endless: SandboxProcess
+    crashing: ComfyUIProcess, opening: Callable[[ComfyUIProcess], Any], endless: SandboxProcess
 ) -> None:
     crashing.use(endless.url, XALORA_API_KEY="consumer#of-the-crash")
     mark = endless.mark()

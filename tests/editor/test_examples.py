@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from comfyui_server import found
 from PIL import Image
-from processes import ROOT
+
+from tests.support.comfyui_process import found
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from conftest import Editor

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from comfyui_server import ComfyUI
-from sandbox_process import SandboxProcess
+
+from tests.support.comfyui_process import ComfyUIProcess
+from tests.support.sandbox_process import SandboxProcess
 
 if TYPE_CHECKING:
     from conftest import Editor
@@ -28,7 +29,7 @@ NAME = "Xalora Text2Video"
 
 @pytest.fixture
 def newcomer(
-    any_editor: ComfyUI, opening: Callable[[ComfyUI], Any], browser: Any, figure: Callable[[str], None]
+    any_editor: ComfyUIProcess, opening: Callable[[ComfyUIProcess], Any], browser: Any, figure: Callable[[str], None]
 ) -> Iterator[Editor]:
     """The editor of someone who has just installed the pack. At the end nothing may have gone wrong in it."""
     any_editor.use()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from comfyui_server import ComfyUI
+
+from tests.support.comfyui_process import ComfyUIProcess
 
 if TYPE_CHECKING:
     from conftest import Editor
@@ -21,7 +22,7 @@ WORDS = {
 
 @pytest.fixture(params=WORDS)
 def translated(
-    any_editor: ComfyUI, opening: Callable[[ComfyUI], Any], request: pytest.FixtureRequest
+    any_editor: ComfyUIProcess, opening: Callable[[ComfyUIProcess], Any], request: pytest.FixtureRequest
 ) -> Iterator[tuple[Editor, str]]:
     """The editor in a language, and that language."""
     any_editor.post("/settings", {"Comfy.Locale": request.param}).raise_for_status()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from comfyui_server import ComfyUI
-from ledger_steps import answer, intent, run_to
-from sandbox_process import SandboxProcess
 
+from tests.support.comfyui_process import ComfyUIProcess
+from tests.support.ledger_steps import answer, intent, run_to
+from tests.support.sandbox_process import SandboxProcess
 from xalora_client.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ TRIES = 3
 
 
 @pytest.fixture
-def many(server: ComfyUI) -> Iterator[None]:
+def many(server: ComfyUIProcess) -> Iterator[None]:
     """5,000 finished tasks in the server's ledger, gone again at the end."""
     with Ledger(server.base / "xalora") as ledger:
         ledger.entries(1)  # Makes the file, if there is none.

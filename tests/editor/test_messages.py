@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sequencer import Answer, Sequencer, status
+
+from tests.support.fake_sequencer import Answer, FakeSequencer, status
 
 if TYPE_CHECKING:
     from conftest import Editor
 
 
 @pytest.fixture
-def refusing(configured: Callable[[str], None], editor: Editor) -> Iterator[Sequencer]:
+def refusing(configured: Callable[[str], None], editor: Editor) -> Iterator[FakeSequencer]:
     """A sequencer that answers what the test says, as the editor's own."""
-    server = Sequencer()
+    server = FakeSequencer()
     configured(server.url)
     yield server
     server.close()
@@ -41,7 +42,7 @@ def buttons(editor: Editor, text: str) -> list[str]:
     ("status", "offered"),
     [(401, ["Set key", "Try the sandbox"]), (402, ["Try again"]), (400, [])],
 )
-def test_a_refusal_offers_what_helps(editor: Editor, refusing: Sequencer, status: int, offered: list[str]) -> None:
+def test_a_refusal_offers_what_helps(editor: Editor, refusing: FakeSequencer, status: int, offered: list[str]) -> None:
     refusing.script("task_create", Answer({"message": f"refused with {status}"}, status))
     run(editor)
     assert buttons(editor, f"refused with {status}") == [*offered, "Open help"]
@@ -49,20 +50,22 @@ def test_a_refusal_offers_what_helps(editor: Editor, refusing: Sequencer, status
 
 
 @pytest.mark.parametrize("status", [402, 503])
-def test_with_reuse_off_nothing_is_offered_that_pays_again(editor: Editor, refusing: Sequencer, status: int) -> None:
+def test_with_reuse_off_nothing_is_offered_that_pays_again(
+    editor: Editor, refusing: FakeSequencer, status: int
+) -> None:
     refusing.script("task_create", Answer({"message": f"refused with {status}"}, status))
     run(editor, reuse=False)
     assert buttons(editor, f"refused with {status}") == ["Open help"]
 
 
-def test_a_wrong_value_is_about_the_input(editor: Editor, refusing: Sequencer) -> None:
+def test_a_wrong_value_is_about_the_input(editor: Editor, refusing: FakeSequencer) -> None:
     editor.add("XaloraTaskStatus", task_id="")
     editor.queue()
     assert editor.end()["name"] == "execution_error"
     assert editor.xalora.message("task_id is ''").locator("strong").inner_text() == "Xalora: Input"
 
 
-def test_what_a_server_says_is_never_markup(editor: Editor, refusing: Sequencer) -> None:
+def test_what_a_server_says_is_never_markup(editor: Editor, refusing: FakeSequencer) -> None:
     """The editor of ComfyUI 0.3.64 inserts a node's text as HTML; later ones make links of double brackets."""
     said = '<img src=x onerror="window.harmed = true"> [[click|https://x.example]] __LNK7__'
     refusing.script("task_create", Answer({"message": said}, 400))
@@ -74,7 +77,7 @@ def test_what_a_server_says_is_never_markup(editor: Editor, refusing: Sequencer)
     assert editor.page.get_by_text("‹img src=x").count()
 
 
-def test_try_again_runs_again(editor: Editor, refusing: Sequencer) -> None:
+def test_try_again_runs_again(editor: Editor, refusing: FakeSequencer) -> None:
     refusing.script(
         "task_create", Answer({"message": "the balance is used up"}, 402), Answer({"message": "again"}, 402)
     )
@@ -84,7 +87,7 @@ def test_try_again_runs_again(editor: Editor, refusing: Sequencer) -> None:
     editor.xalora.message("again")
 
 
-def test_collect_is_offered_for_a_task_of_the_list_alone(editor: Editor, refusing: Sequencer) -> None:
+def test_collect_is_offered_for_a_task_of_the_list_alone(editor: Editor, refusing: FakeSequencer) -> None:
     """The result of a task that another computer made is collected by its node."""
     refusing.script("task_result_query", status("running"))
     editor.add("XaloraTaskStatus", task_id="task-of-another", wait=True, timeout_seconds=1)
@@ -95,7 +98,7 @@ def test_collect_is_offered_for_a_task_of_the_list_alone(editor: Editor, refusin
     editor.problems[:] = [each for each in editor.problems if "status of 404" not in each]
 
 
-def test_the_sandbox_takes_an_own_servers_key_only_after_a_warning(editor: Editor, refusing: Sequencer) -> None:
+def test_the_sandbox_takes_an_own_servers_key_only_after_a_warning(editor: Editor, refusing: FakeSequencer) -> None:
     """Its server is not asked for another one's key, so the key is removed."""
     editor.comfy.use()
     stored = {"api_key": "artist-7#of-one", "workflow_url": refusing.url}
@@ -136,7 +139,7 @@ def test_messages_can_be_used_while_a_dialog_is_open(editor: Editor) -> None:
     assert editor.js("() => window.pressed") == "left over"
 
 
-def test_help_is_the_page_of_the_node(editor: Editor, refusing: Sequencer) -> None:
+def test_help_is_the_page_of_the_node(editor: Editor, refusing: FakeSequencer) -> None:
     refusing.script("task_create", Answer({"message": "not like this"}, 400))
     run(editor)
     editor.xalora.press("not like this", "Open help")

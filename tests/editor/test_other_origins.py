@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from comfyui_server import ComfyUI
+
+from tests.support.comfyui_process import ComfyUIProcess
 
 if TYPE_CHECKING:
     from conftest import Editor
@@ -96,7 +97,7 @@ def run(editor: Editor, prompt: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "evil.localhost"])
 def test_another_site_gets_nothing_and_changes_nothing(
-    editor: Editor, server: ComfyUI, page: Any, elsewhere: int, host: str
+    editor: Editor, server: ComfyUIProcess, page: Any, elsewhere: int, host: str
 ) -> None:
     run(editor, "private")
     (task, *_) = server.get("/xalora/tasks?text=private").json()["tasks"]
@@ -125,7 +126,7 @@ LISTEN = """url => new Promise((resolve, reject) => {
 
 
 def test_another_site_that_listens_hears_nothing_of_the_tasks(
-    editor: Editor, server: ComfyUI, page: Any, elsewhere: int
+    editor: Editor, server: ComfyUIProcess, page: Any, elsewhere: int
 ) -> None:
     """ComfyUI looks at the origin of a websocket only under a name of this machine itself, and this is another."""
     page.goto(f"http://evil.example:{elsewhere}/")

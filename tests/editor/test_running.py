@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from processes import poll
-from sandbox_process import SandboxProcess
-from sequencer import Answer, Sequencer
+from tests.support.fake_sequencer import Answer, FakeSequencer
+from tests.support.processes import poll
+from tests.support.sandbox_process import SandboxProcess
 
 if TYPE_CHECKING:
     from conftest import Editor
@@ -66,7 +66,7 @@ def test_a_missing_key_is_explained(editor: Editor, sandbox: SandboxProcess) -> 
 def test_a_refusal_is_shown_in_the_servers_words_and_with_what_to_do(
     editor: Editor, configured: Callable[[str], None]
 ) -> None:
-    sequencer = Sequencer()
+    sequencer = FakeSequencer()
     sequencer.script("task_create", Answer({"message": "the balance is used up"}, 402))
     configured(sequencer.url)
     try:
@@ -88,7 +88,7 @@ def test_the_key_is_nowhere_in_the_editor(
     assert editor.end()["name"] == "execution_success"
     kept = [json.dumps(editor.export()), _kept_by_the_browser(editor), editor.comfy.get("/history").text]
 
-    sequencer = Sequencer()
+    sequencer = FakeSequencer()
     sequencer.script("task_create", lambda seen: Answer({"message": f"unknown key {seen.body['api_key']}"}, 401))
     configured(sequencer.url)
     try:

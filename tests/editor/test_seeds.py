@@ -7,7 +7,8 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sandbox_process import SandboxProcess
+
+from tests.support.sandbox_process import SandboxProcess
 
 if TYPE_CHECKING:
     from conftest import Editor

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ledger_steps import claim, intent, run_to
-from sandbox_process import SandboxProcess
 
+from tests.support.ledger_steps import claim, intent, run_to
+from tests.support.sandbox_process import SandboxProcess
 from xalora_client.ledger import Ledger
 
 if TYPE_CHECKING:

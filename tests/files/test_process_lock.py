@@ -8,8 +8,8 @@ import signal
 import threading
 
 import pytest
-from processes import run_together, start_script
 
+from tests.support.processes import run_together, start_script
 from xalora_client.file_locks import ProcessLock, is_held
 
 unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

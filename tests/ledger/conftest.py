@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from ledger_steps import SERVER
-from subject import Clock
 
+from tests.support.ledger_steps import SERVER
+from tests.support.subject import FakeClock
 from xalora_client.ledger import Ledger
 
 
 @pytest.fixture
 def clock():
-    return Clock(1_700_000_000.0)
+    return FakeClock(1_700_000_000.0)
 
 
 @pytest.fixture

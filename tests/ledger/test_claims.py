@@ -7,9 +7,9 @@ import signal
 import threading
 
 import pytest
-from ledger_steps import COMMON, SERVER, answer, claim, intent, run_to
-from processes import run_together, start_script
 
+from tests.support.ledger_steps import COMMON, SERVER, answer, claim, intent, run_to
+from tests.support.processes import run_together, start_script
 from xalora_client import CustomTask, StorageError, TaskStatus
 from xalora_client.ledger import Intent, Ledger, Step
 from xalora_client.protocol.requests import Credentials

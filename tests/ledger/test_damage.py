@@ -6,8 +6,8 @@ import random
 import shutil
 
 import pytest
-from ledger_steps import SERVER, answer, claim, full, intent, run_to, spoil
 
+from tests.support.ledger_steps import SERVER, answer, claim, full, intent, run_to, spoil
 from xalora_client import StorageError, TaskRecords
 from xalora_client.ledger import Ledger, Listing, Step
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from ledger_steps import COMMON, SERVER, WHO, claim, full, run_to
-from processes import start_script
 
+from tests.support.ledger_steps import COMMON, SERVER, WHO, claim, full, run_to
+from tests.support.processes import start_script
 from xalora_client import CustomTask, StorageError, sqlite_file
 from xalora_client.ledger import Intent, Ledger, Step
 

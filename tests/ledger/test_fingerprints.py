@@ -8,8 +8,8 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger_steps import SERVER, WHO, claim
 
+from tests.support.ledger_steps import SERVER, WHO, claim
 from xalora_client import (
     CustomTask,
     InvalidParameterError,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ledger_steps import answer, claim, intent, run_to
 
+from tests.support.ledger_steps import answer, claim, intent, run_to
 from xalora_client.ledger import Ledger, Listing
 
 

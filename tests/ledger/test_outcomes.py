@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ledger_steps import SERVER, WHO, answer, claim, full, intent, run_to
 
+from tests.support.ledger_steps import SERVER, WHO, answer, claim, full, intent, run_to
 from xalora_client import CustomTask, StorageError, WorkflowTaskResult
 from xalora_client.ledger import Intent, Ledger, Step
 

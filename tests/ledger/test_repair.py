@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ledger_steps import COMMON, SERVER, claim, intent, run_to
-from processes import run_together, start_script
 
+from tests.support.ledger_steps import COMMON, SERVER, claim, intent, run_to
+from tests.support.processes import run_together, start_script
 from xalora_client import StorageError
 from xalora_client.cli import main
 from xalora_client.ledger import Ledger, Step

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ledger_steps import claim, run_to
 
+from tests.support.ledger_steps import claim, run_to
 from xalora_client import StorageError
 from xalora_client.ledger import database
 from xalora_client.sqlite_file import SqliteFile

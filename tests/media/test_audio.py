@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from processes import ROOT
 
+from tests.support.processes import ROOT
 from xalora_client.errors import DecodeError, MediaTooLargeError
 from xalora_client.media.decoding import Limits, decode_sound
 from xalora_client.media.decoding import limits as memory

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from pictures import png
 
+from tests.support.pictures import png
 from xalora_client import Text2VideoTask
 from xalora_client.media.decoding import inspect
 

@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
-from processes import ROOT
 
+from tests.support.processes import ROOT
 from xalora_client.errors import DecodeError, MediaTooLargeError
 from xalora_client.media.decoding import decode, decode_sound, image_frames, inspect, video_file, video_frames
 

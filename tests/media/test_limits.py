@@ -11,8 +11,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 from PIL import Image, features
-from processes import ROOT
 
+from tests.support.processes import ROOT
 from xalora_client.errors import InvalidParameterError, MediaTooLargeError
 from xalora_client.media.decoding import Limits, decode, free_memory, inspect, require_memory
 from xalora_client.media.decoding import limits as memory

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from farm import Farm
+
+from tests.support.farm import Farm
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import json
 import struct
 
 import pytest
-from pictures import encoded, png
 from PIL import Image
 
+from tests.support.pictures import encoded, png
 from xalora_client.miner.progress import Progress, small_jpeg
 from xalora_client.miner.prompt import Failed, Finished, Lost, dropped, output_files, read_outcome, rejection
 from xalora_client.protocol.miner import LARGEST_PREVIEW

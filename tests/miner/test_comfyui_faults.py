@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 
 import pytest
-from farm import quick
-from simulated_comfyui import Plan, picture, until, workflow
 
+from tests.support.fake_comfyui import Plan, picture, until, workflow
+from tests.support.farm import quick
 from xalora_client import ConfigurationError
 
 

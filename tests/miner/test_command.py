@@ -7,9 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from farm import KEY, MINER_KEY
-from processes import Command
-from simulated_comfyui import Plan, picture, until
+
+from tests.support.fake_comfyui import Plan, picture, until
+from tests.support.farm import KEY, MINER_KEY
+from tests.support.processes import Command
 
 
 class Miner(Command):

@@ -7,9 +7,9 @@ import base64
 import itertools
 
 import pytest
-from raw_server import RawServer, answer
-from simulated_comfyui import SimulatedComfyUI, picture
 
+from tests.support.fake_comfyui import FakeComfyUI, picture
+from tests.support.raw_server import RawServer, answer
 from xalora_client import APIStatusError, NetworkError, ResponseError
 from xalora_client.miner import comfyui, sequencer_api, task
 from xalora_client.miner.comfyui import ComfyUI
@@ -58,7 +58,7 @@ def test_an_answer_of_comfyui_that_is_too_large_is_an_error(monkeypatch, ask):
     monkeypatch.setattr(comfyui, "LARGEST_ANSWER", 1)
 
     async def scenario():
-        box = await SimulatedComfyUI().start()
+        box = await FakeComfyUI().start()
         async with ComfyUI(box.url) as comfy:
             with pytest.raises(UnexpectedAnswerError, match="larger than"):
                 await ask(comfy)

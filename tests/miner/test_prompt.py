@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from simulated_comfyui import Plan, SimulatedComfyUI, picture, until, workflow
 
+from tests.support.fake_comfyui import FakeComfyUI, Plan, picture, until, workflow
 from xalora_client.miner.comfyui import ComfyUI
 from xalora_client.miner.errors import UnreachableError
 from xalora_client.miner.progress import Progress
@@ -31,9 +31,9 @@ TITLES = {"1": "input:prompt", "2": "Save Image"}
 
 
 class World:
-    """A simulated ComfyUI, and what runs on it."""
+    """A fake ComfyUI, and what runs on it."""
 
-    def __init__(self, simulated: SimulatedComfyUI, comfy: ComfyUI) -> None:
+    def __init__(self, simulated: FakeComfyUI, comfy: ComfyUI) -> None:
         self.simulated = simulated
         self.comfy = comfy
         self.seen: list[tuple[float, float, str]] = []
@@ -57,7 +57,7 @@ class World:
 
 def within(scenario: Callable[[World], Awaitable[None]], plan: Plan | None = None, **options: Any) -> None:
     async def run() -> None:
-        simulated = SimulatedComfyUI(plan=lambda inputs: plan or Plan(), **options)
+        simulated = FakeComfyUI(plan=lambda inputs: plan or Plan(), **options)
         await simulated.start()
         try:
             async with ComfyUI(simulated.url) as comfy:

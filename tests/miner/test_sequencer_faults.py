@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from cut_network import CutNetwork
-from farm import quick
-from simulated_comfyui import Plan, picture, until
 
+from tests.support.cut_network import CutNetwork
+from tests.support.fake_comfyui import Plan, picture, until
+from tests.support.farm import quick
 from xalora_client import ConfigurationError
 
 

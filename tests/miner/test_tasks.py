@@ -7,8 +7,8 @@ import io
 import re
 
 from PIL import Image
-from simulated_comfyui import Plan, picture, until, workflow
 
+from tests.support.fake_comfyui import Plan, picture, until, workflow
 from xalora_client.miner.comfyui import ComfyUI
 from xalora_client.miner.sequencer_api import SequencerAPI
 

@@ -11,10 +11,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from miner import Miner
-from processes import ROOT
-from quick_time import FastClock, hurry
-from sandbox_process import SandboxProcess
+
+from tests.support.fake_xalora import FakeXalora
+from tests.support.processes import ROOT
+from tests.support.quick_time import FastClock, hurry
+from tests.support.sandbox_process import SandboxProcess
 
 KEY = "consumer-1#secret-of-tests"
 
@@ -88,10 +89,10 @@ def sandbox(sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> Sandbox
 
 
 @pytest.fixture
-def miner(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Miner]:
+def miner(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeXalora]:
     """A sequencer that does what the test says, as the nodes' own. The pauses between queries are short."""
     hurry(monkeypatch, pack.part("xalora_client").AsyncClient, FastClock(speed=10))
-    server = Miner()
+    server = FakeXalora()
     monkeypatch.setenv("XALORA_WORKFLOW_URL", server.url)
     yield server
     server.close()

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from miner import Miner
-from pictures import png
 from PIL import Image
-from sequencer import Answer, status
+
+from tests.support.fake_sequencer import Answer, status
+from tests.support.fake_xalora import FakeXalora
+from tests.support.pictures import png
 
 LEVELS = [10, 60, 110, 160, 210]
 
@@ -37,7 +38,7 @@ def enlarge(parameters: dict[str, Any]) -> bytes:
 
 
 @pytest.mark.parametrize("parallel", [1, 2, 4])
-def test_no_more_than_max_parallel_at_once_and_in_order(pack: Any, miner: Miner, parallel: int) -> None:
+def test_no_more_than_max_parallel_at_once_and_in_order(pack: Any, miner: FakeXalora, parallel: int) -> None:
     miner.ends = lambda number, parameters: enlarge(parameters)
     result, task_ids = pack.run("XaloraUpscale", image=batch(), max_parallel=parallel)
     assert miner.most_open == parallel
@@ -45,7 +46,7 @@ def test_no_more_than_max_parallel_at_once_and_in_order(pack: Any, miner: Miner,
     assert [place_of(miner.parameters[int(each.removeprefix("task-"))]) for each in task_ids] == [0, 1, 2, 3, 4]
 
 
-def test_different_sizes_are_an_error_that_names_the_images(pack: Any, miner: Miner) -> None:
+def test_different_sizes_are_an_error_that_names_the_images(pack: Any, miner: FakeXalora) -> None:
     def ends(number: int, parameters: dict[str, Any]) -> bytes:
         return png(14, 12) if place_of(parameters) != 2 else png(28, 24)
 
@@ -55,7 +56,7 @@ def test_different_sizes_are_an_error_that_names_the_images(pack: Any, miner: Mi
 
 
 @pytest.mark.parametrize("parallel", [2, 8])
-def test_one_failure_is_named_after_the_others_finished(pack: Any, miner: Miner, parallel: int) -> None:
+def test_one_failure_is_named_after_the_others_finished(pack: Any, miner: FakeXalora, parallel: int) -> None:
     def ends(number: int, parameters: dict[str, Any]) -> bytes | Answer:
         if place_of(parameters) == 1:
             return status("failed", task_id=f"task-{number}", msg="out of memory")
@@ -70,7 +71,7 @@ def test_one_failure_is_named_after_the_others_finished(pack: Any, miner: Miner,
     assert miner.cancelled == {}
 
 
-def test_a_refused_image_is_named_too(pack: Any, miner: Miner) -> None:
+def test_a_refused_image_is_named_too(pack: Any, miner: FakeXalora) -> None:
     miner.script(
         "task_create",
         Answer({"task_id": "task-1"}), Answer({"message": "no such model"}, 400), Answer({"task_id": "task-3"}),
@@ -79,19 +80,19 @@ def test_a_refused_image_is_named_too(pack: Any, miner: Miner) -> None:
         pack.run("XaloraUpscale", image=batch(3), max_parallel=1, wait=False)
 
 
-def test_one_image_alone_has_no_number(pack: Any, miner: Miner) -> None:
+def test_one_image_alone_has_no_number(pack: Any, miner: FakeXalora) -> None:
     miner.ends = lambda number, parameters: status("failed", task_id="task-1", msg="out of memory")
     with pytest.raises(pack.error("TaskFailedError"), match=r"^The task failed: out of memory"):
         pack.run("XaloraUpscale", image=batch(1))
 
 
-def test_an_empty_batch_is_refused_before_anything_is_sent(pack: Any, miner: Miner) -> None:
+def test_an_empty_batch_is_refused_before_anything_is_sent(pack: Any, miner: FakeXalora) -> None:
     with pytest.raises(pack.error("InvalidParameterError"), match=r"image is \(0, 6, 7, 3\).*one image or more"):
         pack.run("XaloraUpscale", image=torch.zeros(0, 6, 7, 3))
     assert miner.seen == []
 
 
-def test_after_a_failure_only_what_failed_is_sent_again(pack: Any, miner: Miner) -> None:
+def test_after_a_failure_only_what_failed_is_sent_again(pack: Any, miner: FakeXalora) -> None:
     """50 images, of which three fail: the next run sends three."""
     images = torch.linspace(0, 1, 50)[:, None, None, None].expand(50, 4, 4, 3)
     failing = {7, 23, 47}
@@ -105,7 +106,7 @@ def test_after_a_failure_only_what_failed_is_sent_again(pack: Any, miner: Miner)
     assert len(miner.parameters) == 53
 
 
-def test_a_large_batch_prepares_a_few_ahead(pack: Any, miner: Miner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_batch_prepares_a_few_ahead(pack: Any, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is prepared is claimed, and each claim is an open file, of which a system may allow few."""
     monkeypatch.setattr(pack.part("nodes._batch"), "AHEAD", 2)
     client, ahead = pack.part("xalora_client").AsyncClient, []

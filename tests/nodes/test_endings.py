@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from miner import Gate, Miner
-from pictures import png
-from processes import PATIENCE
-from sandbox_process import SandboxProcess
-from sequencer import DROP, Answer, status
 
+from tests.support.fake_sequencer import DROP, Answer, status
+from tests.support.fake_xalora import FakeXalora, Gate
+from tests.support.pictures import png
+from tests.support.processes import PATIENCE
+from tests.support.sandbox_process import SandboxProcess
 from xalora_client import encode_data_uri
 
 VIDEO = {"prompt": "a rabbit", "width": 64, "height": 48, "length": 5, "steps": 1}
@@ -60,12 +60,12 @@ def test_done(pack: Any, screen: Screen, sandbox: SandboxProcess) -> None:
     assert screen.last == "done · reused, no charge · 64×48 · 5 frames"
 
 
-def test_what_differs_from_what_was_asked_for(pack: Any, screen: Screen, miner: Miner) -> None:
+def test_what_differs_from_what_was_asked_for(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     pack.run("XaloraText2Video", **VIDEO)
     assert re.fullmatch(r"done · 0:\d\d · \d+×\d+, asked for 64×48 · 1 frame, asked for 5", screen.last)
 
 
-def test_reused_images_are_counted(pack: Any, screen: Screen, miner: Miner) -> None:
+def test_reused_images_are_counted(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     miner.ends = lambda number, parameters: png(8, 8)
     pack.run("XaloraUpscale", image=images(3))
     assert re.fullmatch(r"done · 0:\d\d · 3 images of 8×8", screen.last)
@@ -77,7 +77,7 @@ def test_reused_images_are_counted(pack: Any, screen: Screen, miner: Miner) -> N
     assert screen.last == "done · reused, no charge · 8×8"
 
 
-def test_without_waiting_only_a_new_task_is_submitted(pack: Any, screen: Screen, miner: Miner) -> None:
+def test_without_waiting_only_a_new_task_is_submitted(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     miner.ends = lambda number, parameters: status("running")
     pack.run("XaloraFluxLora", **FLUX, wait=False)
     assert screen.last == "submitted"
@@ -95,7 +95,7 @@ def test_without_waiting_only_a_new_task_is_submitted(pack: Any, screen: Screen,
 
 
 def test_what_another_node_takes_up_without_waiting_is_from_an_earlier_run(
-    pack: Any, screen: Screen, miner: Miner
+    pack: Any, screen: Screen, miner: FakeXalora
 ) -> None:
     pack.run("XaloraFluxLora", **FLUX, wait=False)
     answers = [status("running"), status("running"), png(16, 16)]
@@ -109,14 +109,14 @@ def test_what_another_node_takes_up_without_waiting_is_from_an_earlier_run(
     assert screen.last.startswith("taken up from an earlier run · done")
 
 
-def test_taken_up_only_what_an_earlier_run_submitted(pack: Any, screen: Screen, miner: Miner) -> None:
+def test_taken_up_only_what_an_earlier_run_submitted(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     pack.run("XaloraFluxLora", **FLUX, wait=False)
     assert screen.last == "submitted"
     pack.run("XaloraFluxLora", **FLUX)
     assert re.fullmatch(r"taken up from an earlier run · done · 0:\d\d · .*", screen.last)
 
 
-def test_two_nodes_of_one_run_with_one_task(pack: Any, screen: Screen, miner: Miner) -> None:
+def test_two_nodes_of_one_run_with_one_task(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     answers = [status("running")] * 4 + [png(16, 16)]
     miner.ends = lambda number, parameters: answers.pop(0) if len(answers) > 1 else answers[0]
 
@@ -128,7 +128,7 @@ def test_two_nodes_of_one_run_with_one_task(pack: Any, screen: Screen, miner: Mi
     assert not [line for line in screen.lines if "earlier run" in line]
 
 
-def test_the_status_node(pack: Any, screen: Screen, miner: Miner) -> None:
+def test_the_status_node(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
     asked = {"parameters": {"length": 5}}
     miner.ends = lambda number, parameters: status("running", msg="step 3")
@@ -155,7 +155,7 @@ def test_the_status_node(pack: Any, screen: Screen, miner: Miner) -> None:
 def test_cancel(
     pack: Any,
     screen: Screen,
-    miner: Miner,
+    miner: FakeXalora,
     cancel_button: Callable[[], None],
     cancels: Answer,
     line: str,
@@ -187,7 +187,7 @@ def stopped(gate: Gate, start: Coroutine[Any, Any, Any], stop: Callable[[asyncio
     ("reuse", "then"), [(True, "run again to take it up"), (False, "collect it in the Xalora tab")]
 )
 def test_another_nodes_failure_says_that_the_task_goes_on(
-    pack: Any, screen: Screen, miner: Miner, reuse: bool, then: str
+    pack: Any, screen: Screen, miner: FakeXalora, reuse: bool, then: str
 ) -> None:
     """With reuse off, another run would pay again."""
     node = pack.start("XaloraText2Video", **VIDEO, reuse=reuse)
@@ -196,19 +196,23 @@ def test_another_nodes_failure_says_that_the_task_goes_on(
     assert miner.cancelled == {}
 
 
-def test_another_nodes_failure_while_the_result_arrives(pack: Any, screen: Screen, miner: Miner) -> None:
+def test_another_nodes_failure_while_the_result_arrives(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     stopped(miner.downloads, pack.start("XaloraText2Video", **VIDEO), asyncio.Task.cancel)
     assert screen.last == "stopped with the run, the task is finished: run again to take it up"
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_another_nodes_failure_while_the_task_is_created(pack: Any, screen: Screen, miner: Miner, wait: bool) -> None:
+def test_another_nodes_failure_while_the_task_is_created(
+    pack: Any, screen: Screen, miner: FakeXalora, wait: bool
+) -> None:
     stopped(miner.creates, pack.start("XaloraText2Video", **VIDEO, wait=wait), asyncio.Task.cancel)
     assert screen.last == "stopped with the run, the task goes on: run again to take it up"
 
 
 @pytest.mark.parametrize("node_id", ["XaloraText2Video", "XaloraUpscale"])
-def test_another_nodes_failure_before_anything_is_sent(pack: Any, screen: Screen, miner: Miner, node_id: str) -> None:
+def test_another_nodes_failure_before_anything_is_sent(
+    pack: Any, screen: Screen, miner: FakeXalora, node_id: str
+) -> None:
     async def prompt() -> None:
         values = VIDEO if node_id == "XaloraText2Video" else {"image": images(2)}
         node = asyncio.create_task(pack.start(node_id, **values))
@@ -222,7 +226,7 @@ def test_another_nodes_failure_before_anything_is_sent(pack: Any, screen: Screen
 
 
 def test_a_look_that_is_canceled_cancels_no_task(
-    pack: Any, screen: Screen, miner: Miner, cancel_button: Callable[[], None]
+    pack: Any, screen: Screen, miner: FakeXalora, cancel_button: Callable[[], None]
 ) -> None:
     miner.ends = lambda number, parameters: status("running")
     *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
@@ -232,7 +236,7 @@ def test_a_look_that_is_canceled_cancels_no_task(
 
 
 def test_a_wait_for_an_earlier_task_that_is_canceled(
-    pack: Any, screen: Screen, miner: Miner, cancel_button: Callable[[], None]
+    pack: Any, screen: Screen, miner: FakeXalora, cancel_button: Callable[[], None]
 ) -> None:
     miner.ends = lambda number, parameters: status("running")
     *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
@@ -243,7 +247,7 @@ def test_a_wait_for_an_earlier_task_that_is_canceled(
 
 
 def test_a_cancel_that_is_canceled_claims_nothing(
-    pack: Any, screen: Screen, miner: Miner, cancel_button: Callable[[], None]
+    pack: Any, screen: Screen, miner: FakeXalora, cancel_button: Callable[[], None]
 ) -> None:
     *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
     gate, usual = Gate(), miner.answers["/task_cancel"][0]
@@ -253,7 +257,7 @@ def test_a_cancel_that_is_canceled_claims_nothing(
 
 
 def test_an_error_of_another_kind_ends_the_line_too(
-    pack: Any, screen: Screen, miner: Miner, monkeypatch: pytest.MonkeyPatch
+    pack: Any, screen: Screen, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def bug(*_: Any, **__: Any) -> Any:
         raise RuntimeError("a bug")
@@ -288,7 +292,7 @@ def test_a_line_holds_no_markup(pack: Any, text: str, shown: str) -> None:
     ],
 )
 def test_an_errors_first_sentence(
-    pack: Any, screen: Screen, miner: Miner, node_id: str, values: dict[str, Any], line: str
+    pack: Any, screen: Screen, miner: FakeXalora, node_id: str, values: dict[str, Any], line: str
 ) -> None:
     miner.ends = lambda number, parameters: status("failed", msg="out of memory")
     with pytest.raises(pack.error("XaloraError")):
@@ -296,14 +300,14 @@ def test_an_errors_first_sentence(
     assert screen.last == line
 
 
-def test_no_key(pack: Any, screen: Screen, miner: Miner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key(pack: Any, screen: Screen, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XALORA_API_KEY")
     with pytest.raises(pack.error("ConfigurationError")):
         pack.run("XaloraText2Video", **VIDEO)
     assert screen.last == "No API key is set"
 
 
-def test_a_lost_connection_is_said_and_replaced(pack: Any, screen: Screen, miner: Miner) -> None:
+def test_a_lost_connection_is_said_and_replaced(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     answers = [DROP, status("running"), png(8, 8)]
 
     def query(seen: Any) -> Answer:
@@ -317,7 +321,7 @@ def test_a_lost_connection_is_said_and_replaced(pack: Any, screen: Screen, miner
     assert any(re.fullmatch(r"running 0:0\d", line) for line in screen.lines[lost:])
 
 
-def test_the_bar_is_the_miners(pack: Any, screen: Screen, miner: Miner) -> None:
+def test_the_bar_is_the_miners(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     from_miner = {"value": 3, "maximum": 30, "title": "KSampler", "preview": pack_uri(png(8, 8))}
     answers = [status("running"), status("running", progress=from_miner), png(16, 16)]
     miner.ends = lambda number, parameters: answers.pop(0) if len(answers) > 1 else answers[0]
@@ -328,7 +332,7 @@ def test_the_bar_is_the_miners(pack: Any, screen: Screen, miner: Miner) -> None:
     assert any(re.fullmatch(r"running 0:0\d · KSampler 3 / 30", line) for line in screen.lines)
 
 
-def test_an_estimate_is_in_words_and_never_in_the_bar(pack: Any, screen: Screen, miner: Miner, home: Path) -> None:
+def test_an_estimate_is_in_words_and_never_in_the_bar(pack: Any, screen: Screen, miner: FakeXalora, home: Path) -> None:
     looks: dict[int, int] = {}
 
     def ends(number: int, parameters: dict[str, Any]) -> Any:
@@ -347,7 +351,7 @@ def test_an_estimate_is_in_words_and_never_in_the_bar(pack: Any, screen: Screen,
     assert len({total for _, total, _ in screen.bars}) == 1  # The download's.
 
 
-def test_a_batchs_bar_has_the_parts_of_its_images(pack: Any, screen: Screen, miner: Miner) -> None:
+def test_a_batchs_bar_has_the_parts_of_its_images(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     looks: dict[int, int] = {}
 
     def ends(number: int, parameters: dict[str, Any]) -> Any:

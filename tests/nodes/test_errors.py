@@ -6,9 +6,10 @@ import pickle
 from typing import Any
 
 import pytest
-from miner import Miner
-from sandbox_process import SandboxProcess
-from sequencer import Answer, status
+
+from tests.support.fake_sequencer import Answer, status
+from tests.support.fake_xalora import FakeXalora
+from tests.support.sandbox_process import SandboxProcess
 
 VIDEO = {"prompt": "a rabbit", "width": 64, "height": 48, "length": 5, "steps": 1}
 FLUX = {"prompt": "a gecko", "lora_name": "gecko.safetensors"}
@@ -32,7 +33,7 @@ FLUX = {"prompt": "a gecko", "lora_name": "gecko.safetensors"}
     ],
 )
 def test_bad_values_are_refused_before_anything_is_sent(
-    pack: Any, miner: Miner, node_id: str, values: dict[str, Any], message: str
+    pack: Any, miner: FakeXalora, node_id: str, values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(pack.error("InvalidParameterError"), match=message):
         pack.run(node_id, **values)
@@ -51,14 +52,14 @@ def test_a_wrong_id_is_a_clear_error(pack: Any, sandbox: SandboxProcess, node_id
 
 @pytest.mark.parametrize("node_id", ["XaloraTaskStatus", "XaloraCancelTask"])
 @pytest.mark.parametrize("task_id", ["", "  \n"])
-def test_no_id_is_refused_before_anything_is_sent(pack: Any, miner: Miner, node_id: str, task_id: str) -> None:
+def test_no_id_is_refused_before_anything_is_sent(pack: Any, miner: FakeXalora, node_id: str, task_id: str) -> None:
     with pytest.raises(pack.error("InvalidParameterError"), match="task_id is ''"):
         pack.run(node_id, task_id=task_id)
     assert miner.seen == []
 
 
 def test_a_missing_key_says_how_to_set_one_and_how_to_try(
-    pack: Any, miner: Miner, monkeypatch: pytest.MonkeyPatch
+    pack: Any, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("XALORA_API_KEY")
     with pytest.raises(pack.error("ConfigurationError")) as caught:
@@ -71,7 +72,7 @@ def test_a_missing_key_says_how_to_set_one_and_how_to_try(
     assert miner.seen == []
 
 
-def test_a_failed_task_is_named_with_the_miners_words(pack: Any, miner: Miner) -> None:
+def test_a_failed_task_is_named_with_the_miners_words(pack: Any, miner: FakeXalora) -> None:
     miner.ends = lambda number, parameters: status("failed", task_id="task-1", msg="out of memory")
     with pytest.raises(pack.error("TaskFailedError")) as caught:
         pack.run("XaloraText2Video", **VIDEO)
@@ -85,7 +86,7 @@ def test_a_failed_task_is_named_with_the_miners_words(pack: Any, miner: Miner) -
     [(401, "AuthenticationError", "Check the key in Settings → Xalora."), (402, "PaymentRequiredError", "Top up")],
 )
 def test_a_refusal_says_what_to_do_and_hides_the_key(
-    pack: Any, miner: Miner, code: int, name: str, advice: str
+    pack: Any, miner: FakeXalora, code: int, name: str, advice: str
 ) -> None:
     miner.script("task_create", lambda seen: Answer({"message": f"no: {seen.body['api_key']}"}, code))
     with pytest.raises(pack.error(name)) as caught:
@@ -94,14 +95,14 @@ def test_a_refusal_says_what_to_do_and_hides_the_key(
     assert advice in str(caught.value)
 
 
-def test_bytes_that_are_no_media_are_named_and_kept(pack: Any, miner: Miner) -> None:
+def test_bytes_that_are_no_media_are_named_and_kept(pack: Any, miner: FakeXalora) -> None:
     miner.ends = lambda number, parameters: b"<html>not a video</html>"
     with pytest.raises(pack.error("DecodeError"), match="task-1") as caught:
         pack.run("XaloraText2Video", **VIDEO)
     assert caught.value.path.read_bytes() == b"<html>not a video</html>"
 
 
-def test_a_local_timeout_loses_nothing(pack: Any, miner: Miner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_timeout_loses_nothing(pack: Any, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch) -> None:
     miner.ends = lambda number, parameters: status("running", task_id="task-1")
     *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
     with pytest.raises(pack.error("TaskTimeoutError"), match=r"task-1.*goes on remotely: collect it later"):

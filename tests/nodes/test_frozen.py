@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import ROOT
+
+from tests.support.processes import ROOT
 
 NODE_IDS = [
     "XaloraText2Video",

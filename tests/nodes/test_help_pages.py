@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from processes import ROOT
+
+from tests.support.processes import ROOT
 
 DOCS = ROOT / "web" / "docs"
 NODE_IDS = [

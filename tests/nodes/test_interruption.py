@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from miner import Miner
-from pictures import png
-from processes import PATIENCE
-from sequencer import status
+
+from tests.support.fake_sequencer import status
+from tests.support.fake_xalora import FakeXalora
+from tests.support.pictures import png
+from tests.support.processes import PATIENCE
 
 VIDEO = {"prompt": "a rabbit", "width": 64, "height": 48, "length": 5, "steps": 1}
 
@@ -36,7 +37,7 @@ def interrupted(pack: Any) -> type[BaseException]:
 
 
 def test_cancel_reaches_every_node_and_every_image(
-    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+    pack: Any, miner: FakeXalora, cancel_button: Callable[[], None], interrupted: type[BaseException]
 ) -> None:
     finished = {"task-1"}
 
@@ -68,7 +69,7 @@ def test_cancel_reaches_every_node_and_every_image(
 
 
 def test_cancel_that_comfyuis_bar_sees_first(
-    pack: Any, miner: Miner, interrupted: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    pack: Any, miner: FakeXalora, interrupted: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bar raises, and resets the flag before anybody else has seen it."""
 
@@ -86,7 +87,7 @@ def test_cancel_that_comfyuis_bar_sees_first(
 
 
 def test_cancel_while_a_create_is_in_flight(
-    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+    pack: Any, miner: FakeXalora, cancel_button: Callable[[], None], interrupted: type[BaseException]
 ) -> None:
     """The task may exist already: its id is waited for, then it is cancelled."""
     miner.creates.shut()
@@ -106,7 +107,7 @@ def test_cancel_while_a_create_is_in_flight(
 
 
 def test_cancel_while_a_download_is_in_flight(
-    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+    pack: Any, miner: FakeXalora, cancel_button: Callable[[], None], interrupted: type[BaseException]
 ) -> None:
     """That task has ended, so there is nothing to cancel; the node stops all the same, and the other task is."""
     miner.ends = lambda number, parameters: running(number, parameters) if "lora_name" in parameters else png()
@@ -130,7 +131,7 @@ def test_cancel_while_a_download_is_in_flight(
 
 
 def test_cancel_while_the_server_does_not_answer(
-    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+    pack: Any, miner: FakeXalora, cancel_button: Callable[[], None], interrupted: type[BaseException]
 ) -> None:
     miner.ends = running
     miner.queries.shut()
@@ -148,7 +149,7 @@ def test_cancel_while_the_server_does_not_answer(
     assert miner.cancelled["task-1"] - began < 1
 
 
-def test_another_nodes_failure_cancels_nothing(pack: Any, miner: Miner, cancel_button: Callable[[], None]) -> None:
+def test_another_nodes_failure_cancels_nothing(pack: Any, miner: FakeXalora, cancel_button: Callable[[], None]) -> None:
     """ComfyUI then leaves the prompt's loop, which cancels what is still awaited there."""
     miner.ends = running
 
@@ -164,7 +165,7 @@ def test_another_nodes_failure_cancels_nothing(pack: Any, miner: Miner, cancel_b
 
 
 def test_a_prompt_that_was_cancelled_does_not_cancel_the_next(
-    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException], monkeypatch: Any
+    pack: Any, miner: FakeXalora, cancel_button: Callable[[], None], interrupted: type[BaseException], monkeypatch: Any
 ) -> None:
     miner.ends = running
 
@@ -183,7 +184,7 @@ def test_a_prompt_that_was_cancelled_does_not_cancel_the_next(
 
 
 def test_cancel_while_a_batch_is_being_submitted_reaches_what_was_submitted(
-    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+    pack: Any, miner: FakeXalora, cancel_button: Callable[[], None], interrupted: type[BaseException]
 ) -> None:
     usual = miner.answers["/task_create"][0]
 
@@ -211,7 +212,7 @@ def test_cancel_while_a_batch_is_being_submitted_reaches_what_was_submitted(
 
 
 def test_a_node_that_begins_after_cancel_sends_nothing(
-    pack: Any, miner: Miner, cancel_button: Callable[[], None], interrupted: type[BaseException]
+    pack: Any, miner: FakeXalora, cancel_button: Callable[[], None], interrupted: type[BaseException]
 ) -> None:
     cancel_button()
     with pytest.raises(interrupted):

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from miner import Miner
-from pictures import png
 from PIL import Image
-from sandbox_process import SandboxProcess
-from sequencer import Answer, status
+
+from tests.support.fake_sequencer import Answer, status
+from tests.support.fake_xalora import FakeXalora
+from tests.support.pictures import png
+from tests.support.sandbox_process import SandboxProcess
 
 SMALL_VIDEO = {"prompt": "a rabbit on a hill", "width": 64, "height": 48, "length": 5, "steps": 1, "fps": 12}
 SMALL_PICTURE = {"prompt": "a gecko", "lora_name": "gecko.safetensors", "width": 64, "height": 80, "steps": 1}
@@ -153,7 +154,7 @@ def test_without_wait_media_is_blocked_and_collected_later(pack: Any, sandbox: S
     check_frames(pack.run("XaloraTaskStatus", task_id=picture_id, wait=True)[1], 1, 80, 64, 3)
 
 
-def test_task_status_of_a_task_at_work(pack: Any, miner: Miner) -> None:
+def test_task_status_of_a_task_at_work(pack: Any, miner: FakeXalora) -> None:
     link = "https://bucket.example/a.png"
     details = {"parameters": {"image": f"{link}?X-Amz-Date=20260101T000000Z&X-Amz-Signature=abc"}}
     miner.ends = lambda number, parameters: status(
@@ -170,7 +171,7 @@ def test_task_status_of_a_task_at_work(pack: Any, miner: Miner) -> None:
     }  # fmt: skip
 
 
-def test_task_status_without_wait_tells_of_a_failure_and_with_wait_is_one(pack: Any, miner: Miner) -> None:
+def test_task_status_without_wait_tells_of_a_failure_and_with_wait_is_one(pack: Any, miner: FakeXalora) -> None:
     miner.ends = lambda number, parameters: status("failed", task_id="task-1", msg="out of memory")
     *_, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO, wait=False)
     said, frames, _, _, info = pack.run("XaloraTaskStatus", task_id=task_id)
@@ -181,7 +182,7 @@ def test_task_status_without_wait_tells_of_a_failure_and_with_wait_is_one(pack: 
         pack.run("XaloraTaskStatus", task_id=task_id, wait=True)
 
 
-def test_task_status_runs_again_until_the_task_has_ended(pack: Any, miner: Miner) -> None:
+def test_task_status_runs_again_until_the_task_has_ended(pack: Any, miner: FakeXalora) -> None:
     answers = [status("waiting", task_id="task-1"), status("running", task_id="task-1"), png()]
     miner.ends = lambda number, parameters: answers.pop(0) if len(answers) > 1 else answers[0]
     *_, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO, wait=False)
@@ -194,7 +195,7 @@ def test_task_status_runs_again_until_the_task_has_ended(pack: Any, miner: Miner
     assert {is_changed(task_id=[None], unique_id="17") for _ in range(5)} == {numbers[-1]}
 
 
-def test_cancel_task(pack: Any, miner: Miner) -> None:
+def test_cancel_task(pack: Any, miner: FakeXalora) -> None:
     *_, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO, wait=False)
     assert pack.run("XaloraCancelTask", task_id=f" {task_id} ") == ("canceled",)
     assert list(miner.cancelled) == [task_id]
@@ -220,7 +221,7 @@ def test_prompts_arrive_as_they_are(pack: Any, sandbox: SandboxProcess, prompt: 
     assert json.loads(details)["parameters"]["prompt"] == prompt
 
 
-def test_a_list_of_tasks_is_looked_at_until_all_have_ended(pack: Any, miner: Miner) -> None:
+def test_a_list_of_tasks_is_looked_at_until_all_have_ended(pack: Any, miner: FakeXalora) -> None:
     is_changed = pack.classes["XaloraTaskStatus"].IS_CHANGED
     miner.parameters = {1: {}, 2: {}}
     miner.ends = lambda number, _: status("failed") if number == 1 else status("running")
@@ -236,7 +237,7 @@ def test_a_list_of_tasks_is_looked_at_until_all_have_ended(pack: Any, miner: Min
 
 
 @pytest.mark.parametrize("code", [400, 409])
-def test_a_server_that_refuses_to_cancel_what_has_ended_is_no_error(pack: Any, miner: Miner, code: int) -> None:
+def test_a_server_that_refuses_to_cancel_what_has_ended_is_no_error(pack: Any, miner: FakeXalora, code: int) -> None:
     miner.parameters = {1: {}}
     miner.ends = lambda number, _: status("failed")
     miner.script("task_cancel", Answer({"message": "too late"}, code))

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_steps import answer, claim, intent, run_to
-from miner import Miner
-from sequencer import status
 
+from tests.support.fake_sequencer import status
+from tests.support.fake_xalora import FakeXalora
+from tests.support.ledger_steps import answer, claim, intent, run_to
 from xalora_client import TaskRecords
 from xalora_client.ledger import Ledger
 
@@ -26,7 +26,7 @@ def used(pack: Any) -> Path:
 
 
 @pytest.fixture
-def ledger(used: Path, miner: Miner) -> Iterator[Ledger]:
+def ledger(used: Path, miner: FakeXalora) -> Iterator[Ledger]:
     """The tasks of the miner's sequencer, an hour old: a new one may be unknown to its server for a moment."""
     with Ledger(used, miner.url, clock=lambda: time.time() - 3600) as ledger:
         yield ledger
@@ -46,13 +46,13 @@ def rabbit(ledger: Ledger, prompt: str, task_type: str = "kind") -> Any:
     return replace(asked_of(ledger, prompt), task_type=task_type, parameters={"prompt": prompt})
 
 
-def known(miner: Miner, numbers: range, state: str = "running") -> None:
+def known(miner: FakeXalora, numbers: range, state: str = "running") -> None:
     """Have the sequencer know these tasks."""
     miner.parameters.update({number: {} for number in numbers})
     miner.ends = lambda number, _: status(state, task_id=f"task-{number}")
 
 
-def asked(miner: Miner) -> list[str]:
+def asked(miner: FakeXalora) -> list[str]:
     return [seen.body["task_id"] for seen in miner.seen if seen.path == "/task_result_query"]
 
 
@@ -88,7 +88,7 @@ def test_words_are_found_in_the_prompt_the_kind_the_ids_and_the_message(tasks: A
 
 
 def test_running_tasks_are_counted_on_every_page(
-    pack: Any, used: Path, tasks: Any, ledger: Ledger, miner: Miner
+    pack: Any, used: Path, tasks: Any, ledger: Ledger, miner: FakeXalora
 ) -> None:
     accepted(ledger, range(3))
     claim(ledger, asked_of(ledger, "not sent"))
@@ -121,7 +121,7 @@ def test_a_change_shows_in_the_files_and_a_look_does_not(pack: Any, used: Path, 
 
 
 def test_every_open_task_gets_its_turn_and_the_oldest_first(
-    pack: Any, used: Path, ledger: Ledger, miner: Miner
+    pack: Any, used: Path, ledger: Ledger, miner: FakeXalora
 ) -> None:
     actions = pack.part("nodes._task_actions")
     first, rest = range(1, actions.MOST_REFRESHED + 1), range(actions.MOST_REFRESHED + 1, 71)
@@ -139,7 +139,7 @@ def test_every_open_task_gets_its_turn_and_the_oldest_first(
     assert {f"task-{number}" for number in rest} <= set(asked(miner)[len(first) :])
 
 
-def test_refreshes_at_the_same_time_are_one(pack: Any, used: Path, ledger: Ledger, miner: Miner) -> None:
+def test_refreshes_at_the_same_time_are_one(pack: Any, used: Path, ledger: Ledger, miner: FakeXalora) -> None:
     accepted(ledger, range(1, 4))
     known(miner, range(1, 4))
 
@@ -153,7 +153,7 @@ def test_refreshes_at_the_same_time_are_one(pack: Any, used: Path, ledger: Ledge
 
 
 def test_a_cancel_that_was_accepted_is_asked_about_until_its_end_is_seen(
-    pack: Any, used: Path, ledger: Ledger, miner: Miner
+    pack: Any, used: Path, ledger: Ledger, miner: FakeXalora
 ) -> None:
     accepted(ledger, range(1, 2))
     ledger.canceled("task-1")
@@ -164,7 +164,7 @@ def test_a_cancel_that_was_accepted_is_asked_about_until_its_end_is_seen(
 
 
 def test_a_task_that_its_server_no_longer_knows_is_no_problem_of_the_connection(
-    pack: Any, used: Path, tasks: Any, ledger: Ledger, miner: Miner
+    pack: Any, used: Path, tasks: Any, ledger: Ledger, miner: FakeXalora
 ) -> None:
     accepted(ledger, range(1, 3))
     known(miner, range(1, 2))
@@ -178,7 +178,7 @@ def test_a_task_that_its_server_no_longer_knows_is_no_problem_of_the_connection(
     assert [task["doubt"] for task in tasks()["tasks"]] == [None, None]
 
 
-def test_a_refresh_tells_of_those_that_have_finished(pack: Any, used: Path, ledger: Ledger, miner: Miner) -> None:
+def test_a_refresh_tells_of_those_that_have_finished(pack: Any, used: Path, ledger: Ledger, miner: FakeXalora) -> None:
     accepted(ledger, range(1, 3))
     known(miner, range(1, 3))
     refresh = pack.part("nodes._task_actions").refresh
@@ -189,7 +189,7 @@ def test_a_refresh_tells_of_those_that_have_finished(pack: Any, used: Path, ledg
 
 
 def test_what_hinders_a_refresh_is_said_in_words_of_the_editor(
-    pack: Any, used: Path, ledger: Ledger, miner: Miner, monkeypatch: pytest.MonkeyPatch
+    pack: Any, used: Path, ledger: Ledger, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted(ledger, range(1, 2))
     monkeypatch.delenv("XALORA_API_KEY")

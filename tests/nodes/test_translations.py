@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import ROOT
+
+from tests.support.processes import ROOT
 
 LOCALES = ROOT / "locales"
 LANGUAGES = ["en", "zh", "ja", "de"]

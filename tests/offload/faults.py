@@ -1,6 +1,6 @@
 """``python -m tests.offload.faults [--times N] [--fast] [WORD...]``: each fault so many times, and a table.
 
-A client's task runs over real processes: sequencer, miner, and a simulated ComfyUI. In its middle something breaks. In
+A client's task runs over real processes: sequencer, miner, and a fake ComfyUI. In its middle something breaks. In
 the end the client must have its own picture, and one run must be charged. Words choose faults by their names; with
 ``--fast`` leases are short. Exits with 1 where something is not so.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,15 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-
 import requests
-from cluster import KEY, MinerProcess, SequencerProcess, SimulatedComfyUIProcess, write_workflow
-from cut_network import CutNetwork
-from processes import free_port, poll
-from simulated_comfyui import picture
-from small_disk import SmallDisk, why_no_small_disk
 
+from tests.support.cluster import KEY, FakeComfyUIProcess, MinerProcess, SequencerProcess, write_workflow
+from tests.support.cut_network import CutNetwork
+from tests.support.fake_comfyui import picture
+from tests.support.processes import free_port, poll
+from tests.support.small_disk import SmallDisk, why_no_small_disk
 from xalora_client import AsyncClient, CustomTask, WorkflowTaskResult, XaloraError
 
 __all__ = [
@@ -33,7 +30,7 @@ __all__ = [
 PATIENCE = 240.0
 """Seconds that a task may take after the last fault."""
 
-P = TypeVar("P", SequencerProcess, SimulatedComfyUIProcess, MinerProcess)
+P = TypeVar("P", SequencerProcess, FakeComfyUIProcess, MinerProcess)
 
 
 @dataclass
@@ -66,9 +63,7 @@ class Box:
     def __init__(self, world: World, number: int) -> None:
         self.network = CutNetwork(world.url)
         port = free_port()
-        self.comfyui = Part(
-            f"ComfyUI {number}", lambda: SimulatedComfyUIProcess(port, world.journal, world.task_seconds)
-        )
+        self.comfyui = Part(f"ComfyUI {number}", lambda: FakeComfyUIProcess(port, world.journal, world.task_seconds))
         folder, workflows = world.folder / f"miner{number}", write_workflow(world.folder / "workflows")
 
         def miner() -> MinerProcess:

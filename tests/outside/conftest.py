@@ -14,7 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from snapshot import Snapshot
+
+from tests.support.snapshot import Snapshot
 
 
 @pytest.fixture

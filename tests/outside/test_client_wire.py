@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from raw_server import RawServer, answer
-from snapshot import Snapshot
 
+from tests.support.raw_server import RawServer, answer
+from tests.support.snapshot import Snapshot
 from xalora_client import (
     AsyncClient,
     Client,

@@ -11,23 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import SimulatedComfyUIProcess, write_workflow
-from file_server import File, FileServer
-from pictures import png
-from processes import Command, free_port
-from sequencer import DROP, Answer, Seen, Sequencer, status
-from snapshot import Snapshot, shape
+
+from tests.support.cluster import FakeComfyUIProcess, write_workflow
+from tests.support.fake_file_server import FakeFileServer, File
+from tests.support.fake_sequencer import DROP, Answer, FakeSequencer, Seen, status
+from tests.support.pictures import png
+from tests.support.processes import Command, free_port
+from tests.support.snapshot import Snapshot, shape
 
 KEY = "consumer-1#secret-key"
 CREATED = Answer({"task_id": "t1", "revision": 0, "long_poll_seconds": 25})
 
 
-def says(endpoint: str, *answers: Answer) -> Callable[[Sequencer], object]:
+def says(endpoint: str, *answers: Answer) -> Callable[[FakeSequencer], object]:
     """A sequencer that answers an endpoint like this."""
     return lambda sequencer: sequencer.script(endpoint, *answers)
 
 
-def stands(name: str, **fields: Any) -> Callable[[Sequencer], object]:
+def stands(name: str, **fields: Any) -> Callable[[FakeSequencer], object]:
     """A sequencer whose tasks stand like this."""
     return says("task_result_query", status(name, **fields))
 
@@ -37,7 +38,7 @@ class Case:
     """A command line, and what the sequencer does then; ``before`` is run first. It gets ``--json`` but for words."""
 
     arguments: str
-    prepare: Callable[[Sequencer], object] = lambda _: None
+    prepare: Callable[[FakeSequencer], object] = lambda _: None
     before: str = ""
     stdin: str = ""
     environ: dict[str, str] = field(default_factory=dict)
@@ -98,7 +99,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / "home"
-        self.sequencer, self.files = Sequencer(), FileServer()
+        self.sequencer, self.files = FakeSequencer(), FakeFileServer()
         self.files.serve("/t1", File(png(32, 16)))
         self.files.serve("/t2", File(b"<html>"))
         self.files.serve("/t3", File(b"gone", 410))
@@ -209,7 +210,7 @@ def test_what_serves_says_when_it_is_ready(world: World, snapshot: Snapshot, wor
         found[name] = {"line": line.replace(address, "<url>") if address.startswith("http") else line}
         return str(address)
 
-    comfyui = SimulatedComfyUIProcess(free_port(), world.folder / "journal", 0.0)
+    comfyui = FakeComfyUIProcess(free_port(), world.folder / "journal", 0.0)
     try:
         start("sandbox --port 0")
         url = start("sequencer --port 0 --data data")

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Command
-from sequencer import DROP, Answer, Seen, Sequencer, status
-from snapshot import Snapshot, shape
 
+from tests.support.fake_sequencer import DROP, Answer, FakeSequencer, Seen, status
+from tests.support.processes import Command
+from tests.support.snapshot import Snapshot, shape
 from xalora_client import (
     Client,
     CustomTask,
@@ -57,7 +57,7 @@ NUMBERS = {"refused": 7, "doubtful": 8, "interrupted": 10}
 """Tasks that have no id: their numbers in that ledger."""
 
 
-class Proxy(Sequencer):
+class Proxy(FakeSequencer):
     """The sequencer of that ledger, whose address leads nowhere, as a proxy reaches it. It finishes tasks at once."""
 
     def __init__(self) -> None:

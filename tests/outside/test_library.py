@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from file_server import File, FileServer
-from loopback import deaf_url
-from raw_server import RawServer
-from sandbox_process import SandboxProcess
-from sequencer import DROP, Answer, Sequencer, status
-from snapshot import Snapshot
 
 import xalora_client
+from tests.support.fake_file_server import FakeFileServer, File
+from tests.support.fake_sequencer import DROP, Answer, FakeSequencer, status
+from tests.support.loopback import deaf_url
+from tests.support.raw_server import RawServer
+from tests.support.sandbox_process import SandboxProcess
+from tests.support.snapshot import Snapshot
 from xalora_client import AsyncClient, Client, CustomTask, Text2VideoTask, XaloraError
 
 KEY = "consumer-1#secret-key"
@@ -65,17 +65,17 @@ def test_calls(kind: type[Any], snapshot: Snapshot) -> None:
     snapshot.check("calls", {name: [written(each) for each in list(found)[1:]] for name, found in calls.items()})
 
 
-def refused(code: int, **headers: str) -> Callable[[Sequencer], object]:
+def refused(code: int, **headers: str) -> Callable[[FakeSequencer], object]:
     """A sequencer that answers every create like this."""
     return lambda server: server.script("task_create", Answer({"message": "no"}, code, headers))
 
 
-def ended(**answer: Any) -> Callable[[Sequencer], object]:
+def ended(**answer: Any) -> Callable[[FakeSequencer], object]:
     """A sequencer whose tasks stand like this."""
     return lambda server: server.script("task_result_query", status(**answer))
 
 
-MISHAPS: dict[str, Callable[[Sequencer], object]] = {
+MISHAPS: dict[str, Callable[[FakeSequencer], object]] = {
     **{str(code): refused(code) for code in (302, 400, 401, 402, 403, 404, 405, 409, 410, 413, 422, 500, 503)},
     "429": refused(429, **{"Retry-After": "999"}),
     "no JSON": lambda server: server.script("task_create", Answer(b"<html>")),
@@ -105,7 +105,7 @@ def shortly(client: Client) -> None:
 
 
 def test_what_an_error_offers(
-    sequencer: Sequencer, files: FileServer, home: Path, monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot
+    sequencer: FakeSequencer, files: FakeFileServer, home: Path, monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot
 ) -> None:
     """The class, remedy and task of the error after each mishap."""
 
@@ -114,7 +114,7 @@ def test_what_an_error_offers(
 
     found: dict[str, Any] = {}
     for name, prepare in MISHAPS.items():
-        server = Sequencer()
+        server = FakeSequencer()
         server.script("task_create", CREATED)
         prepare(server)
         found[name] = outcome(client(server.url), all_of)

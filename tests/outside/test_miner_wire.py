@@ -12,23 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import MinerProcess
-from pictures import png
-from processes import PATIENCE, poll
-from sequencer import Answer, Seen, Sequencer
-from simulated_comfyui import Plan, SimulatedComfyUI, workflow
-from snapshot import Snapshot, shape
+
+from tests.support.cluster import MinerProcess
+from tests.support.fake_comfyui import FakeComfyUI, Plan, workflow
+from tests.support.fake_sequencer import Answer, FakeSequencer, Seen
+from tests.support.pictures import png
+from tests.support.processes import PATIENCE, poll
+from tests.support.snapshot import Snapshot, shape
 
 PLANS = {"good": Plan(), "bad": Plan(error="out of memory"), "long": Plan(PATIENCE, 300, preview=png())}
 
 
 @contextmanager
-def comfyui() -> Iterator[SimulatedComfyUI]:
+def comfyui() -> Iterator[FakeComfyUI]:
     """A ComfyUI in a thread; a prompt's text says how it goes."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    comfy = SimulatedComfyUI(plan=lambda inputs: PLANS[inputs["text"]])
+    comfy = FakeComfyUI(plan=lambda inputs: PLANS[inputs["text"]])
     asyncio.run_coroutine_threadsafe(comfy.start(), loop).result(PATIENCE)
     try:
         yield comfy
@@ -39,7 +40,7 @@ def comfyui() -> Iterator[SimulatedComfyUI]:
         loop.close()
 
 
-class Tasks(Sequencer):
+class Tasks(FakeSequencer):
     """A sequencer that gives these tasks one after the other. It calls itself by an address that leads nowhere."""
 
     def __init__(self, *texts: str) -> None:

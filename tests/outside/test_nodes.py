@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from processes import PATIENCE, ROOT, bare_environment
-from snapshot import Snapshot
+from tests.support.processes import PATIENCE, ROOT, bare_environment
+from tests.support.snapshot import Snapshot
 
 LOAD = """
 import importlib.util, json, sys

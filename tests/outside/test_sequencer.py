@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 import requests
-from cluster import KEY, MINER_KEY, SequencerProcess, write_workflow
-from pictures import png
-from processes import poll
-from sandbox_process import SandboxProcess
-from simulated_miner import IMAGE, TEXT, workflow
-from snapshot import Snapshot, shape
+
+from tests.support.cluster import KEY, MINER_KEY, SequencerProcess, write_workflow
+from tests.support.fake_miner import IMAGE, TEXT, workflow
+from tests.support.pictures import png
+from tests.support.processes import poll
+from tests.support.sandbox_process import SandboxProcess
+from tests.support.snapshot import Snapshot, shape
 
 CONSUMER, _, SECRET = KEY.partition("#")
 WORDS = ("status", "stop", "service", "register", "long_poll_seconds", "lease_seconds")

@@ -9,8 +9,8 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import png
 
+from tests.support.pictures import png
 from xalora_client import TaskProgress, WorkflowTaskResult, encode_data_uri
 from xalora_client.protocol.progress import LARGEST_PREVIEW, read_progress
 

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from loopback import HandlerBase, LoopbackServer
-from manual_clock import ManualClock
-from processes import poll
-from simulated_miner import SimulatedMiner
 
+from tests.support.fake_miner import FakeMiner
+from tests.support.loopback import HandlerBase, LoopbackServer
+from tests.support.manual_clock import ManualClock
+from tests.support.processes import poll
 from xalora_client.sequencer import Options, SequencerOptions
 from xalora_client.sequencer.app import serve
 from xalora_client.sequencer.clock import Clock
@@ -166,9 +166,9 @@ class SequencerServer(Served):
         path = urlsplit(task["credential"]["upload_url"]).path
         return {**task, "credential": {"upload_url": f"{self.url}{path}"}}
 
-    def miner(self, *workflows: Any, **more: Any) -> SimulatedMiner:
+    def miner(self, *workflows: Any, **more: Any) -> FakeMiner:
         """A miner that registers with these workflows, "txt2vid.1" unless others are given."""
-        return SimulatedMiner(self.url, *(workflows or ("txt2vid.1",)), **more)
+        return FakeMiner(self.url, *(workflows or ("txt2vid.1",)), **more)
 
 
 PROMPT = {"prompt": "a rabbit"}

@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 
 import pytest
 import requests
-from pictures import png
-from simulated_miner import IMAGE, in_thread, workflow
 
+from tests.support.fake_miner import IMAGE, in_thread, workflow
+from tests.support.pictures import png
 from xalora_client.errors import ConfigurationError
 from xalora_client.sequencer import SequencerOptions
 from xalora_client.sequencer.app import serve

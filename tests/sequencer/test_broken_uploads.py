@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from cut_network import CutNetwork
-from pictures import png
-from simulated_miner import IMAGE, workflow
 
+from tests.support.cut_network import CutNetwork
+from tests.support.fake_miner import IMAGE, workflow
+from tests.support.pictures import png
 from xalora_client import Client, InputImage, UpscalerTask
 from xalora_client.sequencer.api import files
 

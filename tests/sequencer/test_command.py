@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import requests
-from processes import Command
-from simulated_miner import SimulatedMiner
+
+from tests.support.fake_miner import FakeMiner
+from tests.support.processes import Command
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def test_it_says_where_it_listens_and_takes_keys_from_the_environment(command):
     url = line.removeprefix("Xalora sequencer listening on ")
     assert url.startswith("http://127.0.0.1:")
 
-    SimulatedMiner(url, "txt2vid.1", key="key-m")
-    assert SimulatedMiner(url, "txt2vid.1", register=False).register().status_code == 401
+    FakeMiner(url, "txt2vid.1", key="key-m")
+    assert FakeMiner(url, "txt2vid.1", register=False).register().status_code == 401
     for consumer, key, status in (("alice", "key-a", 200), ("bob", "key-b", 200), ("bob", "key-a", 401)):
         body = {"consumer_id": consumer, "api_key": key, "task_type": "txt2vid", "workflow_id": "1"}
         answer = requests.post(f"{url}/resource_request", json=body, timeout=30)
@@ -46,7 +47,7 @@ def test_it_says_where_it_listens_and_takes_keys_from_the_environment(command):
 def test_arguments_beat_the_environment(command):
     process = command("--api-key", "eve#key-e", "--miner-key", "other", XALORA_MINER_KEY="key-m")
     url = process.first_line().removeprefix("Xalora sequencer listening on ")
-    SimulatedMiner(url, "txt2vid.1", key="other")
+    FakeMiner(url, "txt2vid.1", key="other")
     answer = requests.post(f"{url}/resource_request", json={"consumer_id": "a", "api_key": "b"}, timeout=30)
     assert answer.status_code == 401
 
@@ -78,7 +79,7 @@ def test_one_sequencer_per_folder(command):
 def test_a_killed_sequencer_loses_nothing(command, caller):
     first = command()
     client = caller(first.first_line().removeprefix("Xalora sequencer listening on "))
-    miner, other = SimulatedMiner(client.url, "txt2vid.1"), SimulatedMiner(client.url, "txt2vid.1")
+    miner, other = FakeMiner(client.url, "txt2vid.1"), FakeMiner(client.url, "txt2vid.1")
     running, uploaded, waiting = (
         client.create("txt2vid", {"workflow_id": "1", "job_id": f"sdk-workflow-{n}"}, prompt="x") for n in range(3)
     )

@@ -12,9 +12,9 @@ from contextlib import closing
 
 import pytest
 import requests
-from pictures import png
-from simulated_miner import in_thread
 
+from tests.support.fake_miner import in_thread
+from tests.support.pictures import png
 from xalora_client.errors import StorageError
 from xalora_client.sequencer import SequencerOptions, database
 from xalora_client.sequencer.app import serve

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import requests
-from pictures import png
-from simulated_miner import in_thread
+
+from tests.support.fake_miner import in_thread
+from tests.support.pictures import png
 
 
 def test_a_task_goes_from_the_consumer_to_a_miner_and_its_result_back(sequencer):

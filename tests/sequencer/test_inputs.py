@@ -11,10 +11,10 @@ import os
 
 import pytest
 import requests
-from loopback import HandlerBase, LoopbackServer
-from pictures import png
-from simulated_miner import IMAGE, workflow
 
+from tests.support.fake_miner import IMAGE, workflow
+from tests.support.loopback import HandlerBase, LoopbackServer
+from tests.support.pictures import png
 from xalora_client.sequencer import fetching, file_store
 
 UPSCALER = workflow("upscaler", IMAGE)

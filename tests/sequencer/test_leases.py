@@ -6,8 +6,9 @@ import time
 
 import pytest
 import requests
-from pictures import png
-from simulated_miner import in_thread
+
+from tests.support.fake_miner import in_thread
+from tests.support.pictures import png
 
 
 def test_heartbeats_keep_a_lease(sequencer):

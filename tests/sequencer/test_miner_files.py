@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from pictures import encoded, png
 from PIL import Image
 
+from tests.support.pictures import encoded, png
 from xalora_client.sequencer import file_store
 from xalora_client.sequencer.options import SequencerOptions
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from simulated_miner import workflow
+
+from tests.support.fake_miner import workflow
 
 LORAS = ["fox.safetensors", "hare.safetensors"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import requests
-from pictures import png
+
+from tests.support.pictures import png
 
 
 class PublicMiner:

@@ -6,8 +6,8 @@ import asyncio
 from contextlib import closing, contextmanager
 
 import pytest
-from manual_clock import ManualClock
 
+from tests.support.manual_clock import ManualClock
 from xalora_client.sequencer.capabilities import Capability
 from xalora_client.sequencer.database import Database
 from xalora_client.sequencer.queue import TaskQueue

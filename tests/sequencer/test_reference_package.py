@@ -7,10 +7,11 @@ from functools import partial
 
 import av
 import pytest
-from pictures import png
 from PIL import Image
-from reference_package import installed_package, media_of, run_reference
-from sandbox_process import SandboxProcess
+
+from tests.support.pictures import png
+from tests.support.reference_package import installed_package, media_of, run_reference
+from tests.support.sandbox_process import SandboxProcess
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 import requests
-from processes import free_port
 
+from tests.support.processes import free_port
 from xalora_client.errors import ConfigurationError, StorageError
 from xalora_client.sequencer import Options
 from xalora_client.sequencer.app import serve

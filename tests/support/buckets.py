@@ -19,9 +19,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-from loopback import HandlerBase, LoopbackServer
 from PIL import Image
-from processes import poll
+
+from tests.support.loopback import HandlerBase, LoopbackServer
+from tests.support.processes import poll
 
 ACCESS_KEY, SECRET_KEY = "AKIATESTACCESSKEY", "bucket-secret-of-tests"
 BUCKET = "images-of-tests"

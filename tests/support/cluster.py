@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import requests
-from processes import PATIENCE, ROOT, Command, bare_environment
-from simulated_comfyui import workflow
+
+from tests.support.fake_comfyui import workflow
+from tests.support.processes import PATIENCE, ROOT, Command, bare_environment
 
 KEY = "consumer#offload-test-key"
 MINER_KEY = "offload-miner-key"
@@ -79,14 +79,13 @@ class MinerProcess(Command):
         self.close()
 
 
-class SimulatedComfyUIProcess:
-    """A simulated ComfyUI whose prompts take so many seconds; ``journal`` gets a line for each that ran to its end."""
+class FakeComfyUIProcess:
+    """A fake ComfyUI whose prompts take so many seconds; ``journal`` gets a line for each that ran to its end."""
 
     def __init__(self, port: int, journal: Path, seconds: float, steps: int = 10) -> None:
-        script = Path(__file__).with_name("simulated_process.py")
         self.process = subprocess.Popen(
-            [sys.executable, script, *map(str, (port, journal, seconds, steps))],
-            env=bare_environment(PYTHONPATH=f"{ROOT}{os.pathsep}{script.parent}"), stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "tests.support.fake_comfyui_process", *map(str, (port, journal, seconds, steps))],
+            env=bare_environment(PYTHONPATH=str(ROOT)), stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
@@ -100,7 +99,7 @@ class SimulatedComfyUIProcess:
 
 
 def write_workflow(folder: Path) -> Path:
-    """The workflow of the simulated ComfyUI, which takes ``prompt`` and ``steps``, as txt2img.slow."""
+    """The workflow of the fake ComfyUI, which takes ``prompt`` and ``steps``, as txt2img.slow."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "txt2img.slow.json").write_text(json.dumps(workflow()))
     return folder

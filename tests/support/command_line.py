@@ -15,10 +15,11 @@ import time
 from contextlib import contextmanager
 
 import requests
-from pictures import encoded
 from PIL import Image
-from processes import PATIENCE, ROOT, poll, readable
-from subject import SECRET
+
+from tests.support.pictures import encoded
+from tests.support.processes import PATIENCE, ROOT, poll, readable
+from tests.support.subject import SECRET
 
 SMALL = ["--width", "64", "--height", "48", "--length", "5"]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pictures import noise
-
+from tests.support.pictures import noise
 from xalora_client import TaskStatus, WorkflowTaskResult
 
 PNG, OTHER_PNG = noise(0), noise(1)

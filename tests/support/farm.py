@@ -1,4 +1,4 @@
-"""A real sequencer, simulated ComfyUIs, and real miners between them, all on one event loop."""
+"""A real sequencer, fake ComfyUIs, and real miners between them, all on one event loop."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from processes import Command
-from simulated_comfyui import SimulatedComfyUI, until, workflow
 
+from tests.support.fake_comfyui import FakeComfyUI, until, workflow
+from tests.support.processes import Command
 from xalora_client.miner.miner import Miner
 from xalora_client.miner.timeouts import Timeouts
 from xalora_client.sequencer import SequencerOptions
@@ -36,7 +36,7 @@ class Farm:
         self.url = ""
         self.port = 0
         self.tasks: list[asyncio.Task[None]] = []
-        self.comfyuis: list[SimulatedComfyUI] = []
+        self.comfyuis: list[FakeComfyUI] = []
         self.commands: list[Command] = []
         self.options = SequencerOptions(api_keys=(KEY,), miner_key=MINER_KEY)
         self.workflows({"upscaler.json": workflow(image=True), "txt2img.3.json": workflow()})
@@ -79,8 +79,8 @@ class Farm:
         await asyncio.gather(task, return_exceptions=True)
         self.tasks.remove(task)
 
-    async def comfyui(self, **options: Any) -> SimulatedComfyUI:
-        self.comfyuis.append(SimulatedComfyUI(**options))
+    async def comfyui(self, **options: Any) -> FakeComfyUI:
+        self.comfyuis.append(FakeComfyUI(**options))
         return await self.comfyuis[-1].start()
 
     def miner(self, comfyui: str, name: str = "box", timeouts: Timeouts = QUICK, **options: Any) -> Miner:
@@ -94,7 +94,7 @@ class Farm:
         self.tasks.append(self.running)
         return miner
 
-    async def pair(self, **options: Any) -> SimulatedComfyUI:
+    async def pair(self, **options: Any) -> FakeComfyUI:
         """A ComfyUI with a miner that was accepted."""
         comfyui = await self.comfyui(**options)
         before = len(self.ready)

@@ -7,8 +7,8 @@ import socket
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
-from loopback import HandlerBase, LoopbackServer
-from processes import readable
+from tests.support.loopback import HandlerBase, LoopbackServer
+from tests.support.processes import readable
 
 PATIENCE = 20.0
 _OF_THE_CONNECTION = {"connection", "proxy-connection", "proxy-authorization", "keep-alive", "te", "host"}

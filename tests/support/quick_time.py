@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 import pytest
-from subject import Clock
+
+from tests.support.subject import FakeClock
 
 
 class FastClock:
@@ -23,7 +24,7 @@ class FastClock:
         await asyncio.sleep(seconds / self.speed)
 
 
-def hurry(monkeypatch: pytest.MonkeyPatch, client: Any, clock: Clock | FastClock) -> None:
+def hurry(monkeypatch: pytest.MonkeyPatch, client: Any, clock: FakeClock | FastClock) -> None:
     """Give this clock to all clients of a class that are made during the test, wherever they are."""
     for name, value in {"clock": clock, "sleep": clock.nap}.items():
         monkeypatch.setitem(client.__init__.__kwdefaults__, name, value)

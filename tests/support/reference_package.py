@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from subject import KEY
+
+from tests.support.subject import KEY
 
 PACKAGE, VERSION = "heurist", "0.0.43"
 CONNECTION = {"apiKey": KEY}

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from processes import Command
+from tests.support.processes import Command
 
 
 class SandboxProcess(Command):

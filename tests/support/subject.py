@@ -19,7 +19,7 @@ class Stop(BaseException):
     """An interruption like ComfyUI's: no Exception, and of a class that the client does not know."""
 
 
-class Clock:
+class FakeClock:
     """Time that passes only when somebody sleeps. ``interrupt`` is raised at the sleep after ``naps`` sleeps."""
 
     def __init__(self, now: float = 1000.0) -> None:
@@ -46,7 +46,7 @@ class Subject:
 
     def __init__(self, kind: str, url: str, home: Path) -> None:
         self.kind = kind
-        self.clock = Clock()
+        self.clock = FakeClock()
         self.options: dict[str, Any] = {
             "api_key": KEY,
             "workflow_url": url,

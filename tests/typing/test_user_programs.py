@@ -11,7 +11,8 @@ import venv
 from pathlib import Path
 
 import pytest
-from processes import ROOT, bare_environment
+
+from tests.support.processes import ROOT, bare_environment
 
 HERE = Path(__file__).parent
 NO_MYPY = 'mypy is not installed: pip install ".[lint]"'

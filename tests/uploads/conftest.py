@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
-from buckets import Bucket, Process, moto
-from sequencer import Answer, Sequencer, status
+
+from tests.support.buckets import Bucket, Process, moto
+from tests.support.fake_sequencer import Answer, FakeSequencer, status
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +38,7 @@ def bucket(s3: Process, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
 
 
 @pytest.fixture
-def counted(sequencer: Sequencer) -> Sequencer:
+def counted(sequencer: FakeSequencer) -> FakeSequencer:
     """The sequencer gives each create an id of its own, and finishes each task at once."""
     numbers = iter(range(1, 10_000))
     sequencer.script("task_create", lambda _: Answer({"task_id": f"t{next(numbers)}"}))

@@ -10,9 +10,9 @@ import urllib.parse
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from buckets import BUCKET, Fault, error_body, fetch, images_of, picture
-from sequencer import DROP, Answer, status
 
+from tests.support.buckets import BUCKET, Fault, error_body, fetch, images_of, picture
+from tests.support.fake_sequencer import DROP, Answer, status
 from xalora_client import (
     AsyncClient,
     CustomTask,

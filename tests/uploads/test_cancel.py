@@ -6,10 +6,10 @@ import asyncio
 import socket
 
 import pytest
-from buckets import images_of, picture
-from processes import poll
-from subject import Stop
 
+from tests.support.buckets import images_of, picture
+from tests.support.processes import poll
+from tests.support.subject import Stop
 from xalora_client import AsyncClient, InputImage, UpscalerTask, WorkflowTask
 from xalora_client.http import upload as web
 from xalora_client.ledger import Ledger

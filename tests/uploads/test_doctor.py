@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from buckets import Fault, error_body
 
+from tests.support.buckets import Fault, error_body
 from xalora_client import examine
 
 

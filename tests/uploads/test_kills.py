@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from buckets import picture
-from processes import Command, poll
+
+from tests.support.buckets import picture
+from tests.support.processes import Command, poll
 
 COUNT = 4
 

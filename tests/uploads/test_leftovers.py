@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from buckets import BUCKET, Fault, error_body, fetch, images_of, picture
-from sequencer import Answer
 
+from tests.support.buckets import BUCKET, Fault, error_body, fetch, images_of, picture
+from tests.support.fake_sequencer import Answer
 from xalora_client import Client, InputImage, ServerError, TaskStatus, UpscalerTask, WorkflowTaskResult, config
 from xalora_client.cli import main
 from xalora_client.ledger import Ledger

@@ -6,8 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from buckets import BUCKET
-
+from tests.support.buckets import BUCKET
 from xalora_client.uploads.bucket import FRESH, LONGEST_LINK
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -20,8 +20,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from buckets import Process, fetch, images_of, picture
 
+from tests.support.buckets import Process, fetch, images_of, picture
 from xalora_client import AsyncClient, InputImage, StorageError, UpscalerTask
 from xalora_client.http.upload import WebTransport
 from xalora_client.uploads import Bucket

@@ -8,8 +8,8 @@ import sys
 import threading
 
 import pytest
-from buckets import BUCKET, Fault, error_body, fetch, images_of, picture
 
+from tests.support.buckets import BUCKET, Fault, error_body, fetch, images_of, picture
 from xalora_client import ConfigurationError, InputImage, NetworkError, StorageError, TaskRecords, UpscalerTask
 from xalora_client.http import upload as web
 from xalora_client.uploads import bucket as uploads_bucket

@@ -8,10 +8,10 @@ import time
 from threading import Event
 
 import pytest
-from buckets import Fault, error_body, fetch, images_of, picture
-from sequencer import DROP, Answer, status
-from subject import Stop
 
+from tests.support.buckets import Fault, error_body, fetch, images_of, picture
+from tests.support.fake_sequencer import DROP, Answer, status
+from tests.support.subject import Stop
 from xalora_client import AsyncClient, Client, InputImage, InvalidParameterError, NetworkError, UpscalerTask
 from xalora_client.uploads import uploads
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import pytest
-from buckets import Fault, images_of, picture
-from processes import poll
 
+from tests.support.buckets import Fault, images_of, picture
+from tests.support.processes import poll
 from xalora_client import AsyncClient, Client, ConfigurationError, InputImage, UpscalerTask
 from xalora_client.client import claims
 from xalora_client.file_locks import ProcessLock

@@ -6,9 +6,9 @@ import base64
 import hashlib
 
 import pytest
-from buckets import images_of, picture
-from sequencer import Answer
 
+from tests.support.buckets import images_of, picture
+from tests.support.fake_sequencer import Answer
 from xalora_client import (
     APIStatusError,
     BadRequestError,

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from raw_server import RawServer, answer
 
+from tests.support.raw_server import RawServer, answer
 from xalora_client import RequestTimeoutError, ResponseError
 from xalora_client.http.upload import WebTransport
 

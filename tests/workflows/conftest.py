@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from object_infos import node, object_info
 
+from tests.support.object_infos import node, object_info
 from xalora_client.workflows import CheckedWorkflow, Workflow, check
 
 

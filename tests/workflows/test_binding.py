@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from object_infos import node
+
+from tests.support.object_infos import node
 
 SAMPLE = {"model": ["save", 0], "seed": 5, "steps": 20, "sampler": "euler", "tiled": False}
 SIZE = {"width": 64, "height": 64, "length": 5}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from object_infos import node, object_info
 
+from tests.support.object_infos import node, object_info
 from xalora_client.workflows import Workflow, check
 
 SAMPLE = {"model": ["save", 0], "seed": 5, "steps": 20, "sampler": "euler", "tiled": False}

@@ -6,9 +6,9 @@ import base64
 import json
 
 import pytest
-from file_server import File
-from object_infos import node, object_info
 
+from tests.support.fake_file_server import File
+from tests.support.object_infos import node, object_info
 from xalora_client.cli import main
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from object_infos import node
 
+from tests.support.object_infos import node
 from xalora_client import ConfigurationError, FluxLoraTask, Text2VideoTask
 from xalora_client.workflows import (
     Workflow,

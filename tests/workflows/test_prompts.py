@@ -6,8 +6,8 @@ import copy
 import json
 
 import pytest
-from object_infos import node
 
+from tests.support.object_infos import node
 from xalora_client import InvalidParameterError
 from xalora_client.workflows import Offer
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from loopback import HandlerBase, LoopbackServer
+from tests.support.loopback import HandlerBase, LoopbackServer
 
 LONGEST_SILENCE = 20.0
 """Seconds after which a request that is left without an answer is cut even if the test never ends."""
@@ -47,7 +47,7 @@ class Seen:
     body: Any
 
 
-class Sequencer(LoopbackServer):
+class FakeSequencer(LoopbackServer):
     """Answers each endpoint from its own list, the last answer again and again."""
 
     def __init__(self) -> None:

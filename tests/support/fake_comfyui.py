@@ -17,7 +17,8 @@ from typing import Any
 
 from aiohttp import WSCloseCode, web
 from PIL import Image
-from processes import PATIENCE
+
+from tests.support.processes import PATIENCE
 
 TITLE = "input:prompt=text input:steps"
 SAMPLER, SAVER, LOADER = "SimulatedSampler", "SimulatedSave", "LoadImage"
@@ -86,7 +87,7 @@ class Plan:
 
 
 @dataclass
-class SimulatedComfyUI:
+class FakeComfyUI:
     """``plan`` says how a prompt goes, from its sampler's inputs. ``url`` is set by ``start``.
 
     Attributes:
@@ -116,7 +117,7 @@ class SimulatedComfyUI:
     ignores_interrupts: bool = False
     login: str = ""
 
-    async def start(self) -> SimulatedComfyUI:
+    async def start(self) -> FakeComfyUI:
         """Begin as a ComfyUI does that was just started: without queue and history."""
         self._queue: list[tuple[str, str]] = []
         self._running: str | None = None

@@ -27,7 +27,8 @@ from typing import Any
 import aiohttp
 import pytest
 import requests
-from processes import PATIENCE, ROOT, bare_environment, free_port, poll
+
+from tests.support.processes import PATIENCE, ROOT, bare_environment, free_port, poll
 
 BOOT_PATIENCE = 240.0
 _PREVIEW, _TEXT_MESSAGE = 1, 3
@@ -110,7 +111,7 @@ class Event:
 class Run:
     """One prompt on its way through ComfyUI."""
 
-    comfy: ComfyUI
+    comfy: ComfyUIProcess
     prompt_id: str
     history: dict[str, Any] = field(default_factory=dict)
 
@@ -166,7 +167,7 @@ class Run:
         ]
 
 
-class ComfyUI:
+class ComfyUIProcess:
     """A ComfyUI that runs on a base directory of its own. After ``kill`` it can ``boot`` again on the same one."""
 
     def __init__(self, source: Path, base: Path, *arguments: str, **environment: str) -> None:
@@ -185,7 +186,7 @@ class ComfyUI:
         for folder in ("custom_nodes", "input", "output", "temp", "user"):
             (base / folder).mkdir(parents=True, exist_ok=True)
 
-    def boot(self, port: int = 0) -> ComfyUI:
+    def boot(self, port: int = 0) -> ComfyUIProcess:
         """Start on any free port, or on this one, and wait until it answers."""
         port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -358,7 +359,7 @@ def _progress_text(message: bytes) -> dict[str, Any]:
     return {"node": message[8 : 8 + length].decode(), "text": message[8 + length :].decode()}
 
 
-def booted(comfy: ComfyUI, port: int = 0) -> Iterator[ComfyUI]:
+def booted(comfy: ComfyUIProcess, port: int = 0) -> Iterator[ComfyUIProcess]:
     """For fixtures: the server, running on any free port or on this one, until the fixture ends."""
     try:
         yield comfy.boot(port)

@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from typing import Any
 
 import requests
-from pictures import png
+
+from tests.support.pictures import png
 
 _numbers = itertools.count()
 TEXT = [
@@ -29,7 +30,7 @@ def workflow(name: str, parameters: list[dict[str, Any]] | None = None) -> dict[
     }
 
 
-class SimulatedMiner:
+class FakeMiner:
     """Registers at once, unless ``public``. Its methods post, and return the answers."""
 
     def __init__(
@@ -55,7 +56,7 @@ class SimulatedMiner:
         keyed = {**body} if self.key is None else {"miner_key": self.key, **body}
         return requests.post(f"{self.url}/{endpoint}", json=keyed, timeout=30)
 
-    def move_to(self, url: str) -> SimulatedMiner:
+    def move_to(self, url: str) -> FakeMiner:
         """The sequencer answers elsewhere now."""
         self.url = url
         return self

@@ -1,4 +1,4 @@
-"""``python simulated_process.py PORT JOURNAL SECONDS STEPS``: a simulated ComfyUI as a process, which can be killed.
+"""``python -m tests.support.fake_comfyui_process PORT JOURNAL SECONDS STEPS``: a fake ComfyUI that can be killed.
 
 Each prompt that ran to its end is a line of the journal, as JSON: its sampler's text, and when it ended.
 """
@@ -11,13 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-from simulated_comfyui import SAMPLER, Plan, SimulatedComfyUI
+from tests.support.fake_comfyui import SAMPLER, FakeComfyUI, Plan
 
 
 class Journal(list[str]):
     """Prompts that ended, each written down at once."""
 
-    def __init__(self, comfy: SimulatedComfyUI, file: Path) -> None:
+    def __init__(self, comfy: FakeComfyUI, file: Path) -> None:
         super().__init__()
         self.comfy, self.file = comfy, file
 
@@ -31,7 +31,7 @@ class Journal(list[str]):
 
 async def main(port: int, journal: Path, seconds: float, steps: int) -> None:
     """Serve until the process is killed."""
-    comfy = SimulatedComfyUI(plan=lambda _: Plan(seconds, steps), port=port)
+    comfy = FakeComfyUI(plan=lambda _: Plan(seconds, steps), port=port)
     comfy.finished = Journal(comfy, journal)
     await comfy.start()
     print(comfy.url, flush=True)

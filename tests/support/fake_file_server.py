@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Literal
 
-from loopback import HandlerBase, LoopbackServer
+from tests.support.loopback import HandlerBase, LoopbackServer
 
 PATIENCE = 20.0
 """Seconds after which a stalled answer ends even if the test forgot it."""
@@ -51,7 +51,7 @@ class Asked:
     headers: dict[str, str]
 
 
-class FileServer(LoopbackServer):
+class FakeFileServer(LoopbackServer):
     """Answers each path from its own list, the last answer again and again; 404 where there is none."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class FileServer(LoopbackServer):
 
 
 class _Handler(HandlerBase, BaseHTTPRequestHandler):
-    owner: FileServer
+    owner: FakeFileServer
 
     def do_GET(self) -> None:
         headers = self.lower_headers()

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pictures import png
-from sequencer import Answer, Seen, Sequencer, status
+from tests.support.fake_sequencer import Answer, FakeSequencer, Seen, status
+from tests.support.pictures import png
 
 HOLD_SECONDS = 30.0
 """After so long an answer that is held back is given even if the test forgot it."""
@@ -36,7 +36,7 @@ class Gate:
         self.answered.append(time.time())
 
 
-class Miner(Sequencer):
+class FakeXalora(FakeSequencer):
     """Tasks are called task-1, task-2, ... in the order they come in.
 
     ``ends(number, parameters)`` says how each stands when it is asked for: the bytes of its media, or an answer.
