@@ -17,7 +17,7 @@ from statistics import median
 
 from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
 from xalora_client.ledger import Intent, Ledger, Step
-from xalora_client.ledger import entry as rows
+from xalora_client.ledger import task_record as rows
 from xalora_client.protocol.requests import Credentials
 
 ROOT = Path(__file__).parents[1]

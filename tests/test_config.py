@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, StorageError, config, forms
+from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, StorageError, config
+from xalora_client.config import validation
 from xalora_client.protocol.requests import Sequencer
 
 KEY = "consumer#a-secret-key"
@@ -181,7 +182,7 @@ class TestKeyAndServerFromOnePlace:
         assert names[other] in str(caught.value)
         assert "secret-key" not in str(caught.value)
 
-    @pytest.mark.parametrize("url", [forms.DEFAULT_URL, "sandbox"])
+    @pytest.mark.parametrize("url", [validation.DEFAULT_URL, "sandbox"])
     def test_the_default_server_and_the_sandbox_are_no_strangers(self, place, url, tmp_path):
         config.store(tmp_path / "home", api_key="c#own-key")
         place("XALORA_WORKFLOW_URL", url)
@@ -228,16 +229,16 @@ class TestImagesToTheMiners:
     @pytest.mark.parametrize(
         ("url", "public"),
         [
-            (forms.DEFAULT_URL, True),
-            (f"{forms.DEFAULT_URL}:443", True),
+            (validation.DEFAULT_URL, True),
+            (f"{validation.DEFAULT_URL}:443", True),
             ("HTTPS://Sequencer-V2.Xalora.xyz", True),
-            (f"{forms.DEFAULT_URL}.evil.example", False),
+            (f"{validation.DEFAULT_URL}.evil.example", False),
             ("http://127.0.0.1:8787", False),
             ("sandbox", False),
         ],
     )
     def test_the_public_network_is_known_however_it_is_written(self, url, public):
-        assert forms.is_public(config.load(workflow_url=url).workflow_url) == public
+        assert validation.is_public(config.load(workflow_url=url).workflow_url) == public
 
     def test_an_unknown_way_is_refused(self, tmp_path):
         with pytest.raises(ConfigurationError, match=r"XALORA_IMAGE_DELIVERY.*auto, bucket"):

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from xalora_client import StorageError
-from xalora_client.sqlite_file import connect, is_damage, unusable
+from xalora_client.storage.sqlite_file import connect, is_damage, unusable
 
 FIRST = ("CREATE TABLE things (name TEXT)", "INSERT INTO things VALUES ('a')")
 

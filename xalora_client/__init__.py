@@ -38,20 +38,22 @@ from .errors import (
     TaskTimeoutError,
     XaloraError,
 )
+from .http.version import __version__
 from .protocol.answers import TaskStatus, WorkflowTaskResult
-from .protocol.images import InputImage
+from .protocol.inputs import InputImage
 from .protocol.parameters import Rule, encode_data_uri
 from .protocol.progress import TaskProgress
 from .protocol.requests import Credentials, Request, Response
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
-from .version import __version__
 
 if TYPE_CHECKING:
     from .client.async_ import AsyncClient
     from .client.download import MediaFile
+    from .client.records import TaskRecords
     from .client.sync import Client
     from .client.updates import OnUpdate, TaskUpdate
     from .config import home_folder
+    from .config.settings import Setting, Settings, change_settings, read_settings
     from .doctor import Check, examine
     from .http.transport import Fetch, Transport
     from .ledger import TaskRecord
@@ -70,8 +72,6 @@ if TYPE_CHECKING:
         thumbnail,
     )
     from .media.receiver import DownloadProgress, OnProgress
-    from .records import TaskRecords
-    from .settings import Setting, Settings, change_settings, read_settings
     from .uploads import OnUpload, UploadProgress
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
@@ -90,8 +90,8 @@ else:
         ),
         **dict.fromkeys(["decode", "decode_sound", "require_memory", "thumbnail"], ".media.decoding"),
         "TaskRecord": ".ledger",
-        "TaskRecords": ".records",
-        **dict.fromkeys(["Setting", "Settings", "change_settings", "read_settings"], ".settings"),
+        "TaskRecords": ".client.records",
+        **dict.fromkeys(["Setting", "Settings", "change_settings", "read_settings"], ".config.settings"),
     }
 
     def __getattr__(name: str) -> object:

@@ -223,7 +223,7 @@ def test_a_ledger_that_cannot_be_written_stops_before_anything_is_sent(keeper, i
 
 
 def test_a_ledger_that_breaks_later_stops_no_paid_task(keeper, ids, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("xalora_client.sqlite_file.PATIENCE", 0.1)
+    monkeypatch.setattr("xalora_client.storage.sqlite_file.PATIENCE", 0.1)
 
     def lock_out(_):
         blocker.execute("BEGIN EXCLUSIVE")

@@ -11,9 +11,10 @@ import pytest
 
 from tests.support.fake_sequencer import Answer
 from tests.support.loopback import deaf_url
-from xalora_client import change_settings, config, examine, messages
+from xalora_client import change_settings, config, examine
 from xalora_client.cli import main
 from xalora_client.doctor.machine import OLDEST_COMFYUI
+from xalora_client.errors import messages
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a-secret-key"
@@ -121,7 +122,8 @@ def test_another_copy_of_the_pack_in_comfyui(server, tmp_path, monkeypatch):
     package = comfyui / "custom_nodes" / "xalora" / "xalora_client"
     package.mkdir(parents=True)
     (comfyui / "comfyui_version.py").write_text('__version__ = "0.33.0"\n')
-    (package / "version.py").write_text('__version__ = "0.0.1"\n')
+    (package / "http").mkdir()
+    (package / "http" / "version.py").write_text('__version__ = "0.0.1"\n')
     monkeypatch.setenv("COMFYUI_PATH", str(comfyui))
     found = checks()["ComfyUI"]
     assert found.status == "warning"

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from tests.support.processes import run_together, start_script
-from xalora_client.file_locks import ProcessLock, is_held
+from xalora_client.storage.file_locks import ProcessLock, is_held
 
 unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -18,7 +18,7 @@ HOLD = """
 import sys
 import threading
 from pathlib import Path
-from xalora_client.file_locks import ProcessLock
+from xalora_client.storage.file_locks import ProcessLock
 lock = ProcessLock.acquire(Path(sys.argv[1]))
 print(lock is not None, flush=True)
 sys.stdin.readline()
@@ -27,7 +27,7 @@ sys.stdin.readline()
 CONTEND = """
 import os, sys, time
 from pathlib import Path
-from xalora_client.file_locks import ProcessLock
+from xalora_client.storage.file_locks import ProcessLock
 path, inside = Path(sys.argv[1]), Path(sys.argv[2])
 sys.stdin.readline()
 turns = 0
@@ -46,7 +46,7 @@ print("never two", flush=True)
 FORK = """
 import os, sys
 from pathlib import Path
-from xalora_client.file_locks import ProcessLock, is_held
+from xalora_client.storage.file_locks import ProcessLock, is_held
 path = Path(sys.argv[1])
 lock = ProcessLock.acquire(path)
 to_child, from_parent = os.pipe()

@@ -10,8 +10,9 @@ import pytest
 
 from tests.support.ledger_steps import COMMON, SERVER, WHO, claim, full, run_to
 from tests.support.processes import start_script
-from xalora_client import CustomTask, StorageError, sqlite_file
+from xalora_client import CustomTask, StorageError
 from xalora_client.ledger import Intent, Ledger, Step
+from xalora_client.storage import sqlite_file
 
 FULL = (
     COMMON

@@ -32,7 +32,7 @@ KILLED = (
     COMMON
     + """
 import os
-from xalora_client import files
+from xalora_client.storage import files
 from xalora_client.ledger.repair import repair
 moves = int(sys.argv[2])
 sync = files.sync_folder

@@ -7,7 +7,7 @@ import pytest
 from tests.support.ledger_steps import claim, run_to
 from xalora_client import StorageError
 from xalora_client.ledger import database
-from xalora_client.sqlite_file import SqliteFile
+from xalora_client.storage.sqlite_file import SqliteFile
 
 
 def test_a_newer_schema_is_left_alone(ledger, home):

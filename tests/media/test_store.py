@@ -9,7 +9,7 @@ import time
 import pytest
 
 from xalora_client.errors import StorageError
-from xalora_client.media.store.media_store import GRACE_SECONDS, LEFT_BEHIND_SECONDS, MediaStore
+from xalora_client.media.store import GRACE_SECONDS, LEFT_BEHIND_SECONDS, MediaStore
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from xalora_client.messages import CATALOG, COMMAND, LIBRARY, NODES, advice, what
+from xalora_client.errors.messages import CATALOG, COMMAND, LIBRARY, NODES, advice, what
 
 ELSEWHERE = re.compile(r"XALORA_(API_KEY|WORKFLOW_URL|BUCKET)\b|`xalora |(?<!\w)--[a-z]|Client\(")
 IN_A_PROGRAM_ONLY = re.compile(r"Client\(")

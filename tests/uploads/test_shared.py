@@ -12,7 +12,7 @@ from tests.support.buckets import Fault, images_of, picture
 from tests.support.processes import poll
 from xalora_client import AsyncClient, Client, ConfigurationError, InputImage, UpscalerTask
 from xalora_client.client import claims
-from xalora_client.file_locks import ProcessLock
+from xalora_client.storage.file_locks import ProcessLock
 
 KEY = "consumer-1#secret-key"
 

@@ -18,8 +18,8 @@ from xalora_client import (
     InvalidParameterError,
     UpscalerTask,
     encode_data_uri,
-    forms,
 )
+from xalora_client.config import validation
 from xalora_client.uploads import uploads
 
 ABOUT = Answer({"service": "Xalora sequencer", "version": "1", "image_upload": True})
@@ -85,7 +85,7 @@ def test_too_large_for_a_create(counted, keeper, monkeypatch):
 
 @pytest.mark.parametrize("way", ["auto", "data-uri", "sequencer"])
 def test_the_public_network_is_refused_before_anything_is_sent(way, counted, keeper, monkeypatch):
-    monkeypatch.setattr(forms, "DEFAULT_URL", "https://127.0.0.1")  # Its port may be written, too.
+    monkeypatch.setattr(validation, "DEFAULT_URL", "https://127.0.0.1")  # Its port may be written, too.
     monkeypatch.setenv("XALORA_IMAGE_DELIVERY", way)
     for task in (task_of(picture()), UpscalerTask(encode_data_uri(picture(), "image/png"))):
         with pytest.raises(ConfigurationError, match=r"XALORA_BUCKET.*README"):

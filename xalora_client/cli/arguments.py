@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import ConfigurationError
+from ..http.version import __version__
 from ..protocol.parameters import Number, Rule, Whole
 from ..protocol.tasks import FluxLoraTask, Text2VideoTask
-from ..version import __version__
 
 DEFAULT_TIMEOUT = 900.0
 SEQUENCER_KEYS, MINER_KEY = "XALORA_SEQUENCER_KEYS", "XALORA_MINER_KEY"

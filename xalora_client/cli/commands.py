@@ -13,13 +13,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .. import config, forms
+from .. import config
 from ..client.async_ import AsyncClient
 from ..client.download import MediaFile
+from ..config import validation
 from ..errors import ConfigurationError, InvalidParameterError, StorageError
 from ..media.decoding.formats import SNIFF_BYTES, sniff
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.images import InputImage
+from ..protocol.inputs import InputImage
 from ..protocol.parameters import MediaAddress, is_data_uri
 from ..protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 from ..sequencer import Options
@@ -145,7 +146,7 @@ async def sandbox(arguments: argparse.Namespace) -> int:
 
 
 def _client(arguments: argparse.Namespace, images_at_once: int = 8) -> AsyncClient:
-    url = forms.SANDBOX if arguments.sandbox else None
+    url = validation.SANDBOX if arguments.sandbox else None
     return AsyncClient(workflow_url=url, ledger=True, source="cli", images_at_once=images_at_once)
 
 

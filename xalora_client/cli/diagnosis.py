@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from .. import forms
+from ..config import validation
 from ..doctor import Check, examine, worst
-from ..messages import COMMAND
+from ..errors.messages import COMMAND
 
 MARKS = {"ok": "ok     ", "warning": "warning", "problem": "problem"}
 
@@ -21,7 +21,7 @@ async def doctor(arguments: argparse.Namespace) -> int:
             if advice := check.advice_for(COMMAND):
                 print(f"         {advice}", flush=True)
 
-    checks = await examine(workflow_url=forms.SANDBOX if arguments.sandbox else None, on_check=show)
+    checks = await examine(workflow_url=validation.SANDBOX if arguments.sandbox else None, on_check=show)
     if arguments.json:
         print(json.dumps({"status": worst(checks), "checks": [check.to_json(COMMAND) for check in checks]}))
     return 1 if worst(checks) == "problem" else 0

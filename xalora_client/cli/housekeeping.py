@@ -8,11 +8,11 @@ import sys
 import time
 
 from .. import config
+from ..client.records import TaskRecords
 from ..errors import ConfigurationError
 from ..ledger import TaskRecord
 from ..ledger.repair import repair as repair_ledger
 from ..media.store import MediaStore, budget_of
-from ..records import TaskRecords
 
 WIDEST_TEXT = 40
 

@@ -8,7 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from .. import config, forms
+from .. import config
+from ..config import validation
 from ..errors import ConfigurationError
 
 ASKED = {
@@ -28,7 +29,7 @@ async def login(arguments: argparse.Namespace) -> int:
     """``xalora login [--bucket ADDRESS]``: store the API key, or a bucket and its credentials."""
     home = config.home_folder()
     if arguments.bucket:
-        bucket = forms.checked_bucket(arguments.bucket)
+        bucket = validation.checked_bucket(arguments.bucket)
         path = config.store(home, bucket=bucket, bucket_options=_bucket_options(bucket))
     else:
         path = config.store(home, api_key=_typed("API key (consumer#key)") or " ")

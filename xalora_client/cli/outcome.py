@@ -14,7 +14,7 @@ from ..errors import (
     TaskTimeoutError,
     XaloraError,
 )
-from ..messages import COMMAND
+from ..errors.messages import COMMAND
 
 TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 

@@ -6,8 +6,8 @@ import secrets
 from contextlib import suppress
 
 from ..config import Config
+from ..config.validation import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
 from ..errors import ConfigurationError, XaloraError
-from ..forms import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
 from ..http.ssrf import is_local
 from ..http.upload import WebTransport
 from ..protocol.requests import Link

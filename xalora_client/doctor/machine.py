@@ -10,9 +10,9 @@ from pathlib import Path
 from urllib.request import getproxies
 
 from ..errors import StorageError, one_line
+from ..http.version import __version__
 from ..media.decoding.limits import free_memory
 from ..protocol.requests import shown
-from ..version import __version__
 from .check import OK, PROBLEM, WARNING, Check, failed
 
 OLDEST_COMFYUI = "0.3.64"
@@ -110,7 +110,7 @@ def _version_in(file: Path) -> str | None:
 
 def _other_pack(comfyui: Path) -> str | None:
     """The version of the pack in that ComfyUI, if it is another than this."""
-    for file in sorted(comfyui.glob("custom_nodes/*/xalora_client/version.py")):
+    for file in sorted(comfyui.glob("custom_nodes/*/xalora_client/http/version.py")):
         version = _version_in(file)
         if version is not None and version != __version__:
             return f"version {one_line(version, 40)}"

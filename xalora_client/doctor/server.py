@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from ..config import Config
+from ..config.validation import is_public
 from ..errors import ConfigurationError, XaloraError
-from ..forms import is_public
 from ..http.upload import WebTransport
 from ..protocol.requests import Response, Sequencer
 from .check import OK, PROBLEM, WARNING, Check, failed

@@ -23,12 +23,12 @@ from yarl import URL
 
 from ..errors import DownloadError, NetworkError, ResponseError, XaloraError
 from ..protocol.requests import Link, Request, Response
-from ..version import USER_AGENT
 from .content_coding import PIECE, Decoder
 from .error_mapping import FAILURES, map_error
 from .limiter import limited
 from .proxies import proxy_for, ssl_context
 from .ssrf import Resolver, blocked_address, check_named, is_forbidden, is_local
+from .version import USER_AGENT
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout as time_limit

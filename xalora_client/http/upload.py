@@ -18,11 +18,11 @@ from typing import BinaryIO
 
 from ..errors import NetworkError, XaloraError
 from ..protocol.requests import Link, Response
-from ..version import USER_AGENT
 from .error_mapping import map_error
 from .proxies import proxy_for
 from .ssrf import Resolver
 from .transport import Exchange, HttpTransport, head_of, read_body
+from .version import USER_AGENT
 
 SILENCE = 30.0
 """The longest time in seconds in which nothing is sent or received."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ..file_locks import ProcessLock
-from .entry import TaskRecord
+from ..storage.file_locks import ProcessLock
+from .task_record import TaskRecord
 
 
 class Step(str, Enum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..sqlite_file import SqliteFile, Steps
+from ..storage.sqlite_file import SqliteFile, Steps
 
 NAME = "The ledger"
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidParameterError
-from ..protocol.images import InputImage
+from ..protocol.inputs import InputImage
 from ..protocol.parameters import decode_data_uri, is_data_uri
+from ..protocol.presigned_urls import unsigned
 from ..protocol.requests import Credentials, redact
-from ..protocol.signed_links import unsigned
 from ..protocol.tasks import WorkflowTask
 
 LONGEST_TEXT = 16_384

@@ -11,15 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import StorageError
-from ..file_locks import LockFolder
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Job
-from ..sqlite_file import DamageError
-from . import entry as rows
+from ..storage.file_locks import LockFolder
+from ..storage.sqlite_file import DamageError
+from . import task_record as rows
 from .claim import Claim, Step
 from .database import ledger_file
-from .entry import CREATING, REFUSED, UNCONFIRMED, TaskRecord, storable
 from .fingerprint import Intent
+from .task_record import CREATING, REFUSED, UNCONFIRMED, TaskRecord, storable
 
 logger = logging.getLogger("xalora_client")
 

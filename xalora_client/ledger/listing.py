@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .database import ledger_file
-from .entry import FINAL_STATES, SELECT, TaskRecord, durations, from_row, one, storable
+from .task_record import FINAL_STATES, SELECT, TaskRecord, durations, from_row, one, storable
 
 T = TypeVar("T")
 

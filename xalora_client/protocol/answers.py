@@ -16,10 +16,10 @@ from enum import Enum
 from typing import Any
 
 from ..errors import ResponseError, one_line
-from .images import shown
+from .inputs import shown
+from .presigned_urls import without_signatures
 from .progress import TaskProgress, read_long_poll, read_progress
 from .requests import Link, Request, Response, redact
-from .signed_links import without_signatures
 
 
 class TaskStatus(str, Enum):
@@ -196,7 +196,7 @@ def _number(value: Any) -> float | None:
 def check_status(response: Response, request: Request) -> None:
     """Raise the APIStatusError that a status outside 2xx stands for."""
     if not 200 <= response.status < 300:
-        from .refusals import status_error
+        from .status_errors import status_error
 
         raise status_error(response, request, read_retry_after(response))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from ..errors import InvalidParameterError, one_line
-from .images import InputImage
+from .inputs import InputImage
 from .parameters import MediaAddress, Number, Rule, Text, Whole
 
 _RULE = "rule"

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
-from ..files import sync_folder
 from ..protocol.parameters import is_data_uri
-from ..protocol.signed_links import without_signatures
-from ..sqlite_file import Steps, connect
+from ..protocol.presigned_urls import without_signatures
+from ..storage.files import sync_folder
+from ..storage.sqlite_file import Steps, connect
 from .open_task import Lease, OpenTask
 from .values import EndedTask, FetchJob, InputFile, NewTask, Result, StoreError, TaskView, Workflow
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiohttp import ClientError, StreamReader
 
-from ..files import move
+from ..storage.files import move
 
 _PIECE = 2**20
 _HEAD = 4096

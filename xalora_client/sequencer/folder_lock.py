@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, StorageError
-from ..file_locks import ProcessLock
+from ..storage.file_locks import ProcessLock
 
 _ANSWER_SECONDS = 2.0
 

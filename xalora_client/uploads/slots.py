@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from ..protocol.images import InputImage
+from ..protocol.inputs import InputImage
 
 REMOVALS_AT_ONCE = 8
 

@@ -21,14 +21,14 @@ from urllib.parse import quote, unquote
 from weakref import WeakKeyDictionary
 
 from ..config import Config
+from ..config.validation import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
 from ..errors import ConfigurationError, InvalidParameterError, NetworkError, StorageError, XaloraError
-from ..forms import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
 from ..http.upload import WebTransport
-from ..protocol import images
-from ..protocol.images import InputImage, images_in, stored_hashes
+from ..protocol import inputs as images
+from ..protocol.inputs import InputImage, images_in, stored_hashes
 from ..protocol.parameters import encode_data_uri
+from ..protocol.presigned_urls import expiry
 from ..protocol.requests import Job
-from ..protocol.signed_links import expiry
 from ..protocol.tasks import WorkflowTask
 from .bucket import Bucket
 from .slots import EncoderSlot, UploadLimiter

@@ -1,7 +1,7 @@
 """Workflows as files: an artist's API exports, whose node titles bind a task's parameters."""
 
-from .checking import CheckedWorkflow, Fault, check
-from .offer import Offer
+from .capability import Offer
+from .check import CheckedWorkflow, Fault, check
 from .parameter import Parameter, check_parameters
 from .shipped import copy_shipped, ready_folder, small_folder
 from .workflow import Workflow, WorkflowFileError, read_folder, read_workflow, try_folder

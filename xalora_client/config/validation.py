@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .errors import ConfigurationError
-from .protocol.requests import Link
+from ..errors import ConfigurationError
+from ..protocol.requests import Link
 
 DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
 SANDBOX = "sandbox"

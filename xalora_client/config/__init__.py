@@ -15,19 +15,9 @@ from typing import Any
 import platformdirs
 from dotenv import dotenv_values
 
-from .errors import ConfigurationError, StorageError
-from .forms import (
-    AUTO,
-    BUCKET,
-    DEFAULT_URL,
-    DELIVERY,
-    SANDBOX,
-    URL,
-    checked_bucket,
-    checked_delivery,
-    checked_url,
-)
-from .protocol.requests import Credentials
+from ..errors import ConfigurationError, StorageError
+from ..protocol.requests import Credentials
+from .validation import AUTO, BUCKET, DEFAULT_URL, DELIVERY, SANDBOX, URL, checked_bucket, checked_delivery, checked_url
 
 SANDBOX_KEY = "sandbox#local-preview"
 
@@ -43,7 +33,7 @@ class Config:
     ``home`` is the folder for the ledger, media and the stored config; it need not exist yet. ``key_source`` and
     ``url_source`` are "argument", "environment", ".env", "stored" or "default"; an unset key has "".
 
-    ``image_delivery`` is one of ``forms.DELIVERIES``. ``bucket`` is ``s3://name/prefix``, ``gs://…``, ``az://…`` or
+    ``image_delivery`` is one of DELIVERIES. ``bucket`` is ``s3://name/prefix``, ``gs://…``, ``az://…`` or
     None; ``bucket_options`` are its stored credentials and endpoint by obstore's names, which ``repr`` hides;
     ``bucket_keep`` says that images stay there after their tasks. ``media_budget`` is in gigabytes, as stored.
     """

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import config, forms
-from .errors import ConfigurationError, InvalidParameterError
-from .forms import DEFAULT_URL, SANDBOX, is_public
-from .protocol.parameters import Number
-from .protocol.requests import Credentials, Link
+from .. import config
+from ..errors import ConfigurationError, InvalidParameterError
+from ..protocol.parameters import Number
+from ..protocol.requests import Credentials, Link
+from . import validation
+from .validation import DEFAULT_URL, SANDBOX, is_public
 
 ENVIRONMENT, DOTENV, STORED, DEFAULT = "environment", ".env", "stored", "default"
 """Where a setting may come from."""
@@ -93,7 +94,7 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
         consumer=Setting(consumer, key.source),
         server=Setting(_address(server.value or DEFAULT_URL), server.source),
         home=Setting(str(home), _setting(config.HOME, None).source),
-        image_delivery=Setting(found["image_delivery"].value or forms.AUTO, found["image_delivery"].source),
+        image_delivery=Setting(found["image_delivery"].value or validation.AUTO, found["image_delivery"].source),
         bucket=Setting(_bucket(found["bucket"].value), found["bucket"].source),
         media_budget=found["media_budget"],
         problem=problem,
@@ -144,9 +145,9 @@ _changing = threading.Lock()
 
 _VARIABLES = {
     "api_key": config.KEY,
-    "workflow_url": forms.URL,
-    "image_delivery": forms.DELIVERY,
-    "bucket": forms.BUCKET,
+    "workflow_url": validation.URL,
+    "image_delivery": validation.DELIVERY,
+    "bucket": validation.BUCKET,
     "media_budget": "",
 }
 _WORDS = {
@@ -170,12 +171,12 @@ def _setting(variable: str, stored: str | None) -> Setting:
 def _check_sources(stored: dict[str, Any]) -> None:
     """Raise ConfigurationError when no request could be sent, because key and server come from two sources."""
     key = _setting(config.KEY, stored.get("api_key"))
-    server = _setting(forms.URL, stored.get("workflow_url"))
+    server = _setting(validation.URL, stored.get("workflow_url"))
     address = (server.value or DEFAULT_URL).strip().rstrip("/")
     if not key.value or address.lower() == SANDBOX or config.go_together(key.source, address, server.source):
         return
     name, fixed = (_WORDS["api_key"], key) if key.source in _FIXED else (_WORDS["workflow_url"], server)
-    variable = config.KEY if fixed is key else forms.URL
+    variable = config.KEY if fixed is key else validation.URL
     raise ConfigurationError(
         f"Nothing was stored: {name[0].lower()}{name[1:]} is set by {variable} in {_PLACES[fixed.source]}",
         advice="A key is sent only to the server it was set with. Set both there, or remove it there to set both here.",
@@ -184,7 +185,7 @@ def _check_sources(stored: dict[str, Any]) -> None:
 
 def _address(text: str) -> str:
     try:
-        return forms.checked_url(text)
+        return validation.checked_url(text)
     except ConfigurationError:
         with suppress(ValueError):
             return Link.parse(text).shown.rstrip("/")
@@ -193,7 +194,7 @@ def _address(text: str) -> str:
 
 def _bucket(text: str | None) -> str | None:
     with suppress(ConfigurationError):
-        return forms.checked_bucket(text) if text else None
+        return validation.checked_bucket(text) if text else None
     return None
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .config import home_folder
-from .ledger import Ledger, Listing, TaskRecord
-from .media.store import MediaStore
+from ..config import home_folder
+from ..ledger import Ledger, Listing, TaskRecord
+from ..media.store import MediaStore
 
 
 class TaskRecords(Listing):

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from ..errors import StorageError
 from . import files
-from .errors import StorageError
 from .file_locks import ProcessLock
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..protocol.answers import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
-from ..sqlite_file import DamageError
+from ..storage.sqlite_file import DamageError
 from .fingerprint import Intent
 
 CREATING, UNCONFIRMED, REFUSED = "creating", "doubtful", "refused"

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ... import files
-from ...errors import StorageError
+from ..errors import StorageError
+from ..storage import files
 
 logger = logging.getLogger("xalora_client")
 
