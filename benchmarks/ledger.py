@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
-from xalora_client.ledger import Intent, Ledger, Step
+from xalora_client.ledger import Ledger, Step, TaskIdentity
 from xalora_client.ledger import task_record as rows
 from xalora_client.protocol.requests import Credentials
 
@@ -33,12 +33,14 @@ from dataclasses import replace
 from pathlib import Path
 from xalora_client import CustomTask
 from xalora_client.protocol.requests import Credentials
-from xalora_client.ledger import Intent, Ledger, Step
+from xalora_client.ledger import TaskIdentity, Ledger, Step
 sys.stdin.readline()
 with Ledger(Path({home!r})) as ledger:
     for number in range(50):
-        intent = Intent.of("https://sequencer.example", CustomTask("race", {{"number": number}}), Credentials("c", "k"))
-        while (claim := ledger.claim(intent, f"{name}-{{number}}", reuse=True, source="cli")).step is Step.IN_PROGRESS:
+        task = CustomTask("race", {{"number": number}})
+        identity = TaskIdentity.of("https://sequencer.example", task, Credentials("c", "k"))
+        job_id = f"{name}-{{number}}"
+        while (claim := ledger.claim(identity, job_id, reuse=True, source="cli")).step is Step.IN_PROGRESS:
             time.sleep(0.001)
         if claim.step is Step.NEW:
             ledger.created(claim, f"task-{{number}}")
@@ -46,9 +48,9 @@ with Ledger(Path({home!r})) as ledger:
 """
 
 
-def intent(number: int) -> Intent:
+def identity(number: int) -> TaskIdentity:
     parameters = {"prompt": f"a rabbit in a wood, number {number}", "width": 848, "height": 480, "seed": number}
-    return Intent.of(SERVER, CustomTask("txt2vid", parameters, workflow_id="1"), WHO)
+    return TaskIdentity.of(SERVER, CustomTask("txt2vid", parameters, workflow_id="1"), WHO)
 
 
 def fill(home: Path, tasks: int) -> None:
@@ -58,7 +60,7 @@ def fill(home: Path, tasks: int) -> None:
 
         def work(db: object) -> None:
             for number in range(tasks):
-                record = rows.with_answer(rows.new(intent(number), f"job-{number}", "node", number), answer)
+                record = rows.with_answer(rows.new(identity(number), f"job-{number}", "node", number), answer)
                 known = replace(record, task_id=f"task-{number}", submitted=number, finished=number, ran=60)
                 rows.insert(db, known)
 
@@ -77,12 +79,12 @@ def measure(home: Path, use: Callable[[Ledger, int], object]) -> tuple[float, fl
 
 
 def attach(ledger: Ledger, number: int) -> None:
-    claim = ledger.claim(intent(number * 3), "unused", reuse=True, source="node")
+    claim = ledger.claim(identity(number * 3), "unused", reuse=True, source="node")
     assert claim.step is Step.REUSED
 
 
 def submit(ledger: Ledger, number: int) -> None:
-    claim = ledger.claim(intent(-1 - number), f"new-{number}", reuse=True, source="node")
+    claim = ledger.claim(identity(-1 - number), f"new-{number}", reuse=True, source="node")
     assert claim.step is Step.NEW
     claim.release()
 
@@ -118,7 +120,7 @@ def main() -> None:
         uses: dict[str, Callable[[Ledger, int], object]] = {
             "open and find a finished task": attach,
             "open and write a new one down": submit,
-            "open and list the newest 100": lambda ledger, _: ledger.entries(100),
+            "open and list the newest 100": lambda ledger, _: ledger.records(100),
             "open and read 100 durations": lambda ledger, _: ledger.durations("txt2vid", "1"),
         }
         met = True

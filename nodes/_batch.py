@@ -68,7 +68,7 @@ async def submit_images(count: int, task_of: TaskOf, *, parallel: int, reuse: bo
         try:
             task_ids = await _for_each(run, show, task_of, parallel, submit_one)
         except (asyncio.CancelledError, _host.Interrupted) as stop:
-            if run.prompt.cancels(stop):
+            if run.prompt.should_cancel(stop):
                 left = run.tasks.open - set(run.tasks.canceled)
                 await asyncio.gather(*(_cancel_submitted(run, task_id) for task_id in left))
             raise

@@ -127,8 +127,8 @@ class NodeRun:
             fallback_home=_host.home(),
             ledger=True,
             source="node",
-            place=place(),
-            cancels=self.prompt.cancels,
+            caller=place(),
+            should_cancel=self.prompt.should_cancel,
             on_cancel=self.tasks.canceled.__setitem__,
             images_at_once=images_at_once,
         )
@@ -183,7 +183,7 @@ async def execute(
             outcome, line = await run.prompt.run(work(run), run.tick)
         except (asyncio.CancelledError, _host.Interrupted) as stop:
             if not (stopped and not run.tasks.canceled):
-                by_user = run.prompt.cancels(stop)
+                by_user = run.prompt.should_cancel(stop)
                 stopped = run.tasks.canceled_line() if by_user else run.tasks.stopped_with_run_line()
             run.progress.text(stopped, last=True)
             raise

@@ -184,7 +184,7 @@ class Prompt:
         """The prompt of the running event loop."""
         return cls._prompts.setdefault(asyncio.get_running_loop(), cls())
 
-    def cancels(self, stop: BaseException) -> bool:
+    def should_cancel(self, stop: BaseException) -> bool:
         """Whether the user canceled the wait. The failure of another node also cancels it."""
         # ComfyUI's progress bar raises Interrupted, and resets the flag.
         return isinstance(stop, Interrupted) or self.interrupted or interrupted()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ LONG = ("tests/offload/", "tests/test_crashes.py", "tests/typing/", "tests/test_
 
 SINGLE = ("tests/test_crashes.py", "tests/faults/")
 """Files whose tests share nothing: with several processes, each test goes to the next one that is free."""
+
+# A shell starts its background jobs with Ctrl-C ignored, and whatever they start has it ignored as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

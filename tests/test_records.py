@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from tests.support.ledger_steps import SERVER, answer, claim, intent, run_to
+from tests.support.ledger_steps import SERVER, answer, claim, identity, run_to
 from xalora_client import TaskRecords
 from xalora_client.ledger import Ledger
 from xalora_client.media.store import MediaStore
@@ -61,7 +61,7 @@ def test_the_home_is_that_of_the_settings(ledger):
 
 def test_pages_and_filters(ledger, records):
     for number, state in enumerate(["running", "finished", "failed", "finished"]):
-        run_to(ledger, state, f"t{number}", intent(f"rabbit {number}"))
+        run_to(ledger, state, f"t{number}", identity(f"rabbit {number}"))
     first, total = records.tasks(2)
     rest, _ = records.tasks(2, before=first[-1].number)
     assert ([each.task_id for each in first + rest], total) == (["t3", "t2", "t1", "t0"], 4)
@@ -71,14 +71,14 @@ def test_pages_and_filters(ledger, records):
 
 def test_a_task_is_known_by_its_job_id_before_it_has_another(ledger, records):
     begun = claim(ledger)
-    record = records.find(begun.entry.job_id)
+    record = records.find(begun.record.job_id)
     assert (record.task_id, record.state, record.is_final, record.submitted) == (None, "creating", False, None)
     ledger.created(begun, "t1")
     assert records.find("t1").number == record.number
 
 
 def test_a_record_is_json_without_the_key_and_the_internals(ledger, records):
-    run_to(ledger, "finished", what=intent("a rabbit with secret-key"))
+    run_to(ledger, "finished", what=identity("a rabbit with secret-key"))
     told = json.loads(json.dumps(records.find("t1").to_json()))
     assert told["parameters"] == {"name": "a rabbit with ***"}
     assert (told["is_final"], told["server"], told["media"]) == (True, SERVER, None)

@@ -66,7 +66,7 @@ def test_a_cancel_that_fails_does_not_hide_the_interruption(subject, running, an
 def test_interruptions_that_do_not_cancel(subject, running):
     subject.clock.interrupt = (1, Stop())
     with pytest.raises(Stop):
-        subject.do(make, cancels=lambda stop: not isinstance(stop, Stop))
+        subject.do(make, should_cancel=lambda stop: not isinstance(stop, Stop))
     assert running.count("task_cancel") == 0
 
 

@@ -28,7 +28,7 @@ def test_what_says_that_nothing_was_done_is_a_refusal(keeper, sequencer, code):
         create(keeper)
     assert caught.value.advice
     with Ledger(keeper.options["home"]) as ledger:
-        assert ledger.entries()[0].state == "refused"
+        assert ledger.records()[0].state == "refused"
     create(keeper)
     first, second = job_ids(sequencer)
     assert first != second
@@ -105,7 +105,7 @@ def test_after_a_cancel_the_ledger_knows_how_the_task_ended(keeper, sequencer, e
     sequencer.script("task_result_query", status(ended))
     keeper.do(lambda c: c.cancel_task("t1"))
     with Ledger(keeper.options["home"]) as ledger:
-        assert ledger.entries()[0].state == ended
+        assert ledger.records()[0].state == ended
 
 
 def test_a_cancel_of_a_strangers_task_asks_nothing_more(keeper, sequencer):

@@ -242,9 +242,9 @@ def test_a_ledger_that_breaks_later_stops_no_paid_task(keeper, ids, tmp_path, ca
 def test_the_ledger_holds_what_happened_and_no_key(keeper, ids, tmp_path):
     keeper.do(make)
     with Ledger(tmp_path / "home") as ledger:
-        (entry,) = ledger.entries()
-    assert (entry.task_id, entry.state, entry.source, entry.task_type) == ("t1", "finished", "library", "txt2vid")
-    assert entry.parameters == {"prompt": "a rabbit"}
+        (record,) = ledger.records()
+    assert (record.task_id, record.state, record.source, record.task_type) == ("t1", "finished", "library", "txt2vid")
+    assert record.parameters == {"prompt": "a rabbit"}
     kept = b"".join(each.read_bytes() for each in (tmp_path / "home").rglob("*") if each.is_file())
     assert b"a rabbit" in kept
     assert b"secret-key" not in kept
@@ -262,7 +262,7 @@ def test_a_cancel_that_was_accepted_is_known_although_the_task_still_runs(keeper
     ids.script("task_result_query", status("running"))
     keeper.do(lambda c: c.cancel_task(task_id))
     with Ledger(keeper.options["home"]) as ledger:
-        assert ledger.entries()[0].state == "canceled"
+        assert ledger.records()[0].state == "canceled"
     ids.script("task_result_query", status("finished"))  # The cancel came too late: the result is paid for.
     assert keeper.do(make).task_id == task_id
     assert len(creates(ids)) == 1

@@ -16,7 +16,7 @@ from xalora_client.client.unbreakable import finish
 
 
 def test_blocking_work_that_does_not_settle(monkeypatch):
-    monkeypatch.setattr(unbreakable, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(unbreakable, "LONGEST_TO_FINISH", 0.05)
     monkeypatch.setattr(portal, "SECONDS_TO_STOP", 0.5)
     go_on, threads = threading.Event(), []
 
@@ -33,7 +33,7 @@ def test_blocking_work_that_does_not_settle(monkeypatch):
 
 
 def test_awaited_work_that_does_not_settle(monkeypatch):
-    monkeypatch.setattr(unbreakable, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(unbreakable, "LONGEST_TO_FINISH", 0.05)
     given_up = []
 
     async def work():

@@ -25,8 +25,11 @@ def said(elapsed=None, **fields):
         ({"progress": TaskProgress(12, 30, "KSampler")}, "running 0:48 · KSampler 12 / 30"),
         ({"progress": TaskProgress(0.5, 2)}, "running 0:48 · 0.5 / 2"),
         ({"progress": TaskProgress(48, 78, estimated=True)}, "running 0:48, about 0:30 left"),
-        ({"trouble": "x", "connected": False, "next_poll": 3.9}, "running 0:48 · connection lost, trying again in 4 s"),
-        ({"trouble": "503: busy", "next_poll": 2.0}, "running 0:48 · 503: busy, trying again in 2 s"),
+        (
+            {"last_error": "x", "connected": False, "next_poll": 3.9},
+            "running 0:48 · connection lost, trying again in 4 s",
+        ),
+        ({"last_error": "503: busy", "next_poll": 2.0}, "running 0:48 · 503: busy, trying again in 2 s"),
         ({"origin": "attach"}, "running 0:48 · taken up from an earlier run"),
         ({"origin": "given"}, "running 0:48"),
     ],
@@ -39,7 +42,7 @@ def test_the_words_count_on_between_updates():
     left = TaskProgress(48, 78, estimated=True)
     assert said(58.0, progress=left) == "running 0:58, about 0:20 left"
     assert said(80.0, progress=left) == "running 1:20"  # What it was taken for has passed: nothing is claimed.
-    lost = {"trouble": "No answer", "connected": False, "next_poll": 4.0}
+    lost = {"last_error": "No answer", "connected": False, "next_poll": 4.0}
     assert said(50.0, **lost) == "running 0:50 · connection lost, trying again in 2 s"
     assert said(53.0, **lost) == "running 0:53 · connection lost, trying again"
 
@@ -90,7 +93,7 @@ def test_trouble_is_replaced_when_it_is_over(subject, sequencer):
     sequencer.script("task_result_query", DROP, status("running"), status("finished"))
     updates = []
     subject.do(lambda c: c.execute_workflow_and_wait_for_result(Text2VideoTask("b"), on_update=updates.append))
-    assert [(update.connected, update.trouble is None) for update in updates] == [
+    assert [(update.connected, update.last_error is None) for update in updates] == [
         (True, True), (False, False), (True, True),
     ]  # fmt: skip
     assert "connection lost, trying again in" in updates[1].describe()

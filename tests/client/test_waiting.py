@@ -90,17 +90,17 @@ class TestPolling:
 
 
 class TestRetries:
-    @pytest.mark.parametrize("trouble", [DROP, Answer({}, 408), Answer({}, 429), Answer({}, 500), BUSY], ids=repr)
-    def test_a_poll_that_fails_kills_no_paid_task(self, subject, sequencer, trouble):
-        sequencer.script("task_result_query", *[trouble] * 8, status("finished"))
+    @pytest.mark.parametrize("last_error", [DROP, Answer({}, 408), Answer({}, 429), Answer({}, 500), BUSY], ids=repr)
+    def test_a_poll_that_fails_kills_no_paid_task(self, subject, sequencer, last_error):
+        sequencer.script("task_result_query", *[last_error] * 8, status("finished"))
         updates = []
         assert subject.do(lambda c: make(c, on_update=updates.append)).status == "finished"
         assert sequencer.count("task_create") == 1
-        assert sum(update.trouble is not None for update in updates) == 8
+        assert sum(update.last_error is not None for update in updates) == 8
 
-    @pytest.mark.parametrize("trouble", [DROP, BUSY], ids=repr)
-    def test_cancels_are_repeated(self, subject, sequencer, trouble):
-        sequencer.script("task_cancel", trouble, trouble, Answer({"msg": "done"}))
+    @pytest.mark.parametrize("last_error", [DROP, BUSY], ids=repr)
+    def test_cancels_are_repeated(self, subject, sequencer, last_error):
+        sequencer.script("task_cancel", last_error, last_error, Answer({"msg": "done"}))
         assert subject.do(lambda c: c.cancel_task("t1")) == "done"
 
     def test_a_single_query_gives_up_after_a_minute(self, subject, sequencer):
@@ -158,7 +158,7 @@ class TestAnswersThatSayNothing:
         sequencer.script("task_result_query", status("running"), garbage, status("finished"))
         updates = []
         assert subject.do(lambda c: make(c, on_update=updates.append)).status == "finished"
-        assert [bool(update.trouble) for update in updates] == [False, False, True]
+        assert [bool(update.last_error) for update in updates] == [False, False, True]
 
     def test_many_in_a_row_do(self, subject, sequencer):
         sequencer.script("task_result_query", Answer(b"<html>"))

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.support.comfyui_process import ComfyUIProcess
-from tests.support.ledger_steps import answer, intent, run_to
+from tests.support.ledger_steps import answer, identity, run_to
 from tests.support.sandbox_process import SandboxProcess
 from xalora_client.ledger import Ledger
 
@@ -34,7 +34,7 @@ TRIES = 3
 def many(server: ComfyUIProcess) -> Iterator[None]:
     """5,000 finished tasks in the server's ledger, gone again at the end."""
     with Ledger(server.base / "xalora") as ledger:
-        ledger.entries(1)  # Makes the file, if there is none.
+        ledger.records(1)  # Makes the file, if there is none.
     now = time.time()
     rows = [
         {
@@ -152,7 +152,7 @@ def ledger(editor: Editor, sandbox: SandboxProcess) -> Iterator[Ledger]:
 
 
 def asked_of(ledger: Ledger, prompt: str) -> Any:
-    return replace(intent(prompt), server=ledger.server, parameters={"prompt": prompt})
+    return replace(identity(prompt), server=ledger.server, parameters={"prompt": prompt})
 
 
 def query_of(url: str) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.ledger_steps import claim, intent, run_to
+from tests.support.ledger_steps import claim, identity, run_to
 from tests.support.sandbox_process import SandboxProcess
 from xalora_client.ledger import Ledger
 
@@ -293,7 +293,7 @@ def test_only_what_can_be_known_to_run_counts_as_running(editor: Editor, ended: 
     for server, task_id in (("https://elsewhere.example", "there"), (sandbox.url, "forgotten"), (sandbox.url, "")):
         with Ledger(home, server, clock=lambda: time.time() - 48 * 3600) as ledger:
             name = f"a rabbit {task_id or 'unsent'}"
-            task = replace(intent(name), server=server, parameters={"prompt": name})
+            task = replace(identity(name), server=server, parameters={"prompt": name})
             if task_id:
                 run_to(ledger, "running", task_id, task)
             else:

@@ -110,7 +110,7 @@ def _texts_of(outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield "the traceback", "".join(lines.format())
     for update in outcome.updates:
         yield "an update", update.describe()
-        yield "an update's trouble", update.trouble or ""
+        yield "an update's trouble", update.last_error or ""
     for line in outcome.logged:
         yield "the log", line
 

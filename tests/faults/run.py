@@ -129,7 +129,7 @@ def _act(world: World, kind: str, home: Path, on_update: Callable[[Any], None]) 
         "home": home,
         "ledger": True,
         "clock": world.clock,
-        "dice": random.Random(7),
+        "rng": random.Random(7),
         "limits": Limits(**case.limits),
     }
     # What was waited for before a fault is run once more as a whole: so a second run shows what was charged.

@@ -19,11 +19,11 @@ from xalora_client import Credentials, TaskStatus, Text2VideoTask, WorkflowTaskR
 from xalora_client.config import load, store
 from xalora_client.media.decoding.formats import SNIFF_BYTES, sniff
 from xalora_client.protocol import answers
-from xalora_client.protocol.requests import Job, Link, Request, Response, Sequencer
+from xalora_client.protocol.requests import CreateRequest, Link, Request, Response, Sequencer
 
 SECRET = "canary-key-of-fuzzing"
 SERVER = Sequencer("http://127.0.0.1:1", Credentials("consumer", SECRET))
-CREATE = SERVER.create(Job(Text2VideoTask("a rabbit"), SERVER.credentials, "job-1"))
+CREATE = SERVER.create(CreateRequest(Text2VideoTask("a rabbit"), SERVER.credentials, "job-1"))
 QUERY = SERVER.query("t-1", SERVER.credentials)
 
 fuzzed = settings(

@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from tests.support.ledger_steps import COMMON, SERVER, answer, claim, intent, run_to
+from tests.support.ledger_steps import COMMON, SERVER, answer, claim, identity, run_to
 from tests.support.processes import run_together, start_script
 from xalora_client import CustomTask, StorageError, TaskStatus
-from xalora_client.ledger import Intent, Ledger, Step
+from xalora_client.ledger import Ledger, Step, TaskIdentity
 from xalora_client.protocol.requests import Credentials
 
 RACE = (
@@ -34,7 +34,7 @@ HOLD = (
     + """
 ledger = Ledger(home)
 claimed = claim(ledger, "held")
-print(claimed.step.value, claimed.entry.job_id, flush=True)
+print(claimed.step.value, claimed.record.job_id, flush=True)
 sys.stdin.readline()
 """
 )
@@ -64,16 +64,16 @@ os._exit(0)
 def test_the_life_of_a_task(ledger, clock):
     claimed = claim(ledger, source="node")
     assert claimed.step is Step.NEW
-    assert (claimed.entry.state, claimed.entry.tries, claimed.entry.source) == ("creating", 1, "node")
-    assert claimed.entry.parameters == {"name": "a rabbit"}
+    assert (claimed.record.state, claimed.record.tries, claimed.record.source) == ("creating", 1, "node")
+    assert claimed.record.parameters == {"name": "a rabbit"}
     assert claim(ledger).step is Step.IN_PROGRESS
 
     clock.now += 1
-    entry = ledger.created(claimed, "t1")
-    assert (entry.task_id, entry.state, entry.submitted) == ("t1", "waiting", clock.now)
+    record = ledger.created(claimed, "t1")
+    assert (record.task_id, record.state, record.submitted) == ("t1", "waiting", clock.now)
     attached = claim(ledger)
-    assert (attached.step, attached.entry.task_id) == (Step.EXISTING, "t1")
-    assert repr(attached) == f"<Claim attach {entry.job_id} t1>"
+    assert (attached.step, attached.record.task_id) == (Step.EXISTING, "t1")
+    assert repr(attached) == f"<Claim attach {record.job_id} t1>"
 
     clock.now += 2
     ledger.observed("t1", answer("running"))
@@ -84,14 +84,14 @@ def test_the_life_of_a_task(ledger, clock):
     ledger.stored("t1", "ab" * 32, ".mp4", 123)
     finished = claim(ledger)
     assert finished.step is Step.REUSED
-    entry = finished.entry
-    assert (entry.created, entry.submitted, entry.finished) == (1_700_000_000, 1_700_000_001, 1_700_000_007)
-    assert entry.ran == 4.0  # Between the look after 2 s and the one after 6 s.
-    assert (entry.sha256, entry.extension, entry.media_bytes) == ("ab" * 32, ".mp4", 123)
-    result = entry.as_result()
+    record = finished.record
+    assert (record.created, record.submitted, record.finished) == (1_700_000_000, 1_700_000_001, 1_700_000_007)
+    assert record.ran == 4.0  # Between the look after 2 s and the one after 6 s.
+    assert (record.sha256, record.extension, record.media_bytes) == ("ab" * 32, ".mp4", 123)
+    result = record.as_result()
     assert (result.status, result.message, result.task_type) == (TaskStatus.FINISHED, "done", "kind")
     assert {name: getattr(result, name) for name in said} == said
-    assert ledger.find("t1") == entry == ledger.entries()[0]
+    assert ledger.find("t1") == record == ledger.records()[0]
 
 
 @pytest.mark.parametrize("status", ["failed", "canceled"])
@@ -99,30 +99,30 @@ def test_what_failed_is_started_anew(ledger, status):
     run_to(ledger, status)
     claimed = claim(ledger)
     assert claimed.step is Step.NEW
-    assert [entry.state for entry in ledger.entries()] == ["creating", status]
+    assert [record.state for record in ledger.records()] == ["creating", status]
 
 
 def test_what_was_refused_is_started_anew_under_another_id(ledger):
     claimed = claim(ledger)
     ledger.refused(claimed, "no credit")
-    entry = ledger.entries()[0]
-    assert (entry.state, entry.message, entry.owner) == ("refused", "no credit", None)
+    record = ledger.records()[0]
+    assert (record.state, record.message, record.owner) == ("refused", "no credit", None)
     with pytest.raises(ValueError, match="no id"):
-        entry.as_result()
+        record.as_result()
     again = claim(ledger)
     assert again.step is Step.NEW
-    assert again.entry.job_id != claimed.entry.job_id
+    assert again.record.job_id != claimed.record.job_id
 
 
 def test_a_doubtful_create_is_sent_again_under_its_id(ledger):
     first = claim(ledger)
     ledger.unconfirmed(first, "the line broke \ud800")
-    assert ledger.entries()[0].message == "the line broke ?"
+    assert ledger.records()[0].message == "the line broke ?"
     again = claim(ledger)
-    assert (again.step, again.entry.job_id, again.entry.tries) == (Step.RESENT, first.entry.job_id, 2)
+    assert (again.step, again.record.job_id, again.record.tries) == (Step.RESENT, first.record.job_id, 2)
     assert claim(ledger).step is Step.IN_PROGRESS
     assert ledger.created(again, "t1").message is None
-    assert len(ledger.entries()) == 1
+    assert len(ledger.records()) == 1
 
 
 def test_a_released_claim_is_sent_again(ledger):
@@ -140,28 +140,28 @@ def test_a_dropped_claim_is_sent_again(ledger):
 def test_without_reuse_each_intent_is_new(ledger):
     claims = [claim(ledger, reuse=False) for _ in range(3)]
     assert {each.step for each in claims} == {Step.NEW}
-    assert len({each.entry.job_id for each in claims}) == 3
+    assert len({each.record.job_id for each in claims}) == 3
 
 
 def test_what_is_paid_for_comes_first(ledger):
     run_to(ledger, "finished", "t1")
     ledger.unconfirmed(claim(ledger, reuse=False), "who knows")
     run_to(ledger, "failed", "t3")
-    assert claim(ledger).entry.task_id == "t1"
+    assert claim(ledger).record.task_id == "t1"
     run_to(ledger, "running", "t4")
-    assert claim(ledger).entry.task_id == "t4"
+    assert claim(ledger).record.task_id == "t4"
 
 
 def test_other_intents_are_strangers(ledger):
     run_to(ledger, "finished")
-    assert claim(ledger, intent("a hare")).step is Step.NEW
+    assert claim(ledger, identity("a hare")).step is Step.NEW
 
 
 def test_a_job_id_is_used_once(ledger):
-    first = ledger.claim(intent(), "same", reuse=True, source="cli")
+    first = ledger.claim(identity(), "same", reuse=True, source="cli")
     with pytest.raises(StorageError, match="job_id"):
-        ledger.claim(intent("a hare"), "same", reuse=True, source="cli")
-    assert [entry.owner for entry in ledger.entries()] == [first.entry.owner]
+        ledger.claim(identity("a hare"), "same", reuse=True, source="cli")
+    assert [record.owner for record in ledger.records()] == [first.record.owner]
     assert len(list((ledger._database.path.parent / "owners").iterdir())) == 1
 
 
@@ -178,11 +178,11 @@ def test_threads_get_one_new_each(ledger):
 
     def work():
         for number in range(10):
-            claimed = claim(ledger, intents[number])
+            claimed = claim(ledger, identities[number])
             steps.append((number, claimed.step))
             kept.append(claimed)
 
-    intents, kept = [intent(number) for number in range(10)], []
+    identities, kept = [identity(number) for number in range(10)], []
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -196,19 +196,19 @@ def test_two_processes_get_one_new_each(home):
     outputs = run_together(RACE, 2, home)
     assert sorted("".join(outputs).split("\n")) == sorted(["", *(f"new {number}" for number in range(50))])
     with Ledger(home) as ledger:
-        assert len(ledger.entries(200)) == 50
+        assert len(ledger.records(200)) == 50
 
 
 def test_a_killed_process_leaves_a_create_to_be_sent_again(ledger, home):
     with start_script(HOLD, home) as holder:
         step, job_id = holder.stdout.readline().split()
         assert step == "new"
-        what = Intent.of(SERVER, CustomTask("kind", {"name": "held"}), Credentials("c", "another-key"))
+        what = TaskIdentity.of(SERVER, CustomTask("kind", {"name": "held"}), Credentials("c", "another-key"))
         assert claim(ledger, what).step is Step.IN_PROGRESS
         holder.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
         holder.communicate()
         again = claim(ledger, what)
-        assert (again.step, again.entry.job_id, again.entry.tries) == (Step.RESENT, job_id, 2)
+        assert (again.step, again.record.job_id, again.record.tries) == (Step.RESENT, job_id, 2)
         again.release()
     assert not list((home / "owners").iterdir())
 

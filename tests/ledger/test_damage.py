@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.support.ledger_steps import SERVER, answer, claim, full, intent, run_to, spoil
+from tests.support.ledger_steps import SERVER, answer, claim, full, identity, run_to, spoil
 from xalora_client import StorageError, TaskRecords
 from xalora_client.ledger import Ledger, Listing, Step
 
@@ -21,7 +21,7 @@ def name(number):
 
 def fill(ledger, numbers):
     for number in numbers:
-        what, state = intent(name(number)), STATES[number % 5]
+        what, state = identity(name(number)), STATES[number % 5]
         if state == "creating":
             claim(ledger, what).release()
         elif state == "doubtful":
@@ -41,7 +41,7 @@ def small(tmp_path_factory):
         for number in range(0, 20, 5):
             ledger.observed(f"t{number}", answer("finished", f"t{number}"))
         fill(ledger, range(20, 45))
-        jobs = {entry.parameters["name"]: entry.job_id for entry in ledger.entries()}
+        jobs = {record.parameters["name"]: record.job_id for record in ledger.records()}
     content = (home / "ledger.sqlite3").read_bytes()
     assert len(content) > 15 * PAGE
     return content, earlier, jobs
@@ -83,13 +83,13 @@ def test_a_damaged_page_never_leads_to_a_second_create(small, home, kind):
             with Ledger(home, SERVER) as ledger:
                 for asked in random.Random(number).sample(sorted(jobs), 12):
                     try:
-                        claimed = claim(ledger, intent(asked))
+                        claimed = claim(ledger, identity(asked))
                     except StorageError as error:
                         assert "is damaged" in str(error), error  # noqa: PT017
                         outcomes.add("refused")
                         continue
                     assert claimed.step in (Step.EXISTING, Step.REUSED, Step.RESENT), (number, asked)
-                    assert claimed.step is not Step.RESENT or claimed.entry.job_id == jobs[asked]
+                    assert claimed.step is not Step.RESENT or claimed.record.job_id == jobs[asked]
                     claimed.release()
                     outcomes.add(claimed.step)
     assert outcomes == {"refused", Step.EXISTING, Step.REUSED, Step.RESENT}
@@ -103,7 +103,7 @@ def test_one_changed_letter_is_noticed(ledger, home, column):
     ledger.close()
     path = home / "ledger.sqlite3"
     content = path.read_bytes()
-    value = getattr(claimed.entry, column).encode()
+    value = getattr(claimed.record, column).encode()
     parts = content.split(value)
     assert len(parts) > 2
     for number in range(1, len(parts)):
@@ -120,7 +120,7 @@ def test_a_damaged_log_never_leads_to_a_second_create(home, tmp_path, damage):
     with Ledger(home, SERVER) as ledger:
         fill(ledger, range(10))
         shutil.copytree(home, tmp_path / "killed")
-        jobs = {entry.parameters["name"]: entry.job_id for entry in ledger.entries()}
+        jobs = {record.parameters["name"]: record.job_id for record in ledger.records()}
     log = (tmp_path / "killed" / "ledger.sqlite3-wal").read_bytes()
     assert len(log) > PAGE
     for at in range(0, len(log), 1024):
@@ -130,7 +130,7 @@ def test_a_damaged_log_never_leads_to_a_second_create(home, tmp_path, damage):
         with Ledger(home, SERVER) as ledger:
             for asked, job_id in jobs.items():
                 try:
-                    assert claim(ledger, intent(asked)).entry.job_id == job_id
+                    assert claim(ledger, identity(asked)).record.job_id == job_id
                 except StorageError as error:
                     assert "is damaged" in str(error)  # noqa: PT017
 
@@ -155,7 +155,7 @@ def test_everybody_who_needs_a_damaged_ledger_is_told(ledger, home, content):
             lambda: claim(ledger, reuse=False),
             lambda: ledger.find("t1"),
             lambda: ledger.forget("t1"),
-            ledger.entries,
+            ledger.records,
             lambda: Listing(home).tasks(10),
             records.tasks,
         ):
@@ -176,7 +176,7 @@ def test_a_task_that_a_damaged_ledger_cannot_record_is_in_the_error(ledger):
 def test_an_answer_is_written_to_no_other_task(ledger, home):
     """An index that looks right, but leads to another task's row."""
     for number in range(1, 5):
-        run_to(ledger, "running", f"t{number}", intent(f"{number}"))
+        run_to(ledger, "running", f"t{number}", identity(f"{number}"))
     ledger.close()
     path = home / "ledger.sqlite3"
     content = path.read_bytes()
@@ -185,14 +185,14 @@ def test_an_answer_is_written_to_no_other_task(ledger, home):
     for use in (lambda: ledger.observed("t3", answer("failed", "t3")), lambda: ledger.forget("t4")):
         with pytest.raises(StorageError, match="damaged"):
             use()
-    assert [entry.state for entry in ledger.entries()] == ["running"] * 4
+    assert [record.state for record in ledger.records()] == ["running"] * 4
 
 
 def test_a_full_disk_is_no_damage(ledger, home):
     run_to(ledger, "finished")
     full(ledger)
     with pytest.raises(StorageError, match="full"):
-        claim(ledger, intent("long " * 3000))
+        claim(ledger, identity("long " * 3000))
     assert claim(ledger).step is Step.REUSED
 
 

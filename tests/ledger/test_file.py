@@ -11,7 +11,7 @@ import pytest
 from tests.support.ledger_steps import COMMON, SERVER, WHO, claim, full, run_to
 from tests.support.processes import start_script
 from xalora_client import CustomTask, StorageError
-from xalora_client.ledger import Intent, Ledger, Step
+from xalora_client.ledger import Ledger, Step, TaskIdentity
 from xalora_client.storage import sqlite_file
 
 FULL = (
@@ -38,7 +38,7 @@ def test_a_full_disk_is_told_before_anything_is_sent(ledger):
     claim(ledger).release()
     full(ledger)
     with pytest.raises(StorageError, match=r"full.*Free some space"):
-        claim(ledger, Intent.of(SERVER, CustomTask("kind", {"texts": ["long" * 1000] * 50}), WHO))
+        claim(ledger, TaskIdentity.of(SERVER, CustomTask("kind", {"texts": ["long" * 1000] * 50}), WHO))
     assert not list(ledger._database.path.parent.glob("*damaged*"))
 
 

@@ -17,7 +17,7 @@ from xalora_client import (
     UpscalerTask,
     WorkflowTask,
 )
-from xalora_client.ledger import Intent
+from xalora_client.ledger import TaskIdentity
 from xalora_client.ledger.fingerprint import LONGEST_TEXT
 from xalora_client.protocol.requests import Credentials
 
@@ -36,7 +36,7 @@ def data_uri(content, media_type="image/png"):
 
 
 def fingerprint(server, task, who):
-    return Intent.of(server, task, who).fingerprint
+    return TaskIdentity.of(server, task, who).fingerprint
 
 
 def test_what_counts_in_a_fingerprint():
@@ -77,14 +77,14 @@ def exact(value):
 
 @given(json_values, json_values)
 def test_equal_parameters_and_only_they_have_equal_fingerprints(one, other):
-    prints = [Intent.of(SERVER, CustomTask("kind", {"value": value}), WHO).fingerprint for value in (one, other)]
+    prints = [TaskIdentity.of(SERVER, CustomTask("kind", {"value": value}), WHO).fingerprint for value in (one, other)]
     assert (prints[0] == prints[1]) == (exact(one) == exact(other))
 
 
 def test_media_counts_by_its_bytes():
     content = os.urandom(3000)
     task = UpscalerTask(data_uri(content))
-    what = Intent.of(SERVER, task, WHO)
+    what = TaskIdentity.of(SERVER, task, WHO)
     assert what.parameters["image"].keys() == {"sha256", "bytes", "media_type"}
     assert (what.parameters["image"]["bytes"], what.parameters["image"]["media_type"]) == (3000, "image/png")
     wrapped = "DATA:image/x-png;charset=utf-8;BASE64," + base64.encodebytes(content).decode().replace("+", "%2B")
@@ -94,38 +94,38 @@ def test_media_counts_by_its_bytes():
 
 @pytest.mark.parametrize("uri", ["data:", "data:,a%20b", "data:image/png;base64,!!!x", "data:;base64,é", "data:x"])
 def test_odd_data_uris_count_too(uri):
-    what = Intent.of(SERVER, UpscalerTask(uri), WHO)
-    assert what.fingerprint != Intent.of(SERVER, UpscalerTask(f"{uri}abcd"), WHO).fingerprint
+    what = TaskIdentity.of(SERVER, UpscalerTask(uri), WHO)
+    assert what.fingerprint != TaskIdentity.of(SERVER, UpscalerTask(f"{uri}abcd"), WHO).fingerprint
     assert set(what.parameters["image"]) == {"sha256", "bytes", "media_type"}
 
 
 def test_long_texts_are_kept_by_hash():
     texts = ["x" * LONGEST_TEXT, "x" * (LONGEST_TEXT + 1), "x" * LONGEST_TEXT + "y"]
-    kept = [Intent.of(SERVER, CustomTask("kind", {"text": text}), WHO) for text in texts]
+    kept = [TaskIdentity.of(SERVER, CustomTask("kind", {"text": text}), WHO) for text in texts]
     assert kept[0].parameters["text"] == texts[0]
     assert kept[1].parameters["text"]["characters"] == LONGEST_TEXT + 1
     assert len({each.fingerprint for each in kept}) == 3
 
 
 def test_other_details_than_parameters_are_kept_whole():
-    assert Intent.of(SERVER, OddTask({"parameters": {}, "more": (1, 2.5)}), WHO).parameters == {
+    assert TaskIdentity.of(SERVER, OddTask({"parameters": {}, "more": (1, 2.5)}), WHO).parameters == {
         "parameters": {},
         "more": [1, 2.5],
     }
-    assert Intent.of(SERVER, OddTask([1]), WHO).parameters == [1]
+    assert TaskIdentity.of(SERVER, OddTask([1]), WHO).parameters == [1]
 
 
 @pytest.mark.parametrize("details", [{"x": object()}, {1: "x"}, {"x": float("nan")}, {"x": b"bytes"}])
 def test_details_that_are_not_json_are_refused(details):
     with pytest.raises(InvalidParameterError, match="task_details"):
-        Intent.of(SERVER, OddTask(details), WHO)
+        TaskIdentity.of(SERVER, OddTask(details), WHO)
 
 
 def test_endless_details_are_refused():
     details = {}
     details["x"] = details
     with pytest.raises(InvalidParameterError, match="task_details"):
-        Intent.of(SERVER, OddTask(details), WHO)
+        TaskIdentity.of(SERVER, OddTask(details), WHO)
 
 
 def test_no_key_and_no_media_on_the_disk(ledger, home):
@@ -133,7 +133,7 @@ def test_no_key_and_no_media_on_the_disk(ledger, home):
     parameters = {"secret-key": "my secret-key!", "list": ["secret-key"], "image": data_uri(content)}
     task = CustomTask("kind", parameters, api_key="task-own-key")
     for number, who in enumerate((WHO, Credentials("c", "task-own-key"))):
-        ledger.created(claim(ledger, Intent.of(SERVER, task, who)), f"t{number}")
+        ledger.created(claim(ledger, TaskIdentity.of(SERVER, task, who)), f"t{number}")
     assert ledger.find("t0").parameters["***"] == "my ***!"
     written = b"".join(path.read_bytes() for path in home.glob("ledger*"))
     assert b"a rabbit" not in written
@@ -141,9 +141,9 @@ def test_no_key_and_no_media_on_the_disk(ledger, home):
     for secret in (b"task-own-key", base64.b64encode(content)[:60]):
         assert secret not in written
     ledger.forget("t1")  # There the key was another's, and "secret-key" only words.
-    assert "secret-key" not in str(ledger.entries())
+    assert "secret-key" not in str(ledger.records())
 
 
 def test_short_keys_are_not_looked_for():
-    what = Intent.of(SERVER, CustomTask("kind", {"text": "a b c"}), Credentials("c", "b"))
+    what = TaskIdentity.of(SERVER, CustomTask("kind", {"text": "a b c"}), Credentials("c", "b"))
     assert what.parameters == {"text": "a b c"}

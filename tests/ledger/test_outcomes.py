@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.ledger_steps import SERVER, WHO, answer, claim, full, intent, run_to
+from tests.support.ledger_steps import SERVER, WHO, answer, claim, full, identity, run_to
 from xalora_client import CustomTask, StorageError, WorkflowTaskResult
-from xalora_client.ledger import Intent, Ledger, Step
+from xalora_client.ledger import Ledger, Step, TaskIdentity
 
 
 def test_late_words_of_the_first_sender_do_no_harm(ledger, caplog):
@@ -14,7 +14,7 @@ def test_late_words_of_the_first_sender_do_no_harm(ledger, caplog):
     first.release()
     second = claim(ledger)
     ledger.refused(first, "too late")
-    assert ledger.entries()[0].state == "creating"
+    assert ledger.records()[0].state == "creating"
     ledger.created(second, "t1")
     ledger.unconfirmed(first, "too late")
     ledger.refused(second, "too late")
@@ -26,15 +26,15 @@ def test_late_words_of_the_first_sender_do_no_harm(ledger, caplog):
 
 
 def test_a_forgotten_task_is_written_down_when_it_is_paid_for(ledger):
-    created, doubtful, refused = (claim(ledger, intent(name)) for name in "abc")
+    created, doubtful, refused = (claim(ledger, identity(name)) for name in "abc")
     for each in (created, doubtful, refused):
-        assert [entry.job_id for entry in ledger.forget(each.entry.job_id)] == [each.entry.job_id]
-    assert ledger.entries() == []
+        assert [record.job_id for record in ledger.forget(each.record.job_id)] == [each.record.job_id]
+    assert ledger.records() == []
     assert ledger.created(created, "t1").task_id == "t1"
     ledger.unconfirmed(doubtful, "who knows")
     ledger.refused(refused, "no")
-    assert [entry.state for entry in ledger.entries()] == ["doubtful", "waiting"]
-    assert [entry.task_id for entry in ledger.forget("t1")] == ["t1"]
+    assert [record.state for record in ledger.records()] == ["doubtful", "waiting"]
+    assert [record.task_id for record in ledger.forget("t1")] == ["t1"]
     assert ledger.forget("t1") == []
 
 
@@ -60,7 +60,7 @@ def test_a_task_id_that_could_not_be_written_is_written_once_there_is_room(ledge
     ledger._database.run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
     ledger.observed(task_id, answer("running", task_id))
     attached = claim(ledger)
-    assert (attached.step, attached.entry.task_id, attached.entry.state) == (Step.EXISTING, task_id, "running")
+    assert (attached.step, attached.record.task_id, attached.record.state) == (Step.EXISTING, task_id, "running")
 
 
 def test_final_states_stay(ledger, clock):
@@ -88,9 +88,9 @@ def test_strange_answers_are_survived(ledger):
     ledger.observed("t\ud8001", WorkflowTaskResult("t1", "refused"))
     ledger.observed("t\ud8001", answer("running", msg="a\ud800b", extra={"x": 1}))
     ledger.observed("t\ud8001", answer("finished", result={"odd": {1, 2}}, media_url="https://e/\ud800"))
-    entry = ledger.find("t?1")
-    assert (entry.state, entry.message, entry.media_url) == ("finished", "a b", "https://e/?")
-    assert entry.result == {"odd": "{1, 2}"}
+    record = ledger.find("t?1")
+    assert (record.state, record.message, record.media_url) == ("finished", "a b", "https://e/?")
+    assert record.result == {"odd": "{1, 2}"}
 
 
 def test_answers_change_only_what_they_say(ledger):
@@ -102,7 +102,7 @@ def test_answers_change_only_what_they_say(ledger):
 
 def test_servers_are_kept_apart(ledger, home):
     ledger.created(claim(ledger), "t1")
-    there = Intent.of("https://other.example", CustomTask("kind"), WHO)
+    there = TaskIdentity.of("https://other.example", CustomTask("kind"), WHO)
     ledger.created(claim(ledger, there), "t1")
     ledger.observed("t1", answer("failed"))
     assert (ledger.find("t1").server, ledger.find("t1").state) == (SERVER, "failed")
@@ -116,7 +116,7 @@ def test_servers_are_kept_apart(ledger, home):
 def test_entries_newest_first(ledger):
     for number in range(5):
         run_to(ledger, "finished" if number % 2 else "failed", f"t{number}")
-    assert [entry.task_id for entry in ledger.entries(3)] == ["t4", "t3", "t2"]
+    assert [record.task_id for record in ledger.records(3)] == ["t4", "t3", "t2"]
 
 
 def test_durations_are_those_of_watched_ends(ledger, home, clock):

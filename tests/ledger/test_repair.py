@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ledger_steps import COMMON, SERVER, claim, intent, run_to
+from tests.support.ledger_steps import COMMON, SERVER, claim, identity, run_to
 from tests.support.processes import run_together, start_script
 from xalora_client import StorageError
 from xalora_client.cli import main
@@ -52,7 +52,7 @@ repair(home)
 def full(ledger, home):
     """A ledger with 60 finished tasks, t0 to t59, as a function that damages its pages."""
     for number in range(60):
-        run_to(ledger, "finished", f"t{number}", intent(f"{number}"))
+        run_to(ledger, "finished", f"t{number}", identity(f"{number}"))
     ledger.close()
     path = home / "ledger.sqlite3"
 
@@ -74,7 +74,7 @@ def leaves(home):
 
 def found_in(home):
     with Ledger(home) as ledger:
-        return {entry.task_id for entry in ledger.entries(100)}
+        return {record.task_id for record in ledger.records(100)}
 
 
 def everything():
@@ -101,7 +101,7 @@ def test_all_tasks_are_read_without_the_page_that_leads_to_them(full, ledger, ho
     found = repair(home)
     assert (found.recovered, found.lost, found.unsure, found.untraced) == (60, [], [], [])
     assert found_in(home) == everything()
-    assert claim(ledger, intent("7")).entry.task_id == "t7"
+    assert claim(ledger, identity("7")).record.task_id == "t7"
     assert repair(home) is None
 
 
@@ -112,7 +112,7 @@ def test_an_index_that_looks_right_does_not_cost_a_task(full, home):
 
 
 def test_what_was_lost_is_named(full, ledger, home, capsys):
-    jobs = {entry.task_id: entry.job_id for entry in ledger.entries(100)}
+    jobs = {record.task_id: record.job_id for record in ledger.records(100)}
     ledger.close()
     full(leaves(home)[1])
     assert main(["repair", "--json"]) == 1
@@ -154,16 +154,16 @@ def test_a_text_that_cannot_be_read_costs_no_task(full, ledger, home):
     content = path.read_bytes()
     path.write_bytes(content.replace(b'{"name": "31"}', b'{"name": "\xff1"}'))
     with pytest.raises(StorageError, match="damaged"):
-        claim(ledger, intent("31"))
+        claim(ledger, identity("31"))
     assert repair(home).recovered == 60
-    assert claim(ledger, intent("31")).step is Step.REUSED
+    assert claim(ledger, identity("31")).step is Step.REUSED
 
 
 def test_a_wrong_job_id_is_told(full, ledger, home):
-    entry = ledger.find("t31")
+    record = ledger.find("t31")
     ledger.close()
     path = home / "ledger.sqlite3"
-    content, job = path.read_bytes(), entry.job_id.encode()
+    content, job = path.read_bytes(), record.job_id.encode()
     path.write_bytes(content.replace(job, job[:-1] + b"!", 1))
     found = repair(home)
     assert found.recovered == 60
@@ -175,8 +175,8 @@ def test_who_had_the_damaged_file_open_moves_on_to_the_new_one(full, ledger, hom
         other.find("t1")
         full(leaves(home)[1])
         repair(home)
-        assert claim(ledger, intent("new")).step is Step.NEW
-        assert claim(other, intent("new")).step is Step.RESENT
+        assert claim(ledger, identity("new")).step is Step.NEW
+        assert claim(other, identity("new")).step is Step.RESENT
 
 
 def test_many_who_repair_at_once_repair_once(full, home):
@@ -213,11 +213,11 @@ def test_a_repair_that_is_killed_is_taken_up(full, ledger, home, moves):
     with start_script(KILLED, home, moves) as process:
         assert process.communicate(timeout=60)[1] == ""
     if not (home / "ledger.sqlite3").exists():
-        for use in (lambda: claim(ledger, intent("7")), ledger.entries):
+        for use in (lambda: claim(ledger, identity("7")), ledger.records):
             with pytest.raises(StorageError, match=r"a repair of it was interrupted.*xalora repair"):
                 use()
         assert repair(home).recovered == 60
-    assert claim(ledger, intent("7")).step is Step.REUSED
+    assert claim(ledger, identity("7")).step is Step.REUSED
     assert found_in(home) == everything()
 
 

@@ -100,7 +100,7 @@ def test_a_broken_preview_is_left_out(content):
 
 
 def test_results_are_found_under_any_name_and_kept_ones_first():
-    entry = {
+    record = {
         "outputs": {
             "5": {"images": [{"filename": "other.png", "subfolder": "", "type": "output"}]},
             "9": {
@@ -113,8 +113,8 @@ def test_results_are_found_under_any_name_and_kept_ones_first():
             },
         }
     }
-    assert [file["filename"] for file in output_files(entry, ["9"])] == ["made.mp4", "preview.mp4"]
-    assert output_files(entry, ["9"])[0] == {"filename": "made.mp4", "subfolder": "videos", "type": "output"}
+    assert [file["filename"] for file in output_files(record, ["9"])] == ["made.mp4", "preview.mp4"]
+    assert output_files(record, ["9"])[0] == {"filename": "made.mp4", "subfolder": "videos", "type": "output"}
 
 
 def test_an_output_that_was_dropped_is_a_failure_and_another_is_not():
@@ -139,11 +139,11 @@ def test_a_refusal_without_nodes_has_comfyuis_words():
 
 
 def test_how_a_prompt_ended():
-    def entry(kind: str, **data: str) -> dict:
+    def record(kind: str, **data: str) -> dict:
         return {"status": {"status_str": "error", "messages": [["execution_start", {}], [kind, data]]}}
 
-    def outcome(entry: dict) -> object:
-        return read_outcome(entry, ["9"], TITLES)
+    def outcome(record: dict) -> object:
+        return read_outcome(record, ["9"], TITLES)
 
     success = {"status": {"status_str": "success", "messages": []}}
     file = {"filename": "made.mp4", "subfolder": "", "type": "output"}
@@ -151,7 +151,7 @@ def test_how_a_prompt_ended():
     without = outcome(success | {"outputs": {"9": {}}})
     assert isinstance(without, Failed)
     assert str(without.failure) == "Node 9 Save Video: The workflow ended without a file"
-    assert outcome(entry("execution_interrupted", node_id="5")) == Lost("Somebody stopped the prompt in ComfyUI")
-    broken = outcome(entry("execution_error", node_id="5.0.1", node_type="VAE", exception_message="no memory\n"))
+    assert outcome(record("execution_interrupted", node_id="5")) == Lost("Somebody stopped the prompt in ComfyUI")
+    broken = outcome(record("execution_error", node_id="5.0.1", node_type="VAE", exception_message="no memory\n"))
     assert isinstance(broken, Failed)
     assert str(broken.failure) == "Node 5.0.1 The sampler (VAE): no memory"

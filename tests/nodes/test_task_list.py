@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.fake_sequencer import status
 from tests.support.fake_xalora import FakeXalora
-from tests.support.ledger_steps import answer, claim, intent, run_to
+from tests.support.ledger_steps import answer, claim, identity, run_to
 from xalora_client import TaskRecords
 from xalora_client.ledger import Ledger
 
@@ -39,7 +39,7 @@ def accepted(ledger: Ledger, numbers: range) -> None:
 
 
 def asked_of(ledger: Ledger, name: str) -> Any:
-    return replace(intent(name), server=ledger.server)
+    return replace(identity(name), server=ledger.server)
 
 
 def rabbit(ledger: Ledger, prompt: str, task_type: str = "kind") -> Any:

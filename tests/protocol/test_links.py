@@ -7,7 +7,7 @@ import pytest
 from xalora_client import ConfigurationError
 from xalora_client.config import load
 from xalora_client.protocol.answers import WorkflowTaskResult
-from xalora_client.protocol.requests import Link, shown
+from xalora_client.protocol.requests import Link, display_url
 
 IMPOSSIBLE = [
     "", "cdn.example/x", "ftp://cdn.example/x", "http:/x", "http:x", "http://", "http:///x", "http://:80/",
@@ -109,10 +109,14 @@ def test_where_a_redirect_leads(location, target):
 def test_login_and_query_are_not_shown():
     link = Link.parse("https://user:p%40ss@cdn.example:444/a?signature=abc#part")
     assert link.authorization == "Basic dXNlcjpwQHNz"
-    assert link.shown == shown("https://user:p%40ss@cdn.example:444/a?signature=abc") == "https://cdn.example:444/a"
+    assert (
+        link.display_url
+        == display_url("https://user:p%40ss@cdn.example:444/a?signature=abc")
+        == "https://cdn.example:444/a"
+    )
     assert not any(word in repr(link) for word in ("user", "p%40ss", "signature"))
-    assert "secret" not in shown("http://me:secret@:0/")
-    assert len(shown("http://cdn.example/" + "a" * 10_000)) <= 200
+    assert "secret" not in display_url("http://me:secret@:0/")
+    assert len(display_url("http://cdn.example/" + "a" * 10_000)) <= 200
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
-from xalora_client.ledger import Intent
+from xalora_client.ledger import TaskIdentity
 from xalora_client.protocol.requests import Credentials
 
 WHO = Credentials("consumer-1", "secret-key")
@@ -13,24 +13,25 @@ import os, sys, time
 from pathlib import Path
 from xalora_client import StorageError, CustomTask
 from xalora_client.protocol.requests import Credentials
-from xalora_client.ledger import Intent, Ledger, Step
+from xalora_client.ledger import TaskIdentity, Ledger, Step
 home = Path(sys.argv[1])
-def intent(name):
-    return Intent.of("https://sequencer.example", CustomTask("kind", {"name": name}), Credentials("c", "secret-key"))
+def identity(name):
+    task = CustomTask("kind", {"name": name})
+    return TaskIdentity.of("https://sequencer.example", task, Credentials("c", "secret-key"))
 def claim(ledger, name, reuse=True):
-    return ledger.claim(intent(name), f"job-{os.getpid()}-{name}", reuse=reuse, source="library")
+    return ledger.claim(identity(name), f"job-{os.getpid()}-{name}", reuse=reuse, source="library")
 """
 
 
-def intent(name="a rabbit", **options):
-    return Intent.of(SERVER, CustomTask("kind", {"name": name}, **options), WHO)
+def identity(name="a rabbit", **options):
+    return TaskIdentity.of(SERVER, CustomTask("kind", {"name": name}, **options), WHO)
 
 
 _jobs = iter(range(10**9))
 
 
 def claim(ledger, what=None, *, reuse=True, source="library"):
-    return ledger.claim(what or intent(), f"job-{next(_jobs)}", reuse=reuse, source=source)
+    return ledger.claim(what or identity(), f"job-{next(_jobs)}", reuse=reuse, source=source)
 
 
 def answer(status, task_id="t1", **fields):

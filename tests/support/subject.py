@@ -55,7 +55,7 @@ class Subject:
         }
 
     def do(self, action: Callable[[Any], Any], **options: Any) -> Any:
-        settings = self.options | {"dice": random.Random(7)} | options
+        settings = self.options | {"rng": random.Random(7)} | options
         if self.kind == "blocking":
             with Client(**settings, sleep=self.clock.sleep) as client:
                 return action(client)

@@ -107,7 +107,7 @@ def show(update: TaskUpdate) -> None:
     assert_type(update.elapsed, float)
     assert_type(update.next_poll, float)
     assert_type(update.result, WorkflowTaskResult | None)
-    assert_type(update.trouble, str | None)
+    assert_type(update.last_error, str | None)
     assert_type(update.connected, bool)
     assert_type(update.describe(), str)
     assert_type(update.progress, TaskProgress | None)

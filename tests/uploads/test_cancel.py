@@ -21,7 +21,7 @@ def large(seed):
 
 def recorded(home):
     with Ledger(home) as ledger:
-        return ledger.entries()
+        return ledger.records()
 
 
 def test_awaited_uploads_are_canceled(bucket, counted, home):

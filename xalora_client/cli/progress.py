@@ -44,7 +44,7 @@ class Progress:
             self._draw(update, time.monotonic() - update.elapsed)
             return
         state, at = self.shown
-        said = f"{update.task_id} {update.status} {update.trouble}"
+        said = f"{update.task_id} {update.status} {update.last_error}"
         if state != said or update.elapsed - at >= SECONDS_BETWEEN_LINES:
             self.shown = (said, update.elapsed)
             task = f"task {update.task_id} " if update.task_id else ""
@@ -53,7 +53,7 @@ class Progress:
     def _draw(self, update: TaskUpdate, began: float) -> None:
         self._stop_ticking()
         progress = update.progress
-        measured = progress is not None and not progress.estimated and update.trouble is None
+        measured = progress is not None and not progress.estimated and update.last_error is None
         if self.bar is None:
             self.bar = tqdm(bar_format=WORDS, leave=False, file=sys.stderr)
         self.bar.bar_format = BAR if measured else WORDS

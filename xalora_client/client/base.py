@@ -37,10 +37,10 @@ class BaseClient:
         ledger: Whether every task is written to the ledger before it is sent. A task that an earlier call with the same
             inputs created, is creating or has finished is then reused and not charged again.
         source: Who asks, written to the ledger: "node", "cli" or "library".
-        place: What part of it asks, written to the ledger: JSON, or None.
+        caller: What part of it asks, written to the ledger: JSON, or None.
         limits: The limits on downloads and decoding. None means those of ``Limits()``.
-        cancels: ``cancels(interruption)`` returns whether an interruption of a call, such as Ctrl-C, cancels the remote
-            task. None means that each one does.
+        should_cancel: ``should_cancel(interruption)`` returns whether an interruption of a call, such as Ctrl-C,
+            cancels the remote task. None means that each one does.
         on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent: with None when
             the sequencer took it, else with the error. For a create that was interrupted before its answer, it is
             called with the job id.
@@ -48,7 +48,7 @@ class BaseClient:
         sleep: ``sleep(seconds)`` waits; what it returns is awaited if it can be. None means asyncio's.
         clock: Returns monotonic seconds.
         images_at_once: The most images that are held encoded at a time, 1 or more.
-        dice: The random numbers that spread retries and queries.
+        rng: The random numbers that spread retries and queries.
 
     Raises:
         ConfigurationError: No key is set, a setting has the wrong form, or the key and the address come from sources
@@ -65,29 +65,29 @@ class BaseClient:
         fallback_home: Path | None = None,
         ledger: bool = False,
         source: str = "library",
-        place: object = None,
+        caller: object = None,
         limits: Limits | None = None,
-        cancels: Callable[[BaseException], bool] | None = None,
+        should_cancel: Callable[[BaseException], bool] | None = None,
         on_cancel: Callable[[str, XaloraError | None], object] | None = None,
         transport: Transport | None = None,
         sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         images_at_once: int = 8,
-        dice: random.Random | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self.config = load(api_key, workflow_url, home, fallback_home)
         self.config.require_credentials()
         self._session: Session | None = None
         self._use_ledger = ledger
         self._source = source
-        self._place = place
-        self._cancels = cancels or (lambda _: True)
+        self._caller = caller
+        self._should_cancel = should_cancel or (lambda _: True)
         self._on_cancel = on_cancel or (lambda _, __: None)
         self._transport = transport or HttpTransport()
         self._sleep = sleep or asyncio.sleep
         self._clock = clock
         self._images_at_once = images_at_once
-        self._dice = dice or random.Random()  # noqa: S311 - it only spreads requests
+        self._rng = rng or random.Random()  # noqa: S311 - it only spreads requests
         self._store = MediaStore(self.config.home, budget_of(self.config.media_budget))
         self._limits = limits or Limits()
 
@@ -113,12 +113,12 @@ class BaseClient:
             transport=self._transport,
             ledger=ledger,
             source=self._source,
-            caller=self._place,
-            should_cancel=self._cancels,
+            caller=self._caller,
+            should_cancel=self._should_cancel,
             on_cancel=self._on_cancel,
             clock=self._clock,
             nap=self._sleep,
-            rng=self._dice,
+            rng=self._rng,
         )
         session.uploads = Uploads(config, url, self._images_at_once, session.sleep)
         return session

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import ConfigurationError, XaloraError
-from ..ledger import Claim, Intent, Ledger, Step
-from ..protocol.requests import Job
+from ..ledger import Claim, Ledger, Step, TaskIdentity
+from ..protocol.requests import CreateRequest
 from ..protocol.tasks import WorkflowTask
 from ..uploads import OnUpload
 from .session import Session, in_thread
@@ -22,20 +22,22 @@ LONGEST_UPLOAD = 600.0
 """Seconds after which a run that uploads or sends the same task is no longer waited for."""
 
 
-def new_job(session: Session, task: WorkflowTask) -> Job:
+def new_create_request(session: Session, task: WorkflowTask) -> CreateRequest:
     """A job for the task: ``{job_id_prefix or "sdk-workflow"}-{10 hex digits}``, as the reference client writes it."""
     job_id = f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
-    return Job(task, session.sequencer.credentials_of(task), job_id)
+    return CreateRequest(task, session.sequencer.credentials_of(task), job_id)
 
 
-async def claim(session: Session, ledger: Ledger, intent: Intent, job: Job, *, reuse: bool) -> Claim:
+async def claim(
+    session: Session, ledger: Ledger, identity: TaskIdentity, create_request: CreateRequest, *, reuse: bool
+) -> Claim:
     """Ask the ledger until no other run is uploading or sending the same task."""
     give_up = session.deadline(LONGEST_UPLOAD)
     while True:
-        held = take_ahead(session, intent.fingerprint)
+        held = take_ahead(session, identity.fingerprint)
         if held is not None and held[1] is not None:
             return held[1]
-        found = await in_thread(lambda: _claim_now(session, ledger, intent, job, reuse=reuse))
+        found = await in_thread(lambda: _claim_now(session, ledger, identity, create_request, reuse=reuse))
         if found.step is not Step.IN_PROGRESS:
             return found
         if not give_up.remaining():
@@ -43,11 +45,13 @@ async def claim(session: Session, ledger: Ledger, intent: Intent, job: Job, *, r
         await session.sleep(SECONDS_BETWEEN_CLAIMS)
 
 
-def _claim_now(session: Session, ledger: Ledger, intent: Intent, job: Job, *, reuse: bool) -> Claim:
-    return ledger.claim(intent, job.job_id, reuse=reuse, source=session.source, caller=session.caller)
+def _claim_now(
+    session: Session, ledger: Ledger, identity: TaskIdentity, create_request: CreateRequest, *, reuse: bool
+) -> Claim:
+    return ledger.claim(identity, create_request.job_id, reuse=reuse, source=session.source, caller=session.caller)
 
 
-def take_ahead(session: Session, key: object) -> tuple[Job, Claim | None] | None:
+def take_ahead(session: Session, key: object) -> tuple[CreateRequest, Claim | None] | None:
     """A job whose inputs were uploaded ahead, for its create."""
     held = session.ahead.get(key)
     if not held:
@@ -68,23 +72,23 @@ async def upload_ahead(
     uploads, ledger = session.uploads, session.ledger
     if uploads is None:
         return
-    job = new_job(session, task)
+    create_request = new_create_request(session, task)
     key: object = id(task)
     found: Claim | None = None
 
-    async def claimed() -> tuple[Job, bool] | None:
-        nonlocal key, found, job
+    async def claimed() -> tuple[CreateRequest, bool] | None:
+        nonlocal key, found, create_request
         if ledger is None:
-            return job, False
-        intent = await asyncio.to_thread(ledger.intent, job)
-        key = intent.fingerprint
+            return create_request, False
+        identity = await asyncio.to_thread(ledger.identity, create_request)
+        key = identity.fingerprint
         if reuse and session.ahead.get(key):
             return None
-        found = await asyncio.to_thread(lambda: _claim_now(session, ledger, intent, job, reuse=reuse))
+        found = await asyncio.to_thread(lambda: _claim_now(session, ledger, identity, create_request, reuse=reuse))
         if found.step not in (Step.NEW, Step.RESENT):
             return None
-        job = replace(job, job_id=found.entry.job_id)
-        return job, found.step is Step.RESENT
+        create_request = replace(create_request, job_id=found.record.job_id)
+        return create_request, found.step is Step.RESENT
 
     give_up = session.deadline(LONGEST_UPLOAD)
     while True:
@@ -95,7 +99,7 @@ async def upload_ahead(
             raise
         except BaseException as error:
             if found is None or found.step in (Step.NEW, Step.RESENT):
-                await record_unsent(session, [(job, found)], error)
+                await record_unsent(session, [(create_request, found)], error)
             raise
         if found is None or found.step is not Step.IN_PROGRESS:
             break
@@ -103,26 +107,28 @@ async def upload_ahead(
             raise ConfigurationError(code="submitted_elsewhere")
         await session.sleep(SECONDS_BETWEEN_CLAIMS_AHEAD)
     if ledger is None or (found is not None and found.step in (Step.NEW, Step.RESENT)):
-        session.ahead.setdefault(key, []).append((job, found))
+        session.ahead.setdefault(key, []).append((create_request, found))
 
 
 async def discard_ahead(session: Session) -> None:
     """Give up every claim whose create was never asked for, and remove what was uploaded for it."""
-    held = [each for jobs in session.ahead.values() for each in jobs]
+    held = [each for create_requests in session.ahead.values() for each in create_requests]
     session.ahead.clear()
     if held:
         await record_unsent(session, held, None)
 
 
 async def record_unsent(
-    session: Session, jobs: Sequence[tuple[Job, Claim | None]], error: BaseException | None
+    session: Session, create_requests: Sequence[tuple[CreateRequest, Claim | None]], error: BaseException | None
 ) -> None:
     """Remove what was uploaded for jobs that were certainly not sent, and record the error if it is one of the SDK.
 
     What was given up before it was sent is forgotten.
     """
     uploads = session.uploads
-    new = [job.job_id for job, claim in jobs if claim is None or claim.step is Step.NEW]
+    new = [
+        create_request.job_id for create_request, claim in create_requests if claim is None or claim.step is Step.NEW
+    ]
     if uploads is not None and new:
 
         async def remove() -> None:
@@ -131,14 +137,14 @@ async def record_unsent(
         await finish(remove())
 
     def record(ledger: Ledger) -> None:
-        for job, claim in jobs:
+        for create_request, claim in create_requests:
             if claim is None:
                 continue
             is_new = claim.step is Step.NEW  # Else, an earlier run may have sent it.
             if isinstance(error, XaloraError):
                 (ledger.refused if is_new else ledger.unconfirmed)(claim, error.what)
             elif is_new:
-                ledger.forget(job.job_id)
+                ledger.forget(create_request.job_id)
             claim.release()
 
     await session.with_ledger(record)

@@ -16,15 +16,15 @@ from ..errors import (
     XaloraError,
 )
 from ..http.retry import backoff, if_not_processed, retry
-from ..ledger import Claim, Intent, Ledger, Step
+from ..ledger import Claim, Ledger, Step, TaskIdentity
 from ..protocol.answers import TaskStatus, WorkflowTaskResult, read_created, read_miner_id
 from ..protocol.parameters import Text
-from ..protocol.requests import Credentials, Job
+from ..protocol.requests import CreateRequest, Credentials
 from ..protocol.tasks import WorkflowTask
-from .claims import claim, new_job, record_unsent, take_ahead
+from .claims import claim, new_create_request, record_unsent, take_ahead
 from .query import cancel_interrupted, check
 from .session import Deadline, ReportRetry, Session, in_thread, logger
-from .unbreakable import Unbreakable, finish, settle
+from .unbreakable import Unbreakable, finish, wait_until_done
 from .updates import OnUpdate, TaskUpdate, failure
 
 UNKNOWN_AT_FIRST = 30.0
@@ -94,23 +94,23 @@ async def create(
     StorageError when the ledger cannot be written; nothing was sent then.
     """
     _TASK_TYPE.check("task_type", task.task_type)  # A subclass of the user's may return anything.
-    job, ledger = new_job(session, task), session.ledger
+    create_request, ledger = new_create_request(session, task), session.ledger
     if ledger is None:
-        job, _ = take_ahead(session, id(task)) or (job, None)
-        return await _send_claimed(session, None, job, deadline, on_update)
-    intent: Intent = await in_thread(lambda: ledger.intent(job))
+        create_request, _ = take_ahead(session, id(task)) or (create_request, None)
+        return await _send_claimed(session, None, create_request, deadline, on_update)
+    identity: TaskIdentity = await in_thread(lambda: ledger.identity(create_request))
     ended: set[str] = set()
     while True:
         begun = session.clock()
-        claimed = await claim(session, ledger, intent, job, reuse=reuse)
+        claimed = await claim(session, ledger, identity, create_request, reuse=reuse)
         deadline = replace(deadline, at=deadline.at + session.clock() - begun)
         if claimed.step in (Step.NEW, Step.RESENT):
-            job = replace(job, job_id=claimed.entry.job_id)
-            return await _send_claimed(session, claimed, job, deadline, on_update)
-        known = claimed.entry.as_result()
-        created = CreatedTask(known.task_id, job.credentials, claimed.step.value, known)
+            create_request = replace(create_request, job_id=claimed.record.job_id)
+            return await _send_claimed(session, claimed, create_request, deadline, on_update)
+        known = claimed.record.as_result()
+        created = CreatedTask(known.task_id, create_request.credentials, claimed.step.value, known)
         if claimed.step is Step.REUSED:
-            if claimed.entry.sha256 is None:
+            if claimed.record.sha256 is None:
                 with suppress(XaloraError):  # Its media is still to be downloaded, and links expire.
                     known = await _check_earlier(session, ledger, claimed, created, deadline) or known
             return replace(created, result=known)
@@ -130,7 +130,7 @@ async def _check_earlier(
     try:
         return await check(session, task_id, credentials, deadline)
     except NotFoundError as error:
-        submitted = claim.entry.submitted
+        submitted = claim.record.submitted
         if submitted is not None and ledger.clock() - submitted < UNKNOWN_AT_FIRST:
             return None
         raise unknown_to_server(error, task_id) from error
@@ -150,62 +150,73 @@ def unknown_to_server(error: NotFoundError, task_id: str) -> NotFoundError:
 
 
 async def _send_claimed(
-    session: Session, claimed: Claim | None, job: Job, deadline: Deadline, on_update: OnUpdate | None
+    session: Session,
+    claimed: Claim | None,
+    create_request: CreateRequest,
+    deadline: Deadline,
+    on_update: OnUpdate | None,
 ) -> CreatedTask:
     """Upload the inputs, send the create that was claimed, and record the outcome."""
     resent = claimed is not None and claimed.step is Step.RESENT
     if session.uploads is not None:
         begun = session.clock()
         try:
-            job = replace(job, details=await session.uploads.with_addresses(job, resent=resent))
+            create_request = replace(
+                create_request, details=await session.uploads.with_addresses(create_request, resent=resent)
+            )
         except GeneratorExit:  # A coroutine that is being closed may not await.
             raise
         except BaseException as error:
-            await record_unsent(session, [(job, claimed)], error)
+            await record_unsent(session, [(create_request, claimed)], error)
             raise
         # The time that takes is not counted: a create may then be retried.
         deadline = replace(deadline, at=deadline.at + session.clock() - begun)
     try:
-        created = await _send(session, job, deadline, on_update, claimed)
+        created = await _send(session, create_request, deadline, on_update, claimed)
     except XaloraError as error:
         if resent and isinstance(error, ConflictError):
-            what = f"The server has job {job.job_id} of an earlier run, but gives no task id for it: {error.what}"
-            error = error.derived(what=what, code="job_without_task", params={"job_id": job.job_id})
-        await _record_failure(session, job, claimed, error)
+            job_id = create_request.job_id
+            what = f"The server has job {job_id} of an earlier run, but gives no task id for it: {error.what}"
+            error = error.derived(what=what, code="job_without_task", params={"job_id": job_id})
+        await _record_failure(session, create_request, claimed, error)
         raise error from error.__cause__
     return created if claimed is None else replace(created, origin=claimed.step.value)
 
 
-async def _record_failure(session: Session, job: Job, claimed: Claim | None, error: XaloraError) -> None:
+async def _record_failure(
+    session: Session, create_request: CreateRequest, claimed: Claim | None, error: XaloraError
+) -> None:
     if error.sent == "no" and (claimed is None or claimed.step is Step.NEW):
-        await record_unsent(session, [(job, claimed)], error)
+        await record_unsent(session, [(create_request, claimed)], error)
     elif claimed is not None:
         await session.with_ledger(lambda ledger: ledger.unconfirmed(claimed, error.what))
 
 
 async def _send(
-    session: Session, job: Job, deadline: Deadline, on_update: OnUpdate | None, claim: Claim | None
+    session: Session, create_request: CreateRequest, deadline: Deadline, on_update: OnUpdate | None, claim: Claim | None
 ) -> CreatedTask:
     """Send one intent under one job id, and never again once the server may have accepted it."""
-    request = session.sequencer.create(job)
+    request = session.sequencer.create(create_request)
     try:
         request.content()  # Its details too.
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidParameterError("task_details", job.task.task_details, "JSON values with texts as names") from error
+        raise InvalidParameterError(
+            "task_details", create_request.task.task_details, "JSON values with texts as names"
+        ) from error
     sending: asyncio.Task[CreatedTask] | None = None
 
     async def send_and_record() -> CreatedTask:
         response = await session.send(request)
         task_id, long_poll = read_created(response, request)
-        logger.info("task_create %s: task %s, job %s", response.status, task_id, job.job_id)
+        logger.info("task_create %s: task %s, job %s", response.status, task_id, create_request.job_id)
         if session.uploads is not None and session.uploads.removes:
-            session.jobs[task_id] = job.job_id
+            session.job_ids[task_id] = create_request.job_id
         if claim is not None and (ledger := session.ledger) is not None:
             try:
                 await asyncio.to_thread(ledger.created, claim, task_id)
             except StorageError as error:
                 logger.error("%s", error)  # The task exists and is charged: waiting for it matters more.
-        return CreatedTask(task_id, job.credentials, long_poll=long_poll)
+        return CreatedTask(task_id, create_request.credentials, long_poll=long_poll)
 
     async def attempt() -> CreatedTask:
         nonlocal sending
@@ -226,20 +237,20 @@ async def _send(
         if error.sent == "no":
             raise
         raise error.derived(
-            what=f"{error.what.rstrip('.')}, while creating job {job.job_id}",
+            what=f"{error.what.rstrip('.')}, while creating job {create_request.job_id}",
             code="create_unconfirmed" if claim else "create_unconfirmed_without_ledger",
             remedy="retry" if claim else None,
         ) from error
     except GeneratorExit:  # A coroutine that is being closed may not await.
         raise
     except BaseException as stop:
-        await _stopped(session, job, claim, sending, stop, on_update)
+        await _stopped(session, create_request, claim, sending, stop, on_update)
         raise
 
 
 async def _stopped(
     session: Session,
-    job: Job,
+    create_request: CreateRequest,
     claim: Claim | None,
     sending: asyncio.Task[CreatedTask] | None,
     stop: BaseException,
@@ -251,12 +262,12 @@ async def _stopped(
 
     * 0.0 s: ``sending`` sends the create, and will write the task's id into the ledger.
     * 0.1 s: ``CancelledError`` is raised where ``attempt`` waits for it. ``sending`` itself goes on.
-    * 0.5 s: the answer is there, and the id is written down. Only then ``settle`` returns.
+    * 0.5 s: the answer is there, and the id is written down. Only then ``wait_until_done`` returns.
     * The task is canceled remotely, and then the interruption goes on.
     """
     if sending is not None:
         was_in_flight = not sending.done()
-        await settle(sending)
+        await wait_until_done(sending)
         error = None if sending.cancelled() else sending.exception()
         if not sending.cancelled() and error is None:
             created = sending.result()
@@ -266,16 +277,16 @@ async def _stopped(
             await cancel_interrupted(session, created.task_id, created.credentials, stop)
             return
         if was_in_flight and isinstance(error, XaloraError):
-            await finish(_record_failure(session, job, claim, error))
+            await finish(_record_failure(session, create_request, claim, error))
             return
     logger.warning(
         "Interrupted while creating job %s, which may run; %s",
-        job.job_id,
+        create_request.job_id,
         "see your account" if claim is None else "run the same task again to take it up",
     )
     if claim is not None:
         claim.release()  # It may have arrived: the next run sends it again under its job id.
-        session.on_cancel(job.job_id, NetworkError("It is not known whether the task was created"))
+        session.on_cancel(create_request.job_id, NetworkError("It is not known whether the task was created"))
 
 
 async def request_resource(

@@ -17,7 +17,7 @@ from ..media.decoding.limits import Limits
 from ..media.receiver import GoneError, OnProgress, Receiver
 from ..media.store import MediaStore
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.requests import Link, Response, shown
+from ..protocol.requests import Link, Response, display_url
 from .query import query
 from .session import Session, in_thread, logger
 
@@ -102,10 +102,10 @@ class _Lost(Enum):
 
 async def _kept(session: Session, task_id: str, store: MediaStore, limits: Limits) -> MediaFile | _Lost:
     """The file of an earlier download, if the ledger knows one and its bytes are unchanged."""
-    entry = await session.with_ledger(lambda ledger: ledger.find(task_id))
-    if entry is None or entry.sha256 is None or entry.extension is None:
+    record = await session.with_ledger(lambda ledger: ledger.find(task_id))
+    if record is None or record.sha256 is None or record.extension is None:
         return _Lost.NEVER_HERE
-    sha256, extension = entry.sha256, entry.extension
+    sha256, extension = record.sha256, record.extension
 
     def look() -> MediaFile | _Lost:
         path = store.find(sha256, extension)
@@ -134,7 +134,7 @@ async def _address(session: Session, result: WorkflowTaskResult, *, refresh: boo
 
 def _described(result: object) -> str:
     """A result without media, as text. An address is cut, because it may hold a password or a signature."""
-    return shown(result) if isinstance(result, str) and "//" in result else one_line(repr(result), 100)
+    return display_url(result) if isinstance(result, str) and "//" in result else one_line(repr(result), 100)
 
 
 async def _fetch(
@@ -188,7 +188,7 @@ async def _receive(session: Session, url: str, receiver: Receiver) -> None:
             raise DownloadError(f"{last_error.what}, and asks to wait {wait:,.0f} s") from last_error
         if tries >= TRIES_WITHOUT_PROGRESS:
             raise DownloadError(f"The download broke off {tries} times: {last_error.what}") from last_error
-        logger.info("The download of %s is resumed after a break: %s", shown(url), last_error.what)
+        logger.info("The download of %s is resumed after a break: %s", display_url(url), last_error.what)
         await session.sleep(max(next(delays), wait))
 
 
@@ -257,7 +257,7 @@ def redirected(url: str, location: str) -> str:
     except ValueError:
         raise DownloadError("The download was redirected to something that is not an address") from None
     if old.scheme == "https" and new.scheme == "http":
-        raise DownloadError(f"The download was redirected to an unsafe address, {new.shown}")
+        raise DownloadError(f"The download was redirected to an unsafe address, {new.display_url}")
     return new.text
 
 
@@ -265,5 +265,5 @@ def warn_of_plain(sequencer: str, url: str) -> None:
     """Warn when a secure sequencer names a plain http address. It is still used, because the result is charged."""
     if sequencer.lower().startswith("https:") and url.strip().lower().startswith("http:"):
         logger.warning(
-            "The result is downloaded without encryption, because the server gave an http address: %s", shown(url)
+            "The result is downloaded without encryption, because the server gave an http address: %s", display_url(url)
         )

@@ -68,10 +68,10 @@ async def check(
 
 async def remembered(session: Session, task_id: str, error: NotFoundError) -> WorkflowTaskResult:
     """The ledger's record of a finished task that the server has forgotten. Without one, raises the server's error."""
-    entry = await session.with_ledger(lambda ledger: ledger.find(task_id))
-    if entry is None or entry.state != TaskStatus.FINISHED:
+    record = await session.with_ledger(lambda ledger: ledger.find(task_id))
+    if record is None or record.state != TaskStatus.FINISHED:
         raise error
-    return entry.as_result()
+    return record.as_result()
 
 
 async def cancel_interrupted(session: Session, task_id: str, credentials: Credentials, stop: BaseException) -> None:
@@ -99,9 +99,9 @@ async def _record_canceled(session: Session, task_id: str, credentials: Credenti
 
     The server is asked, because the task may have finished just before, and its result is then charged.
     """
-    entry = await session.with_ledger(lambda ledger: ledger.find(task_id))
+    record = await session.with_ledger(lambda ledger: ledger.find(task_id))
     removes = session.uploads is not None and session.uploads.removes
-    if (entry is None and not removes) or (entry is not None and entry.is_final):
+    if (record is None and not removes) or (record is not None and record.is_final):
         return
     request = session.sequencer.query(task_id, credentials)
     try:
@@ -120,10 +120,10 @@ async def _record(session: Session, task_id: str, result: WorkflowTaskResult, *,
     """Record an answer in the ledger. The first that shows the task's end is also the end of its images."""
     uploads = session.uploads
     if uploads is not None and uploads.removes and result.is_final:
-        entry = await session.with_ledger(lambda ledger: ledger.find(task_id))
-        if entry is None or not entry.is_final:
+        record = await session.with_ledger(lambda ledger: ledger.find(task_id))
+        if record is None or not record.is_final:
             # Before it is recorded: if this run is killed in between, the next one finds the task open, and does it.
-            job_id = session.jobs.pop(task_id, None) if entry is None else entry.job_id
+            job_id = session.job_ids.pop(task_id, None) if record is None else record.job_id
             if job_id is not None:
-                await finish(uploads.remove(job_id, None if entry is None else entry.parameters))
+                await finish(uploads.remove(job_id, None if record is None else record.parameters))
     await session.with_ledger(lambda ledger: ledger.observed(task_id, result, at_once=at_once))

@@ -18,7 +18,7 @@ from ..http.retry import backoff, retry
 from ..http.transport import HttpTransport, Transport
 from ..ledger import Claim, Ledger
 from ..protocol.answers import check_status
-from ..protocol.requests import Job, Request, Response, Sequencer
+from ..protocol.requests import CreateRequest, Request, Response, Sequencer
 from ..uploads import Uploads
 from .portal import in_caller
 from .unbreakable import finish
@@ -76,7 +76,7 @@ class Session:
         ledger: Where tasks are recorded, or None.
         uploads: Brings inputs to the miners, or None to leave them as they are.
         ahead: The jobs whose inputs were uploaded ahead of their create, by what was asked for.
-        jobs: Job ids by task id, for the removal of what was uploaded.
+        job_ids: Job ids by task id, for the removal of what was uploaded.
         source: Who asks, for the ledger; ``caller`` is what part of it.
         should_cancel: Whether an interruption cancels the remote task.
         on_cancel: ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption sent: None means
@@ -90,8 +90,8 @@ class Session:
     transport: Transport = field(default_factory=HttpTransport)
     ledger: Ledger | None = None
     uploads: Uploads | None = None
-    ahead: dict[object, list[tuple[Job, Claim | None]]] = field(default_factory=dict)
-    jobs: dict[str, str] = field(default_factory=dict)
+    ahead: dict[object, list[tuple[CreateRequest, Claim | None]]] = field(default_factory=dict)
+    job_ids: dict[str, str] = field(default_factory=dict)
     source: str = "library"
     caller: object = None
     should_cancel: Callable[[BaseException], bool] = lambda _: True

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-SETTLE_SECONDS = 20.0
+LONGEST_TO_FINISH = 20.0
 """How long an interruption waits for an outcome that must not be lost."""
 
 
@@ -29,9 +29,9 @@ class Unbreakable(asyncio.Task[T], Generic[T]):
         return super().cancel(msg)
 
 
-async def settle(task: asyncio.Task[Any]) -> None:
+async def wait_until_done(task: asyncio.Task[Any]) -> None:
     """Wait up to 20 s until the task is done, whatever else is thrown in meanwhile. After that it is canceled."""
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline = time.monotonic() + LONGEST_TO_FINISH
     while not task.done():
         left = deadline - time.monotonic()
         if left <= 0:
@@ -46,7 +46,7 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await settle(task)
+        await wait_until_done(task)
         if not task.cancelled():
             task.exception()  # Heard: the interruption matters more.
         raise

@@ -24,7 +24,7 @@ class TaskUpdate:
         elapsed: Seconds since the wait began.
         next_poll: Seconds from now to the next query.
         result: The server's last answer. None before the first.
-        trouble: What went wrong with the last request. None when it was answered.
+        last_error: What went wrong with the last request. None when it was answered.
         connected: False when the last request got no answer at all.
         origin: Where the task comes from: "new", "resend" (sent again under its job id after a break), "attach"
             (created by an earlier call with the same inputs), "finished" (the same, and its result was known already;
@@ -38,7 +38,7 @@ class TaskUpdate:
     elapsed: float
     next_poll: float
     result: WorkflowTaskResult | None = None
-    trouble: str | None = None
+    last_error: str | None = None
     connected: bool = True
     origin: str = "new"
     progress: TaskProgress | None = None
@@ -59,8 +59,8 @@ class TaskUpdate:
 
     def _more(self, since: float) -> str:
         """What else there is to say ``since`` seconds after the update."""
-        if self.trouble is not None:
-            what = self.trouble if self.connected else "connection lost"
+        if self.last_error is not None:
+            what = self.last_error if self.connected else "connection lost"
             left = math.ceil(self.next_poll - since)
             return f" · {what}, trying again{f' in {left} s' if left > 0 else ''}"
         progress = self.progress
@@ -84,7 +84,7 @@ OnUpdate = Callable[[TaskUpdate], object]
 
 def failure(error: XaloraError | None) -> dict[str, Any]:
     """What an update says of an error."""
-    return {"trouble": error.what if error else None, "connected": not isinstance(error, NetworkError)}
+    return {"last_error": error.what if error else None, "connected": not isinstance(error, NetworkError)}
 
 
 def minutes(seconds: float) -> str:

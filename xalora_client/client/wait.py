@@ -134,11 +134,11 @@ class Wait:
 
     def _learn(self, ledger: Ledger) -> None:
         """Time the queries by how long tasks of this kind took before."""
-        entry = ledger.find(self.task_id)
-        if entry is None or entry.submitted is None:
+        record = ledger.find(self.task_id)
+        if record is None or record.submitted is None:
             return
-        self.created = created = self.session.clock() - max(0.0, ledger.clock() - entry.submitted)
-        self.durations = durations = ledger.durations(entry.task_type, entry.workflow_id)
+        self.created = created = self.session.clock() - max(0.0, ledger.clock() - record.submitted)
+        self.durations = durations = ledger.durations(record.task_type, record.workflow_id)
         if self.interval is None:
             self.delays = learned_delays(durations, lambda: self.session.clock() - created, self.session.rng)
 

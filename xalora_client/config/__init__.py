@@ -17,7 +17,17 @@ from dotenv import dotenv_values
 
 from ..errors import ConfigurationError, StorageError
 from ..protocol.requests import Credentials
-from .validation import AUTO, BUCKET, DEFAULT_URL, DELIVERY, SANDBOX, URL, checked_bucket, checked_delivery, checked_url
+from .validation import (
+    AUTO,
+    BUCKET,
+    DEFAULT_URL,
+    IMAGE_DELIVERY,
+    SANDBOX,
+    URL,
+    checked_bucket,
+    checked_upload_method,
+    checked_url,
+)
 
 SANDBOX_KEY = "sandbox#local-preview"
 
@@ -112,7 +122,7 @@ def load(
                 code="key_and_server_apart",
                 remedy="set-key",
             )
-    delivery, _ = first(image_delivery, DELIVERY, "image_delivery")
+    delivery, _ = first(image_delivery, IMAGE_DELIVERY, "image_delivery")
     address, _ = first(bucket, BUCKET, "bucket")
     place = checked_bucket(address) if address else None
     options = stored.get("bucket_options")
@@ -122,7 +132,7 @@ def load(
         home=home_path,
         key_source=key_source if key else "",
         url_source=url_source or _DEFAULT,
-        image_delivery=checked_delivery(delivery or AUTO),
+        image_delivery=checked_upload_method(delivery or AUTO),
         bucket=place,
         # They belong to the stored bucket, and are not for another.
         bucket_options=options if place and isinstance(options, dict) and place == stored.get("bucket") else {},
@@ -187,7 +197,7 @@ def store(
         Credentials.parse(settings["api_key"])
     for name, checked in (
         ("workflow_url", checked_url),
-        ("image_delivery", checked_delivery),
+        ("image_delivery", checked_upload_method),
     ):
         if name in settings:
             settings[name] = checked(settings[name])

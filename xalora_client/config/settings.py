@@ -146,7 +146,7 @@ _changing = threading.Lock()
 _VARIABLES = {
     "api_key": config.KEY,
     "workflow_url": validation.URL,
-    "image_delivery": validation.DELIVERY,
+    "image_delivery": validation.IMAGE_DELIVERY,
     "bucket": validation.BUCKET,
     "media_budget": "",
 }
@@ -188,7 +188,7 @@ def _address(text: str) -> str:
         return validation.checked_url(text)
     except ConfigurationError:
         with suppress(ValueError):
-            return Link.parse(text).shown.rstrip("/")
+            return Link.parse(text).display_url.rstrip("/")
         return ""
 
 

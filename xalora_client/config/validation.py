@@ -10,10 +10,10 @@ from ..protocol.requests import Link
 DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
 SANDBOX = "sandbox"
 
-URL, DELIVERY, BUCKET = "XALORA_WORKFLOW_URL", "XALORA_IMAGE_DELIVERY", "XALORA_BUCKET"
+URL, IMAGE_DELIVERY, BUCKET = "XALORA_WORKFLOW_URL", "XALORA_IMAGE_DELIVERY", "XALORA_BUCKET"
 
 AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI = "auto", "bucket", "sequencer", "data-uri"
-DELIVERIES = (AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI)
+UPLOAD_METHODS = (AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI)
 """The ways of an image to the miners. ``auto`` takes the first of the others that can be used."""
 
 
@@ -25,12 +25,13 @@ def is_public(url: str) -> bool:
         return False
 
 
-def checked_delivery(word: str) -> str:
+def checked_upload_method(word: str) -> str:
     """Return the word in lower case. Raises ConfigurationError unless it is one of DELIVERIES."""
     word = word.strip().lower()
-    if word not in DELIVERIES:
+    if word not in UPLOAD_METHODS:
         raise ConfigurationError(
-            f"{DELIVERY} is {word[:40]!r}", advice=f"Allowed: {', '.join(DELIVERIES[:-1])} or {DELIVERIES[-1]}."
+            f"{IMAGE_DELIVERY} is {word[:40]!r}",
+            advice=f"Allowed: {', '.join(UPLOAD_METHODS[:-1])} or {UPLOAD_METHODS[-1]}.",
         )
     return word
 

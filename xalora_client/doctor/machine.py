@@ -12,7 +12,7 @@ from urllib.request import getproxies
 from ..errors import StorageError, one_line
 from ..http.version import __version__
 from ..media.decoding.limits import free_memory
-from ..protocol.requests import shown
+from ..protocol.requests import display_url
 from .check import OK, PROBLEM, WARNING, Check, failed
 
 OLDEST_COMFYUI = "0.3.64"
@@ -84,7 +84,7 @@ def check_proxies() -> Check:
     if not proxies:
         return Check("proxies", OK, "none")
     words = ", ".join(
-        f"{kind} by {shown(address if '://' in address else f'http://{address}')}"
+        f"{kind} by {display_url(address if '://' in address else f'http://{address}')}"
         for kind, address in sorted(proxies.items())
     )
     if any(address.startswith("socks") for address in proxies.values()) and not find_spec("aiohttp_socks"):

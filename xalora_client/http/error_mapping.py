@@ -33,13 +33,13 @@ def map_error(
     may_have_arrived: Sent = "maybe" if sent else "no"
     if isinstance(error, asyncio.TimeoutError):
         words = "No answer from" if sent else "No connection to"
-        return RequestTimeoutError(f"{words} {link.shown} in time", sent=may_have_arrived)
+        return RequestTimeoutError(f"{words} {link.display_url} in time", sent=may_have_arrived)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return _failed("No secure connection to", link, _words_of_tls(error.certificate_error), "certificate")
     if isinstance(error, aiohttp.ClientSSLError):
         cause = getattr(error, "os_error", error)
         return NetworkError(
-            f"No secure connection to {link.shown}: {_words_of_tls(cause)}",
+            f"No secure connection to {link.display_url}: {_words_of_tls(cause)}",
             sent=may_have_arrived,
             code="certificate",
         )
@@ -47,20 +47,20 @@ def map_error(
         said = f"the proxy answered {error.status}"
         if error.status in (401, 403, 405, 407):
             return _failed("No connection to", link, said, "proxy")
-        return NetworkError(f"No connection to {link.shown}: {said}", sent="no")
+        return NetworkError(f"No connection to {link.display_url}: {said}", sent="no")
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
         through = f"the proxy {proxy.origin} cannot be reached: " if proxy else ""
         return NetworkError(
-            f"No answer from {link.shown}: {through}{_words(cause)}",
+            f"No answer from {link.display_url}: {through}{_words(cause)}",
             sent=may_have_arrived,
             transient=reached or not _is_final(cause),
         )
-    return NetworkError(f"No answer from {link.shown}: {_words(error)}", sent=may_have_arrived)
+    return NetworkError(f"No answer from {link.display_url}: {_words(error)}", sent=may_have_arrived)
 
 
 def _failed(what: str, link: Link, reason: str, code: str) -> NetworkError:
-    return NetworkError(f"{what} {link.shown}: {reason}", sent="no", transient=False, code=code)
+    return NetworkError(f"{what} {link.display_url}: {reason}", sent="no", transient=False, code=code)
 
 
 def _is_final(error: OSError) -> bool:

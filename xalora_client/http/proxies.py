@@ -25,7 +25,7 @@ def proxy_for(link: Link) -> Link | None:
         return Link.parse(address if "://" in address else f"http://{address}")
     except ValueError as error:
         raise NetworkError(
-            f"No connection to {link.shown}: its proxy setting cannot be used ({error})",
+            f"No connection to {link.display_url}: its proxy setting cannot be used ({error})",
             sent="no",
             transient=False,
             code="proxy",

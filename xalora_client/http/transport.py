@@ -197,7 +197,7 @@ async def read_body(exchange: Exchange, largest: int | None, task_id: str | None
             if largest is not None and max(len(body), exchange.received) > largest:
                 body.clear()  # The error's traceback holds on to it.
                 raise ResponseError(
-                    f"The answer of {exchange.link.shown} is larger than {largest // 2**20} MiB", task_id=task_id
+                    f"The answer of {exchange.link.display_url} is larger than {largest // 2**20} MiB", task_id=task_id
                 )
     return bytes(body)
 

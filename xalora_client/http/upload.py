@@ -84,16 +84,16 @@ class WebTransport(HttpTransport):
                 return replace(head, body=await read_body(exchange, largest if 200 <= head.status < 300 else None))
 
             task = asyncio.ensure_future(exchanged())
-            shown, moved = 0, 0
+            display_url, moved = 0, 0
             begun = since = time.monotonic()
             try:
                 while not task.done():
                     await asyncio.wait({task}, timeout=BETWEEN_LOOKS)
                     now = time.monotonic()
-                    if progress.sent > shown:
-                        shown = progress.sent
+                    if progress.sent > display_url:
+                        display_url = progress.sent
                         if on_sent is not None:  # From here, because what it raises must end the upload.
-                            on_sent(shown, progress.total)
+                            on_sent(display_url, progress.total)
                     if progress.sent + exchange.received > moved:
                         moved, since = progress.sent + exchange.received, now
                     # The socket's own timeout counts what is received; a connection may also die while it sends.

@@ -5,9 +5,9 @@ it, send it again under the same job id, wait for an existing task, or use an ex
 """
 
 from .claim import Claim, Step
-from .fingerprint import Intent
+from .fingerprint import TaskIdentity
 from .ledger import Ledger
 from .listing import Listing
 from .task_record import TaskRecord
 
-__all__ = ["Claim", "Intent", "Ledger", "Listing", "Step", "TaskRecord"]
+__all__ = ["Claim", "Ledger", "Listing", "Step", "TaskIdentity", "TaskRecord"]

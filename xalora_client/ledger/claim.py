@@ -34,13 +34,13 @@ class Claim:
     send the create again; and with the claim object or the process, even if it is killed.
     """
 
-    def __init__(self, step: Step, entry: TaskRecord, lock: ProcessLock | None = None) -> None:
+    def __init__(self, step: Step, record: TaskRecord, lock: ProcessLock | None = None) -> None:
         self.step = step
-        self.entry = entry
+        self.record = record
         self._lock = lock
 
     def __repr__(self) -> str:
-        return f"<Claim {self.step.value} {self.entry.job_id} {self.entry.task_id or self.entry.state}>"
+        return f"<Claim {self.step.value} {self.record.job_id} {self.record.task_id or self.record.state}>"
 
     def release(self) -> None:
         """Let the next run send the create again. Does nothing after an outcome, and uses no database."""

@@ -20,7 +20,7 @@ LONGEST_TEXT = 16_384
 
 
 @dataclass(frozen=True)
-class Intent:
+class TaskIdentity:
     """A task as the ledger knows it.
 
     ``server`` is the sequencer's address, or the lasting name of one whose address changes. ``parameters`` are those
@@ -38,7 +38,7 @@ class Intent:
     parameters: Any
 
     @classmethod
-    def of(cls, server: str, task: WorkflowTask, credentials: Credentials) -> Intent:
+    def of(cls, server: str, task: WorkflowTask, credentials: Credentials) -> TaskIdentity:
         """The intent of a task; ``credentials`` are those it is sent with, ``server`` the sequencer's lasting name.
 
         Hashes the media in it, which takes a moment for large ones. Raises InvalidParameterError when the task's

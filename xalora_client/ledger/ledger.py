@@ -12,13 +12,13 @@ from pathlib import Path
 
 from ..errors import StorageError
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.requests import Job
+from ..protocol.requests import CreateRequest
 from ..storage.file_locks import LockFolder
 from ..storage.sqlite_file import DamageError
 from . import task_record as rows
 from .claim import Claim, Step
 from .database import ledger_file
-from .fingerprint import Intent
+from .fingerprint import TaskIdentity
 from .task_record import CREATING, REFUSED, UNCONFIRMED, TaskRecord, storable
 
 logger = logging.getLogger("xalora_client")
@@ -56,14 +56,14 @@ class Ledger:
         self._unwritten.clear()
         self._database.close()
 
-    def intent(self, job: Job) -> Intent:
+    def identity(self, create_request: CreateRequest) -> TaskIdentity:
         """What a job asks of this ledger's server. Hashes the media in it, which takes a moment for large ones.
 
         Raises InvalidParameterError when the task's details are not JSON.
         """
-        return Intent.of(self.server or "", job.task, job.credentials)
+        return TaskIdentity.of(self.server or "", create_request.task, create_request.credentials)
 
-    def claim(self, intent: Intent, job_id: str, *, reuse: bool, source: str, caller: object = None) -> Claim:
+    def claim(self, identity: TaskIdentity, job_id: str, *, reuse: bool, source: str, caller: object = None) -> Claim:
         """Decide what to do about an intent, in one atomic step across all threads and processes.
 
         What is already charged comes first: the newest task that is open or finished, then a create whose outcome is
@@ -72,14 +72,14 @@ class Ledger:
         """
 
         def work(db: sqlite3.Connection) -> Claim:
-            entry = rows.usable(db, intent.fingerprint) if reuse else None
-            if entry is None:
-                return self._start(db, rows.new(intent, job_id, source, self.clock(), caller))
-            if entry.task_id is not None:
-                return Claim(Step.REUSED if entry.state == TaskStatus.FINISHED else Step.EXISTING, entry)
-            if entry.owner is not None and self._owners.is_held(entry.owner):
-                return Claim(Step.IN_PROGRESS, entry)
-            return self._start(db, entry)
+            record = rows.usable(db, identity.fingerprint) if reuse else None
+            if record is None:
+                return self._start(db, rows.new(identity, job_id, source, self.clock(), caller))
+            if record.task_id is not None:
+                return Claim(Step.REUSED if record.state == TaskStatus.FINISHED else Step.EXISTING, record)
+            if record.owner is not None and self._owners.is_held(record.owner):
+                return Claim(Step.IN_PROGRESS, record)
+            return self._start(db, record)
 
         with _before_sending():
             claim = self._database.run(work)
@@ -97,27 +97,27 @@ class Ledger:
 
         def work(db: sqlite3.Connection) -> TaskRecord:
             now = self.clock()
-            present = rows.find(db, "job_id", claim.entry.job_id)
-            entry = replace(
-                present or claim.entry, task_id=storable(task_id), state=TaskStatus.WAITING.value, owner=None
+            present = rows.find(db, "job_id", claim.record.job_id)
+            record = replace(
+                present or claim.record, task_id=storable(task_id), state=TaskStatus.WAITING.value, owner=None
             )
             if present is None:  # Forgotten, or lost with a damaged file, but charged.
-                entry = replace(entry, submitted=now)
-                rows.insert(db, entry)
-            elif present.task_id != entry.task_id:
+                record = replace(record, submitted=now)
+                rows.insert(db, record)
+            elif present.task_id != record.task_id:
                 if present.task_id is not None:
-                    note = f"Job {entry.job_id} became two tasks: {present.task_id} and {task_id}"
+                    note = f"Job {record.job_id} became two tasks: {present.task_id} and {task_id}"
                     logger.warning("%s", note)
-                    entry = replace(entry, message=note)
-                entry = replace(entry, submitted=now, finished=None, ran=None)
-                rows.update(db, entry)
+                    record = replace(record, message=note)
+                record = replace(record, submitted=now, finished=None, ran=None)
+                rows.update(db, record)
             else:  # Its other sender, presumed dead, recorded it first.
-                entry = present
-            self._last_open[entry.job_id] = now
-            return entry
+                record = present
+            self._last_open[record.job_id] = now
+            return record
 
         try:
-            entry = self._database.run(work)
+            record = self._database.run(work)
         except StorageError as error:
             self._unwritten[task_id] = claim
             what = f"Task {task_id} is running and charged, but not recorded: {error.what}"
@@ -127,7 +127,7 @@ class Ledger:
             raise
         self._unwritten.pop(task_id, None)
         claim.release()
-        return entry
+        return record
 
     def unconfirmed(self, claim: Claim, message: str) -> None:
         """Record that no answer says whether the server accepted the task. The next claim sends it again."""
@@ -147,20 +147,20 @@ class Ledger:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            entry = rows.find(db, "task_id", task_id, self.server)
-            if entry is None or not isinstance(result.status, TaskStatus):
+            record = rows.find(db, "task_id", task_id, self.server)
+            if record is None or not isinstance(result.status, TaskStatus):
                 return
             now = self.clock()
-            seen = now if at_once else self._last_open.get(entry.job_id)
+            seen = now if at_once else self._last_open.get(record.job_id)
             if not result.is_final:
-                self._last_open[entry.job_id] = now
-            if entry.is_final and result.status != TaskStatus.FINISHED:
+                self._last_open[record.job_id] = now
+            if record.is_final and result.status != TaskStatus.FINISHED:
                 return
-            new = rows.with_answer(entry, result)
-            if result.is_final and entry.finished is None:
+            new = rows.with_answer(record, result)
+            if result.is_final and record.finished is None:
                 new = replace(new, finished=now, ran=rows.run_time(new, seen, now))
-                self._last_open.pop(entry.job_id, None)
-            if new != entry:
+                self._last_open.pop(record.job_id, None)
+            if new != record:
                 rows.update(db, new)
 
         unwritten = self._unwritten.get(task_id)
@@ -175,9 +175,9 @@ class Ledger:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            entry = rows.find(db, "task_id", task_id, self.server)
-            if entry is not None and not entry.is_final:
-                rows.update(db, replace(entry, state=TaskStatus.CANCELED.value))
+            record = rows.find(db, "task_id", task_id, self.server)
+            if record is not None and not record.is_final:
+                rows.update(db, replace(record, state=TaskStatus.CANCELED.value))
 
         self._database.run(work)
 
@@ -188,10 +188,10 @@ class Ledger:
         """
 
         def work(db: sqlite3.Connection) -> bool:
-            entry = rows.find(db, "task_id", task_id, self.server)
-            if entry is not None:
-                rows.update(db, replace(entry, sha256=sha256, extension=extension, media_bytes=size))
-            return entry is not None
+            record = rows.find(db, "task_id", task_id, self.server)
+            if record is not None:
+                rows.update(db, replace(record, sha256=sha256, extension=extension, media_bytes=size))
+            return record is not None
 
         return self._database.run(work)
 
@@ -199,7 +199,7 @@ class Ledger:
         """The newest entry with this task id."""
         return self._database.run(lambda db: rows.find(db, "task_id", task_id, self.server))
 
-    def entries(self, limit: int = 100) -> list[TaskRecord]:
+    def records(self, limit: int = 100) -> list[TaskRecord]:
         """The newest ``limit`` entries, newest first."""
         query = f"{rows.SELECT} ORDER BY number DESC LIMIT ?"
         return self._database.run(lambda db: [rows.from_row(row) for row in db.execute(query, (limit,))])
@@ -210,11 +210,11 @@ class Ledger:
         def work(db: sqlite3.Connection) -> list[TaskRecord]:
             key = storable(task_or_job_id)
             found = db.execute(f"{rows.SELECT} WHERE task_id = ?1 OR job_id = ?1", (key,)).fetchall()
-            entries = [rows.from_row(row) for row in found]
-            if any(key not in (entry.task_id, entry.job_id) for entry in entries):
+            records = [rows.from_row(row) for row in found]
+            if any(key not in (record.task_id, record.job_id) for record in records):
                 raise DamageError(rows.CONTRADICTION)
-            db.executemany("DELETE FROM tasks WHERE number = ?", [(entry.number,) for entry in entries])
-            return entries
+            db.executemany("DELETE FROM tasks WHERE number = ?", [(record.number,) for record in records])
+            return records
 
         return self._database.run(work)
 
@@ -222,28 +222,28 @@ class Ledger:
         """Seconds from submitted to finished of the server's newest ``limit`` tasks of a kind whose end was watched."""
         return self._database.run(lambda db: rows.durations(db, self.server, task_type, workflow_id or None, limit))
 
-    def _start(self, db: sqlite3.Connection, entry: TaskRecord) -> Claim:
+    def _start(self, db: sqlite3.Connection, record: TaskRecord) -> Claim:
         lock = self._owners.new()
-        known = entry.tries > 0
+        known = record.tries > 0
         try:
-            entry = replace(entry, state=CREATING, owner=lock.path.name, tries=entry.tries + 1, message=None)
+            record = replace(record, state=CREATING, owner=lock.path.name, tries=record.tries + 1, message=None)
             if known:
-                rows.update(db, entry)
+                rows.update(db, record)
             else:
-                rows.insert(db, entry)
+                rows.insert(db, record)
         except BaseException:
             lock.release()
             raise
-        return Claim(Step.RESENT if known else Step.NEW, entry, lock)
+        return Claim(Step.RESENT if known else Step.NEW, record, lock)
 
     def _settle(self, claim: Claim, state: str, message: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            present = rows.find(db, "job_id", claim.entry.job_id)
-            settled = replace(present or claim.entry, state=state, message=storable(message), owner=None)
+            present = rows.find(db, "job_id", claim.record.job_id)
+            settled = replace(present or claim.record, state=state, message=storable(message), owner=None)
             if present is None:
                 if state == UNCONFIRMED:  # Forgotten, or lost with a damaged file, but perhaps charged.
                     rows.insert(db, settled)
-            elif present.task_id is None and present.owner == claim.entry.owner:
+            elif present.task_id is None and present.owner == claim.record.owner:
                 rows.update(db, settled)
 
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..protocol.answers import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
 from ..storage.sqlite_file import DamageError
-from .fingerprint import Intent
+from .fingerprint import TaskIdentity
 
 CREATING, UNCONFIRMED, REFUSED = "creating", "doubtful", "refused"
 """States of a task without an id: about to be sent, sent without a conclusive answer, not accepted."""
@@ -137,10 +137,10 @@ def storable(text: Any) -> Any:
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
-def new(intent: Intent, job_id: str, source: str, now: float, caller: object = None) -> TaskRecord:
+def new(identity: TaskIdentity, job_id: str, source: str, now: float, caller: object = None) -> TaskRecord:
     """The record of a task before its create."""
     return TaskRecord(
-        number=0, job_id=job_id, **vars(intent), source=source, state=CREATING, tries=0, created=now, caller=caller
+        number=0, job_id=job_id, **vars(identity), source=source, state=CREATING, tries=0, created=now, caller=caller
     )
 
 

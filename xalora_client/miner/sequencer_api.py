@@ -24,7 +24,7 @@ from ..protocol.miner import (
     TaskRequest,
     read_seconds,
 )
-from ..protocol.requests import Link, Request, Response, shown
+from ..protocol.requests import Link, Request, Response, display_url
 
 _ANSWER_SECONDS = 30.0
 _FETCH_SECONDS = 300.0
@@ -50,7 +50,7 @@ class SequencerAPI:
             raise ConfigurationError(
                 f"The address after --sequencer cannot be used: {error}", advice="Write it like http://host:8787."
             ) from None
-        self.display_url = self._link.shown.rstrip("/")
+        self.display_url = self._link.display_url.rstrip("/")
         self.name = name
         self._wanted_name = name
         self._key = {} if miner_key is None else {"miner_key": miner_key}
@@ -145,7 +145,7 @@ class SequencerAPI:
             self._is_reached = True
             check_status(response, request)
         except APIStatusError as error:
-            raise error.derived(advice=f"It was asked for {_without_token(shown(request.url))}.") from error
+            raise error.derived(advice=f"It was asked for {_without_token(display_url(request.url))}.") from error
         except (NetworkError, ResponseError) as error:
             # What worked once may work again: a result waits for that.
             transient = error.transient or (self._is_reached and isinstance(error, NetworkError))

@@ -62,7 +62,7 @@ def redact(text: str, secret: str) -> str:
 
 
 @dataclass(frozen=True)
-class Job:
+class CreateRequest:
     """A task to create, by whom, and under which job id. ``details`` are the task's, with addresses, once known."""
 
     task: WorkflowTask
@@ -120,15 +120,15 @@ class Sequencer:
     url: str
     credentials: Credentials
 
-    def create(self, job: Job) -> Request:
+    def create(self, create_request: CreateRequest) -> Request:
         """``task_create``. ``workflow_id`` and ``timeout_seconds`` are left out when unset (or 0)."""
-        task = job.task
+        task = create_request.task
         body: dict[str, Any] = {
-            "consumer_id": job.credentials.consumer_id,
-            "api_key": job.credentials.api_key,
+            "consumer_id": create_request.credentials.consumer_id,
+            "api_key": create_request.credentials.api_key,
             "task_type": task.task_type,
-            "task_details": task.task_details if job.details is None else job.details,
-            "job_id": job.job_id,
+            "task_details": task.task_details if create_request.details is None else create_request.details,
+            "job_id": create_request.job_id,
         }
         if task.workflow_id:
             body["workflow_id"] = task.workflow_id
@@ -248,7 +248,7 @@ class Link:
         return self._prefix(self.login) + self.target
 
     @property
-    def shown(self) -> str:
+    def display_url(self) -> str:
         """The address to show: without the login, and without the query, which may be a signature."""
         text = self.origin + self.target.partition("?")[0]
         return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
@@ -270,10 +270,10 @@ def basic_authorization(login: str) -> str:
     return "Basic " + b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password)).decode()
 
 
-def shown(text: str) -> str:
+def display_url(text: str) -> str:
     """A text that should be an address, in a form that is safe to show."""
     try:
-        return Link.parse(text).shown
+        return Link.parse(text).display_url
     except ValueError:
         return "an address that cannot be read"
 

@@ -25,7 +25,7 @@ from ..protocol.presigned_urls import without_signatures
 from ..storage.files import sync_folder
 from ..storage.sqlite_file import Steps, connect
 from .open_task import Lease, OpenTask
-from .values import EndedTask, FetchJob, InputFile, NewTask, Result, StoreError, TaskView, Workflow
+from .values import EndedTask, InputFetch, InputFile, NewTask, Result, StoreError, TaskView, Workflow
 
 if sys.platform == "darwin":
     import fcntl
@@ -187,7 +187,7 @@ class Database:
         """What is stored in place of a key."""
         return hashlib.sha256(self._salt + api_key.encode()).digest()
 
-    def find_job(self, owner: bytes, consumer_id: str, job_id: str) -> str | None:
+    def find_by_job_id(self, owner: bytes, consumer_id: str, job_id: str) -> str | None:
         """The task that was created with this job id; None if there is none."""
         row = self.run(
             "SELECT task_id FROM tasks WHERE owner = ? AND consumer_id = ? AND job_id = ?", (owner, consumer_id, job_id)
@@ -262,12 +262,12 @@ class Database:
         rows = self.run(f"SELECT inputs FROM tasks WHERE {_IS_OPEN} AND inputs != '{{}}'")  # noqa: S608
         return {file["file"] for (inputs,) in rows for file in json.loads(inputs).values() if file is not None}
 
-    def fetch_job(self, task: OpenTask) -> FetchJob:
+    def input_fetch(self, task: OpenTask) -> InputFetch:
         """What is to be fetched for a task."""
         row = self.run("SELECT owner, work, inputs FROM tasks WHERE task_id = ?", (task.task_id,)).fetchone()
         parameters = json.loads(row["work"])["parameters"]
         addresses = {name: parameters[name] for name, file in json.loads(row["inputs"]).items() if file is None}
-        return FetchJob(task.task_id, row["owner"], addresses, task.revision)
+        return InputFetch(task.task_id, row["owner"], addresses, task.revision)
 
     def begin(self, task_id: str, lease: Lease) -> None:
         """An attempt begins."""

@@ -20,7 +20,7 @@ from .database import Database
 from .fetching import ImageError, fetch_image, read_image
 from .file_store import Incoming, Received, is_full, store
 from .queue import TaskQueue
-from .values import FetchJob, InputFile, StoreError
+from .values import InputFetch, InputFile, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -164,39 +164,39 @@ class Inputs:
     async def _fetch_all(self) -> None:
         while True:
             try:
-                job = await self._queue.next_fetch()
+                fetch = await self._queue.next_fetch()
             except StoreError:
                 logger.exception("The database cannot be read")
                 await self._clock.sleep(_RETRY_SECONDS)
             else:
                 # The next change of a task without inputs is its end.
-                self._run(first_ended(self._fetch(job), self._queue.watch(job.task_id, job.revision, _FOREVER)))
+                self._run(first_ended(self._fetch(fetch), self._queue.watch(fetch.task_id, fetch.revision, _FOREVER)))
 
-    async def _fetch(self, job: FetchJob) -> None:
+    async def _fetch(self, fetch: InputFetch) -> None:
         while True:
             try:
-                await self._fetch_now(job)
+                await self._fetch_now(fetch)
                 return
             except (OSError, StoreError):
                 # A full disk is no fault of the task: it waits until there is room.
-                logger.exception("The inputs of task %s cannot be stored now", job.task_id)
+                logger.exception("The inputs of task %s cannot be stored now", fetch.task_id)
             await self._clock.sleep(_RETRY_SECONDS)
 
-    async def _fetch_now(self, job: FetchJob) -> None:
+    async def _fetch_now(self, fetch: InputFetch) -> None:
         """Raises OSError and StoreError when the disk is full."""
         try:
             async with self._slots:
-                files = {name: await self._file(address, job.owner) for name, address in job.addresses.items()}
-            await self._queue.end_fetch(job.task_id, files)
+                files = {name: await self._file(address, fetch.owner) for name, address in fetch.addresses.items()}
+            await self._queue.end_fetch(fetch.task_id, files)
         except ImageError as error:
-            await self._queue.fail_fetch(job.task_id, str(error))
+            await self._queue.fail_fetch(fetch.task_id, str(error))
         except Exception as error:
             if isinstance(error, StoreError) or (isinstance(error, OSError) and is_full(error)):
                 raise
             # Whatever the error, the task must not wait forever.
-            logger.exception("The inputs of task %s cannot be had", job.task_id)
+            logger.exception("The inputs of task %s cannot be had", fetch.task_id)
             await self._queue.fail_fetch(
-                job.task_id, f"the sequencer could not store the image: {type(error).__name__}"
+                fetch.task_id, f"the sequencer could not store the image: {type(error).__name__}"
             )
 
     async def _file(self, address: str, owner: bytes) -> InputFile:

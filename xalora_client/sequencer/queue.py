@@ -26,8 +26,8 @@ from .miners import MinerRecord, Miners, PendingPoll, best_poll
 from .open_task import ATTEMPTS, Lease, OpenTask, WaitingTasks
 from .values import (
     Attempt,
-    Created,
-    FetchJob,
+    CreateOutcome,
+    InputFetch,
     InputFile,
     LeaseId,
     LeaseLost,
@@ -125,17 +125,17 @@ class TaskQueue:
         """Whose tasks those are that were created with this key."""
         return self._database.owner(api_key)
 
-    async def find_job(self, owner: bytes, consumer_id: str, job_id: str) -> str | None:
+    async def find_by_job_id(self, owner: bytes, consumer_id: str, job_id: str) -> str | None:
         """The task that was created with this job id; None if there is none."""
-        task_id = self._database.find_job(owner, consumer_id, job_id)
+        task_id = self._database.find_by_job_id(owner, consumer_id, job_id)
         if task_id is not None:
             await self._database.flush()
         return task_id
 
-    async def create(self, new: NewTask) -> Created:
+    async def create(self, new: NewTask) -> CreateOutcome:
         """Add a task, unless its job id is known. It waits for its inputs first, if it has any."""
-        if (known := await self.find_job(new.owner, new.consumer_id, new.job_id)) is not None:
-            return Created(known, is_new=False, has_miner=True)
+        if (known := await self.find_by_job_id(new.owner, new.consumer_id, new.job_id)) is not None:
+            return CreateOutcome(known, is_new=False, has_miner=True)
         task = self._database.create(new, self._clock.time())
         self._check(task, new.details["parameters"])
         self._open[task.task_id] = task
@@ -146,7 +146,7 @@ class TaskQueue:
         else:
             self._unfetched.put_nowait(task)
         await self._database.flush()
-        return Created(task.task_id, is_new=True, has_miner=has_miner)
+        return CreateOutcome(task.task_id, is_new=True, has_miner=has_miner)
 
     async def query(self, task_id: str, owner: bytes, after: int = -1) -> TaskView | None:
         """A task that this owner created; None if there is no such task. Previews older than ``after`` are left out."""
@@ -188,12 +188,12 @@ class TaskQueue:
 
     # For whoever fetches inputs.
 
-    async def next_fetch(self) -> FetchJob:
+    async def next_fetch(self) -> InputFetch:
         """A task whose inputs are to be fetched; waits for one."""
         while (task := await self._unfetched.get()).status == "ended":
             pass
         try:
-            return self._database.fetch_job(task)
+            return self._database.input_fetch(task)
         except StoreError:
             self._unfetched.put_nowait(task)
             raise

@@ -41,7 +41,7 @@ class NewTask:
 
 
 @dataclass(frozen=True)
-class Created:
+class CreateOutcome:
     """What became of a create.
 
     Attributes:
@@ -105,7 +105,7 @@ class InputFile:
 
 
 @dataclass(frozen=True)
-class FetchJob:
+class InputFetch:
     """A task whose inputs are to be fetched: their addresses by parameter, and the task's present revision."""
 
     task_id: str

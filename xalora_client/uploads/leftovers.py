@@ -40,10 +40,10 @@ async def remove_leftovers(bucket: Bucket, home: Path, older_than: float) -> Rem
         if not found.name.startswith(f"{folder_of(home)}/"):
             return found.age <= older_than
         job_id = job_of(found.name)
-        entry = ledger.find(job_id)
-        if entry is None or entry.job_id != job_id:
+        record = ledger.find(job_id)
+        if record is None or record.job_id != job_id:
             return found.age <= min(older_than, UNKNOWN_SECONDS)
-        return not entry.is_final and found.age <= older_than
+        return not record.is_final and found.age <= older_than
 
     ours = [found for found in await bucket.stored() if _NAME.fullmatch(found.name)]
     removed: list[StoredObject] = []

@@ -28,7 +28,7 @@ from ..protocol import inputs as images
 from ..protocol.inputs import InputImage, images_in, stored_hashes
 from ..protocol.parameters import encode_data_uri
 from ..protocol.presigned_urls import expiry
-from ..protocol.requests import Job
+from ..protocol.requests import CreateRequest
 from ..protocol.tasks import WorkflowTask
 from .bucket import Bucket
 from .slots import EncoderSlot, UploadLimiter
@@ -82,7 +82,7 @@ class UploadProgress:
 
 OnUpload = Callable[[UploadProgress], object]
 
-Claimed = tuple[Job, bool]
+Claimed = tuple[CreateRequest, bool]
 """A job that the ledger has, and whether an earlier run may have sent it, or uploaded inputs of it, before."""
 
 
@@ -162,7 +162,7 @@ class Uploads:
             finally:
                 slot.leave()
 
-    async def with_addresses(self, request: Job, *, resent: bool = False) -> Any:
+    async def with_addresses(self, request: CreateRequest, *, resent: bool = False) -> Any:
         """The task's details with an address for each input in them; what was not uploaded ahead is uploaded.
 
         ``resent`` says that an earlier run may have uploaded inputs of this job. Then the bucket is asked for them.
@@ -250,7 +250,7 @@ class Uploads:
 
     async def _upload(
         self,
-        request: Job,
+        request: CreateRequest,
         inputs: list[InputImage],
         slot: EncoderSlot,
         on_upload: OnUpload | None = None,
@@ -279,7 +279,13 @@ class Uploads:
         return places
 
     async def _upload_one(
-        self, request: Job, file: InputImage, slot: EncoderSlot, on_sent: Callable[[int, int], object], *, resent: bool
+        self,
+        request: CreateRequest,
+        file: InputImage,
+        slot: EncoderSlot,
+        on_sent: Callable[[int, int], object],
+        *,
+        resent: bool,
     ) -> str:
         bucket = self._bucket
         if bucket is None:

@@ -136,7 +136,7 @@ class ConsumerRoutes:
         body = await read_body(request)
         consumer_id, api_key = self._keys.consumer_and_key(body)
         job_id, owner = read_text(body, "job_id"), self._queue.owner(api_key)
-        task_id = await self._queue.find_job(owner, consumer_id, job_id)
+        task_id = await self._queue.find_by_job_id(owner, consumer_id, job_id)
         msg = "this job_id was submitted before"
         if task_id is None:
             created = await self._queue.create(await self._new_task(request, body, owner, consumer_id, job_id))
