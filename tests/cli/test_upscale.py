@@ -7,6 +7,8 @@ from PIL import Image
 
 from tests.support.command_line import picture
 from tests.support.fake_file_server import File
+from tests.support.quick_time import FastClock, hurry
+from xalora_client import AsyncClient
 
 
 def test_one_file_to_a_file(xalora, preview, tmp_path):
@@ -18,7 +20,8 @@ def test_one_file_to_a_file(xalora, preview, tmp_path):
         assert image.size == (48, 32)
 
 
-def test_several_to_a_new_folder_where_names_collide(xalora, preview, tmp_path):
+def test_several_to_a_new_folder_where_names_collide(xalora, preview, tmp_path, monkeypatch):
+    hurry(monkeypatch, AsyncClient, FastClock(20))  # One picture comes twice: its second task waits for the first.
     names = {"x.png": 10, "one/x.png": 11, "two/x.jpg": 12, "x-upscaled.png": 13, "x-upscaled-2.png": 14}
     for name, width in names.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
