@@ -193,6 +193,7 @@ async def read_body(exchange: Exchange, largest: int | None, task_id: str | None
         async for piece in pieces:
             body += piece
             if largest is None and len(body) >= LONGEST_ERROR_PAGE:
+                del body[LONGEST_ERROR_PAGE:]
                 break
             if largest is not None and max(len(body), exchange.received) > largest:
                 body.clear()  # The error's traceback holds on to it.
@@ -269,11 +270,13 @@ class Exchange:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.connector.transport is not None:
+            # A clean TLS close needs the server's answer, which may never come. Python 3.11.2 cannot abort what the
+            # answer's end has closed.
+            with suppress(AttributeError):
+                self.connector.transport.abort()
         if self._response is not None:
             self._response.close()
-        if self.connector.transport is not None:
-            # A clean TLS close needs the server's answer, which may never come.
-            self.connector.transport.abort()
         if kind is not GeneratorExit:
             await self._session.close()
             return
