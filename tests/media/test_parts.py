@@ -8,6 +8,7 @@ import tracemalloc
 
 from xalora_client.media.decoding.container_parts import (
     Part,
+    frame_seconds,
     gif_blocks,
     iso_boxes,
     missing_end,
@@ -15,8 +16,7 @@ from xalora_client.media.decoding.container_parts import (
     riff_chunks,
 )
 from xalora_client.media.decoding.formats import AVIF, JPEG, MKV, MP4
-from xalora_client.media.decoding.frame_array import UPRIGHT, Orientation, from_display_matrix
-from xalora_client.media.decoding.frame_timing import frame_seconds
+from xalora_client.media.decoding.frames import UPRIGHT, Orientation, from_display_matrix
 
 
 def boxes(data):

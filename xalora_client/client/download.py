@@ -12,7 +12,8 @@ from pathlib import Path
 from ..errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
 from ..http.retry import backoff
 from ..http.transport import Fetch
-from ..media.decoding.inspection import MediaInfo, inspect
+from ..media.decoding import inspect
+from ..media.decoding.formats import MediaInfo
 from ..media.decoding.limits import Limits
 from ..media.receiver import GoneError, OnProgress, Receiver
 from ..media.store import MediaStore
