@@ -65,7 +65,7 @@ def test_matroska_of_unknown_length_is_not_called_cut_off(tmp_path):
     (tmp_path / "a.mkv").write_bytes(head + b"\x18\x53\x80\x67\x01" + b"\xff" * 7)
     assert missing_end(tmp_path / "a.mkv", MKV) is None
     (tmp_path / "a.mkv").write_bytes(head + b"\x18\x53\x80\x67\x84ab")
-    assert "goes on to byte" in missing_end(tmp_path / "a.mkv", MKV)
+    assert "extends to byte" in missing_end(tmp_path / "a.mkv", MKV)
     (tmp_path / "b.mkv").write_bytes(b"\x1a\x45\xdf\xa3\xff")
     assert missing_end(tmp_path / "b.mkv", MKV) is None
 

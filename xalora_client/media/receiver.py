@@ -21,7 +21,7 @@ class DownloadProgress:
 
     Attributes:
         received: Bytes so far.
-        total: Bytes in all, or None where the server does not say.
+        total: Bytes in all, or None where it is unknown.
     """
 
     received: int

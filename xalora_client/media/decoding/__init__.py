@@ -28,7 +28,7 @@ def inspect(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Me
     The format is detected by content. Headers are read, for a video also every packet (not decoded), and the first
     frame is decoded, so garbage and cut-off files are found.
 
-    Raises DecodeError when it is no media, is cut off or damaged, or contains no picture (``path`` is the file, which
+    Raises DecodeError when it is not media, is cut off or damaged, or contains no picture (``path`` is the file, which
     is kept); MediaTooLargeError when it exceeds a limit; OSError when the file cannot be read at all.
     """
     file = Path(path).absolute()
@@ -39,7 +39,7 @@ def inspect(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Me
     limits.check_bytes(size, file.name)
     file_format = sniff(head)
     if file_format is None:
-        fail(file, f"it is no media: {describe(head)}")
+        fail(file, f"it is not a media file: {describe(head)}")
     missing = missing_end(file, file_format)
     if missing is not None:
         fail(file, f"it is cut off: {missing}", "The download may have been interrupted.")

@@ -160,7 +160,7 @@ def _past_end(part: Part, size: int) -> str | None:
     if part.end <= size:
         return None
     name = part.name.decode("latin-1") if part.name.isalnum() else part.name.hex()
-    return f"its part “{name}” goes on to byte {part.end:,}, but the file ends at byte {size:,}"
+    return f"its part “{name}” extends to byte {part.end:,}, but the file ends at byte {size:,}"
 
 
 def _check_iso(file: BinaryIO, size: int) -> str | None:
@@ -217,7 +217,7 @@ def _element(file: BinaryIO) -> tuple[bytes, int | None] | None:
 
 
 def _variable_bytes(file: BinaryIO) -> bytes:
-    """Read one to eight bytes: the zero bits before the first 1 say how many more follow."""
+    """Read one to eight bytes: the number of zero bits before the first 1 is that of further bytes."""
     first = file.read(1)
     return first + file.read(8 - first[0].bit_length()) if first and first[0] else b""
 
@@ -233,7 +233,6 @@ _CHECKS: dict[str, Callable[[BinaryIO, int], str | None]] = {
     "apng": _check_png,
     "gif": _check_gif,
 }
-
 
 DEFAULT_FRAME_SECONDS = 0.1
 """How long a frame is shown whose duration is 0 or missing: browsers and FFmpeg use a tenth of a second."""

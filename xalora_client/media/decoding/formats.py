@@ -1,6 +1,6 @@
 """What a media file is: its format, detected from its first bytes, and ``MediaInfo``, what ``inspect`` finds out.
 
-File names and what a server says do not count.
+The file's name and the server's content type do not count.
 """
 
 from __future__ import annotations

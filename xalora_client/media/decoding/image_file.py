@@ -155,7 +155,7 @@ def _open(path: Path, file_format: Format, limits: Limits) -> Iterator[ImageFile
         if file_format == WEBP:  # Its decoder allocates the canvas when it opens the file.
             _check_size(path, file_format, webp_size(file), limits)
             file.seek(0)
-        with library_errors(path, f"it is no {file_format.name} that Pillow opens"):
+        with library_errors(path, f"Pillow does not open it as {file_format.name}"):
             picture: ImageFile.ImageFile = opener(file, str(path))
         _check_size(path, file_format, picture.size, limits)
         yield picture

@@ -1,4 +1,4 @@
-"""Why a file is refused: it is larger than allowed or than memory holds, or the libraries cannot decode it."""
+"""Why a file is refused: it is larger than allowed or than fits into memory, or the libraries cannot decode it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Limits:
         """Refuse frames of more than ``max_pixels`` pixels."""
         if width * height > self.max_pixels:
             frame = f"{width:,} x {height:,} = {width * height:,} pixels a frame"
-            _refuse(f"{subject} says it has {frame}", f"max_pixels = {self.max_pixels:,}")
+            _refuse(f"{subject} has {frame}", f"max_pixels = {self.max_pixels:,}")
 
     def check_frames(self, frames: int, subject: str) -> None:
         """Refuse more than ``max_frames`` frames."""
@@ -159,7 +159,7 @@ def _from_meminfo(path: Path) -> FreeMemory | None:
 
 
 def _from_cgroup(folder: Path) -> FreeMemory | None:
-    """The container's limit less what is used and cannot be dropped; None without a limit."""
+    """The container's limit, less the used memory that cannot be freed; None without a limit."""
     try:
         limit = (folder / "memory.max").read_text().strip()
         used = int((folder / "memory.current").read_text())

@@ -44,7 +44,7 @@ def open_video(path: Path, file_format: Format, limits: Limits) -> Iterator[tupl
     """
     allowed = str(2 * limits.max_pixels)  # decoders count padding; the exact limit is checked below
     demuxer = _DEMUXERS[file_format.name]
-    with library_errors(path, f"it is no {file_format.name} that FFmpeg opens"):
+    with library_errors(path, f"FFmpeg does not open it as {file_format.name}"):
         try:
             container = av.open(
                 f"file:{path}", format=demuxer, options={"max_pixels": allowed}, metadata_errors="replace"
@@ -64,7 +64,7 @@ def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
     cover = av.stream.Disposition.attached_pic
     stream = next((stream for stream in container.streams.video if not stream.disposition & cover), None)
     if stream is None:
-        fail(path, f"it holds {'sound but no video' if container.streams.audio else 'neither picture nor sound'}")
+        fail(path, f"it contains {'sound but no video' if container.streams.audio else 'neither picture nor sound'}")
     if stream.codec_context is None:
         fail(path, "its video codec is unknown to this FFmpeg", "Update the “av” package.")
     return stream
@@ -73,7 +73,7 @@ def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
 def decoder(stream: VideoStream) -> VideoCodecContext:
     """Return the decoder of a stream's packets: its own context, or libvpx's where there is a hidden alpha plane.
 
-    FFmpeg's own VP8 and VP9 decoders drop the alpha that WebM carries beside the picture.
+    FFmpeg's own VP8 and VP9 decoders drop the alpha that WebM stores beside the picture.
     """
     name = _ALPHA_DECODERS.get(stream.codec_context.codec.name, "")
     # The name of Matroska's tag is in capitals where FFmpeg has copied it from another file.
