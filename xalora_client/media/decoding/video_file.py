@@ -134,7 +134,7 @@ class Timing:
             self.end = pts + (duration or 0)
 
     def seconds(self, time_base: Fraction | None) -> float:
-        """From the first packet's time to the last one's end; where that is unknown, the last one lasts as the mean.
+        """From the first packet's time to the last one's end; where that is unknown, it lasts as long as the mean.
 
         0.0 when no time is known, or all packets are shown at the same time.
         """
