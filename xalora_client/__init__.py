@@ -57,20 +57,11 @@ if TYPE_CHECKING:
     from .doctor import Check, examine
     from .http.transport import Fetch, Transport
     from .ledger import TaskRecord
-    from .media.decoding import (
-        Array,
-        Decoded,
-        Format,
-        Kind,
-        Limits,
-        MediaInfo,
-        Progress,
-        Sound,
-        decode,
-        decode_sound,
-        require_memory,
-        thumbnail,
-    )
+    from .media.decoding import decode, decode_sound, thumbnail
+    from .media.decoding.formats import Format, Kind, MediaInfo
+    from .media.decoding.frames import Array, Decoded, Progress
+    from .media.decoding.limits import Limits, require_memory
+    from .media.decoding.video_decoding import Sound
     from .media.receiver import DownloadProgress, OnProgress
     from .uploads import OnUpload, UploadProgress
 else:
@@ -85,10 +76,11 @@ else:
         **dict.fromkeys(["Fetch", "Transport"], ".http.transport"),
         "MediaFile": ".client.download",
         **dict.fromkeys(["DownloadProgress", "OnProgress"], ".media.receiver"),
-        **dict.fromkeys(
-            ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
-        ),
-        **dict.fromkeys(["decode", "decode_sound", "require_memory", "thumbnail"], ".media.decoding"),
+        **dict.fromkeys(["decode", "decode_sound", "thumbnail"], ".media.decoding"),
+        **dict.fromkeys(["Format", "Kind", "MediaInfo"], ".media.decoding.formats"),
+        **dict.fromkeys(["Array", "Decoded", "Progress"], ".media.decoding.frames"),
+        **dict.fromkeys(["Limits", "require_memory"], ".media.decoding.limits"),
+        "Sound": ".media.decoding.video_decoding",
         "TaskRecord": ".ledger",
         "TaskRecords": ".client.records",
         **dict.fromkeys(["Setting", "Settings", "change_settings", "read_settings"], ".config.settings"),

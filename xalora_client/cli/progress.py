@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..client.updates import TaskUpdate, minutes
-from ..media.decoding.media_info import MediaInfo
+from ..media.decoding.formats import MediaInfo
 from ..media.receiver import DownloadProgress
 from ..uploads import UploadProgress
 

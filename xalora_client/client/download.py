@@ -12,7 +12,8 @@ from pathlib import Path
 from ..errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
 from ..http.retry import backoff
 from ..http.transport import Fetch
-from ..media.decoding.inspection import MediaInfo, inspect
+from ..media.decoding import inspect
+from ..media.decoding.formats import MediaInfo
 from ..media.decoding.limits import Limits
 from ..media.receiver import GoneError, OnProgress, Receiver
 from ..media.store import MediaStore
@@ -148,7 +149,7 @@ async def _fetch(
 ) -> tuple[Path, str]:
     """Download; returns the complete file, which has no place yet, and its hash."""
     part = store.incoming(name)  # Not in a thread: an interruption would leave the file, whose name nobody knows yet.
-    receiver = Receiver(part, task_id, limits, on_progress)
+    receiver = Receiver(part, limits, on_progress)
     try:
         try:
             await _receive(session, url, receiver)
@@ -159,7 +160,7 @@ async def _fetch(
             await _receive(session, fresh, receiver)
         await in_thread(receiver.finish)
         sha256 = receiver.digest.hexdigest()
-        whole: Path = await in_thread(lambda: store.complete(part, name, sha256))
+        whole: Path = await in_thread(lambda: store.mark_complete(part, name, sha256))
         return whole, sha256
     except GoneError as gone:  # Known inside this package only.
         raise DownloadError(gone.what, task_id=task_id, code=gone.code) from None
@@ -217,7 +218,7 @@ async def _accept(
     extension = file.info.format.extension
     noted = await session.with_ledger(lambda ledger: ledger.stored(task_id, sha256, extension, file.size))
     keep = session.ledger is not None and not noted
-    place: Path = await in_thread(lambda: store.adopt(whole, sha256, extension, keep=keep))
+    place: Path = await in_thread(lambda: store.commit(whole, sha256, extension, keep_source=keep))
     await in_thread(lambda: _prune(store))
     return replace(file, path=place, info=replace(file.info, path=place))
 
