@@ -1,4 +1,4 @@
-"""What a server's address, a bucket's and a way of images are written as."""
+"""The form of a server's address, of a bucket's address and of an upload method."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ URL, IMAGE_DELIVERY, BUCKET = "XALORA_WORKFLOW_URL", "XALORA_IMAGE_DELIVERY", "X
 
 AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI = "auto", "bucket", "sequencer", "data-uri"
 UPLOAD_METHODS = (AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI)
-"""The ways of an image to the miners. ``auto`` takes the first of the others that can be used."""
+"""How images get to the miners. ``auto`` takes the first of the others that can be used."""
 
 
 def is_public(url: str) -> bool:
@@ -26,7 +26,7 @@ def is_public(url: str) -> bool:
 
 
 def checked_upload_method(word: str) -> str:
-    """Return the word in lower case. Raises ConfigurationError unless it is one of DELIVERIES."""
+    """Return the word in lower case. Raises ConfigurationError unless it is one of UPLOAD_METHODS."""
     word = word.strip().lower()
     if word not in UPLOAD_METHODS:
         raise ConfigurationError(
