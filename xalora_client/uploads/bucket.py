@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import Any
 
@@ -21,7 +20,7 @@ from ..errors import NetworkError, StorageError
 from ..http.retry import retry
 from ..http.upload import WebTransport
 from ..protocol.requests import Response
-from .bucket_errors import MISSING, bucket_error, code_of, no_credentials, region_of
+from .bucket_errors import MISSING, bucket_error, code_of, no_credentials, region_of, seconds_since
 from .credentials import open_store, valid_before_now
 
 logger = logging.getLogger("xalora_client")
@@ -98,11 +97,8 @@ class Bucket:
         self.answered = True
         if answer.status not in (200, 206):
             return False
-        try:
-            age = answer.received - parsedate_to_datetime(answer.headers.get("last-modified", "")).timestamp()
-        except (TypeError, ValueError):
-            return True
-        return age < FRESH
+        age = seconds_since(answer, "last-modified")
+        return age is None or age < FRESH
 
     async def put(
         self, name: str, content: bytes, media_type: str, on_sent: Callable[[int, int], object] | None = None
@@ -127,7 +123,7 @@ class Bucket:
         """Remove the object, if it is there. Raises as ``put``."""
         await self._ask("DELETE", name, accepts=(404,), tries=tries)
 
-    async def stored(self) -> list[StoredObject]:
+    async def list_objects(self) -> list[StoredObject]:
         """The objects under the prefix. Raises StorageError when the bucket refuses to say, and NetworkError."""
         if not self.answered:  # A list says neither what is wrong nor in which region the bucket is.
             await self.has("xalora")
@@ -137,7 +133,7 @@ class Bucket:
         try:
             async for page in store.list():
                 found += [
-                    StoredObject(each["path"], each["size"], now - each["last_modified"].timestamp()) for each in page
+                    StoredObject(row["path"], row["size"], now - row["last_modified"].timestamp()) for row in page
                 ]
         except (OSError, self._errors()) as error:
             what = f"The bucket {self.url} cannot be listed ({type(error).__name__})"

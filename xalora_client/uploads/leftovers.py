@@ -45,7 +45,7 @@ async def remove_leftovers(bucket: Bucket, home: Path, older_than: float) -> Rem
             return found.age <= min(older_than, UNKNOWN_SECONDS)
         return not record.is_final and found.age <= older_than
 
-    ours = [found for found in await bucket.stored() if _NAME.fullmatch(found.name)]
+    ours = [found for found in await bucket.list_objects() if _NAME.fullmatch(found.name)]
     removed: list[StoredObject] = []
     try:
         for found in ours:
