@@ -103,6 +103,14 @@ def test_settings_that_conflict_are_one_problem_and_the_rest_is_still_looked_at(
     assert "disk" in found
 
 
+def test_a_dotenv_that_cannot_be_read_is_one_problem_and_the_rest_is_still_looked_at(tmp_path, monkeypatch):
+    monkeypatch.delenv("XALORA_HOME")
+    (tmp_path / ".env").write_text("XALORA_API_KEY=me#k", encoding="utf-16")
+    found = checks(fallback_home=tmp_path)
+    assert found["settings"].status == "problem"
+    assert "disk" in found
+
+
 def test_no_way_for_images(server, monkeypatch):
     server.script("", Answer({}, 404))
     monkeypatch.setenv("XALORA_IMAGE_DELIVERY", "bucket")
