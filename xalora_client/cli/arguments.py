@@ -71,9 +71,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     status = add("status", "commands.status", "Show the status of a task.")
     fetch = add("fetch", "commands.fetch", "Wait for a task and download its result.")
     cancel = add("cancel", "commands.cancel", "Cancel a task.")
-    for each in (status, fetch, cancel):
-        each.add_argument("task_id", metavar="ID")
-        _add_sandbox(each)
+    for command in (status, fetch, cancel):
+        command.add_argument("task_id", metavar="ID")
+        _add_sandbox(command)
     _add_timeout(fetch)
     _add_output(fetch, "FILE")
 
@@ -93,8 +93,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="with --bucket: also what others left, if it is older (%(default)g)",
     )
     repair = add("repair", "housekeeping.repair", "Save what can be read of a damaged ledger, and name what cannot.")
-    for each in (prune, repair):
-        each.add_argument(
+    for command in (prune, repair):
+        command.add_argument(
             "--home",
             type=Path,
             metavar="DIR",
@@ -102,17 +102,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     prune.add_argument("--budget", type=float, metavar="GB", help="what may stay (as in the settings, else 5)")
 
-    login = add("login", "login.login", "Store an API key, or a bucket's, readable by you alone.")
+    login = add("login", "setup.login", "Store an API key, or a bucket's, readable by you alone.")
     login.add_argument(
         "--bucket", metavar="ADDRESS", help="store a bucket for images, such as s3://name/prefix, and ask for its key"
     )
 
-    doctor = add(
-        "doctor", "diagnosis.doctor", "Try each part of the setup, and say what to do where one does not work."
-    )
+    doctor = add("doctor", "setup.doctor", "Try each part of the setup, and say what to do where one does not work.")
     _add_sandbox(doctor)
 
-    sandbox = add("sandbox", "commands.sandbox", "Run a local sequencer that renders previews, to try things out.")
+    sandbox = add("sandbox", "servers.sandbox", "Run a local sequencer that renders previews, to try things out.")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     sandbox.add_argument("--port", type=int, default=8787, help="0 takes any free port (%(default)s)")
     sandbox.add_argument("--data", type=Path, metavar="DIR", help="where tasks and media are kept")
@@ -120,10 +118,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sandbox.add_argument("--render-seconds", type=float, default=0.0, metavar="S", help="shortest time a render takes")
     sandbox.add_argument("--video-format", choices=("mp4", "webp"), default="mp4", help="(%(default)s)")
 
-    sequencer = add("sequencer", "sequencer.sequencer", "Hand tasks to miners on your own GPUs.")
+    sequencer = add("sequencer", "servers.sequencer", "Hand tasks to miners on your own GPUs.")
     _add_sequencer(sequencer)
 
-    miner = add("miner", "miner.miner", "Carry out a sequencer's tasks on your ComfyUI.")
+    miner = add("miner", "servers.miner", "Carry out a sequencer's tasks on your ComfyUI.")
     miner.add_argument("--sequencer", required=True, metavar="URL", help="where `xalora sequencer` listens")
     _add_comfyui(miner, required=True)
     miner.add_argument(

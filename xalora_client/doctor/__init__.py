@@ -14,7 +14,7 @@ from ..http.upload import WebTransport
 from ..media.store import budget_of
 from .check import OK, PROBLEM, WARNING, Check, failed
 from .machine import check_machine
-from .remote import check_clock, check_images, check_key, check_key_is_set, check_server
+from .network import check_clock, check_images, check_key, check_key_is_set, check_server
 
 __all__ = ["Check", "examine", "worst"]
 
