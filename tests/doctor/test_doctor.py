@@ -67,10 +67,10 @@ def test_a_server_that_is_not_there(server, monkeypatch):
     assert "not known" in found["images to the miners"].text
 
 
-@pytest.mark.parametrize("way", ["auto", "sequencer"])
-def test_a_server_with_an_error_page_says_nothing_about_images(way, server, monkeypatch):
+@pytest.mark.parametrize("method", ["auto", "sequencer"])
+def test_a_server_with_an_error_page_says_nothing_about_images(method, server, monkeypatch):
     server.script("", Answer({}, 502))
-    monkeypatch.setenv("XALORA_IMAGE_DELIVERY", way)
+    monkeypatch.setenv("XALORA_IMAGE_DELIVERY", method)
     assert "not known" in checks()["images to the miners"].text
 
 
@@ -111,7 +111,7 @@ def test_a_dotenv_that_cannot_be_read_is_one_problem_and_the_rest_is_still_looke
     assert "disk" in found
 
 
-def test_no_way_for_images(server, monkeypatch):
+def test_no_upload_method_for_images(server, monkeypatch):
     server.script("", Answer({}, 404))
     monkeypatch.setenv("XALORA_IMAGE_DELIVERY", "bucket")
     found = checks()["images to the miners"]

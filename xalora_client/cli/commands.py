@@ -21,19 +21,16 @@ from ..media.decoding.formats import SNIFF_BYTES, sniff
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.inputs import InputImage
 from ..protocol.parameters import MediaAddress, is_data_uri
-from ..protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
+from ..protocol.tasks import CustomTask, UpscalerTask, WorkflowTask
 from .outcome import described, exit_code, print_result, text
 from .progress import Progress
 
 
-async def text2video(arguments: argparse.Namespace) -> int:
-    """``xalora text2video PROMPT -o FILE``."""
-    return await _create(arguments, Text2VideoTask(**_given(arguments, Text2VideoTask)))
-
-
-async def flux_lora(arguments: argparse.Namespace) -> int:
-    """``xalora flux-lora PROMPT --lora NAME -o FILE``."""
-    return await _create(arguments, FluxLoraTask(**_given(arguments, FluxLoraTask)))
+async def known_task(arguments: argparse.Namespace) -> int:
+    """``xalora text2video PROMPT -o FILE`` and ``xalora flux-lora PROMPT --lora NAME -o FILE``."""
+    names = [name for name, _, _ in arguments.task_class.rules()] + ["workflow_id", "timeout_seconds"]
+    task = arguments.task_class(**{name: getattr(arguments, name) for name in names})
+    return await _create(arguments, task)
 
 
 async def run(arguments: argparse.Namespace) -> int:
@@ -118,11 +115,6 @@ def _client(arguments: argparse.Namespace, images_at_once: int = 8) -> AsyncClie
     return AsyncClient(workflow_url=url, ledger=True, source="cli", images_at_once=images_at_once)
 
 
-def _given(arguments: argparse.Namespace, kind: type[Text2VideoTask | FluxLoraTask]) -> dict[str, Any]:
-    names = [name for name, _, _ in kind.rules()] + ["workflow_id", "timeout_seconds"]
-    return {name: getattr(arguments, name) for name in names}
-
-
 async def _create(arguments: argparse.Namespace, task: WorkflowTask) -> int:
     _check_writable(arguments.output)
     async with _client(arguments) as client:
@@ -187,12 +179,12 @@ def _check_writable(output: Path) -> None:
     """Refuse before anything is charged."""
     if output.is_dir():
         raise ConfigurationError(f"{output} is a folder", advice="Name a file after -o.")
-    if not output.parent.is_dir():
-        raise ConfigurationError(f"There is no folder {output.parent} to write to", advice="Make it first.")
     _check_folder(output.parent)
 
 
 def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ConfigurationError(f"There is no folder {folder} to write to", advice="Make it first.")
     if not os.access(folder, os.W_OK):
         raise ConfigurationError(
             f"The folder {folder} cannot be written", advice="Make it writable, or name another after -o."

@@ -63,8 +63,8 @@ async def repair(arguments: argparse.Namespace) -> int:
 async def prune(arguments: argparse.Namespace) -> int:
     """``xalora prune [--budget GB]``: remove the least recently used media until the rest fits.
 
-    With ``--bucket``, what earlier runs left in the bucket, and nothing here. With ``--home``, for that folder, such as
-    ComfyUI's: what runs there put into a bucket is only known there.
+    With ``--bucket``, remove what earlier runs left in the bucket, and nothing here. With ``--home``, do that for
+    another folder, such as ComfyUI's: what its runs put into a bucket is only known there.
     """
     if arguments.bucket:
         return await _prune_bucket(arguments)
@@ -82,7 +82,7 @@ async def prune(arguments: argparse.Namespace) -> int:
 
 
 async def _prune_bucket(arguments: argparse.Namespace) -> int:
-    from ..http.upload import WebTransport  # Imports HTTP, which the other commands here do without.
+    from ..http.upload import WebTransport  # Imports HTTP, which the other commands here do not need.
     from ..uploads import Bucket
     from ..uploads.leftovers import remove_leftovers
 

@@ -21,7 +21,7 @@ BAR = "{desc} {percentage:3.0f}%|{bar}|"
 
 
 class Progress:
-    """Shows one task: its status and time, the miner's progress, its download, and what came of it.
+    """Shows one task: its status and time, the miner's progress, its download and its result.
 
     Make it where an event loop runs: on a terminal, the time is also counted between updates. ``close`` restores the
     terminal.
@@ -39,7 +39,7 @@ class Progress:
     def task(self, update: TaskUpdate) -> None:
         """Show an update of the task."""
         self.reused = update.origin == "finished"
-        if self.on_terminal and not self.reused:  # That a result is reused is printed as a lasting line.
+        if self.on_terminal and not self.reused:  # That a result is reused is printed as a line that stays.
             self._draw(update, time.monotonic() - update.elapsed)
             return
         state = f"{update.task_id} {update.status} {update.last_error}"
@@ -83,7 +83,7 @@ class Progress:
             print(f"{self.prefix}{verb}ed {done / 1e6:.1f} MB", file=sys.stderr)
 
     def done(self, info: MediaInfo, task_details: object) -> None:
-        """Print in a lasting line what the result is, and where it is not what was asked for."""
+        """Print a line that stays: the result, and where it differs from what was asked for."""
         self.close()
         reused = " · reused, no charge" if self.reused else ""
         took = minutes(time.monotonic() - self.began)

@@ -33,7 +33,17 @@ async def sequencer(arguments: argparse.Namespace) -> int:
     """``xalora sequencer --data DIR``, with miners of its own for ``--comfyui URL``."""
     from ..sequencer.app import serve  # Imports a web server, which few commands need.
 
-    options = _sequencer_options(arguments)
+    if not arguments.budget > 0:
+        raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: more than 0 gigabytes.")
+    options = SequencerOptions(
+        # Better from the environment: other users of the machine can list arguments.
+        api_keys=tuple(arguments.api_key or os.environ.get(SEQUENCER_KEYS, "").split()),
+        miner_key=arguments.miner_key or os.environ.get(MINER_KEY) or None,
+        workflows=arguments.workflows,
+        allow_private_images=arguments.allow_private_images,
+        public_url=arguments.public_url,
+        result_bytes=int(arguments.budget * 1e9),
+    )
     run = partial(serve, arguments.host, arguments.port, arguments.data, options)
     on_ready = partial(_print_url, arguments, "sequencer")
     if arguments.comfyui:
@@ -45,7 +55,7 @@ async def sequencer(arguments: argparse.Namespace) -> int:
 
 async def miner(arguments: argparse.Namespace) -> int:
     """``xalora miner --sequencer URL --comfyui URL…``."""
-    from ..miner.service import make_miners, run_until_signal  # Imports HTTP, which the sandbox does without.
+    from ..miner.service import make_miners, run_until_signal  # Imports HTTP, which the sandbox does not need.
 
     def on_ready(name: str) -> None:
         print_result(arguments, {"miner": name}, f"Xalora miner {name} ready")
@@ -65,20 +75,6 @@ async def miner(arguments: argparse.Namespace) -> int:
 
 def _print_url(arguments: argparse.Namespace, name: str, url: str) -> None:
     print_result(arguments, {"url": url}, f"Xalora {name} listening on {url}")
-
-
-def _sequencer_options(arguments: argparse.Namespace) -> SequencerOptions:
-    """The options from the arguments, and from the environment, which other users of the machine cannot list."""
-    if not arguments.budget > 0:
-        raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: more than 0 gigabytes.")
-    return SequencerOptions(
-        api_keys=tuple(arguments.api_key or os.environ.get(SEQUENCER_KEYS, "").split()),
-        miner_key=arguments.miner_key or os.environ.get(MINER_KEY) or None,
-        workflows=arguments.workflows,
-        allow_private_images=arguments.allow_private_images,
-        public_url=arguments.public_url,
-        result_bytes=int(arguments.budget * 1e9),
-    )
 
 
 async def _serve_with_miners(

@@ -80,8 +80,8 @@ def _unread(error: WorkflowFileError) -> dict[str, Any]:
 
 
 async def _object_info(address: str) -> dict[str, Any]:
-    """What a ComfyUI says about its nodes. Raises ConfigurationError, NetworkError or ResponseError."""
-    from ..miner.comfyui import ComfyUI  # Imports HTTP, which the other commands here do without.
+    """A ComfyUI's description of its nodes. Raises ConfigurationError, NetworkError or ResponseError."""
+    from ..miner.comfyui import ComfyUI  # Imports HTTP, which the other commands here do not need.
 
     async with ComfyUI(address, answer_seconds=ANSWER_SECONDS) as comfy:
         return await comfy.object_info()

@@ -39,17 +39,12 @@ def checked_upload_method(word: str) -> str:
 def checked_bucket(address: str) -> str:
     """Return the address without a trailing slash. Raises ConfigurationError unless it names a bucket alone."""
     address = address.strip().rstrip("/")
-    parts = re.fullmatch(r"(?:s3|gs|az)://[A-Za-z0-9._-]+((?:/[A-Za-z0-9._~-]*)*)", address)
-    if parts is None:
+    if not re.fullmatch(r"(s3|gs|az)://[A-Za-z0-9._-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", address):
         raise ConfigurationError(
             f"{BUCKET} is not the address of a bucket",
             advice="Write s3://name/prefix, gs://name/prefix or az://container/prefix, of letters, digits and ._~- "
-            "alone. Its endpoint and credentials are set by the provider's own variables, such as AWS_ENDPOINT_URL.",
-        )
-    if {"", ".", ".."} & set(parts[1].split("/")[1:]):
-        raise ConfigurationError(
-            f'{BUCKET} is not the address of a bucket: a part of its prefix is empty, "." or ".."',
-            advice="Write the prefix like one/two.",
+            'alone; no part of the prefix may be empty, "." or "..". Its endpoint and credentials are set by the '
+            "provider's own variables, such as AWS_ENDPOINT_URL.",
         )
     return address
 

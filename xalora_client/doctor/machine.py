@@ -34,7 +34,7 @@ def check_machine(comfyui_version: str | None, home: Path, media_budget: int) ->
 
 
 def _check_comfyui(version: str | None) -> Check:
-    """The ComfyUI that asks, or the first that is found, against what this version of the pack needs."""
+    """Whether the ComfyUI that asks, or the first that is found, is new enough for this version of the pack."""
     folder: Path | None = None
     if version is None:
         installed = ((folder, _version_in(folder / "comfyui_version.py")) for folder in _folders())
@@ -52,7 +52,7 @@ def _check_comfyui(version: str | None) -> Check:
 
 
 def _check_disk(home: Path) -> Check:
-    """Whether the home can be written, and how much fits in."""
+    """Whether the home can be written, and how much space is free."""
     existing = next(folder for folder in (home.absolute(), *home.absolute().parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         advice = "Make the folder writable, or point XALORA_HOME elsewhere."
@@ -101,7 +101,7 @@ def _check_proxies() -> Check:
 
 
 def _folders() -> list[Path]:
-    """Where ComfyUI may be: where the user says, around this pack, and at the usual places."""
+    """The folders where ComfyUI may be: those of COMFYUI_PATH, those around this pack, and the usual ones."""
     named = [Path(name).expanduser() for name in os.environ.get("COMFYUI_PATH", "").split(os.pathsep) if name]
     around = [folder for folder in Path(__file__).absolute().parents if (folder / "custom_nodes").is_dir()]
     usual = [Path.home() / "ComfyUI", *sorted(Path.home().glob("comfy/ComfyUI*"))]

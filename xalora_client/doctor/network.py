@@ -96,11 +96,11 @@ def check_clock(about: About) -> Check:
     if about.skew is None:
         return Check("clock", OK, "the server does not say what time it is")
     off = abs(about.skew)
+    if off <= 30:
+        return Check("clock", OK, "agrees with the server's")
     text = f"{off:.0f} s {'ahead of' if about.skew > 0 else 'behind'} the server's"
     advice = "Let the system set the clock: links to images are signed with the time."
-    if off > 300:
-        return Check("clock", PROBLEM, text, advice)
-    return Check("clock", WARNING, text, advice) if off > 30 else Check("clock", OK, "agrees with the server's")
+    return Check("clock", PROBLEM if off > 300 else WARNING, text, advice)
 
 
 async def check_images(settings: Config, web: WebTransport, *, takes_uploads: bool | None) -> list[Check]:
@@ -111,7 +111,7 @@ async def check_images(settings: Config, web: WebTransport, *, takes_uploads: bo
     except ConfigurationError as error:
         return [failed(name, error, WARNING if settings.image_delivery == AUTO else PROBLEM)]
     if method == BY_SEQUENCER and takes_uploads is None:
-        return [Check(name, WARNING, "not known before the sequencer answers", "See what is said about the server.")]
+        return [Check(name, WARNING, "not known before the sequencer answers", "See the check of the server.")]
     texts = {
         BY_BUCKET: f"by the bucket {bucket}",
         BY_SEQUENCER: "by an upload to the sequencer",
@@ -150,9 +150,9 @@ async def _read(link: str, content: bytes, web: WebTransport) -> list[Check]:
     answer = await web.ask("GET", link)
     if answer.status != 200 or answer.body != content:
         advice = "Check the bucket's endpoint and region: miners read by such links."
-        return [Check(step, PROBLEM, f"the link does not give the object ({answer.status})", advice)]
+        return [Check(step, PROBLEM, f"the link does not return the object ({answer.status})", advice)]
     address = Link.parse(link)
-    checks = [Check(step, OK, "the link gives the object, without credentials")]
+    checks = [Check(step, OK, "the link returns the object, without credentials")]
     with suppress(OSError):
         if await is_local(address):
             text = f"the link works here, but {address.host} is in a private network"

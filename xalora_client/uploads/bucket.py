@@ -34,7 +34,7 @@ REQUEST_LINK = 900
 """Seconds that the links of our own requests are valid: a slow upload must only begin in time."""
 
 DOWN_SECONDS = 10.0
-"""How long others are not tried after one request has failed for good: a whole batch need not wait as long as one."""
+"""How long no other request is tried after one has failed for good, so that a batch does not wait for each image."""
 
 CHECK_SECONDS = 20.0
 """After so long without an answer, a check is not tried again: somebody waits, and has no progress to see."""
@@ -85,12 +85,12 @@ class Bucket:
     async def has(self, name: str, *, stored: bool = False) -> bool:
         """Whether the object is there and will stay for the time of a task. Raises as ``put``.
 
-        ``stored`` says that it was just stored: then a key that may not read is told from an object that is not there.
+        ``stored`` means that it was just stored: a refusal is then about the key, not about a missing object.
         """
         # Not HEAD: its answers have no body, which says what is wrong.
         answer = await self._ask("GET", name, {"Range": "bytes=0-0"}, accepts=(403, 404, 416))
         code = code_of(answer)
-        # Without leave to list, S3 says AccessDenied of what is not there. Anything else is about the key.
+        # Without the right to list, S3 answers AccessDenied for what is not there. Anything else is about the key.
         may_be_missing = code == "AccessDenied" and not stored
         if (answer.status == 404 and code in MISSING) or (answer.status == 403 and not may_be_missing):
             raise bucket_error(answer, self.url)
@@ -103,7 +103,7 @@ class Bucket:
     async def put(
         self, name: str, content: bytes, media_type: str, on_sent: Callable[[int, int], object] | None = None
     ) -> None:
-        """Store the object in one request, so that it is whole or not there.
+        """Store the object in one request, so that it is complete or not there.
 
         Not in parts that could be resumed: those of a killed run stay, unseen by lists, and cost money.
 
@@ -160,7 +160,7 @@ class Bucket:
                 return await self._web.ask(method, url, headers, body, on_sent)
             except NetworkError as error:
                 what = f"The bucket {self.url} did not answer: {error.what}"
-                # Of a proxy or a certificate, the error itself says what to do.
+                # An error of a proxy or a certificate already says what to do.
                 code = "bucket_silent" if error.code in ("network", "request_timeout") else error.code
                 raise error.derived(what=what, code=code) from error
 

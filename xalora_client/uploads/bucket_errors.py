@@ -1,4 +1,4 @@
-"""What a bucket's refusal means, in words that say what to do. S3, Google Cloud Storage and Azure have codes alike."""
+"""Errors for a bucket's answers, which say what to do. S3, Google Cloud Storage and Azure have similar codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import StorageError
 from ..protocol.requests import Response
 
 MOST_SKEW = 300.0
-"""Seconds a clock may be off: half of what S3 and the others allow would still be fine, more is near the edge."""
+"""Above so many seconds, a clock that is off is the reason for a refusal. S3 allows 900."""
 
 _REGION = {
     "PermanentRedirect",
@@ -34,7 +34,7 @@ def code_of(answer: Response) -> str:
 
 
 def region_of(answer: Response) -> str | None:
-    """The region that a bucket is said to be in, when the request went to another."""
+    """The bucket's region as the answer names it, when the request went to another one."""
     if code_of(answer) not in {*_REGION, _PERHAPS_REGION} and answer.status not in (301, 307):
         return None
     named = answer.headers.get("x-amz-bucket-region", "").encode() or b"".join(

@@ -1,4 +1,4 @@
-"""What runs that were killed left in the bucket."""
+"""Removal of what killed runs left in the bucket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs to a sequencer of ours: each an upload of its own, once for each content, not inside the create's JSON.
+"""Uploads of inputs to a sequencer of ours: one for each content, not inside the create's JSON.
 
 An upload that was interrupted continues where it ended, also in a later run.
 """
@@ -53,7 +53,7 @@ class SequencerUploads:
         content: bytes,
         media_type: str,
         credentials: Credentials,
-        on_sent: Callable[[int, int], object] = lambda _, __: None,
+        on_sent: Callable[[int, int], object],
     ) -> str:
         """Upload the bytes for the owner of the credentials, unless the server has them; returns their address.
 
@@ -112,12 +112,12 @@ class SequencerUploads:
 
 
 async def ask_about(url: str, web: WebTransport) -> Response:
-    """Ask a server what it is. A sequencer of ours answers with a JSON object. Raises NetworkError."""
+    """Ask a server to describe itself. A sequencer of ours answers with a JSON object. Raises NetworkError."""
     return await web.ask("GET", f"{url}/", {"Accept": "application/json"})
 
 
 def takes_uploads(about: Mapping[str, Any]) -> bool:
-    """Whether a server that says this about itself takes uploads."""
+    """Whether a server that describes itself so takes uploads."""
     return about.get("image_upload") is True
 
 

@@ -37,7 +37,7 @@ from .to_sequencer import SequencerUploads
 logger = logging.getLogger("xalora_client")
 
 LARGEST_INLINE = 32 * 1024 * 1024
-"""The most bytes of an input that travels inside the create."""
+"""The most bytes of an input that is sent inside the create."""
 
 DEFAULT_TASK_SECONDS = 24 * 3600
 """How long a link is valid for a task without ``timeout_seconds``."""
@@ -56,15 +56,8 @@ PAUSE_SECONDS = 60.0
 """After a removal without an answer, how long no other is tried, so that results wait for a silent bucket once."""
 
 # Not Python's own table: it differs between versions and systems, and an object has one name.
-_EXTENSIONS = {
-    "image/avif": ".avif",
-    "image/bmp": ".bmp",
-    "image/gif": ".gif",
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/tiff": ".tiff",
-    "image/webp": ".webp",
-}
+_EXTENSIONS = {f"image/{kind}": f".{kind}" for kind in ("avif", "bmp", "gif", "png", "tiff", "webp")}
+_EXTENSIONS["image/jpeg"] = ".jpg"
 
 
 @dataclass(frozen=True)
@@ -136,7 +129,7 @@ class EncoderSlot:
 class Uploads:
     """The inputs of one client's tasks. It may be used on several event loops, one after the other.
 
-    Whoever calls it for a job has the exclusive right to it: no two calls for one job run at once.
+    The caller has the claim of a job: no two calls for one job run at once.
 
     Args:
         config: The settings, which choose the upload method.
@@ -188,7 +181,7 @@ class Uploads:
         claim: Callable[[], Awaitable[Claimed | None]],
         on_upload: OnUpload | None = None,
     ) -> None:
-        """Upload a task's inputs ahead of its create. Those that travel inside the create stay where they are.
+        """Upload a task's inputs ahead of its create, unless they are sent inside it.
 
         ``claim()`` is awaited when it is the task's turn and there is something to upload. It writes the job into the
         ledger, for which it hashes the inputs, or returns None when nothing is to be uploaded. Raises as
@@ -204,9 +197,8 @@ class Uploads:
                 await slot.acquire()
                 claimed = await claim()
                 if claimed is not None:
-                    request, resent = claimed
                     files = await asyncio.to_thread(_by_hash, inputs)
-                    self._uploaded[request.job_id] = await self._upload(request, files, slot, on_upload, resent=resent)
+                    self._uploaded[claimed[0].job_id] = await self._upload(claimed, files, slot, on_upload)
             finally:
                 slot.release()
 
@@ -230,7 +222,7 @@ class Uploads:
             files = await asyncio.to_thread(_by_hash, inputs)
             if not files.keys() <= addresses.keys():
                 async with limiter.uploads:
-                    addresses = await self._upload(request, files, EncoderSlot(limiter), resent=resent)
+                    addresses = await self._upload((request, resent), files, EncoderSlot(limiter), None)
             if self._bucket is not None:
                 seconds = (request.task.timeout_seconds or DEFAULT_TASK_SECONDS) + MARGIN
                 addresses = {sha256: await self._bucket.link(name, seconds) for sha256, name in addresses.items()}
@@ -241,7 +233,7 @@ class Uploads:
     async def remove(self, job_id: str, parameters: Any = None) -> None:
         """Remove what was uploaded for a job that has ended, or that was never sent. What fails is logged.
 
-        ``parameters`` are the job's in the ledger: they tell what earlier runs uploaded. This takes little more than
+        ``parameters`` are the job's in the ledger: they show what earlier runs uploaded. This takes little more than
         REMOVAL_SECONDS. What is not removed by then is tried again in ``close``.
         """
         self._uploaded.pop(job_id, None)
@@ -266,19 +258,13 @@ class Uploads:
         return self._known_method
 
     async def _upload(
-        self,
-        request: CreateRequest,
-        files: Mapping[str, InputImage],
-        slot: EncoderSlot,
-        on_upload: OnUpload | None = None,
-        *,
-        resent: bool,
+        self, claimed: Claimed, files: Mapping[str, InputImage], slot: EncoderSlot, on_upload: OnUpload | None
     ) -> dict[str, str]:
         """Upload the inputs, which come by their hashes. Returns their addresses, or names in the bucket, by hash."""
         addresses: dict[str, str] = {}
         for sha256, file in files.items():
             try:
-                addresses[sha256] = await self._upload_one(request, file, slot, on_upload, resent=resent)
+                addresses[sha256] = await self._upload_one(claimed, file, slot, on_upload)
             except InvalidParameterError:  # It names the input itself.
                 raise
             except XaloraError as error:
@@ -288,14 +274,10 @@ class Uploads:
         return addresses
 
     async def _upload_one(
-        self,
-        request: CreateRequest,
-        file: InputImage,
-        slot: EncoderSlot,
-        on_upload: OnUpload | None,
-        *,
-        resent: bool,
+        self, claimed: Claimed, file: InputImage, slot: EncoderSlot, on_upload: OnUpload | None
     ) -> str:
+        request, resent = claimed
+
         def on_sent(sent: int, total: int) -> None:
             if on_upload is not None:
                 on_upload(UploadProgress(file.name, sent, total))
@@ -322,7 +304,7 @@ class Uploads:
             if self.removes:
                 self._interrupted.add(name)
             raise
-        if not self._may_read:  # Without this, a key that may only write would be found by the miners.
+        if not self._may_read:  # Else only the miners would find out that the key may not read.
             await bucket.has(name, stored=True)
             self._may_read = True
         return name
@@ -408,9 +390,6 @@ def _check_links(details: Any) -> None:
         if expires is not None and expires <= datetime.fromtimestamp(time.time(), timezone.utc):
             link = f"a link that expired at {expires:%Y-%m-%d %H:%M} UTC"
             raise InvalidParameterError("image", link, "a link that is valid for the time of the task; make a new one")
-    elif isinstance(details, dict):
-        for value in details.values():
-            _check_links(value)
-    elif isinstance(details, list | tuple):
-        for value in details:
+    elif isinstance(details, dict | list | tuple):
+        for value in details.values() if isinstance(details, dict) else details:
             _check_links(value)
