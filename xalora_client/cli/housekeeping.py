@@ -20,44 +20,44 @@ WIDEST_TEXT = 40
 
 async def tasks(arguments: argparse.Namespace) -> int:
     """``xalora tasks [--forget ID]``: newest first, from the ledger only; no server is asked."""
-    with TaskRecords() as records:
+    with TaskRecords() as ledger:
         if arguments.forget:
-            found = records.forget(arguments.forget)
-            if not found:
+            records = ledger.forget(arguments.forget)
+            if not records:
                 raise ConfigurationError(
                     f"The ledger has no task {arguments.forget}", advice="`xalora tasks` lists those it has."
                 )
             lines = [f"Forgotten: {arguments.forget}. The task itself continues and is charged."]
         else:
-            found, _ = records.tasks(arguments.limit)
-            lines = _table(found)
+            records, _ = ledger.tasks(arguments.limit)
+            lines = _table(records)
     name = "forgotten" if arguments.forget else "tasks"
-    print_result(arguments, {name: [record.to_json() for record in found]}, *lines)
-    if not found and not arguments.json:
+    print_result(arguments, {name: [record.to_json() for record in records]}, *lines)
+    if not records and not arguments.json:
         print("xalora: the ledger is empty", file=sys.stderr)
     return 0
 
 
 async def repair(arguments: argparse.Namespace) -> int:
     """``xalora repair``: save what can be read of a damaged ledger, and name what cannot. 1 if something is lost."""
-    found = repair_ledger(config.home_folder(arguments.home, arguments.home))
-    if found is None:
+    repaired = repair_ledger(config.home_folder(arguments.home, arguments.home))
+    if repaired is None:
         print_result(arguments, {"repaired": False}, "The ledger is not damaged.")
         return 0
     lines = [
-        f"The ledger was damaged: {found.fault}. It is kept as {found.kept}.",
-        f"{found.recovered} tasks could be read, and are in the new one.",
+        f"The ledger was damaged: {repaired.fault}. It is kept as {repaired.kept}.",
+        f"{repaired.recovered} tasks could be read, and are in the new one.",
     ]
-    for title, tasks in (("Lost", found.lost), ("Recovered, perhaps with a wrong id", found.unsure)):
+    for title, tasks in (("Lost", repaired.lost), ("Recovered, perhaps with a wrong id", repaired.unsure)):
         for task in tasks:
             lines.append(
                 f"{title}: task {task['task_id'] or '-'}, job {task['job_id'] or '-'} (number {task['number']})"
             )
-    lines += [f"Lost, or forgotten before: numbers {first} to {last}" for first, last in found.untraced]
-    if found.lost or found.untraced:
+    lines += [f"Lost, or forgotten before: numbers {first} to {last}" for first, last in repaired.untraced]
+    if repaired.lost or repaired.untraced:
         lines.append("A lost task would be charged again. `xalora fetch ID` still gets its result.")
-    print_result(arguments, {"repaired": True, **vars(found)}, *lines)
-    return 1 if found.lost or found.unsure or found.untraced else 0
+    print_result(arguments, {"repaired": True, **vars(repaired)}, *lines)
+    return 1 if repaired.lost or repaired.unsure or repaired.untraced else 0
 
 
 async def prune(arguments: argparse.Namespace) -> int:

@@ -57,16 +57,13 @@ async def miner(arguments: argparse.Namespace) -> int:
     """``xalora miner --sequencer URL --comfyui URL…``."""
     from ..miner.service import make_miners, run_until_signal  # Imports HTTP, which the sandbox does not need.
 
-    def on_ready(name: str) -> None:
-        print_result(arguments, {"miner": name}, f"Xalora miner {name} ready")
-
     miners = make_miners(
         arguments.comfyui,
         arguments.sequencer,
         name=arguments.name,
         miner_key=os.environ.get(MINER_KEY) or None,
         workflows=arguments.workflows,
-        on_ready=on_ready,
+        on_ready=lambda name: print_result(arguments, {"miner": name}, f"Xalora miner {name} ready"),
         log=_log,
     )
     was_interrupted = await run_until_signal(miners, lambda line: _log(f"Xalora miner: {line}"))

@@ -107,7 +107,10 @@ def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
                 advice="Change it there, or remove it there to set it here.",
             )
     if budget := changes.get("media_budget"):
-        _BUDGET.check("media_budget", _number(budget))
+        try:
+            _BUDGET.check("media_budget", float(budget))
+        except ValueError:  # That of the check is one, too.
+            raise InvalidParameterError("media_budget", budget, _BUDGET.allowed) from None
     with _changing:
         before: dict[str, Any] = config.stored_settings(home, fallback_home)
         server = before.get("workflow_url", "")
@@ -162,13 +165,6 @@ def _bucket(text: str | None) -> str | None:
     with suppress(ConfigurationError):
         return checked_bucket(text) if text else None
     return None
-
-
-def _number(text: str) -> object:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _may_share_a_key(old: str, new: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import getproxies
@@ -79,10 +80,8 @@ def _check_media(home: Path, budget: int) -> Check:
     """How much of the budget for downloaded media, in bytes, is used."""
     used = 0
     for path in (home / "media").glob("??/*"):
-        try:
+        with suppress(OSError):
             used += path.stat().st_size
-        except OSError:
-            continue
     return Check("media budget", OK, f"{used / 1e9:.2f} of {budget / 1e9:g} GB used")
 
 

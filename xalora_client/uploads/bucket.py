@@ -129,16 +129,16 @@ class Bucket:
             await self.has("xalora")
         store = await self._opened()
         now = time.time()
-        found: list[StoredObject] = []
+        items: list[StoredObject] = []
         try:
             async for page in store.list():
-                found += [
+                items += [
                     StoredObject(row["path"], row["size"], now - row["last_modified"].timestamp()) for row in page
                 ]
         except (OSError, self._errors()) as error:
             what = f"The bucket {self.url} cannot be listed ({type(error).__name__})"
             raise no_credentials(what, self.url) from None
-        return found
+        return items
 
     async def _ask(
         self,

@@ -86,7 +86,7 @@ class UploadLimiter:
 
     Attributes:
         uploads: Upload slots: so many inputs are held encoded at most.
-        encoders: Encoder slots: little more inputs are encoded at a time than there are cores.
+        encoders: Encoder slots: one more input is encoded at a time than there are cores.
         removals: Slots for removals.
     """
 
