@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from .client.records import TaskRecords
     from .client.sync import Client
     from .client.updates import OnUpdate, TaskUpdate
-    from .config import home_folder
-    from .config.settings import Setting, Settings, change_settings, read_settings
+    from .config import Setting, home_folder
+    from .config.settings import Settings, change_settings, read_settings
     from .doctor import Check, examine
     from .http.transport import Fetch, Transport
     from .ledger import TaskRecord
@@ -69,7 +69,7 @@ else:
     _LOADED_LATER = {
         "AsyncClient": ".client.async_",
         "Client": ".client.sync",
-        "home_folder": ".config",
+        **dict.fromkeys(["Setting", "home_folder"], ".config"),
         **dict.fromkeys(["OnUpload", "UploadProgress"], ".uploads"),
         **dict.fromkeys(["Check", "examine"], ".doctor"),
         **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".client.updates"),
@@ -83,7 +83,7 @@ else:
         "Sound": ".media.decoding.video_decoding",
         "TaskRecord": ".ledger",
         "TaskRecords": ".client.records",
-        **dict.fromkeys(["Setting", "Settings", "change_settings", "read_settings"], ".config.settings"),
+        **dict.fromkeys(["Settings", "change_settings", "read_settings"], ".config.settings"),
     }
 
     def __getattr__(name: str) -> object:

@@ -280,7 +280,7 @@ def test_stored_credentials_are_used(bucket, counted, keeper, home, monkeypatch)
 
 
 @pytest.mark.parametrize("bucket_set", [False, True])
-def test_the_way_that_is_set_cannot_be_gone(bucket_set, bucket, counted, keeper, monkeypatch):
+def test_an_upload_method_that_cannot_be_used(bucket_set, bucket, counted, keeper, monkeypatch):
     if not bucket_set:
         monkeypatch.delenv("XALORA_BUCKET")
     monkeypatch.setenv("XALORA_IMAGE_DELIVERY", "sequencer" if bucket_set else "bucket")

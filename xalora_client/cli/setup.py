@@ -1,16 +1,20 @@
-"""``xalora login``: keys are typed, so that they are not in the shell's history, and stored readable by one alone."""
+"""``xalora login`` and ``xalora doctor``: to set up this machine, and to see what is wrong with it.
+
+Keys are typed, so that they are not in the shell's history, and stored in a file that only its owner can read.
+"""
 
 from __future__ import annotations
 
 import argparse
 import getpass
-import json
 import sys
 from pathlib import Path
 
 from .. import config
 from ..config import validation
 from ..errors import ConfigurationError
+from ..errors.messages import COMMAND
+from .outcome import print_result
 
 ASKED = {
     "s3": (
@@ -22,7 +26,9 @@ ASKED = {
     "gs": (("service_account", "File of the service account's key"),),
     "az": (("account_name", "Storage account"), ("account_key", "Account key")),
 }
-"""What is asked for each kind of bucket: obstore's names, and words."""
+"""What is asked for each kind of bucket: obstore's names, and the questions."""
+
+STATUSES = {"ok": "ok     ", "warning": "warning", "problem": "problem"}
 
 
 async def login(arguments: argparse.Namespace) -> int:
@@ -33,12 +39,27 @@ async def login(arguments: argparse.Namespace) -> int:
         path = config.store(home, bucket=bucket, bucket_options=_bucket_options(bucket))
     else:
         path = config.store(home, api_key=_typed("API key (consumer#key)") or " ")
-    print(json.dumps({"path": str(path)}) if arguments.json else f"Stored in {path}")
+    print_result(arguments, {"path": str(path)}, f"Stored in {path}")
     return 0
 
 
+async def doctor(arguments: argparse.Namespace) -> int:
+    """``xalora doctor``: 1 where there is a problem, else 0."""
+    from ..doctor import Check, examine, worst  # Imports HTTP and decoders, which a login does not need.
+
+    def show(check: Check) -> None:
+        if not arguments.json:
+            print(f"{STATUSES[check.status]}  {check.name}: {check.text}", flush=True)
+            if advice := check.advice_for(COMMAND):
+                print(f"         {advice}", flush=True)
+
+    checks = await examine(workflow_url=validation.SANDBOX if arguments.sandbox else None, on_check=show)
+    print_result(arguments, {"status": worst(checks), "checks": [check.to_json(COMMAND) for check in checks]})
+    return 1 if worst(checks) == "problem" else 0
+
+
 def _bucket_options(address: str) -> dict[str, str]:
-    typed = {name: _typed(words) for name, words in ASKED[address.partition(":")[0]]}
+    typed = {name: _typed(question) for name, question in ASKED[address.partition(":")[0]]}
     options = {name: value for name, value in typed.items() if value}
     if "service_account" in options:
         file = Path(options["service_account"]).expanduser().absolute()
@@ -48,6 +69,6 @@ def _bucket_options(address: str) -> dict[str, str]:
     return options
 
 
-def _typed(words: str) -> str:
-    line = getpass.getpass(f"{words}: ") if sys.stdin.isatty() else sys.stdin.readline()
+def _typed(question: str) -> str:
+    line = getpass.getpass(f"{question}: ") if sys.stdin.isatty() else sys.stdin.readline()
     return line.strip()

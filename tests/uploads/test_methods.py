@@ -1,4 +1,4 @@
-"""The way of an image without a bucket: an upload to a sequencer of ours, else inside the create, else none."""
+"""The upload method without a bucket: an upload to a sequencer of ours, else inside the create, else none."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def test_too_large_for_a_create(counted, keeper, monkeypatch):
     assert images_of(counted) == []
 
 
-@pytest.mark.parametrize("way", ["auto", "data-uri", "sequencer"])
-def test_the_public_network_is_refused_before_anything_is_sent(way, counted, keeper, monkeypatch):
+@pytest.mark.parametrize("method", ["auto", "data-uri", "sequencer"])
+def test_the_public_network_is_refused_before_anything_is_sent(method, counted, keeper, monkeypatch):
     monkeypatch.setattr(validation, "DEFAULT_URL", "https://127.0.0.1")  # Its port may be written, too.
-    monkeypatch.setenv("XALORA_IMAGE_DELIVERY", way)
+    monkeypatch.setenv("XALORA_IMAGE_DELIVERY", method)
     for task in (task_of(picture()), UpscalerTask(encode_data_uri(picture(), "image/png"))):
         with pytest.raises(ConfigurationError, match=r"XALORA_BUCKET.*README"):
             keeper.do(execute(task))
