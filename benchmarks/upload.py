@@ -216,15 +216,19 @@ def main() -> None:
     # Each image is another: the same one would be uploaded once.
     batch = one.repeat(arguments.images, 1, 1, 1)
     batch[:, 0, 0, 0] = torch.arange(arguments.images) / 255
-    content = tensors.encode_png(batch[0])
+
+    def encode(image: Any) -> bytes:
+        return bytes(tensors.input_image(image, "the image").content())
+
+    content = encode(batch[0])
     size = f"{arguments.images} {arguments.kind}s of {arguments.side} x {arguments.side}"
     print(f"{size}, {len(content) / 1e6:.1f} MB each as PNG; the batch has {batch.nbytes / 1e6:.0f} MB")
     print(f"{os.cpu_count()} cores, line {arguments.megabits:g} Mbit/s")
     bare, shares, above = [], [], []
     for turn in range(arguments.rounds):
-        encoder = encoded_alone(batch, tensors.encode_png)
+        encoder = encoded_alone(batch, encode)
         alone = asyncio.run(stored_alone(content, arguments.images, arguments.parallel, url))
-        both = asyncio.run(both_at_once(batch, tensors.encode_png, arguments.parallel, url))
+        both = asyncio.run(both_at_once(batch, encode, arguments.parallel, url))
         with Peak() as peak:
             pack = asyncio.run(packed(batch, arguments.parallel, tensors, sdk))
         bare.append(max(encoder, alone) / both)

@@ -68,21 +68,15 @@ async def submit_batch(count: int, task_of: TaskOf, *, parallel: int, reuse: boo
             task_ids = await batch.for_each(submit_one)
         except (asyncio.CancelledError, Interrupted) as stop:
             if run.prompt.should_cancel(stop):
-                left = run.tasks.open - set(run.tasks.canceled)
-                await asyncio.gather(*(_cancel_submitted(run, task_id) for task_id in left))
+                left = list(run.tasks.open - set(run.tasks.canceled))
+                answers = await asyncio.gather(*map(run.client.cancel_task, left), return_exceptions=True)
+                for task_id, answer in zip(left, answers, strict=True):
+                    if isinstance(answer, (str, XaloraError)):
+                        run.tasks.canceled[task_id] = None if isinstance(answer, str) else answer
             raise
         return task_ids, submitted_line(list(batch.origins.values()))
 
     return await execute(submit, reuse=reuse, images_at_once=parallel)
-
-
-async def _cancel_submitted(run: NodeRun, task_id: str) -> None:
-    try:
-        await run.client.cancel_task(task_id)
-    except XaloraError as error:
-        run.tasks.canceled[task_id] = error
-    else:
-        run.tasks.canceled[task_id] = None
 
 
 class _Batch:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any, TypeVar
+from typing import Any
 
 from ..xalora_client import XaloraError
 from . import comfy
 from .comfy.progress import Progress
 from .comfy.prompt import Interrupted
 
-E = TypeVar("E", bound=XaloraError)
-
 EVENT = "xalora.error"
 """The message to the editor: which node failed, and what would help. The editor's extension offers it."""
-
-
-def for_comfyui(error: E) -> E:
-    """The error to raise to ComfyUI, which shows ``str()`` of it: its advice is for the editor."""
-    return error.derived(advice=error.advice_for("nodes")).with_traceback(error.__traceback__)
 
 
 def wrap_errors(node: Any) -> None:
@@ -33,7 +26,7 @@ def wrap_errors(node: Any) -> None:
             return await run(self, *args, **values)
         except XaloraError as error:
             progress.text(error.what.rstrip("."), last=True)
-            # ComfyUI itself sends the editor only the error's text.
+            # ComfyUI itself sends the editor only the error's text, in which the advice must be for the editor.
             message = {
                 "node": progress.node_id,
                 "remedy": error.remedy,
@@ -42,7 +35,8 @@ def wrap_errors(node: Any) -> None:
                 "reuse": values.get("reuse", True),
             }
             comfy.send_to_client(EVENT, message)
-            raise for_comfyui(error) from error.__cause__
+            for_editor = error.derived(advice=error.advice_for("nodes"))
+            raise for_editor.with_traceback(error.__traceback__) from error.__cause__
         except Interrupted:  # In ComfyUI an Exception. The last line already says what became of the tasks.
             raise
         except Exception:

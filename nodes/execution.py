@@ -9,15 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .. import xalora_client
-from ..xalora_client import (
-    BadRequestError,
-    ConflictError,
-    TaskCanceledError,
-    TaskFailedError,
-    TaskStatus,
-    WorkflowTask,
-    WorkflowTaskResult,
-)
+from ..xalora_client import WorkflowTask, WorkflowTaskResult
 from . import comfy
 from .comfy import outputs
 from .comfy.progress import Progress
@@ -87,7 +79,7 @@ async def collect(task_id: str, *, wait: bool, timeout_seconds: float) -> tuple[
             result = await run.client.wait_for_result(task_id, timeout=timeout_seconds, on_update=run.show_task)
         else:
             result = await run.client.query_task_result(task_id)
-        if result.status != TaskStatus.FINISHED:
+        if result.status != xalora_client.TaskStatus.FINISHED:
             line = " · ".join(filter(None, [str(result.status), result.message]))
             return (result, Media.nothing(task_id)), line
         media, words = await _media(run, result, result.task_details)
@@ -110,7 +102,7 @@ async def cancel_or_ended(client: xalora_client.AsyncClient, task_id: str) -> st
     """Cancel a task; returns the server's message. A server may refuse to cancel a task that has ended: no error."""
     try:
         return await client.cancel_task(task_id)
-    except (BadRequestError, ConflictError) as error:
+    except (xalora_client.BadRequestError, xalora_client.ConflictError) as error:
         if not (await client.query_task_result(task_id)).is_final:
             raise
         return error.message
@@ -201,7 +193,7 @@ async def create_and_wait(
         result = await run.client.execute_workflow_and_wait_for_result(
             task, timeout=timeout, on_update=on_update, reuse=run.tasks.reuse
         )
-    except (TaskFailedError, TaskCanceledError) as error:
+    except (xalora_client.TaskFailedError, xalora_client.TaskCanceledError) as error:
         # There is no result to get, so no last line speaks of it.
         run.tasks.open.discard(error.task_id or "")
         run.tasks.origins.pop(error.task_id or "", None)

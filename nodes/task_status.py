@@ -43,9 +43,9 @@ class XaloraTaskStatus:
             "optional": {
                 "wait": switch(
                     False,
-                    "On: wait until the task is finished. Off: look once.",
+                    "On: wait until the task is finished. Off: check once.",
                     on="wait",
-                    off="look once",
+                    off="check once",
                 ),
                 "timeout_seconds": timeout_seconds("How many seconds to wait. After that, the task continues."),
             },

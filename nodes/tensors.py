@@ -116,12 +116,17 @@ _recent: deque[weakref.ref[_Pixels]] = deque()
 
 
 def input_image(image: torch.Tensor, name: str) -> InputImage:
-    """The image for a task's parameter; ``name`` is what messages call it.
+    """An image for a task's parameter, encoded as a lossless PNG of 8 bits a channel. Messages call it ``name``.
 
-    ``image`` is ``[H, W, C]`` as for ``encode_png``. It must not change before the task is created. Raises
-    InvalidParameterError for another shape.
+    ``image`` is ``[H, W, C]`` of any dtype and device, with values of 0..1. They are clamped to that range, NaN counts
+    as 0, and they are rounded to the nearest of 256 steps (so decoding returns them to within 1/510). C is 1 for gray,
+    3 for red, green and blue, 4 with alpha, which is kept and not multiplied into the colors. The tensor must not
+    change before the task is created.
+
+    Its hash and its content block while they are computed. Raises InvalidParameterError for another shape.
     """
-    check_image(image)
+    if image.ndim != 3 or image.shape[2] not in _COLOR_TYPES or 0 in image.shape:
+        raise InvalidParameterError("image", tuple(image.shape), "one image [height, width, 1, 3 or 4 channels]")
     recent = _Pixels()
     reference = weakref.ref(recent)
 
@@ -144,27 +149,8 @@ def input_image(image: torch.Tensor, name: str) -> InputImage:
     return InputImage(content, sha256, "image/png", name)
 
 
-def encode_png(image: torch.Tensor) -> bytes:
-    """Return an image as a lossless PNG of 8 bits a channel.
-
-    ``image`` is ``[H, W, C]`` of any dtype and device, with values of 0..1. They are clamped to that range, NaN counts
-    as 0, and they are rounded to the nearest of 256 steps (so decoding returns them to within 1/510). C is 1 for gray,
-    3 for red, green and blue, 4 with alpha, which is kept and not multiplied into the colors.
-
-    Blocks while it compresses: call it in a thread. Raises InvalidParameterError for another shape.
-    """
-    check_image(image)
-    return png_of(to_pixels(image))
-
-
-def check_image(image: torch.Tensor) -> None:
-    """Raise InvalidParameterError for what ``encode_png`` does not take."""
-    if image.ndim != 3 or image.shape[2] not in _COLOR_TYPES or 0 in image.shape:
-        raise InvalidParameterError("image", tuple(image.shape), "one image [height, width, 1, 3 or 4 channels]")
-
-
 def to_pixels(image: torch.Tensor) -> Any:
-    """The image as an array of uint8 of the same shape, rounded as ``encode_png`` says."""
+    """The image as an array of uint8 of the same shape, rounded as ``input_image`` says."""
     height, width, channels = image.shape
     pixels: Any = np.empty((height, width, channels), np.uint8)
     rows = max(1, _STRIP // (width * channels))

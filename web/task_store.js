@@ -70,7 +70,7 @@ class TaskStore extends EventTarget {
       const query = { ...filter, before: before === Infinity ? "" : before, limit: PAGE + last - first };
       try {
         const page = await ask(`/tasks?${new URLSearchParams(query)}`);
-        // Whoever types goes on: this is the answer to a shorter text.
+        // The user has typed more: this is the answer to a shorter text.
         if (filter !== this.filter) continue;
         this.#take(page, known, before);
         this.found = filter;

@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from ...xalora_client import APIStatusError, ConfigurationError, NetworkError, NotFoundError, XaloraError
@@ -32,28 +33,28 @@ def register() -> None:
     """Add the routes to ComfyUI's server, where there is one."""
     comfy.add_routes(
         [
-            ("GET", "/xalora/tasks", _route(_tasks)),
+            ("GET", "/xalora/tasks", _route(_page)),
             ("GET", "/xalora/tasks/{task_id}", _route(_of_task(tasks.show))),
             ("GET", "/xalora/tasks/{task_id}/thumbnail", _route(_thumbnail)),
             ("POST", "/xalora/tasks/{task_id}/cancel", _route(_of_task(tasks.cancel))),
             ("POST", "/xalora/tasks/{task_id}/collect", _route(_of_task(tasks.collect))),
             ("POST", "/xalora/tasks/{task_id}/forget", _route(_of_task(tasks.forget))),
-            ("POST", "/xalora/refresh", _route(_refresh)),
-            ("GET", "/xalora/config", _route(_show_config)),
-            ("POST", "/xalora/config", _route(_change_config)),
-            ("POST", "/xalora/test", _route(_test)),
+            ("POST", "/xalora/refresh", _route(lambda _: tasks.refresh(settings.home()))),
+            ("GET", "/xalora/config", _route(lambda _: settings.show())),
+            ("POST", "/xalora/config", _route(lambda request: settings.change(request["body"]))),
+            ("POST", "/xalora/test", _route(lambda _: settings.test())),
         ]
     )
 
 
-async def _tasks(request: Any) -> dict[str, Any]:
+async def _page(request: Any) -> dict[str, Any]:
     home = settings.home()
     # Before the page is read, so that no change after it is missed.
     tasks.watch(home)
     return await asyncio.to_thread(tasks.page, home, dict(request.query))
 
 
-def _of_task(action: Callable[..., Coroutine[Any, Any, dict[str, Any]]]) -> Action:
+def _of_task(action: Callable[[Path, str], Coroutine[Any, Any, dict[str, Any]]]) -> Action:
     return lambda request: action(settings.home(), request.match_info["task_id"])
 
 
@@ -69,28 +70,14 @@ async def _thumbnail(request: Any) -> Any:
     return web.Response(body=content, content_type="image/jpeg", headers=headers)
 
 
-async def _refresh(_: Any) -> dict[str, Any]:
-    return await tasks.refresh(settings.home())
-
-
-async def _show_config(_: Any) -> dict[str, Any]:
-    return settings.show()
-
-
-async def _change_config(request: Any) -> dict[str, Any]:
-    return settings.change(request["body"])
-
-
-async def _test(_: Any) -> dict[str, Any]:
-    return await settings.test()
-
-
 def _route(action: Action) -> comfy.Handler:
     """A route that answers in JSON, also what went wrong: ``{"error": {"type", "what", "advice", "message"}}``."""
 
-    @functools.wraps(action)
     async def handler(request: Any) -> Any:
         from aiohttp import web
+
+        async def run() -> Any:
+            return await action(request)
 
         problem = same_origin.problem(request.method, request.headers)
         try:
@@ -98,7 +85,9 @@ def _route(action: Action) -> comfy.Handler:
                 status, answer = 403, _error("Refused", problem)
             else:
                 request["body"] = await _body(request) if request.method == "POST" else {}
-                status, answer = 200, await _run(action(request))
+                # The shield: what was begun continues when the browser is gone.
+                answer = await asyncio.shield(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), _loop())))
+                status = 200
         except XaloraError as error:
             advice, message = error.advice_for("nodes"), error.text("nodes")
             status, answer = _status(error), _error(type(error).__name__, error.what, advice, message)
@@ -112,11 +101,6 @@ def _route(action: Action) -> comfy.Handler:
         return web.json_response(answer, status=status, headers=_HEADERS)
 
     return handler
-
-
-async def _run(action: Coroutine[Any, Any, Any]) -> Any:
-    """Run the action on the routes' own event loop. It continues when the client that waits for it is gone."""
-    return await asyncio.shield(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(action, _loop())))
 
 
 @functools.cache

@@ -20,7 +20,7 @@ def home() -> Path:
     return xalora_client.home_folder(fallback_home=comfy.home())
 
 
-def show() -> dict[str, Any]:
+async def show() -> dict[str, Any]:
     """The settings in force, where each comes from, and whether it can be changed here."""
     settings = xalora_client.read_settings(comfy.home())
     return {
@@ -35,14 +35,14 @@ def show() -> dict[str, Any]:
     }
 
 
-def change(changes: dict[str, Any]) -> dict[str, Any]:
+async def change(changes: dict[str, Any]) -> dict[str, Any]:
     """Store settings; returns all as they are then. Raises ConfigurationError when one cannot be stored."""
     for name, value in changes.items():
         if not isinstance(value, str) or len(value) > LONGEST:
             # The value is not repeated: it may be a key.
             raise InvalidParameterError(name, "…", f"a text of at most {LONGEST} characters")
     xalora_client.change_settings(comfy.home(), **{name: value.strip() for name, value in changes.items()})
-    return show()
+    return await show()
 
 
 async def test() -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_without_waiting_only_a_new_task_is_submitted(pack: Any, screen: Screen,
     assert screen.last == "reused, no charge"
 
 
-def test_what_another_node_takes_up_without_waiting_is_from_an_earlier_run(
+def test_what_another_node_continues_without_waiting_is_from_an_earlier_run(
     pack: Any, screen: Screen, miner: FakeXalora
 ) -> None:
     pack.run("XaloraFluxLora", **FLUX, wait=False)
@@ -109,7 +109,7 @@ def test_what_another_node_takes_up_without_waiting_is_from_an_earlier_run(
     assert screen.last.startswith("continued from an earlier run · done")
 
 
-def test_taken_up_only_what_an_earlier_run_submitted(pack: Any, screen: Screen, miner: FakeXalora) -> None:
+def test_only_what_an_earlier_run_submitted_is_continued(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     pack.run("XaloraFluxLora", **FLUX, wait=False)
     assert screen.last == "submitted"
     pack.run("XaloraFluxLora", **FLUX)
@@ -186,7 +186,7 @@ def stopped(gate: Gate, start: Coroutine[Any, Any, Any], stop: Callable[[asyncio
 @pytest.mark.parametrize(
     ("reuse", "then"), [(True, "run again to get the result"), (False, "collect the result in the Xalora tab")]
 )
-def test_another_nodes_failure_says_that_the_task_goes_on(
+def test_another_nodes_failure_says_that_the_task_is_still_running(
     pack: Any, screen: Screen, miner: FakeXalora, reuse: bool, then: str
 ) -> None:
     """With reuse off, another run would pay again."""
@@ -225,7 +225,7 @@ def test_another_nodes_failure_before_anything_is_sent(
     assert miner.parameters == {}
 
 
-def test_a_look_that_is_canceled_cancels_no_task(
+def test_a_query_that_is_canceled_cancels_no_task(
     pack: Any, screen: Screen, miner: FakeXalora, cancel_button: Callable[[], None]
 ) -> None:
     miner.ends = lambda number, parameters: status("running")

@@ -37,6 +37,10 @@ def image(channels, height=31, width=45):
     return torch.rand(height, width, channels, generator=torch.Generator().manual_seed(channels))
 
 
+def encoded(tensors, image):
+    return tensors.input_image(image, "the image").content()
+
+
 def opened(png):
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     with Image.open(io.BytesIO(png)) as picture:
@@ -47,7 +51,7 @@ def opened(png):
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
 def test_an_image_survives_the_round_trip(tensors, tmp_path, channels, mode):
     before = image(channels)
-    png = tensors.encode_png(before)
+    png = encoded(tensors, before)
     assert opened(png).mode == mode
     (tmp_path / "a").write_bytes(png)
     frames, mask, fps = tensors.load_frames(tmp_path / "a")
@@ -65,26 +69,26 @@ def test_what_was_loaded_is_encoded_exactly(tensors, tmp_path):
     values = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
     Image.fromarray(values).save(tmp_path / "a.png")
     frames, _, _ = tensors.load_frames(tmp_path / "a.png")
-    np.testing.assert_array_equal(np.asarray(opened(tensors.encode_png(frames[0]))), values)
+    np.testing.assert_array_equal(np.asarray(opened(encoded(tensors, frames[0]))), values)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_any_floating_type_is_rounded_to_the_nearest(tensors, dtype):
     before = image(3).to(dtype)
     expected = (before.double() * 255).round().numpy().astype(np.uint8)
-    np.testing.assert_array_equal(np.asarray(opened(tensors.encode_png(before))), expected)
+    np.testing.assert_array_equal(np.asarray(opened(encoded(tensors, before))), expected)
 
 
 def test_values_outside_are_clamped(tensors):
     before = torch.tensor([-1.0, 0.0, 0.4999 / 255, 0.5001 / 255, 1.0, 7.0, float("nan"), float("inf"), -float("inf")])
-    png = opened(tensors.encode_png(before.reshape(3, 3, 1)))
+    png = opened(encoded(tensors, before.reshape(3, 3, 1)))
     assert np.asarray(png).ravel().tolist() == [0, 0, 0, 1, 255, 255, 0, 255, 0]
 
 
 def test_colors_below_transparency_are_kept(tensors):
     before = torch.zeros(2, 2, 4)
     before[..., 0] = 1.0
-    assert np.asarray(opened(tensors.encode_png(before)))[0, 0].tolist() == [255, 0, 0, 0]
+    assert np.asarray(opened(encoded(tensors, before)))[0, 0].tolist() == [255, 0, 0, 0]
 
 
 def test_views_and_inference_tensors_are_taken(tensors):
@@ -92,15 +96,15 @@ def test_views_and_inference_tensors_are_taken(tensors):
         whole = image(4, 40, 50)
         view = whole[5:25:2, ::3, :3].flip(0)
         np.testing.assert_array_equal(
-            np.asarray(opened(tensors.encode_png(view))), (view * 255).round().to(torch.uint8).numpy()
+            np.asarray(opened(encoded(tensors, view))), (view * 255).round().to(torch.uint8).numpy()
         )
-    tensors.encode_png(image(3).requires_grad_())
+    encoded(tensors, image(3).requires_grad_())
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 3), (8, 8), (8, 8, 2), (0, 8, 3), (8, 8, 5)])
 def test_other_shapes_are_refused(tensors, shape):
     with pytest.raises(ValueError, match=r"image is .*one image \[height, width"):
-        tensors.encode_png(torch.zeros(shape))
+        encoded(tensors, torch.zeros(shape))
 
 
 def test_an_animation_with_its_mask_and_rate(tensors, tmp_path):
