@@ -1,4 +1,4 @@
-/** Everything the extension says. Translations come from locales/<language>/main.json, under "xalora". */
+/** All texts of the extension. Translations come from locales/<language>/main.json, under "xalora". */
 
 import { api } from "../../scripts/api.js";
 
