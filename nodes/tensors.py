@@ -1,4 +1,4 @@
-"""Decoded media to tensors, and tensors to PNG.
+"""Decoded media to tensors, tensors to PNG, and tensors as images for the miners.
 
 ComfyUI's conventions: IMAGE is ``[F, H, W, 3]`` float32 of 0..1, not premultiplied; MASK is ``[F, H, W]`` float32 of
 0..1 and, as LoadImage makes it, 1 - alpha: 0 where the image is opaque, 1 where it is fully transparent.
@@ -6,18 +6,23 @@ ComfyUI's conventions: IMAGE is ``[F, H, W, 3]`` float32 of 0..1, not premultipl
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
+import weakref
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
+from blake3 import blake3
 
-from ..xalora_client import InvalidParameterError, Limits, MediaInfo, decode, decode_sound, require_memory
+from ..xalora_client import InputImage, InvalidParameterError, MediaInfo, decode, decode_sound, require_memory
 
 STILL_FPS = 1.0
 """The frame rate of a single image, which has none of its own."""
@@ -39,9 +44,7 @@ _compressobj: Callable[[int], Any] = import_module("isal.isal_zlib" if find_spec
 
 
 def load_frames(
-    media: str | os.PathLike[str] | MediaInfo,
-    limits: Limits | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    media: str | os.PathLike[str] | MediaInfo, progress: Callable[[int, int], None] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None, float]:
     """Return all frames of an image, animation or video, the mask, and the frame rate.
 
@@ -56,73 +59,98 @@ def load_frames(
     MediaTooLargeError when it exceeds a limit or does not fit into free memory (the message has the needed and the free
     bytes), and OSError when it cannot be read.
     """
-    decoded = decode(media, limits or Limits(), progress=progress)
+    decoded = decode(media, progress=progress)
     mask = None if decoded.mask is None else torch.from_numpy(decoded.mask)
     return torch.from_numpy(decoded.frames), mask, decoded.fps or STILL_FPS
 
 
-def load_audio(media: str | os.PathLike[str] | MediaInfo, limits: Limits | None = None) -> dict[str, Any] | None:
+def load_audio(media: str | os.PathLike[str] | MediaInfo) -> dict[str, Any] | None:
     """Return a video's sound as ComfyUI's AUDIO, or None when it has none.
 
     AUDIO is a dict: ``waveform`` ``[1, channels, samples]`` float32 of -1..1, and ``sample_rate`` in Hz.
     For a VIDEO that is built from frames, so that it keeps its sound. Blocks, and raises, as ``load_frames`` does.
     """
-    sound = decode_sound(media, limits or Limits())
+    sound = decode_sound(media)
     if sound is None:
         return None
     return {"waveform": torch.from_numpy(sound.samples)[None], "sample_rate": sound.rate}
 
 
 def load_batch(
-    files: Sequence[str | os.PathLike[str] | MediaInfo],
-    *,
-    alpha: bool,
-    progress: Callable[[int, int], None] | None = None,
+    files: Sequence[MediaInfo], *, alpha: bool, progress: Callable[[int, int], None] | None = None
 ) -> torch.Tensor:
     """Return the first frame of each file as one batch ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``.
 
-    The files must have one size. Values are float32 of 0..1, alpha is 1 where a file has none. One array is filled, so
-    that the batch is not held twice. Blocks, and raises, as ``load_frames`` does; ``progress(done, all)`` is
-    called after each file.
+    There must be a file, and all must have one size. Values are float32 of 0..1, alpha is 1 where a file has none. One
+    array is filled, so that the batch is not in memory twice. Blocks, and raises, as ``load_frames`` does;
+    ``progress(done, all)`` is called after each file.
     """
-    batch: torch.Tensor | None = None
+    width, height, channels = files[0].width, files[0].height, 4 if alpha else 3
+    require_memory(len(files), width, height, channels, "The batch")
+    batch = torch.ones(len(files), height, width, channels)
     for number, file in enumerate(files):
         frames, mask, _ = load_frames(file)
-        if batch is None:
-            channels = 4 if alpha else 3
-            require_memory(len(files), frames.shape[2], frames.shape[1], channels, "The batch")
-            batch = torch.ones(len(files), *frames.shape[1:3], channels)
         batch[number, :, :, :3] = frames[0]
         if alpha and mask is not None:
             batch[number, :, :, 3] = 1 - mask[0]
         if progress is not None:
             progress(number + 1, len(files))
-    if batch is None:
-        raise InvalidParameterError("files", [], "one file or more")
     return batch
 
 
-def encode_png(image: torch.Tensor) -> bytes:
-    """Return an image as a lossless PNG of 8 bits a channel.
+MAX_RECENT = min(8, (os.cpu_count() or 1) + 1)
+"""How many images' pixels are kept from their hash to their encoding: as many as have an encoder slot."""
+
+LARGEST_RECENT = 32 * 1024 * 1024
+"""The most bytes of pixels that are kept for one image."""
+
+
+class _Pixels:
+    """An image's pixels from its hash to its encoding, which usually comes next: converting them takes time."""
+
+    value: Any = None
+
+
+_recent: deque[weakref.ref[_Pixels]] = deque()
+"""The pixels that are kept, as long as their image exists: one whose result is reused is never encoded."""
+
+
+def input_image(image: torch.Tensor, name: str) -> InputImage:
+    """An image for a task's parameter, encoded as a lossless PNG of 8 bits a channel. Messages call it ``name``.
 
     ``image`` is ``[H, W, C]`` of any dtype and device, with values of 0..1. They are clamped to that range, NaN counts
     as 0, and they are rounded to the nearest of 256 steps (so decoding returns them to within 1/510). C is 1 for gray,
-    3 for red, green and blue, 4 with alpha, which is kept and not multiplied into the colors.
+    3 for red, green and blue, 4 with alpha, which is kept and not multiplied into the colors. The tensor must not
+    change before the task is created.
 
-    Blocks while it compresses: call it in a thread. Raises InvalidParameterError for another shape.
+    Its hash and its content block while they are computed. Raises InvalidParameterError for another shape.
     """
-    check_image(image)
-    return png_of(to_pixels(image))
-
-
-def check_image(image: torch.Tensor) -> None:
-    """Raise InvalidParameterError for what ``encode_png`` does not take."""
     if image.ndim != 3 or image.shape[2] not in _COLOR_TYPES or 0 in image.shape:
         raise InvalidParameterError("image", tuple(image.shape), "one image [height, width, 1, 3 or 4 channels]")
+    recent = _Pixels()
+    reference = weakref.ref(recent)
+
+    def content() -> bytes:
+        pixels, recent.value = recent.value, None
+        with suppress(ValueError):
+            _recent.remove(reference)
+        return png_of(to_pixels(image) if pixels is None else pixels)
+
+    def sha256() -> str:
+        pixels = to_pixels(image)
+        if pixels.nbytes <= LARGEST_RECENT:
+            recent.value = pixels
+            _recent.append(reference)
+            if len(_recent) > MAX_RECENT and (oldest := _recent.popleft()()):
+                oldest.value = None
+        # BLAKE3 of the pixels, because SHA-256 of so many bytes takes a good part of the encoder's time.
+        return hashlib.sha256(f"{pixels.shape}\n{blake3(pixels).hexdigest()}".encode()).hexdigest()
+
+    return InputImage(content, sha256, "image/png", name)
 
 
 def to_pixels(image: torch.Tensor) -> Any:
-    """The image as an array of uint8 of the same shape, rounded as ``encode_png`` says."""
+    """The image as an array of uint8 of the same shape, rounded as ``input_image`` says."""
     height, width, channels = image.shape
     pixels: Any = np.empty((height, width, channels), np.uint8)
     rows = max(1, _STRIP // (width * channels))

@@ -7,9 +7,9 @@ import re
 import time
 from typing import Any
 
-from . import _host
+from . import IN_COMFYUI
 
-if _host.IN_COMFYUI:
+if IN_COMFYUI:
     from comfy.utils import ProgressBar
     from comfy_execution.utils import get_executing_context
     from server import PromptServer
@@ -27,9 +27,9 @@ class Progress:
     """The progress bar and the text in the node that runs, at most a few messages per second."""
 
     def __init__(self) -> None:
-        context = get_executing_context() if _host.IN_COMFYUI else None
+        context = get_executing_context() if IN_COMFYUI else None
         self.node_id = context.node_id if context else None
-        self.text_shown = ""
+        self.last_text = ""
         self.text_at = self.bar_at = -SECONDS_BETWEEN_MESSAGES
 
     def text(self, text: str, *, last: bool = False) -> None:
@@ -39,12 +39,12 @@ class Progress:
         """
         now = time.monotonic()
         too_soon = now - self.text_at < SECONDS_BETWEEN_MESSAGES and not last
-        if self.node_id is None or text == self.text_shown or too_soon:
+        if self.node_id is None or text == self.last_text or too_soon:
             return
-        self.text_shown, self.text_at = text, now
+        self.last_text, self.text_at = text, now
         client = PromptServer.instance.client_id
-        if client is not None:  # A program that listens to nothing. To ComfyUI, no client means all.
-            PromptServer.instance.send_progress_text(harmless(text), self.node_id, sid=client)
+        if client is not None:  # None for a program that does not listen. To ComfyUI, no client means all.
+            PromptServer.instance.send_progress_text(without_markup(text), self.node_id, sid=client)
 
     def bar(self, done: float, total: float, preview: bytes | None = None) -> None:
         """Fill the bar up to ``done`` of ``total``. May raise Interrupted, as ComfyUI's own bar does.
@@ -57,15 +57,15 @@ class Progress:
             return
         self.bar_at = now
         picture = None if preview is None else _picture(preview)
-        shown = None if picture is None else ("JPEG", picture, PREVIEW_SIZE)
-        ProgressBar(total, node_id=self.node_id).update_absolute(done, total, shown)
+        preview_image = None if picture is None else ("JPEG", picture, PREVIEW_SIZE)
+        ProgressBar(total, node_id=self.node_id).update_absolute(done, total, preview_image)
 
 
-def harmless(text: str) -> str:
-    """The text without what an editor takes for markup. Much of it is a server's or a miner's.
+def without_markup(text: str) -> str:
+    """The text without what an editor takes for markup. Much of it comes from a server or a miner.
 
     The editor of ComfyUI 0.3.64 inserts it as HTML. Later ones show entities as they are, so "<" is replaced by a
-    character that looks like it. They make links of ``[[words|address]]``, by way of marks like ``__LNK0__``.
+    character that looks like it. They turn ``[[words|address]]`` into links, by way of marks like ``__LNK0__``.
     """
     return re.sub(r"\[(?=\[)|_(?=_LNK)", r"\g<0> ", text.replace("<", "‹"))
 

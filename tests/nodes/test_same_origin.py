@@ -10,7 +10,7 @@ LOCAL = {"Host": "127.0.0.1:8188"}
 
 @pytest.fixture
 def refusal(pack):
-    return pack.part("nodes._guard").refusal
+    return pack.part("nodes.editor_api.same_origin").problem
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A node's remote work: submit, wait, download, decode, with progress in the node."""
+"""A node's remote work: create the task, wait, download, decode, with progress in the node."""
 
 from __future__ import annotations
 
@@ -6,24 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from ..xalora_client import (
-    BadRequestError,
-    ConflictError,
-    TaskCanceledError,
-    TaskFailedError,
-    TaskStatus,
-    WorkflowTask,
-    WorkflowTaskResult,
-)
-from . import _host
-from ._host_place import place
-from ._host_progress import Progress
-from ._last_lines import NodeTasks, submitted_line
-
-if TYPE_CHECKING:
-    from ..xalora_client import DownloadProgress, TaskUpdate
+from .. import xalora_client
+from ..xalora_client import WorkflowTask, WorkflowTaskResult
+from . import comfy
+from .comfy import outputs
+from .comfy.progress import Progress
+from .comfy.prompt import Interrupted, Prompt, caller
+from .status_lines import NodeTasks, submitted_line
 
 T = TypeVar("T")
 
@@ -48,21 +39,21 @@ class Media:
     @classmethod
     def nothing(cls, task_id: str) -> Media:
         """The outputs of a task that has no media yet."""
-        return cls(task_id, _host.blocked(), _host.blocked(), _host.blocked(), {})
+        return cls(task_id, outputs.blocked(), outputs.blocked(), outputs.blocked(), {})
 
-    def answer(self, *outputs: Any) -> dict[str, Any]:
+    def answer(self, *values: Any) -> dict[str, Any]:
         """What the node returns to ComfyUI."""
-        return {"ui": self.ui, "result": outputs}
+        return {"ui": self.ui, "result": values}
 
 
-async def make(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
-    """Create the task, and with ``wait`` return its media. ``reuse`` takes up an existing task or result.
+async def run_task(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
+    """Create the task, and with ``wait`` return its media. With ``reuse``, continue an existing task or use its result.
 
     Like the other functions here, raises XaloraError, and ComfyUI's InterruptProcessingException when Cancel was
     pressed, after the remote tasks were canceled.
     """
 
-    async def work(run: NodeRun) -> tuple[Media, str]:
+    async def create(run: NodeRun) -> tuple[Media, str]:
         run.show_text("submitting")
         if not wait:
             task_id = await run.client.execute_workflow(task, run.show_task, reuse=reuse)
@@ -74,7 +65,7 @@ async def make(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
             media.ui["xalora_reused"] = (True,)  # The editor's extension then offers a new seed.
         return media, run.tasks.done_line(origin, words)
 
-    return await execute(work, reuse=reuse)
+    return await execute(create, reuse=reuse)
 
 
 async def collect(task_id: str, *, wait: bool, timeout_seconds: float) -> tuple[WorkflowTaskResult, Media]:
@@ -83,51 +74,53 @@ async def collect(task_id: str, *, wait: bool, timeout_seconds: float) -> tuple[
     With ``wait``, a task that fails or is canceled is an error; without, it is a status.
     """
 
-    async def work(run: NodeRun) -> tuple[tuple[WorkflowTaskResult, Media], str]:
+    async def query(run: NodeRun) -> tuple[tuple[WorkflowTaskResult, Media], str]:
         if wait:
             result = await run.client.wait_for_result(task_id, timeout=timeout_seconds, on_update=run.show_task)
         else:
             result = await run.client.query_task_result(task_id)
-        if result.status != TaskStatus.FINISHED:
+        if result.status != xalora_client.TaskStatus.FINISHED:
             line = " · ".join(filter(None, [str(result.status), result.message]))
             return (result, Media.nothing(task_id)), line
         media, words = await _media(run, result, result.task_details)
         return (result, media), f"done · {words}"
 
-    return await execute(work, stopped="stopped, the task was not canceled")
+    return await execute(query, stopped="stopped, the task was not canceled")
 
 
 async def cancel(task_id: str) -> str:
     """Cancel a task; returns the server's message. Canceling one that has ended is no error."""
 
-    async def work(run: NodeRun) -> tuple[str, str]:
-        try:
-            message = await run.client.cancel_task(task_id)
-        except (BadRequestError, ConflictError) as error:
-            # A server may refuse to cancel what has ended; for the user that is no error.
-            if not (await run.client.query_task_result(task_id)).is_final:
-                raise
-            message = error.message
+    async def send(run: NodeRun) -> tuple[str, str]:
+        message = await cancel_or_ended(run.client, task_id)
         return message, message
 
-    return await execute(work, stopped="stopped, it is not known whether the task was canceled")
+    return await execute(send, stopped="stopped, it is not known whether the task was canceled")
+
+
+async def cancel_or_ended(client: xalora_client.AsyncClient, task_id: str) -> str:
+    """Cancel a task; returns the server's message. A server may refuse to cancel a task that has ended: no error."""
+    try:
+        return await client.cancel_task(task_id)
+    except (xalora_client.BadRequestError, xalora_client.ConflictError) as error:
+        if not (await client.query_task_result(task_id)).is_final:
+            raise
+        return error.message
 
 
 class NodeRun:
     """One run of a node: its client, what became of its tasks, and what the node shows."""
 
-    def __init__(self, *, reuse: bool, images_at_once: int = 8) -> None:
-        from ..xalora_client import AsyncClient  # Imports HTTP libraries, which would slow down ComfyUI's start.
-
-        self.prompt = _host.Prompt.current()
+    def __init__(self, *, reuse: bool, images_at_once: int) -> None:
+        self.prompt = Prompt.current()
         self.tasks = NodeTasks(reuse)
         self.progress = Progress()
         self.status_text: Callable[[], str] = str
-        self.client = AsyncClient(
-            fallback_home=_host.home(),
+        self.client = xalora_client.AsyncClient(
+            fallback_home=comfy.home(),
             ledger=True,
             source="node",
-            caller=place(),
+            caller=caller(),
             should_cancel=self.prompt.should_cancel,
             on_cancel=self.tasks.canceled.__setitem__,
             images_at_once=images_at_once,
@@ -143,17 +136,17 @@ class NodeRun:
         self.status_text = lambda: text
         self.tick()
 
-    def show_task(self, update: TaskUpdate) -> None:
+    def show_task(self, update: xalora_client.TaskUpdate) -> None:
         """Show the task's status and the time, which keeps counting between queries."""
         began = time.monotonic() - update.elapsed
-        shown = self.tasks.note(update, self.prompt.submitted)
-        self.status_text = lambda: shown.describe(time.monotonic() - began)
+        noted = self.tasks.note(update, self.prompt.submitted)
+        self.status_text = lambda: noted.describe(time.monotonic() - began)
         self.tick()
-        progress = shown.progress
+        progress = noted.progress
         if progress is not None and not progress.estimated:
             self.progress.bar(progress.value, progress.maximum, progress.preview)
 
-    def show_download(self, progress: DownloadProgress) -> None:
+    def show_download(self, progress: xalora_client.DownloadProgress) -> None:
         """Show how much has arrived."""
         total = f" / {progress.total / 1e6:.1f}" if progress.total else ""
         self.show_text(f"downloading {progress.received / 1e6:.1f}{total} MB")
@@ -162,37 +155,37 @@ class NodeRun:
 
     def show_decoding(self, done: int, expected: int) -> None:
         """Show how much is decoded, from the decoding thread. Raises Interrupted once Cancel was pressed."""
-        self.prompt.check()
+        self.prompt.raise_if_interrupted()
         self.status_text = lambda: f"decoding {done} / {expected}"
 
 
 async def execute(
-    work: Callable[[NodeRun], Coroutine[Any, Any, tuple[T, str]]],
+    node: Callable[[NodeRun], Coroutine[Any, Any, tuple[T, str]]],
     *,
     reuse: bool = True,
     stopped: str = "",
     images_at_once: int = 8,
 ) -> T:
-    """Do a node's work, which returns its outcome and the node's last line. ComfyUI's Cancel stops it.
+    """Run what a node does, which returns its result and the node's last line. ComfyUI's Cancel stops it.
 
-    ``stopped`` is the last line of work that makes no task, if it is stopped and no task was canceled with it.
+    ``stopped`` is the last line of a node that creates no task, if it is stopped and no task was canceled with it.
     """
     run = NodeRun(reuse=reuse, images_at_once=images_at_once)
     async with run.client:
         try:
-            outcome, line = await run.prompt.run(work(run), run.tick)
-        except (asyncio.CancelledError, _host.Interrupted) as stop:
-            if not (stopped and not run.tasks.canceled):
+            result, line = await run.prompt.run(node(run), run.tick)
+        except (asyncio.CancelledError, Interrupted) as stop:
+            if not stopped or run.tasks.canceled:
                 by_user = run.prompt.should_cancel(stop)
                 stopped = run.tasks.canceled_line() if by_user else run.tasks.stopped_with_run_line()
             run.progress.text(stopped, last=True)
             raise
         run.progress.text(line, last=True)
-        return outcome
+        return result
 
 
 async def create_and_wait(
-    run: NodeRun, task: WorkflowTask, on_update: Callable[[TaskUpdate], object]
+    run: NodeRun, task: WorkflowTask, on_update: Callable[[xalora_client.TaskUpdate], object]
 ) -> WorkflowTaskResult:
     """Create the task and wait for it."""
     timeout = (task.timeout_seconds or 0) + LOCAL_GRACE_SECONDS
@@ -200,28 +193,30 @@ async def create_and_wait(
         result = await run.client.execute_workflow_and_wait_for_result(
             task, timeout=timeout, on_update=on_update, reuse=run.tasks.reuse
         )
-    except (TaskFailedError, TaskCanceledError) as error:
-        run.tasks.ended(error.task_id or "", well=False)
+    except (xalora_client.TaskFailedError, xalora_client.TaskCanceledError) as error:
+        # There is no result to get, so no last line speaks of it.
+        run.tasks.open.discard(error.task_id or "")
+        run.tasks.origins.pop(error.task_id or "", None)
         raise
-    run.tasks.ended(result.task_id, well=True)
+    run.tasks.open.discard(result.task_id)
     return result
 
 
 async def _media(run: NodeRun, result: WorkflowTaskResult, task_details: object) -> tuple[Media, str]:
     """Download and decode; returns the outputs, and in words what they are and where that was not asked for."""
-    from ._tensors import load_audio, load_frames  # Import torch and decoders, late for the same reason.
+    from .tensors import load_audio, load_frames  # Imports torch, which would slow down ComfyUI's start.
 
     file = await run.client.download(result, on_progress=run.show_download)
     run.show_text("decoding")
     frames, _, fps = await asyncio.to_thread(load_frames, file.info, progress=run.show_decoding)
     if file.info.kind == "image":
-        video = _host.blocked()
+        video = outputs.blocked()
     elif file.info.remuxable:
         # In a thread, because the file is copied if ComfyUI's temporary folder is on another disk.
-        video = await asyncio.to_thread(_host.video_of, file.path)
+        video = await asyncio.to_thread(outputs.video_from_file, file.path)
     else:
-        video = _host.video_from(frames, fps, await asyncio.to_thread(load_audio, file.info))
+        video = outputs.video_from_frames(frames, fps, await asyncio.to_thread(load_audio, file.info))
     moving = file.info.kind != "image"
-    preview = await asyncio.to_thread(_host.preview, [file.path], moving=moving)
+    preview = await asyncio.to_thread(outputs.preview, [file.path], moving=moving)
     words = file.info.describe(task_details, frames=len(frames))
     return Media(result.task_id, frames, video, fps, preview), words

@@ -40,7 +40,7 @@ class Screen:
 def screen(pack: Any, monkeypatch: pytest.MonkeyPatch) -> Screen:
     """In place of the editor, which is not here."""
     shown = Screen()
-    progress = pack.part("nodes._host_progress").Progress
+    progress = pack.part("nodes.comfy.progress").Progress
     monkeypatch.setattr(progress, "text", lambda self, text, last=False: shown.lines.append(text))
     monkeypatch.setattr(
         progress, "bar", lambda self, done, total, preview=None: shown.bars.append((done, total, preview))
@@ -82,19 +82,19 @@ def test_without_waiting_only_a_new_task_is_submitted(pack: Any, screen: Screen,
     pack.run("XaloraFluxLora", **FLUX, wait=False)
     assert screen.last == "submitted"
     pack.run("XaloraFluxLora", **FLUX, wait=False)
-    assert screen.last == "taken up from an earlier run, no charge"
+    assert screen.last == "continued from an earlier run, no charge"
     pack.run("XaloraUpscale", image=images(2), wait=False)
     assert screen.last == "submitted"
     more = torch.cat([images(2), torch.full((1, 4, 4, 3), 0.3)])
     pack.run("XaloraUpscale", image=more, wait=False)
-    assert screen.last == "submitted · 2 of 3 taken up from an earlier run, no charge"
+    assert screen.last == "submitted · 2 of 3 continued from an earlier run, no charge"
     miner.ends = lambda number, parameters: png(16, 16)
     pack.run("XaloraFluxLora", **FLUX)
     pack.run("XaloraFluxLora", **FLUX, wait=False)
     assert screen.last == "reused, no charge"
 
 
-def test_what_another_node_takes_up_without_waiting_is_from_an_earlier_run(
+def test_what_another_node_continues_without_waiting_is_from_an_earlier_run(
     pack: Any, screen: Screen, miner: FakeXalora
 ) -> None:
     pack.run("XaloraFluxLora", **FLUX, wait=False)
@@ -106,14 +106,14 @@ def test_what_another_node_takes_up_without_waiting_is_from_an_earlier_run(
         await pack.start("XaloraFluxLora", **FLUX)
 
     asyncio.run(prompt())
-    assert screen.last.startswith("taken up from an earlier run · done")
+    assert screen.last.startswith("continued from an earlier run · done")
 
 
-def test_taken_up_only_what_an_earlier_run_submitted(pack: Any, screen: Screen, miner: FakeXalora) -> None:
+def test_only_what_an_earlier_run_submitted_is_continued(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     pack.run("XaloraFluxLora", **FLUX, wait=False)
     assert screen.last == "submitted"
     pack.run("XaloraFluxLora", **FLUX)
-    assert re.fullmatch(r"taken up from an earlier run · done · 0:\d\d · .*", screen.last)
+    assert re.fullmatch(r"continued from an earlier run · done · 0:\d\d · .*", screen.last)
 
 
 def test_two_nodes_of_one_run_with_one_task(pack: Any, screen: Screen, miner: FakeXalora) -> None:
@@ -145,9 +145,9 @@ def test_the_status_node(pack: Any, screen: Screen, miner: FakeXalora) -> None:
 @pytest.mark.parametrize(
     ("cancels", "line"),
     [
-        (Answer({"msg": "canceled"}), "canceled, nothing runs on"),
-        (Answer({"message": "no"}, 500), "stopped, but task task-1 may run on: The server answered 500: no"),
-        (DROP, "stopped, but task task-1 may run on: No answer from .*"),
+        (Answer({"msg": "canceled"}), "canceled"),
+        (Answer({"message": "no"}, 500), "stopped, but task task-1 may still be running: The server answered 500: no"),
+        (DROP, "stopped, but task task-1 may still be running: No answer from .*"),
     ],
     ids=["confirmed", "refused", "lost"],
 )
@@ -164,7 +164,7 @@ def test_cancel(
     miner.ends = lambda number, parameters: cancel_button() or status("running")
     miner.script("task_cancel", cancels)
     values = VIDEO if node_id == "XaloraText2Video" else {"image": images(1)}
-    with pytest.raises(pack.part("nodes._host").Interrupted):
+    with pytest.raises(pack.part("nodes.comfy.prompt").Interrupted):
         pack.run(node_id, **values)
     assert re.fullmatch(line, screen.last)
 
@@ -184,21 +184,21 @@ def stopped(gate: Gate, start: Coroutine[Any, Any, Any], stop: Callable[[asyncio
 
 
 @pytest.mark.parametrize(
-    ("reuse", "then"), [(True, "run again to take it up"), (False, "collect it in the Xalora tab")]
+    ("reuse", "then"), [(True, "run again to get the result"), (False, "collect the result in the Xalora tab")]
 )
-def test_another_nodes_failure_says_that_the_task_goes_on(
+def test_another_nodes_failure_says_that_the_task_is_still_running(
     pack: Any, screen: Screen, miner: FakeXalora, reuse: bool, then: str
 ) -> None:
     """With reuse off, another run would pay again."""
     node = pack.start("XaloraText2Video", **VIDEO, reuse=reuse)
     stopped(miner.queries, node, asyncio.Task.cancel)
-    assert screen.last == f"stopped with the run, the task goes on: {then}"
+    assert screen.last == f"stopped with the run, the task is still running: {then}"
     assert miner.cancelled == {}
 
 
 def test_another_nodes_failure_while_the_result_arrives(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     stopped(miner.downloads, pack.start("XaloraText2Video", **VIDEO), asyncio.Task.cancel)
-    assert screen.last == "stopped with the run, the task is finished: run again to take it up"
+    assert screen.last == "stopped with the run, the task is finished: run again to get the result"
 
 
 @pytest.mark.parametrize("wait", [True, False])
@@ -206,7 +206,7 @@ def test_another_nodes_failure_while_the_task_is_created(
     pack: Any, screen: Screen, miner: FakeXalora, wait: bool
 ) -> None:
     stopped(miner.creates, pack.start("XaloraText2Video", **VIDEO, wait=wait), asyncio.Task.cancel)
-    assert screen.last == "stopped with the run, the task goes on: run again to take it up"
+    assert screen.last == "stopped with the run, the task is still running: run again to get the result"
 
 
 @pytest.mark.parametrize("node_id", ["XaloraText2Video", "XaloraUpscale"])
@@ -225,7 +225,7 @@ def test_another_nodes_failure_before_anything_is_sent(
     assert miner.parameters == {}
 
 
-def test_a_look_that_is_canceled_cancels_no_task(
+def test_a_query_that_is_canceled_cancels_no_task(
     pack: Any, screen: Screen, miner: FakeXalora, cancel_button: Callable[[], None]
 ) -> None:
     miner.ends = lambda number, parameters: status("running")
@@ -242,7 +242,7 @@ def test_a_wait_for_an_earlier_task_that_is_canceled(
     *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
     node = pack.start("XaloraTaskStatus", task_id=task_id, wait=True)
     stopped(miner.queries, node, lambda _: cancel_button())
-    assert screen.last == "canceled, nothing runs on"
+    assert screen.last == "canceled"
     assert list(miner.cancelled) == [task_id]
 
 
@@ -262,7 +262,7 @@ def test_an_error_of_another_kind_ends_the_line_too(
     def bug(*_: Any, **__: Any) -> Any:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(pack.part("nodes._tensors"), "load_frames", bug)
+    monkeypatch.setattr(pack.part("nodes.tensors"), "load_frames", bug)
     with pytest.raises(RuntimeError, match="a bug"):
         pack.run("XaloraFluxLora", **FLUX)
     assert screen.last == "stopped by an error, see the message"
@@ -278,7 +278,7 @@ def test_an_error_of_another_kind_ends_the_line_too(
     ],
 )
 def test_a_line_holds_no_markup(pack: Any, text: str, shown: str) -> None:
-    assert pack.part("nodes._host_progress").harmless(text) == shown
+    assert pack.part("nodes.comfy.progress").without_markup(text) == shown
 
 
 @pytest.mark.parametrize(
