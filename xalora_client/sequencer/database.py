@@ -24,8 +24,9 @@ from ..protocol.parameters import is_data_uri
 from ..protocol.presigned_urls import without_signatures
 from ..storage.files import sync_folder
 from ..storage.sqlite_file import Steps, connect
+from ..workflows import WorkflowKey
 from .open_task import Lease, OpenTask
-from .values import EndedTask, InputFetch, InputFile, NewTask, Result, StoreError, TaskView, Workflow
+from .values import EndedTask, InputFetch, InputFile, NewTask, Result, StoreError, TaskView
 
 if sys.platform == "darwin":
     import fcntl
@@ -337,7 +338,7 @@ class Database:
         return tuple(
             EndedTask(
                 row["task_id"],
-                Workflow(row["task_type"], row["workflow_id"]),
+                WorkflowKey(row["task_type"], row["workflow_id"]),
                 row["outcome"] or "",
                 row["miner"],
                 row["attempts"],
@@ -387,7 +388,7 @@ def _open_task(row: Any) -> OpenTask:
     task = OpenTask(
         row["task_id"],
         row["rowid"],
-        Workflow(row["task_type"], row["workflow_id"]),
+        WorkflowKey(row["task_type"], row["workflow_id"]),
         created,
         None if timeout is None else created + timeout,
         ready=bool(row["ready"]),

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
+from ..workflows import WorkflowKey
 from .clock import Clock, Timer, Watchers
-from .values import RunningTask, Workflow
+from .values import RunningTask
 
 ATTEMPTS = 3
 """How often a task is begun before it fails because its miners were lost."""
@@ -93,7 +94,7 @@ class OpenTask:
 
     task_id: str
     number: int
-    workflow: Workflow
+    workflow: WorkflowKey
     created: float
     deadline: float | None = None
     ready: bool = False
@@ -165,7 +166,7 @@ class WaitingTasks:
     """
 
     def __init__(self) -> None:
-        self._by_workflow: dict[Workflow, list[OpenTask]] = {}
+        self._by_workflow: dict[WorkflowKey, list[OpenTask]] = {}
 
     def add(self, task: OpenTask) -> None:
         """Add a task."""
@@ -184,7 +185,7 @@ class WaitingTasks:
         index = bisect_left(tasks, task.number, key=_NUMBER)
         return index < len(tasks) and tasks[index] is task
 
-    def oldest(self, runs: Callable[[Workflow], bool], can_run: Callable[[OpenTask], bool]) -> OpenTask | None:
+    def oldest(self, runs: Callable[[WorkflowKey], bool], can_run: Callable[[OpenTask], bool]) -> OpenTask | None:
         """The task that came first of those whose workflow ``runs`` and which ``can_run``."""
         best: OpenTask | None = None
         for workflow, tasks in self._by_workflow.items():
@@ -198,7 +199,7 @@ class WaitingTasks:
                     break
         return best
 
-    def lengths(self) -> dict[Workflow, int]:
+    def lengths(self) -> dict[WorkflowKey, int]:
         """How many tasks wait for each workflow."""
         return {workflow: len(tasks) for workflow, tasks in self._by_workflow.items()}
 

@@ -19,10 +19,10 @@ from secrets import compare_digest
 from typing import Any
 
 from ..errors import InvalidParameterError
-from .capabilities import Capabilities, Capability, Offered
+from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Timer
 from .database import Database
-from .miners import MinerRecord, Miners, PendingPoll, best_poll
+from .miners import Capabilities, MinerRecord, Miners, PendingPoll, best_poll
 from .open_task import ATTEMPTS, Lease, OpenTask, WaitingTasks
 from .values import (
     Attempt,
@@ -37,10 +37,7 @@ from .values import (
     Overview,
     Result,
     StoreError,
-    TaskEnd,
     TaskView,
-    Upload,
-    Workflow,
 )
 
 logger = logging.getLogger(__name__)
@@ -70,14 +67,15 @@ class TaskQueue:
 
     Attributes:
         stopped: Whether ``stop`` was called.
-        on_end: Called with each task that ended.
+        on_end: Called when a task ends, with its workflow, the outcome ("finished", "error", "canceled", "timed out" or
+            "lost"), and how many seconds its last attempt took; None where there was none.
         on_attempt_lost: Called with the workflow of each attempt that is over without an end of its task.
     """
 
-    def __init__(self, database: Database, clock: Clock, *, workflows: Iterable[Workflow] = ()) -> None:
+    def __init__(self, database: Database, clock: Clock, *, workflows: Iterable[WorkflowKey] = ()) -> None:
         self.stopped = False
-        self.on_end: Callable[[TaskEnd], object] = lambda end: None
-        self.on_attempt_lost: Callable[[Workflow], object] = lambda workflow: None
+        self.on_end: Callable[[WorkflowKey, str, float | None], object] = lambda workflow, outcome, seconds: None
+        self.on_attempt_lost: Callable[[WorkflowKey], object] = lambda workflow: None
         self._database = database
         self._clock = clock
         self._capabilities = Capabilities(database, workflows, clock.time())
@@ -113,7 +111,7 @@ class TaskQueue:
         """End all waits. What is asked afterwards does not wait."""
         self.stopped = True
         for poll in self._polls:
-            poll.leave()
+            poll.watchers.wake()
         for task in self._open.values():
             task.watchers.wake()
             if task.lease is not None:
@@ -169,15 +167,27 @@ class TaskQueue:
             await self._database.flush()
         return before
 
-    async def offered(self, workflow: Workflow) -> Offered | None:
-        """What may be asked for of a workflow; None for one that is not offered."""
-        return self._capabilities.find(workflow)
-
-    async def offered_names(self) -> list[str]:
+    async def workflow_names(self) -> list[str]:
         """All workflows that may be asked for, in words."""
         return self._capabilities.names()
 
-    async def find_miner(self, workflow: Workflow | None) -> str | None:
+    async def has_workflow(self, workflow: WorkflowKey) -> bool:
+        """Whether it may be asked for."""
+        return workflow in self._capabilities
+
+    async def check(self, workflow: WorkflowKey, parameters: Mapping[str, Any]) -> set[str]:
+        """The names of those parameters that are images. Raises InvalidParameterError when no miner takes them."""
+        self._capabilities.check(workflow, parameters)
+        capabilities = self._capabilities.of(workflow)
+        found = {
+            name
+            for capability in capabilities
+            for name, parameter in capability.parameters.items()
+            if parameter.kind == "image"
+        }
+        return found if capabilities else {"image"}
+
+    async def find_miner(self, workflow: WorkflowKey | None) -> str | None:
         """The least busy miner that is here and runs the workflow; any one, if none is named. None: there is none."""
         fitting = [miner for miner in self._miners.alive() if workflow is None or miner.runs(workflow)]
         return min(fitting, key=lambda miner: len(miner.tasks)).name if fitting else None
@@ -223,12 +233,12 @@ class TaskQueue:
 
         Tasks that were created before their parameters could be checked, and are not allowed, end now.
         """
-        by_workflow = {capability.workflow: capability for capability in capabilities}
+        by_workflow = {capability.key: capability for capability in capabilities}
         self._miners.register(MinerRecord(name, instance, by_workflow, software=software), self._running())
         for task in list(self._open.values()):
             if task.workflow in by_workflow:
                 self._check(task)
-                self._refuse_if_nobody_takes(task, by_workflow[task.workflow])
+                self._end_if_nobody_takes(task)
 
     async def register_local(self, name: str) -> None:
         """Take up a miner inside this process. It runs everything, and its leases do not run out."""
@@ -318,13 +328,16 @@ class TaskQueue:
         task = self._by_token(token, _INPUT)
         return None if task is None else tuple(self._database.inputs(task.task_id).values())
 
-    async def renew_upload(self, token: str) -> Upload | None:
-        """Renew the lease of the attempt that got this upload token; None when it is over."""
+    async def renew_upload(self, token: str) -> tuple[LeaseId, str | None] | None:
+        """Renew the lease of the attempt that got this upload token; None when it is over.
+
+        Returns the lease, and the file that the attempt has uploaded before.
+        """
         task = self._by_token(token, _UPLOAD)
         if task is None or task.lease is None:
             return None
         lease = LeaseId(task.task_id, task.lease.token)
-        return Upload(lease, self._renewed(lease).upload)
+        return lease, self._renewed(lease).upload
 
     async def attach_result(self, lease: LeaseId, file: str, size: int) -> None:
         """This attempt has uploaded a file of so many bytes, which can be submitted now. Raises LeaseLost."""
@@ -402,18 +415,17 @@ class TaskQueue:
 
     def _check(self, task: OpenTask, parameters: Mapping[str, Any] | None = None) -> None:
         """Note which capabilities take the task's parameters; each is checked once."""
-        new = [other for other in self._capabilities.of(task.workflow) if other.digest not in task.accepted]
+        known = self._capabilities.of(task.workflow)
+        new = [capability for capability in known if capability.digest not in task.accepted]
         if new:
             parameters = self._database.parameters(task.task_id) if parameters is None else parameters
             task.accepted |= {capability.digest: capability.accepts(parameters) for capability in new}
 
-    def _refuse_if_nobody_takes(self, task: OpenTask, capability: Capability) -> None:
-        offered = self._capabilities.find(task.workflow)
-        if task not in self._waiting or offered is None or offered.is_unchecked:
-            return
-        if not any(task.accepted[other.digest] for other in offered.capabilities):
+    def _end_if_nobody_takes(self, task: OpenTask) -> None:
+        is_accepted = any(task.accepted[capability.digest] for capability in self._capabilities.of(task.workflow))
+        if task in self._waiting and not is_accepted:
             try:
-                capability.check(self._database.parameters(task.task_id))
+                self._capabilities.check(task.workflow, self._database.parameters(task.task_id))
             except InvalidParameterError as error:
                 self._end(task.task_id, "failed", "error", str(error))
 
@@ -429,7 +441,8 @@ class TaskQueue:
             self._waiting.add(task)
             return
         self._polls.remove(poll)
-        poll.give(task, lease)
+        poll.claimed = (task, lease)
+        poll.watchers.wake()
 
     async def _claim(
         self, miner: MinerRecord, seconds: float, listens: Callable[[], bool]
@@ -440,7 +453,7 @@ class TaskQueue:
                     return task, task.lease
             for poll in [poll for poll in self._polls if poll.miner.name == miner.name]:
                 self._polls.remove(poll)
-                poll.leave()
+                poll.watchers.wake()
         oldest = self._waiting.oldest(miner.runs, miner.can_run)
         if oldest is not None:
             return oldest, self._start_attempt(oldest, miner)
@@ -449,17 +462,17 @@ class TaskQueue:
         poll = PendingPoll(miner, self._clock.time(), listens)
         self._polls.append(poll)
         try:
-            await poll.wait(self._clock, seconds)
+            await poll.watchers.wait(self._clock, seconds)
         except asyncio.CancelledError:
-            if poll.given is not None:
-                task, lease = poll.given
+            if poll.claimed is not None:
+                task, lease = poll.claimed
                 with suppress(LeaseLost):
                     await self.requeue(LeaseId(task.task_id, lease.token), counts=False)
             raise
         finally:
             if poll in self._polls:
                 self._polls.remove(poll)
-        return poll.given if poll.given is not None and poll.given[1].over is None else None
+        return poll.claimed if poll.claimed is not None and poll.claimed[1].over is None else None
 
     def _attempt(self, task: OpenTask, lease: Lease) -> Attempt:
         miner = self._miners.get(lease.miner)
@@ -568,7 +581,7 @@ class TaskQueue:
             task.timer.cancel()
         task.status = "ended"
         task.change(now)
-        self.on_end(TaskEnd(task.workflow, outcome, None if task.lease is None else now - task.lease.began))
+        self.on_end(task.workflow, outcome, None if task.lease is None else now - task.lease.began)
 
     def _track(self, task: OpenTask, lease: Lease) -> None:
         if (miner := self._miners.get(lease.miner)) is not None:

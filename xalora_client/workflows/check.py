@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import one_line
-from .merging import MergeError, merge
+from .capability import Capability
+from .file import TitleError, Workflow, find_widget, read_title
 from .object_info import declared, guessed, is_link, parameter, read
-from .parameter import Parameter, check_parameters
-from .titles import TitleError, Words, find_widget, read_title
-from .workflow import Workflow
+from .parameter import MergeError, Parameter, merge
 
 PREFIX = "filename_prefix"
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
@@ -69,6 +68,11 @@ class CheckedWorkflow:
     titles: Mapping[str, str]
     bindings: Mapping[str, tuple[tuple[str, str], ...]]
 
+    @property
+    def capability(self) -> Capability:
+        """What a miner announces to a sequencer."""
+        return Capability(self.workflow.key, self.parameters)
+
     def prompt(self, values: Mapping[str, Any], *, run: str) -> dict[str, Any]:
         """The prompt for one run, in API format.
 
@@ -84,11 +88,13 @@ class CheckedWorkflow:
         if not _RUN.fullmatch(run):
             raise ValueError(f"not a name of a run: {run!r}")
         images = {
-            name: values[name] for name, each in self.parameters.items() if each.kind == "image" and name in values
+            name: values[name]
+            for name, parameter in self.parameters.items()
+            if parameter.kind == "image" and name in values
         }
         # What an image may be was checked when it was sent; here it is a file's name, not an address.
         addresses = dict.fromkeys(images, "data:,")
-        resolved = check_parameters(self.parameters, {**values, **addresses}, name=self.workflow.name) | images
+        resolved = self.capability.resolve({**values, **addresses}) | images
         nodes = {
             node_id: {name: copy.deepcopy(value) for name, value in node.items() if name != "_meta"}
             for node_id, node in self.workflow.nodes.items()
@@ -102,22 +108,14 @@ class CheckedWorkflow:
                 node["inputs"][PREFIX] = f"{prefix}_{run}"
         return nodes
 
-    def announcement(self) -> dict[str, Any]:
-        """What a miner tells a sequencer about it; see ``Offer.from_json``."""
-        return {
-            "task_type": self.workflow.task_type,
-            "workflow_id": self.workflow.workflow_id,
-            "parameters": [each.to_json() for each in self.parameters.values()],
-        }
-
 
 def check(workflow: Workflow, object_info: Mapping[str, Any] | None) -> CheckedWorkflow:
     """Compare a workflow with a ComfyUI.
 
     Args:
         workflow: The workflow.
-        object_info: The answer of that ComfyUI's ``/object_info``. None checks what can be checked without: kinds are
-            then guessed from the values, and neither ranges nor choices are known.
+        object_info: The answer of that ComfyUI's ``/object_info``. Without it, kinds are guessed from the values, and
+            neither ranges nor choices are known.
     """
     return _Check(workflow, object_info).done()
 
@@ -138,7 +136,7 @@ class _Check:
             self.titles[node_id] = title if isinstance(title, str) and title.strip() else node["class_type"]
         if not any("_meta" in node for node in nodes.values()):
             self._fault("", "no node has a title, so nothing is bound: use File → Export (API) of a newer ComfyUI")
-        marked = [node_id for node_id, node in nodes.items() if self._node(node_id, node).is_output]
+        marked = [node_id for node_id, node in nodes.items() if self._node(node_id, node)]
         return CheckedWorkflow(
             self.workflow,
             self.parameters,
@@ -152,12 +150,13 @@ class _Check:
     def _fault(self, node_id: str, message: str) -> None:
         self.faults.append(Fault(self.workflow.file, message, node_id, self.titles.get(node_id, "")))
 
-    def _node(self, node_id: str, node: Mapping[str, Any]) -> Words:
+    def _node(self, node_id: str, node: Mapping[str, Any]) -> bool:
+        """Check a node. Returns whether its title marks it as the output."""
         inputs, class_type = node["inputs"], node["class_type"]
         declarations = None
         if self.object_info is not None:
             if class_type in self.object_info:
-                found = list(declared(self.object_info[class_type], inputs))
+                found = list(declared(self.object_info[class_type].get("input") or {}, inputs))
                 declarations = {name: declaration for name, declaration, _ in found}
                 for name, declaration, required in found:
                     if required and name not in inputs and not read(declaration)[0].startswith(_NOT_CHECKED):
@@ -171,25 +170,29 @@ class _Check:
         if is_link(inputs.get(PREFIX)):
             self._fault(node_id, f"{PREFIX} comes from another node: type it in, it is made unique for each run")
         try:
-            words = read_title(self.titles[node_id])
+            bindings, is_output = read_title(self.titles[node_id])
         except TitleError as error:
             self._fault(node_id, str(error))
-            words = Words((), False)
-        bound = set(self._bind(node_id, node, words, declarations))
+            bindings, is_output = [], False
+        bound = set(self._bind(node_id, node, bindings, declarations))
         self._check_values(node_id, inputs, declarations or {}, bound)
-        return words
+        return is_output
 
     def _bind(
-        self, node_id: str, node: Mapping[str, Any], words: Words, declarations: Mapping[str, Any] | None
+        self,
+        node_id: str,
+        node: Mapping[str, Any],
+        bindings: list[tuple[str, str | None]],
+        declarations: Mapping[str, Any] | None,
     ) -> Iterator[str]:
-        """Bind what a title says, and yield the widgets."""
+        """Make the parameters that a title binds, and yield their widgets."""
         inputs = node["inputs"]
         links = [name for name, value in inputs.items() if is_link(value)]
-        plain = [name for name in inputs if name not in links]
+        values = [name for name in inputs if name not in links]
         taken: dict[str, str] = {}
-        for name, named in words.bindings:
+        for name, named in bindings:
             try:
-                widget = find_widget(name, named, plain, links)
+                widget = find_widget(name, named, values, links)
             except TitleError as error:
                 self._fault(node_id, str(error))
                 continue
@@ -212,7 +215,7 @@ class _Check:
         if declarations is None:
             made = guessed(name, value, class_type, widget)
         elif widget in declarations:
-            # Of some types, such as COLOR, no range is told.
+            # Some types, such as COLOR, declare no range.
             made = parameter(name, value, declarations[widget]) or guessed(name, value, class_type, widget)
         else:
             self._fault(node_id, f"input:{name}: {one_line(class_type, 80)} has no widget {widget}: export again")
@@ -253,7 +256,7 @@ class _Check:
                     )
             elif rule.kind == "choice" and widget in bound:
                 continue
-            elif rule.kind == "choice" and not any(value == each for each in rule.choices):
+            elif rule.kind == "choice" and value not in rule.choices:
                 self._fault(node_id, _missing(widget, value, rule))
             elif rule.kind in ("whole", "number") and not _in_range(value, rule):
                 self._fault(node_id, f"{widget} is {one_line(repr(value), 80)}; allowed: {rule.allowed}")
@@ -278,10 +281,10 @@ class _Check:
 
 
 def _missing(widget: str, value: object, rule: Parameter) -> str:
-    shown = one_line(str(value), 120)
+    text = one_line(str(value), 120)
     if isinstance(value, str) and _MODEL_FILE.fullmatch(value):
-        return f"this ComfyUI has no model file {shown} for {widget}: put it into its models folder, or choose another"
-    return f"{widget} is {shown}; allowed: {rule.allowed}"
+        return f"this ComfyUI has no model file {text} for {widget}: put it into its models folder, or choose another"
+    return f"{widget} is {text}; allowed: {rule.allowed}"
 
 
 def _in_range(value: object, rule: Parameter) -> bool:

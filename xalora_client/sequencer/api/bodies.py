@@ -1,4 +1,4 @@
-"""What all endpoints share: reading bodies, checking keys, and answering refusals in JSON."""
+"""What all endpoints share: reading bodies, checking keys, and answering errors in JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import ClientError, web
@@ -41,7 +42,7 @@ class HTTPError(Exception):
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Refuse what the sequencer's disk cannot take."""
+    """Answer an OSError as an error of the sequencer's disk."""
     try:
         yield
     except (ConnectionError, ClientError):
@@ -55,24 +56,24 @@ def _full_disk(why: str) -> HTTPError:
 
 
 def answering_in_json(service: str) -> Any:
-    """Middleware that turns every refusal into its status with ``{"message": ...}``."""
+    """Middleware that answers every error with its status and ``{"message": ...}``."""
 
     @web.middleware
     async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except Exception as error:
-            refusal = _refusal(error)
-            if refusal is None:
+            answer = _http_error(error)
+            if answer is None:
                 logger.exception("%s could not be answered", request.path)
-                refusal = HTTPError(500, f"the {service} failed")
-            return web.json_response({"message": str(refusal)}, status=refusal.status)
+                answer = HTTPError(500, f"the {service} failed")
+            return web.json_response({"message": str(answer)}, status=answer.status)
 
     return answer_in_json
 
 
-def _refusal(error: Exception) -> HTTPError | None:
-    """How an error is answered; None for one that is a fault of this program."""
+def _http_error(error: Exception) -> HTTPError | None:
+    """How an error is answered; None for a fault of this program."""
     match error:
         case HTTPError():
             return error
@@ -118,18 +119,18 @@ def read_wait(body: Mapping[str, Any]) -> float:
     return float(min(seconds, LONG_POLL_SECONDS))
 
 
+@dataclass(frozen=True)
 class Keys:
-    """The consumers that are let in. None of them means that every key is accepted."""
+    """The consumers that are let in. Without any, every key is accepted."""
 
-    def __init__(self, accepted: tuple[Credentials, ...]) -> None:
-        self._accepted = accepted
+    accepted: tuple[Credentials, ...]
 
     def consumer_and_key(self, body: Mapping[str, Any]) -> tuple[str, str]:
         """The consumer and the key of a request, which must belong together."""
         consumer_id, api_key = body.get("consumer_id"), self.key(body)
         if not isinstance(consumer_id, str) or not _TEXT.accepts(consumer_id):
             raise HTTPError(401, "consumer_id is missing")
-        known = [_same(consumer_id, other.consumer_id) & _same(api_key, other.api_key) for other in self._accepted]
+        known = [_same(consumer_id, other.consumer_id) & _same(api_key, other.api_key) for other in self.accepted]
         if known and not any(known):
             raise HTTPError(401, "this consumer_id and api_key are not known here")
         return consumer_id, api_key
@@ -139,7 +140,7 @@ class Keys:
         api_key = body.get("api_key")
         if not isinstance(api_key, str) or not _TEXT.accepts(api_key):
             raise HTTPError(401, "api_key is missing")
-        known = [_same(api_key, other.api_key) for other in self._accepted]
+        known = [_same(api_key, other.api_key) for other in self.accepted]
         if known and not any(known):
             raise HTTPError(401, "this api_key is not known here")
         return api_key
@@ -156,7 +157,7 @@ def read_miner(body: Mapping[str, Any], miner_key: str | None, field: str = "erc
 
 
 def _same(given: str, required: str) -> bool:
-    """Compare without telling by the time it takes how much was right."""
+    """Compare in a time that does not depend on how much is right."""
     return hmac.compare_digest(given.encode(), required.encode())
 
 
