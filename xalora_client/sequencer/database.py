@@ -123,7 +123,7 @@ STEPS: Steps = [
 
 
 class Database:
-    """The tables of one data folder. Use it from one thread at a time. Nothing in it holds a key.
+    """The tables of one data folder. Use it from one thread at a time. It holds no keys.
 
     What a method writes outlives a kill of the process when it returns, and a power cut after ``flush``. Each raises
     StoreError when that is not possible; opening raises StorageError for a file of a newer version, OSError and
@@ -135,7 +135,7 @@ class Database:
             self._db = connect(path, STEPS, "The sequencer's database")
         except StorageError as error:
             raise error.derived(advice="Update this version, or choose another data folder.") from error
-        # A commit does not wait for the disk: nothing else could go on meanwhile. ``flush`` does, for many at once.
+        # A commit does not wait for the disk: nothing else could run meanwhile. ``flush`` does, for many at once.
         self._db.execute("PRAGMA synchronous = NORMAL")
         (self._salt,) = self._db.execute("SELECT value FROM salt").fetchone()
         self._log = path.with_name(f"{path.name}-wal")
@@ -279,7 +279,7 @@ class Database:
         )
 
     def set_status(self, task_id: str, status: str, attempts: int, *, forget: bool = False) -> None:
-        """An attempt was lost or is taken up again; ``forget`` that there was one."""
+        """An attempt was lost or continues; ``forget`` that there was one."""
         forgotten = "lease = NULL, upload = NULL," if forget else ""
         self.run(
             f"UPDATE tasks SET {forgotten} status = ?, attempts = ? WHERE task_id = ?",  # noqa: S608 - no values in it
@@ -331,22 +331,11 @@ class Database:
     def ended_tasks(self, count: int, now: float) -> tuple[EndedTask, ...]:
         """The tasks that ended last, newest first."""
         rows = self.run(
-            "SELECT task_id, task_type, workflow_id, outcome, miner, attempts, create_timestamp, ended"
-            " FROM tasks WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?",
-            (count,),
+            "SELECT task_type, workflow_id, task_id, coalesce(outcome, ''), miner, attempts, ended - create_timestamp,"
+            " ? - ended FROM tasks WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?",
+            (now, count),
         )
-        return tuple(
-            EndedTask(
-                row["task_id"],
-                WorkflowKey(row["task_type"], row["workflow_id"]),
-                row["outcome"] or "",
-                row["miner"],
-                row["attempts"],
-                row["ended"] - row["create_timestamp"],
-                now - row["ended"],
-            )
-            for row in rows
-        )
+        return tuple(EndedTask(WorkflowKey(*row[:2]), *row[2:]) for row in rows)
 
     def forget_tasks(self, now: float) -> None:
         """Forget tasks that ended long ago, some at a time."""
@@ -357,15 +346,12 @@ class Database:
 
     def results_over(self, budget: int, before: float) -> list[str]:
         """The oldest results, without which the rest fits into so many bytes, but none that was added later."""
-        (total,) = self.run("SELECT coalesce(sum(size), 0) FROM results").fetchone()
-        files = []
-        if total > budget:
-            for file, size in self.run("SELECT file, size FROM results WHERE added < ? ORDER BY added", (before,)):
-                files.append(file)
-                total -= size
-                if total <= budget:
-                    break
-        return files
+        rows = self.run(
+            "SELECT file FROM (SELECT file, added, sum(size) OVER (ORDER BY added DESC, file) AS total FROM results)"
+            " WHERE total > ? AND added < ? ORDER BY added",
+            (budget, before),
+        )
+        return [file for (file,) in rows]
 
     def forget_result(self, file: str) -> None:
         """The file was removed."""
@@ -398,7 +384,7 @@ def _open_task(row: Any) -> OpenTask:
         revision=row["revision"],
     )
     if row["lease"] is not None:
-        task.lease = Lease(row["lease"], row["miner"], row["prompt_id"], task.attempts, row["began"])
+        task.lease = Lease(row["miner"], task.attempts, row["began"], row["lease"], row["prompt_id"])
     return task
 
 

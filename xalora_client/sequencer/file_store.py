@@ -176,13 +176,11 @@ class Images:
     async def forget_old(self) -> None:
         """Forget those that were not used for a day, and the least recently used above the budget."""
         self._database.run("DELETE FROM images WHERE used < ?", (self._clock.time() - KEPT_SECONDS,))
-        complete = self._select("complete ORDER BY used")
-        total = sum(image.size for image in complete)
-        for image in complete:
-            if total <= BUDGET:
-                break
-            self._database.run("DELETE FROM images WHERE token = ?", (image.token,))
-            total -= image.size
+        self._database.run(
+            "DELETE FROM images WHERE token IN (SELECT token FROM (SELECT token, sum(size) OVER"
+            " (ORDER BY used DESC, token) AS total FROM images WHERE complete) WHERE total > ?)",
+            (BUDGET,),
+        )
 
     async def files(self) -> set[str]:
         """The names of the files that are needed."""

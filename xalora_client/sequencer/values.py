@@ -192,8 +192,8 @@ class RunningTask:
 class EndedTask:
     """A task that ended. ``seconds`` is how long it took from its create, ``ago`` how long ago it ended."""
 
-    task_id: str
     workflow: WorkflowKey
+    task_id: str
     outcome: str
     miner: str | None
     attempts: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -136,47 +136,39 @@ class Metrics:
 
     def __init__(self, queue: TaskQueue) -> None:
         self._queue = queue
+        self._registry: Any = None
         try:
-            import prometheus_client
+            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
         except ImportError:
-            self._library: Any = None
             return
-        self._library = prometheus_client
-        self.registry = prometheus_client.CollectorRegistry()
-        self._ended = prometheus_client.Counter(
-            "xalora_tasks_ended", "Tasks that ended.", ["workflow", "outcome"], registry=self.registry
+        self._registry = registry = CollectorRegistry()
+        self._exposition = exposition
+        self._ended = Counter("xalora_tasks_ended", "Tasks that ended.", ["workflow", "outcome"], registry=registry)
+        self._lost = Counter(
+            "xalora_attempts_lost", "Attempts whose miner was lost or gave up.", ["workflow"], registry=registry
         )
-        self._lost = prometheus_client.Counter(
-            "xalora_attempts_lost", "Attempts whose miner was lost or gave up.", ["workflow"], registry=self.registry
-        )
-        self._queries = prometheus_client.Histogram(
+        self._queries = Histogram(
             "xalora_query_seconds",
             "Time to answer a query, without the wait that was asked for.",
             buckets=_QUERY_BUCKETS,
-            registry=self.registry,
+            registry=registry,
         )
-        self._seconds = prometheus_client.Histogram(
+        self._seconds = Histogram(
             "xalora_task_seconds",
             "Time from the begin of the last attempt to the result.",
             ["workflow"],
             buckets=_TASK_BUCKETS,
-            registry=self.registry,
+            registry=registry,
         )
-        self._waiting = prometheus_client.Gauge(
-            "xalora_tasks_waiting", "Tasks that wait for a miner.", ["workflow"], registry=self.registry
-        )
-        self._running = prometheus_client.Gauge(
-            "xalora_tasks_running", "Tasks that miners carry out.", registry=self.registry
-        )
-        self._miners = prometheus_client.Gauge(
-            "xalora_miners", "Miners that are connected.", ["state"], registry=self.registry
-        )
+        self._waiting = Gauge("xalora_tasks_waiting", "Tasks that wait for a miner.", ["workflow"], registry=registry)
+        self._running = Gauge("xalora_tasks_running", "Tasks that miners run.", registry=registry)
+        self._miners = Gauge("xalora_miners", "Miners that are connected.", ["state"], registry=registry)
         queue.on_end = self._count_end
         queue.on_attempt_lost = lambda workflow: self._lost.labels(str(workflow)).inc()
 
     def query_answered(self, seconds: float) -> None:
         """Count a query; ``seconds`` without the time it waited on request."""
-        if self._library is not None:
+        if self._registry is not None:
             self._queries.observe(seconds)
 
     def routes(self) -> list[web.RouteDef]:
@@ -185,7 +177,7 @@ class Metrics:
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """Answer in Prometheus's text format; 501 without its library."""
-        if self._library is None:
+        if self._registry is None:
             raise HTTPError(501, "metrics need the package prometheus-client: pip install 'xalora-nodes[sequencer]'")
         now = await self._queue.overview()
         self._waiting.clear()  # A workflow for which nothing waits any more has no line.
@@ -195,9 +187,8 @@ class Metrics:
         alive = [miner.is_busy for miner in now.miners if miner.is_alive]
         self._miners.labels("busy").set(sum(alive))
         self._miners.labels("idle").set(len(alive) - sum(alive))
-        choose: Callable[[str], tuple[Any, str]] = self._library.exposition.choose_encoder
-        encode, content_type = choose(request.headers.get("Accept", ""))
-        return web.Response(body=encode(self.registry), headers={"Content-Type": content_type})
+        encode, content_type = self._exposition.choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
 
     def _count_end(self, workflow: WorkflowKey, outcome: str, seconds: float | None) -> None:
         self._ended.labels(str(workflow), outcome).inc()
