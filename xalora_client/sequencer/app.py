@@ -63,7 +63,7 @@ async def serve(
     if isinstance(options, SequencerOptions):
         options.check_host(host)
         name = "sequencer"
-    with FolderLock(Path(data), name) as lock:
+    with closing(FolderLock(Path(data), name)) as lock:
         await serve_locked(host, port, lock, options or Options(), on_ready, clock)
 
 
@@ -110,10 +110,9 @@ class _Server:
             if options.public_url is not None:
                 self._app[PUBLIC_URL] = options.public_url.rstrip("/")
         else:
-            files, local = [], True
-            api_keys = () if options.api_key is None else (options.api_key,)
+            files, api_keys, local = [], (), True
         self._queue = queue = TaskQueue(database, clock, workflows=[file.key for file in files])
-        self._inputs = Inputs(queue, images, self._results, incoming, clock, local=local)
+        self._inputs = Inputs(queue, images, self._results, incoming, clock, local)
         keys = Keys(tuple(map(Credentials.parse, api_keys)))
         consumers = partial(ConsumerRoutes, queue, self._inputs, keys, service=lock.name, local=local)
         routes = [MediaRoutes(queue, self._results).routes(), ImageUploads(queue, images, incoming, keys).routes()]

@@ -35,7 +35,7 @@ KEPT_SECONDS = 90 * 86_400.0
 """A task that ended is known for so long: with its parameters, and so that its job id creates no other one."""
 
 _AT_ONCE = 5000
-_SHOWN_DATA_URI = 200
+_LONGEST_DATA_URI = 200
 _IS_OPEN = "status IN ('waiting', 'running')"
 _SALT = "CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL)"
 _TASKS = """
@@ -232,11 +232,11 @@ class Database:
     def open_tasks(self) -> list[OpenTask]:
         """All tasks that have not ended, oldest first."""
         rows = self.run(
-            "SELECT rowid, task_id, task_type, workflow_id, create_timestamp, timeout_seconds, ready, status, attempts,"
-            " miner, lease, prompt_id, began, upload, revision FROM tasks"
-            " WHERE status IN ('waiting', 'running') ORDER BY rowid"
+            "SELECT task_type, workflow_id, miner, attempts, began, lease, prompt_id, task_id, rowid AS number,"
+            " create_timestamp AS created, create_timestamp + timeout_seconds AS deadline, ready, status, upload,"
+            " revision FROM tasks WHERE status IN ('waiting', 'running') ORDER BY rowid"
         )
-        return [_open_task(row) for row in rows]
+        return [_open_task(dict(row)) for row in rows]
 
     def parameters(self, task_id: str) -> dict[str, Any]:
         """The parameters of a task that has not ended."""
@@ -369,23 +369,11 @@ def _flush_bytes(file: Path) -> None:
         os.close(handle)
 
 
-def _open_task(row: Any) -> OpenTask:
-    created, timeout = row["create_timestamp"], row["timeout_seconds"]
-    task = OpenTask(
-        row["task_id"],
-        row["rowid"],
-        WorkflowKey(row["task_type"], row["workflow_id"]),
-        created,
-        None if timeout is None else created + timeout,
-        ready=bool(row["ready"]),
-        status=row["status"],
-        attempts=row["attempts"],
-        upload=row["upload"],
-        revision=row["revision"],
-    )
-    if row["lease"] is not None:
-        task.lease = Lease(row["miner"], task.attempts, row["began"], row["lease"], row["prompt_id"])
-    return task
+def _open_task(fields: dict[str, Any]) -> OpenTask:
+    workflow = WorkflowKey(fields.pop("task_type"), fields.pop("workflow_id"))
+    miner, began, token, prompt_id = (fields.pop(name) for name in ("miner", "began", "lease", "prompt_id"))
+    lease = None if token is None else Lease(miner, fields["attempts"], began, token, prompt_id)
+    return OpenTask(workflow=workflow, lease=lease, **fields)
 
 
 def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:
@@ -394,6 +382,7 @@ def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shortened_value(value: Any) -> Any:
-    if isinstance(value, str) and is_data_uri(value) and len(value) > _SHOWN_DATA_URI:
-        return f"{value[:64]}… ({len(value)} characters)"
-    return without_signatures(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    is_long = is_data_uri(value) and len(value) > _LONGEST_DATA_URI
+    return f"{value[:64]}… ({len(value)} characters)" if is_long else without_signatures(value)

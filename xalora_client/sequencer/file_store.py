@@ -187,10 +187,8 @@ class Images:
         return {image.sha256 for image in self._select("complete")}
 
     def _select(self, where: str, *values: Any) -> list[Image]:
-        rows = self._database.run(f"SELECT * FROM images WHERE {where}", values)  # noqa: S608 - no values in it
-        return [
-            Image(row["token"], row["sha256"], row["size"], row["content_type"], bool(row["complete"])) for row in rows
-        ]
+        sql = f"SELECT token, sha256, size, content_type, complete FROM images WHERE {where}"  # noqa: S608
+        return [Image(*row) for row in self._database.run(sql, values)]
 
 
 def image_token_in(address: str) -> str | None:

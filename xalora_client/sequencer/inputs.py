@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Coroutine
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -46,24 +47,21 @@ class ImageError(Exception):
     """A task's image cannot be used; the text becomes the task's ``msg``."""
 
 
+@dataclass(frozen=True)
 class Inputs:
     """Fetches the inputs of tasks, which can run then.
 
     ``results`` is the folder of results, which may be inputs as well; ``local``: see ``fetch_image``.
     """
 
-    def __init__(
-        self, queue: TaskQueue, images: Images, results: Path, incoming: Incoming, clock: Clock, *, local: bool
-    ) -> None:
-        self.folder = images.folder
-        self._queue = queue
-        self._images = images
-        self._results = results
-        self._incoming = incoming
-        self._clock = clock
-        self._local = local
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._running: set[asyncio.Task[None]] = set()
+    queue: TaskQueue
+    images: Images
+    results: Path
+    incoming: Incoming
+    clock: Clock
+    local: bool
+    _slots: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _AT_ONCE))
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self) -> None:
         """Begin to fetch."""
@@ -78,13 +76,13 @@ class Inputs:
 
     async def has(self, address: str, owner: bytes) -> bool:
         """Whether this is the address of an image that its owner uploaded here, or of a result of its tasks."""
-        return await self._result_at(address, owner) is not None or await self._images.use(address, owner) is not None
+        return await self._result_at(address, owner) is not None or await self.images.use(address, owner) is not None
 
     async def prune(self) -> None:
         """Remove the files that neither an open task nor an uploaded image needs."""
-        await self._images.forget_old()
-        needed = await self._images.files() | await self._queue.input_files()
-        for path in self.folder.iterdir():
+        await self.images.forget_old()
+        needed = await self.images.files() | await self.queue.input_files()
+        for path in self.images.folder.iterdir():
             if path.name not in needed and path.stat().st_mtime < time.time() - _UNUSED_SECONDS:
                 path.unlink(missing_ok=True)
 
@@ -96,49 +94,49 @@ class Inputs:
     async def _fetch_all(self) -> None:
         while True:
             try:
-                fetch = await self._queue.next_fetch()
+                fetch = await self.queue.next_fetch()
             except StoreError:
                 logger.exception("The database cannot be read")
-                await self._clock.sleep(_RETRY_SECONDS)
+                await self.clock.sleep(_RETRY_SECONDS)
             else:
                 # The next change of a task without inputs is its end.
-                self._run(first_ended(self._fetch(fetch), self._queue.watch(fetch.task_id, fetch.revision, _FOREVER)))
+                self._run(first_ended(self._fetch(fetch), self.queue.watch(fetch.task_id, fetch.revision, _FOREVER)))
 
     async def _fetch(self, fetch: InputFetch) -> None:
         msg: str | None = None
         while True:
             try:
                 if msg is not None:
-                    return await self._queue.fail_fetch(fetch.task_id, msg)
+                    return await self.queue.fail_fetch(fetch.task_id, msg)
                 async with self._slots:
                     files = {name: await self._file(address, fetch.owner) for name, address in fetch.addresses.items()}
-                return await self._queue.end_fetch(fetch.task_id, files)
+                return await self.queue.end_fetch(fetch.task_id, files)
             except ImageError as error:
                 msg = str(error)
             except Exception as error:
                 logger.exception("The inputs of task %s cannot be stored", fetch.task_id)
                 if isinstance(error, StoreError) or (isinstance(error, OSError) and is_full(error)):
                     # A full disk is no fault of the task: it waits until there is room.
-                    await self._clock.sleep(_RETRY_SECONDS)
+                    await self.clock.sleep(_RETRY_SECONDS)
                 else:
                     # Whatever the error, the task must not wait forever.
                     msg = f"the sequencer could not store the image: {type(error).__name__}"
 
     async def _file(self, address: str, owner: bytes) -> InputFile:
-        image = await self._images.use(address, owner)
+        image = await self.images.use(address, owner)
         if image is not None:
             return InputFile(image.sha256, image.content_type, image.size)
         result = await self._result_at(address, owner)
         if result is None:
-            content = await fetch_image(address, local=self._local)
+            content = await fetch_image(address, local=self.local)
         else:
             _check_bytes(result.stat().st_size)
             content = await asyncio.to_thread(result.read_bytes)
-        file = self._incoming.begin()
+        file = self.incoming.begin()
         try:
             await asyncio.to_thread(file.write, content)
             content_type = await asyncio.to_thread(picture_type, file.path)
-            await file.store(self.folder / file.sha256)
+            await file.store(self.images.folder / file.sha256)
         finally:
             file.discard()
         return InputFile(file.sha256, content_type, file.size)
@@ -149,8 +147,8 @@ class Inputs:
         Whatever its host is: a result's name cannot be guessed.
         """
         name = part_of(address, _RESULT)
-        file = None if name is None else await self._queue.find_media(name, owner)
-        path = None if file is None else self._results / file
+        file = None if name is None else await self.queue.find_media(name, owner)
+        path = None if file is None else self.results / file
         return path if path is not None and path.is_file() else None
 
 
@@ -172,8 +170,13 @@ async def fetch_image(address: str, *, local: bool) -> bytes:
     Raises ImageError when there are no bytes, when there are more than 64 MiB, or after 60 seconds.
     """
     if is_data_uri(address):
-        # Decoding a large one takes a moment, and the loop must stay free.
-        return await asyncio.to_thread(_from_data_uri, address)
+        try:
+            # Decoding a large one takes a moment, and the loop must stay free.
+            _, content = await asyncio.to_thread(decode_data_uri, address)
+        except ValueError as error:
+            raise ImageError(f"the image's data: URI cannot be read: {error}") from error
+        _check_bytes(len(content))
+        return content
     try:
         return await asyncio.wait_for(_fetch(Link.parse(address), local), FETCH_SECONDS)
     except asyncio.TimeoutError:
@@ -234,15 +237,6 @@ def _blocked(host: str) -> ImageError:
         f"the image is not fetched, because its address leads into a private network ({host}). "
         "Start the sequencer with --allow-private-images to allow that"
     )
-
-
-def _from_data_uri(uri: str) -> bytes:
-    try:
-        _, content = decode_data_uri(uri)
-    except ValueError as error:
-        raise ImageError(f"the image's data: URI cannot be read: {error}") from error
-    _check_bytes(len(content))
-    return content
 
 
 def _check_bytes(count: int) -> None:

@@ -72,16 +72,6 @@ class MinerRecord:
             return False
         return self.is_local or now - self.seen <= ALIVE_SECONDS
 
-    @contextmanager
-    def listening(self, listens: Callable[[], bool]) -> Iterator[None]:
-        """Wait for something to answer the miner."""
-        self.listens = listens
-        try:
-            yield
-        finally:
-            if self.listens is listens:
-                self.listens = None
-
     def view(self, now: float) -> MinerView:
         """The miner, for people."""
         return MinerView(
@@ -184,6 +174,20 @@ class Miners:
         """A sign of life of a miner."""
         if (miner := self.get(name)) is not None:
             miner.seen = self._clock.time()
+
+    @contextmanager
+    def listening(self, name: str | None, listens: Callable[[], bool]) -> Iterator[None]:
+        """Wait for something to answer a miner. If it still listens then, that is a sign of life."""
+        miner = self.get(name)
+        if miner is not None:
+            miner.listens = listens
+        try:
+            yield
+        finally:
+            if miner is not None and miner.listens is listens:
+                miner.listens = None
+        if listens():
+            self.mark_seen(name)
 
     def register(self, miner: MinerRecord, running: Iterable[OpenTask]) -> None:
         """Add a miner, which may be known from before. ``running`` are all tasks that run.

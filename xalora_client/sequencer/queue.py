@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from secrets import compare_digest
@@ -279,10 +279,8 @@ class TaskQueue:
         miner = self._miners.find(name, instance)
         if miner is None:
             raise NotRegisteredError(name)
-        with miner.listening(listens):
+        with self._miners.listening(name, listens):
             claimed = await self._claim(miner, seconds, listens)
-        if listens():
-            miner.seen = self._clock.time()
         if claimed is None:
             return None
         attempt = self._attempt(*claimed)
@@ -308,12 +306,9 @@ class TaskQueue:
             task.report(*progress, self._clock)
         if seconds <= 0 or self.stopped or task.lease is None:
             return
-        miner = self._miners.get(lease.miner)
-        with nullcontext() if miner is None else miner.listening(listens):
+        with self._miners.listening(lease.miner, listens):
             await task.lease.watchers.wait(self._clock, seconds)
-        # A miner that hung up meanwhile may be dead: that is no sign of life.
         if listens() and not self.stopped:
-            self._miners.mark_seen(lease.miner)
             self._renewed(lease)
 
     async def public_lease(self, name: str, task_id: str) -> str | None:

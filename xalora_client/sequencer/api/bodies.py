@@ -5,8 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,17 +37,6 @@ class HTTPError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Answer an OSError as an error of the sequencer's disk."""
-    try:
-        yield
-    except (ConnectionError, ClientError):
-        raise
-    except OSError as error:
-        raise _full_disk("is full" if is_full(error) else f"cannot be written ({type(error).__name__})") from error
 
 
 def _full_disk(why: str) -> HTTPError:
@@ -83,10 +71,12 @@ def _http_error(error: Exception) -> HTTPError | None:
             return HTTPError(413, str(error))
         case web.HTTPException():
             return HTTPError(error.status, error.reason)
+        case ConnectionError() | ClientError():
+            return HTTPError(400, "the connection was cut")  # Nobody reads this.
         case StoreError(is_full=True):
             return _full_disk("is full")
-        case ConnectionError():
-            return HTTPError(400, "the request broke off")  # Nobody hears this.
+        case OSError():
+            return _full_disk("is full" if is_full(error) else f"cannot be written ({type(error).__name__})")
     return None
 
 

@@ -106,7 +106,20 @@ class ConsumerRoutes:
         task_id = await self.queue.find_by_job_id(owner, consumer_id, job_id)
         msg = "this job_id was submitted before"
         if task_id is None:
-            created = await self.queue.create(await self._new_task(request, body, owner, consumer_id, job_id))
+            task, images = await self.read_task(body)
+            details: dict[str, Any] = dict(task.task_details)
+            for name in images:
+                await self._check_image(request, name, details["parameters"][name], owner)
+            new = NewTask(
+                workflow=WorkflowKey(task.task_type, task.workflow_id),
+                details=details,
+                inputs=images,
+                timeout_seconds=task.timeout_seconds or None,
+                owner=owner,
+                consumer_id=consumer_id,
+                job_id=job_id,
+            )
+            created = await self.queue.create(new)
             task_id = created.task_id
             if created.is_new:
                 msg = f"queued in the {self.service}{'' if created.has_miner else _NOBODY}"
@@ -153,23 +166,6 @@ class ConsumerRoutes:
         if miner is None:
             raise HTTPError(503, "no miner that runs this is connected at the moment; start one with `xalora miner`")
         return web.json_response({"miner_id": miner})
-
-    async def _new_task(
-        self, request: web.Request, body: dict[str, Any], owner: bytes, consumer_id: str, job_id: str
-    ) -> NewTask:
-        task, images = await self.read_task(body)
-        details: dict[str, Any] = dict(task.task_details)
-        for name in images:
-            await self._check_image(request, name, details["parameters"][name], owner)
-        return NewTask(
-            workflow=WorkflowKey(task.task_type, task.workflow_id),
-            details=details,
-            inputs=images,
-            timeout_seconds=task.timeout_seconds or None,
-            owner=owner,
-            consumer_id=consumer_id,
-            job_id=job_id,
-        )
 
     async def _check_image(self, request: web.Request, name: str, value: str, owner: bytes) -> None:
         """Refuse at once what could not be fetched in any case."""

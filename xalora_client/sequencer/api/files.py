@@ -9,29 +9,19 @@ from typing import Any
 
 from aiohttp import ClientError, web
 
-from ...media.decoding.formats import describe, sniff
+from ...media.decoding.formats import APNG, FORMATS, describe, sniff
 from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT
 from ..file_store import Image, Images, Incoming, IncomingFile
 from ..queue import TaskQueue
 from ..values import LeaseId, LeaseLost
-from .bodies import HTTPError, Keys, address, disk_errors, read_body
+from .bodies import HTTPError, Keys, address, read_body
 
 MOST_CUT = 16
 """Uploads that were cut and are kept to be continued; the oldest go first. A restart forgets them."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
-_CONTENT_TYPES = {
-    ".mp4": "video/mp4",
-    ".mov": "video/quicktime",
-    ".webm": "video/webm",
-    ".mkv": "video/x-matroska",
-    ".gif": "image/gif",
-    ".webp": "image/webp",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".avif": "image/avif",
-}
+_CONTENT_TYPES = {known.extension: known.mime_type for known in FORMATS if known is not APNG}
 
 
 @dataclass(frozen=True)
@@ -90,23 +80,22 @@ class MinerFiles:
         """Take the raw bytes of a result: ``{"result"}`` is what to submit."""
         token = request.match_info["token"]
         await self._renewed(token)
-        with disk_errors():
-            received = self.incoming.begin()
-            try:
-                await received.receive(request.content, LARGEST_RESULT)
-                lease, before = await self._renewed(token)  # The lease may have ended meanwhile.
-                found = sniff(received.head)
-                if found is None:
-                    raise HTTPError(415, f"this is not a picture or video: {describe(received.head).partition(':')[0]}")
-                file = received.sha256 + found.extension
-                if before not in (None, file):
-                    raise HTTPError(409, "other bytes were uploaded for this attempt before")
-                await received.store(self.results / file)
-                await self.queue.attach_result(lease, file, received.size)
-            except LeaseLost as lost:
-                raise HTTPError(409, f"this attempt is over: {lost.reason}") from None
-            finally:
-                received.discard()
+        received = self.incoming.begin()
+        try:
+            await received.receive(request.content, LARGEST_RESULT)
+            lease, before = await self._renewed(token)  # The lease may have ended meanwhile.
+            found = sniff(received.head)
+            if found is None:
+                raise HTTPError(415, f"this is not a picture or video: {describe(received.head).partition(':')[0]}")
+            file = received.sha256 + found.extension
+            if before not in (None, file):
+                raise HTTPError(409, "other bytes were uploaded for this attempt before")
+            await received.store(self.results / file)
+            await self.queue.attach_result(lease, file, received.size)
+        except LeaseLost as lost:
+            raise HTTPError(409, f"this attempt is over: {lost.reason}") from None
+        finally:
+            received.discard()
         return web.json_response({"result": file})
 
     async def _renewed(self, token: str) -> tuple[LeaseId, str | None]:
@@ -162,8 +151,7 @@ class ImageUploads:
         image = await self.images.find(request.match_info["token"])
         if image is None:
             raise HTTPError(404, "no image was announced for this address, or it is a day old; announce it again")
-        with disk_errors():
-            await self._receive(request, image)
+        await self._receive(request, image)
         await self.images.mark_complete(image)
         return web.json_response({"image": address(request, f"images/{image.token}")})
 
