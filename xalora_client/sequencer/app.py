@@ -115,27 +115,26 @@ class _Server:
         self._inputs = Inputs(queue, images, self._results, incoming, clock, local)
         keys = Keys(tuple(map(Credentials.parse, api_keys)))
         consumers = partial(ConsumerRoutes, queue, self._inputs, keys, service=lock.name, local=local)
-        routes = [MediaRoutes(queue, self._results).routes(), ImageUploads(queue, images, incoming, keys).routes()]
+        routes = [*MediaRoutes(queue, self._results).routes(), *ImageUploads(queue, images, incoming, keys).routes()]
         if isinstance(options, SequencerOptions):
             metrics = Metrics(queue)
             workflow_files = {file.file.name: dict(file.nodes) for file in files}
             of_queue = partial(read_task, queue), partial(read_workflow, queue)
             routes += [
-                Dashboard("Xalora sequencer", lock.instance, queue).routes(),
-                consumers(*of_queue, on_query=metrics.query_answered).routes(),
-                MinerRoutes(queue, options.miner_key, workflow_files).routes(),
-                MinerFiles(queue, images.folder, self._results, incoming).routes(),
-                metrics.routes(),
+                *Dashboard("Xalora sequencer", lock.instance, queue).routes(),
+                *consumers(*of_queue, on_query=metrics.query_answered).routes(),
+                *MinerRoutes(queue, options.miner_key, workflow_files).routes(),
+                *MinerFiles(queue, images.folder, self._results, incoming).routes(),
+                *metrics.routes(),
             ]
         else:
             rendering = lock.data / "rendering"
             self._preview = PreviewMiner(queue, images.folder, self._results, rendering, options)
             routes += [
-                Dashboard("Xalora sandbox", lock.instance, None).routes(),
-                consumers(read_known_task, any_workflow).routes(),
+                *Dashboard("Xalora sandbox", lock.instance, None).routes(),
+                *consumers(read_known_task, any_workflow).routes(),
             ]
-        for part in routes:
-            self._app.add_routes(part)
+        self._app.add_routes(routes)
 
     async def run(self, host: str, port: int, on_ready: Callable[[str], object]) -> None:
         """Serve until this coroutine is canceled."""

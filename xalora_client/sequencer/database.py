@@ -236,7 +236,7 @@ class Database:
             " create_timestamp AS created, create_timestamp + timeout_seconds AS deadline, ready, status, upload,"
             " revision FROM tasks WHERE status IN ('waiting', 'running') ORDER BY rowid"
         )
-        return [_open_task(dict(row)) for row in rows]
+        return [_open_task(**row) for row in rows]
 
     def parameters(self, task_id: str) -> dict[str, Any]:
         """The parameters of a task that has not ended."""
@@ -369,11 +369,19 @@ def _flush_bytes(file: Path) -> None:
         os.close(handle)
 
 
-def _open_task(fields: dict[str, Any]) -> OpenTask:
-    workflow = WorkflowKey(fields.pop("task_type"), fields.pop("workflow_id"))
-    miner, began, token, prompt_id = (fields.pop(name) for name in ("miner", "began", "lease", "prompt_id"))
-    lease = None if token is None else Lease(miner, fields["attempts"], began, token, prompt_id)
-    return OpenTask(workflow=workflow, lease=lease, **fields)
+def _open_task(
+    *,
+    task_type: str,
+    workflow_id: str | None,
+    miner: str,
+    began: float,
+    lease: str | None,
+    prompt_id: str,
+    **fields: Any,
+) -> OpenTask:
+    """A task from its row."""
+    attempt = None if lease is None else Lease(miner, fields["attempts"], began, lease, prompt_id)
+    return OpenTask(workflow=WorkflowKey(task_type, workflow_id), lease=attempt, **fields)
 
 
 def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,14 +101,12 @@ class PreviewMiner:
     async def _render(self, attempt: Attempt) -> None:
         begun = time.monotonic()
         task = build_task(attempt.workflow.task_type, {"parameters": attempt.parameters})
-        image = b""
-        if isinstance(task, UpscalerTask):
-            image = await asyncio.to_thread((self._inputs / attempt.inputs["image"].file).read_bytes)
+        inputs = {name: self._inputs / file.file for name, file in attempt.inputs.items()}
         unfinished = self._rendering / attempt.lease.task_id
         stop = threading.Event()
         try:
             suffix = await self._in_thread(
-                lambda: render(task, image, unfinished, video_format=self._options.video_format, stopped=stop.is_set)
+                lambda: render(task, inputs, unfinished, video_format=self._options.video_format, stopped=stop.is_set)
             )
         finally:
             stop.set()
@@ -120,13 +118,8 @@ class PreviewMiner:
             unfinished.replace(self._results / media)
             # Nothing waits since the sleep: a task that was stopped never gets here.
             await self._queue.attach_result(attempt.lease, media, size)
-            result = Result(
-                file=media,
-                media=media,
-                inference_latency=rendered - begun,
-                upload_latency=time.monotonic() - rendered,
-            )
-            await self._queue.finish(attempt.lease, result)
+            seconds = rendered - begun, time.monotonic() - rendered
+            await self._queue.finish(attempt.lease, Result(media, *seconds, media=media))
         finally:
             unfinished.unlink(missing_ok=True)
 

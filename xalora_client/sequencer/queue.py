@@ -176,16 +176,10 @@ class TaskQueue:
         return workflow in self._capabilities
 
     async def check(self, workflow: WorkflowKey, parameters: Mapping[str, Any]) -> set[str]:
-        """The names of those parameters that are images. Raises InvalidParameterError when no miner takes them."""
+        """The names of the parameters that may be images. Raises InvalidParameterError when no miner takes these."""
         self._capabilities.check(workflow, parameters)
-        capabilities = self._capabilities.of(workflow)
-        found = {
-            name
-            for capability in capabilities
-            for name, parameter in capability.parameters.items()
-            if parameter.kind == "image"
-        }
-        return found if capabilities else {"image"}
+        images = [capability.images for capability in self._capabilities.of(workflow)]
+        return set().union(*images) if images else {"image"}
 
     async def find_miner(self, workflow: WorkflowKey | None) -> str | None:
         """The least busy miner that is here and runs the workflow; any one, if none is named. None: there is none."""

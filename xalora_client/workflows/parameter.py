@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InvalidParameterError, one_line
-from ..protocol.parameters import MAX_SEED, MediaAddress, Number, Rule, Whole
+from ..protocol.parameters import MAX_SEED, MediaAddress, Number, Rule, Text, Whole
 
 _VALUE_TYPES = ("text", "whole", "number", "flag", "choice", "image")
 
@@ -79,7 +79,8 @@ class Parameter:
             InvalidParameterError: The value is not allowed.
         """
         if self.kind == "text":
-            accepted = isinstance(value, str) and _encodable(value)
+            # Unlike the parameters of known tasks, it may be blank.
+            accepted = isinstance(value, str) and (not value.strip() or Text("").accepts(value))
         elif self.kind == "flag":
             accepted = isinstance(value, bool)
         elif self.kind == "choice":
@@ -149,15 +150,6 @@ class Parameter:
                 if choice == meant and isinstance(choice, bool) == isinstance(meant, bool):
                     return choice
         return None
-
-
-def _encodable(value: str) -> bool:
-    """Whether it can be sent as UTF-8: JSON can hold lone surrogates."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class MergeError(ValueError):

@@ -16,7 +16,7 @@ from ...protocol.miner import read_name
 from ...protocol.parameters import Text
 from ...protocol.requests import Credentials
 from ..file_store import TooLargeError, is_full
-from ..values import StoreError
+from ..values import LeaseLost, NameTakenError, NotUploadedError, StoreError
 
 logger = logging.getLogger(__name__)
 LONG_POLL_SECONDS = 25
@@ -37,10 +37,6 @@ class HTTPError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-def _full_disk(why: str) -> HTTPError:
-    return HTTPError(507, f"the sequencer's disk {why}; free some space there, and send this again")
 
 
 def answering_in_json(service: str) -> Any:
@@ -71,12 +67,18 @@ def _http_error(error: Exception) -> HTTPError | None:
             return HTTPError(413, str(error))
         case web.HTTPException():
             return HTTPError(error.status, error.reason)
+        case LeaseLost():
+            return HTTPError(409, f"this attempt is over: {error.reason}")
+        case NotUploadedError():
+            return HTTPError(409, "the result is not what was uploaded for this attempt; upload it first")
+        case NameTakenError():
+            return HTTPError(409, f"another miner is called {error}; choose another name")
         case ConnectionError() | ClientError():
             return HTTPError(400, "the connection was cut")  # Nobody reads this.
-        case StoreError(is_full=True):
-            return _full_disk("is full")
-        case OSError():
-            return _full_disk("is full" if is_full(error) else f"cannot be written ({type(error).__name__})")
+        case StoreError(is_full=True) | OSError():
+            is_broken = isinstance(error, OSError) and not is_full(error)
+            problem = f"cannot be written ({type(error).__name__})" if is_broken else "is full"
+            return HTTPError(507, f"the sequencer's disk {problem}; free some space there, and send this again")
     return None
 
 

@@ -13,7 +13,7 @@ from ...media.decoding.formats import APNG, FORMATS, describe, sniff
 from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT
 from ..file_store import Image, Images, Incoming, IncomingFile
 from ..queue import TaskQueue
-from ..values import LeaseId, LeaseLost
+from ..values import LeaseId
 from .bodies import HTTPError, Keys, address, read_body
 
 MOST_CUT = 16
@@ -92,8 +92,6 @@ class MinerFiles:
                 raise HTTPError(409, "other bytes were uploaded for this attempt before")
             await received.store(self.results / file)
             await self.queue.attach_result(lease, file, received.size)
-        except LeaseLost as lost:
-            raise HTTPError(409, f"this attempt is over: {lost.reason}") from None
         finally:
             received.discard()
         return web.json_response({"result": file})
