@@ -34,7 +34,7 @@ from .values import StoreError
 logger = logging.getLogger("xalora_client.sequencer")
 logger.addHandler(logging.NullHandler())
 
-_GOODBYE_SECONDS = 1.0
+_SHUTDOWN_SECONDS = 1.0
 """How long open requests and downloads may continue when the server stops."""
 
 _PRUNE_SECONDS = 60.0
@@ -53,11 +53,11 @@ async def serve(
 
     With ``SequencerOptions`` it is a sequencer that hands tasks to miners over HTTP; else the sandbox, which renders
     previews itself. Port 0 means any free port; ``on_ready`` is called with the real URL, ``http://host:port``, once
-    requests are answered. ``data`` is the folder for tasks and media: its tasks can be queried, and unfinished ones go
-    on.
+    requests are answered. ``data`` is the folder for tasks and media: its tasks can be queried, and unfinished ones
+    continue.
 
-    Raises ConfigurationError when the address cannot be listened on, needs keys, or another server uses the folder, and
-    StorageError when the folder cannot be written.
+    Raises ConfigurationError when the server cannot listen on the address, needs keys there, or another server uses the
+    folder, and StorageError when the folder cannot be written.
     """
     name = "sandbox"
     if isinstance(options, SequencerOptions):
@@ -75,10 +75,10 @@ async def serve_locked(
     on_ready: Callable[[str], object],
     clock: Clock | None = None,
 ) -> None:
-    """As ``serve``, for a folder whose lock is already held."""
+    """As ``serve``, for a folder that is locked already."""
     with ExitStack() as stack:
         try:
-            # A new file waits for the disk some times.
+            # Making a new file waits for the disk several times.
             opened = await asyncio.to_thread(Database, lock.data / f"{lock.name}.sqlite3")
             database = stack.enter_context(closing(opened))
             server = _Server(lock, database, options, clock or Clock())
@@ -128,8 +128,7 @@ class _Server:
                 *metrics.routes(),
             ]
         else:
-            rendering = lock.data / "rendering"
-            self._preview = PreviewMiner(queue, images.folder, self._results, rendering, options)
+            self._preview = PreviewMiner(queue, images.folder, self._results, lock.data / "rendering", options)
             routes += [
                 *Dashboard("Xalora sandbox", lock.instance, None).routes(),
                 *consumers(read_known_task, any_workflow).routes(),
@@ -138,7 +137,7 @@ class _Server:
 
     async def run(self, host: str, port: int, on_ready: Callable[[str], object]) -> None:
         """Serve until this coroutine is canceled."""
-        runner = web.AppRunner(self._app, access_log=None, logger=logger, shutdown_timeout=_GOODBYE_SECONDS)
+        runner = web.AppRunner(self._app, access_log=None, logger=logger, shutdown_timeout=_SHUTDOWN_SECONDS)
         try:
             await runner.setup()
             # Before the first request can arrive, so that its task is not queued twice.
@@ -158,7 +157,7 @@ class _Server:
             on_ready(f"http://{url_host}:{real_port}")
             await self._prune_forever()
         finally:
-            await self._queue.stop()  # Long polls do not hold up the end.
+            await self._queue.stop()  # So that long polls do not delay the shutdown.
             await runner.cleanup()
             await self._inputs.close()
             if self._preview is not None:
@@ -167,18 +166,15 @@ class _Server:
     async def _prune_forever(self) -> None:
         while True:
             try:
-                await self._prune()
+                if self._budget is not None:
+                    for file in await self._queue.results_over(self._budget):
+                        (self._results / file).unlink(missing_ok=True)
+                        await self._queue.forget_result(file)
+                await self._inputs.prune()
+                await self._queue.forget_old_tasks()
             except Exception:
                 logger.exception("Old files could not be removed")
             await self._clock.sleep(_PRUNE_SECONDS)
-
-    async def _prune(self) -> None:
-        if self._budget is not None:
-            for file in await self._queue.results_over(self._budget):
-                (self._results / file).unlink(missing_ok=True)
-                await self._queue.forget_result(file)
-        await self._inputs.prune()
-        await self._queue.forget_old_tasks()
 
 
 def _reachable(host: str) -> str:

@@ -43,7 +43,7 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
                 url = url_of_owner(data)
                 if url is not None:
                     return url
-                # Its owner is starting or stopping: look again.
+                # Its owner is starting or stopping: try again.
                 if time.monotonic() > deadline:
                     raise ConfigurationError(
                         f"Another process uses the data folder {data}, but no sandbox answers there",

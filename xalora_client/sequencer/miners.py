@@ -83,12 +83,12 @@ class MinerRecord:
 class Capabilities:
     """What miners can run: remembered across restarts, and what a create is checked against.
 
-    ``named`` are workflows that count although no miner has announced them yet.
+    ``configured`` are workflows that count although no miner has announced them yet.
     """
 
-    def __init__(self, database: Database, named: Iterable[WorkflowKey], now: float) -> None:
+    def __init__(self, database: Database, configured: Iterable[WorkflowKey], now: float) -> None:
         self._database = database
-        self._named = set(named)
+        self._configured = set(configured)
         self._known: dict[WorkflowKey, dict[str, Capability]] = {}
         self._public_ids: set[str] = set()
         database.run("DELETE FROM offers WHERE seen < ?", (now - FORGOTTEN_SECONDS,))
@@ -110,7 +110,7 @@ class Capabilities:
         return tuple(self._known.get(workflow, {}).values())
 
     def __contains__(self, workflow: WorkflowKey) -> bool:
-        return workflow in self._known or workflow in self._named or workflow.workflow_id in self._public_ids
+        return workflow in self._known or workflow in self._configured or workflow.workflow_id in self._public_ids
 
     def check(self, workflow: WorkflowKey, parameters: Mapping[str, Any]) -> None:
         """Raise InvalidParameterError for parameters that no miner takes.
@@ -124,7 +124,7 @@ class Capabilities:
 
     def names(self) -> list[str]:
         """All workflows that can be asked for, in words."""
-        known = [str(workflow) for workflow in {*self._known, *self._named}]
+        known = [str(workflow) for workflow in {*self._known, *self._configured}]
         return sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)]
 
     def _read(self) -> None:

@@ -45,8 +45,14 @@ async def any_workflow(body: Mapping[str, Any]) -> WorkflowKey | None:
 class PreviewMiner:
     """Runs at most ``workers`` tasks at once. Each runs for at least ``render_seconds`` seconds.
 
-    Results are rendered in threads, so the loop stays free for answers. Args: the queue, the folders of inputs and
-    results, and one for what is not complete.
+    Results are rendered in threads, so the loop stays free for answers.
+
+    Args:
+        queue: The tasks.
+        inputs: The folder of inputs.
+        results: The folder of results.
+        rendering: The folder of files that are not complete.
+        options: How it works.
     """
 
     def __init__(self, queue: TaskQueue, inputs: Path, results: Path, rendering: Path, options: Options) -> None:
@@ -63,7 +69,7 @@ class PreviewMiner:
     async def start(self) -> None:
         """Begin to take tasks."""
         await self._queue.register_local(_NAME)
-        self._workers = [asyncio.create_task(self._work()) for _ in range(self._options.workers)]
+        self._workers = [asyncio.create_task(self._run_tasks()) for _ in range(self._options.workers)]
 
     async def close(self) -> None:
         """Stop rendering. Unfinished tasks stay in the queue for the next start."""
@@ -74,7 +80,7 @@ class PreviewMiner:
         ends = [asyncio.wrap_future(thread) for thread in list(self._threads)]
         await asyncio.wait([asyncio.gather(*ends, return_exceptions=True)], timeout=_CLOSING_SECONDS)
 
-    async def _work(self) -> None:
+    async def _run_tasks(self) -> None:
         while not self._queue.stopped:
             attempt = await self._queue.claim_next(_NAME, _NAME, seconds=_FOREVER)
             if attempt is not None:
@@ -84,7 +90,7 @@ class PreviewMiner:
         with suppress(LeaseLost):
             while not self._queue.stopped:
                 await self._queue.renew(lease, seconds=_FOREVER)
-            await asyncio.Event().wait()  # While others say goodbye, it goes on.
+            await asyncio.Event().wait()  # The task keeps running until the server has closed.
 
     async def _run(self, attempt: Attempt) -> None:
         try:
@@ -123,14 +129,14 @@ class PreviewMiner:
         finally:
             unfinished.unlink(missing_ok=True)
 
-    async def _in_thread(self, work: Callable[[], str]) -> str:
-        """Run ``work`` in a daemon thread, because the interpreter waits for an executor's threads at exit."""
+    async def _in_thread(self, function: Callable[[], str]) -> str:
+        """Call a function in a daemon thread, because the interpreter waits for an executor's threads at exit."""
         future: concurrent.futures.Future[str] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
 
         def run() -> None:
             try:
-                future.set_result(work())
+                future.set_result(function())
             except BaseException as error:  # noqa: BLE001 - raised again where the future is awaited
                 future.set_exception(error)
 

@@ -98,11 +98,11 @@ class InputFile:
 
 @dataclass(frozen=True)
 class InputFetch:
-    """A task whose inputs are to be fetched: their addresses by parameter, and the task's present revision."""
+    """A task whose inputs are to be fetched: their URLs by parameter, and the task's present revision."""
 
     task_id: str
     owner: bytes
-    addresses: Mapping[str, str]
+    urls: Mapping[str, str]
     revision: int
 
 
@@ -212,11 +212,11 @@ class Overview:
 
 
 class LeaseLost(Exception):  # noqa: N818 - an answer, not a failure of this program
-    """The lease gives no right to the task, or no longer does. ``reason``: "canceled", "timed out" or "lost"."""
+    """The lease gives no right to the task, or no longer does. Its text is "canceled", "timed out" or "lost"."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+
+class NoSuchTaskError(Exception):
+    """The owner has no task with this id."""
 
 
 class NotUploadedError(Exception):

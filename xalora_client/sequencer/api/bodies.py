@@ -16,7 +16,7 @@ from ...protocol.miner import read_name
 from ...protocol.parameters import Text
 from ...protocol.requests import Credentials
 from ..file_store import TooLargeError, is_full
-from ..values import LeaseLost, NameTakenError, NotUploadedError, StoreError
+from ..values import LeaseLost, NameTakenError, NoSuchTaskError, NotUploadedError, StoreError
 
 logger = logging.getLogger(__name__)
 LONG_POLL_SECONDS = 25
@@ -24,7 +24,7 @@ LARGEST_BODY = 128 * 2**20
 """Bytes of a JSON body: a 4K image fits in a ``data:`` URI. Uploads are streamed, and have limits of their own."""
 
 PUBLIC_URL = web.AppKey("public_url", str)
-"""The key under which an application has its address for others, where it was told one."""
+"""The key under which an application has its address for others, if one is configured."""
 
 _TEXT = Text("")
 
@@ -67,8 +67,10 @@ def _http_error(error: Exception) -> HTTPError | None:
             return HTTPError(413, str(error))
         case web.HTTPException():
             return HTTPError(error.status, error.reason)
+        case NoSuchTaskError():
+            return HTTPError(404, "there is no such task")
         case LeaseLost():
-            return HTTPError(409, f"this attempt is over: {error.reason}")
+            return HTTPError(409, f"this attempt is over: {error}")
         case NotUploadedError():
             return HTTPError(409, "the result is not what was uploaded for this attempt; upload it first")
         case NameTakenError():

@@ -13,7 +13,6 @@ from ...media.decoding.formats import APNG, FORMATS, describe, sniff
 from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT
 from ..file_store import Image, Images, Incoming, IncomingFile
 from ..queue import TaskQueue
-from ..values import LeaseId
 from .bodies import HTTPError, Keys, address, read_body
 
 MOST_CUT = 16
@@ -79,11 +78,11 @@ class MinerFiles:
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """Take the raw bytes of a result: ``{"result"}`` is what to submit."""
         token = request.match_info["token"]
-        await self._renewed(token)
+        await self.queue.renew_upload(token)
         received = self.incoming.begin()
         try:
             await received.receive(request.content, LARGEST_RESULT)
-            lease, before = await self._renewed(token)  # The lease may have ended meanwhile.
+            lease, before = await self.queue.renew_upload(token)  # The lease may have ended meanwhile.
             found = sniff(received.head)
             if found is None:
                 raise HTTPError(415, f"this is not a picture or video: {describe(received.head).partition(':')[0]}")
@@ -95,12 +94,6 @@ class MinerFiles:
         finally:
             received.discard()
         return web.json_response({"result": file})
-
-    async def _renewed(self, token: str) -> tuple[LeaseId, str | None]:
-        upload = await self.queue.renew_upload(token)
-        if upload is None:
-            raise HTTPError(409, "this attempt is over, or there never was one with this address")
-        return upload
 
 
 @dataclass(frozen=True)
@@ -161,12 +154,12 @@ class ImageUploads:
             file = None
         file = file or self.incoming.begin()
         if offset != str(file.size):
-            self._keep(image, file)
+            self._note_cut(image, file)
             raise HTTPError(409, "the upload does not continue after the bytes that are here; announce the image again")
         try:
             await file.receive(request.content, image.size)
         except (ConnectionError, ClientError):
-            self._keep(image, file)
+            self._note_cut(image, file)
             raise
         try:
             if file.size != image.size or file.sha256 != image.sha256:
@@ -178,7 +171,7 @@ class ImageUploads:
         finally:
             file.discard()
 
-    def _keep(self, image: Image, file: IncomingFile) -> None:
+    def _note_cut(self, image: Image, file: IncomingFile) -> None:
         if not file.size:
             file.discard()
             return

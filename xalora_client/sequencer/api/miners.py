@@ -1,4 +1,4 @@
-"""The endpoints for miners: register, ask for a task, keep it, and submit its end."""
+"""The endpoints for miners: register, ask for a task, renew its lease, and submit its end."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class MinerRoutes:
                 lease, read_progress(body.get("progress")), seconds=seconds, listens=partial(_is_open, request)
             )
         except LeaseLost as lost:
-            return web.json_response({"stop": lost.reason})
+            return web.json_response({"stop": str(lost)})
         return web.json_response({"lease_seconds": LEASE_SECONDS})
 
     async def submit(self, request: web.Request) -> web.StreamResponse:
@@ -128,7 +128,7 @@ def _assignment(request: web.Request, attempt: Attempt) -> Assignment:
         name: Input(address(request, f"miner_input/{attempt.input_token}-{number}"), file.content_type, file.size)
         for number, (name, file) in enumerate(attempt.inputs.items())
     }
-    # A public miner fetches what the parameter says; ours take the bytes from ``inputs``.
+    # A public miner fetches the parameter's value; ours fetch the bytes from ``inputs``.
     described = {
         name: file.url if attempt.is_public else f"{file.content_type}, {file.size} bytes"
         for name, file in inputs.items()

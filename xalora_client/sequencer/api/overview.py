@@ -1,4 +1,4 @@
-"""What is going on: a page for browsers, and metrics. Neither shows anything that a consumer wrote."""
+"""The state of the queue: a page for browsers, and metrics. Neither shows anything that a consumer wrote."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _HEADERS = {
 class Dashboard:
     """``GET /``: a page for browsers, which reloads itself every five seconds; for programs, what this server is.
 
-    ``service`` is what it calls itself, ``instance`` differs at each start. Without a queue there is no page.
+    ``service`` is its name, ``instance`` differs at each start. Without a queue there is no page.
     """
 
     def __init__(self, service: str, instance: str, queue: TaskQueue | None) -> None:
