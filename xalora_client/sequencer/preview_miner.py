@@ -36,7 +36,7 @@ async def read_known_task(body: Mapping[str, Any]) -> tuple[WorkflowTask, tuple[
 
 
 async def any_workflow(body: Mapping[str, Any]) -> WorkflowKey | None:
-    """None: the one miner runs every workflow of these tasks. Raises InvalidParameterError for others."""
+    """None, because the one miner runs every workflow. Raises InvalidParameterError for an unknown task type."""
     if body.get("task_type") is not None:
         check_task_type(body["task_type"])
     return None
