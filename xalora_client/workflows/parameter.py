@@ -58,9 +58,8 @@ class Parameter:
         if self.kind == "choice":
             listed = ", ".join(one_line(str(choice), 80) for choice in self.choices[:_MOST_CHOICES_LISTED])
             more = len(self.choices) - _MOST_CHOICES_LISTED
-            return (
-                f"one of {listed}{f' and {more} more' if more > 0 else ''}" if listed else "nothing, the list is empty"
-            )
+            rest = f" and {more} more" if more > 0 else ""
+            return f"one of {listed}{rest}" if listed else "nothing, the list is empty"
         if self.kind == "number" and (self.minimum is None or self.maximum is None):
             least = "" if self.minimum is None else f" of at least {self.minimum:g}"
             return f"a number{least}" if self.maximum is None else f"a number of at most {self.maximum:g}"

@@ -155,7 +155,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "xalora_task_seconds",
-            "Time from the begin of the last attempt to the result.",
+            "Time from the start of the last attempt to the result.",
             ["workflow"],
             buckets=_TASK_BUCKETS,
             registry=registry,
