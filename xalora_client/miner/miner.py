@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ..errors import ResponseError, XaloraError, one_line
 from ..http.retry import retry
 from ..protocol.miner import Assignment
-from ..workflows import CheckedWorkflow, Workflow, check, read_folder, ready_folder
+from ..workflows import READY_FOLDER, CheckedWorkflow, Workflow, check, read_folder
 from .comfyui import ComfyUI
 from .errors import NothingToRunError, UnexpectedAnswerError, UnreachableError
 from .heartbeat import Heartbeat
@@ -112,7 +112,7 @@ class Miner:
                 self._log_rarely(error.what)
                 await asyncio.sleep(self._timeouts.longest_delay)
                 continue
-            announced = [checked.announcement() for checked in capabilities.values()]
+            announced = [checked.capability.to_json() for checked in capabilities.values()]
             await self._until_answered(partial(self._api.register, announced, software))
             names = ", ".join(checked.workflow.name for checked in capabilities.values())
             self._log(f"ComfyUI {software['comfyui']} on {software['device']} runs {names}")
@@ -295,7 +295,7 @@ def read_workflows(folder: Path | None, of_sequencer: Mapping[str, Any]) -> list
         return read_folder(folder)
     if of_sequencer:
         return [Workflow.from_nodes(Path(str(name)).name, nodes) for name, nodes in of_sequencer.items()]
-    return read_folder(ready_folder())
+    return read_folder(READY_FOLDER)
 
 
 def find_capabilities(
@@ -312,7 +312,7 @@ def find_capabilities(
             for fault in checked.faults:
                 log(f"left out: {fault}")
         else:
-            capabilities[workflow.task_type, workflow.workflow_id] = checked
+            capabilities[workflow.key] = checked
     if not capabilities:
         raise NothingToRunError
     return capabilities

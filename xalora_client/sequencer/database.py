@@ -1,6 +1,6 @@
 """The tasks in SQLite, so that they survive the end of the process, even a kill or a power cut.
 
-What is open is also held in memory, by the queue: each change is written here first.
+The queue also has the open tasks in memory: each change is written here first.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from ..protocol.parameters import is_data_uri
 from ..protocol.presigned_urls import without_signatures
 from ..storage.files import sync_folder
 from ..storage.sqlite_file import Steps, connect
+from ..workflows import WorkflowKey
 from .open_task import Lease, OpenTask
-from .values import EndedTask, InputFetch, InputFile, NewTask, Result, StoreError, TaskView, Workflow
+from .values import EndedTask, InputFetch, InputFile, NewTask, Result, StoreError, TaskView
 
 if sys.platform == "darwin":
     import fcntl
@@ -34,7 +35,7 @@ KEPT_SECONDS = 90 * 86_400.0
 """A task that ended is known for so long: with its parameters, and so that its job id creates no other one."""
 
 _AT_ONCE = 5000
-_SHOWN_DATA_URI = 200
+_LONGEST_DATA_URI = 200
 _IS_OPEN = "status IN ('waiting', 'running')"
 _SALT = "CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL)"
 _TASKS = """
@@ -57,7 +58,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     inputs TEXT,                      -- JSON: for each image parameter its file, or null until it is here
     ready INTEGER NOT NULL DEFAULT 0, -- whether all inputs are here
     attempts INTEGER NOT NULL DEFAULT 0,
-    miner TEXT,                       -- who has the present attempt, or had the last
+    miner TEXT,                       -- of the present attempt, or the last
     lease TEXT,                       -- that attempt's token
     prompt_id TEXT,                   -- and its id
     began REAL,                       -- and when it began, Unix seconds
@@ -69,8 +70,8 @@ CREATE TABLE IF NOT EXISTS tasks (
     UNIQUE (owner, consumer_id, job_id)
 )
 """
-_OFFERS = """
-CREATE TABLE IF NOT EXISTS offers (   -- what miners said they can run
+_CAPABILITIES = """
+CREATE TABLE IF NOT EXISTS offers (   -- what miners announced that they can run
     miner TEXT NOT NULL,
     offer TEXT NOT NULL,              -- JSON
     seen REAL NOT NULL,               -- Unix seconds
@@ -107,7 +108,7 @@ STEPS: Steps = [
     (
         _SALT,
         _TASKS,
-        _OFFERS,
+        _CAPABILITIES,
         _RESULTS,
         _IMAGES,
         _add_salt,
@@ -122,7 +123,7 @@ STEPS: Steps = [
 
 
 class Database:
-    """The tables of one data folder. Use it from one thread at a time. Nothing in it holds a key.
+    """The tables of one data folder. Use it from one thread at a time. It holds no keys.
 
     What a method writes outlives a kill of the process when it returns, and a power cut after ``flush``. Each raises
     StoreError when that is not possible; opening raises StorageError for a file of a newer version, OSError and
@@ -134,7 +135,7 @@ class Database:
             self._db = connect(path, STEPS, "The sequencer's database")
         except StorageError as error:
             raise error.derived(advice="Update this version, or choose another data folder.") from error
-        # A commit does not wait for the disk: nothing else could go on meanwhile. ``flush`` does, for many at once.
+        # A commit does not wait for the disk: nothing else could run meanwhile. ``flush`` does, for many at once.
         self._db.execute("PRAGMA synchronous = NORMAL")
         (self._salt,) = self._db.execute("SELECT value FROM salt").fetchone()
         self._log = path.with_name(f"{path.name}-wal")
@@ -147,7 +148,7 @@ class Database:
         self._db.close()
 
     async def flush(self) -> None:
-        """Wait until what was written so far is on the disk. Those who wait at the same time share one wait."""
+        """Wait until what was written so far is on the disk. Calls that wait at the same time share one wait."""
         written = self._db.total_changes
         while self._flushed < written:
             if self._flushing is None:
@@ -231,11 +232,11 @@ class Database:
     def open_tasks(self) -> list[OpenTask]:
         """All tasks that have not ended, oldest first."""
         rows = self.run(
-            "SELECT rowid, task_id, task_type, workflow_id, create_timestamp, timeout_seconds, ready, status, attempts,"
-            " miner, lease, prompt_id, began, upload, revision FROM tasks"
-            " WHERE status IN ('waiting', 'running') ORDER BY rowid"
+            "SELECT task_type, workflow_id, miner, attempts, began, lease, prompt_id, task_id, rowid AS number,"
+            " create_timestamp AS created, create_timestamp + timeout_seconds AS deadline, ready, status, upload,"
+            " revision FROM tasks WHERE status IN ('waiting', 'running') ORDER BY rowid"
         )
-        return [_open_task(row) for row in rows]
+        return [_open_task(**row) for row in rows]
 
     def parameters(self, task_id: str) -> dict[str, Any]:
         """The parameters of a task that has not ended."""
@@ -266,8 +267,8 @@ class Database:
         """What is to be fetched for a task."""
         row = self.run("SELECT owner, work, inputs FROM tasks WHERE task_id = ?", (task.task_id,)).fetchone()
         parameters = json.loads(row["work"])["parameters"]
-        addresses = {name: parameters[name] for name, file in json.loads(row["inputs"]).items() if file is None}
-        return InputFetch(task.task_id, row["owner"], addresses, task.revision)
+        urls = {name: parameters[name] for name, file in json.loads(row["inputs"]).items() if file is None}
+        return InputFetch(task.task_id, row["owner"], urls, task.revision)
 
     def begin(self, task_id: str, lease: Lease) -> None:
         """An attempt begins."""
@@ -278,7 +279,7 @@ class Database:
         )
 
     def set_status(self, task_id: str, status: str, attempts: int, *, forget: bool = False) -> None:
-        """An attempt was lost or is taken up again; ``forget`` that there was one."""
+        """An attempt was lost or continues; ``forget`` that there was one."""
         forgotten = "lease = NULL, upload = NULL," if forget else ""
         self.run(
             f"UPDATE tasks SET {forgotten} status = ?, attempts = ? WHERE task_id = ?",  # noqa: S608 - no values in it
@@ -330,22 +331,11 @@ class Database:
     def ended_tasks(self, count: int, now: float) -> tuple[EndedTask, ...]:
         """The tasks that ended last, newest first."""
         rows = self.run(
-            "SELECT task_id, task_type, workflow_id, outcome, miner, attempts, create_timestamp, ended"
-            " FROM tasks WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?",
-            (count,),
+            "SELECT task_type, workflow_id, task_id, coalesce(outcome, ''), miner, attempts, ended - create_timestamp,"
+            " ? - ended FROM tasks WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?",
+            (now, count),
         )
-        return tuple(
-            EndedTask(
-                row["task_id"],
-                Workflow(row["task_type"], row["workflow_id"]),
-                row["outcome"] or "",
-                row["miner"],
-                row["attempts"],
-                row["ended"] - row["create_timestamp"],
-                now - row["ended"],
-            )
-            for row in rows
-        )
+        return tuple(EndedTask(WorkflowKey(*row[:2]), *row[2:]) for row in rows)
 
     def forget_tasks(self, now: float) -> None:
         """Forget tasks that ended long ago, some at a time."""
@@ -356,15 +346,12 @@ class Database:
 
     def results_over(self, budget: int, before: float) -> list[str]:
         """The oldest results, without which the rest fits into so many bytes, but none that was added later."""
-        (total,) = self.run("SELECT coalesce(sum(size), 0) FROM results").fetchone()
-        files = []
-        if total > budget:
-            for file, size in self.run("SELECT file, size FROM results WHERE added < ? ORDER BY added", (before,)):
-                files.append(file)
-                total -= size
-                if total <= budget:
-                    break
-        return files
+        rows = self.run(
+            "SELECT file FROM (SELECT file, added, sum(size) OVER (ORDER BY added DESC, file) AS total FROM results)"
+            " WHERE total > ? AND added < ? ORDER BY added",
+            (budget, before),
+        )
+        return [file for (file,) in rows]
 
     def forget_result(self, file: str) -> None:
         """The file was removed."""
@@ -382,23 +369,20 @@ def _flush_bytes(file: Path) -> None:
         os.close(handle)
 
 
-def _open_task(row: Any) -> OpenTask:
-    created, timeout = row["create_timestamp"], row["timeout_seconds"]
-    task = OpenTask(
-        row["task_id"],
-        row["rowid"],
-        Workflow(row["task_type"], row["workflow_id"]),
-        created,
-        None if timeout is None else created + timeout,
-        ready=bool(row["ready"]),
-        status=row["status"],
-        attempts=row["attempts"],
-        upload=row["upload"],
-        revision=row["revision"],
-    )
-    if row["lease"] is not None:
-        task.lease = Lease(row["lease"], row["miner"], row["prompt_id"], task.attempts, row["began"])
-    return task
+def _open_task(
+    *,
+    task_type: str,
+    workflow_id: str | None,
+    miner: str,
+    began: float,
+    lease: str | None,
+    prompt_id: str,
+    **fields: Any,
+) -> OpenTask:
+    """A task from its row."""
+    # An attempt that was lost can still be renewed.
+    attempt = None if lease is None else Lease(miner, fields["attempts"], began, lease, prompt_id, expires_at=began)
+    return OpenTask(workflow=WorkflowKey(task_type, workflow_id), lease=attempt, **fields)
 
 
 def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:
@@ -407,6 +391,7 @@ def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shortened_value(value: Any) -> Any:
-    if isinstance(value, str) and is_data_uri(value) and len(value) > _SHOWN_DATA_URI:
-        return f"{value[:64]}… ({len(value)} characters)"
-    return without_signatures(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    is_long = is_data_uri(value) and len(value) > _LONGEST_DATA_URI
+    return f"{value[:64]}… ({len(value)} characters)" if is_long else without_signatures(value)

@@ -16,7 +16,7 @@ from .options import Options
 _PATIENCE_SECONDS = 10.0
 _STOPPING_SECONDS = 5.0
 
-_guard = threading.Lock()
+_lock = threading.Lock()
 _servers: dict[Path, _Server] = {}
 
 
@@ -27,11 +27,10 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
     the one that runs, whose options do not change. It ends with its process, and the next one continues unfinished
     tasks.
 
-    Blocks until the sandbox answers, well under a second. Raises StorageError when the folder cannot be
-    written.
+    Blocks until the sandbox answers, well under a second. Raises StorageError when the folder cannot be written.
     """
     data = Path(data).resolve()
-    with _guard:
+    with _lock:
         running = _servers.get(data)
         if running is not None and running.is_alive():
             return running.url
@@ -43,7 +42,7 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
                 url = url_of_owner(data)
                 if url is not None:
                     return url
-                # Its owner is starting or stopping: look again.
+                # Its owner is starting or stopping: try again.
                 if time.monotonic() > deadline:
                     raise ConfigurationError(
                         f"Another process uses the data folder {data}, but no sandbox answers there",
@@ -57,7 +56,7 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
 
 def close_local_sandboxes() -> None:
     """Stop the sandboxes that ``local_sandbox`` started in this process. At exit this happens automatically."""
-    with _guard:
+    with _lock:
         for server in _servers.values():
             server.stop()
         _servers.clear()
@@ -70,7 +69,6 @@ class _Server:
     """A sandbox in a daemon thread with its own event loop. ``url`` is where it answers."""
 
     def __init__(self, lock: FolderLock, options: Options) -> None:
-
         from .app import serve_locked  # slow to import, and not needed with a real sequencer
 
         self._loop = asyncio.new_event_loop()
@@ -97,4 +95,4 @@ class _Server:
             self._ready.set_exception(error)
         finally:
             self._loop.close()
-            lock.release()
+            lock.close()

@@ -1,24 +1,22 @@
 """Workflows as files: an artist's API exports, whose node titles bind a task's parameters."""
 
-from .capability import Offer
-from .check import CheckedWorkflow, Fault, check
-from .parameter import Parameter, check_parameters
-from .shipped import copy_shipped, ready_folder, small_folder
-from .workflow import Workflow, WorkflowFileError, read_folder, read_workflow, try_folder
+from .capability import Capability
+from .check import CheckedWorkflow, check
+from .file import Workflow, WorkflowFileError, WorkflowKey, read_folder, try_folder
+from .parameter import Parameter
+from .shipped import READY_FOLDER, SMALL_FOLDER, copy_shipped
 
 __all__ = [
+    "READY_FOLDER",
+    "SMALL_FOLDER",
+    "Capability",
     "CheckedWorkflow",
-    "Fault",
-    "Offer",
     "Parameter",
     "Workflow",
     "WorkflowFileError",
+    "WorkflowKey",
     "check",
-    "check_parameters",
     "copy_shipped",
     "read_folder",
-    "read_workflow",
-    "ready_folder",
-    "small_folder",
     "try_folder",
 ]

@@ -1,4 +1,4 @@
-"""What is accepted at the create: what some miner has offered, with the parameters that it takes."""
+"""What is accepted at the create: workflows that some miner can run, with the parameters that it takes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_before_any_miner_was_there_the_answer_says_so(sequencer):
     assert "no miner has been here yet" in refused(sequencer(), "txt2vid.1", {"prompt": "x"}, 503)
 
 
-def test_what_nobody_offers_is_refused_with_what_is_offered(sequencer):
+def test_what_no_miner_can_run_is_refused_with_what_they_can(sequencer):
     server = sequencer()
     server.miner("txt2vid.1", "upscaler")
     for name in ("txt2vid.2", "txt2vid", "sticker"):
@@ -75,7 +75,7 @@ def test_bodies_that_make_no_sense_are_refused(sequencer, change):
     assert answer.json()["message"]
 
 
-def test_offers_are_remembered_when_the_miner_is_gone_and_over_a_restart(sequencer):
+def test_capabilities_are_remembered_when_the_miner_is_gone_and_over_a_restart(sequencer):
     first = sequencer()
     first.miner("txt2vid.1")
     made = first.try_create("txt2vid", {"prompt": "x"}, workflow_id="1").json()
@@ -90,7 +90,7 @@ def test_offers_are_remembered_when_the_miner_is_gone_and_over_a_restart(sequenc
     assert "steps is 10" in refused(second, "txt2vid.1", {"prompt": "x", "steps": 10})
 
 
-def test_a_miner_that_registers_anew_offers_only_what_it_says_then(sequencer):
+def test_a_miner_that_registers_anew_can_run_only_what_it_announces_then(sequencer):
     server = sequencer()
     miner = server.miner("txt2vid.1")
     miner.workflows = [workflow("upscaler.2")]
