@@ -104,7 +104,7 @@ def test_what_failed_is_started_anew(ledger, status):
 
 def test_what_was_refused_is_started_anew_under_another_id(ledger):
     claimed = claim(ledger)
-    ledger.refused(claimed, "no credit")
+    ledger.rejected(claimed, "no credit")
     record = ledger.records()[0]
     assert (record.state, record.message, record.owner) == ("refused", "no credit", None)
     with pytest.raises(ValueError, match="no id"):

@@ -13,11 +13,11 @@ def test_late_words_of_the_first_sender_do_no_harm(ledger, caplog):
     first = claim(ledger)
     first.release()
     second = claim(ledger)
-    ledger.refused(first, "too late")
+    ledger.rejected(first, "too late")
     assert ledger.records()[0].state == "creating"
     ledger.created(second, "t1")
     ledger.unconfirmed(first, "too late")
-    ledger.refused(second, "too late")
+    ledger.rejected(second, "too late")
     assert ledger.created(first, "t1").task_id == "t1"
     assert ledger.find("t1").state == "waiting"
     assert not caplog.text
@@ -26,13 +26,13 @@ def test_late_words_of_the_first_sender_do_no_harm(ledger, caplog):
 
 
 def test_a_forgotten_task_is_written_down_when_it_is_paid_for(ledger):
-    created, doubtful, refused = (claim(ledger, identity(name)) for name in "abc")
-    for each in (created, doubtful, refused):
+    created, doubtful, rejected = (claim(ledger, identity(name)) for name in "abc")
+    for each in (created, doubtful, rejected):
         assert [record.job_id for record in ledger.forget(each.record.job_id)] == [each.record.job_id]
     assert ledger.records() == []
     assert ledger.created(created, "t1").task_id == "t1"
     ledger.unconfirmed(doubtful, "who knows")
-    ledger.refused(refused, "no")
+    ledger.rejected(rejected, "no")
     assert [record.state for record in ledger.records()] == ["doubtful", "waiting"]
     assert [record.task_id for record in ledger.forget("t1")] == ["t1"]
     assert ledger.forget("t1") == []

@@ -32,7 +32,7 @@ async def claim(
     session: Session, ledger: Ledger, identity: TaskIdentity, create_request: CreateRequest, *, reuse: bool
 ) -> Claim:
     """Ask the ledger until no other run is uploading or sending the same task."""
-    give_up = session.deadline(LONGEST_UPLOAD)
+    deadline = session.deadline(LONGEST_UPLOAD)
     while True:
         held = take_ahead(session, identity.fingerprint)
         if held is not None and held[1] is not None:
@@ -40,7 +40,7 @@ async def claim(
         found = await in_thread(lambda: _claim_now(session, ledger, identity, create_request, reuse=reuse))
         if found.step is not Step.IN_PROGRESS:
             return found
-        if not give_up.remaining():
+        if not deadline.remaining():
             raise ConfigurationError(code="submitted_elsewhere")
         await session.sleep(SECONDS_BETWEEN_CLAIMS)
 
@@ -53,12 +53,12 @@ def _claim_now(
 
 def take_ahead(session: Session, key: object) -> tuple[CreateRequest, Claim | None] | None:
     """A job whose inputs were uploaded ahead, for its create."""
-    held = session.ahead.get(key)
+    held = session.uploaded_ahead.get(key)
     if not held:
         return None
     found = held.pop()
     if not held:
-        del session.ahead[key]
+        del session.uploaded_ahead[key]
     return found
 
 
@@ -82,7 +82,7 @@ async def upload_ahead(
             return create_request, False
         identity = await asyncio.to_thread(ledger.identity, create_request)
         key = identity.fingerprint
-        if reuse and session.ahead.get(key):
+        if reuse and session.uploaded_ahead.get(key):
             return None
         found = await asyncio.to_thread(lambda: _claim_now(session, ledger, identity, create_request, reuse=reuse))
         if found.step not in (Step.NEW, Step.RESENT):
@@ -90,7 +90,7 @@ async def upload_ahead(
         create_request = replace(create_request, job_id=found.record.job_id)
         return create_request, found.step is Step.RESENT
 
-    give_up = session.deadline(LONGEST_UPLOAD)
+    deadline = session.deadline(LONGEST_UPLOAD)
     while True:
         found = None
         try:
@@ -103,17 +103,17 @@ async def upload_ahead(
             raise
         if found is None or found.step is not Step.IN_PROGRESS:
             break
-        if not give_up.remaining():
+        if not deadline.remaining():
             raise ConfigurationError(code="submitted_elsewhere")
         await session.sleep(SECONDS_BETWEEN_CLAIMS_AHEAD)
     if ledger is None or (found is not None and found.step in (Step.NEW, Step.RESENT)):
-        session.ahead.setdefault(key, []).append((create_request, found))
+        session.uploaded_ahead.setdefault(key, []).append((create_request, found))
 
 
 async def discard_ahead(session: Session) -> None:
     """Give up every claim whose create was never asked for, and remove what was uploaded for it."""
-    held = [each for create_requests in session.ahead.values() for each in create_requests]
-    session.ahead.clear()
+    held = [each for create_requests in session.uploaded_ahead.values() for each in create_requests]
+    session.uploaded_ahead.clear()
     if held:
         await record_unsent(session, held, None)
 
@@ -142,7 +142,7 @@ async def record_unsent(
                 continue
             is_new = claim.step is Step.NEW  # Else, an earlier run may have sent it.
             if isinstance(error, XaloraError):
-                (ledger.refused if is_new else ledger.unconfirmed)(claim, error.what)
+                (ledger.rejected if is_new else ledger.unconfirmed)(claim, error.what)
             elif is_new:
                 ledger.forget(create_request.job_id)
             claim.release()

@@ -25,7 +25,7 @@ from .claims import claim, new_create_request, record_unsent, take_ahead
 from .query import cancel_interrupted, check
 from .session import Deadline, ReportRetry, Session, in_thread, logger
 from .unbreakable import Unbreakable, finish, wait_until_done
-from .updates import OnUpdate, TaskUpdate, failure
+from .updates import OnUpdate, TaskUpdate, error_fields
 
 UNKNOWN_AT_FIRST = 30.0
 """Seconds after the create in which a server may not know the task yet: its parts may not learn of it at once."""
@@ -78,7 +78,7 @@ def _retries_to(on_update: OnUpdate | None, session: Session) -> ReportRetry | N
     started = session.clock()
 
     def report(error: XaloraError, delay: float) -> None:
-        on_update(TaskUpdate("", "submitting", session.clock() - started, delay, **failure(error)))
+        on_update(TaskUpdate("", "submitting", session.clock() - started, delay, **error_fields(error)))
 
     return report
 

@@ -71,13 +71,13 @@ async def download(
     name = hashlib.sha256(f"{session.name}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
     try:
         for _ in range(MOST_MOVES):
-            kept = await _kept(session, task_id, store, limits)
-            if isinstance(kept, MediaFile):
-                return kept
+            stored = await _kept(session, task_id, store, limits)
+            if isinstance(stored, MediaFile):
+                return stored
             try:
                 whole: tuple[Path, str] | None = await in_thread(lambda: store.completed(name))
                 if whole is None:
-                    url = await _address(session, result, refresh=kept is _Lost.SINCE)
+                    url = await _address(session, result, refresh=stored is _Lost.SINCE)
                     whole = await _fetch(session, task_id, url, store, name, limits, on_progress)
                 return await _accept(session, task_id, *whole, store, limits)
             except _MovedError:
@@ -107,14 +107,14 @@ async def _kept(session: Session, task_id: str, store: MediaStore, limits: Limit
         return _Lost.NEVER_HERE
     sha256, extension = record.sha256, record.extension
 
-    def look() -> MediaFile | _Lost:
+    def find_file() -> MediaFile | _Lost:
         path = store.find(sha256, extension)
         if path is None:
             return _Lost.SINCE
         return MediaFile(path, sha256, path.stat().st_size, inspect(path, limits))
 
-    kept: MediaFile | _Lost = await in_thread(look)
-    return kept
+    stored: MediaFile | _Lost = await in_thread(find_file)
+    return stored
 
 
 async def _address(session: Session, result: WorkflowTaskResult, *, refresh: bool) -> str:
@@ -230,9 +230,9 @@ def _examined(task_id: str, whole: Path, sha256: str, store: MediaStore, limits:
     except DecodeError as error:
         if not whole.exists():
             raise _MovedError from None
-        kept = store.reject(whole, f"{task_id}.bin")
+        stored = store.reject(whole, f"{task_id}.bin")
         what, advice = error.what.replace(whole.name, "The downloaded file"), error.advice
-        raise error.derived(what=what, advice=advice.replace(str(whole), str(kept)), path=kept) from error
+        raise error.derived(what=what, advice=advice.replace(str(whole), str(stored)), path=stored) from error
     except MediaTooLargeError as error:
         what = error.what.replace(whole.name, "The downloaded file")
         raise error.derived(what=what, code="kept_media_too_large", params={"path": whole}, path=whole) from error

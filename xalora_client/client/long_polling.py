@@ -33,7 +33,7 @@ MOST_FAILURES = 2
 """Long polls that fail in a row before the wait does without them."""
 
 _open: Counter[str] = Counter()
-_guard = threading.Lock()
+_lock = threading.Lock()
 
 
 class LongPolling:
@@ -47,26 +47,26 @@ class LongPolling:
         self._asked = clock()
         self._booked = clock()  # Each query books SPACING; ahead of the clock by BURST of them, the next one waits.
         self._waited = 0.0
-        self._has_place = False
+        self._has_slot = False
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """Hold a place for a long poll, if there is one and the server offers it, during one pause and query."""
         if self._announced is not None and self._failures < MOST_FAILURES:
-            with _guard:
-                self._has_place = _open[self._server] < MOST_OPEN
-                _open[self._server] += self._has_place
+            with _lock:
+                self._has_slot = _open[self._server] < MOST_OPEN
+                _open[self._server] += self._has_slot
         try:
             yield
         finally:
-            if self._has_place:
-                self._has_place = False
-                with _guard:
+            if self._has_slot:
+                self._has_slot = False
+                with _lock:
                     _open[self._server] -= 1
 
     def pause(self, remaining: float) -> float | None:
         """Seconds until the next query, which will be a long poll. None when it will not be one."""
-        if not self._has_place or remaining < SHORTEST_WAIT:
+        if not self._has_slot or remaining < SHORTEST_WAIT:
             return None
         return max(0.0, self._booked - (BURST - 1) * SPACING - self._clock())
 
@@ -74,7 +74,7 @@ class LongPolling:
         """What the query says about waiting. ``remaining`` is how many seconds it may wait at most. Maybe nothing."""
         self._asked, self._waited = self._clock(), 0.0
         self._booked = max(self._booked, self._asked) + SPACING
-        if self._announced is None or not self._has_place or remaining < SHORTEST_WAIT:
+        if self._announced is None or not self._has_slot or remaining < SHORTEST_WAIT:
             return {}
         revision, offered = self._announced
         # Rounded down: the wait ends before the deadline.
@@ -84,8 +84,8 @@ class LongPolling:
     def failed(self, error: XaloraError) -> None:
         """Count a query that failed, if waiting may be the reason. A long poll is not sent again as it was."""
         never_arrived = isinstance(error, NetworkError) and error.sent == "no"
-        told_to_wait = isinstance(error, RateLimitError) or error.retry_after is not None
-        if self._waited and not never_arrived and not told_to_wait:
+        asked_to_wait = isinstance(error, RateLimitError) or error.retry_after is not None
+        if self._waited and not never_arrived and not asked_to_wait:
             self._failures += 1
         self._waited = 0.0
 

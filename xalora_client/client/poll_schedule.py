@@ -61,7 +61,7 @@ def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], rng
     >>> asked
     [10.3, 20.6, 28.3, 29.4, 30.4, 31.4, 32.4, 33.6, 35.0, 37.0]
     """
-    known = sorted(each for each in durations if 0 < each < math.inf)
+    known = sorted(duration for duration in durations if 0 < duration < math.inf)
     if len(known) < ENOUGH_TO_LEARN:
         return poll_delays(None, rng)
     return _expecting(_affordable(_densities(_smoothed(known))), elapsed, rng)

@@ -77,17 +77,17 @@ class _Call(Generic[T]):
 
     def wait(self) -> T:
         """Run the call, and what it asks for."""
-        thread = threading.Thread(target=self._work, name="xalora-call", daemon=True)
-        asked: Future[Any] | None = None
+        thread = threading.Thread(target=self._run_loop, name="xalora-call", daemon=True)
+        answer: Future[Any] | None = None
         try:
             thread.start()
             while (question := self._next()) is not None:
-                function, asked = question
-                asked.set_result(function())
-                asked = None
+                function, answer = question
+                answer.set_result(function())
+                answer = None
         except BaseException as stop:
             with suppress(RuntimeError):  # It was not even started.
-                self._interrupt(stop, asked, thread)
+                self._interrupt(stop, answer, thread)
             raise
         thread.join()
         if self._error is not None:
@@ -112,13 +112,13 @@ class _Call(Generic[T]):
             with suppress(Empty):
                 return self._questions.get(timeout=CHECK_SECONDS)
 
-    def _interrupt(self, stop: BaseException, asked: Future[Any] | None, thread: threading.Thread) -> None:
+    def _interrupt(self, stop: BaseException, answer: Future[Any] | None, thread: threading.Thread) -> None:
         """Cancel the call, and wait until it has ended. More interruptions change nothing."""
         with self._lock:
             self.stop = stop
             cancel = self._cancel
-        if asked is not None and not asked.done():
-            asked.set_exception(_StoppedError())
+        if answer is not None and not answer.done():
+            answer.set_exception(_StoppedError())
         elif cancel is not None:
             with suppress(RuntimeError):  # The loop has ended by itself.
                 cancel()
@@ -130,7 +130,7 @@ class _Call(Generic[T]):
                 else:
                     question[1].set_exception(_StoppedError())
 
-    def _work(self) -> None:
+    def _run_loop(self) -> None:
         try:
             self._result = asyncio.run(self._main())
         except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread

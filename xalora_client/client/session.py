@@ -75,7 +75,7 @@ class Session:
         transport: Sends the requests.
         ledger: Where tasks are recorded, or None.
         uploads: Brings inputs to the miners, or None to leave them as they are.
-        ahead: The jobs whose inputs were uploaded ahead of their create, by what was asked for.
+        uploaded_ahead: The jobs whose inputs were uploaded ahead of their create, by what was asked for.
         job_ids: Job ids by task id, for the removal of what was uploaded.
         source: Who asks, for the ledger; ``caller`` is what part of it.
         should_cancel: Whether an interruption cancels the remote task.
@@ -90,7 +90,7 @@ class Session:
     transport: Transport = field(default_factory=HttpTransport)
     ledger: Ledger | None = None
     uploads: Uploads | None = None
-    ahead: dict[object, list[tuple[CreateRequest, Claim | None]]] = field(default_factory=dict)
+    uploaded_ahead: dict[object, list[tuple[CreateRequest, Claim | None]]] = field(default_factory=dict)
     job_ids: dict[str, str] = field(default_factory=dict)
     source: str = "library"
     caller: object = None
@@ -157,22 +157,22 @@ class Session:
         """Wait until the server may be asked again. Raises RateLimitError if that is after the deadline."""
         while pause := pause_left(self.sequencer.url, self.clock):
             if pause >= deadline.remaining():
-                said = f"too many requests; it asked to wait for another {pause:.0f} s"
-                raise RateLimitError(said, status_code=429, retry_after=pause)
+                what = f"too many requests; it asked to wait for another {pause:.0f} s"
+                raise RateLimitError(what, status_code=429, retry_after=pause)
             await self.sleep(pause)
 
-    async def with_ledger(self, work: Callable[[Ledger], T]) -> T | None:
-        """What ``work`` returns. None without a usable ledger: a task that is charged goes on without it."""
+    async def with_ledger(self, action: Callable[[Ledger], T]) -> T | None:
+        """What ``action`` returns. None without a usable ledger: a task that is charged goes on without it."""
         ledger = self.ledger
         if ledger is None:
             return None
         try:
-            return await in_thread(lambda: work(ledger))
+            return await in_thread(lambda: action(ledger))
         except StorageError as error:
             logger.warning("%s", error)
             return None
 
 
-async def in_thread(work: Callable[[], T]) -> T:
+async def in_thread(action: Callable[[], T]) -> T:
     """Run slow local work (disk, decoding) off the event loop. An interruption waits until it ends."""
-    return await finish(asyncio.to_thread(work))
+    return await finish(asyncio.to_thread(action))

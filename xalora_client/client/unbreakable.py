@@ -17,8 +17,8 @@ LONGEST_TO_FINISH = 20.0
 class Unbreakable(asyncio.Task[T], Generic[T]):
     """A task that may finish when its event loop is torn down, which cancels every other task."""
 
-    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
-        super().__init__(work, loop=asyncio.get_running_loop())
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        super().__init__(coroutine, loop=asyncio.get_running_loop())
 
     def cancel(self, msg: Any = None) -> bool:
         """Refuse while no loop runs: then the loop is being torn down. A transport's own timers run in the loop."""
@@ -40,9 +40,9 @@ async def wait_until_done(task: asyncio.Task[Any]) -> None:
             await asyncio.wait({task}, timeout=max(0.0, left) or None)
 
 
-async def finish(work: Coroutine[Any, Any, T]) -> T:
+async def finish(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await the work. An interruption is raised when the work has ended, or after 20 s."""
-    task = Unbreakable(work)
+    task = Unbreakable(coroutine)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

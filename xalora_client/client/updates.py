@@ -82,7 +82,7 @@ _ORIGINS = {
 OnUpdate = Callable[[TaskUpdate], object]
 
 
-def failure(error: XaloraError | None) -> dict[str, Any]:
+def error_fields(error: XaloraError | None) -> dict[str, Any]:
     """What an update says of an error."""
     return {"last_error": error.what if error else None, "connected": not isinstance(error, NetworkError)}
 
@@ -99,7 +99,7 @@ def estimate(durations: Sequence[float], elapsed: float) -> TaskProgress | None:
     Half of those that took longer than this one already runs were done by ``maximum`` seconds. None with fewer than
     three durations, and for a task that takes longer than all of them.
     """
-    longer = [each for each in durations if each > elapsed]
+    longer = [duration for duration in durations if duration > elapsed]
     if len(durations) < ENOUGH_TO_LEARN or not longer:
         return None
     return TaskProgress(max(0.0, elapsed), statistics.median(longer), estimated=True)

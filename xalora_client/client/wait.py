@@ -21,7 +21,7 @@ from .long_polling import LongPolling
 from .poll_schedule import learned_delays, poll_delays
 from .query import cancel_interrupted, check, remembered
 from .session import Deadline, Session, logger
-from .updates import OnUpdate, TaskUpdate, estimate, failure
+from .updates import OnUpdate, TaskUpdate, error_fields, estimate
 
 MOST_GARBAGE = 5
 """Answers in a row outside the protocol that end a wait. A single one may come from a proxy or a restart."""
@@ -116,7 +116,7 @@ class Wait:
             self._note(self.result)
             pauses = not self.is_earlier or self.result is not None
             while True:
-                with self.long_polling.turn():
+                with self.long_polling.slot():
                     if pauses:
                         await self._pause()
                     result = await self._query()
@@ -161,7 +161,7 @@ class Wait:
             # The server asks to come back after the deadline: its own words say more than "timed out".
             if error.transient and error.retry_after is None:
                 raise self._timed_out(error) from error
-            if not self._says_nothing(error):
+            if not self._is_inconclusive(error):
                 raise
             self.last_error = error
             return None
@@ -171,7 +171,7 @@ class Wait:
         self._warn_of_unknown(result.status)
         return result
 
-    def _says_nothing(self, error: XaloraError) -> bool:
+    def _is_inconclusive(self, error: XaloraError) -> bool:
         """Whether the wait goes on after this answer. The task is charged, and asking again is free."""
         if isinstance(error, ResponseError):
             self.garbage += 1
@@ -205,7 +205,7 @@ class Wait:
             elapsed=self.session.clock() - self.started,
             next_poll=min(next_poll, self.deadline.remaining()),
             result=self.result,
-            **failure(error),
+            **error_fields(error),
             origin=self.task.origin,
             progress=self._progress(),
         )
@@ -241,9 +241,9 @@ class Wait:
 
 
 def _outcome(result: WorkflowTaskResult) -> WorkflowTaskResult:
-    said = f": {result.message}" if result.message else ""
+    message = f": {result.message}" if result.message else ""
     if result.status == TaskStatus.FAILED:
-        raise TaskFailedError(f"The task failed{said}", task_id=result.task_id, result=result)
+        raise TaskFailedError(f"The task failed{message}", task_id=result.task_id, result=result)
     if result.status == TaskStatus.CANCELED:
-        raise TaskCanceledError(f"The task was canceled{said}", task_id=result.task_id, result=result)
+        raise TaskCanceledError(f"The task was canceled{message}", task_id=result.task_id, result=result)
     return result

@@ -235,7 +235,7 @@ class RequestTimeoutError(NetworkError, TimeoutError):
     code = "request_timeout"
 
 
-_NOT_CARRIED_OUT = frozenset(
+_NOT_PROCESSED = frozenset(
     {307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 410, 411, 413, 414, 415, 421, 422, 425, 426, 428, 429, 431, 451}
 )
 """Statuses of requests that were understood and not carried out (RFC 9110)."""
@@ -270,7 +270,7 @@ class APIStatusError(XaloraError):
         self.retry_after = retry_after
         self.transient = status_code in (408, 425, 429) or status_code >= 500
         busy = status_code == 503 and retry_after is not None
-        self.sent = "no" if busy or status_code in _NOT_CARRIED_OUT else "maybe"
+        self.sent = "no" if busy or status_code in _NOT_PROCESSED else "maybe"
 
 
 class BadRequestError(APIStatusError):

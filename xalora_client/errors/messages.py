@@ -46,7 +46,7 @@ _S3_KEYS = (
 _OR_LOGIN = ", or run `xalora login --bucket`"
 _PROFILE = "Check AWS_PROFILE and the profile in ~/.aws/config; after a login by SSO has ended, run `aws sso login`. "
 
-CATALOG: dict[str, Message] = {
+MESSAGES: dict[str, Message] = {
     # Keys and addresses.
     "no_key": Message(
         "Set XALORA_API_KEY=consumer#key in the environment or in a .env file, or run `xalora login`; "
@@ -225,13 +225,13 @@ CATALOG: dict[str, Message] = {
 
 def what(code: str, params: Mapping[str, object]) -> str:
     """What happened, for a code that says so by itself; else an empty text."""
-    message = CATALOG.get(code)
+    message = MESSAGES.get(code)
     return message.what.format_map(params) if message else ""
 
 
 def advice(code: str, params: Mapping[str, object], surface: Surface) -> str:
     """What to do next, for whoever reads it there. Empty for a code that is not in the catalog."""
-    message = CATALOG.get(code)
+    message = MESSAGES.get(code)
     if message is None:
         return ""
     texts = {LIBRARY: "", COMMAND: message.command, NODES: message.nodes}

@@ -30,7 +30,7 @@ class Step(str, Enum):
 class Claim:
     """What to do about an intent, and for ``NEW`` and ``RESENT`` the exclusive right to do it.
 
-    That right ends with ``Ledger.created``, ``unconfirmed`` or ``refused``; with ``release``, which lets the next run
+    That right ends with ``Ledger.created``, ``unconfirmed`` or ``rejected``; with ``release``, which lets the next run
     send the create again; and with the claim object or the process, even if it is killed.
     """
 

@@ -49,8 +49,8 @@ class TaskIdentity:
         try:
             readable = _readable(details, credentials.api_key)
             identity = [server, credentials.consumer_id, task.task_type, workflow_id, readable]
-            canonical = _json(identity, lambda stand_in: {"sha256": stand_in.sha256})
-            stored = json.loads(_json(readable, lambda stand_in: stand_in.shown))
+            canonical = _json(identity, lambda replacement: {"sha256": replacement.sha256})
+            stored = json.loads(_json(readable, lambda replacement: replacement.stored))
         except InvalidParameterError:  # An image cannot be had.
             raise
         except (TypeError, ValueError, RecursionError) as error:
@@ -66,15 +66,15 @@ class TaskIdentity:
 
 
 @dataclass(frozen=True)
-class _StandIn:
+class _Replacement:
     """Replaces a text that is too large or too private to be kept."""
 
     sha256: str
-    shown: dict[str, Any]
+    stored: dict[str, Any]
 
 
-def _json(value: Any, stand_in: Callable[[_StandIn], dict[str, Any]]) -> str:
-    return json.dumps(value, default=stand_in, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def _json(value: Any, replacement: Callable[[_Replacement], dict[str, Any]]) -> str:
+    return json.dumps(value, default=replacement, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _readable(value: Any, secret: str) -> Any:
@@ -84,11 +84,11 @@ def _readable(value: Any, secret: str) -> Any:
             return _readable_text(value, secret)
         case InputImage():
             sha256 = value.sha256()
-            return _StandIn(sha256, {"sha256": sha256, "media_type": value.media_type})
+            return _Replacement(sha256, {"sha256": sha256, "media_type": value.media_type})
         case dict():
-            return {_name(name, secret): _readable(each, secret) for name, each in value.items()}
+            return {_name(name, secret): _readable(item, secret) for name, item in value.items()}
         case list() | tuple():
-            return [_readable(each, secret) for each in value]
+            return [_readable(item, secret) for item in value]
         case float() if value.is_integer():
             return int(value)  # 4.0 and 4 are one number in JSON.
         case None | bool() | int() | float():
@@ -106,11 +106,11 @@ def _readable_text(text: str, secret: str) -> Any:
     if is_data_uri(text):
         media_type, content = _decoded(text)
         sha256 = hashlib.sha256(content).hexdigest()
-        return _StandIn(sha256, {"sha256": sha256, "bytes": len(content), "media_type": media_type})
+        return _Replacement(sha256, {"sha256": sha256, "bytes": len(content), "media_type": media_type})
     text = redact(unsigned(text), secret)
     if len(text) > LONGEST_TEXT:
         sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        return _StandIn(sha256, {"sha256": sha256, "characters": len(text)})
+        return _Replacement(sha256, {"sha256": sha256, "characters": len(text)})
     return text
 
 

@@ -19,7 +19,7 @@ from . import task_record as rows
 from .claim import Claim, Step
 from .database import ledger_file
 from .fingerprint import TaskIdentity
-from .task_record import CREATING, REFUSED, UNCONFIRMED, TaskRecord, storable
+from .task_record import CREATING, REJECTED, UNCONFIRMED, TaskRecord, storable
 
 logger = logging.getLogger("xalora_client")
 
@@ -71,7 +71,7 @@ class Ledger:
         a new one. ``source`` is "node", "cli" or "library", ``caller`` the part of it that asks.
         """
 
-        def work(db: sqlite3.Connection) -> Claim:
+        def action(db: sqlite3.Connection) -> Claim:
             record = rows.usable(db, identity.fingerprint) if reuse else None
             if record is None:
                 return self._start(db, rows.new(identity, job_id, source, self.clock(), caller))
@@ -82,7 +82,7 @@ class Ledger:
             return self._start(db, record)
 
         with _before_sending():
-            claim = self._database.run(work)
+            claim = self._database.run(action)
             if claim.step is Step.NEW:
                 # Later changes leave the pages of one index alone. So it has the task, even if their log is damaged.
                 self._database.write_through()
@@ -95,29 +95,29 @@ class Ledger:
         is held, so that no other run sends the create again.
         """
 
-        def work(db: sqlite3.Connection) -> TaskRecord:
+        def action(db: sqlite3.Connection) -> TaskRecord:
             now = self.clock()
-            present = rows.find(db, "job_id", claim.record.job_id)
+            existing = rows.find(db, "job_id", claim.record.job_id)
             record = replace(
-                present or claim.record, task_id=storable(task_id), state=TaskStatus.WAITING.value, owner=None
+                existing or claim.record, task_id=storable(task_id), state=TaskStatus.WAITING.value, owner=None
             )
-            if present is None:  # Forgotten, or lost with a damaged file, but charged.
+            if existing is None:  # Forgotten, or lost with a damaged file, but charged.
                 record = replace(record, submitted=now)
                 rows.insert(db, record)
-            elif present.task_id != record.task_id:
-                if present.task_id is not None:
-                    note = f"Job {record.job_id} became two tasks: {present.task_id} and {task_id}"
+            elif existing.task_id != record.task_id:
+                if existing.task_id is not None:
+                    note = f"Job {record.job_id} became two tasks: {existing.task_id} and {task_id}"
                     logger.warning("%s", note)
                     record = replace(record, message=note)
                 record = replace(record, submitted=now, finished=None, ran=None)
                 rows.update(db, record)
             else:  # Its other sender, presumed dead, recorded it first.
-                record = present
+                record = existing
             self._last_open[record.job_id] = now
             return record
 
         try:
-            record = self._database.run(work)
+            record = self._database.run(action)
         except StorageError as error:
             self._unwritten[task_id] = claim
             what = f"Task {task_id} is running and charged, but not recorded: {error.what}"
@@ -131,11 +131,11 @@ class Ledger:
 
     def unconfirmed(self, claim: Claim, message: str) -> None:
         """Record that no answer says whether the server accepted the task. The next claim sends it again."""
-        self._settle(claim, UNCONFIRMED, message)
+        self._end_create(claim, UNCONFIRMED, message)
 
-    def refused(self, claim: Claim, message: str) -> None:
+    def rejected(self, claim: Claim, message: str) -> None:
         """Record that the server certainly did not accept the task. The next claim is a new one."""
-        self._settle(claim, REFUSED, message)
+        self._end_create(claim, REJECTED, message)
 
     def observed(self, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> None:
         """Record an answer about a task. One that is not in the ledger is ignored.
@@ -146,7 +146,7 @@ class Ledger:
         known. A final state stays, except that a result may come later, and its address may change.
         """
 
-        def work(db: sqlite3.Connection) -> None:
+        def action(db: sqlite3.Connection) -> None:
             record = rows.find(db, "task_id", task_id, self.server)
             if record is None or not isinstance(result.status, TaskStatus):
                 return
@@ -166,7 +166,7 @@ class Ledger:
         unwritten = self._unwritten.get(task_id)
         if unwritten is not None:
             self.created(unwritten, task_id)
-        self._database.run(work)
+        self._database.run(action)
 
     def canceled(self, task_id: str) -> None:
         """Record that the server accepted a cancel, while no answer shows the task's end yet.
@@ -174,12 +174,12 @@ class Ledger:
         The next claim looks at the task first: it may have finished all the same, and is then charged.
         """
 
-        def work(db: sqlite3.Connection) -> None:
+        def action(db: sqlite3.Connection) -> None:
             record = rows.find(db, "task_id", task_id, self.server)
             if record is not None and not record.is_final:
                 rows.update(db, replace(record, state=TaskStatus.CANCELED.value))
 
-        self._database.run(work)
+        self._database.run(action)
 
     def stored(self, task_id: str, sha256: str, extension: str, size: int) -> bool:
         """Record which media file holds a task's result: hash in hex, suffix with its dot, size in bytes.
@@ -187,13 +187,13 @@ class Ledger:
         False for a task that is not in the ledger.
         """
 
-        def work(db: sqlite3.Connection) -> bool:
+        def action(db: sqlite3.Connection) -> bool:
             record = rows.find(db, "task_id", task_id, self.server)
             if record is not None:
                 rows.update(db, replace(record, sha256=sha256, extension=extension, media_bytes=size))
             return record is not None
 
-        return self._database.run(work)
+        return self._database.run(action)
 
     def find(self, task_id: str) -> TaskRecord | None:
         """The newest entry with this task id."""
@@ -207,7 +207,7 @@ class Ledger:
     def forget(self, task_or_job_id: str) -> list[TaskRecord]:
         """Remove the entries with this id; returns them. The task itself continues and is charged."""
 
-        def work(db: sqlite3.Connection) -> list[TaskRecord]:
+        def action(db: sqlite3.Connection) -> list[TaskRecord]:
             key = storable(task_or_job_id)
             found = db.execute(f"{rows.SELECT} WHERE task_id = ?1 OR job_id = ?1", (key,)).fetchall()
             records = [rows.from_row(row) for row in found]
@@ -216,7 +216,7 @@ class Ledger:
             db.executemany("DELETE FROM tasks WHERE number = ?", [(record.number,) for record in records])
             return records
 
-        return self._database.run(work)
+        return self._database.run(action)
 
     def durations(self, task_type: str, workflow_id: str | None, limit: int = 100) -> list[float]:
         """Seconds from submitted to finished of the server's newest ``limit`` tasks of a kind whose end was watched."""
@@ -236,18 +236,18 @@ class Ledger:
             raise
         return Claim(Step.RESENT if known else Step.NEW, record, lock)
 
-    def _settle(self, claim: Claim, state: str, message: str) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            present = rows.find(db, "job_id", claim.record.job_id)
-            settled = replace(present or claim.record, state=state, message=storable(message), owner=None)
-            if present is None:
+    def _end_create(self, claim: Claim, state: str, message: str) -> None:
+        def action(db: sqlite3.Connection) -> None:
+            existing = rows.find(db, "job_id", claim.record.job_id)
+            ended = replace(existing or claim.record, state=state, message=storable(message), owner=None)
+            if existing is None:
                 if state == UNCONFIRMED:  # Forgotten, or lost with a damaged file, but perhaps charged.
-                    rows.insert(db, settled)
-            elif present.task_id is None and present.owner == claim.record.owner:
-                rows.update(db, settled)
+                    rows.insert(db, ended)
+            elif existing.task_id is None and existing.owner == claim.record.owner:
+                rows.update(db, ended)
 
         try:
-            self._database.run(work)
+            self._database.run(action)
         finally:
             claim.release()
 

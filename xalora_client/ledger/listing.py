@@ -58,12 +58,12 @@ class Listing:
             values += [_pattern(text)] * 4 + [_pattern(json.dumps(text)[1:-1])]
         where = " AND ".join(conditions)
 
-        def work(db: sqlite3.Connection) -> tuple[list[TaskRecord], int]:
+        def action(db: sqlite3.Connection) -> tuple[list[TaskRecord], int]:
             (total,) = db.execute(f"SELECT count(*) FROM tasks WHERE {where}", values).fetchone()  # noqa: S608
             page = f"{SELECT} WHERE {where} AND number < ? ORDER BY number DESC LIMIT ?"
             return _records(db, page, [*values, before or 1 << 62, limit]), total
 
-        return self._read(work) or ([], 0)
+        return self._read(action) or ([], 0)
 
     def find(self, task_or_job_id: str) -> TaskRecord | None:
         """Find a task.
@@ -89,9 +89,9 @@ class Listing:
         ran = self._read(lambda db: durations(db, record.server, record.task_type, record.workflow_id, 20))
         return statistics.median(ran) if ran else None
 
-    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+    def _read(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
         """None without a file: looking at a list makes none."""
-        return self._database.run(work, reading=True) if self._database.exists() else None
+        return self._database.run(action, reading=True) if self._database.exists() else None
 
 
 def _records(db: sqlite3.Connection, query: str, values: list[Any]) -> list[TaskRecord]:

@@ -114,9 +114,9 @@ def _salvage(damaged: Path, db: sqlite3.Connection, found: Repair) -> None:
             del tasks[number]  # Its job id is that of another.
     db.execute("COMMIT")
     found.recovered = len(tasks)
-    found.lost = [_named(number, indexes) for number in sorted(named - tasks.keys())]
+    found.lost = [_ids_of(number, indexes) for number in sorted(named - tasks.keys())]
     found.unsure = [
-        _named(number, indexes)
+        _ids_of(number, indexes)
         for number in sorted(tasks)
         if {_BY_JOB_ID, _BY_TASK_ID} & _contradicting(tasks[number], indexes)
     ]
@@ -165,12 +165,12 @@ def _read_indexes(db: sqlite3.Connection) -> tuple[_Indexes, bool]:
     indexes: _Indexes = {}
     complete = True
     for index, columns in _INDEXES.items():
-        said = indexes[index] = defaultdict(set)
+        entries = indexes[index] = defaultdict(set)
         query = f"SELECT number, {', '.join(columns)} FROM tasks INDEXED BY {index} ORDER BY {columns[0]}"  # noqa: S608
         for order in ("", " DESC"):  # From both ends: the damage is somewhere in between.
             try:
                 for number, *values in db.execute(query + order):
-                    said[number].add(tuple(values))
+                    entries[number].add(tuple(values))
                 break
             except sqlite3.DatabaseError:
                 complete = False
@@ -181,12 +181,12 @@ def _contradicting(row: sqlite3.Row, indexes: _Indexes) -> set[str]:
     """The indexes that say something else of the task."""
     return {
         index
-        for index, said in indexes.items()
-        if row["number"] in said and tuple(row[name] for name in _INDEXES[index]) not in said[row["number"]]
+        for index, entries in indexes.items()
+        if row["number"] in entries and tuple(row[name] for name in _INDEXES[index]) not in entries[row["number"]]
     }
 
 
-def _named(number: int, indexes: _Indexes) -> dict[str, Any]:
+def _ids_of(number: int, indexes: _Indexes) -> dict[str, Any]:
     task_ids, job_ids = (indexes[index].get(number, set()) for index in (_BY_TASK_ID, _BY_JOB_ID))
     return {"number": number, "task_id": next(iter(task_ids), (None,))[0], "job_id": next(iter(job_ids), (None,))[0]}
 
@@ -216,8 +216,8 @@ def _fault(path: Path) -> str | None:
             usable(db, "")
             for _ in db.execute(SELECT):  # Texts that are not UTF-8 are no fault to SQLite.
                 pass
-            (said,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-            return None if said == "ok" else " ".join(str(said).split())
+            (report,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+            return None if report == "ok" else " ".join(str(report).split())
     except sqlite3.Error as error:
         if not sqlite_file.is_damage(error):
             raise
@@ -230,11 +230,11 @@ def _free_name(path: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def _rename(path: Path, place: Path) -> None:
+def _rename(path: Path, destination: Path) -> None:
     """Rename a file with its log, as far as they are there."""
     # The main file goes first: if this stops halfway, no file is left that looks complete without its log.
     for suffix in ("", "-wal", "-shm"):
         old = path.with_name(path.name + suffix)
         if old.exists():
-            old.replace(place.with_name(place.name + suffix))
+            old.replace(destination.with_name(destination.name + suffix))
     files.sync_folder(path.parent)

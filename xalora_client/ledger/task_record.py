@@ -11,10 +11,10 @@ from ..protocol.answers import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
 from ..storage.sqlite_file import DamageError
 from .fingerprint import TaskIdentity
 
-CREATING, UNCONFIRMED, REFUSED = "creating", "doubtful", "refused"
+CREATING, UNCONFIRMED, REJECTED = "creating", "doubtful", "refused"
 """States of a task without an id: about to be sent, sent without a conclusive answer, not accepted."""
 
-FINAL_STATES = frozenset({REFUSED, *(status.value for status in FINAL_STATUSES)})
+FINAL_STATES = frozenset({REJECTED, *(status.value for status in FINAL_STATUSES)})
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class TaskRecord:
 
     def to_json(self) -> dict[str, object]:
         """What others may know of the record, as a JSON object."""
-        return {name: self.caller if name == "place" else getattr(self, name) for name in _SHOWN}
+        return {name: self.caller if name == "place" else getattr(self, name) for name in _JSON_FIELDS}
 
     def as_result(self) -> WorkflowTaskResult:
         """The server's last answer, as far as it was kept. Raises ValueError for a task without an id."""
@@ -110,7 +110,7 @@ class TaskRecord:
         )
 
 
-_SHOWN = (
+_JSON_FIELDS = (
     *("number", "task_id", "job_id", "state", "is_final", "server", "task_type", "workflow_id", "parameters", "source"),
     *("place", "created", "submitted", "finished", "inference_latency", "message", "media", "media_bytes"),
 )
@@ -123,7 +123,7 @@ _OTHER_NAMES = {"caller": "place", "media_bytes": "size"}
 COLUMNS = tuple(_OTHER_NAMES.get(field.name, field.name) for field in fields(TaskRecord))
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"  # noqa: S608 - names of columns
 _JSON = ("parameters", "result", "place")
-_LASTING = (
+_CONSTANT = (
     *("number", "job_id", "fingerprint", "server", "task_type", "workflow_id", "parameters", "source", "place"),
     "created",
 )
@@ -146,7 +146,7 @@ def new(identity: TaskIdentity, job_id: str, source: str, now: float, caller: ob
 
 def with_answer(record: TaskRecord, result: WorkflowTaskResult) -> TaskRecord:
     """The record updated by an answer; what the answer leaves out stays."""
-    said = {
+    answered = {
         "state": str(result.status),
         "message": storable(result.message),
         "inference_latency": result.inference_latency,
@@ -154,7 +154,7 @@ def with_answer(record: TaskRecord, result: WorkflowTaskResult) -> TaskRecord:
         "result": result.result,
         "media_url": storable(result.media_url),
     }
-    return replace(record, **{name: value for name, value in said.items() if value is not None})
+    return replace(record, **{name: value for name, value in answered.items() if value is not None})
 
 
 def run_time(record: TaskRecord, seen: float | None, now: float) -> float | None:
@@ -241,7 +241,7 @@ def insert(db: sqlite3.Connection, record: TaskRecord) -> None:
 def update(db: sqlite3.Connection, record: TaskRecord) -> None:
     """Write what became of the task that has this number and job id. Raises DamageError when there is none."""
     row = _row(record)
-    changes = ", ".join(f"{name} = :{name}" for name in row if name not in _LASTING)
+    changes = ", ".join(f"{name} = :{name}" for name in row if name not in _CONSTANT)
     statement = f"UPDATE tasks SET {changes} WHERE number = :number AND job_id = :job_id"  # noqa: S608
     if db.execute(statement, row).rowcount != 1:
         raise DamageError(CONTRADICTION)

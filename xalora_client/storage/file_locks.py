@@ -43,7 +43,7 @@ class ProcessLock:
         self._handle: int | None = handle
         # Only closes the file, which then looks left behind, as it is.
         self._closing = weakref.finalize(self, os.close, handle)
-        _held.add(self)
+        _open_locks.add(self)
 
     @classmethod
     def acquire(cls, path: Path) -> ProcessLock | None:
@@ -128,13 +128,13 @@ def _is_at(handle: int, path: Path) -> bool:
         return False
 
 
-_held: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
+_open_locks: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    for lock in list(_held):
+    for lock in list(_open_locks):
         lock._forget()
-    _held.clear()
+    _open_locks.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 
-def move(file: Path, place: Path) -> None:
+def move(file: Path, destination: Path) -> None:
     """Move a complete file to its place, replacing what is there, and flush its bytes and its name to the disk.
 
     Both are on one file system. The place's folder is made if it is missing. Raises OSError.
     """
-    make_folder(place.parent)
+    make_folder(destination.parent)
     _sync_bytes(file)
-    file.replace(place)
-    sync_folder(place.parent)
+    file.replace(destination)
+    sync_folder(destination.parent)
 
 
 def sync(file: Path) -> None:

@@ -72,9 +72,9 @@ def unusable(path: Path, name: str, error: Exception, code: str | None = None) -
     if is_damage(error):
         return StorageError(f"{name} {path} is damaged: {error}", code=code, params={"folder": path.parent})
     busy = "locked" in str(error) or "for too long" in str(error)
-    said = error.strerror if isinstance(error, OSError) else error
+    reason = error.strerror if isinstance(error, OSError) else error
     advice = "Another program keeps it locked: close that program, then try again." if busy else None
-    return StorageError(f"{name} {path} cannot be used: {said}", advice=advice)
+    return StorageError(f"{name} {path} cannot be used: {reason}", advice=advice)
 
 
 class SqliteFile:
@@ -88,18 +88,18 @@ class SqliteFile:
         self._steps = steps
         self._name = name
         self._code = code
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         _open_files.add(self)
 
-    def run(self, work: Callable[[sqlite3.Connection], T], *, reading: bool = False) -> T:
+    def run(self, action: Callable[[sqlite3.Connection], T], *, reading: bool = False) -> T:
         """Do some work in one transaction that excludes other writers, or with ``reading`` nobody.
 
         The work may run twice. Raises StorageError when the file cannot be read or written.
         """
         with self._used():
-            return self._transaction(work, reading)
+            return self._transaction(action, reading)
 
     def write_through(self) -> None:
         """Write what is committed from the log into the file: damage to the log then loses none of it.
@@ -115,23 +115,23 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close the file. It is opened again when needed."""
-        with self._guard:
+        with self._lock:
             self._close()
 
     @contextmanager
     def _used(self) -> Iterator[None]:
-        with self._guard:
+        with self._lock:
             try:
                 yield
             except (OSError, sqlite3.Error) as error:
                 raise unusable(self.path, self._name, error, self._code) from error
 
-    def _transaction(self, work: Callable[[sqlite3.Connection], T], reading: bool) -> T:
+    def _transaction(self, action: Callable[[sqlite3.Connection], T], reading: bool) -> T:
         while True:
             db = self._opened()
             try:
                 db.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
-                value = work(db)
+                value = action(db)
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
@@ -190,8 +190,8 @@ def build(path: Path, steps: Steps, name: str, fill: Callable[[sqlite3.Connectio
     Raises OSError and sqlite3.Error.
     """
     fresh = path.with_name(f"{path.name}.new")
-    for left in path.parent.glob(f"{fresh.name}*"):  # Left by a process that was killed halfway.
-        left.unlink()
+    for old in path.parent.glob(f"{fresh.name}*"):  # Left by a process that was killed halfway.
+        old.unlink()
     # What is in it may be private. SQLite gives its other files the same mode.
     os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     db = sqlite3.connect(fresh, isolation_level=None)
@@ -272,19 +272,19 @@ def _identity(path: Path) -> tuple[int, int] | None:
 # SQLite's files must not be kept across a fork: the child would seem to have its parent's locks. So they are closed
 # before it, and each side opens them again when needed.
 _open_files: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
-_held_over_fork: list[SqliteFile] = []
+_locked_over_fork: list[SqliteFile] = []
 
 
 def _before_fork() -> None:
     for file in list(_open_files):
-        file._guard.acquire()
-        _held_over_fork.append(file)
+        file._lock.acquire()
+        _locked_over_fork.append(file)
         file._close()
 
 
 def _after_fork() -> None:
-    while _held_over_fork:
-        _held_over_fork.pop()._guard.release()
+    while _locked_over_fork:
+        _locked_over_fork.pop()._lock.release()
 
 
 if hasattr(os, "register_at_fork"):
