@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from tests.support.fake_sequencer import DROP, Answer, status
+from tests.support.ledger_steps import records_of
 from tests.support.subject import Stop
 from xalora_client import (
     BadRequestError,
@@ -242,7 +243,7 @@ def test_a_ledger_that_breaks_later_stops_no_paid_task(keeper, ids, tmp_path, ca
 def test_the_ledger_holds_what_happened_and_no_key(keeper, ids, tmp_path):
     keeper.do(make)
     with Ledger(tmp_path / "home") as ledger:
-        (record,) = ledger.records()
+        (record,) = records_of(ledger)
     assert (record.task_id, record.state, record.source, record.task_type) == ("t1", "finished", "library", "txt2vid")
     assert record.parameters == {"prompt": "a rabbit"}
     kept = b"".join(each.read_bytes() for each in (tmp_path / "home").rglob("*") if each.is_file())
@@ -262,7 +263,7 @@ def test_a_cancel_that_was_accepted_is_known_although_the_task_still_runs(keeper
     ids.script("task_result_query", status("running"))
     keeper.do(lambda c: c.cancel_task(task_id))
     with Ledger(keeper.options["home"]) as ledger:
-        assert ledger.records()[0].state == "canceled"
+        assert records_of(ledger)[0].state == "canceled"
     ids.script("task_result_query", status("finished"))  # The cancel came too late: the result is paid for.
     assert keeper.do(make).task_id == task_id
     assert len(creates(ids)) == 1

@@ -4,9 +4,8 @@ A task is identified by its fingerprint. ``Ledger.claim`` decides in one atomic 
 it, send it again under the same job id, wait for an existing task, or use an existing result.
 """
 
-from .claim import Claim, Step
 from .fingerprint import TaskIdentity
-from .ledger import Ledger
+from .ledger import Claim, Ledger, Step
 from .listing import Listing
 from .task_record import TaskRecord
 

@@ -5,23 +5,68 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 
 from ..errors import StorageError
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import CreateRequest
-from ..storage.file_locks import LockFolder
+from ..storage.file_locks import ProcessLock, is_held
 from ..storage.sqlite_file import DamageError
 from . import task_record as rows
-from .claim import Claim, Step
-from .database import ledger_file
 from .fingerprint import TaskIdentity
-from .task_record import CREATING, REJECTED, UNCONFIRMED, TaskRecord, storable
+from .task_record import CREATING, REJECTED, UNCONFIRMED, TaskRecord, ledger_file, storable
 
 logger = logging.getLogger("xalora_client")
+
+
+class Step(str, Enum):
+    """What to do about an intent."""
+
+    NEW = "new"
+    """Send the create; the entry is written."""
+
+    RESENT = "resend"
+    """Send the create of the entry again, under its old job id: it is not known whether the first one arrived."""
+
+    EXISTING = "attach"
+    """There is a task that is waiting or running."""
+
+    REUSED = "finished"
+    """There is a result."""
+
+    IN_PROGRESS = "busy"
+    """Another run is sending the create right now: ask again in a moment."""
+
+
+class Claim:
+    """What to do about an intent, and for ``NEW`` and ``RESENT`` the exclusive right to do it.
+
+    That right ends with ``Ledger.created``, ``unconfirmed`` or ``rejected``; with ``release``, which lets the next run
+    send the create again; and with the claim object or the process, even if it is killed.
+    """
+
+    def __init__(self, step: Step, record: TaskRecord, lock: ProcessLock | None = None) -> None:
+        self.step = step
+        self.record = record
+        self._lock = lock
+
+    @property
+    def may_send(self) -> bool:
+        """Whether its holder may send the create."""
+        return self.step in (Step.NEW, Step.RESENT)
+
+    def __repr__(self) -> str:
+        return f"<Claim {self.step.value} {self.record.job_id} {self.record.task_id or self.record.state}>"
+
+    def release(self) -> None:
+        """Let the next run send the create again. Does nothing after an outcome, and uses no database."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
 
 class Ledger:
@@ -38,7 +83,7 @@ class Ledger:
         self.server = server
         self._database = ledger_file(home)
         # One locked file for each create that is being sent.
-        self._owners = LockFolder(home / "owners")
+        self._owners = home / "owners"
         self.clock = clock
         self._last_open: dict[str, float] = {}
         self._unwritten: dict[str, Claim] = {}
@@ -77,15 +122,17 @@ class Ledger:
                 return self._start(db, rows.new(identity, job_id, source, self.clock(), caller))
             if record.task_id is not None:
                 return Claim(Step.REUSED if record.state == TaskStatus.FINISHED else Step.EXISTING, record)
-            if record.owner is not None and self._owners.is_held(record.owner):
+            if record.owner is not None and is_held(self._owners / record.owner):
                 return Claim(Step.IN_PROGRESS, record)
             return self._start(db, record)
 
-        with _before_sending():
+        try:
             claim = self._database.run(action)
             if claim.step is Step.NEW:
                 # Later changes leave the pages of one index alone. So it has the task, even if their log is damaged.
                 self._database.write_through()
+        except StorageError as error:
+            raise error.derived(what=f"{error.what}; nothing was sent") from error
         return claim
 
     def created(self, claim: Claim, task_id: str) -> TaskRecord:
@@ -199,11 +246,6 @@ class Ledger:
         """The newest entry with this task id."""
         return self._database.run(lambda db: rows.find(db, "task_id", task_id, self.server))
 
-    def records(self, limit: int = 100) -> list[TaskRecord]:
-        """The newest ``limit`` entries, newest first."""
-        query = f"{rows.SELECT} ORDER BY number DESC LIMIT ?"
-        return self._database.run(lambda db: [rows.from_row(row) for row in db.execute(query, (limit,))])
-
     def forget(self, task_or_job_id: str) -> list[TaskRecord]:
         """Remove the entries with this id; returns them. The task itself continues and is charged."""
 
@@ -223,7 +265,8 @@ class Ledger:
         return self._database.run(lambda db: rows.durations(db, self.server, task_type, workflow_id or None, limit))
 
     def _start(self, db: sqlite3.Connection, record: TaskRecord) -> Claim:
-        lock = self._owners.new()
+        lock = ProcessLock.acquire(self._owners / uuid.uuid4().hex)
+        assert lock is not None  # noqa: S101 - nobody else has this name
         known = record.tries > 0
         try:
             record = replace(record, state=CREATING, owner=lock.path.name, tries=record.tries + 1, message=None)
@@ -250,12 +293,3 @@ class Ledger:
             self._database.run(action)
         finally:
             claim.release()
-
-
-@contextmanager
-def _before_sending() -> Iterator[None]:
-    """What fails here has cost nothing, and the error says so."""
-    try:
-        yield
-    except StorageError as error:
-        raise error.derived(what=f"{error.what}; nothing was sent") from error

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .database import ledger_file
-from .task_record import FINAL_STATES, SELECT, TaskRecord, durations, from_row, one, storable
+from .task_record import FINAL_STATES, SELECT, TaskRecord, durations, from_row, ledger_file, one, storable
 
 T = TypeVar("T")
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..storage import files, sqlite_file
-from .database import NAME, STEPS, ledger_file
-from .task_record import COLUMNS, SELECT, one, usable
+from .task_record import COLUMNS, NAME, SELECT, STEPS, ledger_file, one, usable
 
 _BY_JOB_ID, _BY_TASK_ID = "sqlite_autoindex_tasks_1", "tasks_by_task_id"
 _INDEXES = {

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import uuid
 import weakref
 from pathlib import Path
 
@@ -78,24 +77,6 @@ class ProcessLock:
         """In a forked child: close the copy of the parent's handle. The parent keeps its lock."""
         self._handle = None
         self._closing()
-
-
-class LockFolder:
-    """A folder of locks with unique names. A name tells any reader whether its holder is still alive."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def new(self) -> ProcessLock:
-        """Make and hold a lock, named by the last part of its path. Raises OSError."""
-        while True:
-            lock = ProcessLock.acquire(self.folder / uuid.uuid4().hex)
-            if lock is not None:
-                return lock
-
-    def is_held(self, name: str) -> bool:
-        """Whether the holder of that lock is alive. Raises OSError when the lock cannot be tried."""
-        return is_held(self.folder / name)
 
 
 def is_held(path: Path) -> bool:
