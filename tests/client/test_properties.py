@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xalora_client import NetworkError, Text2VideoTask, XaloraError, errors
-from xalora_client.client import create, poll_schedule, portal, query, wait
+from xalora_client.client import create, polling, portal, query, wait
 from xalora_client.client.session import Deadline, Session
 from xalora_client.http.retry import backoff
 from xalora_client.protocol.requests import Credentials, Response, Sequencer
@@ -123,7 +123,7 @@ def test_a_wait_never_outlives_its_deadline(script, timeout, interval, seed):
 
 @given(st.integers(), st.integers(0, 60))
 def test_adaptive_delays_stay_in_bounds(seed, count):
-    delays = poll_schedule.poll_delays(None, random.Random(seed))
+    delays = polling.poll_delays(None, random.Random(seed))
     for number in range(count):
         full = min(8.0, 1.3**number)
         assert full * 0.85 - 1e-9 <= next(delays) <= full + 1e-9

@@ -12,8 +12,8 @@ from ..ledger import Claim, Ledger, Step, TaskIdentity
 from ..protocol.requests import CreateRequest
 from ..protocol.tasks import WorkflowTask
 from ..uploads import OnUpload
+from .portal import finish
 from .session import Session, in_thread
-from .unbreakable import finish
 
 SECONDS_BETWEEN_CLAIMS = 0.2
 SECONDS_BETWEEN_CLAIMS_AHEAD = 1.0

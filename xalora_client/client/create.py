@@ -22,9 +22,9 @@ from ..protocol.parameters import Text
 from ..protocol.requests import CreateRequest, Credentials
 from ..protocol.tasks import WorkflowTask
 from .claims import claim, new_create_request, record_unsent, take_ahead
+from .portal import Unbreakable, finish, wait_until_done
 from .query import cancel_interrupted, check
 from .session import Deadline, ReportRetry, Session, in_thread, logger
-from .unbreakable import Unbreakable, finish, wait_until_done
 from .updates import OnUpdate, TaskUpdate, error_fields
 
 UNKNOWN_AT_FIRST = 30.0

@@ -13,9 +13,8 @@ from ..errors import NotFoundError, XaloraError
 from ..protocol import answers
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Credentials
-from .portal import interruption
+from .portal import finish, interruption
 from .session import CANCEL_TIMEOUT, Deadline, ReportRetry, Session, logger
-from .unbreakable import finish
 
 
 async def query(session: Session, task_id: str) -> WorkflowTaskResult:

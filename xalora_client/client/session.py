@@ -20,8 +20,7 @@ from ..ledger import Claim, Ledger
 from ..protocol.answers import check_status
 from ..protocol.requests import CreateRequest, Request, Response, Sequencer
 from ..uploads import Uploads
-from .portal import in_caller
-from .unbreakable import finish
+from .portal import finish, in_caller
 
 logger = logging.getLogger("xalora_client")
 

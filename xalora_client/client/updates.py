@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import NetworkError, XaloraError
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.progress import TaskProgress
-from .poll_schedule import ENOUGH_TO_LEARN
+from .polling import ENOUGH_TO_LEARN
 
 
 @dataclass(frozen=True)

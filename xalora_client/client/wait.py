@@ -17,8 +17,7 @@ from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.progress import TaskProgress
 from ..protocol.tasks import WorkflowTask
 from .create import UNKNOWN_AT_FIRST, CreatedTask, create, unknown_to_server
-from .long_polling import LongPolling
-from .poll_schedule import learned_delays, poll_delays
+from .polling import LongPolling, learned_delays, poll_delays
 from .query import cancel_interrupted, check, remembered
 from .session import Deadline, Session, logger
 from .updates import OnUpdate, TaskUpdate, error_fields, estimate
