@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xalora_client import NetworkError, Text2VideoTask, XaloraError, errors
-from xalora_client.client import create, polling, portal, query, wait
-from xalora_client.client.session import Deadline, Session
+from xalora_client.client import create, polling, portal, wait
+from xalora_client.client.session import Deadline, Session, cancel, query
 from xalora_client.http.retry import backoff
 from xalora_client.protocol.requests import Credentials, Response, Sequencer
 
@@ -90,8 +90,8 @@ calls = st.sampled_from(
         lambda session, timeout, interval: wait.create_and_wait(session, TASK, timeout, interval, None),
         lambda session, timeout, interval: wait.wait(session, "t1", timeout, interval, None),
         lambda session, timeout, interval: create.execute(session, TASK),
-        lambda session, timeout, interval: query.query(session, "t1"),
-        lambda session, timeout, interval: query.cancel(session, "t1"),
+        lambda session, timeout, interval: query(session, "t1"),
+        lambda session, timeout, interval: cancel(session, "t1"),
     ]
 )
 

@@ -18,8 +18,7 @@ from ..media.receiver import GoneError, OnProgress, Receiver
 from ..media.store import MediaStore
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Link, Response, display_url
-from .query import query
-from .session import Session, in_thread, logger
+from .session import Session, in_thread, logger, query
 
 LONGEST_SILENCE = 30.0
 """Seconds without a byte after which a download is resumed on a new connection."""

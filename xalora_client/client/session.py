@@ -1,4 +1,9 @@
-"""One client's connection to its sequencer: what every call uses."""
+"""One client's connection to its sequencer: what every call uses.
+
+An error of the SDK says that a call did not work. Anything else that ends a wait is an interruption: Ctrl-C, the
+cancellation of an asyncio task, ComfyUI's Cancel. The caller no longer waits for the task, so it is canceled remotely
+before the interruption is raised.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +13,20 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ..errors import ConfigurationError, RateLimitError, StorageError, XaloraError
+from ..errors import ConfigurationError, NotFoundError, RateLimitError, StorageError, XaloraError
 from ..http.limiter import pause_left, slow_down
 from ..http.retry import backoff, retry
 from ..http.transport import HttpTransport, Transport
-from ..ledger import Claim, Ledger
-from ..protocol.answers import check_status
-from ..protocol.requests import CreateRequest, Request, Response, Sequencer
+from ..ledger import Claim, Ledger, Step
+from ..protocol import answers
+from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.requests import CreateRequest, Credentials, Request, Response, Sequencer
 from ..uploads import Uploads
-from .portal import finish, in_caller
+from .portal import finish, in_caller, interruption
 
 logger = logging.getLogger("xalora_client")
 
@@ -33,13 +39,13 @@ QUERY_TIMEOUT = 15.0
 """Seconds one query or cancel may take. Both are free, so after a silence they are sent over a new connection."""
 
 CALL_TIMEOUT = 60.0
-"""Seconds a single call (create, query, cancel) may go on retrying."""
+"""Seconds in which a single call (create, query, cancel) is tried again."""
 
 CANCEL_TIMEOUT = 5.0
 """Seconds for the one cancel that an interruption sends."""
 
 SHORTEST_PAUSE = 0.4
-"""Seconds in which nobody asks a server that says "too many requests", and not when to come back."""
+"""The pause in seconds after "too many requests", when the server does not say how long to wait."""
 
 ReportRetry = Callable[[XaloraError, float], object]
 """Called before a pause of so many seconds, after which a request is sent again because of the error."""
@@ -59,9 +65,33 @@ class Deadline:
             raise ConfigurationError(f"timeout is {seconds!r}", advice="Allowed: a number of seconds above 0.")
         return cls(clock, clock() + seconds)
 
+    def later(self, begun: float) -> Deadline:
+        """The same deadline, without counting the time since ``begun``."""
+        return Deadline(self.clock, self.at + self.clock() - begun)
+
     def remaining(self) -> float:
         """Seconds left, never negative."""
         return max(0.0, self.at - self.clock())
+
+
+@dataclass(frozen=True, eq=False)
+class PendingCreate:
+    """A create that only this client may send.
+
+    Attributes:
+        request: What is sent, under its job id.
+        claim: The ledger's claim. None without a ledger.
+        key: Equal for creates of which either may be sent in place of the other.
+    """
+
+    request: CreateRequest
+    claim: Claim | None = None
+    key: object = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no earlier run may have sent it."""
+        return self.claim is None or self.claim.step is Step.NEW
 
 
 @dataclass
@@ -69,19 +99,20 @@ class Session:
     """What the calls of one client share.
 
     Attributes:
-        sequencer: Where requests go, and who sends them.
+        sequencer: The sequencer's address, and the key for it.
         name: The sequencer's lasting name. The sandbox's port changes with each start; its tasks stay.
         transport: Sends the requests.
         ledger: Where tasks are recorded, or None.
-        uploads: Brings inputs to the miners, or None to leave them as they are.
-        uploaded_ahead: The jobs whose inputs were uploaded ahead of their create, by what was asked for.
+        uploads: Uploads the inputs. None leaves them as they are.
+        uploaded_ahead: The creates that are still to be sent, but whose inputs are uploaded.
         job_ids: Job ids by task id, for the removal of what was uploaded.
         source: Who asks, for the ledger; ``caller`` is what part of it.
-        should_cancel: Whether an interruption cancels the remote task.
-        on_cancel: ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption sent: None means
-            that the sequencer took it. Of a create that was interrupted, it is told the job id.
-        clock: Monotonic seconds.
+        should_cancel: ``should_cancel(interruption)`` returns whether an interruption cancels the remote task.
+        on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent, with None when
+            the sequencer accepted it. For a create that was interrupted before its answer, it gets the job id.
+        clock: Returns monotonic seconds.
         nap: Waits so many seconds, blocking or awaited.
+        rng: The random numbers that spread retries and queries.
     """
 
     sequencer: Sequencer
@@ -89,7 +120,7 @@ class Session:
     transport: Transport = field(default_factory=HttpTransport)
     ledger: Ledger | None = None
     uploads: Uploads | None = None
-    uploaded_ahead: dict[object, list[tuple[CreateRequest, Claim | None]]] = field(default_factory=dict)
+    uploaded_ahead: list[PendingCreate] = field(default_factory=list)
     job_ids: dict[str, str] = field(default_factory=dict)
     source: str = "library"
     caller: object = None
@@ -146,7 +177,7 @@ class Session:
         """
         try:
             response = await self.transport.send(request, REQUEST_TIMEOUT if timeout is None else timeout)
-            check_status(response, request)
+            answers.check_status(response, request)
         except RateLimitError as error:
             slow_down(self.sequencer.url, self.clock, error.retry_after or SHORTEST_PAUSE)
             raise
@@ -161,7 +192,7 @@ class Session:
             await self.sleep(pause)
 
     async def with_ledger(self, action: Callable[[Ledger], T]) -> T | None:
-        """What ``action`` returns. None without a usable ledger: a task that is charged goes on without it."""
+        """What ``action`` returns. None without a usable ledger: a charged task matters more than its record."""
         ledger = self.ledger
         if ledger is None:
             return None
@@ -175,3 +206,114 @@ class Session:
 async def in_thread(action: Callable[[], T]) -> T:
     """Run slow local work (disk, decoding) off the event loop. An interruption waits until it ends."""
     return await finish(asyncio.to_thread(action))
+
+
+async def query(session: Session, task_id: str) -> WorkflowTaskResult:
+    """Ask for a task's status, with retries.
+
+    For a finished task that the server has forgotten, the ledger's record is returned.
+    """
+    deadline = session.call_deadline()
+    try:
+        return await check(session, task_id, session.sequencer.credentials, deadline)
+    except NotFoundError as error:
+        return await remembered(session, task_id, error)
+
+
+async def cancel(session: Session, task_id: str) -> str:
+    """Cancel a task; returns the server's message."""
+    credentials = session.sequencer.credentials
+    request = session.sequencer.cancel(task_id, credentials)
+    response = await session.ask(request, session.call_deadline())
+    await _record_canceled(session, task_id, credentials)
+    return answers.read_message(response, request)
+
+
+async def check(
+    session: Session,
+    task_id: str,
+    credentials: Credentials,
+    deadline: Deadline,
+    report: ReportRetry | None = None,
+    waiting: Mapping[str, float] | None = None,
+) -> WorkflowTaskResult:
+    """Ask for a task's status until there is an answer, and record it in the ledger.
+
+    ``waiting`` makes the first try a long poll, which is answered as soon as the task changes.
+    """
+    request = session.sequencer.query(task_id, credentials, **(waiting or {}))
+    at_once = bool(waiting)
+
+    def failed(error: XaloraError, delay: float) -> None:
+        nonlocal at_once
+        at_once = False
+        if report is not None:
+            report(error, delay)
+
+    response = await session.ask(request, deadline, failed)
+    result = answers.read_result(response, request, server=session.sequencer.url)
+    await _record(session, task_id, result, at_once=at_once)
+    return result
+
+
+async def remembered(session: Session, task_id: str, error: NotFoundError) -> WorkflowTaskResult:
+    """The ledger's record of a finished task that the server has forgotten. Without one, raises the server's error."""
+    record = await session.with_ledger(lambda ledger: ledger.find(task_id))
+    if record is None or record.state != TaskStatus.FINISHED:
+        raise error
+    return record.as_result()
+
+
+async def cancel_interrupted(session: Session, task_id: str, credentials: Credentials, stop: BaseException) -> None:
+    """Send one short cancel because of an interruption, if the client wants that. Its own failure is only logged."""
+    # A coroutine that is being closed may not await.
+    if not isinstance(stop, GeneratorExit) and session.should_cancel(interruption(stop)):
+        # More interruptions may follow: a loop that is torn down cancels each task more than once.
+        await finish(_cancel_once(session, task_id, credentials))
+
+
+async def _cancel_once(session: Session, task_id: str, credentials: Credentials) -> None:
+    try:
+        await session.send(session.sequencer.cancel(task_id, credentials), CANCEL_TIMEOUT)
+    except XaloraError as error:
+        logger.warning("Task %s may still be running, because canceling it failed: %s", task_id, error)
+        session.on_cancel(task_id, error)
+    else:
+        session.on_cancel(task_id, None)
+        logger.info("Task %s was canceled after an interruption", task_id)
+        await _record_canceled(session, task_id, credentials)
+
+
+async def _record_canceled(session: Session, task_id: str, credentials: Credentials) -> None:
+    """Record how a cancel ended, and remove the task's inputs if the task has ended.
+
+    The server is asked, because the task may have finished just before, and its result is then charged.
+    """
+    record = await session.with_ledger(lambda ledger: ledger.find(task_id))
+    removes = session.uploads is not None and session.uploads.removes
+    if (record is None and not removes) or (record is not None and record.is_final):
+        return
+    request = session.sequencer.query(task_id, credentials)
+    try:
+        response = await session.send(request, CANCEL_TIMEOUT)
+        result = answers.read_result(response, request, server=session.sequencer.url)
+    except XaloraError as error:
+        logger.info("The status of task %s after the cancel is not known: %s", task_id, error.what)
+    else:
+        await _record(session, task_id, result)
+        if result.is_final:
+            return
+    await session.with_ledger(lambda ledger: ledger.canceled(task_id))
+
+
+async def _record(session: Session, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> None:
+    """Record an answer in the ledger. After the first that shows the task's end, its inputs are removed."""
+    uploads = session.uploads
+    if uploads is not None and uploads.removes and result.is_final:
+        record = await session.with_ledger(lambda ledger: ledger.find(task_id))
+        if record is None or not record.is_final:
+            # Before it is recorded: if this run is killed in between, the next one finds the task open, and does it.
+            job_id = session.job_ids.pop(task_id, None) if record is None else record.job_id
+            if job_id is not None:
+                await finish(uploads.remove(job_id, None if record is None else record.parameters))
+    await session.with_ledger(lambda ledger: ledger.observed(task_id, result, at_once=at_once))

@@ -11,11 +11,9 @@ from ..protocol.tasks import WorkflowTask
 from ..uploads import OnUpload
 from . import portal
 from .base import BaseClient
-from .claims import upload_ahead
-from .create import execute, request_resource
+from .create import execute, request_resource, upload_ahead
 from .download import MediaFile, download
-from .query import cancel, query
-from .session import Session
+from .session import Session, cancel, query
 from .updates import OnUpdate
 from .wait import create_and_wait, wait
 

@@ -18,8 +18,7 @@ from ..protocol.progress import TaskProgress
 from ..protocol.tasks import WorkflowTask
 from .create import UNKNOWN_AT_FIRST, CreatedTask, create, unknown_to_server
 from .polling import LongPolling, learned_delays, poll_delays
-from .query import cancel_interrupted, check, remembered
-from .session import Deadline, Session, logger
+from .session import Deadline, Session, cancel_interrupted, check, logger, remembered
 from .updates import OnUpdate, TaskUpdate, error_fields, estimate
 
 MOST_GARBAGE = 5
