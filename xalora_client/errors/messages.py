@@ -1,8 +1,8 @@
-"""What people read about the failures that they meet: one entry for each error code.
+"""The messages of errors: for each code, what happened and what to do next.
 
-``what`` says what happened, where the code alone decides that; otherwise the error brings its own. The advice says what
-to do next. It differs by where it is read: a program's author sets environment variables, a user of ComfyUI has a
-dialog. ``{name}`` stands for one of the error's ``params``.
+``what`` says what happened, where the code alone decides that; otherwise the error has its own text. The advice says
+what to do next. It depends on where it is read: a program's author sets environment variables, a user of ComfyUI has a
+dialog. ``{name}`` is replaced by one of the error's ``params``.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ MESSAGES: dict[str, Message] = {
         "Check the task id and XALORA_WORKFLOW_URL.",
         nodes=f"Check the task id and the server in {_SETTINGS}.",
     ),
-    "conflict": Message("Look at the task's status before trying again."),
+    "conflict": Message("Check the task's status before you try again."),
     "rate_limit": Message("Wait a moment and try again."),
     "server_error": Message("Try again later."),
     "response": Message(
@@ -90,7 +90,7 @@ MESSAGES: dict[str, Message] = {
     ),
     "not_a_sequencer": _NO_SEQUENCER,
     "proxy_login": Message(
-        "The proxy needs a user and password: put them into HTTPS_PROXY, as http://user:password@host:port."
+        "The proxy needs a user and a password: set them in HTTPS_PROXY, as http://user:password@host:port."
     ),
     "request_too_large": Message(
         "The request is too large for this server: use smaller images, or an image's http address."
@@ -101,7 +101,7 @@ MESSAGES: dict[str, Message] = {
         nodes=f"The server requires another protocol: set the server in {_SETTINGS} to its https address.",
     ),
     "headers_too_large": Message(
-        "The request's headers are too large for this server or a proxy before it: ask its operator."
+        "The request's headers are too large for this server or a proxy in front of it: ask its operator."
     ),
     "legal_reasons": Message("The server may not answer for legal reasons: ask its operator."),
     "sign_in_to_network": Message("The network requires you to sign in: open a web page in a browser, then try again."),
@@ -129,8 +129,8 @@ MESSAGES: dict[str, Message] = {
         nodes=f"Free some space, or allow less space for results in {_SETTINGS}, or point XALORA_HOME elsewhere.",
     ),
     "key_not_tried": Message(
-        "The first task will tell. Check XALORA_WORKFLOW_URL if it fails.",
-        nodes=f"The first task will tell. Check the server in {_SETTINGS} if it fails.",
+        "The first task will show whether it works. Check XALORA_WORKFLOW_URL if it fails.",
+        nodes=f"The first task will show whether it works. Check the server in {_SETTINGS} if it fails.",
     ),
     # Inputs on their way to the miners.
     "no_bucket": Message(
@@ -140,24 +140,24 @@ MESSAGES: dict[str, Message] = {
         "see “Images to the miners” in the README.",
     ),
     "input_too_large": Message(
-        "Allowed: {limit} inside a create; larger ones need a bucket (XALORA_BUCKET).",
-        nodes=f"Allowed: {{limit}} inside a create; larger ones need a bucket ({_SETTINGS}).",
+        "Allowed: {limit} inside a create; larger images need a bucket (XALORA_BUCKET).",
+        nodes=f"Allowed: {{limit}} inside a create; larger images need a bucket ({_SETTINGS}).",
     ),
-    "upload_damaged": Message("Try again; if it stays, the image is changed on its way."),
+    "upload_damaged": Message("Try again. If it happens again, something on the way to the server changes the image."),
     "bucket_silent": Message("Check the network, the proxy and the bucket's endpoint, then try again."),
-    "bucket_clock": Message("Set the clock."),
+    "bucket_clock": Message("Set this machine's clock."),
     "bucket_missing": Message(
-        "Make it, or correct XALORA_BUCKET.",
-        nodes=f"Make it, or correct the bucket in {_SETTINGS}.",
+        "Create it, or correct XALORA_BUCKET.",
+        nodes=f"Create it, or correct the bucket in {_SETTINGS}.",
     ),
     "bucket_region": Message("Set AWS_REGION to the bucket's."),
     "bucket_full": Message(
-        "Make room: `xalora prune --bucket` removes what earlier runs left, --home DIR ComfyUI's.",
-        nodes="Make room: remove what earlier runs left.",
+        "Free some space: `xalora prune --bucket` removes what earlier runs left; with --home DIR, what ComfyUI left.",
+        nodes="Free some space: remove what earlier runs left.",
     ),
     "bucket_refused": Message(
-        "`xalora doctor` tries the bucket step by step.",
-        nodes=f"Test connection in {_SETTINGS} tries the bucket step by step.",
+        "`xalora doctor` tests the bucket step by step.",
+        nodes=f"Test connection in {_SETTINGS} tests the bucket step by step.",
     ),
     "bucket_credentials_s3": Message(_S3_KEYS.format(login=_OR_LOGIN), nodes=_S3_KEYS.format(login="")),
     "bucket_credentials_gs": Message(
@@ -181,7 +181,7 @@ MESSAGES: dict[str, Message] = {
     ),
     # Creates.
     "create_unconfirmed": Message(
-        "The task may have been created and charged: run it again with reuse on to take it up under its job id."
+        "The task may have been created and charged: run it again with reuse on to continue it under its job id."
     ),
     "create_unconfirmed_without_ledger": Message(
         "The task may have been created and charged: look for the job in your account before you submit it again."
@@ -197,13 +197,13 @@ MESSAGES: dict[str, Message] = {
         nodes="To run and pay for it again, turn reuse off for one run.",
     ),
     "submitted_elsewhere": Message(
-        "Wait for that run, or run again to take up its task.",
+        "Wait for that run, or run again later to continue its task.",
         what="Another run is submitting the same task and has no id yet",
     ),
     # How tasks end.
     "task_failed": Message("Change the parameters or submit it again as a new task."),
     "task_canceled": Message("Submit it again as a new task if the result is still wanted."),
-    "task_timeout": Message("It goes on remotely: collect it later by its id, or cancel it."),
+    "task_timeout": Message("It continues remotely: collect it later by its id, or cancel it."),
     # Results.
     "download": Message("Fetch the task again; it is paid for, and nothing is charged again."),
     "link_expired": Message(
@@ -234,5 +234,5 @@ def advice(code: str, params: Mapping[str, object], surface: Surface) -> str:
     message = MESSAGES.get(code)
     if message is None:
         return ""
-    texts = {LIBRARY: "", COMMAND: message.command, NODES: message.nodes}
-    return (texts[surface] or message.advice).format_map(params)
+    own = {COMMAND: message.command, NODES: message.nodes}.get(surface)
+    return (own or message.advice).format_map(params)
