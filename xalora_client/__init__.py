@@ -75,24 +75,23 @@ if TYPE_CHECKING:
     from .uploads import OnUpload, UploadProgress
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
-    _LOADED_LATER = {
-        "AsyncClient": ".client.async_",
-        "Client": ".client.sync",
-        "home_folder": ".config",
-        **dict.fromkeys(["OnUpload", "UploadProgress"], ".uploads"),
-        **dict.fromkeys(["Check", "examine"], ".doctor"),
-        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".client.updates"),
-        **dict.fromkeys(["Fetch", "Transport"], ".http.transport"),
-        "MediaFile": ".client.download",
-        **dict.fromkeys(["DownloadProgress", "OnProgress"], ".media.receiver"),
-        **dict.fromkeys(
-            ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
-        ),
-        **dict.fromkeys(["decode", "decode_sound", "require_memory", "thumbnail"], ".media.decoding"),
-        "TaskRecord": ".ledger",
-        "TaskRecords": ".client.records",
-        **dict.fromkeys(["Setting", "Settings", "change_settings", "read_settings"], ".config.settings"),
+    _MODULES = {
+        ".client.async_": "AsyncClient",
+        ".client.download": "MediaFile",
+        ".client.records": "TaskRecords",
+        ".client.sync": "Client",
+        ".client.updates": "OnUpdate TaskUpdate",
+        ".config": "home_folder",
+        ".config.settings": "Setting Settings change_settings read_settings",
+        ".doctor": "Check examine",
+        ".http.transport": "Fetch Transport",
+        ".ledger": "TaskRecord",
+        ".media.decoding": "Array Decoded Format Kind Limits MediaInfo Progress Sound decode decode_sound "
+        "require_memory thumbnail",
+        ".media.receiver": "DownloadProgress OnProgress",
+        ".uploads": "OnUpload UploadProgress",
     }
+    _LOADED_LATER = {name: module for module, names in _MODULES.items() for name in names.split()}
 
     def __getattr__(name: str) -> object:
         if name not in _LOADED_LATER:

@@ -97,7 +97,7 @@ async def create(
     if ledger is None:
         pending = _take_uploaded(session, id(task)) or PendingCreate(request)
         return await _upload_and_send(session, pending, deadline, on_update)
-    identity: TaskIdentity = await in_thread(lambda: ledger.identity(request))
+    identity = await in_thread(ledger.identity, request)
     ended: set[str] = set()
     while True:
         begun = session.clock()
@@ -227,7 +227,7 @@ async def _claim(
         uploaded = _take_uploaded(session, identity.fingerprint)
         if uploaded is not None and uploaded.claim is not None:
             return uploaded.claim
-        claim: Claim = await in_thread(lambda: _claim_once(session, ledger, identity, request, reuse))
+        claim = await in_thread(_claim_once, session, ledger, identity, request, reuse)
         if claim.step is not Step.IN_PROGRESS:
             return claim
         await _wait_for_other(session, deadline, SECONDS_BETWEEN_CLAIMS)

@@ -62,7 +62,7 @@ def poll_delays(interval: float | None, rng: random.Random) -> Iterator[float]:
     if interval is not None:
         if isinstance(interval, bool) or not isinstance(interval, int | float) or not 1 <= interval < math.inf:
             raise ConfigurationError(f"interval is {interval!r}", advice="Allowed: 1 second or more, or None.")
-        return _steady(float(interval))
+        return itertools.repeat(float(interval))
     return growing_delays(FIRST_POLL, POLL_GROWTH, SLOWEST_POLL, rng)
 
 
@@ -173,11 +173,6 @@ def _until_next(stretches: list[tuple[float, float]], now: float) -> float:
     # Longer than all before: from here as after a create, 1 s and then longer by 1.3 each time.
     overdue = moment - stretches[-1][0]
     return moment - now + min(SLOWEST_POLL, missing * FIRST_POLL + (POLL_GROWTH - 1) * overdue)
-
-
-def _steady(delay: float) -> Iterator[float]:
-    while True:
-        yield delay
 
 
 class LongPolling:

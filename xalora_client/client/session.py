@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from ..errors import ConfigurationError, NotFoundError, RateLimitError, StorageError, XaloraError
 from ..http.limiter import pause_left, slow_down
@@ -30,6 +30,7 @@ from .portal import finish, in_caller, interruption
 
 logger = logging.getLogger("xalora_client")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 REQUEST_TIMEOUT = 60.0
@@ -193,19 +194,18 @@ class Session:
 
     async def with_ledger(self, action: Callable[[Ledger], T]) -> T | None:
         """What ``action`` returns. None without a usable ledger: a charged task matters more than its record."""
-        ledger = self.ledger
-        if ledger is None:
+        if self.ledger is None:
             return None
         try:
-            return await in_thread(lambda: action(ledger))
+            return await in_thread(action, self.ledger)
         except StorageError as error:
             logger.warning("%s", error)
             return None
 
 
-async def in_thread(action: Callable[[], T]) -> T:
-    """Run slow local work (disk, decoding) off the event loop. An interruption waits until it ends."""
-    return await finish(asyncio.to_thread(action))
+async def in_thread(action: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Run slow local work (disk, decoding) in a thread. An interruption waits until it ends."""
+    return await finish(asyncio.to_thread(action, *arguments, **named))
 
 
 async def query(session: Session, task_id: str) -> WorkflowTaskResult:

@@ -98,7 +98,6 @@ class Wait:
         self.durations: Sequence[float] = ()
         self.last_error: XaloraError | None = None
         self.garbage = 0
-        self.unknown: set[str] = set()
 
     async def run(self) -> WorkflowTaskResult:
         """Query until the task is final. A new task is first given a moment; an old one may be done already.
@@ -124,10 +123,10 @@ class Wait:
         except XaloraError:
             raise
         except _ObserverError as caught:
-            await self._cancel(caught.error)
+            await cancel_interrupted(self.session, self.task_id, self.task.credentials, caught.error)
             raise caught.error from caught.error.__cause__
         except BaseException as stop:
-            await self._cancel(stop)
+            await cancel_interrupted(self.session, self.task_id, self.task.credentials, stop)
             raise
 
     def _learn(self, ledger: Ledger) -> None:
@@ -163,10 +162,11 @@ class Wait:
                 raise
             self.last_error = error
             return None
+        if not isinstance(result.status, TaskStatus) and (self.result is None or self.result.status != result.status):
+            logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, result.status)
         self.garbage = 0
         self.result = result
         self._note(result)
-        self._warn_of_unknown(result.status)
         return result
 
     def _is_inconclusive(self, error: XaloraError) -> bool:
@@ -218,14 +218,6 @@ class Wait:
         if self.result.progress is not None or self.created is None:
             return self.result.progress
         return estimate(self.durations, self.session.clock() - self.created)
-
-    async def _cancel(self, stop: BaseException) -> None:
-        await cancel_interrupted(self.session, self.task_id, self.task.credentials, stop)
-
-    def _warn_of_unknown(self, status: str) -> None:
-        if not isinstance(status, TaskStatus) and status not in self.unknown:
-            self.unknown.add(status)
-            logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, status)
 
     def _timed_out(self, error: XaloraError | None = None) -> TaskTimeoutError:
         waited = self.session.clock() - self.started

@@ -2,7 +2,8 @@
 
 ``what`` says what happened, where the code alone decides that; otherwise the error has its own text. The advice says
 what to do next. It depends on where it is read: a program's author sets environment variables, a user of ComfyUI has a
-dialog. ``{name}`` is replaced by one of the error's ``params``.
+dialog. ``{name}`` is replaced by one of the error's ``params``, ``{SERVER}`` by the setting that
+has the sequencer's address.
 """
 
 from __future__ import annotations
@@ -30,14 +31,10 @@ class Message:
 
 
 _SETTINGS = "Settings → Xalora"
-_NO_SEQUENCER = Message(
-    "Check that XALORA_WORKFLOW_URL is the address of a Xalora sequencer and nothing more.",
-    nodes=f"Check that the server in {_SETTINGS} is the address of a Xalora sequencer and nothing more.",
-)
-_UNREACHABLE = Message(
-    "Check the network, proxy and XALORA_WORKFLOW_URL, then try again.",
-    nodes=f"Check the network, proxy and the server in {_SETTINGS}, then try again.",
-)
+_SERVER = {LIBRARY: "XALORA_WORKFLOW_URL", COMMAND: "XALORA_WORKFLOW_URL", NODES: f"the server in {_SETTINGS}"}
+"""The setting that has the sequencer's address."""
+
+_UNREACHABLE = Message("Check the network, proxy and {SERVER}, then try again.")
 
 _S3_KEYS = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL for storage other than Amazon's){login}; "
@@ -77,18 +74,12 @@ MESSAGES: dict[str, Message] = {
     ),
     "payment_required": Message("Top up the account, then submit again."),
     "permission_denied": Message("Check that the key belongs to the account that owns the task or workflow."),
-    "not_found": Message(
-        "Check the task id and XALORA_WORKFLOW_URL.",
-        nodes=f"Check the task id and the server in {_SETTINGS}.",
-    ),
+    "not_found": Message("Check the task id and {SERVER}."),
     "conflict": Message("Check the task's status before you try again."),
     "rate_limit": Message("Wait a moment and try again."),
     "server_error": Message("Try again later."),
-    "response": Message(
-        "Check that XALORA_WORKFLOW_URL points at a Xalora sequencer.",
-        nodes=f"Check that the server in {_SETTINGS} is a Xalora sequencer.",
-    ),
-    "not_a_sequencer": _NO_SEQUENCER,
+    "response": Message("Check that {SERVER} is the address of a Xalora sequencer."),
+    "not_a_sequencer": Message("Check that {SERVER} is the address of a Xalora sequencer and nothing more."),
     "proxy_login": Message(
         "The proxy needs a user and a password: set them in HTTPS_PROXY, as http://user:password@host:port."
     ),
@@ -96,23 +87,14 @@ MESSAGES: dict[str, Message] = {
         "The request is too large for this server: use smaller images, or an image's http address."
     ),
     "too_early": Message("The server did not process the request yet: try again."),
-    "https_required": Message(
-        "The server requires another protocol: set XALORA_WORKFLOW_URL to its https address.",
-        nodes=f"The server requires another protocol: set the server in {_SETTINGS} to its https address.",
-    ),
+    "https_required": Message("The server requires another protocol: set {SERVER} to its https address."),
     "headers_too_large": Message(
         "The request's headers are too large for this server or a proxy in front of it: ask its operator."
     ),
     "legal_reasons": Message("The server may not answer for legal reasons: ask its operator."),
     "sign_in_to_network": Message("The network requires you to sign in: open a web page in a browser, then try again."),
-    "redirected": Message(
-        "It redirects elsewhere, which is not followed to protect the key: check XALORA_WORKFLOW_URL.",
-        nodes=f"It redirects elsewhere, which is not followed to protect the key: check the server in {_SETTINGS}.",
-    ),
-    "redirected_to": Message(
-        "It redirects to {address}: if that is right, set XALORA_WORKFLOW_URL to it.",
-        nodes=f"It redirects to {{address}}: if that is right, set the server in {_SETTINGS} to it.",
-    ),
+    "redirected": Message("It redirects elsewhere, which is not followed to protect the key: check {SERVER}."),
+    "redirected_to": Message("It redirects to {address}: if that is right, set {SERVER} to it."),
     # The network and this machine.
     "network": _UNREACHABLE,
     "request_timeout": _UNREACHABLE,
@@ -128,10 +110,7 @@ MESSAGES: dict[str, Message] = {
         "Free some space, or run `xalora prune`, or point XALORA_HOME elsewhere.",
         nodes=f"Free some space, or allow less space for results in {_SETTINGS}, or point XALORA_HOME elsewhere.",
     ),
-    "key_not_tried": Message(
-        "The first task will show whether it works. Check XALORA_WORKFLOW_URL if it fails.",
-        nodes=f"The first task will show whether it works. Check the server in {_SETTINGS} if it fails.",
-    ),
+    "key_not_tried": Message("The first task will show whether it works. Check {SERVER} if it fails."),
     # Inputs on their way to the miners.
     "no_bucket": Message(
         "Set XALORA_BUCKET to a bucket of yours, such as s3://name/prefix, or use a sequencer of your own; "
@@ -235,4 +214,4 @@ def advice(code: str, params: Mapping[str, object], surface: Surface) -> str:
     if message is None:
         return ""
     own = {COMMAND: message.command, NODES: message.nodes}.get(surface)
-    return (own or message.advice).format_map(params)
+    return (own or message.advice).replace("{SERVER}", _SERVER[surface]).format_map(params)

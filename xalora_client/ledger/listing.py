@@ -60,7 +60,8 @@ class Listing:
         def action(db: sqlite3.Connection) -> tuple[list[TaskRecord], int]:
             (total,) = db.execute(f"SELECT count(*) FROM tasks WHERE {where}", values).fetchone()  # noqa: S608
             page = f"{SELECT} WHERE {where} AND number < ? ORDER BY number DESC LIMIT ?"
-            return _records(db, page, [*values, before or 1 << 62, limit]), total
+            rows = db.execute(page, [*values, before or 1 << 62, limit])
+            return [from_row(row) for row in rows], total
 
         return self._read(action) or ([], 0)
 
@@ -91,10 +92,6 @@ class Listing:
     def _read(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
         """None without a file: looking at a list makes none."""
         return self._database.run(action, reading=True) if self._database.exists() else None
-
-
-def _records(db: sqlite3.Connection, query: str, values: list[Any]) -> list[TaskRecord]:
-    return [from_row(row) for row in db.execute(query, values)]
 
 
 def _pattern(text: str) -> str:

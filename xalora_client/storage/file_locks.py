@@ -39,8 +39,7 @@ class ProcessLock:
 
     def __init__(self, path: Path, handle: int) -> None:
         self.path = path
-        self._handle: int | None = handle
-        # Only closes the file, which then looks left behind, as it is.
+        # A lock that is garbage collected only closes the file, which then looks left behind.
         self._closing = weakref.finalize(self, os.close, handle)
         _open_locks.add(self)
 
@@ -68,14 +67,13 @@ class ProcessLock:
 
     def release(self) -> None:
         """Release the lock and remove the file. Does nothing the second time."""
-        if self._handle is None:
+        if not self._closing.alive:
             return
-        self._handle = None
-        _remove_locked(self._closing, self.path)
-
-    def _forget(self) -> None:
-        """In a forked child: close the copy of the parent's handle. The parent keeps its lock."""
-        self._handle = None
+        # Removed while it is locked, so that it is not another's. Windows needs it closed first.
+        if sys.platform == "win32":
+            self._closing()
+        with contextlib.suppress(OSError):  # Leaves an empty file. On Windows, another process may have it open.
+            self.path.unlink(missing_ok=True)
         self._closing()
 
 
@@ -93,15 +91,6 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _remove_locked(closing: weakref.finalize[[int], ProcessLock], path: Path) -> None:
-    """Remove the file while it is locked, so that it is not another's. Windows needs it closed first."""
-    if sys.platform == "win32":
-        closing()
-    with contextlib.suppress(OSError):  # Leaves an empty file. On Windows, another process may have it open.
-        path.unlink(missing_ok=True)
-    closing()
-
-
 def _is_at(handle: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
@@ -113,8 +102,9 @@ _open_locks: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
+    """Close the copies of the parent's handles. The parent keeps its locks."""
     for lock in list(_open_locks):
-        lock._forget()
+        lock._closing()
     _open_locks.clear()
 
 

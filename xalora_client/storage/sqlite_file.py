@@ -99,7 +99,19 @@ class SqliteFile:
         The work may run twice. Raises StorageError when the file cannot be read or written.
         """
         with self._used():
-            return self._transaction(action, reading)
+            while True:
+                db = self._opened()
+                try:
+                    db.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
+                    value = action(db)
+                    db.execute("COMMIT")
+                except BaseException:
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                    raise
+                if self._file == _identity(self.path):
+                    return value
+                # Meanwhile another process replaced the file, perhaps without this action: repeat it on the new one.
 
     def write_through(self) -> None:
         """Write what is committed from the log into the file: damage to the log then loses none of it.
@@ -125,21 +137,6 @@ class SqliteFile:
                 yield
             except (OSError, sqlite3.Error) as error:
                 raise unusable(self.path, self._name, error, self._code) from error
-
-    def _transaction(self, action: Callable[[sqlite3.Connection], T], reading: bool) -> T:
-        while True:
-            db = self._opened()
-            try:
-                db.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
-                value = action(db)
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-            if self._file == _identity(self.path):
-                return value
-            # Meanwhile another process replaced the file, perhaps without this work: repeat it on the new one.
 
     def _opened(self) -> sqlite3.Connection:
         # The file may have been replaced or deleted since: what is written to it now would be lost.
@@ -184,7 +181,7 @@ def _make_if_missing(path: Path, steps: Steps, name: str) -> None:
     build(path, steps, name, lambda db: None)
 
 
-def build(path: Path, steps: Steps, name: str, fill: Callable[[sqlite3.Connection], T]) -> T:
+def build(path: Path, steps: Steps, name: str, fill: Callable[[sqlite3.Connection], object]) -> None:
     """Make a complete file elsewhere and move it in, so that no process ever sees it half done.
 
     Raises OSError and sqlite3.Error.
@@ -198,11 +195,10 @@ def build(path: Path, steps: Steps, name: str, fill: Callable[[sqlite3.Connectio
     try:
         db.execute("PRAGMA journal_mode = WAL")
         _migrate(db, steps, name)
-        filled = fill(db)
+        fill(db)
     finally:
         db.close()
     files.move(fresh, path)
-    return filled
 
 
 def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
