@@ -1,4 +1,4 @@
-"""A SQLite file: never seen half made, written through to the disk, and versioned.
+"""A SQLite file: complete from the start, on the disk after each commit, and versioned.
 
 ``connect`` opens one for a single user, such as a server that has its folder to itself. ``SqliteFile`` shares one
 between threads, processes and forks.
@@ -6,6 +6,7 @@ between threads, processes and forks.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import threading
@@ -68,7 +69,7 @@ def connect(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
 
 
 def unusable(path: Path, name: str, error: Exception, code: str | None = None) -> StorageError:
-    """The error to raise for an OSError or sqlite3.Error; ``code`` is that of a damaged file."""
+    """The error for an OSError or sqlite3.Error; ``code`` is the error's code when the file is damaged."""
     if is_damage(error):
         return StorageError(f"{name} {path} is damaged: {error}", code=code, params={"folder": path.parent})
     busy = "locked" in str(error) or "for too long" in str(error)
@@ -94,27 +95,21 @@ class SqliteFile:
         _open_files.add(self)
 
     def run(self, action: Callable[[sqlite3.Connection], T], *, reading: bool = False) -> T:
-        """Do some work in one transaction that excludes other writers, or with ``reading`` nobody.
+        """Return ``action(db)``, called in one transaction that excludes other writers, or with ``reading`` nobody.
 
-        The work may run twice. Raises StorageError when the file cannot be read or written.
+        It may be called twice. Raises StorageError when the file cannot be read or written.
         """
         with self._used():
             while True:
                 db = self._opened()
-                try:
-                    db.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
+                with _transaction(db, "BEGIN" if reading else "BEGIN IMMEDIATE"):
                     value = action(db)
-                    db.execute("COMMIT")
-                except BaseException:
-                    if db.in_transaction:
-                        db.execute("ROLLBACK")
-                    raise
                 if self._file == _identity(self.path):
                     return value
                 # Meanwhile another process replaced the file, perhaps without this action: repeat it on the new one.
 
     def write_through(self) -> None:
-        """Write what is committed from the log into the file: damage to the log then loses none of it.
+        """Copy what is committed from the log into the file, so that damage to the log loses none of it.
 
         Raises StorageError.
         """
@@ -157,7 +152,7 @@ class SqliteFile:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Exclude every other process from opening, making or replacing the file."""
+    """Let no other process open, make or replace the file meanwhile."""
     deadline = time.monotonic() + PATIENCE
     while True:
         files.make_folder(path.parent)
@@ -202,8 +197,8 @@ def build(path: Path, steps: Steps, name: str, fill: Callable[[sqlite3.Connectio
 
 
 def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
-    """Open a file that is there, as ``connect``, for whoever is ``alone``."""
-    # Connecting does not make the file: it has its tables from the start.
+    """Open an existing file as ``connect`` does, in a block of ``alone``."""
+    # With mode=rw, a missing file is not made: only ``build`` does that.
     uri = f"{path.absolute().as_uri()}?mode=rw"
     db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
@@ -224,17 +219,29 @@ def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
 
 def _migrate(db: sqlite3.Connection, steps: Steps, name: str) -> None:
     """Bring the tables to the newest version, in one transaction."""
-    if _version(db, steps, name) == len(steps):
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(steps):
+        raise StorageError(
+            f"{name} was written by a newer version of this client (schema {version}, known up to {len(steps)})",
+            advice="Update the client, or point XALORA_HOME elsewhere.",
+        )
+    if version == len(steps):
         return
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for step in steps[_version(db, steps, name) :]:  # Another process may have just done it.
-            for change in step:
-                if isinstance(change, str):
-                    db.execute(change)
-                else:
-                    change(db)
+    with _transaction(db, "BEGIN IMMEDIATE"):
+        for change in itertools.chain(*steps[version:]):
+            if isinstance(change, str):
+                db.execute(change)
+            else:
+                change(db)
         db.execute(f"PRAGMA user_version = {len(steps)}")
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
+    """Commit all of what is done in it, or nothing."""
+    db.execute(begin)
+    try:
+        yield
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
@@ -242,18 +249,8 @@ def _migrate(db: sqlite3.Connection, steps: Steps, name: str) -> None:
         raise
 
 
-def _version(db: sqlite3.Connection, steps: Steps, name: str) -> int:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > len(steps):
-        raise StorageError(
-            f"{name} was written by a newer version of this client (schema {version}, known up to {len(steps)})",
-            advice="Update the client, or point XALORA_HOME elsewhere.",
-        )
-    return int(version)
-
-
 def aside(path: Path) -> Path:
-    """Where a damaged file is while it is repaired. A new one is not made meanwhile."""
+    """The path of a damaged file while it is repaired. No new one is made meanwhile."""
     return path.with_name(f"{path.name}.repairing")
 
 
@@ -265,8 +262,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-# SQLite's files must not be kept across a fork: the child would seem to have its parent's locks. So they are closed
-# before it, and each side opens them again when needed.
+# SQLite's files must not stay open across a fork: the child would seem to have its parent's locks. So they are closed
+# before it, and both processes open them again when needed.
 _open_files: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
 _locked_over_fork: list[SqliteFile] = []
 
