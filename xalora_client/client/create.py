@@ -22,7 +22,7 @@ from ..errors import (
     StorageError,
     XaloraError,
 )
-from ..http.retry import backoff, if_not_processed, retry
+from ..http.retry import if_not_processed
 from ..ledger import Claim, Ledger, Step, TaskIdentity
 from ..protocol.answers import TaskStatus, WorkflowTaskResult, read_created, read_miner_id
 from ..protocol.parameters import Text
@@ -154,7 +154,7 @@ async def upload_ahead(
             await uploads.upload_ahead(task, claim_now, on_upload)
         except BaseException as error:
             if pending is not None:
-                await _record_unsent(session, [pending], error)
+                await _record_failure(session, [pending], error)
             raise
         if not is_busy:
             break
@@ -166,8 +166,7 @@ async def upload_ahead(
 async def discard_ahead(session: Session) -> None:
     """Give up every claim whose create was never asked for, and remove what was uploaded for it."""
     unsent, session.uploaded_ahead = session.uploaded_ahead, []
-    if unsent:
-        await _record_unsent(session, unsent, None)
+    await _record_failure(session, unsent, None)
 
 
 async def request_resource(
@@ -175,19 +174,11 @@ async def request_resource(
 ) -> str:
     """Ask for a miner; returns its id. Like a create, it is not sent again if the server may have acted on it."""
     request = session.sequencer.resource(consumer_id, workflow_id, task_type)
-    deadline = session.call_deadline()
 
     async def attempt() -> str:
-        await session.pace(deadline)
         return read_miner_id(await finish(session.send(request)), request)
 
-    return await retry(
-        attempt,
-        may_repeat=if_not_processed,
-        remaining=deadline.remaining,
-        delays=backoff(session.rng),
-        sleep=session.sleep,
-    )
+    return await session.retry(attempt, session.call_deadline(), if_not_processed)
 
 
 def unknown_to_server(error: NotFoundError, task_id: str) -> NotFoundError:
@@ -274,7 +265,7 @@ async def _upload_and_send(
         try:
             details = await session.uploads.with_addresses(pending.request, resent=not pending.is_new)
         except BaseException as error:
-            await _record_unsent(session, [pending], error)
+            await _record_failure(session, [pending], error)
             raise
         pending = replace(pending, request=replace(pending.request, details=details))
         deadline = deadline.later(begun)  # A create may be retried for as long after a slow upload.
@@ -306,7 +297,6 @@ async def _send(
 
     async def attempt() -> CreatedTask:
         nonlocal sending
-        await session.pace(deadline)
         # The critical section: an interruption is raised here, but the task sends on and writes the id down.
         sending = Unbreakable(send_and_record())
         return await asyncio.shield(sending)
@@ -321,20 +311,13 @@ async def _send(
         except (TypeError, ValueError, RecursionError) as error:
             details = create_request.task.task_details
             raise InvalidParameterError("task_details", details, "JSON values with texts as names") from error
-        return await retry(
-            attempt,
-            may_repeat=if_not_processed,
-            remaining=deadline.remaining,
-            delays=backoff(session.rng),
-            sleep=session.sleep,
-            report=report,
-        )
+        return await session.retry(attempt, deadline, if_not_processed, report)
     except XaloraError as error:
         if error.sent == "no":
-            await _record_failure(session, pending, error)
+            await _record_failure(session, [pending], error)
             raise
         unconfirmed = _unconfirmed(pending, error)
-        await _record_failure(session, pending, unconfirmed)
+        await _record_failure(session, [pending], unconfirmed)
         raise unconfirmed from error
     except BaseException as stop:
         await _stopped(session, pending, sending, stop, on_update)
@@ -384,7 +367,7 @@ async def _stopped(
             await cancel_interrupted(session, created.task_id, created.credentials, stop)
             return
         if was_in_flight and isinstance(error, XaloraError):
-            await finish(_record_failure(session, pending, error))
+            await finish(_record_failure(session, [pending], error))
             return
     job_id = pending.request.job_id
     advice = "see your account" if pending.claim is None else "run the same task again to continue it"
@@ -394,32 +377,25 @@ async def _stopped(
         session.on_cancel(job_id, NetworkError("It is not known whether the task was created"))
 
 
-async def _record_failure(session: Session, pending: PendingCreate, error: XaloraError) -> None:
-    claim = pending.claim
-    if error.sent == "no" and pending.is_new:
-        await _record_unsent(session, [pending], error)
-    elif claim is not None:
-        await session.with_ledger(lambda ledger: ledger.unconfirmed(claim, error.what))
+async def _record_failure(session: Session, failed: Sequence[PendingCreate], error: BaseException | None) -> None:
+    """Record how creates ended that became no task, with an error of the SDK; without one they were given up unsent.
 
-
-async def _record_unsent(session: Session, unsent: Sequence[PendingCreate], error: BaseException | None) -> None:
-    """Remove what was uploaded for creates that were certainly not sent, and record the error if it is one of the SDK.
-
-    What was given up before it was sent is forgotten.
+    For those that the server certainly did not accept, what was uploaded is removed.
     """
     if isinstance(error, GeneratorExit):  # A coroutine that is being closed may not await.
         return
-    uploads = session.uploads
-    if uploads is not None:
-        await finish(_remove_inputs(uploads, [pending.request.job_id for pending in unsent if pending.is_new]))
+    reason = error if isinstance(error, XaloraError) else None
+    unsent = [pending for pending in failed if pending.is_new and (reason is None or reason.sent == "no")]
+    if session.uploads is not None:
+        await finish(_remove_inputs(session.uploads, [pending.request.job_id for pending in unsent]))
 
     def record(ledger: Ledger) -> None:
-        for pending in unsent:
+        for pending in failed:
             if pending.claim is None:
                 continue
-            if isinstance(error, XaloraError):
-                (ledger.rejected if pending.is_new else ledger.unconfirmed)(pending.claim, error.what)
-            elif pending.is_new:
+            if reason is not None:
+                (ledger.rejected if pending in unsent else ledger.unconfirmed)(pending.claim, reason.what)
+            elif pending in unsent:
                 ledger.forget(pending.request.job_id)
             pending.claim.release()
 

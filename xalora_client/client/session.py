@@ -13,13 +13,13 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from ..errors import ConfigurationError, NotFoundError, RateLimitError, StorageError, XaloraError
 from ..http.limiter import pause_left, slow_down
-from ..http.retry import backoff, retry
+from ..http.retry import backoff, if_transient, retry
 from ..http.transport import HttpTransport, Transport
 from ..ledger import Claim, Ledger, Step
 from ..protocol import answers
@@ -157,19 +157,40 @@ class Session:
 
         async def attempt() -> Response:
             nonlocal waiting
-            await self.pace(deadline)
             longest = QUERY_TIMEOUT + waiting.wait_seconds
             asked, waiting = waiting, request.without_wait()
             return await self.send(asked, min(longest, deadline.remaining() or 0.001))
 
         try:
-            return await retry(
-                attempt, remaining=deadline.remaining, delays=backoff(self.rng), sleep=self.sleep, report=report
-            )
+            return await self.retry(attempt, deadline, report=report)
         except XaloraError as error:
             if error.task_id or not request.task_id:
                 raise
             raise error.derived(task_id=request.task_id) from error
+
+    async def retry(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        deadline: Deadline,
+        may_repeat: Callable[[XaloraError], bool] = if_transient,
+        report: ReportRetry | None = None,
+    ) -> T:
+        """Await ``attempt()`` until it succeeds, or ``may_repeat`` or the deadline ends it; never while the server asks
+        for a pause.
+        """
+
+        async def paced() -> T:
+            await self._pace(deadline)
+            return await attempt()
+
+        return await retry(
+            paced,
+            may_repeat=may_repeat,
+            remaining=deadline.remaining,
+            delays=backoff(self.rng),
+            sleep=self.sleep,
+            report=report,
+        )
 
     async def send(self, request: Request, timeout: float | None = None) -> Response:
         """Send a request once; ``timeout`` None gives it the time of a create.
@@ -184,7 +205,7 @@ class Session:
             raise
         return response
 
-    async def pace(self, deadline: Deadline) -> None:
+    async def _pace(self, deadline: Deadline) -> None:
         """Wait until the server may be asked again. Raises RateLimitError if that is after the deadline."""
         while pause := pause_left(self.sequencer.url, self.clock):
             if pause >= deadline.remaining():

@@ -22,11 +22,11 @@ NODES: Final = "nodes"
 
 @dataclass(frozen=True)
 class Message:
-    """The texts for one code. ``command`` and ``nodes`` are only given where ``advice`` does not fit there."""
+    """The texts for one code. ``library`` and ``nodes`` are only given where ``advice`` does not fit there."""
 
     advice: str
     what: str = ""
-    command: str = ""
+    library: str = ""
     nodes: str = ""
 
 
@@ -189,15 +189,13 @@ MESSAGES: dict[str, Message] = {
         "Fetch the task again; if that does not help, run it with reuse off, which is charged again."
     ),
     "media_too_large": Message(
-        "Ask for fewer or smaller frames, or in Python allow more with Client(limits=...).",
-        command="Ask for fewer or smaller frames.",
-        nodes="Ask for fewer or smaller frames.",
+        "Ask for fewer or smaller frames.",
+        library="Ask for fewer or smaller frames, or allow more with Client(limits=...).",
     ),
     "kept_media_too_large": Message(
-        "Ask for fewer or smaller frames, or in Python allow more with Client(limits=...); "
-        "it is kept as {path} and not downloaded again.",
-        command="Ask for fewer or smaller frames; it is kept as {path} and not downloaded again.",
-        nodes="Ask for fewer or smaller frames; it is kept as {path} and not downloaded again.",
+        "Ask for fewer or smaller frames; the file is kept as {path} and not downloaded again.",
+        library="Ask for fewer or smaller frames, or allow more with Client(limits=...); "
+        "the file is kept as {path} and not downloaded again.",
     ),
 }
 
@@ -213,5 +211,5 @@ def advice(code: str, params: Mapping[str, object], surface: Surface) -> str:
     message = MESSAGES.get(code)
     if message is None:
         return ""
-    own = {COMMAND: message.command, NODES: message.nodes}.get(surface)
+    own = {LIBRARY: message.library, NODES: message.nodes}.get(surface)
     return (own or message.advice).replace("{SERVER}", _SERVER[surface]).format_map(params)

@@ -193,54 +193,41 @@ class Ledger:
         known. A final state stays, except that a result may come later, and its address may change.
         """
 
-        def action(db: sqlite3.Connection) -> None:
-            record = rows.find(db, "task_id", task_id, self.server)
-            if record is None or not isinstance(result.status, TaskStatus):
-                return
+        def change(record: TaskRecord) -> TaskRecord:
             now = self.clock()
             seen = now if at_once else self._last_open.get(record.job_id)
             if not result.is_final:
                 self._last_open[record.job_id] = now
             if record.is_final and result.status != TaskStatus.FINISHED:
-                return
+                return record
             new = rows.with_answer(record, result)
             if result.is_final and record.finished is None:
                 new = replace(new, finished=now, ran=rows.run_time(new, seen, now))
                 self._last_open.pop(record.job_id, None)
-            if new != record:
-                rows.update(db, new)
+            return new
 
         unwritten = self._unwritten.get(task_id)
         if unwritten is not None:
             self.created(unwritten, task_id)
-        self._database.run(action)
+        if isinstance(result.status, TaskStatus):
+            self._update(task_id, change)
 
     def canceled(self, task_id: str) -> None:
         """Record that the server accepted a cancel, while no answer shows the task's end yet.
 
-        The next claim looks at the task first: it may have finished all the same, and is then charged.
+        The next claim asks the server first: the task may have finished all the same, and is then charged.
         """
-
-        def action(db: sqlite3.Connection) -> None:
-            record = rows.find(db, "task_id", task_id, self.server)
-            if record is not None and not record.is_final:
-                rows.update(db, replace(record, state=TaskStatus.CANCELED.value))
-
-        self._database.run(action)
+        canceled = TaskStatus.CANCELED.value
+        self._update(task_id, lambda record: record if record.is_final else replace(record, state=canceled))
 
     def stored(self, task_id: str, sha256: str, extension: str, size: int) -> bool:
         """Record which media file holds a task's result: hash in hex, suffix with its dot, size in bytes.
 
         False for a task that is not in the ledger.
         """
-
-        def action(db: sqlite3.Connection) -> bool:
-            record = rows.find(db, "task_id", task_id, self.server)
-            if record is not None:
-                rows.update(db, replace(record, sha256=sha256, extension=extension, media_bytes=size))
-            return record is not None
-
-        return self._database.run(action)
+        return self._update(
+            task_id, lambda record: replace(record, sha256=sha256, extension=extension, media_bytes=size)
+        )
 
     def find(self, task_id: str) -> TaskRecord | None:
         """The newest entry with this task id."""
@@ -263,6 +250,17 @@ class Ledger:
     def durations(self, task_type: str, workflow_id: str | None, limit: int = 100) -> list[float]:
         """Seconds from submitted to finished of the server's newest ``limit`` tasks of a kind whose end was watched."""
         return self._database.run(lambda db: rows.durations(db, self.server, task_type, workflow_id or None, limit))
+
+    def _update(self, task_id: str, change: Callable[[TaskRecord], TaskRecord]) -> bool:
+        """Change the record of a task, if there is one."""
+
+        def action(db: sqlite3.Connection) -> bool:
+            record = rows.find(db, "task_id", task_id, self.server)
+            if record is not None and (changed := change(record)) != record:
+                rows.update(db, changed)
+            return record is not None
+
+        return self._database.run(action)
 
     def _start(self, db: sqlite3.Connection, record: TaskRecord) -> Claim:
         lock = ProcessLock.acquire(self._owners / uuid.uuid4().hex)
