@@ -69,7 +69,8 @@ def test_the_life_of_a_task(ledger, clock):
     assert claim(ledger).step is Step.IN_PROGRESS
 
     clock.now += 1
-    record = ledger.created(claimed, "t1")
+    ledger.created(claimed, "t1")
+    record = ledger.find("t1")
     assert (record.task_id, record.state, record.submitted) == ("t1", "waiting", clock.now)
     attached = claim(ledger)
     assert (attached.step, attached.record.task_id) == (Step.EXISTING, "t1")
@@ -121,7 +122,8 @@ def test_a_doubtful_create_is_sent_again_under_its_id(ledger):
     again = claim(ledger)
     assert (again.step, again.record.job_id, again.record.tries) == (Step.RESENT, first.record.job_id, 2)
     assert claim(ledger).step is Step.IN_PROGRESS
-    assert ledger.created(again, "t1").message is None
+    ledger.created(again, "t1")
+    assert ledger.find("t1").message is None
     assert len(records_of(ledger)) == 1
 
 

@@ -1,4 +1,4 @@
-"""What the blocking and the asynchronous client share: their settings, and what needs no request."""
+"""What the blocking and the asynchronous client share: their settings, opening and closing."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class BaseClient:
         fallback_home: Used in place of the platform's folder for user data when no home is set.
         ledger: Whether every task is written to the ledger before it is sent. A task that an earlier call with the same
             inputs created, is creating or has finished is then reused and not charged again.
-        source: Who asks, written to the ledger: "node", "cli" or "library".
-        caller: What part of it asks, written to the ledger: JSON, or None.
+        source: Who asks, for the ledger: "node", "cli" or "library".
+        caller: Which part of the source asks, for the ledger: JSON, or None.
         limits: The limits on downloads and decoding. None means those of ``Limits()``.
         should_cancel: ``should_cancel(interruption)`` returns whether an interruption of a call, such as Ctrl-C,
-            cancels the remote task. None means that each one does.
+            cancels the remote task. None means that every interruption does.
         on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent: with None when
-            the sequencer took it, else with the error. For a create that was interrupted before its answer, it is
+            the sequencer accepted it, else with the error. For a create that was interrupted before its answer, it is
             called with the job id.
         transport: Sends the requests. None means HTTP.
         sleep: ``sleep(seconds)`` waits; what it returns is awaited if it can be. None means asyncio's.
         clock: Returns monotonic seconds.
-        images_at_once: The most images that are held encoded at a time, 1 or more.
+        images_at_once: The most encoded images that are in memory at a time, 1 or more.
         rng: The random numbers that spread retries and queries.
 
     Raises:
@@ -105,7 +105,7 @@ class BaseClient:
         return f"{type(self).__name__}(workflow_url={self.config.workflow_url!r})"
 
     async def _opened(self) -> Session:
-        """What the calls share. Made at the first one, because a local sandbox has to start for it."""
+        """The session, made at the first call: a local sandbox has to start for it."""
         if self._session is None:
             url = self.config.workflow_url
             if self.config.is_sandbox:

@@ -1,7 +1,7 @@
-"""From a task to its id: sent at most once for each intent, and with a ledger not at all if it was sent before.
+"""Creating a task: sent at most once each time somebody asks, and with a ledger not at all if it was sent before.
 
-The exclusive right to create a task is claimed before anything is uploaded or sent, and given up when that fails.
-``_send`` has the critical section: a create in flight is not cut by an interruption.
+The exclusive right to create a task is claimed before anything is uploaded or sent, and released when that fails.
+``_send`` has the critical section: an interruption does not stop a create in flight.
 """
 
 from __future__ import annotations

@@ -39,16 +39,16 @@ LONGEST_WAIT = 50.0
 """The longest wait of one query in seconds, whatever the server offers: proxies often cut after a minute."""
 
 SHORTEST_WAIT = 1.0
-"""A wait that would be shorter, because the deadline is near, is not worth it."""
+"""Near the deadline, a shorter wait is not worth it."""
 
 BURST = 5
 """Queries that may follow each other at once, each after a change."""
 
 SPACING = 0.5
-"""Seconds after which one more may, so that a server that answers at once is asked twice a second in the long run."""
+"""Seconds until one more query may follow. So a server that answers at once is asked twice a second in the long run."""
 
 MOST_FAILURES = 2
-"""Long polls that fail in a row before the wait does without them."""
+"""After so many long polls that fail in a row, the wait uses none."""
 
 _open: Counter[str] = Counter()
 _lock = threading.Lock()
@@ -190,7 +190,7 @@ class LongPolling:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold a place for a long poll, if there is one and the server offers it, during one pause and query."""
+        """Hold a slot for a long poll during one pause and query, if one is free and the server offers it."""
         if self._announced is not None and self._failures < MOST_FAILURES:
             with _lock:
                 self._has_slot = _open[self._server] < MOST_OPEN
@@ -210,7 +210,7 @@ class LongPolling:
         return max(0.0, self._booked - (BURST - 1) * SPACING - self._clock())
 
     def fields(self, remaining: float) -> dict[str, float]:
-        """What the query says about waiting. ``remaining`` is how many seconds it may wait at most. Maybe nothing."""
+        """The fields of a query that make it a long poll of at most ``remaining`` seconds; none if it is not one."""
         self._asked, self._waited = self._clock(), 0.0
         self._booked = max(self._booked, self._asked) + SPACING
         if self._announced is None or not self._has_slot or remaining < SHORTEST_WAIT:
@@ -234,6 +234,6 @@ class LongPolling:
         known = result.revision is not None and result.long_poll_seconds is not None
         self._announced = (result.revision or 0, result.long_poll_seconds or 0.0) if known else None
         if self._waited:
-            # An answer that comes early without any news: something on the way does not wait.
+            # An early answer without a change: something on the way does not wait.
             early = self._clock() - self._asked < self._waited / 2
             self._failures = self._failures + 1 if early and self._announced == before else 0

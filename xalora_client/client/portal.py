@@ -1,8 +1,10 @@
-"""How the blocking client calls asynchronous code: each call runs on an event loop of its own, in a thread.
+"""How the blocking client calls asynchronous code, and what an interruption does to it.
 
-So it also works in a thread that runs an event loop itself, as in a notebook, and in a forked process, and nothing
-stays open between calls. The calling thread waits, runs the caller's own functions when it is asked to, and hears
-Ctrl-C.
+Each call runs on an event loop of its own, in a thread. So it also works in a thread that runs an event loop itself, as
+in a notebook, and in a forked process, and nothing stays open between calls. The calling thread waits, runs the
+caller's own functions when it is asked to, and receives Ctrl-C.
+
+``finish`` and ``Unbreakable`` protect what an interruption must not stop: it is raised when that is done.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def in_caller(function: None) -> None: ...
 
 
 def in_caller(function: Callable[..., T] | None) -> Callable[..., T] | None:
-    """The function, run in the thread that made the blocking call, if there is one. What it raises ends that call."""
+    """Make a function run in the thread that made the blocking call, if there is one. What it raises ends that call."""
     if function is None:
         return None
 
@@ -57,7 +59,7 @@ def in_caller(function: Callable[..., T] | None) -> Callable[..., T] | None:
 
 
 def interruption(stop: BaseException) -> BaseException:
-    """What the caller was interrupted by. On the call's own loop, that is only seen as a cancellation."""
+    """The caller's own interruption. On the call's loop, it only appears as a cancellation."""
     call = _current.get()
     return stop if call is None or call.stop is None else call.stop
 
@@ -98,7 +100,7 @@ class _Call(Generic[T]):
             try:
                 raise error
             finally:
-                del error  # Else it would hold on to itself, and to what it knows of the answer.
+                del error  # Else it would keep itself alive, and the answer with it.
         return self._result
 
     def ask(self, function: Callable[[], Any]) -> Any:
@@ -167,7 +169,7 @@ class Unbreakable(asyncio.Task[T], Generic[T]):
 
 
 async def wait_until_done(task: asyncio.Task[Any]) -> None:
-    """Wait up to 20 s until the task is done, whatever else is thrown in meanwhile. After that it is canceled."""
+    """Wait up to 20 s until the task is done, whatever interrupts meanwhile. After that it is canceled."""
     deadline = time.monotonic() + LONGEST_TO_FINISH
     while not task.done():
         left = deadline - time.monotonic()
@@ -178,12 +180,12 @@ async def wait_until_done(task: asyncio.Task[Any]) -> None:
 
 
 async def finish(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await the work. An interruption is raised when the work has ended, or after 20 s."""
+    """Await the coroutine. An interruption is raised when it has ended, or after 20 s."""
     task = Unbreakable(coroutine)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await wait_until_done(task)
         if not task.cancelled():
-            task.exception()  # Heard: the interruption matters more.
+            task.exception()  # Retrieved, but not raised: the interruption matters more.
         raise

@@ -149,9 +149,9 @@ class Session:
                 await waited
 
     async def ask(self, request: Request, deadline: Deadline, report: ReportRetry | None = None) -> Response:
-        """Send a request that may be repeated freely, until there is a 2xx answer or the time is over.
+        """Send a request that may be repeated freely, until there is a 2xx answer or the deadline passes.
 
-        A long poll that fails is asked again without its wait: the question then is whether there is an answer at all.
+        A long poll that fails is sent again as a plain query, which is answered at once.
         """
         waiting = request
 
@@ -175,9 +175,7 @@ class Session:
         may_repeat: Callable[[XaloraError], bool] = if_transient,
         report: ReportRetry | None = None,
     ) -> T:
-        """Await ``attempt()`` until it succeeds, or ``may_repeat`` or the deadline ends it; never while the server asks
-        for a pause.
-        """
+        """Await ``attempt()``, and again while ``may_repeat`` and the deadline allow it. A busy server is left alone."""
 
         async def paced() -> T:
             await self._pace(deadline)
@@ -193,9 +191,9 @@ class Session:
         )
 
     async def send(self, request: Request, timeout: float | None = None) -> Response:
-        """Send a request once; ``timeout`` None gives it the time of a create.
+        """Send a request once. The timeout is in seconds; None means that of a create.
 
-        Raises what a status outside 2xx stands for, and NetworkError.
+        Raises APIStatusError for a status outside 2xx, and NetworkError.
         """
         try:
             response = await self.transport.send(request, REQUEST_TIMEOUT if timeout is None else timeout)
@@ -224,13 +222,13 @@ class Session:
             return None
 
 
-async def in_thread(action: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+async def in_thread(action: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
     """Run slow local work (disk, decoding) in a thread. An interruption waits until it ends."""
-    return await finish(asyncio.to_thread(action, *arguments, **named))
+    return await finish(asyncio.to_thread(action, *arguments, **keywords))
 
 
 async def query(session: Session, task_id: str) -> WorkflowTaskResult:
-    """Ask for a task's status, with retries.
+    """Query a task's status, with retries.
 
     For a finished task that the server has forgotten, the ledger's record is returned.
     """
@@ -258,9 +256,9 @@ async def check(
     report: ReportRetry | None = None,
     waiting: Mapping[str, float] | None = None,
 ) -> WorkflowTaskResult:
-    """Ask for a task's status until there is an answer, and record it in the ledger.
+    """Query a task's status until there is an answer, and record it in the ledger.
 
-    ``waiting`` makes the first try a long poll, which is answered as soon as the task changes.
+    The fields in ``waiting`` make the first try a long poll, which is answered as soon as the task changes.
     """
     request = session.sequencer.query(task_id, credentials, **(waiting or {}))
     at_once = bool(waiting)
@@ -286,7 +284,7 @@ async def remembered(session: Session, task_id: str, error: NotFoundError) -> Wo
 
 
 async def cancel_interrupted(session: Session, task_id: str, credentials: Credentials, stop: BaseException) -> None:
-    """Send one short cancel because of an interruption, if the client wants that. Its own failure is only logged."""
+    """Send one short cancel because of an interruption, if the client allows it. If it fails, that is only logged."""
     # A coroutine that is being closed may not await.
     if not isinstance(stop, GeneratorExit) and session.should_cancel(interruption(stop)):
         # More interruptions may follow: a loop that is torn down cancels each task more than once.

@@ -1,4 +1,4 @@
-"""What is asked for, as one hash: the same for the same work, no matter who asks and how often."""
+"""The fingerprint of a task: a hash that is the same for the same work, no matter who asks and how often."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TaskIdentity:
 
     @classmethod
     def of(cls, server: str, task: WorkflowTask, credentials: Credentials) -> TaskIdentity:
-        """The intent of a task; ``credentials`` are those it is sent with, ``server`` the sequencer's lasting name.
+        """Identify a task; ``credentials`` are those it is sent with, ``server`` the sequencer's lasting name.
 
         Hashes the media in it, which takes a moment for large ones. Raises InvalidParameterError when the task's
         details are not JSON, or an image in them cannot be read.
@@ -51,7 +51,7 @@ class TaskIdentity:
             identity = [server, credentials.consumer_id, task.task_type, workflow_id, readable]
             canonical = _json(identity, lambda replacement: {"sha256": replacement.sha256})
             stored = json.loads(_json(readable, lambda replacement: replacement.stored))
-        except InvalidParameterError:  # An image cannot be had.
+        except InvalidParameterError:  # An image cannot be read.
             raise
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidParameterError("task_details", details, "JSON values with texts as names") from error

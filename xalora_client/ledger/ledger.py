@@ -1,4 +1,4 @@
-"""The ledger: claims, their outcomes, and queries."""
+"""The ledger: which create may be sent, what became of it, and what is known of each task."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ logger = logging.getLogger("xalora_client")
 
 
 class Step(str, Enum):
-    """What to do about an intent."""
+    """What to do for somebody who asks for a task."""
 
     NEW = "new"
-    """Send the create; the entry is written."""
+    """Send the create; its record is written."""
 
     RESENT = "resend"
-    """Send the create of the entry again, under its old job id: it is not known whether the first one arrived."""
+    """Send the create again, under its old job id: it is not known whether the first one arrived."""
 
     EXISTING = "attach"
     """There is a task that is waiting or running."""
@@ -43,7 +43,7 @@ class Step(str, Enum):
 
 
 class Claim:
-    """What to do about an intent, and for ``NEW`` and ``RESENT`` the exclusive right to do it.
+    """What to do for somebody who asks for a task, and for ``NEW`` and ``RESENT`` the exclusive right to do it.
 
     That right ends with ``Ledger.created``, ``unconfirmed`` or ``rejected``; with ``release``, which lets the next run
     send the create again; and with the claim object or the process, even if it is killed.
@@ -72,7 +72,7 @@ class Claim:
 class Ledger:
     """The tasks of one Xalora home, in ``home/ledger.sqlite3``.
 
-    ``server`` is the lasting name of the sequencer whose tasks are meant; None means those of every server, for lists.
+    ``server`` is the lasting name of the sequencer whose tasks are meant; None means those of every server.
     Threads and processes may share one home, each with any number of Ledger objects. Every method blocks for some
     milliseconds, and up to 10 s while another process writes; a change is on the disk when its method returns. Each
     raises StorageError when the file cannot be read or written. The file is opened at the first use. ``clock`` gives
@@ -102,17 +102,17 @@ class Ledger:
         self._database.close()
 
     def identity(self, create_request: CreateRequest) -> TaskIdentity:
-        """What a job asks of this ledger's server. Hashes the media in it, which takes a moment for large ones.
+        """The identity of a task at this ledger's server. Hashes the media in it, which takes a moment for large ones.
 
         Raises InvalidParameterError when the task's details are not JSON.
         """
         return TaskIdentity.of(self.server or "", create_request.task, create_request.credentials)
 
     def claim(self, identity: TaskIdentity, job_id: str, *, reuse: bool, source: str, caller: object = None) -> Claim:
-        """Decide what to do about an intent, in one atomic step across all threads and processes.
+        """Decide what to do for somebody who asks for a task, in one atomic step across all threads and processes.
 
         What is already charged comes first: the newest task that is open or finished, then a create whose outcome is
-        unknown. Only then a new one is recorded under ``job_id``, before this returns. With ``reuse`` off it is always
+        unknown. Otherwise a new one is recorded under ``job_id``, before this returns. With ``reuse`` off it is always
         a new one. ``source`` is "node", "cli" or "library", ``caller`` the part of it that asks.
         """
 
@@ -135,36 +135,39 @@ class Ledger:
             raise error.derived(what=f"{error.what}; nothing was sent") from error
         return claim
 
-    def created(self, claim: Claim, task_id: str) -> TaskRecord:
+    def created(self, claim: Claim, task_id: str) -> None:
         """Record that the server accepted the task.
 
         If that fails, the error names the task id. The next observation of the task tries again; until then the claim
-        is held, so that no other run sends the create again.
+        is kept, so that no other run sends the create again.
         """
+        job_id, stored_id = claim.record.job_id, storable(task_id)
 
-        def action(db: sqlite3.Connection) -> TaskRecord:
-            now = self.clock()
-            existing = rows.find(db, "job_id", claim.record.job_id)
+        def action(db: sqlite3.Connection) -> None:
+            self._last_open[job_id] = now = self.clock()
+            existing = rows.find(db, "job_id", job_id)
+            if existing is not None and existing.task_id == stored_id:
+                return  # Its other sender, presumed dead, recorded it first.
             record = replace(
-                existing or claim.record, task_id=storable(task_id), state=TaskStatus.WAITING.value, owner=None
+                existing or claim.record,
+                task_id=stored_id,
+                state=TaskStatus.WAITING.value,
+                owner=None,
+                submitted=now,
+                finished=None,
+                ran=None,
             )
             if existing is None:  # Forgotten, or lost with a damaged file, but charged.
-                record = replace(record, submitted=now)
                 rows.insert(db, record)
-            elif existing.task_id != record.task_id:
-                if existing.task_id is not None:
-                    note = f"Job {record.job_id} became two tasks: {existing.task_id} and {task_id}"
-                    logger.warning("%s", note)
-                    record = replace(record, message=note)
-                record = replace(record, submitted=now, finished=None, ran=None)
-                rows.update(db, record)
-            else:  # Its other sender, presumed dead, recorded it first.
-                record = existing
-            self._last_open[record.job_id] = now
-            return record
+                return
+            if existing.task_id is not None:
+                note = f"Job {job_id} became two tasks: {existing.task_id} and {task_id}"
+                logger.warning("%s", note)
+                record = replace(record, message=note)
+            rows.update(db, record)
 
         try:
-            record = self._database.run(action)
+            self._database.run(action)
         except StorageError as error:
             self._unwritten[task_id] = claim
             what = f"Task {task_id} is running and charged, but not recorded: {error.what}"
@@ -174,7 +177,6 @@ class Ledger:
             raise
         self._unwritten.pop(task_id, None)
         claim.release()
-        return record
 
     def unconfirmed(self, claim: Claim, message: str) -> None:
         """Record that no answer says whether the server accepted the task. The next claim sends it again."""
@@ -187,7 +189,7 @@ class Ledger:
     def observed(self, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> None:
         """Record an answer about a task. One that is not in the ledger is ignored.
 
-        ``at_once`` says that the server answered when the task changed, so that it was open until now.
+        ``at_once`` means that the server answered when the task changed, so that it was open until now.
 
         Pass *every* answer: only changes are written, and the time between answers shows how exactly the task's end is
         known. A final state stays, except that a result may come later, and its address may change.
@@ -230,11 +232,11 @@ class Ledger:
         )
 
     def find(self, task_id: str) -> TaskRecord | None:
-        """The newest entry with this task id."""
+        """The newest record with this task id."""
         return self._database.run(lambda db: rows.find(db, "task_id", task_id, self.server))
 
     def forget(self, task_or_job_id: str) -> list[TaskRecord]:
-        """Remove the entries with this id; returns them. The task itself continues and is charged."""
+        """Remove the records with this id; returns them. The task itself continues and is charged."""
 
         def action(db: sqlite3.Connection) -> list[TaskRecord]:
             key = storable(task_or_job_id)

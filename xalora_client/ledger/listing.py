@@ -1,4 +1,4 @@
-"""What the ledger holds, read for lists: without holding up those who write to it."""
+"""Lists of the ledger's tasks. Reading them delays nobody who writes."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Listing:
         return statistics.median(ran) if ran else None
 
     def _read(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
-        """None without a file: looking at a list makes none."""
+        """What ``action`` returns. None without a file: reading does not make one."""
         return self._database.run(action, reading=True) if self._database.exists() else None
 
 

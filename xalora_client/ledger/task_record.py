@@ -23,7 +23,7 @@ class TaskRecord:
     """A task as it was when the ledger was read. Times are Unix seconds, or None for what has not happened yet.
 
     Attributes:
-        number: Its place in the ledger: a newer task has a higher one.
+        number: Its number in the ledger: a newer task has a higher one.
         job_id: The id under which the task was sent.
         fingerprint: The same for the same work at the same server.
         server: The sequencer's address, or the lasting name of one whose address changes, such as "sandbox".
@@ -33,8 +33,8 @@ class TaskRecord:
         source: Who asked: "node", "cli" or "library".
         state: A TaskStatus, or before there is an id "creating", "doubtful" (sent, but no answer says whether it was
             accepted) or "refused".
-        tries: How often the create was started, each time under the same job id. Above 1 it was sent again after an
-            ambiguous failure or a crash.
+        tries: How often the create was started, each time under the same job id. Above 1, it was sent again after an
+            unclear failure or a crash.
         created: When the task was written to the ledger.
         owner: The name of the lock of whoever sends the create.
         task_id: The sequencer's id, None before it gave one.
@@ -170,7 +170,7 @@ STEPS: Steps = (
         "CREATE INDEX tasks_by_kind ON tasks (server, task_type, workflow_id, finished) WHERE ran IS NOT NULL",
     ),
     ("ALTER TABLE tasks ADD COLUMN place TEXT NOT NULL DEFAULT 'null'",),
-    # Says the same as tasks_by_fingerprint, on other pages: see usable().
+    # The same as tasks_by_fingerprint, on other pages: see usable().
     ("CREATE INDEX tasks_by_fingerprint_again ON tasks (fingerprint)",),
 )
 """Step n leads from version n to n + 1. Released steps are never changed; new ones are added."""
@@ -234,8 +234,8 @@ def _row(record: TaskRecord) -> dict[str, Any]:
 def usable(db: sqlite3.Connection, fingerprint: str) -> TaskRecord | None:
     """The record to use in place of a new task: one that has a task first, then the newest.
 
-    The table and two indexes must say the same, on pages of their own: else a page that is damaged, even one that looks
-    right, could hide a task that is paid for. Raises DamageError.
+    The table and two indexes, each on pages of its own, must agree: else a damaged page, even one that looks right,
+    could hide a task that is paid for. Raises DamageError.
     """
     value = (fingerprint,)
     query = "SELECT number, state FROM tasks INDEXED BY tasks_by_fingerprint WHERE fingerprint = ? ORDER BY number"
