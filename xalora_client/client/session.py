@@ -175,7 +175,7 @@ class Session:
         may_repeat: Callable[[XaloraError], bool] = if_transient,
         report: ReportRetry | None = None,
     ) -> T:
-        """Await ``attempt()``, and again while ``may_repeat`` and the deadline allow it. A busy server is left alone."""
+        """Await ``attempt()``, and again while ``may_repeat`` and the deadline allow it."""
 
         async def paced() -> T:
             await self._pace(deadline)

@@ -2,8 +2,8 @@
 
 ``what`` says what happened, where the code alone decides that; otherwise the error has its own text. The advice says
 what to do next. It depends on where it is read: a program's author sets environment variables, a user of ComfyUI has a
-dialog. ``{name}`` is replaced by one of the error's ``params``, ``{SERVER}`` by the setting that
-has the sequencer's address.
+dialog. ``{name}`` is replaced by one of the error's ``params``; ``{SERVER}``, ``{KEY}`` and
+``{BUCKET}`` by what the setting is called there.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class Message:
 
 
 _SETTINGS = "Settings → Xalora"
-_SERVER = {LIBRARY: "XALORA_WORKFLOW_URL", COMMAND: "XALORA_WORKFLOW_URL", NODES: f"the server in {_SETTINGS}"}
-"""The setting that has the sequencer's address."""
+_VARIABLES = {"SERVER": "XALORA_WORKFLOW_URL", "KEY": "XALORA_API_KEY (consumer#key)", "BUCKET": "XALORA_BUCKET"}
+_DIALOG = {name: f"the {name.lower()} in {_SETTINGS}" for name in _VARIABLES}
+"""What the settings are called outside ComfyUI, and in it."""
 
 _UNREACHABLE = Message("Check the network, proxy and {SERVER}, then try again.")
 
@@ -52,9 +53,7 @@ MESSAGES: dict[str, Message] = {
         nodes=f"Set your key in {_SETTINGS}; to try without an account, choose the sandbox there.",
     ),
     "key_form": Message(
-        "Copy the whole key from your Xalora account into XALORA_API_KEY.",
-        what="The API key is not in the form consumer#key",
-        nodes=f"Copy the whole key from your Xalora account into {_SETTINGS}.",
+        "Set {KEY} to the whole key from your Xalora account.", what="The API key is not in the form consumer#key"
     ),
     "key_and_server_apart": Message(
         "Set XALORA_API_KEY and XALORA_WORKFLOW_URL in the same place, or pass both as arguments: "
@@ -68,10 +67,7 @@ MESSAGES: dict[str, Message] = {
     ),
     # What the server answers.
     "bad_request": Message("Correct the parameters and submit again; nothing was started."),
-    "authentication": Message(
-        "Check XALORA_API_KEY (consumer#key).",
-        nodes=f"Check the key in {_SETTINGS}.",
-    ),
+    "authentication": Message("Check {KEY}."),
     "payment_required": Message("Top up the account, then submit again."),
     "permission_denied": Message("Check that the key belongs to the account that owns the task or workflow."),
     "not_found": Message("Check the task id and {SERVER}."),
@@ -113,22 +109,14 @@ MESSAGES: dict[str, Message] = {
     "key_not_tried": Message("The first task will show whether it works. Check {SERVER} if it fails."),
     # Inputs on their way to the miners.
     "no_bucket": Message(
-        "Set XALORA_BUCKET to a bucket of yours, such as s3://name/prefix, or use a sequencer of your own; "
-        "see “Images to the miners” in the README.",
-        nodes=f"Set a bucket of yours in {_SETTINGS}, or use a sequencer of your own; "
+        "Set {BUCKET} to a bucket of yours, such as s3://name/prefix, or use a sequencer of your own; "
         "see “Images to the miners” in the README.",
     ),
-    "input_too_large": Message(
-        "Allowed: {limit} inside a create; larger images need a bucket (XALORA_BUCKET).",
-        nodes=f"Allowed: {{limit}} inside a create; larger images need a bucket ({_SETTINGS}).",
-    ),
+    "input_too_large": Message("Allowed: {limit} inside a create; larger images need a bucket: set {BUCKET}."),
     "upload_damaged": Message("Try again. If it happens again, something on the way to the server changes the image."),
     "bucket_silent": Message("Check the network, the proxy and the bucket's endpoint, then try again."),
     "bucket_clock": Message("Set this machine's clock."),
-    "bucket_missing": Message(
-        "Create it, or correct XALORA_BUCKET.",
-        nodes=f"Create it, or correct the bucket in {_SETTINGS}.",
-    ),
+    "bucket_missing": Message("Create it, or correct {BUCKET}."),
     "bucket_region": Message("Set AWS_REGION to the bucket's."),
     "bucket_full": Message(
         "Free some space: `xalora prune --bucket` removes what earlier runs left; with --home DIR, what ComfyUI left.",
@@ -212,4 +200,7 @@ def advice(code: str, params: Mapping[str, object], surface: Surface) -> str:
     if message is None:
         return ""
     own = {LIBRARY: message.library, NODES: message.nodes}.get(surface)
-    return (own or message.advice).replace("{SERVER}", _SERVER[surface]).format_map(params)
+    text = own or message.advice
+    for name, setting in (_DIALOG if surface == NODES else _VARIABLES).items():
+        text = text.replace(f"{{{name}}}", setting)
+    return text.format_map(params)
