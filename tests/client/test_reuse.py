@@ -167,7 +167,7 @@ def test_an_interrupted_create_without_an_answer_is_sent_again_under_its_job_id(
     keeper.clock.interrupt = (0, Stop())
     with pytest.raises(Stop):
         keeper.do(make)
-    assert f"creating job {creates(ids)[0]}, which may run" in caplog.text
+    assert f"creating job {creates(ids)[0]}, which may have been created" in caplog.text
     keeper.clock.interrupt = None
     _, told = origins(keeper)
     assert told == {"resend"}

@@ -26,7 +26,7 @@ class BaseClient:
     """The settings of a client of one sequencer. Client and AsyncClient add the calls.
 
     A setting that is None is taken from its first source that has one: the environment, ``.env`` in the working
-    directory, the stored settings. ``config`` holds the settings in force.
+    directory, the stored settings. ``config`` has the result.
 
     Args:
         api_key: The key, as ``consumer#key``.

@@ -125,7 +125,7 @@ async def upload_ahead(
 ) -> None:
     """Claim the task and upload its inputs, unless there is a task for it already. The create then uses the claim.
 
-    While another run has the claim, this waits, but holds no upload slot meanwhile.
+    While another run has the claim, this waits without an upload slot.
     """
     uploads, ledger = session.uploads, session.ledger
     if uploads is None:
@@ -164,7 +164,7 @@ async def upload_ahead(
 
 
 async def discard_ahead(session: Session) -> None:
-    """Give up every claim whose create was never asked for, and remove what was uploaded for it."""
+    """Release the claims whose creates were never asked for, and remove what was uploaded for them."""
     unsent, session.uploaded_ahead = session.uploaded_ahead, []
     await _record_failure(session, unsent, None)
 
@@ -370,8 +370,8 @@ async def _stopped(
             await finish(_record_failure(session, [pending], error))
             return
     job_id = pending.request.job_id
-    advice = "see your account" if pending.claim is None else "run the same task again to continue it"
-    logger.warning("Interrupted while creating job %s, which may run; %s", job_id, advice)
+    advice = "look for it in your account" if pending.claim is None else "run the same task again to continue it"
+    logger.warning("Interrupted while creating job %s, which may have been created; %s", job_id, advice)
     if pending.claim is not None:
         pending.claim.release()  # It may have arrived: the next run sends it again under its job id.
         session.on_cancel(job_id, NetworkError("It is not known whether the task was created"))

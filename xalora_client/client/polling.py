@@ -48,7 +48,7 @@ SPACING = 0.5
 """Seconds until one more query may follow. So a server that answers at once is asked twice a second in the long run."""
 
 MOST_FAILURES = 2
-"""After so many long polls that fail in a row, the wait uses none."""
+"""After so many failed long polls in a row, the wait uses plain queries."""
 
 _open: Counter[str] = Counter()
 _lock = threading.Lock()

@@ -1,6 +1,6 @@
 """One client's connection to its sequencer: what every call uses.
 
-An error of the SDK says that a call did not work. Anything else that ends a wait is an interruption: Ctrl-C, the
+An error of the SDK means that a call failed. Anything else that ends a wait is an interruption: Ctrl-C, the
 cancellation of an asyncio task, ComfyUI's Cancel. The caller no longer waits for the task, so it is canceled remotely
 before the interruption is raised.
 """
@@ -49,7 +49,7 @@ SHORTEST_PAUSE = 0.4
 """The pause in seconds after "too many requests", when the server does not say how long to wait."""
 
 ReportRetry = Callable[[XaloraError, float], object]
-"""Called before a pause of so many seconds, after which a request is sent again because of the error."""
+"""``report(error, delay)`` is called before a pause of ``delay`` seconds, after which a request is sent again."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class PendingCreate:
     Attributes:
         request: What is sent, under its job id.
         claim: The ledger's claim. None without a ledger.
-        key: Equal for creates of which either may be sent in place of the other.
+        key: The same for creates of the same task.
     """
 
     request: CreateRequest
@@ -112,7 +112,7 @@ class Session:
         on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent, with None when
             the sequencer accepted it. For a create that was interrupted before its answer, it gets the job id.
         clock: Returns monotonic seconds.
-        nap: Waits so many seconds, blocking or awaited.
+        nap: ``nap(seconds)`` waits, blocking or awaited.
         rng: The random numbers that spread retries and queries.
     """
 

@@ -96,7 +96,7 @@ class Wait:
         self.garbage = 0
 
     async def run(self) -> WorkflowTaskResult:
-        """Query until the task is final. A new task is first given a moment; an old one may be done already.
+        """Query until the task is final. Before the first query of a new task, this pauses; an old one may be done.
 
         Raises TaskFailedError, TaskCanceledError, TaskTimeoutError, and what a query raises when asking again
         would not help.

@@ -117,13 +117,13 @@ class XaloraError(Exception):
         return self.advice_for(messages.LIBRARY)
 
     def advice_for(self, surface: Literal["library", "command", "nodes"]) -> str:
-        """What to do next, for whoever reads it there."""
+        """What to do next, in the terms of that surface."""
         if self.own_advice is not None:
             return self.own_advice
         return messages.advice(self.code, self.params, surface)
 
     def text(self, surface: Literal["library", "command", "nodes"]) -> str:
-        """The whole message, for whoever reads it there."""
+        """The whole message, in the terms of that surface."""
         what = self.what.rstrip(".")
         if self.task_id and self.task_id not in what:
             what = f"{what} (task {self.task_id})"
@@ -136,8 +136,8 @@ class XaloraError(Exception):
         """The same error with other facts, to raise from this one.
 
         Args:
-            changes: Attributes by name. ``advice`` replaces what the catalog says; ``params`` are added; without a
-                ``what``, the code says what happened.
+            changes: Attributes by name. ``advice`` replaces that of the code; ``params`` are added; without a
+                ``what``, that of the code is used.
 
         Returns:
             A new error of the same class.
@@ -255,7 +255,7 @@ class APIStatusError(XaloraError):
 
     Attributes:
         status_code: That status.
-        message: The server's own words.
+        message: The server's message.
         retry_after: The seconds it asked to wait, or None.
     """
 

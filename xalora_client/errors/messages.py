@@ -3,7 +3,7 @@
 ``what`` says what happened, where the code alone decides that; otherwise the error has its own text. The advice says
 what to do next. It depends on where it is read: a program's author sets environment variables, a user of ComfyUI has a
 dialog. ``{name}`` is replaced by one of the error's ``params``; ``{SERVER}``, ``{KEY}`` and
-``{BUCKET}`` by what the setting is called there.
+``{BUCKET}`` by the name of that setting.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Message:
 _SETTINGS = "Settings → Xalora"
 _VARIABLES = {"SERVER": "XALORA_WORKFLOW_URL", "KEY": "XALORA_API_KEY (consumer#key)", "BUCKET": "XALORA_BUCKET"}
 _DIALOG = {name: f"the {name.lower()} in {_SETTINGS}" for name in _VARIABLES}
-"""What the settings are called outside ComfyUI, and in it."""
+"""The names of the settings outside ComfyUI, and in it."""
 
 _UNREACHABLE = Message("Check the network, proxy and {SERVER}, then try again.")
 
@@ -100,7 +100,7 @@ MESSAGES: dict[str, Message] = {
     "ledger_damaged": Message(
         'No task is sent until `xalora repair --home "{folder}"` has saved what can be read.',
         nodes='No task is sent until the command "xalora repair" has saved what can be read. '
-        "Then look at the Xalora tab.",
+        "Then check the Xalora tab.",
     ),
     "disk_nearly_full": Message(
         "Free some space, or run `xalora prune`, or point XALORA_HOME elsewhere.",
@@ -189,13 +189,13 @@ MESSAGES: dict[str, Message] = {
 
 
 def what(code: str, params: Mapping[str, object]) -> str:
-    """What happened, for a code that says so by itself; else an empty text."""
+    """What happened. Empty for a code whose errors have their own text."""
     message = MESSAGES.get(code)
     return message.what.format_map(params) if message else ""
 
 
 def advice(code: str, params: Mapping[str, object], surface: Surface) -> str:
-    """What to do next, for whoever reads it there. Empty for a code that is not in the catalog."""
+    """What to do next. Empty for a code without a message."""
     message = MESSAGES.get(code)
     if message is None:
         return ""

@@ -67,7 +67,7 @@ class TaskIdentity:
 
 @dataclass(frozen=True)
 class _Replacement:
-    """Replaces a text that is too large or too private to be kept."""
+    """Replaces a text that is too large or too private to be stored."""
 
     sha256: str
     stored: dict[str, Any]
@@ -78,7 +78,7 @@ def _json(value: Any, replacement: Callable[[_Replacement], dict[str, Any]]) -> 
 
 
 def _readable(value: Any, secret: str) -> Any:
-    """Copy JSON values, with stand-ins for what must not be kept."""
+    """Copy JSON values, with replacements for what must not be stored."""
     match value:
         case str():
             return _readable_text(value, secret)

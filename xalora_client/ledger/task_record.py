@@ -36,7 +36,7 @@ class TaskRecord:
         tries: How often the create was started, each time under the same job id. Above 1, it was sent again after an
             unclear failure or a crash.
         created: When the task was written to the ledger.
-        owner: The name of the lock of whoever sends the create.
+        owner: The name of the lock that the sender of the create holds.
         task_id: The sequencer's id, None before it gave one.
         submitted: When the sequencer accepted it.
         finished: When its end was seen.

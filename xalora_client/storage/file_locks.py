@@ -39,7 +39,7 @@ class ProcessLock:
 
     def __init__(self, path: Path, handle: int) -> None:
         self.path = path
-        # A lock that is garbage collected only closes the file, which then looks left behind.
+        # Garbage collection only closes the file. To others, its holder is then dead.
         self._closing = weakref.finalize(self, os.close, handle)
         _open_locks.add(self)
 

@@ -79,7 +79,7 @@ def unusable(path: Path, name: str, error: Exception, code: str | None = None) -
 
 
 class SqliteFile:
-    """A file that threads and processes share, opened at its first use. A forked child opens it anew.
+    """A file that threads and processes share, opened at its first use. A forked child opens it again.
 
     ``name`` is what errors call it; ``code`` is that of the error when it is damaged.
     """
@@ -152,7 +152,7 @@ class SqliteFile:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Let no other process open, make or replace the file meanwhile."""
+    """Keep every other process from opening, making or replacing the file."""
     deadline = time.monotonic() + PATIENCE
     while True:
         files.make_folder(path.parent)
@@ -211,7 +211,7 @@ def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
         _migrate(db, steps, name)
     except BaseException as error:
         db.close()
-        if isinstance(error, UnicodeDecodeError):  # Of what SQLite says about its schema.
+        if isinstance(error, UnicodeDecodeError):  # While SQLite's schema was read.
             raise DamageError("malformed database schema") from error
         raise
     return db
@@ -250,7 +250,7 @@ def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
 
 
 def aside(path: Path) -> Path:
-    """The path of a damaged file while it is repaired. No new one is made meanwhile."""
+    """The path of a damaged file while it is repaired. Until the repair ends, no new file is made."""
     return path.with_name(f"{path.name}.repairing")
 
 
