@@ -187,18 +187,17 @@ MESSAGES: dict[str, Message] = {
     ),
 }
 
+_NONE = Message("")
+
 
 def what(code: str, params: Mapping[str, object]) -> str:
     """What happened. Empty for a code whose errors have their own text."""
-    message = MESSAGES.get(code)
-    return message.what.format_map(params) if message else ""
+    return MESSAGES.get(code, _NONE).what.format_map(params)
 
 
 def advice(code: str, params: Mapping[str, object], surface: Surface) -> str:
     """What to do next. Empty for a code without a message."""
-    message = MESSAGES.get(code)
-    if message is None:
-        return ""
+    message = MESSAGES.get(code, _NONE)
     own = {LIBRARY: message.library, NODES: message.nodes}.get(surface)
     text = own or message.advice
     for name, setting in (_DIALOG if surface == NODES else _VARIABLES).items():

@@ -52,18 +52,18 @@ class ProcessLock:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            lock = None
             try:
                 _lock(handle)
+                # Its last holder may have removed the file between opening and locking: then this lock means nothing.
                 if _is_at(handle, path):
-                    return cls(path, handle)
+                    lock = cls(path, handle)
+                    return lock
             except (BlockingIOError, PermissionError):  # What flock and msvcrt raise while another holds it.
-                os.close(handle)
                 return None
-            except BaseException:
-                os.close(handle)
-                raise
-            # Its last holder removed the file between opening and locking, so this lock means nothing.
-            os.close(handle)
+            finally:
+                if lock is None:
+                    os.close(handle)
 
     def release(self) -> None:
         """Release the lock and remove the file. Does nothing the second time."""
