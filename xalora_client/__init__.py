@@ -66,25 +66,26 @@ if TYPE_CHECKING:
     from .uploads import OnUpload, UploadProgress
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
-    _LOADED_LATER = {
-        "AsyncClient": ".client.async_",
-        "Client": ".client.sync",
-        **dict.fromkeys(["Setting", "home_folder"], ".config"),
-        **dict.fromkeys(["OnUpload", "UploadProgress"], ".uploads"),
-        **dict.fromkeys(["Check", "examine"], ".doctor"),
-        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".client.updates"),
-        **dict.fromkeys(["Fetch", "Transport"], ".http.transport"),
-        "MediaFile": ".client.download",
-        **dict.fromkeys(["DownloadProgress", "OnProgress"], ".media.receiver"),
-        **dict.fromkeys(["decode", "decode_sound", "thumbnail"], ".media.decoding"),
-        **dict.fromkeys(["Format", "Kind", "MediaInfo"], ".media.decoding.formats"),
-        **dict.fromkeys(["Array", "Decoded", "Progress"], ".media.decoding.frames"),
-        **dict.fromkeys(["Limits", "require_memory"], ".media.decoding.limits"),
-        "Sound": ".media.decoding.video_decoding",
-        "TaskRecord": ".ledger",
-        "TaskRecords": ".client.records",
-        **dict.fromkeys(["Settings", "change_settings", "read_settings"], ".config.settings"),
+    _MODULES = {
+        ".client.async_": "AsyncClient",
+        ".client.download": "MediaFile",
+        ".client.records": "TaskRecords",
+        ".client.sync": "Client",
+        ".client.updates": "OnUpdate TaskUpdate",
+        ".config": "Setting home_folder",
+        ".config.settings": "Settings change_settings read_settings",
+        ".doctor": "Check examine",
+        ".http.transport": "Fetch Transport",
+        ".ledger": "TaskRecord",
+        ".media.decoding": "decode decode_sound thumbnail",
+        ".media.decoding.formats": "Format Kind MediaInfo",
+        ".media.decoding.frames": "Array Decoded Progress",
+        ".media.decoding.limits": "Limits require_memory",
+        ".media.decoding.video_decoding": "Sound",
+        ".media.receiver": "DownloadProgress OnProgress",
+        ".uploads": "OnUpload UploadProgress",
     }
+    _LOADED_LATER = {name: module for module, names in _MODULES.items() for name in names.split()}
 
     def __getattr__(name: str) -> object:
         if name not in _LOADED_LATER:

@@ -11,13 +11,13 @@ import pytest
 
 from tests.support.fake_sequencer import Answer
 from tests.support.fake_xalora import FakeXalora
-from xalora_client.errors.messages import CATALOG, COMMAND, LIBRARY, NODES, advice, what
+from xalora_client.errors.messages import COMMAND, LIBRARY, MESSAGES, NODES, advice, what
 
 ELSEWHERE = re.compile(r"XALORA_(API_KEY|WORKFLOW_URL|BUCKET)\b|`xalora |(?<!\w)--[a-z]|Client\(")
 IN_A_PROGRAM_ONLY = re.compile(r"Client\(")
 
 
-@pytest.mark.parametrize("code", CATALOG)
+@pytest.mark.parametrize("code", MESSAGES)
 def test_each_message_fits_where_it_is_read(code: str) -> None:
     values: dict[str, object] = defaultdict(lambda: "X")
     assert not ELSEWHERE.search(what(code, values) + advice(code, values, NODES))

@@ -1,14 +1,23 @@
-"""When to ask about a task: steadily, adaptively, or by how long such tasks took before. Pure: no clock, no I/O."""
+"""When to query a task.
+
+With pauses of fixed length, adaptive, or learned from how long such tasks took before. Or by long polling: the server
+answers a query as soon as the task changes. Only a server that announces it is asked this way, in the create's answer
+or in a query's. A proxy may cut such queries, so two failures in a row end it for the wait.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
 import random
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, NetworkError, RateLimitError, XaloraError
 from ..http.retry import JITTER, growing_delays
+from ..protocol.answers import WorkflowTaskResult
 
 FIRST_POLL, POLL_GROWTH, SLOWEST_POLL = 1.0, 1.3, 8.0
 ENOUGH_TO_LEARN = 3
@@ -23,6 +32,27 @@ MOST_REQUESTS = 1.1
 LONGEST_BLIND = 60.0
 """The longest pause of learned polling, in seconds."""
 
+MOST_OPEN = 128
+"""The most long polls at one server at a time, in one process. Each one needs a connection of its own."""
+
+LONGEST_WAIT = 50.0
+"""The longest wait of one query in seconds, whatever the server offers: proxies often cut after a minute."""
+
+SHORTEST_WAIT = 1.0
+"""Near the deadline, a shorter wait is not worth it."""
+
+BURST = 5
+"""Queries that may follow each other at once, each after a change."""
+
+SPACING = 0.5
+"""Seconds until one more query may follow. So a server that answers at once is asked twice a second in the long run."""
+
+MOST_FAILURES = 2
+"""After so many failed long polls in a row, the wait uses plain queries."""
+
+_open: Counter[str] = Counter()
+_lock = threading.Lock()
+
 
 def poll_delays(interval: float | None, rng: random.Random) -> Iterator[float]:
     """Seconds to wait before each query: ``interval`` each time, or from 1 s growing by 1.3 to 8 s, less jitter.
@@ -32,7 +62,7 @@ def poll_delays(interval: float | None, rng: random.Random) -> Iterator[float]:
     if interval is not None:
         if isinstance(interval, bool) or not isinstance(interval, int | float) or not 1 <= interval < math.inf:
             raise ConfigurationError(f"interval is {interval!r}", advice="Allowed: 1 second or more, or None.")
-        return _steady(float(interval))
+        return itertools.repeat(float(interval))
     return growing_delays(FIRST_POLL, POLL_GROWTH, SLOWEST_POLL, rng)
 
 
@@ -61,7 +91,7 @@ def learned_delays(durations: Sequence[float], elapsed: Callable[[], float], rng
     >>> asked
     [10.3, 20.6, 28.3, 29.4, 30.4, 31.4, 32.4, 33.6, 35.0, 37.0]
     """
-    known = sorted(each for each in durations if 0 < each < math.inf)
+    known = sorted(duration for duration in durations if 0 < duration < math.inf)
     if len(known) < ENOUGH_TO_LEARN:
         return poll_delays(None, rng)
     return _expecting(_affordable(_densities(_smoothed(known))), elapsed, rng)
@@ -145,6 +175,65 @@ def _until_next(stretches: list[tuple[float, float]], now: float) -> float:
     return moment - now + min(SLOWEST_POLL, missing * FIRST_POLL + (POLL_GROWTH - 1) * overdue)
 
 
-def _steady(delay: float) -> Iterator[float]:
-    while True:
-        yield delay
+class LongPolling:
+    """The long polls of one wait for one task."""
+
+    def __init__(self, server: str, clock: Callable[[], float], announced: tuple[int, float] | None) -> None:
+        self._server = server
+        self._clock = clock
+        self._announced = announced
+        self._failures = 0
+        self._asked = clock()
+        self._booked = clock()  # Each query books SPACING; ahead of the clock by BURST of them, the next one waits.
+        self._waited = 0.0
+        self._has_slot = False
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Hold a slot for a long poll during one pause and query, if one is free and the server offers it."""
+        if self._announced is not None and self._failures < MOST_FAILURES:
+            with _lock:
+                self._has_slot = _open[self._server] < MOST_OPEN
+                _open[self._server] += self._has_slot
+        try:
+            yield
+        finally:
+            if self._has_slot:
+                self._has_slot = False
+                with _lock:
+                    _open[self._server] -= 1
+
+    def pause(self, remaining: float) -> float | None:
+        """Seconds until the next query, which will be a long poll. None when it will not be one."""
+        if not self._has_slot or remaining < SHORTEST_WAIT:
+            return None
+        return max(0.0, self._booked - (BURST - 1) * SPACING - self._clock())
+
+    def fields(self, remaining: float) -> dict[str, float]:
+        """The fields of a query that make it a long poll of at most ``remaining`` seconds; none if it is not one."""
+        self._asked, self._waited = self._clock(), 0.0
+        self._booked = max(self._booked, self._asked) + SPACING
+        if self._announced is None or not self._has_slot or remaining < SHORTEST_WAIT:
+            return {}
+        revision, offered = self._announced
+        # Rounded down: the wait ends before the deadline.
+        self._waited = int(10 * min(offered, LONGEST_WAIT, remaining)) / 10
+        return {"wait_seconds": self._waited, "after": revision}
+
+    def failed(self, error: XaloraError) -> None:
+        """Count a query that failed, if waiting may be the reason. A long poll is not sent again as it was."""
+        never_arrived = isinstance(error, NetworkError) and error.sent == "no"
+        asked_to_wait = isinstance(error, RateLimitError) or error.retry_after is not None
+        if self._waited and not never_arrived and not asked_to_wait:
+            self._failures += 1
+        self._waited = 0.0
+
+    def answered(self, result: WorkflowTaskResult) -> None:
+        """Learn from an answer: the revision to wait for next, and whether the server waits at all."""
+        before = self._announced
+        known = result.revision is not None and result.long_poll_seconds is not None
+        self._announced = (result.revision or 0, result.long_poll_seconds or 0.0) if known else None
+        if self._waited:
+            # An early answer without a change: something on the way does not wait.
+            early = self._clock() - self._asked < self._waited / 2
+            self._failures = self._failures + 1 if early and self._announced == before else 0
