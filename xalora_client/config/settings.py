@@ -15,7 +15,8 @@ from typing import Any
 from .. import config
 from ..errors import ConfigurationError, InvalidParameterError
 from ..protocol.parameters import Number
-from ..protocol.requests import Credentials, Link
+from ..protocol.requests import Credentials
+from ..protocol.urls import Link
 from . import validation
 from .validation import DEFAULT_URL, SANDBOX, is_public
 

@@ -10,7 +10,7 @@ from ..config.validation import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_p
 from ..errors import ConfigurationError, XaloraError
 from ..http.ssrf import is_local
 from ..http.upload import WebTransport
-from ..protocol.requests import Link
+from ..protocol.urls import Link
 from ..uploads import Bucket
 from ..uploads.uploads import folder_of
 from .check import OK, PROBLEM, WARNING, Check, failed

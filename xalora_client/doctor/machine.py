@@ -12,7 +12,7 @@ from urllib.request import getproxies
 from ..errors import StorageError, one_line
 from ..http.version import __version__
 from ..media.decoding.limits import free_memory
-from ..protocol.requests import display_url
+from ..protocol.urls import display_url
 from .check import OK, PROBLEM, WARNING, Check, failed
 
 OLDEST_COMFYUI = "0.3.64"

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import NetworkError, RequestTimeoutError, Sent
-from ..protocol.requests import Link
+from ..protocol.urls import Link
 from .content_coding import CodingError
 
 FAILURES = (aiohttp.ClientError, HttpProcessingError, asyncio.TimeoutError, OSError, ValueError, CodingError)

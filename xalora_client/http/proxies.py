@@ -12,7 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 import certifi
 
 from ..errors import ConfigurationError, NetworkError
-from ..protocol.requests import Link
+from ..protocol.urls import Link
 
 
 def proxy_for(link: Link) -> Link | None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ..errors import DownloadError
-from ..protocol.requests import Link
+from ..protocol.urls import Link
 
 Address: TypeAlias = IPv4Address | IPv6Address
 

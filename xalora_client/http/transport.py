@@ -22,7 +22,8 @@ import aiohttp
 from yarl import URL
 
 from ..errors import DownloadError, NetworkError, ResponseError, XaloraError
-from ..protocol.requests import Link, Request, Response
+from ..protocol.requests import Request, Response
+from ..protocol.urls import Link
 from .content_coding import PIECE, Decoder
 from .error_mapping import FAILURES, map_error
 from .limiter import limited

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import NetworkError, XaloraError
-from ..protocol.requests import Link, Response
+from ..protocol.requests import Response
+from ..protocol.urls import Link
 from .error_mapping import map_error
 from .proxies import proxy_for
 from .ssrf import Resolver

@@ -15,7 +15,7 @@ from yarl import URL
 
 from ..errors import ConfigurationError, MediaTooLargeError, StorageError, one_line
 from ..protocol.miner import LARGEST_RESULT
-from ..protocol.requests import Link
+from ..protocol.urls import Link
 from .errors import UnexpectedAnswerError, UnreachableError
 
 ANSWER_SECONDS = 30.0

@@ -24,7 +24,8 @@ from ..protocol.miner import (
     TaskRequest,
     read_seconds,
 )
-from ..protocol.requests import Link, Request, Response, display_url
+from ..protocol.requests import Request, Response
+from ..protocol.urls import Link, display_url
 
 _ANSWER_SECONDS = 30.0
 _FETCH_SECONDS = 300.0

@@ -17,9 +17,9 @@ from typing import Any
 
 from ..errors import ResponseError, one_line
 from .inputs import shown
-from .presigned_urls import without_signatures
 from .progress import TaskProgress, read_long_poll, read_progress
-from .requests import Link, Request, Response, redact
+from .requests import Request, Response, redact
+from .urls import Link, without_signatures
 
 
 class TaskStatus(str, Enum):

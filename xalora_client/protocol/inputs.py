@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import InvalidParameterError
 from .parameters import decode_data_uri, is_data_uri
-from .presigned_urls import without_signatures
+from .urls import without_signatures
 
 
 class InputImage:

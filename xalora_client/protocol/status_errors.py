@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from .. import errors
 from ..errors import one_line
-from .presigned_urls import without_signatures
 from .requests import Request, Response, redact
+from .urls import without_signatures
 
 _ERRORS: dict[int, type[errors.APIStatusError]] = {
     400: errors.BadRequestError,

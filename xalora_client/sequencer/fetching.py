@@ -13,7 +13,7 @@ from ..http.proxies import proxy_for, ssl_context
 from ..http.ssrf import Resolver, is_forbidden, is_forbidden_name
 from ..http.transport import FETCH_HEADERS, Exchange
 from ..protocol.parameters import decode_data_uri, is_data_uri
-from ..protocol.requests import Link
+from ..protocol.urls import Link
 
 MAX_BYTES = 64 * 2**20
 FETCH_SECONDS = 60
