@@ -13,8 +13,7 @@ from ..errors import (
     XaloraError,
 )
 from ..ledger import Ledger, Step
-from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.progress import TaskProgress
+from ..protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from .create import UNKNOWN_AT_FIRST, CreatedTask, create, unknown_to_server
 from .long_polling import LongPolling

@@ -14,16 +14,7 @@ from typing import Any
 from ..errors import APIStatusError, ConfigurationError, NetworkError, ResponseError, one_line
 from ..http.upload import WebTransport
 from ..protocol.answers import check_status
-from ..protocol.miner import (
-    LARGEST_INPUT,
-    Assignment,
-    HeartbeatRequest,
-    Input,
-    RegisterRequest,
-    SubmitRequest,
-    TaskRequest,
-    read_seconds,
-)
+from ..protocol.miner import LARGEST_INPUT, Assignment, Input, SubmitRequest, read_seconds
 from ..protocol.requests import Request, Response
 from ..protocol.urls import Link, display_url
 
@@ -62,7 +53,7 @@ class SequencerAPI:
 
     async def register(self, workflows: Sequence[Mapping[str, Any]], software: Mapping[str, str]) -> None:
         """Announce what this miner runs. Raises ConfigurationError when the sequencer does not take it."""
-        body = RegisterRequest(self._instance, workflows, software).to_json()
+        body = {"instance": self._instance, "workflows": workflows, "software": software}
         number = 1
         while True:
             try:
@@ -92,16 +83,16 @@ class SequencerAPI:
 
         Returns the task if there is one, and whether to register again.
         """
-        seconds = self._long_poll_seconds
-        answer = await self._ask("miner_request", TaskRequest(workflow_ids, self._instance, seconds).to_json())
+        body = {"workflow_ids": workflow_ids, "instance": self._instance, "wait_seconds": self._long_poll_seconds}
+        answer = await self._ask("miner_request", body)
         return (Assignment.from_json(answer) if answer.get("task_id") else None), answer.get("register") is True
 
     async def heartbeat(
         self, task: Assignment, *, wait_seconds: float = 0, progress: Mapping[str, Any] | None = None
     ) -> str | None:
         """Keep the task. Returns why to stop, or None."""
-        body = HeartbeatRequest(task.task_id, task.lease, wait_seconds, progress)
-        answer = await self._ask("miner_heartbeat", body.to_json())
+        body = {"task_id": task.task_id, "lease": task.lease, "wait_seconds": wait_seconds}
+        answer = await self._ask("miner_heartbeat", body if progress is None else body | {"progress": progress})
         return one_line(str(answer["stop"])) if answer.get("stop") else None
 
     async def submit(self, task: Assignment, **outcome: Any) -> None:

@@ -12,6 +12,10 @@ requests and writes answers.
 | ``miner_heartbeat`` | ``task_id, lease, wait_seconds``, ``progress`` | ``lease_seconds``, or ``stop``: why |
 | ``miner_submit`` | ``task_id, lease, miner_id, success, …`` | ``msg``; 409: the attempt is over |
 
+``instance`` names the miner's process. ``workflows`` are what it can run: task type, workflow id and parameters;
+``workflow_ids`` are their ids alone, for other sequencers. ``wait_seconds`` is how long the sequencer may wait for a
+task, or for the end of a lease, before it answers. For ``progress`` see ``read_progress``.
+
 An assignment has the addresses of its inputs (GET) and of the upload of its result (PUT, answered by ``result``, the
 key to submit).
 
@@ -25,7 +29,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeGuard
 
@@ -149,42 +153,7 @@ def _input(file: Mapping[str, Any]) -> Input:
 
 
 @dataclass(frozen=True)
-class _Request:
-    def to_json(self) -> dict[str, Any]:
-        """The body, besides the miner's name and key. What is None is left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-@dataclass(frozen=True)
-class RegisterRequest(_Request):
-    """A miner is here. ``instance`` names its process, ``workflows`` are what it can run (see ``Offer.to_json``)."""
-
-    instance: str
-    workflows: Sequence[Mapping[str, Any]]
-    software: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class TaskRequest(_Request):
-    """A miner wants a task, and waits for one up to ``wait_seconds``. ``workflow_ids`` are for other sequencers."""
-
-    workflow_ids: Sequence[str]
-    instance: str
-    wait_seconds: float
-
-
-@dataclass(frozen=True)
-class HeartbeatRequest(_Request):
-    """Renews a lease, and waits up to ``wait_seconds`` for its end. ``progress``: see ``read_progress``."""
-
-    task_id: str
-    lease: str
-    wait_seconds: float
-    progress: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class SubmitRequest(_Request):
+class SubmitRequest:
     """How an attempt ended.
 
     Attributes:
@@ -210,6 +179,10 @@ class SubmitRequest(_Request):
     give_back: Literal["lost", "stopping"] | None = None
     msg: str = ""
     error: Mapping[str, str] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The body, besides the miner's name and key. What is None is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def read_name(body: Mapping[str, Any], field: str = "erc20_address") -> str:

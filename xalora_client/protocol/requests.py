@@ -1,4 +1,4 @@
-"""What is sent to the sequencer, without I/O: requests, credentials, and the addresses they go to.
+"""What a client sends to the sequencer, without I/O: requests and the credentials in them.
 
 Every call is ``POST {server}/{endpoint}`` with a JSON body; the key travels in the body. Endpoints and bodies are
 those recorded from the npm package ``heurist`` 0.0.43.

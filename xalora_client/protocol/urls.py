@@ -41,8 +41,8 @@ class Link:
         match = re.fullmatch(r"(https?)://([^/?#]*)([^#]*)(?:#.*)?", text.strip(), re.IGNORECASE | re.DOTALL)
         if match is None or re.search(r"[\x00-\x1f\x7f]", match[0]):
             raise ValueError("this is not an http address")
-        login, at, place = match[2].rpartition("@")
-        parts = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{0,5}))?", place)
+        login, at, authority = match[2].rpartition("@")
+        parts = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{0,5}))?", authority)
         if parts is None:
             raise ValueError("the address has no host that can be read")
         scheme = match[1].lower()
@@ -184,13 +184,13 @@ def expiry(text: str) -> datetime | None:
         return None
     values = _values(query.partition("#")[0])
     with suppress(ValueError, OverflowError):
-        for maker in ("x-amz", "x-goog"):
-            if f"{maker}-signature" in values and f"{maker}-expires" in values:
-                begun = datetime.strptime(values[f"{maker}-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
-                return begun + timedelta(seconds=int(values[f"{maker}-expires"]))
+        for vendor in ("x-amz", "x-goog"):
+            if f"{vendor}-signature" in values and f"{vendor}-expires" in values:
+                signed = datetime.strptime(values[f"{vendor}-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+                return signed + timedelta(seconds=int(values[f"{vendor}-expires"]))
         if "sig" in values and "se" in values:
-            ends = datetime.fromisoformat(values["se"].replace("Z", "+00:00"))
-            return ends if ends.tzinfo else ends.replace(tzinfo=timezone.utc)
+            expires = datetime.fromisoformat(values["se"].replace("Z", "+00:00"))
+            return expires if expires.tzinfo else expires.replace(tzinfo=timezone.utc)
         if "signature" in values and values.get("expires", "").isdigit():
             return datetime.fromtimestamp(int(values["expires"]), timezone.utc)
     return None
