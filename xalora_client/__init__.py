@@ -38,7 +38,7 @@ from .errors import (
     TaskTimeoutError,
     XaloraError,
 )
-from .http.version import __version__
+from .http import __version__
 from .protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
 from .protocol.inputs import InputImage
 from .protocol.parameters import Rule, encode_data_uri

@@ -34,15 +34,15 @@ _pauses: dict[tuple[str, int], tuple[Callable[[], float], float]] = {}
 
 def slow_down(server: str, clock: Callable[[], float], seconds: float) -> None:
     """Send nothing more to the server for so many seconds, also from other clients of this process."""
-    until = clock() + min(seconds, LONGEST_PAUSE)
-    _, before = _pauses.get((server, id(clock)), (clock, until))
-    _pauses[server, id(clock)] = clock, max(before, until)
+    resume = clock() + min(seconds, LONGEST_PAUSE)
+    _, before = _pauses.get((server, id(clock)), (clock, resume))
+    _pauses[server, id(clock)] = clock, max(before, resume)
 
 
 def pause_left(server: str, clock: Callable[[], float]) -> float:
     """Seconds until the server may be asked again, 0 for now."""
-    _, until = _pauses.get((server, id(clock)), (clock, 0.0))
-    left = until - clock()
+    _, resume = _pauses.get((server, id(clock)), (clock, 0.0))
+    left = resume - clock()
     if left <= 0:
         _pauses.pop((server, id(clock)), None)
     return max(0.0, left)

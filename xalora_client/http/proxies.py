@@ -1,4 +1,4 @@
-"""The way to a server: the user's proxies and certificates."""
+"""How a server is reached: the user's proxies and certificates."""
 
 from __future__ import annotations
 
@@ -24,12 +24,8 @@ def proxy_for(link: Link) -> Link | None:
     try:
         return Link.parse(address if "://" in address else f"http://{address}")
     except ValueError as error:
-        raise NetworkError(
-            f"No connection to {link.display_url}: its proxy setting cannot be used ({error})",
-            sent="no",
-            transient=False,
-            code="proxy",
-        ) from None
+        what = f"No connection to {link.display_url}: its proxy setting cannot be used ({error})"
+        raise NetworkError(what, sent="no", transient=False, code="proxy") from None
 
 
 def _goes_direct(link: Link, exempt: str) -> bool:
@@ -38,9 +34,9 @@ def _goes_direct(link: Link, exempt: str) -> bool:
         return True
     with suppress(ValueError):
         address = ip_address(link.host)
-        for each in exempt.split(","):  # The standard library supports names here, but not networks.
+        for part in exempt.split(","):  # The standard library supports names here, but not networks.
             with suppress(ValueError):
-                if address in ip_network(each.strip().strip("[]"), strict=False):
+                if address in ip_network(part.strip().strip("[]"), strict=False):
                     return True
     return False
 

@@ -7,7 +7,7 @@ from html import escape
 
 from aiohttp import web
 
-from ...http.version import __version__
+from ...http import __version__
 from ..queue import TaskQueue
 from ..values import EndedTask, MinerView, Overview, RunningTask
 
