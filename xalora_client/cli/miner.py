@@ -6,11 +6,12 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from ..miner.service import give_back_on_sigterm, make_miners, run_miners, run_until_signal
+from ..miner.service import make_miners, run_miners, run_until_signal, signal_handlers
 from .arguments import MINER_KEY
 from .outcome import INTERRUPTED
 
@@ -42,7 +43,7 @@ async def serve_beside(
 ) -> None:
     """Serve a sequencer, with a miner for each ComfyUI, until canceled.
 
-    ``serve`` is given what to call with the sequencer's address. The miners end first, so that they can give back
+    ``serve`` is given what to call with the sequencer's address. The miners end first, so that they can requeue
     their tasks.
     """
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -56,7 +57,7 @@ async def serve_beside(
             announce(url)
             miners = make_miners(comfyuis, _on_this_machine(url), miner_key=miner_key, on_ready=_log_ready, log=log)
             tasks.insert(0, asyncio.ensure_future(run_miners(miners)))
-            with give_back_on_sigterm(tasks[0]):
+            with signal_handlers({signal.SIGTERM: tasks[0].cancel}):
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for each in tasks:
             if each.done() and not each.cancelled():

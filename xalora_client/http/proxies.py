@@ -41,17 +41,10 @@ def _goes_direct(link: Link, exempt: str) -> bool:
     return False
 
 
-def certificate_authorities() -> str:
-    """The file or folder of certificates to trust: the environment's, else certifi's."""
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
-        if os.environ.get(name):
-            return os.environ[name]
-    return certifi.where()
-
-
 def ssl_context() -> ssl.SSLContext:
-    """A context that trusts those authorities. Raises ConfigurationError if they cannot be read."""
-    trusted = certificate_authorities()
+    """A context that trusts the environment's certificates, else certifi's. Raises ConfigurationError."""
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    trusted = next(filter(None, map(os.environ.get, names)), None) or certifi.where()
     try:
         if Path(trusted).is_dir():
             return ssl.create_default_context(capath=trusted)

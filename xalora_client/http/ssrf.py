@@ -51,12 +51,6 @@ def is_forbidden_name(host: str, local: bool) -> bool:
     return not local and ("." not in host or f".{host}".endswith(_LOCAL_NAMES))
 
 
-def check_named(link: Link, local: bool) -> None:
-    """Raise DownloadError if the host, as it is written, may not be contacted."""
-    if is_forbidden_name(link.host, local):
-        raise blocked_address(link.host.rstrip("."))
-
-
 def blocked_address(host: str) -> DownloadError:
     """The error for an address that may not be contacted."""
     return DownloadError(

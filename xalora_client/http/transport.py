@@ -29,7 +29,7 @@ from . import USER_AGENT
 from .error_mapping import FAILURES, CodingError, map_error
 from .limiter import limited
 from .proxies import proxy_for, ssl_context
-from .ssrf import Resolver, blocked_address, check_named, is_forbidden, is_local
+from .ssrf import Resolver, blocked_address, is_forbidden, is_forbidden_name, is_local
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout as time_limit
@@ -145,7 +145,8 @@ class HttpTransport:
             raise DownloadError(f"The result's address cannot be used: {error}") from None
         try:
             local = await self._is_local(fetch.sequencer)
-            check_named(link, local)
+            if is_forbidden_name(link.host, local):
+                raise blocked_address(link.host.rstrip("."))
             proxy = proxy_for(link)
             # A proxy resolves names itself, and the user chose its address.
             resolver = Resolver() if proxy else Resolver(partial(is_forbidden, local=local), blocked_address)

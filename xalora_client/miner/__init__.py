@@ -1,1 +1,1 @@
-"""The miner: pulls tasks from a sequencer and carries them out on a ComfyUI."""
+"""The miner: pulls tasks from a sequencer and runs them on a ComfyUI."""

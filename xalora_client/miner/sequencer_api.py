@@ -1,8 +1,9 @@
-"""The sequencer, as one miner speaks to it over HTTP. Nothing here tries again."""
+"""What a miner asks of its sequencer, over HTTP. Nothing here is tried again."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import secrets
@@ -30,7 +31,7 @@ _MOST_NAMES = 100
 class SequencerAPI:
     """Requests of one miner. Uses the environment's proxies and certificates, as the clients do.
 
-    ``name`` is the miner's; it is another one after ``register`` where the one that was asked for is taken.
+    ``name`` is the miner's. ``register`` adds a number to it where the name is taken.
 
     Every method raises NetworkError, APIStatusError, or ResponseError.
     """
@@ -52,21 +53,18 @@ class SequencerAPI:
         self._is_reached = False
 
     async def register(self, workflows: Sequence[Mapping[str, Any]], software: Mapping[str, str]) -> None:
-        """Announce what this miner runs. Raises ConfigurationError when the sequencer does not take it."""
+        """Report what this miner runs. Raises ConfigurationError when the sequencer does not accept it."""
         body = {"instance": self._instance, "workflows": workflows, "software": software}
-        number = 1
-        while True:
+        for number in itertools.count(2):
             try:
                 answer = await self._ask("miner_register", body)
+                break
             except APIStatusError as error:
-                if error.status_code == 409 and number < _MOST_NAMES:
-                    number += 1
-                    self.name = f"{self._wanted_name}-{number}"
-                    continue
-                self._check_accepted(error)
-                raise
-            self._long_poll_seconds = read_seconds(answer, "long_poll_seconds") or 0.0
-            return
+                if error.status_code != 409 or number > _MOST_NAMES:
+                    self._check_accepted(error)
+                    raise
+            self.name = f"{self._wanted_name}-{number}"
+        self._long_poll_seconds = read_seconds(answer, "long_poll_seconds") or 0.0
 
     async def workflows(self) -> dict[str, Any]:
         """The sequencer's own workflow files, by file name; none when it has none. Raises as ``register`` does."""
@@ -79,7 +77,7 @@ class SequencerAPI:
         return workflows if isinstance(workflows, dict) else {}
 
     async def request(self, workflow_ids: Sequence[str]) -> tuple[Assignment | None, bool]:
-        """Ask for a task, for as long as the sequencer likes to wait.
+        """Ask for a task, and wait for one as long as the sequencer allows.
 
         Returns the task if there is one, and whether to register again.
         """
@@ -96,7 +94,7 @@ class SequencerAPI:
         return one_line(str(answer["stop"])) if answer.get("stop") else None
 
     async def submit(self, task: Assignment, **outcome: Any) -> None:
-        """Say how the task ended: the fields of a ``SubmitRequest`` from ``success`` on."""
+        """Report how the task ended: the fields of a ``SubmitRequest`` from ``success`` on."""
         await self._ask("miner_submit", SubmitRequest(task.task_id, task.lease, self.name, **outcome).to_json())
 
     async def fetch(self, file: Input) -> bytes:
@@ -116,7 +114,7 @@ class SequencerAPI:
         return key
 
     def _own(self, url: str) -> str:
-        """The same path at the address that this miner was given: a proxy before the sequencer may hide its own."""
+        """The same path at the address that this miner uses: behind a proxy, the sequencer may not know it."""
         try:
             return self._at(Link.parse(url).target)
         except ValueError:
@@ -160,10 +158,10 @@ class SequencerAPI:
         )
 
     def _check_accepted(self, error: APIStatusError) -> None:
-        """Raise ConfigurationError from an error that says that the sequencer does not take this miner."""
+        """Raise ConfigurationError if the error means that the sequencer does not accept this miner."""
         if error.status_code in (404, 405):
             raise ConfigurationError(
-                f"{self.display_url} is no sequencer that takes miners like this one",
+                f"{self.display_url} is no sequencer that accepts miners like this one",
                 advice="Check that the address after --sequencer leads to `xalora sequencer`.",
             ) from error
         if error.status_code in (400, 401, 403, 409, 422):
@@ -176,5 +174,5 @@ class SequencerAPI:
 
 
 def _without_token(text: str) -> str:
-    """Without what gives the right to fetch an input or upload a result."""
+    """The text without the tokens that let anybody fetch an input or upload a result."""
     return re.sub(r"(/miner_(?:input|upload)/)[\w.~-]+", r"\1…", text)

@@ -303,14 +303,11 @@ def read_long_poll(answer: Mapping[str, object]) -> tuple[int, float] | None:
 
 def _read_id(response: Response, request: Request, name: str) -> str:
     answer = _read_object(response, request)
-    value = answer.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    whole = isinstance(value, str) and value.isprintable() and _REPLACED not in value
-    if isinstance(value, str) and whole and value.strip() and len(value) <= _LONGEST_ID:
+    value = _text(answer.get(name)) or ""
+    if value.strip() and value.isprintable() and _REPLACED not in value and len(value) <= _LONGEST_ID:
         return value
-    if value:
-        raise ResponseError(f"The server's {name} is not usable: {one_line(repr(value), 80)}")
+    if answer.get(name):
+        raise ResponseError(f"The server's {name} is not usable: {one_line(repr(answer[name]), 80)}")
     words = _words(answer.get("msg"))
     raise ResponseError(f"The server's answer has no {name}{f': {words}' if words else ''}")
 

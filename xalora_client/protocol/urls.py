@@ -102,18 +102,15 @@ class Link:
     @property
     def authorization(self) -> str | None:
         """The value of the Authorization header for the address's login, or None."""
-        return None if self.login is None else basic_authorization(self.login)
+        if self.login is None:
+            return None
+        user, _, password = self.login.partition(":")
+        return "Basic " + b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password)).decode()
 
     def _prefix(self, login: str | None) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{login + '@' if login is not None else ''}{host}{port}"
-
-
-def basic_authorization(login: str) -> str:
-    """The value of an Authorization header for a percent-encoded ``user:password``."""
-    user, _, password = login.partition(":")
-    return "Basic " + b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password)).decode()
 
 
 def display_url(text: str) -> str:
@@ -161,13 +158,11 @@ _SIGNATURE = re.compile(r"x-(?:amz|goog)-sig|(?<![a-z])sig(?:nature)?(?:=|%3d)",
 
 def unsigned(text: str) -> str:
     """The link without its signature, which is a secret as long as it is valid. Any other text stays as it is."""
-    head, mark, query = text.partition("?")
-    if not mark or not head[:8].lower().startswith(("http://", "https://")):
+    values = _values(text)
+    if not any(name.startswith(("x-amz-sig", "x-goog-sig")) or name in ("sig", "signature") for name in values):
         return text
+    head, _, query = text.partition("?")
     query, hash_mark, fragment = query.partition("#")
-    names = set(_values(query))
-    if not any(name.startswith(("x-amz-sig", "x-goog-sig")) or name in ("sig", "signature") for name in names):
-        return text
     kept = [part for part in query.split("&") if not _belongs(part.partition("=")[0].lower())]
     return head + (f"?{'&'.join(kept)}" if kept else "") + hash_mark + fragment
 
@@ -179,10 +174,7 @@ def without_signatures(text: str) -> str:
 
 def expiry(text: str) -> datetime | None:
     """When a signed link ends, in UTC; None for a link that does not say so, and for any other text."""
-    head, mark, query = text.partition("?")
-    if not mark or not head[:8].lower().startswith(("http://", "https://")):
-        return None
-    values = _values(query.partition("#")[0])
+    values = _values(text)
     with suppress(ValueError, OverflowError):
         for vendor in ("x-amz", "x-goog"):
             if f"{vendor}-signature" in values and f"{vendor}-expires" in values:
@@ -196,8 +188,12 @@ def expiry(text: str) -> datetime | None:
     return None
 
 
-def _values(query: str) -> dict[str, str]:
-    pairs = (part.partition("=") for part in query.split("&"))
+def _values(link: str) -> dict[str, str]:
+    """The parameters of a link's query by name in lower case; none for any other text."""
+    head, _, query = link.partition("?")
+    if not head[:8].lower().startswith(("http://", "https://")):
+        return {}
+    pairs = (part.partition("=") for part in query.partition("#")[0].split("&"))
     return {name.lower(): unquote_plus(value) for name, _, value in pairs}
 
 
