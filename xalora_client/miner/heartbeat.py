@@ -12,6 +12,7 @@ from functools import partial
 from ..errors import XaloraError
 from ..http.retry import retry
 from ..protocol.miner import Assignment
+from . import cancel
 from .progress import Progress, small_jpeg
 from .sequencer_api import SequencerAPI
 from .timeouts import Timeouts
@@ -46,9 +47,7 @@ class Heartbeat:
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
         finally:
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            await cancel(*loops)
 
     async def _renew(self) -> str:
         beat = partial(self.api.heartbeat, self.task, wait_seconds=self.timeouts.heartbeat)

@@ -16,6 +16,7 @@ from ..errors import ConfigurationError, ResponseError, XaloraError, one_line
 from ..http.retry import retry
 from ..protocol.miner import Assignment
 from ..workflows import CheckedWorkflow, Workflow, check, read_folder, ready_folder
+from . import cancel
 from .comfyui import ComfyUI
 from .errors import Requeued, UnexpectedAnswerError, UnreachableError
 from .heartbeat import Heartbeat
@@ -82,7 +83,7 @@ class Miner:
                     if capabilities is not None:
                         await self._serve(capabilities)
             finally:
-                await _cancel(watching)
+                await cancel(watching)
 
     async def _watch_comfy(self) -> None:
         """Notice when ComfyUI ends. Between tasks, nothing else would notice."""
@@ -238,20 +239,20 @@ class Miner:
                     await run.stop()
                 await self._submit(task, outcome, max(self._timeouts.requeue, seconds_left()))
             else:
-                await _cancel(stages)
+                await cancel(stages)
                 self._log(f"{_name(task)}: {stopped.result()}, so it is stopped")
                 is_fit = await run.stop()
             if is_fit:
                 await run.forget()
             return is_fit
         except asyncio.CancelledError:
-            await _cancel(stages)
+            await cancel(stages)
             # At once: a service manager may not let this process wait until a node has stopped.
             outcome = Requeued("The miner is stopping", is_attempt=False)
             await asyncio.gather(self._submit(task, outcome, self._timeouts.requeue), run.stop())
             raise
         finally:
-            await _cancel(stopped)
+            await cancel(stopped)
 
     async def _submit(self, task: Assignment, outcome: TaskOutcome, seconds: float) -> None:
         """Log and submit the outcome of a task, for so many seconds while the sequencer does not answer."""
@@ -272,7 +273,7 @@ class Miner:
             await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             return await acting if acting.done() else None
         finally:
-            await _cancel(acting, stopping)
+            await cancel(acting, stopping)
 
     def _log(self, text: str) -> None:
         self._write_log(f"Xalora miner {self._api.name}: {text}.")
@@ -304,20 +305,12 @@ def find_capabilities(
     capabilities: dict[tuple[str, str | None], CheckedWorkflow] = {}
     for workflow in workflows:
         checked = check(workflow, object_info)
-        if checked.faults:
-            for fault in checked.faults:
-                log(f"left out: {fault}")
-        else:
+        for fault in checked.faults:
+            log(f"left out: {fault}")
+        if not checked.faults:
             capabilities[workflow.task_type, workflow.workflow_id] = checked
     return capabilities
 
 
 def _name(task: Assignment) -> str:
     return f"task {one_line(task.task_id, 80)}"
-
-
-async def _cancel(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel them, and wait until they are over."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""One prompt on one ComfyUI, from the queue to its end.
+"""One prompt on one ComfyUI, from the queue to its outcome.
 
 The websocket quickly reports what happens; the history is the truth. So a lost websocket loses no prompt, and a prompt
 that is in neither queue nor history was lost with its ComfyUI.
@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import aiohttp
 
 from ..errors import one_line
+from . import cancel
 from .comfyui import ComfyUI
 from .errors import OutcomeError, Requeued, UnexpectedAnswerError, UnreachableError, WorkflowFailure
 from .progress import Progress
@@ -68,12 +69,12 @@ class PromptRun:
         self._begun = False
 
     async def run(self, prompt: Mapping[str, Any]) -> Outcome:
-        """Queue the prompt and wait for its end. Canceled, it leaves the prompt where it is: call ``stop`` then."""
+        """Queue the prompt and wait for its outcome. Canceled, it leaves the prompt in ComfyUI: call ``stop`` then."""
         self.is_started = True
         first_try = asyncio.Event()
         listening = asyncio.create_task(self._listen(first_try))
         try:
-            with suppress(asyncio.TimeoutError):  # Without it, the beginning is not seen, but the end is.
+            with suppress(asyncio.TimeoutError):  # Without a websocket, only the first progress is missed.
                 await asyncio.wait_for(first_try.wait(), _CONNECT_SECONDS)
             await self._post(prompt)
             return read_outcome(await self._wait_for_history(), self.outputs, self.titles)
@@ -82,8 +83,7 @@ class PromptRun:
         except UnexpectedAnswerError as error:  # What ComfyUI refuses once it may refuse forever.
             return Requeued(error.what)
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await cancel(listening)
 
     async def stop(self) -> bool:
         """Remove the prompt from ComfyUI. Returns False when ComfyUI still has it, because it is stuck."""
@@ -121,8 +121,7 @@ class PromptRun:
             except asyncio.CancelledError:
                 # It may be accepted only now: whoever stops it must find it in the queue.
                 await asyncio.wait({posting}, timeout=_ACCEPTED_SECONDS)
-                posting.cancel()
-                await asyncio.gather(posting, return_exceptions=True)
+                await cancel(posting)
                 raise
             except UnreachableError as error:
                 await self._wait_unreached(error)
@@ -225,11 +224,11 @@ class PromptRun:
             self._news.set()
 
 
-def read_outcome(entry: Mapping[str, Any], outputs: Sequence[str], titles: Mapping[str, str]) -> Outcome:
-    """How a prompt ended, from its history entry. ``titles`` are the nodes' by id."""
-    status = entry.get("status")
+def read_outcome(history: Mapping[str, Any], outputs: Sequence[str], titles: Mapping[str, str]) -> Outcome:
+    """How a prompt ended, from its entry in the history. ``titles`` are the nodes' by id."""
+    status = history.get("status")
     if not isinstance(status, dict) or status.get("status_str") == "success":
-        files = output_files(entry, outputs)
+        files = output_files(history, outputs)
         if files:
             return Finished(files)
         return WorkflowFailure("The workflow ended without a file", outputs[0], titles.get(outputs[0], ""))
@@ -243,12 +242,12 @@ def read_outcome(entry: Mapping[str, Any], outputs: Sequence[str], titles: Mappi
     return WorkflowFailure("ComfyUI gave no reason")
 
 
-def output_files(entry: Mapping[str, Any], outputs: Iterable[str]) -> list[dict[str, str]]:
+def output_files(history: Mapping[str, Any], outputs: Iterable[str]) -> list[dict[str, str]]:
     """The files of the output nodes, as ``/view`` expects them; saved files come before temporary ones.
 
     A node may report files under any name: SaveVideo does so under "images", others under "gifs".
     """
-    reported = entry.get("outputs")
+    reported = history.get("outputs")
     files = []
     for node_id in outputs:
         by_name = reported.get(node_id) if isinstance(reported, dict) else None

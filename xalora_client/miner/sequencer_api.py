@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import APIStatusError, ConfigurationError, NetworkError, ResponseError, one_line
 from ..http.upload import WebTransport
 from ..protocol.answers import check_status
-from ..protocol.miner import LARGEST_INPUT, Assignment, Input, SubmitRequest, read_seconds
+from ..protocol.miner import LARGEST_INPUT, Assignment, Input, read_seconds
 from ..protocol.requests import Request, Response
 from ..protocol.urls import Link, display_url
 
@@ -94,8 +94,9 @@ class SequencerAPI:
         return one_line(str(answer["stop"])) if answer.get("stop") else None
 
     async def submit(self, task: Assignment, **outcome: Any) -> None:
-        """Report how the task ended: the fields of a ``SubmitRequest`` from ``success`` on."""
-        await self._ask("miner_submit", SubmitRequest(task.task_id, task.lease, self.name, **outcome).to_json())
+        """Report how the task ended: fields of the protocol's submit."""
+        body = {"task_id": task.task_id, "lease": task.lease, "miner_id": self.name, "success": False, "result": ""}
+        await self._ask("miner_submit", body | {"inference_latency": 0, "upload_latency": 0, "msg": ""} | outcome)
 
     async def fetch(self, file: Input) -> bytes:
         """An input's bytes, at most 128 MiB."""

@@ -6,10 +6,11 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from . import cancel
 from .miner import Miner
 
 
@@ -43,9 +44,7 @@ async def run_miners(miners: Sequence[Miner]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await cancel(*running)
 
 
 async def run_until_signal(miners: Sequence[Miner], log: Callable[[str], None]) -> bool:
@@ -73,14 +72,8 @@ async def run_until_signal(miners: Sequence[Miner], log: Callable[[str], None]) 
         log("Stopping. Tasks at hand are returned to the queue.")
         running.cancel()
 
-    with signal_handlers({signal.SIGINT: press, signal.SIGTERM: terminate}):
-        try:
-            await running
-        except asyncio.CancelledError:
-            if not running.cancelled():  # It is this function that was canceled.
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
-                raise
+    with signal_handlers({signal.SIGINT: press, signal.SIGTERM: terminate}), suppress(asyncio.CancelledError):
+        await running
     return presses > 0
 
 

@@ -115,7 +115,7 @@ async def deliver(
 
 
 def submit_fields(outcome: TaskOutcome) -> dict[str, Any]:
-    """The fields of a ``SubmitRequest`` that report it."""
+    """The fields of a submit that report it, as ``protocol/miner.py`` describes them."""
     match outcome:
         case Delivered():
             latencies = {"inference_latency": outcome.run_seconds, "upload_latency": outcome.upload_seconds}
