@@ -1,4 +1,4 @@
-"""Which machines may be contacted on behalf of somebody else, and the addresses of names."""
+"""Which machines may be contacted on behalf of a server, and how names are resolved."""
 
 from __future__ import annotations
 

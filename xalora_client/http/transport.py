@@ -1,6 +1,6 @@
 """The transport over aiohttp, which both clients use: one request, one connection, one answer.
 
-No connection is used twice: bytes that wait on an idle one are not the answer to the next request, and a create must
+No connection is used twice: bytes that arrive on an idle one are not the answer to the next request, and a create must
 never be sent into a connection that is being closed.
 """
 
@@ -48,7 +48,7 @@ LARGEST_ANSWER = 16 * 1024 * 1024
 """The most bytes of an answer of the sequencer, encoded or decoded."""
 
 LONGEST_ERROR_PAGE = 64 * 1024
-"""Bytes that are read of an error answer: enough for its message."""
+"""Bytes of an error answer that are read: enough for its message."""
 
 PIECE = 64 * 1024
 """The most bytes that are decoded at once: a kilobyte may decode to a gigabyte."""
@@ -65,7 +65,7 @@ class Fetch:
         url: The address.
         headers: More headers to send.
         sink: ``sink(status, headers)`` is called once, when the headers are there. It returns the function that takes
-            the pieces of the body, or None to have the body's start in the Response, as for an error page.
+            the pieces of the body, or None to get the start of the body in the Response, as for an error page.
         timeout: The longest silence in seconds, not the time for the whole download.
         sequencer: The URL of the sequencer that gave the address. Unless it is on this machine or in a private network,
             addresses there are refused with a DownloadError.

@@ -31,7 +31,7 @@ CHECK_SECONDS = 0.1
 
 
 class WebTransport(HttpTransport):
-    """The transport, with other methods than POST."""
+    """The transport, with requests of any method, whose bodies may be files."""
 
     async def ask(
         self,

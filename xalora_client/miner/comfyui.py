@@ -1,4 +1,4 @@
-"""One ComfyUI, spoken to over HTTP. Nothing here waits for a prompt or tries again, and every answer is bounded."""
+"""The HTTP client of one ComfyUI. It does not wait for a prompt, does not try again, and bounds every answer."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from ..errors import ConfigurationError, MediaTooLargeError, StorageError, one_line
+from ..errors import MediaTooLargeError, StorageError, one_line
 from ..protocol.miner import LARGEST_RESULT
-from ..protocol.urls import Link
-from .errors import UnexpectedAnswerError, UnreachableError
+from .errors import UnexpectedAnswerError, UnreachableError, parse_address
 
 ANSWER_SECONDS = 30.0
-"""How long ComfyUI may be silent: a node that holds Python's lock keeps its HTTP server from answering."""
+"""How long ComfyUI may send nothing: a node that holds Python's lock keeps its HTTP server from answering."""
 
 LARGEST_ANSWER = 256 * 2**20
 """Bytes of an answer in JSON, and of a message of the websocket."""
@@ -38,12 +37,7 @@ class ComfyUI:
     """
 
     def __init__(self, address: str, *, answer_seconds: float = ANSWER_SECONDS) -> None:
-        try:
-            link = Link.parse(address)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"The address after --comfyui cannot be used: {error}", advice="Write it like http://127.0.0.1:8188."
-            ) from None
+        link = parse_address(address, "--comfyui", "http://127.0.0.1:8188")
         self._headers = {} if link.authorization is None else {"Authorization": link.authorization}
         self._base = URL(link.origin + link.target.partition("?")[0].rstrip("/"))
         self.display_url = str(self._base)
@@ -77,7 +71,7 @@ class ComfyUI:
     async def upload(self, content: bytes, name: str, content_type: str) -> str:
         """Store an input image in its temporary folder, which it empties when it starts.
 
-        Returns what an image widget takes, such as "fox.png [temp]".
+        Returns the value for an image widget, such as "fox.png [temp]".
         """
         form = aiohttp.FormData()
         form.add_field("image", io.BytesIO(content), filename=name, content_type=content_type)
@@ -97,7 +91,7 @@ class ComfyUI:
             return answer.status, {}
 
     async def queue(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The prompts that run, and those that wait: their clients' ids by their own."""
+        """The prompts that run, and those that wait: their clients' ids by prompt id."""
         answer = await self._json("GET", "queue")
         return _clients(answer.get("queue_running")), _clients(answer.get("queue_pending"))
 
@@ -144,7 +138,7 @@ class ComfyUI:
         """A connection on which ComfyUI reports on the prompts of ``client_id``; it yields ``aiohttp.WSMessage``."""
         url = (self._base / "ws").with_query(clientId=client_id)
         try:
-            # ComfyUI sends previews in one message each. A heartbeat notices a line that is cut.
+            # ComfyUI sends previews in one message each. A heartbeat notices a lost connection.
             async with self._session.ws_connect(url, max_msg_size=LARGEST_ANSWER, heartbeat=ANSWER_SECONDS) as socket:
                 yield socket
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:

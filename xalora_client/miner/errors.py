@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from ..errors import NetworkError, ResponseError, one_line
+from ..errors import ConfigurationError, NetworkError, ResponseError, one_line
+from ..protocol.urls import Link
+
+
+def parse_address(address: str, option: str, example: str) -> Link:
+    """The address after a command-line option. Raises ConfigurationError if it cannot be used."""
+    try:
+        return Link.parse(address)
+    except ValueError as error:
+        what = f"The address after {option} cannot be used: {error}"
+        raise ConfigurationError(what, advice=f"Write it like {example}.") from None
 
 
 class UnreachableError(NetworkError):

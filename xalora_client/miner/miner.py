@@ -144,6 +144,11 @@ class Miner:
             report=lambda error, _: self._log_rarely(f"{error.what}. Trying again"),
         )
 
+    async def _ask_until(self, deadline: float, ask: Callable[[], Awaitable[T]]) -> T:
+        """The sequencer's answer about a task, asked for until its deadline in monotonic time or a bit longer."""
+        seconds = min(deadline - time.monotonic(), self._timeouts.submit)
+        return await self._ask_sequencer(ask, max(self._timeouts.requeue, seconds))
+
     async def _clear_queue(self) -> None:
         """Stop the prompts of earlier tasks, also of an earlier process, and wait until ComfyUI has none of them.
 
@@ -197,7 +202,7 @@ class Miner:
             workflow = capabilities.get((task.task_type, task.workflow_id))
             if workflow is None or self._has_comfy_ended:
                 reason = "ComfyUI was restarted" if workflow else "This miner does not have its workflow"
-                await self._submit(task, Requeued(reason, is_attempt=False), self._timeouts.requeue)
+                await self._submit(task, Requeued(reason, is_attempt=False))
                 return
             if not await self.run_task(task, workflow):
                 return
@@ -219,12 +224,7 @@ class Miner:
             self._timeouts,
         )
 
-        def seconds_left() -> float:
-            return min(deadline - time.monotonic(), self._timeouts.submit)
-
-        async def ask(request: Callable[[], Awaitable[Any]]) -> Any:
-            return await self._ask_sequencer(request, seconds_left())
-
+        ask = partial(self._ask_until, deadline)
         self._log(f"{_name(task)}: started")
         stopped = asyncio.create_task(heartbeat.stopped())
         stages = asyncio.create_task(run_stages(task, workflow, run, self._comfy, self._api, ask))
@@ -237,7 +237,7 @@ class Miner:
                 if isinstance(outcome, Requeued) and outcome.is_attempt and not is_fit:
                     # Else it stays where it waits, as the sign that ComfyUI's worker is dead.
                     await run.stop()
-                await self._submit(task, outcome, max(self._timeouts.requeue, seconds_left()))
+                await self._submit(task, outcome, deadline)
             else:
                 await cancel(stages)
                 self._log(f"{_name(task)}: {stopped.result()}, so it is stopped")
@@ -249,16 +249,16 @@ class Miner:
             await cancel(stages)
             # At once: a service manager may not let this process wait until a node has stopped.
             outcome = Requeued("The miner is stopping", is_attempt=False)
-            await asyncio.gather(self._submit(task, outcome, self._timeouts.requeue), run.stop())
+            await asyncio.gather(self._submit(task, outcome), run.stop())
             raise
         finally:
             await cancel(stopped)
 
-    async def _submit(self, task: Assignment, outcome: TaskOutcome, seconds: float) -> None:
-        """Log and submit the outcome of a task, for so many seconds while the sequencer does not answer."""
+    async def _submit(self, task: Assignment, outcome: TaskOutcome, deadline: float = 0.0) -> None:
+        """Log and submit the outcome of a task. While the sequencer does not answer, try until the deadline."""
         self._log(f"{_name(task)}: {log_line(outcome)}")
         try:
-            await self._ask_sequencer(partial(self._api.submit, task, **submit_fields(outcome)), seconds)
+            await self._ask_until(deadline, partial(self._api.submit, task, **submit_fields(outcome)))
         except XaloraError as error:
             self._log(f"{_name(task)}: the sequencer did not accept its outcome. {error.what}")
 

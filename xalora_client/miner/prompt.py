@@ -66,7 +66,7 @@ class PromptRun:
         self._news = asyncio.Event()
         self._moved = time.monotonic()
         self._unreached_since: float | None = None
-        self._begun = False
+        self._is_accepted = False
 
     async def run(self, prompt: Mapping[str, Any]) -> Outcome:
         """Queue the prompt and wait for its outcome. Canceled, it leaves the prompt in ComfyUI: call ``stop`` then."""
@@ -127,11 +127,11 @@ class PromptRun:
                 await self._wait_unreached(error)
                 entry, running, waiting = await self._poll()
                 if entry is not None or self.prompt_id in running | waiting:  # Some versions run a repeated id twice.
-                    self._begun = True
+                    self._is_accepted = True
                     return
         if status == 400:
             raise OutcomeError(rejection(answer, self.titles))
-        self._begun = True
+        self._is_accepted = True
         failure = dropped(answer, self.titles, self.outputs)
         if failure is not None:
             await self.stop()  # The rest of it is of no use.
@@ -192,7 +192,7 @@ class PromptRun:
         self._unreached_since = self._unreached_since or now
         longest = self.timeouts.connection_refused if error.connection_refused else self.timeouts.no_response
         if now - self._unreached_since > longest:
-            raise OutcomeError(Requeued(error.what, is_attempt=self._begun)) from error
+            raise OutcomeError(Requeued(error.what, is_attempt=self._is_accepted)) from error
         await asyncio.sleep(min(self.timeouts.poll_without_ws, longest / 4))
 
     async def _listen(self, first_try: asyncio.Event) -> None:

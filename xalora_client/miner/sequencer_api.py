@@ -18,6 +18,7 @@ from ..protocol.answers import check_status
 from ..protocol.miner import LARGEST_INPUT, Assignment, Input, read_seconds
 from ..protocol.requests import Request, Response
 from ..protocol.urls import Link, display_url
+from .errors import parse_address
 
 _ANSWER_SECONDS = 30.0
 _FETCH_SECONDS = 300.0
@@ -37,12 +38,7 @@ class SequencerAPI:
     """
 
     def __init__(self, url: str, name: str, miner_key: str | None) -> None:
-        try:
-            self._link = Link.parse(url)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"The address after --sequencer cannot be used: {error}", advice="Write it like http://host:8787."
-            ) from None
+        self._link = parse_address(url, "--sequencer", "http://host:8787")
         self.display_url = self._link.display_url.rstrip("/")
         self.name = name
         self._wanted_name = name

@@ -28,7 +28,7 @@ class Timeouts:
         first_delay: Before the second attempt to reach the sequencer. It doubles with each further attempt,
         longest_delay: up to this.
         submit: How long a sequencer that does not answer is asked again, such as for a result's submit.
-        requeue: How long it is tried to return a task to the queue.
+        requeue: The same at least, also after the task's deadline, so that it returns to the queue.
         log_interval: Between repeated lines in the log.
     """
 

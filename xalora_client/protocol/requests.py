@@ -135,11 +135,11 @@ class Sequencer:
 
         ``wait_seconds`` and ``after`` (a revision) are for servers that announced that queries may wait.
         """
-        return self._about("task_result_query", task_id, credentials, **waiting)
+        return self._for_task("task_result_query", task_id, credentials, **waiting)
 
     def cancel(self, task_id: str, credentials: Credentials) -> Request:
         """``task_cancel``. Raises InvalidParameterError for what cannot be a task id."""
-        return self._about("task_cancel", task_id, credentials)
+        return self._for_task("task_cancel", task_id, credentials)
 
     def resource(self, consumer_id: str | None, workflow_id: str | None, task_type: str | None) -> Request:
         """``resource_request``."""
@@ -156,7 +156,7 @@ class Sequencer:
         """The task's own consumer and key where it has them, else the client's."""
         return Credentials(task.consumer_id or self.credentials.consumer_id, task.api_key or self.credentials.api_key)
 
-    def _about(self, endpoint: str, task_id: str, credentials: Credentials, **more: float) -> Request:
+    def _for_task(self, endpoint: str, task_id: str, credentials: Credentials, **more: float) -> Request:
         _TASK_ID.check("task_id", task_id)
         body = {"task_id": task_id, "api_key": credentials.api_key, **more}
         return Request(f"{self.url}/{endpoint}", body, task_id=task_id)

@@ -1,4 +1,4 @@
-"""Addresses, without I/O: read, shown without what is secret in them, and the links that storage services sign.
+"""Addresses, without I/O: how they are read and shown without secrets, and the links that storage services sign.
 
 Whoever has a signed link may read its file for some time. S3, Google and Azure put the signature into the query.
 """
