@@ -21,7 +21,7 @@ from ..http.proxies import proxy_for, ssl_context
 from ..http.ssrf import Resolver, is_forbidden, is_forbidden_name
 from ..http.transport import FETCH_HEADERS, Exchange
 from ..protocol.parameters import decode_data_uri, is_data_uri
-from ..protocol.requests import Link
+from ..protocol.urls import Link
 from .clock import Clock, first_ended
 from .file_store import Images, Incoming, is_full, part_of
 from .queue import TaskQueue
