@@ -206,7 +206,7 @@ async def _fetch(link: Link, local: bool) -> bytes:
                 await resolver.resolve(link.host)
         async with Exchange(link, proxy, resolver if proxy is None else Resolver(), trusted) as exchange:
             answer = await exchange.ask("GET", FETCH_HEADERS)
-            location = answer.headers.get("Location")
+            location = answer.headers.get("location")
             if answer.status in (301, 302, 303, 307, 308) and location:
                 link = link.join(location)
                 continue
