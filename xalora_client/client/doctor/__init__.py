@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ..config import default_home, find, home_folder, load, stored_settings
-from ..errors import ConfigurationError
-from ..http.upload import WebTransport
-from ..media.store import budget_of
+from ...config import default_home, find, home_folder, load, stored_settings
+from ...errors import ConfigurationError
+from ...http.upload import WebTransport
+from ...media.store import budget_of
 from .check import OK, PROBLEM, WARNING, Check, failed
 from .machine import check_machine
 from .network import check_clock, check_images, check_key, check_key_is_set, check_server
