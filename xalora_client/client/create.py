@@ -28,7 +28,7 @@ from ..protocol.answers import TaskStatus, WorkflowTaskResult, read_created, rea
 from ..protocol.parameters import Text
 from ..protocol.requests import CreateRequest, Credentials
 from ..protocol.tasks import WorkflowTask
-from ..uploads import OnUpload, Uploads
+from ..uploads import OnUpload
 from .portal import Unbreakable, finish, wait_until_done
 from .session import Deadline, PendingCreate, Session, cancel_interrupted, check, in_thread, logger
 from .updates import OnUpdate, TaskUpdate, error_fields
@@ -142,7 +142,8 @@ async def upload_ahead(
             identity = await asyncio.to_thread(ledger.identity, request)
             if reuse and any(other.key == identity.fingerprint for other in session.uploaded_ahead):
                 return None
-            claim = await asyncio.to_thread(_claim_once, session, ledger, identity, request, reuse)
+
+            claim = await _claim_once(session, ledger, identity, request, reuse)
             is_busy = claim.step is Step.IN_PROGRESS
             pending = _pending(request, claim) if claim.may_send else None
         return None if pending is None else (pending.request, not pending.is_new)
@@ -218,14 +219,27 @@ async def _claim(
         uploaded = _take_uploaded(session, identity.fingerprint)
         if uploaded is not None and uploaded.claim is not None:
             return uploaded.claim
-        claim = await in_thread(_claim_once, session, ledger, identity, request, reuse)
+        claim = await _claim_once(session, ledger, identity, request, reuse)
         if claim.step is not Step.IN_PROGRESS:
             return claim
         await _wait_for_other(session, deadline, SECONDS_BETWEEN_CLAIMS)
 
 
-def _claim_once(session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, reuse: bool) -> Claim:
-    return ledger.claim(identity, request.job_id, reuse=reuse, source=session.source, caller=session.caller)
+async def _claim_once(
+    session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, reuse: bool
+) -> Claim:
+    """Ask the ledger. An interruption meanwhile gives the claim up again."""
+    claims: list[Claim] = []
+
+    def claim() -> None:
+        claims.append(ledger.claim(identity, request.job_id, reuse=reuse, source=session.source, caller=session.caller))
+
+    try:
+        await in_thread(claim)
+    except BaseException as error:
+        await _record_failure(session, [_pending(request, made) for made in claims if made.may_send], error)
+        raise
+    return claims[0]
 
 
 async def _wait_for_other(session: Session, deadline: Deadline, pause: float) -> None:
@@ -386,8 +400,6 @@ async def _record_failure(session: Session, failed: Sequence[PendingCreate], err
         return
     reason = error if isinstance(error, XaloraError) else None
     unsent = [pending for pending in failed if pending.is_new and (reason is None or reason.sent == "no")]
-    if session.uploads is not None:
-        await finish(_remove_inputs(session.uploads, [pending.request.job_id for pending in unsent]))
 
     def record(ledger: Ledger) -> None:
         for pending in failed:
@@ -399,8 +411,10 @@ async def _record_failure(session: Session, failed: Sequence[PendingCreate], err
                 ledger.forget(pending.request.job_id)
             pending.claim.release()
 
-    await session.with_ledger(record)
+    async def remove_and_record() -> None:
+        if session.uploads is not None:
+            await asyncio.gather(*(session.uploads.remove(pending.request.job_id) for pending in unsent))
+        await session.with_ledger(record)
 
-
-async def _remove_inputs(uploads: Uploads, job_ids: list[str]) -> None:
-    await asyncio.gather(*(uploads.remove(job_id) for job_id in job_ids))
+    if failed:
+        await finish(remove_and_record())

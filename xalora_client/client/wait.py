@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import (
-    NotFoundError,
-    ResponseError,
-    TaskCanceledError,
-    TaskFailedError,
-    TaskTimeoutError,
-    XaloraError,
-)
+from ..errors import NotFoundError, ResponseError, TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
 from ..ledger import Ledger, Step
 from ..protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask

@@ -175,8 +175,8 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Write all or nothing, with one wait for the disk."""
-        self.run("BEGIN IMMEDIATE")
         try:
+            self.run("BEGIN IMMEDIATE")
             yield
             self.run("COMMIT")
         except BaseException:

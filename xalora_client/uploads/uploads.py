@@ -208,7 +208,7 @@ class Uploads:
         """
         details = request.task.task_details
         inputs = await asyncio.to_thread(images_in, details)
-        _check_links(details)
+        await asyncio.to_thread(_check_links, details)  # Also where there is more room for deep details.
         if not inputs:
             return details
         limiter = self._limiter()

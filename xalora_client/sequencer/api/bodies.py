@@ -13,7 +13,7 @@ from aiohttp import ClientError, web
 
 from ...errors import InvalidParameterError
 from ...protocol.miner import read_name
-from ...protocol.parameters import Text
+from ...protocol.parameters import Text, refuse_constant
 from ...protocol.requests import Credentials
 from ..file_store import TooLargeError, is_full
 from ..values import LeaseLost, NameTakenError, NoSuchTaskError, NotUploadedError, StoreError
@@ -77,26 +77,20 @@ def _http_error(error: Exception) -> HTTPError | None:
             return HTTPError(409, f"another miner is called {error}; choose another name")
         case ConnectionError() | ClientError():
             return HTTPError(400, "the connection was cut")  # Nobody reads this.
-        case StoreError(is_full=True) | OSError():
-            is_broken = isinstance(error, OSError) and not is_full(error)
-            problem = f"cannot be written ({type(error).__name__})" if is_broken else "is full"
-            return HTTPError(507, f"the sequencer's disk {problem}; free some space there, and send this again")
+        case StoreError(is_full=True) | OSError() if isinstance(error, StoreError) or is_full(error):
+            return HTTPError(507, "the sequencer's disk is full; free some space there, and send this again")
     return None
 
 
 async def read_body(request: web.Request) -> dict[str, Any]:
     """The JSON object that was posted."""
     try:
-        body = json.loads(await request.read(), parse_constant=_no_number)
+        body = json.loads(await request.read(), parse_constant=refuse_constant)
     except (ValueError, LookupError, RecursionError):
         raise HTTPError(400, "the body is not JSON") from None
     if not isinstance(body, dict):
         raise HTTPError(400, "the body is not a JSON object")
     return body
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is not a number that JSON has")
 
 
 def read_text(body: Mapping[str, Any], name: str) -> str:
