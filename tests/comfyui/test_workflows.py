@@ -99,6 +99,11 @@ def frames(file: Path) -> list[np.ndarray[Any, Any]]:
         return shown
 
 
+def alike(one: list[np.ndarray[Any, Any]], other: list[np.ndarray[Any, Any]]) -> bool:
+    """Whether they look the same: the encoder's work on the same frames now and then differs by a fifth of a step."""
+    return len(one) == len(other) and np.abs(np.subtract(one, other, dtype=np.float64)).mean() < 0.5
+
+
 def test_only_models_are_missing_for_the_ready_files(ready: dict[str, CheckedWorkflow]) -> None:
     faults = [str(fault) for each in ready.values() for fault in each.faults]
     assert sorted(ready) == ["txt2img.3", "txt2vid.1", "txt2vid.2", "upscaler"]
@@ -143,10 +148,10 @@ def test_a_drawn_video_is_what_was_asked_for(made: Callable[..., Path], name: st
 @pytest.mark.parametrize("name", ["txt2vid.1", "txt2vid.2"])
 def test_a_drawn_video_depends_on_all_that_is_asked(made: Callable[..., Path], name: str) -> None:
     first = frames(made(name, **VIDEO))
-    assert np.array_equal(first, frames(made(name, **VIDEO)))
-    assert not np.array_equal(first[0], first[1])
+    assert alike(first, frames(made(name, **VIDEO)))
+    assert not alike(first[:1], first[1:2])
     for change in ({"prompt": "a rabbit"}, {"steps": 12}, {"seed": 4}, {"quality": 5}):
-        assert not np.array_equal(first, frames(made(name, **{**VIDEO, **change}))), change
+        assert not alike(first, frames(made(name, **{**VIDEO, **change}))), change
 
 
 def test_a_drawn_image_depends_on_all_that_is_asked(made: Callable[..., Path]) -> None:
