@@ -1,0 +1,172 @@
+"""Reads a JSON body of anybody: bounded in bytes, time, depth and count, and checked for its key early."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from .errors import HTTPError
+
+SMALL_BODY = 2**20
+"""The most bytes of a body in which no picture travels."""
+
+LARGE_BODY = 64 * 2**20
+"""The most bytes of a create: a 4K image fits in a ``data:`` URI. Uploads are streamed, and have limits of their own."""
+
+KEY_WITHIN = 16 * 2**10
+"""The key must be in so many bytes from the start. No more is read before it was checked."""
+
+DEEPEST = 64
+MOST_VALUES = 100_000
+
+PIECE = 32 * 2**10
+BODY_SECONDS = 20.0
+SLOWEST = 32 * 2**10
+"""Bytes a second. A body may take BODY_SECONDS, and a second more for each of these that has arrived."""
+
+_MARK = re.compile(rb'["{}\[\],:]')
+_END = re.compile(rb'["\\]')
+_LONGEST_FIELD = 2000
+
+Check = Callable[[Mapping[str, Any]], object]
+
+
+async def read_json(request: web.Request, check: Check | None = None, largest: int = SMALL_BODY) -> dict[str, Any]:
+    """Return the JSON object that was posted.
+
+    Args:
+        request: The request.
+        check: Raises HTTPError when the key in these fields does not open this route. It is called with the texts at
+            the top of the first 16 KiB, before more is read, and with the whole body.
+        largest: The most bytes.
+
+    Raises:
+        HTTPError: 401 by ``check``; 413 for too many bytes, values or levels; 408 for a body that comes too slowly;
+            415 for one that is compressed; 400 for what is not a JSON object.
+    """
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise HTTPError(415, "send the body as it is, without a Content-Encoding")
+    if request.content_length is not None and request.content_length > largest:
+        raise too_large(largest)
+    body, outline, is_checked = bytearray(), Outline(), check is None
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + BODY_SECONDS
+    while True:
+        try:
+            piece = await asyncio.wait_for(
+                request.content.read(PIECE), max(0.0, deadline + len(body) / SLOWEST - loop.time())
+            )
+        except asyncio.TimeoutError:
+            raise HTTPError(408, "the body came too slowly") from None
+        if not piece:
+            break
+        body += piece
+        if len(body) > largest:
+            raise too_large(largest)
+        outline.feed(piece)
+        if not is_checked and check is not None and len(body) > KEY_WITHIN:
+            check(outline.fields)
+            is_checked = True
+    found = await asyncio.to_thread(_parsed, body) if len(body) > SMALL_BODY else _parsed(body)
+    if check is not None:
+        check(found)
+    return found
+
+
+def too_large(largest: int) -> HTTPError:
+    """The error for a body of too many bytes."""
+    return HTTPError(413, f"the body is larger than {largest // 2**20} MiB")
+
+
+def _parsed(body: bytearray) -> dict[str, Any]:
+    try:
+        found = json.loads(body, parse_constant=_not_json)
+    except (ValueError, LookupError, RecursionError):
+        raise HTTPError(400, "the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise HTTPError(400, "the body is not a JSON object")
+    return found
+
+
+def _not_json(name: str) -> Any:
+    raise ValueError(f"{name} is not a number that JSON has")
+
+
+class Outline:
+    """The shape of a JSON text that arrives in pieces, without building anything of it.
+
+    ``fields`` are the short texts at its top, by name. ``feed`` raises HTTPError when there are too many levels or
+    values. Whether it is JSON at all, the parser says afterwards.
+    """
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self._depth = 0
+        self._values = 0
+        self._text: bytearray | None = None  # The string that is being read.
+        self._is_escaped = False
+        self._name: str | None = None  # Of the field at the top whose value comes next.
+        self._last = ""
+
+    def feed(self, piece: bytes) -> None:
+        """Read on."""
+        at = 0
+        while at < len(piece):
+            if self._text is not None:
+                at = self._read_string(piece, at)
+                continue
+            mark = _MARK.search(piece, at)
+            if mark is None:
+                return
+            at = mark.end()
+            self._read_mark(mark[0])
+
+    def _read_mark(self, mark: bytes) -> None:
+        if mark == b'"':
+            self._text = bytearray()
+        elif mark in b"{[":
+            self._depth += 1
+            self._count()
+        elif mark in b"}]":
+            self._depth -= 1
+        elif mark == b",":
+            self._name = None
+            self._count()
+        elif self._depth == 1:
+            self._name = self._last
+
+    def _read_string(self, piece: bytes, at: int) -> int:
+        text = self._text
+        if self._is_escaped:
+            end, self._is_escaped = at + 1, False
+        else:
+            found = _END.search(piece, at)
+            end = len(piece) if found is None else found.end()
+            if found is not None and found[0] == b'"':
+                self._text = None
+            self._is_escaped = found is not None and found[0] == b"\\"
+        if text is not None and self._depth == 1 and len(text) <= _LONGEST_FIELD:
+            text += piece[at:end]
+            if self._text is None:
+                self._take_field(bytes(text[:-1]))
+        return end
+
+    def _take_field(self, raw: bytes) -> None:
+        try:
+            text = str(json.loads(b'"%s"' % raw))
+        except ValueError:
+            return
+        self._last = text
+        if self._name is not None:
+            self.fields[self._name] = text
+            self._name = None
+
+    def _count(self) -> None:
+        self._values += 1
+        if self._depth > DEEPEST or self._values > MOST_VALUES:
+            raise HTTPError(413, f"the body has more than {MOST_VALUES:,} values, or more than {DEEPEST} levels")
