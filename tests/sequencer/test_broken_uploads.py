@@ -87,7 +87,7 @@ def test_what_does_not_fit_begins_again(server, cut_upload):
 
 
 def test_a_few_cut_uploads_are_kept(server, cut_upload, monkeypatch):
-    monkeypatch.setattr(files, "MOST_PARTS", 2)
+    monkeypatch.setattr(files, "MOST_CUT", 2)
     contents = [CONTENT + bytes([number]) for number in range(3)]
     received = [cut_upload(content) for content in contents]
     assert [announce(server, content).get("received") for content in contents] == [None, *received[1:]]

@@ -15,7 +15,7 @@ import requests
 from tests.support.fake_miner import IMAGE, workflow
 from tests.support.loopback import HandlerBase, LoopbackServer
 from tests.support.pictures import png
-from xalora_client.sequencer import fetching, file_store
+from xalora_client.sequencer import file_store, inputs
 
 UPSCALER = workflow("upscaler", IMAGE)
 
@@ -112,7 +112,7 @@ def test_a_full_disk_only_delays_the_image(server, miner, monkeypatch, poll):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(file_store.Incoming, "_write_now", full)
+        patch.setattr(file_store.IncomingFile, "write", full)
         task_id = server.make("upscaler", image=data_uri(png()))
         poll(lambda: len(tries) == 1 and server.clock.due_in(5))
         assert server.query(task_id)["status"] == "waiting"
@@ -162,7 +162,7 @@ class _Zipped(HandlerBase, http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Encoding", "gzip")
         self.end_headers()
-        self.wfile.write(gzip.compress(bytes(fetching.MAX_BYTES + 1)))
+        self.wfile.write(gzip.compress(bytes(inputs.MAX_BYTES + 1)))
 
 
 def test_also_what_unpacks_to_too_many_bytes_is_refused(server, miner):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -132,14 +133,14 @@ def test_an_owner_that_has_not_said_its_url_is_waited_for(tmp_path):
     asking.start()
     asking.join(0.3)
     assert urls == []
-    lock.release()  # the owner dies before it answers
+    lock.close()  # the owner dies before it answers
     asking.join()
     assert urls == [url_of_owner(tmp_path)]
 
 
 def test_an_owner_that_never_answers_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(in_process, "_PATIENCE_SECONDS", 0.1)
-    with FolderLock(tmp_path), pytest.raises(ConfigurationError, match="no sandbox answers there"):
+    with closing(FolderLock(tmp_path)), pytest.raises(ConfigurationError, match="no sandbox answers there"):
         local_sandbox(tmp_path)
 
 

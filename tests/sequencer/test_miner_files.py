@@ -101,7 +101,7 @@ def test_a_full_disk_is_said_and_the_upload_can_be_repeated(server, miner, monke
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(file_store.Part, "write", full)
+        patch.setattr(file_store.IncomingFile, "write", full)
         answer = miner.upload(task)
         assert answer.status_code == 507
         assert "disk is full" in answer.json()["message"]

@@ -122,16 +122,17 @@ def test_a_missing_consumer_is_refused_with_401(shared, endpoint):
 
 
 @pytest.mark.parametrize(("required", "consumer_id", "api_key"), [("me#k-1#2", "me", "k-1#2"), ("me-k", "me", "k")])
-def test_a_required_key_is_the_only_one_accepted(start, required, consumer_id, api_key):
-    sandbox = start(api_key=required)
+def test_a_required_key_is_the_only_one_accepted(sequencer, required, consumer_id, api_key):
+    server = sequencer(api_keys=(required,))
+    server.miner()
     right = {"consumer_id": consumer_id, "api_key": api_key}
-    assert sandbox.post("resource_request", **right).status_code == 200
-    assert sandbox.post("task_result_query", task_id="t", api_key=api_key).status_code == 404
+    assert server.post("resource_request", **right).status_code == 200
+    assert server.post("task_result_query", task_id="t", api_key=api_key).status_code == 404
     for wrong in ({"consumer_id": "other"}, {"api_key": "other"}, {"api_key": "schlüssel"}):
-        answer = sandbox.post("resource_request", **right | wrong)
+        answer = server.post("resource_request", **right | wrong)
         assert answer.status_code == 401
         assert "not known" in answer.json()["message"]
-    assert sandbox.post("task_cancel", task_id="t", api_key="other").status_code == 401
+    assert server.post("task_cancel", task_id="t", api_key="other").status_code == 401
 
 
 @pytest.mark.parametrize("endpoint", ["task_result_query", "task_cancel"])
@@ -180,7 +181,7 @@ def test_signed_links_are_shown_without_their_signature(shared):
 
 def test_the_key_is_nowhere_in_the_data_folder(start):
     canary = "canary-4b1d9c"
-    sandbox = start(api_key=f"me#{canary}")
+    sandbox = start()
     sandbox.consumer_id, sandbox.api_key = "me", canary
     sandbox.wait(sandbox.video())
     sandbox.try_create("txt2vid", {}, task_id=sandbox.video())

@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 import pytest
 
 from tests.support.manual_clock import ManualClock
-from xalora_client.sequencer.capabilities import Capability
 from xalora_client.sequencer.database import Database
 from xalora_client.sequencer.queue import TaskQueue
 from xalora_client.sequencer.values import (
@@ -19,11 +18,10 @@ from xalora_client.sequencer.values import (
     NotUploadedError,
     Result,
     StoreError,
-    Workflow,
 )
-from xalora_client.workflows import Offer
+from xalora_client.workflows import Capability, WorkflowKey
 
-WORKFLOW = Workflow("txt2vid", "1")
+WORKFLOW = WorkflowKey("txt2vid", "1")
 
 
 class Queue:
@@ -36,8 +34,7 @@ class Queue:
         self.owner = self.queue.owner("a key")
 
     async def register(self, name="box"):
-        offer = Offer.from_json({"task_type": "txt2vid", "workflow_id": "1", "parameters": []})
-        await self.queue.register(name, "0a", [Capability.of(offer)], {})
+        await self.queue.register(name, "0a", [Capability(WORKFLOW, {})], {})
 
     async def create(self, job_id="job"):
         return await self.queue.create(
@@ -154,13 +151,13 @@ def test_a_file_that_comes_after_the_attempt_is_not_the_next_ones(run):
         await queue.register("other")
         task_id = (await queue.create()).task_id
         late = await queue.claim()
-        upload = await queue.queue.renew_upload(late.upload_token)
+        lease, _ = await queue.queue.renew_upload(late.upload_token)
         queue.clock.advance(31)
         await queue.register("other")
         again = await queue.claim("other")
         assert (again.lease.task_id, again.number) == (task_id, 2)
         with pytest.raises(LeaseLost, match="lost"):
-            await queue.queue.attach_result(upload.lease, "late.png", 5)
+            await queue.queue.attach_result(lease, "late.png", 5)
         assert await queue.queue.renew_upload(late.upload_token) is None
         with pytest.raises(NotUploadedError):
             await queue.queue.finish(again.lease, Result(file="late.png"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xalora_client.sequencer import fetching
+from xalora_client.sequencer import inputs
 
 
 def noise(mode, width=37, height=23):
@@ -120,7 +120,7 @@ def test_too_many_pixels(shared, side):
 
 def test_too_many_bytes(shared, website):
     assert "bytes" in why_failed(shared, f"{website.url}/endless")
-    assert "bytes" in why_failed(shared, "data:," + "x" * (fetching.MAX_BYTES + 1))
+    assert "bytes" in why_failed(shared, "data:," + "x" * (inputs.MAX_BYTES + 1))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_an_image_that_is_not_there(shared, website):
 
 
 def test_a_silent_server_is_given_up(shared, website, monkeypatch):
-    monkeypatch.setattr(fetching, "FETCH_SECONDS", 0.2)
+    monkeypatch.setattr(inputs, "FETCH_SECONDS", 0.2)
     assert "no answer within 0.2 s" in why_failed(shared, f"{website.url}/silent")
 
 

@@ -26,13 +26,13 @@ def test_a_file_is_named_after_its_task(tmp_path):
     for name in ("txt2vid.1.json", "upscaler.json", ".hidden.json", "notes.txt"):
         (tmp_path / name).write_text(GOOD)
     first, second = read_folder(tmp_path)
-    assert (first.task_type, first.workflow_id, first.name, first.file.name) == (
+    assert (*first.key, first.name, first.file.name) == (
         "txt2vid",
         "1",
         "txt2vid.1",
         "txt2vid.1.json",
     )
-    assert (second.task_type, second.workflow_id, second.name) == ("upscaler", None, "upscaler")
+    assert (*second.key, second.name) == ("upscaler", None, "upscaler")
 
 
 @pytest.mark.parametrize("name", ["a.b.c.json", "a b.json", ".1.json", "a..json", "ä.json", "a.JSON"])

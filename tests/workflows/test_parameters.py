@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xalora_client import InvalidParameterError
-from xalora_client.workflows import Offer, Parameter, check_parameters
+from xalora_client.workflows import Capability, Parameter, WorkflowKey
 
 PARAMETERS = {
     each.name: each
@@ -25,6 +25,7 @@ PARAMETERS = {
         Parameter("image", "image"),
     )
 }
+CAPABILITY = Capability(WorkflowKey("txt2img", "3"), PARAMETERS)
 REQUIRED = {"lora_name": "ink", "image": "https://example.com/a.png"}
 
 
@@ -48,10 +49,10 @@ REQUIRED = {"lora_name": "ink", "image": "https://example.com/a.png"}
 )
 def test_each_kind_takes_its_values_and_no_others(name, good, bad):
     for value in good:
-        check_parameters(PARAMETERS, {**REQUIRED, name: value}, name="w")
+        CAPABILITY.resolve({**REQUIRED, name: value})
     for value in bad:
         with pytest.raises(InvalidParameterError, match=f"^{name} is .*Allowed: ") as refused:
-            check_parameters(PARAMETERS, {**REQUIRED, name: value}, name="w")
+            CAPABILITY.resolve({**REQUIRED, name: value})
         assert refused.value.field == name
 
 
@@ -63,18 +64,19 @@ def test_the_ending_of_a_model_file_is_added_only_where_it_is_missing():
 
 
 def test_the_values_to_use_are_returned_without_those_that_were_not_sent():
-    assert check_parameters(PARAMETERS, REQUIRED, name="w") == REQUIRED | {"lora_name": "ink.safetensors"}
+    assert CAPABILITY.resolve(REQUIRED) == REQUIRED | {"lora_name": "ink.safetensors"}
 
 
 def test_a_name_that_is_not_bound_is_refused_with_what_is():
+    capability = Capability(WorkflowKey("txt2vid", "1"), {name: PARAMETERS[name] for name in ("prompt", "seed")})
     with pytest.raises(InvalidParameterError) as refused:
-        check_parameters({"prompt": PARAMETERS["prompt"], "seed": PARAMETERS["seed"]}, {"cfg": 7}, name="txt2vid.1")
+        capability.resolve({"cfg": 7})
     assert str(refused.value) == "Workflow txt2vid.1 does not take cfg. It takes: prompt, seed."
 
 
 def test_a_value_that_must_be_sent_is_asked_for():
     with pytest.raises(InvalidParameterError) as refused:
-        check_parameters(PARAMETERS, {"image": "data:,"}, name="txt2img.3")
+        CAPABILITY.resolve({"image": "data:,"})
     assert str(refused.value) == (
         "Workflow txt2img.3 needs a value for lora_name. Allowed: one of ink.safetensors, ink.v2, old, old.safetensors."
     )
@@ -83,7 +85,7 @@ def test_a_value_that_must_be_sent_is_asked_for():
 def test_long_lists_are_cut():
     many = Parameter("lora_name", "choice", choices=tuple(f"{n}.safetensors" for n in range(500)))
     with pytest.raises(InvalidParameterError, match=r"19\.safetensors and 480 more"):
-        many.check("x")
+        many.resolve("x")
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS.values(), ids=PARAMETERS)
@@ -106,15 +108,15 @@ FIELDS = {
 
 
 @given(st.fixed_dictionaries({}, optional=FIELDS) | JSON, JSON)
-def test_any_announcement_is_read_or_refused(data, value):
+def test_any_capability_is_read_or_refused(data, value):
     """A miner is on the network: what it announces is of any shape, and so is what is checked with it."""
     try:
-        offer = Offer.from_json({"task_type": "a", "parameters": [data]})
+        capability = Capability.from_json({"task_type": "a", "parameters": [data]})
     except ValueError:
         return
-    for parameter in offer.parameters.values():
+    for parameter in capability.parameters.values():
         try:
-            parameter.check(value)
+            parameter.resolve(value)
         except InvalidParameterError:
             assert parameter.allowed
 
@@ -131,6 +133,6 @@ def test_any_announcement_is_read_or_refused(data, value):
         {"task_type": "a", "parameters": [{"name": "x\n", "kind": "text"}]},
     ],
 )  # fmt: skip
-def test_what_is_no_announcement_is_refused(data):
+def test_what_is_no_capability_is_refused(data):
     with pytest.raises(ValueError, match=r"[a-z]"):
-        Offer.from_json(data)
+        Capability.from_json(data)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.object_infos import node
 from xalora_client import InvalidParameterError
-from xalora_client.workflows import Offer
+from xalora_client.workflows import Capability
 
 
 @pytest.fixture
@@ -61,6 +61,6 @@ def test_a_run_is_named_by_harmless_characters(workflow, run):
 
 
 def test_what_is_announced_is_what_the_other_side_reads(workflow):
-    offer = Offer.from_json(json.loads(json.dumps(workflow.announcement())))
-    assert (offer.name, offer.parameters) == ("txt2img.3", workflow.parameters)
-    assert offer.to_json() == workflow.announcement()
+    capability = Capability.from_json(json.loads(json.dumps(workflow.capability.to_json())))
+    assert (str(capability.key), capability.parameters) == ("txt2img.3", workflow.parameters)
+    assert capability == workflow.capability

@@ -69,7 +69,7 @@ def _default(parameter: Parameter) -> str:
 def _described(checked: CheckedWorkflow) -> dict[str, Any]:
     return {
         "file": checked.workflow.file.name,
-        **checked.announcement(),
+        **checked.capability.to_json(),
         "outputs": list(checked.outputs),
         "faults": [fault.to_json() for fault in checked.faults],
     }

@@ -112,7 +112,7 @@ class Miner:
                 self._log_rarely(error.what)
                 await asyncio.sleep(self._timeouts.longest_delay)
                 continue
-            announced = [checked.announcement() for checked in capabilities.values()]
+            announced = [checked.capability.to_json() for checked in capabilities.values()]
             await self._until_answered(partial(self._api.register, announced, software))
             names = ", ".join(checked.workflow.name for checked in capabilities.values())
             self._log(f"ComfyUI {software['comfyui']} on {software['device']} runs {names}")
@@ -312,7 +312,7 @@ def find_capabilities(
             for fault in checked.faults:
                 log(f"left out: {fault}")
         else:
-            capabilities[workflow.task_type, workflow.workflow_id] = checked
+            capabilities[workflow.key] = checked
     if not capabilities:
         raise NothingToRunError
     return capabilities

@@ -157,7 +157,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class RegisterRequest(_Request):
-    """A miner is here. ``instance`` names its process, ``workflows`` are what it can run (see ``Offer.to_json``)."""
+    """A miner is here. ``instance`` names its process, ``workflows`` are its capabilities (``Capability.to_json``)."""
 
     instance: str
     workflows: Sequence[Mapping[str, Any]]

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from aiohttp import web
 
@@ -17,20 +16,19 @@ from ..errors import ConfigurationError
 from ..protocol.requests import Credentials
 from ..workflows import read_folder
 from .api.bodies import LARGEST_BODY, PUBLIC_URL, Keys, answering_in_json
-from .api.consumers import ConsumerRoutes, OfferedTasks
-from .api.dashboard import Dashboard
+from .api.consumers import ConsumerRoutes, read_task, read_workflow
 from .api.files import ImageUploads, MediaRoutes, MinerFiles
-from .api.metrics import Metrics
 from .api.miners import MinerRoutes
+from .api.overview import Dashboard, Metrics
 from .clock import Clock
 from .database import Database
-from .file_store import Incoming
+from .file_store import Images, Incoming
 from .folder_lock import FolderLock, unusable
-from .inputs import Images, Inputs
+from .inputs import Inputs
 from .options import Options, SequencerOptions
-from .preview.miner import PreviewMiner, accept, any_workflow
+from .preview_miner import PreviewMiner, any_workflow, read_known_task
 from .queue import TaskQueue
-from .values import StoreError, Workflow
+from .values import StoreError
 
 # The server prints nothing. To see its log, set up logging.
 logger = logging.getLogger("xalora_client.sequencer")
@@ -65,7 +63,7 @@ async def serve(
     if isinstance(options, SequencerOptions):
         options.check_host(host)
         name = "sequencer"
-    with FolderLock(Path(data), name) as lock:
+    with closing(FolderLock(Path(data), name)) as lock:
         await serve_locked(host, port, lock, options or Options(), on_ready, clock)
 
 
@@ -93,13 +91,6 @@ async def serve_locked(
                 await database.flush()
 
 
-class _Routes(Protocol):
-    """Some of the endpoints."""
-
-    def routes(self) -> list[web.RouteDef]:
-        """The routes for the application."""
-
-
 class _Server:
     """The parts of a sequencer, or of a sandbox."""
 
@@ -107,43 +98,44 @@ class _Server:
         self._lock = lock
         self._clock = clock
         self._budget: int | None = None
+        self._preview: PreviewMiner | None = None
+        self._results = lock.data / "media"
+        self._results.mkdir(parents=True, exist_ok=True)
+        incoming, images = Incoming(lock.data / "incoming"), Images(database, lock.data / "inputs", clock)
+        self._app = web.Application(client_max_size=LARGEST_BODY, middlewares=[answering_in_json(lock.name)])
         if isinstance(options, SequencerOptions):
             files = [] if options.workflows is None else read_folder(options.workflows)
             api_keys, local = options.api_keys, options.allow_private_images
             self._budget = options.result_bytes
+            if options.public_url is not None:
+                self._app[PUBLIC_URL] = options.public_url.rstrip("/")
         else:
-            files, local = [], True
-            api_keys = () if options.api_key is None else (options.api_key,)
-        self._results = lock.data / "media"
-        self._results.mkdir(parents=True, exist_ok=True)
-        incoming, images = Incoming(lock.data / "incoming"), Images(database, lock.data / "inputs", clock)
-        named = [Workflow(file.task_type, file.workflow_id) for file in files]
-        self._queue = queue = TaskQueue(database, clock, workflows=named)
-        self._inputs = Inputs(queue, images, self._results, incoming, clock, local=local)
-        self._preview: PreviewMiner | None = None
-        self._pruning: asyncio.Task[None] | None = None
+            files, api_keys, local = [], (), True
+        self._queue = queue = TaskQueue(database, clock, workflows=[file.key for file in files])
+        self._inputs = Inputs(queue, images, self._results, incoming, clock, local)
         keys = Keys(tuple(map(Credentials.parse, api_keys)))
         consumers = partial(ConsumerRoutes, queue, self._inputs, keys, service=lock.name, local=local)
-        routes: list[_Routes] = [MediaRoutes(queue, self._results), ImageUploads(queue, images, incoming, keys)]
+        routes = [MediaRoutes(queue, self._results).routes(), ImageUploads(queue, images, incoming, keys).routes()]
         if isinstance(options, SequencerOptions):
-            metrics, offered = Metrics(queue), OfferedTasks(queue)
-            workflow_files = {workflow.file.name: dict(workflow.nodes) for workflow in files}
+            metrics = Metrics(queue)
+            workflow_files = {file.file.name: dict(file.nodes) for file in files}
+            of_queue = partial(read_task, queue), partial(read_workflow, queue)
             routes += [
-                Dashboard("Xalora sequencer", lock.instance, queue),
-                consumers(offered.accept, offered.workflow, on_query=metrics.query_answered),
-                MinerRoutes(queue, miner_key=options.miner_key, workflow_files=workflow_files),
-                MinerFiles(queue, images.folder, self._results, incoming),
-                metrics,
+                Dashboard("Xalora sequencer", lock.instance, queue).routes(),
+                consumers(*of_queue, on_query=metrics.query_answered).routes(),
+                MinerRoutes(queue, options.miner_key, workflow_files).routes(),
+                MinerFiles(queue, images.folder, self._results, incoming).routes(),
+                metrics.routes(),
             ]
         else:
             rendering = lock.data / "rendering"
             self._preview = PreviewMiner(queue, images.folder, self._results, rendering, options)
-            routes += [Dashboard("Xalora sandbox", lock.instance, None), consumers(accept, any_workflow)]
-        self._app = web.Application(client_max_size=LARGEST_BODY, middlewares=[answering_in_json(lock.name)])
+            routes += [
+                Dashboard("Xalora sandbox", lock.instance, None).routes(),
+                consumers(read_known_task, any_workflow).routes(),
+            ]
         for part in routes:
-            self._app.add_routes(part.routes())
-        if isinstance(options, SequencerOptions) and options.public_url is not None:
-            self._app[PUBLIC_URL] = options.public_url.rstrip("/")
+            self._app.add_routes(part)
 
     async def run(self, host: str, port: int, on_ready: Callable[[str], object]) -> None:
         """Serve until this coroutine is canceled."""
@@ -151,7 +143,10 @@ class _Server:
         try:
             await runner.setup()
             # Before the first request can arrive, so that its task is not queued twice.
-            await self._start()
+            await self._queue.start(keep_leases=self._preview is None)
+            self._inputs.start()
+            if self._preview is not None:
+                await self._preview.start()
             try:
                 await web.TCPSite(runner, host, port).start()
             except (OSError, OverflowError) as error:
@@ -159,32 +154,18 @@ class _Server:
                     f"The {self._lock.name} cannot listen on {host}:{port}: {error}", advice="Choose another port."
                 ) from error
             real_port = runner.addresses[0][1]
-            shown_host = f"[{host}]" if ":" in host else host
-            self._lock.publish(f"http://{_reachable(shown_host)}:{real_port}")
-            on_ready(f"http://{shown_host}:{real_port}")
-            await asyncio.Event().wait()
+            url_host = f"[{host}]" if ":" in host else host
+            self._lock.publish(f"http://{_reachable(url_host)}:{real_port}")
+            on_ready(f"http://{url_host}:{real_port}")
+            await self._prune_forever()
         finally:
             await self._queue.stop()  # Long polls do not hold up the end.
             await runner.cleanup()
-            await self._close()
+            await self._inputs.close()
+            if self._preview is not None:
+                await self._preview.close()
 
-    async def _start(self) -> None:
-        """Take up what an earlier process left."""
-        await self._queue.start(keep_leases=self._preview is None)
-        self._inputs.start()
-        if self._preview is not None:
-            await self._preview.start()
-        self._pruning = asyncio.create_task(self._prune_often())
-
-    async def _close(self) -> None:
-        """End all work."""
-        if self._pruning is not None:
-            self._pruning.cancel()
-        await self._inputs.close()
-        if self._preview is not None:
-            await self._preview.close()
-
-    async def _prune_often(self) -> None:
+    async def _prune_forever(self) -> None:
         while True:
             try:
                 await self._prune()

@@ -24,8 +24,9 @@ from ..protocol.parameters import is_data_uri
 from ..protocol.presigned_urls import without_signatures
 from ..storage.files import sync_folder
 from ..storage.sqlite_file import Steps, connect
+from ..workflows import WorkflowKey
 from .open_task import Lease, OpenTask
-from .values import EndedTask, InputFetch, InputFile, NewTask, Result, StoreError, TaskView, Workflow
+from .values import EndedTask, InputFetch, InputFile, NewTask, Result, StoreError, TaskView
 
 if sys.platform == "darwin":
     import fcntl
@@ -34,7 +35,7 @@ KEPT_SECONDS = 90 * 86_400.0
 """A task that ended is known for so long: with its parameters, and so that its job id creates no other one."""
 
 _AT_ONCE = 5000
-_SHOWN_DATA_URI = 200
+_LONGEST_DATA_URI = 200
 _IS_OPEN = "status IN ('waiting', 'running')"
 _SALT = "CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL)"
 _TASKS = """
@@ -122,7 +123,7 @@ STEPS: Steps = [
 
 
 class Database:
-    """The tables of one data folder. Use it from one thread at a time. Nothing in it holds a key.
+    """The tables of one data folder. Use it from one thread at a time. It holds no keys.
 
     What a method writes outlives a kill of the process when it returns, and a power cut after ``flush``. Each raises
     StoreError when that is not possible; opening raises StorageError for a file of a newer version, OSError and
@@ -134,7 +135,7 @@ class Database:
             self._db = connect(path, STEPS, "The sequencer's database")
         except StorageError as error:
             raise error.derived(advice="Update this version, or choose another data folder.") from error
-        # A commit does not wait for the disk: nothing else could go on meanwhile. ``flush`` does, for many at once.
+        # A commit does not wait for the disk: nothing else could run meanwhile. ``flush`` does, for many at once.
         self._db.execute("PRAGMA synchronous = NORMAL")
         (self._salt,) = self._db.execute("SELECT value FROM salt").fetchone()
         self._log = path.with_name(f"{path.name}-wal")
@@ -231,11 +232,11 @@ class Database:
     def open_tasks(self) -> list[OpenTask]:
         """All tasks that have not ended, oldest first."""
         rows = self.run(
-            "SELECT rowid, task_id, task_type, workflow_id, create_timestamp, timeout_seconds, ready, status, attempts,"
-            " miner, lease, prompt_id, began, upload, revision FROM tasks"
-            " WHERE status IN ('waiting', 'running') ORDER BY rowid"
+            "SELECT task_type, workflow_id, miner, attempts, began, lease, prompt_id, task_id, rowid AS number,"
+            " create_timestamp AS created, create_timestamp + timeout_seconds AS deadline, ready, status, upload,"
+            " revision FROM tasks WHERE status IN ('waiting', 'running') ORDER BY rowid"
         )
-        return [_open_task(row) for row in rows]
+        return [_open_task(dict(row)) for row in rows]
 
     def parameters(self, task_id: str) -> dict[str, Any]:
         """The parameters of a task that has not ended."""
@@ -278,7 +279,7 @@ class Database:
         )
 
     def set_status(self, task_id: str, status: str, attempts: int, *, forget: bool = False) -> None:
-        """An attempt was lost or is taken up again; ``forget`` that there was one."""
+        """An attempt was lost or continues; ``forget`` that there was one."""
         forgotten = "lease = NULL, upload = NULL," if forget else ""
         self.run(
             f"UPDATE tasks SET {forgotten} status = ?, attempts = ? WHERE task_id = ?",  # noqa: S608 - no values in it
@@ -330,22 +331,11 @@ class Database:
     def ended_tasks(self, count: int, now: float) -> tuple[EndedTask, ...]:
         """The tasks that ended last, newest first."""
         rows = self.run(
-            "SELECT task_id, task_type, workflow_id, outcome, miner, attempts, create_timestamp, ended"
-            " FROM tasks WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?",
-            (count,),
+            "SELECT task_type, workflow_id, task_id, coalesce(outcome, ''), miner, attempts, ended - create_timestamp,"
+            " ? - ended FROM tasks WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?",
+            (now, count),
         )
-        return tuple(
-            EndedTask(
-                row["task_id"],
-                Workflow(row["task_type"], row["workflow_id"]),
-                row["outcome"] or "",
-                row["miner"],
-                row["attempts"],
-                row["ended"] - row["create_timestamp"],
-                now - row["ended"],
-            )
-            for row in rows
-        )
+        return tuple(EndedTask(WorkflowKey(*row[:2]), *row[2:]) for row in rows)
 
     def forget_tasks(self, now: float) -> None:
         """Forget tasks that ended long ago, some at a time."""
@@ -356,15 +346,12 @@ class Database:
 
     def results_over(self, budget: int, before: float) -> list[str]:
         """The oldest results, without which the rest fits into so many bytes, but none that was added later."""
-        (total,) = self.run("SELECT coalesce(sum(size), 0) FROM results").fetchone()
-        files = []
-        if total > budget:
-            for file, size in self.run("SELECT file, size FROM results WHERE added < ? ORDER BY added", (before,)):
-                files.append(file)
-                total -= size
-                if total <= budget:
-                    break
-        return files
+        rows = self.run(
+            "SELECT file FROM (SELECT file, added, sum(size) OVER (ORDER BY added DESC, file) AS total FROM results)"
+            " WHERE total > ? AND added < ? ORDER BY added",
+            (budget, before),
+        )
+        return [file for (file,) in rows]
 
     def forget_result(self, file: str) -> None:
         """The file was removed."""
@@ -382,23 +369,11 @@ def _flush_bytes(file: Path) -> None:
         os.close(handle)
 
 
-def _open_task(row: Any) -> OpenTask:
-    created, timeout = row["create_timestamp"], row["timeout_seconds"]
-    task = OpenTask(
-        row["task_id"],
-        row["rowid"],
-        Workflow(row["task_type"], row["workflow_id"]),
-        created,
-        None if timeout is None else created + timeout,
-        ready=bool(row["ready"]),
-        status=row["status"],
-        attempts=row["attempts"],
-        upload=row["upload"],
-        revision=row["revision"],
-    )
-    if row["lease"] is not None:
-        task.lease = Lease(row["lease"], row["miner"], row["prompt_id"], task.attempts, row["began"])
-    return task
+def _open_task(fields: dict[str, Any]) -> OpenTask:
+    workflow = WorkflowKey(fields.pop("task_type"), fields.pop("workflow_id"))
+    miner, began, token, prompt_id = (fields.pop(name) for name in ("miner", "began", "lease", "prompt_id"))
+    lease = None if token is None else Lease(miner, fields["attempts"], began, token, prompt_id)
+    return OpenTask(workflow=workflow, lease=lease, **fields)
 
 
 def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:
@@ -407,6 +382,7 @@ def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shortened_value(value: Any) -> Any:
-    if isinstance(value, str) and is_data_uri(value) and len(value) > _SHOWN_DATA_URI:
-        return f"{value[:64]}… ({len(value)} characters)"
-    return without_signatures(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    is_long = is_data_uri(value) and len(value) > _LONGEST_DATA_URI
+    return f"{value[:64]}… ({len(value)} characters)" if is_long else without_signatures(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import secrets
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,11 +20,11 @@ class FolderInUseError(ConfigurationError):
 
 
 class FolderLock:
-    """The right to serve a data folder, held until ``release`` or the end of the process, even if it is killed.
+    """The right to serve a data folder, until ``close`` or the end of the process, even if it is killed.
 
     ``name`` is what the server is called in messages.
 
-    Raises FolderInUseError when another holds it, and StorageError when the folder cannot be made or written.
+    Raises FolderInUseError when another server has it, and StorageError when the folder cannot be made or written.
     """
 
     def __init__(self, data: Path, name: str = "sandbox") -> None:
@@ -43,22 +44,16 @@ class FolderLock:
 
     def publish(self, url: str) -> None:
         """Write the URL of this sandbox for other processes."""
-        fresh = self.data / "url.new"
+        new = self.data / "url.new"
         try:
-            fresh.write_text(json.dumps({"url": url, "instance": self.instance}), encoding="utf-8")
-            fresh.replace(self.data / "url")
+            new.write_text(json.dumps({"url": url, "instance": self.instance}), encoding="utf-8")
+            new.replace(self.data / "url")
         except OSError as error:
             raise unusable(self.data, error, self.name) from error
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let others serve the folder."""
         self._lock.release()
-
-    def __enter__(self) -> FolderLock:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
 
 
 def unusable(data: Path, error: Exception, name: str) -> StorageError:
@@ -71,17 +66,14 @@ def unusable(data: Path, error: Exception, name: str) -> StorageError:
 def url_of_owner(data: Path) -> str | None:
     """Return the URL of the live sandbox that serves the folder; None if it cannot be reached.
 
-    The file alone is no proof: its writer may be dead and its port reused. So the sandbox itself is asked.
+    The file alone proves nothing: its writer may be dead and its port reused. So the sandbox itself is asked.
     """
     try:
         written = json.loads((data / "url").read_text(encoding="utf-8"))
         url = str(written["url"])
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_ANSWER_SECONDS)
-        try:
+        with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=_ANSWER_SECONDS)) as connection:
             connection.request("GET", "/")
             answer = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
         return url if answer["instance"] == written["instance"] else None
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
         return None

@@ -16,7 +16,7 @@ from .options import Options
 _PATIENCE_SECONDS = 10.0
 _STOPPING_SECONDS = 5.0
 
-_guard = threading.Lock()
+_lock = threading.Lock()
 _servers: dict[Path, _Server] = {}
 
 
@@ -31,7 +31,7 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
     written.
     """
     data = Path(data).resolve()
-    with _guard:
+    with _lock:
         running = _servers.get(data)
         if running is not None and running.is_alive():
             return running.url
@@ -57,7 +57,7 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
 
 def close_local_sandboxes() -> None:
     """Stop the sandboxes that ``local_sandbox`` started in this process. At exit this happens automatically."""
-    with _guard:
+    with _lock:
         for server in _servers.values():
             server.stop()
         _servers.clear()
@@ -97,4 +97,4 @@ class _Server:
             self._ready.set_exception(error)
         finally:
             self._loop.close()
-            lock.release()
+            lock.close()

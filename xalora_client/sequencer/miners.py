@@ -1,19 +1,25 @@
-"""The miners that the queue knows, and which of those that wait gets a task."""
+"""The miners that the queue knows, what they can run, and which of those that wait gets a task."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
-from .capabilities import Capabilities, Capability
+from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Watchers
+from .database import Database
 from .open_task import Lease, OpenTask
-from .values import MinerView, NameTakenError, Workflow
+from .values import MinerView, NameTakenError
 
 ALIVE_SECONDS = 30.0
 """A miner that was not heard of for longer is taken to be gone."""
+
+FORGOTTEN_SECONDS = 30 * 86_400.0
+"""What a miner could run that was not here for so long no longer counts."""
 
 _KEPT_SECONDS = 86_400.0
 """A miner that was not here for so long is no longer listed."""
@@ -28,7 +34,7 @@ class MinerRecord:
         instance: Which process of that name; None for the public kind, which never registers.
         capabilities: What it can run, by workflow.
         workflow_ids: What one of the public kind can run: workflows with these ids, whatever their parameters.
-        software: What it says it runs on, for people.
+        software: What it runs on, for people.
         is_local: Whether it is inside this process: it can run everything, and is never lost.
         seen: When it was last heard of, Unix time.
         tasks: Those that it runs.
@@ -40,18 +46,18 @@ class MinerRecord:
 
     name: str
     instance: str | None
-    capabilities: Mapping[Workflow, Capability] = field(default_factory=dict)
+    capabilities: Mapping[WorkflowKey, Capability] = field(default_factory=dict)
     workflow_ids: frozenset[str] = frozenset()
     software: Mapping[str, str] = field(default_factory=dict)
     is_local: bool = False
     seen: float = 0.0
     tasks: set[OpenTask] = field(default_factory=set)
-    latest: Workflow | None = None
-    ran: dict[Workflow, float] = field(default_factory=dict)
+    latest: WorkflowKey | None = None
+    ran: dict[WorkflowKey, float] = field(default_factory=dict)
     done: int = 0
     listens: Callable[[], bool] | None = None
 
-    def runs(self, workflow: Workflow) -> bool:
+    def runs(self, workflow: WorkflowKey) -> bool:
         """Whether it has the workflow."""
         return self.is_local or workflow in self.capabilities or workflow.workflow_id in self.workflow_ids
 
@@ -66,18 +72,8 @@ class MinerRecord:
             return False
         return self.is_local or now - self.seen <= ALIVE_SECONDS
 
-    @contextmanager
-    def listening(self, listens: Callable[[], bool]) -> Iterator[None]:
-        """Wait for something to answer the miner."""
-        self.listens = listens
-        try:
-            yield
-        finally:
-            if self.listens is listens:
-                self.listens = None
-
     def view(self, now: float) -> MinerView:
-        """It, for people."""
+        """The miner, for people."""
         return MinerView(
             self.name, self.is_alive(now), bool(self.tasks), now - self.seen, self._names, self.done, self.software
         )
@@ -86,6 +82,64 @@ class MinerRecord:
     def _names(self) -> tuple[str, ...]:
         ids = (f"workflow_id {workflow_id}" for workflow_id in sorted(self.workflow_ids))
         return (*sorted(map(str, self.capabilities)), *ids)
+
+
+class Capabilities:
+    """What miners can run: remembered across restarts, and what a create is checked against.
+
+    ``named`` are workflows that count although no miner has been here with them yet.
+    """
+
+    def __init__(self, database: Database, named: Iterable[WorkflowKey], now: float) -> None:
+        self._database = database
+        self._named = set(named)
+        self._known: dict[WorkflowKey, dict[str, Capability]] = {}
+        self._public_ids: set[str] = set()
+        database.run("DELETE FROM offers WHERE seen < ?", (now - FORGOTTEN_SECONDS,))
+        self._read()
+
+    def remember(self, miner: MinerRecord) -> None:
+        """These are all that the miner has from now on. Of the public kind only its workflows' ids are known."""
+        announced = [capability.to_json() for capability in miner.capabilities.values()]
+        with self._database.transaction():
+            self._database.run("DELETE FROM offers WHERE miner = ?", (miner.name,))
+            for item in (*announced, *miner.workflow_ids):
+                self._database.run(
+                    "INSERT OR REPLACE INTO offers VALUES (?, ?, ?)", (miner.name, json.dumps(item), miner.seen)
+                )
+        self._read()
+
+    def of(self, workflow: WorkflowKey) -> tuple[Capability, ...]:
+        """Those for a workflow."""
+        return tuple(self._known.get(workflow, {}).values())
+
+    def __contains__(self, workflow: WorkflowKey) -> bool:
+        return workflow in self._known or workflow in self._named or workflow.workflow_id in self._public_ids
+
+    def check(self, workflow: WorkflowKey, parameters: Mapping[str, Any]) -> None:
+        """Raise InvalidParameterError for parameters that no miner takes.
+
+        Where a miner only named the workflow's id, or none has been here with it yet, they cannot be checked.
+        """
+        capabilities = self.of(workflow)
+        is_unchecked = not capabilities or workflow.workflow_id in self._public_ids
+        if not is_unchecked and not any(capability.accepts(parameters) for capability in capabilities):
+            capabilities[0].resolve(parameters)
+
+    def names(self) -> list[str]:
+        """All workflows that can be asked for, in words."""
+        known = [str(workflow) for workflow in {*self._known, *self._named}]
+        return sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)]
+
+    def _read(self) -> None:
+        self._known, self._public_ids = {}, set()
+        for (text,) in self._database.run("SELECT DISTINCT offer FROM offers"):
+            announced = json.loads(text)
+            if isinstance(announced, str):
+                self._public_ids.add(announced)
+            else:
+                capability = Capability.from_json(announced)
+                self._known.setdefault(capability.key, {})[capability.digest] = capability
 
 
 class Miners:
@@ -121,8 +175,22 @@ class Miners:
         if (miner := self.get(name)) is not None:
             miner.seen = self._clock.time()
 
+    @contextmanager
+    def listening(self, name: str | None, listens: Callable[[], bool]) -> Iterator[None]:
+        """Wait for something to answer a miner. If it still listens then, that is a sign of life."""
+        miner = self.get(name)
+        if miner is not None:
+            miner.listens = listens
+        try:
+            yield
+        finally:
+            if miner is not None and miner.listens is listens:
+                miner.listens = None
+        if listens():
+            self.mark_seen(name)
+
     def register(self, miner: MinerRecord, running: Iterable[OpenTask]) -> None:
-        """Take up a miner, which may be known from before. ``running`` are all tasks that run.
+        """Add a miner, which may be known from before. ``running`` are all tasks that run.
 
         Raises NameTakenError when another process with its name is here. A process that was killed has hung up, so the
         one that is started in its place gets its name at once.
@@ -132,7 +200,7 @@ class Miners:
         if known is not None and known.instance != miner.instance and known.is_alive(miner.seen):
             raise NameTakenError(miner.name)
         if not miner.is_local:
-            self._capabilities.remember(miner.name, miner.capabilities.values(), miner.workflow_ids, miner.seen)
+            self._capabilities.remember(miner)
         for old in list(self):
             if miner.seen - old.seen > _KEPT_SECONDS and not old.tasks:
                 del self._by_name[old.name]
@@ -142,28 +210,23 @@ class Miners:
         self._by_name[miner.name] = miner
 
 
+@dataclass(eq=False)
 class PendingPoll:
-    """A miner's request that waits for a task. ``listens`` says whether an answer would still reach it."""
+    """A miner's request that waits for a task.
 
-    def __init__(self, miner: MinerRecord, since: float, listens: Callable[[], bool]) -> None:
-        self.miner = miner
-        self.since = since
-        self.listens = listens
-        self.given: tuple[OpenTask, Lease] | None = None
-        self._watchers = Watchers()
+    Attributes:
+        miner: The miner.
+        since: When it began to wait, Unix time.
+        listens: Whether an answer would still reach it.
+        claimed: The task that it gets, once there is one.
+        watchers: The request itself; wake it to end the wait.
+    """
 
-    async def wait(self, clock: Clock, seconds: float) -> None:
-        """Return when something is given, or after so many seconds."""
-        await self._watchers.wait(clock, seconds)
-
-    def leave(self) -> None:
-        """End the wait without a task."""
-        self._watchers.wake()
-
-    def give(self, task: OpenTask, lease: Lease) -> None:
-        """End the wait with a task."""
-        self.given = (task, lease)
-        self._watchers.wake()
+    miner: MinerRecord
+    since: float
+    listens: Callable[[], bool]
+    claimed: tuple[OpenTask, Lease] | None = None
+    watchers: Watchers = field(default_factory=Watchers)
 
 
 def best_poll(polls: Iterable[PendingPoll], task: OpenTask) -> PendingPoll | None:

@@ -1,4 +1,4 @@
-"""The tasks that have not ended: their place in the queue, attempts, leases and progress."""
+"""The tasks that have not ended: their order in the queue, attempts, leases and progress."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import uuid
 from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
+from ..workflows import WorkflowKey
 from .clock import Clock, Timer, Watchers
-from .values import RunningTask, Workflow
+from .values import RunningTask
 
 ATTEMPTS = 3
 """How often a task is begun before it fails because its miners were lost."""
@@ -23,43 +26,38 @@ _BETWEEN_CHANGES = 0.5
 
 @dataclass(eq=False)
 class Lease:
-    """One attempt: the right of one miner to carry out a task.
+    """One attempt: the right of one miner to run a task.
 
     Attributes:
-        token: What proves the right. Only its holder and this process know it.
-        miner: The holder's name.
-        prompt_id: The attempt's id on the miner's ComfyUI.
+        miner: The miner's name.
         attempt: 1 to 3.
         began: Unix time.
-        expires_at: Unix time at which it runs out without a heartbeat. None for miners inside this process.
-        acknowledged: Whether the holder has been heard of since it got the task.
+        token: What proves the right. Only the miner and this process know it.
+        prompt_id: The attempt's id on the miner's ComfyUI.
+        expires_at: Unix time at which it ends without a heartbeat. None for miners inside this process.
+        acknowledged: Whether the miner has sent anything since it got the task.
         over: Why it ended: "canceled", "timed out" or "lost". None while it lasts.
-        timer: The next look at whether it has run out.
+        timer: The next check whether it has expired.
         watchers: Those who wait for its end.
     """
 
-    token: str
     miner: str
-    prompt_id: str
     attempt: int
     began: float
+    token: str = field(default_factory=partial(secrets.token_urlsafe, 32))
+    prompt_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     expires_at: float | None = None
     acknowledged: bool = False
     over: str | None = None
     timer: Timer | None = None
     watchers: Watchers = field(default_factory=Watchers)
 
-    @classmethod
-    def new(cls, miner: str, attempt: int, began: float) -> Lease:
-        """A lease with a fresh token and prompt id."""
-        return cls(secrets.token_urlsafe(32), miner, str(uuid.uuid4()), attempt, began)
-
     def derived(self, purpose: str) -> str:
-        """A token for one purpose, such as the upload. It does not tell the lease's own."""
+        """A token for one purpose, such as the upload. It does not reveal the lease's own."""
         return hashlib.sha256(f"{purpose}\n{self.token}".encode()).hexdigest()
 
     def end(self, reason: str) -> None:
-        """End it, and tell its holder."""
+        """End it, and wake its miner's requests."""
         self.over = reason
         if self.timer is not None:
             self.timer.cancel()
@@ -73,27 +71,27 @@ class OpenTask:
 
     Attributes:
         task_id: The task.
-        number: Its place in the order of arrival.
+        number: Grows in the order of arrival.
         workflow: What it needs.
         created: Unix time.
         deadline: Unix time by which it must have ended, or None.
         ready: Whether its inputs are here.
-        status: "waiting" or "running"; "ended" for who still holds it.
+        status: "waiting" or "running"; "ended" once it is no longer open.
         attempts: How many have begun.
         lease: The present attempt's, or that of the last lost one while nobody else has begun.
         upload: The name of the file that the present attempt uploaded.
-        last_error: What the last miner that gave it back said of why.
+        last_error: Why the last miner gave it back.
         revision: Grows with each change. It is the milliseconds since the creation, so it also grows over restarts.
-        progress: What the miner says, as answers show it.
+        progress: How far it is, as answers show it.
         preview: Its last picture, as a ``data:`` URI.
         timer: The call at the deadline.
-        accepted: For each set of parameters that miners have, by digest, whether the task's values fit.
+        accepted: For each capability that miners have, by digest, whether it accepts the task's values.
         watchers: Those who wait for a change.
     """
 
     task_id: str
     number: int
-    workflow: Workflow
+    workflow: WorkflowKey
     created: float
     deadline: float | None = None
     ready: bool = False
@@ -108,8 +106,8 @@ class OpenTask:
     timer: Timer | None = None
     accepted: dict[str, bool] = field(default_factory=dict)
     watchers: Watchers = field(default_factory=Watchers)
-    _preview_revision: int | None = None
-    _is_unshown: bool = False
+    _preview_revision: int = 0
+    _has_news: bool = False
     _next_change: Timer | None = None
 
     def view(self, lease: Lease, now: float) -> RunningTask:
@@ -126,36 +124,33 @@ class OpenTask:
         return max(self.revision + 1, int((now - self.created) * 1000))
 
     def report(self, progress: dict[str, Any], preview: str | None, clock: Clock) -> None:
-        """Note how far it is. Those who watch it learn of it at most twice a second, but always of the last."""
+        """Note how far it is. Watchers are woken at most twice a second, but always for the last report."""
         self.progress = progress
         if preview is not None:
-            self.preview, self._preview_revision = preview, None
-        self._is_unshown = True
+            self.preview, self._preview_revision = preview, self.revision + 1
+        self._has_news = True
         if self._next_change is None:
-            self._show_progress(clock)
+            self._change_progress(clock)
 
     def progress_after(self, revision: int) -> dict[str, Any] | None:
         """Its progress, with the preview where that is newer than the revision."""
-        if self.progress is None or self.preview is None:
+        if self.progress is None or self.preview is None or self._preview_revision <= revision:
             return self.progress
-        is_newer = self._preview_revision is None or self._preview_revision > revision
-        return self.progress | ({"preview": self.preview} if is_newer else {})
+        return self.progress | {"preview": self.preview}
 
     def forget_progress(self) -> None:
         """Another attempt begins, or the task has ended."""
-        self.progress, self.preview, self._preview_revision, self._is_unshown = None, None, None, False
+        self.progress, self.preview, self._has_news = None, None, False
         if self._next_change is not None:
             self._next_change.cancel()
             self._next_change = None
 
-    def _show_progress(self, clock: Clock) -> None:
+    def _change_progress(self, clock: Clock) -> None:
         self._next_change = None
-        if self._is_unshown:
-            self._is_unshown = False
+        if self._has_news:
+            self._has_news = False
             self.change(clock.time())
-            if self.preview is not None and self._preview_revision is None:
-                self._preview_revision = self.revision
-            self._next_change = clock.call_later(_BETWEEN_CHANGES, self._show_progress, clock)
+            self._next_change = clock.call_later(_BETWEEN_CHANGES, self._change_progress, clock)
 
 
 class WaitingTasks:
@@ -165,7 +160,7 @@ class WaitingTasks:
     """
 
     def __init__(self) -> None:
-        self._by_workflow: dict[Workflow, list[OpenTask]] = {}
+        self._by_workflow: dict[WorkflowKey, list[OpenTask]] = {}
 
     def add(self, task: OpenTask) -> None:
         """Add a task."""
@@ -173,32 +168,19 @@ class WaitingTasks:
 
     def discard(self, task: OpenTask) -> None:
         """Remove a task if it is there."""
-        if task in self:
-            tasks = self._by_workflow[task.workflow]
-            del tasks[bisect_left(tasks, task.number, key=_NUMBER)]
+        tasks = self._by_workflow.get(task.workflow, [])
+        index = bisect_left(tasks, task.number, key=_NUMBER)
+        if tasks[index : index + 1] == [task]:
+            del tasks[index]
             if not tasks:
                 del self._by_workflow[task.workflow]
 
-    def __contains__(self, task: OpenTask) -> bool:
-        tasks = self._by_workflow.get(task.workflow, [])
-        index = bisect_left(tasks, task.number, key=_NUMBER)
-        return index < len(tasks) and tasks[index] is task
-
-    def oldest(self, runs: Callable[[Workflow], bool], can_run: Callable[[OpenTask], bool]) -> OpenTask | None:
+    def oldest(self, runs: Callable[[WorkflowKey], bool], can_run: Callable[[OpenTask], bool]) -> OpenTask | None:
         """The task that came first of those whose workflow ``runs`` and which ``can_run``."""
-        best: OpenTask | None = None
-        for workflow, tasks in self._by_workflow.items():
-            if not runs(workflow):
-                continue
-            for task in tasks:
-                if best is not None and task.number > best.number:
-                    break
-                if can_run(task):
-                    best = task
-                    break
-        return best
+        fitting = (filter(can_run, tasks) for workflow, tasks in self._by_workflow.items() if runs(workflow))
+        return min((task for tasks in fitting for task in islice(tasks, 1)), key=_NUMBER, default=None)
 
-    def lengths(self) -> dict[Workflow, int]:
+    def lengths(self) -> dict[WorkflowKey, int]:
         """How many tasks wait for each workflow."""
         return {workflow: len(tasks) for workflow, tasks in self._by_workflow.items()}
 

@@ -23,7 +23,6 @@ class Options:
         workers: Tasks rendered at once, 1 to 64.
         render_seconds: The shortest time a task runs, 0 to 86,400 seconds.
         video_format: "mp4" (H.264) or "webp" (animated).
-        api_key: The only accepted key, as ``consumer#key``. None accepts all keys.
 
     Raises:
         ConfigurationError: A value is not allowed.
@@ -32,15 +31,12 @@ class Options:
     workers: int = 2
     render_seconds: float = 0.0
     video_format: str = "mp4"
-    api_key: str | None = None
 
     def __post_init__(self) -> None:
         _WORKERS.check("workers", self.workers)
         _RENDER_SECONDS.check("render_seconds", self.render_seconds)
         if self.video_format not in VIDEO_FORMATS:
             raise InvalidParameterError("video_format", self.video_format, " or ".join(VIDEO_FORMATS))
-        if self.api_key is not None:
-            Credentials.parse(self.api_key)
 
 
 _RESULT_BYTES = Whole("bytes of results that are kept", minimum=2**20)
@@ -51,14 +47,14 @@ class SequencerOptions:
     """How a sequencer for miners works.
 
     Args:
-        api_keys: The accepted keys of consumers, as ``consumer#key``. None of them accepts all.
-        miner_key: What miners must present. None lets in every miner.
+        api_keys: The accepted keys of consumers, as ``consumer#key``. Without any, all are accepted.
+        miner_key: What miners must present. None accepts every miner.
         workflows: A folder of workflow files for miners that have none.
-        allow_private_images: Whether images are fetched from private networks and from this machine. Also a sequencer
-            on loopback asks before it does: a proxy before it may let others in.
+        allow_private_images: Whether images are fetched from private networks and from this machine. A sequencer on
+            loopback does not do so by default either: a proxy in front of it may let others in.
         public_url: How others reach it, where that is through a proxy: scheme, host and port, such as
             "https://gpu.example.com". Addresses in answers begin so. None: as the caller wrote it, by http.
-        result_bytes: How many bytes of results are kept; above, the oldest go, but none of the last hour.
+        result_bytes: How many bytes of results are kept; beyond that the oldest go, but none of the last hour.
 
     Raises:
         ConfigurationError: A value is not allowed.
@@ -73,8 +69,8 @@ class SequencerOptions:
 
     def __post_init__(self) -> None:
         _RESULT_BYTES.check("result_bytes", self.result_bytes)
-        for each in self.api_keys:
-            Credentials.parse(each)
+        for api_key in self.api_keys:
+            Credentials.parse(api_key)
         if self.miner_key is not None and not self.miner_key.strip():
             raise ConfigurationError("The miner key is empty", advice="Set XALORA_MINER_KEY to a long random text.")
         if self.public_url is not None and not _is_origin(self.public_url):
@@ -93,7 +89,7 @@ class SequencerOptions:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address that is listened on."""
+    """Whether only this machine can reach a server that listens on this host."""
     try:
         return host == "localhost" or ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -12,17 +12,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from secrets import compare_digest
 from typing import Any
 
 from ..errors import InvalidParameterError
-from .capabilities import Capabilities, Capability, Offered
+from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Timer
 from .database import Database
-from .miners import MinerRecord, Miners, PendingPoll, best_poll
+from .miners import Capabilities, MinerRecord, Miners, PendingPoll, best_poll
 from .open_task import ATTEMPTS, Lease, OpenTask, WaitingTasks
 from .values import (
     Attempt,
@@ -37,10 +37,7 @@ from .values import (
     Overview,
     Result,
     StoreError,
-    TaskEnd,
     TaskView,
-    Upload,
-    Workflow,
 )
 
 logger = logging.getLogger(__name__)
@@ -60,8 +57,8 @@ _ID_LENGTH = 32
 class TaskQueue:
     """The tasks of one data folder, and the miners. Use it inside one event loop.
 
-    Each method raises StoreError when the database cannot be read or written. What one has promised by its return is on
-    the disk.
+    Each method raises StoreError when the database cannot be read or written. What a method has promised by its return
+    is on the disk.
 
     Args:
         database: Where tasks are kept.
@@ -70,14 +67,15 @@ class TaskQueue:
 
     Attributes:
         stopped: Whether ``stop`` was called.
-        on_end: Called with each task that ended.
+        on_end: Called when a task ends, with its workflow, the outcome ("finished", "error", "canceled", "timed out" or
+            "lost"), and how many seconds its last attempt took; None where there was none.
         on_attempt_lost: Called with the workflow of each attempt that is over without an end of its task.
     """
 
-    def __init__(self, database: Database, clock: Clock, *, workflows: Iterable[Workflow] = ()) -> None:
+    def __init__(self, database: Database, clock: Clock, *, workflows: Iterable[WorkflowKey] = ()) -> None:
         self.stopped = False
-        self.on_end: Callable[[TaskEnd], object] = lambda end: None
-        self.on_attempt_lost: Callable[[Workflow], object] = lambda workflow: None
+        self.on_end: Callable[[WorkflowKey, str, float | None], object] = lambda workflow, outcome, seconds: None
+        self.on_attempt_lost: Callable[[WorkflowKey], object] = lambda workflow: None
         self._database = database
         self._clock = clock
         self._capabilities = Capabilities(database, workflows, clock.time())
@@ -88,10 +86,10 @@ class TaskQueue:
         self._polls: list[PendingPoll] = []
 
     async def start(self, *, keep_leases: bool) -> None:
-        """Take up what an earlier process left.
+        """Continue the tasks of an earlier process.
 
-        Running tasks get a fresh lease. Without ``keep_leases`` they wait again, for their miners were inside the
-        process that ended.
+        Running tasks get a new lease. Without ``keep_leases`` they wait again, for their miners were inside the process
+        that ended.
         """
         for task in self._database.open_tasks():
             self._open[task.task_id] = task
@@ -110,10 +108,10 @@ class TaskQueue:
             self._watch_deadline(task)
 
     async def stop(self) -> None:
-        """End all waits. What is asked afterwards does not wait."""
+        """End all waits. Later calls do not wait."""
         self.stopped = True
         for poll in self._polls:
-            poll.leave()
+            poll.watchers.wake()
         for task in self._open.values():
             task.watchers.wake()
             if task.lease is not None:
@@ -122,7 +120,7 @@ class TaskQueue:
     # For consumers.
 
     def owner(self, api_key: str) -> bytes:
-        """Whose tasks those are that were created with this key."""
+        """The owner of the tasks that are created with this key."""
         return self._database.owner(api_key)
 
     async def find_by_job_id(self, owner: bytes, consumer_id: str, job_id: str) -> str | None:
@@ -137,7 +135,7 @@ class TaskQueue:
         if (known := await self.find_by_job_id(new.owner, new.consumer_id, new.job_id)) is not None:
             return CreateOutcome(known, is_new=False, has_miner=True)
         task = self._database.create(new, self._clock.time())
-        self._check(task, new.details["parameters"])
+        self._note_capabilities(task, new.details["parameters"])
         self._open[task.task_id] = task
         self._watch_deadline(task)
         has_miner = any(miner.can_run(task) for miner in self._miners.alive())
@@ -162,31 +160,43 @@ class TaskQueue:
             await task.watchers.wait(self._clock, seconds)
 
     async def cancel(self, task_id: str, owner: bytes) -> TaskView | None:
-        """End a task unless it has ended, and tell its miner. Returns it as it was before; None as in ``query``."""
+        """End a task unless it has ended, and stop its miner. Returns it as it was before; None as in ``query``."""
         before = self._view(task_id, owner)
         if before is not None:
             self._end(task_id, "canceled", "canceled", "canceled on request")
             await self._database.flush()
         return before
 
-    async def offered(self, workflow: Workflow) -> Offered | None:
-        """What may be asked for of a workflow; None for one that is not offered."""
-        return self._capabilities.find(workflow)
-
-    async def offered_names(self) -> list[str]:
+    async def workflow_names(self) -> list[str]:
         """All workflows that may be asked for, in words."""
         return self._capabilities.names()
 
-    async def find_miner(self, workflow: Workflow | None) -> str | None:
+    async def has_workflow(self, workflow: WorkflowKey) -> bool:
+        """Whether it may be asked for."""
+        return workflow in self._capabilities
+
+    async def check(self, workflow: WorkflowKey, parameters: Mapping[str, Any]) -> set[str]:
+        """The names of those parameters that are images. Raises InvalidParameterError when no miner takes them."""
+        self._capabilities.check(workflow, parameters)
+        capabilities = self._capabilities.of(workflow)
+        found = {
+            name
+            for capability in capabilities
+            for name, parameter in capability.parameters.items()
+            if parameter.kind == "image"
+        }
+        return found if capabilities else {"image"}
+
+    async def find_miner(self, workflow: WorkflowKey | None) -> str | None:
         """The least busy miner that is here and runs the workflow; any one, if none is named. None: there is none."""
         fitting = [miner for miner in self._miners.alive() if workflow is None or miner.runs(workflow)]
         return min(fitting, key=lambda miner: len(miner.tasks)).name if fitting else None
 
     async def find_media(self, media: str, owner: bytes | None = None) -> str | None:
-        """The file behind the name in a result's address, of a task of this owner if one is given. None: no task's."""
+        """The file behind the name in a result's address, of a task of this owner if one is given. None if unknown."""
         return self._database.find_media(media, owner)
 
-    # For whoever fetches inputs.
+    # For the fetching of inputs.
 
     async def next_fetch(self) -> InputFetch:
         """A task whose inputs are to be fetched; waits for one."""
@@ -199,7 +209,7 @@ class TaskQueue:
             raise
 
     async def end_fetch(self, task_id: str, inputs: Mapping[str, InputFile]) -> None:
-        """The inputs of a task are here: it may begin."""
+        """The inputs of a task are here, so it can run."""
         task = self._open.get(task_id)
         if task is not None and not task.ready:
             self._database.set_inputs(task_id, inputs)
@@ -207,7 +217,7 @@ class TaskQueue:
             self._dispatch(task)
 
     async def fail_fetch(self, task_id: str, msg: str) -> None:
-        """The inputs of a task cannot be had, so it fails."""
+        """The inputs of a task cannot be fetched, so it fails."""
         self._end(task_id, "failed", "error", msg)
 
     async def input_files(self) -> set[str]:
@@ -219,26 +229,26 @@ class TaskQueue:
     async def register(
         self, name: str, instance: str, capabilities: Iterable[Capability], software: Mapping[str, str]
     ) -> None:
-        """Take up a miner. Raises NameTakenError when another process with its name is here.
+        """Add a miner. Raises NameTakenError when another process with its name is here.
 
         Tasks that were created before their parameters could be checked, and are not allowed, end now.
         """
-        by_workflow = {capability.workflow: capability for capability in capabilities}
+        by_workflow = {capability.key: capability for capability in capabilities}
         self._miners.register(MinerRecord(name, instance, by_workflow, software=software), self._running())
         for task in list(self._open.values()):
             if task.workflow in by_workflow:
-                self._check(task)
-                self._refuse_if_nobody_takes(task, by_workflow[task.workflow])
+                self._note_capabilities(task)
+                self._end_if_nobody_takes(task)
 
     async def register_local(self, name: str) -> None:
-        """Take up a miner inside this process. It runs everything, and its leases do not run out."""
+        """Add a miner inside this process. It runs everything, and its leases do not expire."""
         self._miners.register(MinerRecord(name, name, is_local=True), ())
 
     async def renew_public(self, name: str, workflow_ids: frozenset[str]) -> str | None:
-        """Hear of a miner of the public kind, which never registers. Returns the task that it carries out, or None.
+        """Note a request of a miner of the public kind, which never registers. Returns the task that it runs, or None.
 
-        It sends no heartbeats, but goes on asking while it works: that renews its lease. Not forever, because it also
-        goes on asking when the task never reached it, or when its submit was lost. Raises NameTakenError when a
+        It sends no heartbeats, but keeps asking while it works: that renews its lease. Not forever, because it also
+        keeps asking when the task never reached it, or when its submit was lost. Raises NameTakenError when a
         registered miner has its name.
         """
         miner = self._miners.find(name, None)
@@ -259,9 +269,9 @@ class TaskQueue:
     ) -> Attempt | None:
         """Give a miner the oldest task that it can run, waiting at most so many seconds for one.
 
-        A task whose holder was never heard of after it was given is given to it again, because the answer was lost.
-        That does not renew the lease: some miner may never be able to read the answer. A request of the same miner that
-        still waits ends without a task.
+        A miner that has not acknowledged its task gets it again, because the answer was lost. That does not renew the
+        lease: some miner may never be able to read the answer. A request of the same miner that still waits ends
+        without a task.
 
         ``instance`` is None for the public kind. ``listens`` says whether an answer would arrive. Raises
         NotRegisteredError.
@@ -269,10 +279,8 @@ class TaskQueue:
         miner = self._miners.find(name, instance)
         if miner is None:
             raise NotRegisteredError(name)
-        with miner.listening(listens):
+        with self._miners.listening(name, listens):
             claimed = await self._claim(miner, seconds, listens)
-        if listens():
-            miner.seen = self._clock.time()
         if claimed is None:
             return None
         attempt = self._attempt(*claimed)
@@ -287,9 +295,9 @@ class TaskQueue:
         seconds: float = 0.0,
         listens: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Let a lease last, and wait for its end at most so many seconds. Raises LeaseLost.
+        """Renew a lease, and wait for its end at most so many seconds. Raises LeaseLost.
 
-        A lease that ran out is taken up again as long as nobody else has begun the task. ``progress`` is how far the
+        A lease that expired is renewed as well, as long as nobody else has begun the task. ``progress`` is how far the
         task is, and a preview.
         """
         self._miners.mark_seen(lease.miner)
@@ -298,16 +306,13 @@ class TaskQueue:
             task.report(*progress, self._clock)
         if seconds <= 0 or self.stopped or task.lease is None:
             return
-        miner = self._miners.get(lease.miner)
-        with nullcontext() if miner is None else miner.listening(listens):
+        with self._miners.listening(lease.miner, listens):
             await task.lease.watchers.wait(self._clock, seconds)
-        # A miner that hung up meanwhile may be dead: that is no sign of life.
         if listens() and not self.stopped:
-            self._miners.mark_seen(lease.miner)
             self._renewed(lease)
 
     async def public_lease(self, name: str, task_id: str) -> str | None:
-        """The lease of a miner of the public kind, which is not told it; None if it does not hold the task."""
+        """The lease of a miner of the public kind, which does not know it; None if it does not have the task."""
         miner, task = self._miners.get(name), self._open.get(task_id)
         if miner is None or miner.instance is not None or task is None or task.lease is None:
             return None
@@ -318,13 +323,16 @@ class TaskQueue:
         task = self._by_token(token, _INPUT)
         return None if task is None else tuple(self._database.inputs(task.task_id).values())
 
-    async def renew_upload(self, token: str) -> Upload | None:
-        """Renew the lease of the attempt that got this upload token; None when it is over."""
+    async def renew_upload(self, token: str) -> tuple[LeaseId, str | None] | None:
+        """Renew the lease of the attempt that got this upload token; None when it is over.
+
+        Returns the lease, and the file that the attempt has uploaded before.
+        """
         task = self._by_token(token, _UPLOAD)
         if task is None or task.lease is None:
             return None
         lease = LeaseId(task.task_id, task.lease.token)
-        return Upload(lease, self._renewed(lease).upload)
+        return lease, self._renewed(lease).upload
 
     async def attach_result(self, lease: LeaseId, file: str, size: int) -> None:
         """This attempt has uploaded a file of so many bytes, which can be submitted now. Raises LeaseLost."""
@@ -338,37 +346,24 @@ class TaskQueue:
 
         Raises LeaseLost, and NotUploadedError when the file is not what this attempt uploaded.
         """
-        task = self._submitted(lease)
-        if task is not None:
-            self._finish(task, result)
-        await self._database.flush()
-        return task is not None
+        return await self._submit(lease, partial(self._finish, result=result))
 
     async def requeue(self, lease: LeaseId, *, counts: bool, why: str | None = None) -> bool:
-        """The holder cannot go on: back to the head of the queue. False if an end was submitted before.
+        """Put a task back to the head of the queue. False if an end was submitted before.
 
-        ``counts`` is whether it was an attempt. ``why`` is what is said of that when no attempts are left. Raises
+        ``counts`` is whether it was an attempt. ``why`` becomes a part of the message when no attempts are left. Raises
         LeaseLost.
         """
-        task = self._submitted(lease)
-        if task is not None:
-            task.last_error = why or task.last_error
-            self._attempt_lost(task, counts=counts, forget=True)
-        await self._database.flush()
-        return task is not None
+        return await self._submit(lease, partial(self._attempt_lost, counts=counts, forget=True, why=why))
 
     async def end(self, lease: LeaseId, msg: str) -> bool:
         """End a task as failed, for this reason. False if this was submitted before. Raises LeaseLost."""
-        task = self._submitted(lease)
-        if task is not None:
-            self._end(task.task_id, "failed", "error", msg)
-        await self._database.flush()
-        return task is not None
+        return await self._submit(lease, lambda task: self._end(task.task_id, "failed", "error", msg))
 
-    # For people, and for keeping order.
+    # For people, and for cleaning up.
 
     async def overview(self, recent: int = 0) -> Overview:
-        """What is going on, with so many of the tasks that ended last."""
+        """The miners and tasks, with so many of the tasks that ended last."""
         now = self._clock.time()
         return Overview(
             tuple(miner.view(now) for miner in self._miners),
@@ -400,20 +395,19 @@ class TaskQueue:
     def _running(self) -> Iterator[OpenTask]:
         return (task for task in self._open.values() if task.status == "running")
 
-    def _check(self, task: OpenTask, parameters: Mapping[str, Any] | None = None) -> None:
-        """Note which capabilities take the task's parameters; each is checked once."""
-        new = [other for other in self._capabilities.of(task.workflow) if other.digest not in task.accepted]
+    def _note_capabilities(self, task: OpenTask, parameters: Mapping[str, Any] | None = None) -> None:
+        """Note which capabilities accept the task's parameters. A capability is checked once for a task."""
+        known = self._capabilities.of(task.workflow)
+        new = [capability for capability in known if capability.digest not in task.accepted]
         if new:
             parameters = self._database.parameters(task.task_id) if parameters is None else parameters
             task.accepted |= {capability.digest: capability.accepts(parameters) for capability in new}
 
-    def _refuse_if_nobody_takes(self, task: OpenTask, capability: Capability) -> None:
-        offered = self._capabilities.find(task.workflow)
-        if task not in self._waiting or offered is None or offered.is_unchecked:
-            return
-        if not any(task.accepted[other.digest] for other in offered.capabilities):
+    def _end_if_nobody_takes(self, task: OpenTask) -> None:
+        is_accepted = any(task.accepted[capability.digest] for capability in self._capabilities.of(task.workflow))
+        if task.status == "waiting" and task.ready and not is_accepted:
             try:
-                capability.check(self._database.parameters(task.task_id))
+                self._capabilities.check(task.workflow, self._database.parameters(task.task_id))
             except InvalidParameterError as error:
                 self._end(task.task_id, "failed", "error", str(error))
 
@@ -425,11 +419,12 @@ class TaskQueue:
             return
         try:
             lease = self._start_attempt(task, poll.miner)
-        except StoreError:  # The disk is full. The next miner that asks gets it, or is told.
+        except StoreError:  # The disk is full. The next miner that asks gets it, or an error.
             self._waiting.add(task)
             return
         self._polls.remove(poll)
-        poll.give(task, lease)
+        poll.claimed = (task, lease)
+        poll.watchers.wake()
 
     async def _claim(
         self, miner: MinerRecord, seconds: float, listens: Callable[[], bool]
@@ -440,7 +435,7 @@ class TaskQueue:
                     return task, task.lease
             for poll in [poll for poll in self._polls if poll.miner.name == miner.name]:
                 self._polls.remove(poll)
-                poll.leave()
+                poll.watchers.wake()
         oldest = self._waiting.oldest(miner.runs, miner.can_run)
         if oldest is not None:
             return oldest, self._start_attempt(oldest, miner)
@@ -449,17 +444,17 @@ class TaskQueue:
         poll = PendingPoll(miner, self._clock.time(), listens)
         self._polls.append(poll)
         try:
-            await poll.wait(self._clock, seconds)
+            await poll.watchers.wait(self._clock, seconds)
         except asyncio.CancelledError:
-            if poll.given is not None:
-                task, lease = poll.given
+            if poll.claimed is not None:
+                task, lease = poll.claimed
                 with suppress(LeaseLost):
                     await self.requeue(LeaseId(task.task_id, lease.token), counts=False)
             raise
         finally:
             if poll in self._polls:
                 self._polls.remove(poll)
-        return poll.given if poll.given is not None and poll.given[1].over is None else None
+        return poll.claimed if poll.claimed is not None and poll.claimed[1].over is None else None
 
     def _attempt(self, task: OpenTask, lease: Lease) -> Attempt:
         miner = self._miners.get(lease.miner)
@@ -477,7 +472,7 @@ class TaskQueue:
         )
 
     def _start_attempt(self, task: OpenTask, miner: MinerRecord) -> Lease:
-        lease = Lease.new(miner.name, task.attempts + 1, self._clock.time())
+        lease = Lease(miner.name, task.attempts + 1, self._clock.time())
         self._database.begin(task.task_id, lease)
         self._waiting.discard(task)
         task.status, task.attempts, task.lease, task.upload = "running", lease.attempt, lease, None
@@ -508,19 +503,25 @@ class TaskQueue:
             self._extend(task, present)
         return task
 
-    def _submitted(self, lease: LeaseId) -> OpenTask | None:
-        """The same for who submits an end; None where an end was submitted with this lease before."""
+    async def _submit(self, lease: LeaseId, change: Callable[[OpenTask], None]) -> bool:
+        """Make the change that ends an attempt; False where an end was submitted with this lease before."""
         self._miners.mark_seen(lease.miner)
+        is_new = True
         try:
-            return self._renewed(lease)
+            change(self._renewed(lease))
         except LeaseLost:
-            if self._database.outcome_of(lease.task_id, lease.token) in ("finished", "error"):
-                return None
-            raise
+            if self._database.outcome_of(lease.task_id, lease.token) not in ("finished", "error"):
+                raise
+            is_new = False
+        await self._database.flush()
+        return is_new
 
-    def _attempt_lost(self, task: OpenTask, *, counts: bool = True, forget: bool = False) -> None:
+    def _attempt_lost(
+        self, task: OpenTask, *, counts: bool = True, forget: bool = False, why: str | None = None
+    ) -> None:
         """An attempt is over without an end of the task."""
         self.on_attempt_lost(task.workflow)
+        task.last_error = why or task.last_error
         if counts and task.attempts >= ATTEMPTS:
             last = f" ({task.last_error})" if task.last_error else ""
             msg = f"failed after {ATTEMPTS} attempts: each time its miner was lost{last}. Submit it again as a new task"
@@ -547,18 +548,15 @@ class TaskQueue:
             miner.done += 1
         self._close(task, "finished")
 
-    def _end(self, task_id: str, status: str, outcome: str, msg: str) -> bool:
-        """End a task as failed or canceled. False if it had already ended."""
-        task = self._open.get(task_id)
-        if task is None:
-            return False
-        now = self._clock.time()
-        self._database.end(task_id, status, outcome, msg, revision=task.next_revision(now), now=now)
-        self._close(task, outcome)
-        return True
+    def _end(self, task_id: str, status: str, outcome: str, msg: str) -> None:
+        """End a task as failed or canceled, unless it has ended."""
+        if (task := self._open.get(task_id)) is not None:
+            now = self._clock.time()
+            self._database.end(task_id, status, outcome, msg, revision=task.next_revision(now), now=now)
+            self._close(task, outcome)
 
     def _close(self, task: OpenTask, outcome: str) -> None:
-        """A task has ended: forget it here, and tell all who wait."""
+        """A task has ended: forget it here, and wake all who wait."""
         now = self._clock.time()
         del self._open[task.task_id]
         self._waiting.discard(task)
@@ -568,7 +566,7 @@ class TaskQueue:
             task.timer.cancel()
         task.status = "ended"
         task.change(now)
-        self.on_end(TaskEnd(task.workflow, outcome, None if task.lease is None else now - task.lease.began))
+        self.on_end(task.workflow, outcome, None if task.lease is None else now - task.lease.began)
 
     def _track(self, task: OpenTask, lease: Lease) -> None:
         if (miner := self._miners.get(lease.miner)) is not None:
@@ -588,7 +586,7 @@ class TaskQueue:
         expected = _token(task, task.lease, purpose)
         return task if compare_digest(token.encode(errors="replace"), expected.encode()) else None
 
-    # What comes by itself.
+    # Timers.
 
     def _watch_deadline(self, task: OpenTask) -> None:
         if task.deadline is not None:
@@ -596,13 +594,13 @@ class TaskQueue:
             task.timer = self._call_at(task.deadline, end)
 
     def _extend(self, task: OpenTask, lease: Lease) -> None:
-        """Let a lease last from now on."""
+        """Let a lease expire later, counted from now."""
         lease.expires_at = self._clock.time() + LEASE_SECONDS
         if lease.timer is None:
             lease.timer = self._call_at(lease.expires_at, partial(self._expire, task, lease))
 
     def _expire(self, task: OpenTask, lease: Lease) -> None:
-        """Runs when a lease may have run out: heartbeats do not move the timer, so it may last longer by now."""
+        """Runs when a lease may have expired: heartbeats do not move the timer, so it may last longer by now."""
         lease.timer = None
         if task.lease is not lease or task.status != "running" or lease.expires_at is None:
             return
@@ -625,5 +623,5 @@ class TaskQueue:
 
 
 def _token(task: OpenTask, lease: Lease, purpose: str) -> str:
-    """What proves the right to one address of an attempt: with it the task is found, and it does not tell the lease."""
+    """The token in one address of an attempt. It leads to the task, and does not reveal the lease's token."""
     return task.task_id + lease.derived(purpose)

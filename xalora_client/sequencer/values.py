@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Workflow(NamedTuple):
-    """Which workflow a task needs. ``str`` gives "txt2vid.1", or "upscaler" where there is no id."""
-
-    task_type: str
-    workflow_id: str | None
-
-    def __str__(self) -> str:
-        return self.task_type if self.workflow_id is None else f"{self.task_type}.{self.workflow_id}"
+from ..workflows import WorkflowKey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +23,7 @@ class NewTask:
         job_id: With which job id.
     """
 
-    workflow: Workflow
+    workflow: WorkflowKey
     details: Mapping[str, Any]
     inputs: tuple[str, ...]
     timeout_seconds: int | None
@@ -141,7 +133,7 @@ class Attempt:
     """
 
     lease: LeaseId
-    workflow: Workflow
+    workflow: WorkflowKey
     parameters: Mapping[str, Any]
     inputs: Mapping[str, InputFile]
     number: int
@@ -150,14 +142,6 @@ class Attempt:
     input_token: str
     upload_token: str
     is_public: bool
-
-
-@dataclass(frozen=True)
-class Upload:
-    """What an address for a result belongs to: the attempt, and the file that it has uploaded before."""
-
-    lease: LeaseId
-    file: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,18 +164,6 @@ class Result:
 
 
 @dataclass(frozen=True)
-class TaskEnd:
-    """A task that ended. ``outcome`` is "finished", "error", "canceled", "timed out" or "lost".
-
-    ``seconds`` is how long its last attempt took; None where there was none.
-    """
-
-    workflow: Workflow
-    outcome: str
-    seconds: float | None
-
-
-@dataclass(frozen=True)
 class MinerView:
     """A miner, for people. ``silent_seconds`` is since when it was not heard of, ``runs`` are its workflows."""
 
@@ -209,7 +181,7 @@ class RunningTask:
     """A task that a miner carries out. ``seconds`` is how long this attempt has taken."""
 
     task_id: str
-    workflow: Workflow
+    workflow: WorkflowKey
     miner: str
     attempt: int
     seconds: float
@@ -220,8 +192,8 @@ class RunningTask:
 class EndedTask:
     """A task that ended. ``seconds`` is how long it took from its create, ``ago`` how long ago it ended."""
 
+    workflow: WorkflowKey
     task_id: str
-    workflow: Workflow
     outcome: str
     miner: str | None
     attempts: int
@@ -234,7 +206,7 @@ class Overview:
     """What is going on. Nothing in it was written by a consumer."""
 
     miners: tuple[MinerView, ...]
-    waiting: Mapping[Workflow, int]
+    waiting: Mapping[WorkflowKey, int]
     running: tuple[RunningTask, ...]
     ended: tuple[EndedTask, ...] = field(default=())
 

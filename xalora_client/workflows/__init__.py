@@ -1,20 +1,20 @@
 """Workflows as files: an artist's API exports, whose node titles bind a task's parameters."""
 
-from .capability import Offer
+from .capability import Capability
 from .check import CheckedWorkflow, Fault, check
-from .parameter import Parameter, check_parameters
+from .file import Workflow, WorkflowFileError, WorkflowKey, read_folder, read_workflow, try_folder
+from .parameter import Parameter
 from .shipped import copy_shipped, ready_folder, small_folder
-from .workflow import Workflow, WorkflowFileError, read_folder, read_workflow, try_folder
 
 __all__ = [
+    "Capability",
     "CheckedWorkflow",
     "Fault",
-    "Offer",
     "Parameter",
     "Workflow",
     "WorkflowFileError",
+    "WorkflowKey",
     "check",
-    "check_parameters",
     "copy_shipped",
     "read_folder",
     "read_workflow",

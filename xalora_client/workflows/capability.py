@@ -1,65 +1,94 @@
-"""What a sequencer knows of a workflow that a miner can run."""
+"""What a miner can run: one workflow with one set of parameters, as the miner announces it to a sequencer."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from functools import cached_property
+from typing import Any
 
+from ..errors import InvalidParameterError, one_line
+from ..protocol.miner import is_name
+from .file import WorkflowKey
 from .parameter import Parameter
-
-_LONGEST_WORD = 100
 
 
 @dataclass(frozen=True)
-class Offer:
-    """A workflow as a miner announced it.
+class Capability:
+    """One workflow with one set of parameters. Miners with other models may run it with others.
 
     Attributes:
-        task_type: The kind of task.
-        workflow_id: Its id among those of its kind, or None.
+        key: Which workflow.
         parameters: What it takes, by name.
     """
 
-    task_type: str
-    workflow_id: str | None
+    key: WorkflowKey
     parameters: Mapping[str, Parameter]
 
-    @property
-    def name(self) -> str:
-        """For example "txt2vid.1" or "upscaler"."""
-        return self.task_type if self.workflow_id is None else f"{self.task_type}.{self.workflow_id}"
+    @cached_property
+    def digest(self) -> str:
+        """A hash, the same for all miners that run the workflow with the same parameters."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+    def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Check what was sent for one run.
+
+        Args:
+            values: What was sent. What is missing keeps the value in the file.
+
+        Returns:
+            The values to use; see ``Parameter.resolve``.
+
+        Raises:
+            InvalidParameterError: A value is not allowed, a name is not one of the workflow's, or a value is missing
+                that must be sent.
+        """
+        takes = ", ".join(self.parameters) or "no parameters"
+        resolved = {}
+        for name, value in values.items():
+            if name not in self.parameters:
+                what = f"Workflow {self.key} does not take {one_line(name, 60)}"
+                raise InvalidParameterError(name, value, "").derived(what=what, advice=f"It takes: {takes}.")
+            resolved[name] = self.parameters[name].resolve(value)
+        for name, parameter in self.parameters.items():
+            if parameter.required and name not in values:
+                what, allowed = f"Workflow {self.key} needs a value for {name}", parameter.allowed
+                raise InvalidParameterError(name, None, allowed).derived(what=what, advice=f"Allowed: {allowed}.")
+        return resolved
+
+    def accepts(self, values: Mapping[str, Any]) -> bool:
+        """Whether it takes the values."""
+        try:
+            self.resolve(values)
+        except InvalidParameterError:
+            return False
+        return True
 
     def to_json(self) -> dict[str, Any]:
-        """The same object that ``CheckedWorkflow.announcement`` makes."""
-        return {
-            "task_type": self.task_type,
-            "workflow_id": self.workflow_id,
-            "parameters": [each.to_json() for each in self.parameters.values()],
-        }
+        """What a miner sends."""
+        return self.key._asdict() | {"parameters": [parameter.to_json() for parameter in self.parameters.values()]}
 
     @classmethod
-    def from_json(cls, data: object) -> Offer:
-        """Read an announcement.
+    def from_json(cls, data: object) -> Capability:
+        """Read what ``to_json`` wrote.
 
         Args:
             data: What came from outside, of any shape.
 
         Raises:
-            ValueError: It is not an announcement.
+            ValueError: It is not a capability.
         """
         if not isinstance(data, Mapping):
             raise ValueError("an announced workflow is not an object")
         task_type, workflow_id, listed = data.get("task_type"), data.get("workflow_id"), data.get("parameters", [])
-        if not _is_word(task_type) or not (workflow_id is None or _is_word(workflow_id)):
+        if not is_name(task_type) or not (workflow_id is None or is_name(workflow_id)):
             raise ValueError(
-                "an announced workflow has no task_type of 1 to 100 printable characters, or a bad workflow_id"
+                "the task_type or workflow_id of an announced workflow is not 1 to 100 letters, digits, dashes and"
+                " underscores"
             )
         if not isinstance(listed, list):
             raise ValueError("the parameters of an announced workflow are not a list")
-        parameters = [Parameter.from_json(each) for each in listed]
-        return cls(task_type, workflow_id, {each.name: each for each in parameters})
-
-
-def _is_word(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_WORD and value.isprintable()
+        parameters = [Parameter.from_json(parameter) for parameter in listed]
+        return cls(WorkflowKey(str(task_type), workflow_id), {parameter.name: parameter for parameter in parameters})

@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import one_line
-from .merging import MergeError, merge
+from .capability import Capability
+from .file import TitleError, Workflow, find_widget, read_title
 from .object_info import declared, guessed, is_link, parameter, read
-from .parameter import Parameter, check_parameters
-from .titles import TitleError, Words, find_widget, read_title
-from .workflow import Workflow
+from .parameter import MergeError, Parameter, merge
 
 PREFIX = "filename_prefix"
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
@@ -69,6 +68,11 @@ class CheckedWorkflow:
     titles: Mapping[str, str]
     bindings: Mapping[str, tuple[tuple[str, str], ...]]
 
+    @property
+    def capability(self) -> Capability:
+        """What a miner announces to a sequencer."""
+        return Capability(self.workflow.key, self.parameters)
+
     def prompt(self, values: Mapping[str, Any], *, run: str) -> dict[str, Any]:
         """The prompt for one run, in API format.
 
@@ -84,11 +88,13 @@ class CheckedWorkflow:
         if not _RUN.fullmatch(run):
             raise ValueError(f"not a name of a run: {run!r}")
         images = {
-            name: values[name] for name, each in self.parameters.items() if each.kind == "image" and name in values
+            name: values[name]
+            for name, parameter in self.parameters.items()
+            if parameter.kind == "image" and name in values
         }
         # What an image may be was checked when it was sent; here it is a file's name, not an address.
         addresses = dict.fromkeys(images, "data:,")
-        resolved = check_parameters(self.parameters, {**values, **addresses}, name=self.workflow.name) | images
+        resolved = self.capability.resolve({**values, **addresses}) | images
         nodes = {
             node_id: {name: copy.deepcopy(value) for name, value in node.items() if name != "_meta"}
             for node_id, node in self.workflow.nodes.items()
@@ -102,24 +108,23 @@ class CheckedWorkflow:
                 node["inputs"][PREFIX] = f"{prefix}_{run}"
         return nodes
 
-    def announcement(self) -> dict[str, Any]:
-        """What a miner tells a sequencer about it; see ``Offer.from_json``."""
-        return {
-            "task_type": self.workflow.task_type,
-            "workflow_id": self.workflow.workflow_id,
-            "parameters": [each.to_json() for each in self.parameters.values()],
-        }
-
 
 def check(workflow: Workflow, object_info: Mapping[str, Any] | None) -> CheckedWorkflow:
     """Compare a workflow with a ComfyUI.
 
     Args:
         workflow: The workflow.
-        object_info: The answer of that ComfyUI's ``/object_info``. None checks what can be checked without: kinds are
-            then guessed from the values, and neither ranges nor choices are known.
+        object_info: The answer of that ComfyUI's ``/object_info``. Without it, kinds are guessed from the values, and
+            neither ranges nor choices are known.
     """
     return _Check(workflow, object_info).done()
+
+
+class _Node(NamedTuple):
+    node_id: str
+    class_type: str
+    inputs: Mapping[str, Any]
+    declarations: Mapping[str, Any] | None
 
 
 @dataclass
@@ -138,7 +143,7 @@ class _Check:
             self.titles[node_id] = title if isinstance(title, str) and title.strip() else node["class_type"]
         if not any("_meta" in node for node in nodes.values()):
             self._fault("", "no node has a title, so nothing is bound: use File → Export (API) of a newer ComfyUI")
-        marked = [node_id for node_id, node in nodes.items() if self._node(node_id, node).is_output]
+        marked = [node_id for node_id, node in nodes.items() if self._node(node_id, node["class_type"], node["inputs"])]
         return CheckedWorkflow(
             self.workflow,
             self.parameters,
@@ -152,140 +157,134 @@ class _Check:
     def _fault(self, node_id: str, message: str) -> None:
         self.faults.append(Fault(self.workflow.file, message, node_id, self.titles.get(node_id, "")))
 
-    def _node(self, node_id: str, node: Mapping[str, Any]) -> Words:
-        inputs, class_type = node["inputs"], node["class_type"]
-        declarations = None
-        if self.object_info is not None:
-            if class_type in self.object_info:
-                found = list(declared(self.object_info[class_type], inputs))
-                declarations = {name: declaration for name, declaration, _ in found}
-                for name, declaration, required in found:
-                    if required and name not in inputs and not read(declaration)[0].startswith(_NOT_CHECKED):
-                        self._fault(node_id, f"{name} has no value: connect or set it, and export again")
-            else:
-                unknown = one_line(class_type, 80)
-                self._fault(node_id, f"this ComfyUI has no node {unknown}: install its pack, or update ComfyUI")
+    def _node(self, node_id: str, class_type: str, inputs: Mapping[str, Any]) -> bool:
+        """Check a node. Returns whether its title marks it as the output."""
+        node = _Node(node_id, class_type, inputs, self._declarations(node_id, class_type, inputs))
         for name, value in inputs.items():
             if is_link(value) and value[0] not in self.workflow.nodes:
                 self._fault(node_id, f"{name} comes from node {value[0]}, which is not in the file: export again")
         if is_link(inputs.get(PREFIX)):
             self._fault(node_id, f"{PREFIX} comes from another node: type it in, it is made unique for each run")
         try:
-            words = read_title(self.titles[node_id])
+            bindings, is_output = read_title(self.titles[node_id])
         except TitleError as error:
             self._fault(node_id, str(error))
-            words = Words((), False)
-        bound = set(self._bind(node_id, node, words, declarations))
-        self._check_values(node_id, inputs, declarations or {}, bound)
-        return words
+            bindings, is_output = [], False
+        self._check_values(node, set(self._bind(node, bindings)))
+        return is_output
 
-    def _bind(
-        self, node_id: str, node: Mapping[str, Any], words: Words, declarations: Mapping[str, Any] | None
-    ) -> Iterator[str]:
-        """Bind what a title says, and yield the widgets."""
-        inputs = node["inputs"]
-        links = [name for name, value in inputs.items() if is_link(value)]
-        plain = [name for name in inputs if name not in links]
-        taken: dict[str, str] = {}
-        for name, named in words.bindings:
-            try:
-                widget = find_widget(name, named, plain, links)
-            except TitleError as error:
-                self._fault(node_id, str(error))
-                continue
-            if widget == PREFIX:
-                self._fault(node_id, f"input:{name}: {PREFIX} cannot be bound, it is made unique for each run")
-                continue
-            if widget in taken:
-                self._fault(node_id, f"input:{taken[widget]} and input:{name} both set {widget}: remove one")
-                continue
-            taken[widget] = name
-            made = self._parameter(node_id, name, widget, node, declarations)
-            if made is not None:
-                yield widget
-                self._add(node_id, widget, made)
-
-    def _parameter(
-        self, node_id: str, name: str, widget: str, node: Mapping[str, Any], declarations: Mapping[str, Any] | None
-    ) -> Parameter | None:
-        value, class_type = node["inputs"][widget], node["class_type"]
-        if declarations is None:
-            made = guessed(name, value, class_type, widget)
-        elif widget in declarations:
-            # Of some types, such as COLOR, no range is told.
-            made = parameter(name, value, declarations[widget]) or guessed(name, value, class_type, widget)
-        else:
-            self._fault(node_id, f"input:{name}: {one_line(class_type, 80)} has no widget {widget}: export again")
+    def _declarations(self, node_id: str, class_type: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What the node's class declares of its inputs; None where that is not known."""
+        if self.object_info is None:
             return None
-        if made is None:
-            self._fault(node_id, f"input:{name}: {widget} holds nothing that can be set from outside")
-        elif made.kind == "choice" and not made.choices:
-            self._fault(node_id, f"{widget}: this ComfyUI has no file to choose from: put one into its models folder")
-        elif made.kind == "choice" and value not in made.choices:
+        if class_type not in self.object_info:
+            unknown = one_line(class_type, 80)
+            self._fault(node_id, f"this ComfyUI has no node {unknown}: install its pack, or update ComfyUI")
+            return None
+        declarations = {}
+        for name, declaration, required in declared(self.object_info[class_type].get("input") or {}, inputs):
+            declarations[name] = declaration
+            if required and name not in inputs and not read(declaration)[0].startswith(_NOT_CHECKED):
+                self._fault(node_id, f"{name} has no value: connect or set it, and export again")
+        return declarations
+
+    def _bind(self, node: _Node, bindings: list[tuple[str, str | None]]) -> Iterator[str]:
+        """Make the parameters that a title binds, and yield their widgets."""
+        links = [name for name, value in node.inputs.items() if is_link(value)]
+        values = [name for name in node.inputs if name not in links]
+        bound: dict[str, str] = {}
+        for name, named in bindings:
+            try:
+                widget = find_widget(name, named, values, links)
+                if widget == PREFIX:
+                    raise TitleError(f"input:{name}: {PREFIX} cannot be bound, it is made unique for each run")
+                if widget in bound:
+                    raise TitleError(f"input:{bound[widget]} and input:{name} both set {widget}: remove one")
+                bound[widget] = name
+                found = self._parameter(node, name, widget)
+            except TitleError as error:
+                self._fault(node.node_id, str(error))
+            else:
+                yield widget
+                self._add(node.node_id, widget, found)
+
+    def _parameter(self, node: _Node, name: str, widget: str) -> Parameter:
+        """The parameter that a widget makes. Raises TitleError when it makes none."""
+        value, found = node.inputs[widget], None
+        if node.declarations is not None:
+            if widget not in node.declarations:
+                class_type = one_line(node.class_type, 80)
+                raise TitleError(f"input:{name}: {class_type} has no widget {widget}: export again")
+            found = parameter(name, value, node.declarations[widget])
+        # Some types, such as COLOR, declare no range.
+        found = found or guessed(name, value, node.class_type, widget)
+        if found is None:
+            raise TitleError(f"input:{name}: {widget} holds nothing that can be set from outside")
+        if found.kind == "choice" and not found.choices:
+            missing = f"{widget}: this ComfyUI has no file to choose from: put one into its models folder"
+            self._fault(node.node_id, missing)
+        elif found.kind == "choice" and value not in found.choices:
             # Whoever sends a task can still choose one of those there are.
-            return Parameter(name, "choice", choices=made.choices)
-        return made
+            return Parameter(name, "choice", choices=found.choices)
+        return found
 
-    def _add(self, node_id: str, widget: str, made: Parameter) -> None:
-        before = self.parameters.get(made.name)
+    def _add(self, node_id: str, widget: str, found: Parameter) -> None:
+        before = self.parameters.get(found.name)
         try:
-            self.parameters[made.name] = made if before is None else merge(before, made)
+            self.parameters[found.name] = found if before is None else merge(before, found)
         except MergeError as error:
-            other, other_widget = self.bindings[made.name][0]
-            self._fault(node_id, f"input:{made.name} also sets {other_widget} of node {other}, but {error}")
+            other, other_widget = self.bindings[found.name][0]
+            self._fault(node_id, f"input:{found.name} also sets {other_widget} of node {other}, but {error}")
             return
-        self.bindings.setdefault(made.name, []).append((node_id, widget))
+        self.bindings.setdefault(found.name, []).append((node_id, widget))
 
-    def _check_values(
-        self, node_id: str, inputs: Mapping[str, Any], declarations: Mapping[str, Any], bound: set[str]
-    ) -> None:
-        for widget, declaration in declarations.items():
-            value = inputs.get(widget)
+    def _check_values(self, node: _Node, bound: set[str]) -> None:
+        """Check the values in the file. Those of ``bound`` widgets are replaced by what is sent."""
+        for widget, declaration in (node.declarations or {}).items():
+            value = node.inputs.get(widget)
             rule = parameter(widget, value, declaration, sent=False)
             if value is None or is_link(value) or rule is None:
                 continue
-            if rule.kind == "image":
+            fault = None
+            if rule.kind == "image" and widget not in bound:
                 options = read(declaration)[1].get("options") or []
-                there = value in options or _UPLOADED.fullmatch(str(value))
-                if widget not in bound and not there:
-                    self._fault(
-                        node_id, f"this ComfyUI has no image {one_line(str(value), 120)}: put it into its input folder"
-                    )
-            elif rule.kind == "choice" and widget in bound:
-                continue
-            elif rule.kind == "choice" and not any(value == each for each in rule.choices):
-                self._fault(node_id, _missing(widget, value, rule))
+                if value not in options and not _UPLOADED.fullmatch(str(value)):
+                    fault = f"this ComfyUI has no image {one_line(str(value), 120)}: put it into its input folder"
+            elif rule.kind == "choice" and widget not in bound and value not in rule.choices:
+                fault = _missing(widget, value, rule)
             elif rule.kind in ("whole", "number") and not _in_range(value, rule):
-                self._fault(node_id, f"{widget} is {one_line(repr(value), 80)}; allowed: {rule.allowed}")
+                fault = f"{widget} is {one_line(repr(value), 80)}; allowed: {rule.allowed}"
+            if fault is not None:
+                self._fault(node.node_id, fault)
 
     def _outputs(self, marked: list[str]) -> tuple[str, ...]:
         saving = [node_id for node_id, node in self.workflow.nodes.items() if PREFIX in node["inputs"]]
+        found = [node_id for node_id in marked if node_id in saving]
         for node_id in marked:
             if node_id not in saving:
                 self._fault(
                     node_id, f"'output' marks a node that saves no file (it has no {PREFIX}): mark one that does"
                 )
-        found = [node_id for node_id in marked if node_id in saving]
         if len(found) > 1:
             self._fault("", f"'output' marks nodes {', '.join(found)}: a task has one result, so mark one of them")
-        elif not found and not marked and not saving:
+        elif not marked and not saving:
             self._fault("", "no node saves a file: add Save Image or Save Video")
-        elif not found and not marked and len(saving) > 1:
+        elif not marked and len(saving) > 1:
             self._fault(
                 "", f"nodes {', '.join(saving)} save files: put 'output' into the title of the one with the result"
             )
-        return tuple(found or ([] if marked else saving))
+        return tuple(found if marked else saving)
 
 
 def _missing(widget: str, value: object, rule: Parameter) -> str:
-    shown = one_line(str(value), 120)
+    text = one_line(str(value), 120)
     if isinstance(value, str) and _MODEL_FILE.fullmatch(value):
-        return f"this ComfyUI has no model file {shown} for {widget}: put it into its models folder, or choose another"
-    return f"{widget} is {shown}; allowed: {rule.allowed}"
+        return f"this ComfyUI has no model file {text} for {widget}: put it into its models folder, or choose another"
+    return f"{widget} is {text}; allowed: {rule.allowed}"
 
 
 def _in_range(value: object, rule: Parameter) -> bool:
-    """As ComfyUI looks at it: whole numbers may be written as 24.0, and above 2**53."""
+    """As ComfyUI checks it: whole numbers may be written as 24.0, and above 2**53."""
     return (
         isinstance(value, int | float)
         and (rule.minimum is None or value >= rule.minimum)

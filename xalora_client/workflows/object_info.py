@@ -17,20 +17,17 @@ def is_link(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
 
 
-def declared(class_info: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
+def declared(groups: Mapping[str, Any], inputs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, bool]]:
     """The inputs that a class declares.
 
     Args:
-        class_info: The class's entry in ``/object_info``.
+        groups: The ``input`` of the class in ``/object_info``, or of one of its choices.
         inputs: The node's values: some choices bring more inputs, named after them, such as "format.codec".
+        prefix: For the inputs of a choice: what their names begin with.
 
     Yields:
         Each input's name, its declaration, and whether it must have a value.
     """
-    yield from _declared(class_info.get("input") or {}, inputs, "")
-
-
-def _declared(groups: Mapping[str, Any], inputs: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any, bool]]:
     for group in ("required", "optional"):
         for name, declaration in (groups.get(group) or {}).items():
             full = f"{prefix}{name}"
@@ -40,7 +37,7 @@ def _declared(groups: Mapping[str, Any], inputs: Mapping[str, Any], prefix: str)
             if kind == _DYNAMIC:
                 for option in options.get("options") or []:
                     if option.get("key") == inputs.get(full):
-                        yield from _declared(option.get("inputs") or {}, inputs, f"{full}.")
+                        yield from declared(option.get("inputs") or {}, inputs, f"{full}.")
 
 
 def read(declaration: Any) -> tuple[str, Mapping[str, Any]]:
@@ -67,7 +64,7 @@ def parameter(name: str, value: Any, declaration: Any, *, sent: bool = True) -> 
     """
     kind, options = read(declaration)
     if kind in _NUMBERS:
-        low, high, step = (_number(options.get(each)) for each in ("min", "max", "step"))
+        low, high, step = (_number(options.get(field)) for field in ("min", "max", "step"))
         if kind == "FLOAT":
             # Limits beyond what floats tell apart are none.
             low = None if low is None or low <= -MAX_SEED else low
@@ -88,8 +85,8 @@ def parameter(name: str, value: Any, declaration: Any, *, sent: bool = True) -> 
             return None
         choices = options.get("options") or []
         if kind == _DYNAMIC:
-            choices = [each.get("key") for each in choices]
-        choices = tuple(each for each in choices if isinstance(each, str | int | float))
+            choices = [choice.get("key") for choice in choices]
+        choices = tuple(choice for choice in choices if isinstance(choice, str | int | float))
         return Parameter(name, "choice", value, choices=choices)
     return None
 

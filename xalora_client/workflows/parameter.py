@@ -1,21 +1,22 @@
-"""What a workflow takes: one Parameter for each name its titles bind, and the check of values that are sent."""
+"""What a workflow takes: one Parameter for each name that its titles bind, and the check of its values."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InvalidParameterError, one_line
 from ..protocol.parameters import MAX_SEED, MediaAddress, Number, Rule, Whole
 
-KINDS = ("text", "whole", "number", "flag", "choice", "image")
+_VALUE_TYPES = ("text", "whole", "number", "flag", "choice", "image")
 
 MODEL_EXTENSION = ".safetensors"
 """Appended to a choice that matches nothing without it, as the protocol's public miner does for LoRAs."""
 
-_MOST_CHOICES_SHOWN = 20
+_MOST_CHOICES_LISTED = 20
 _LONGEST_NAME = 100
 _LARGEST = sys.float_info.max
 
@@ -26,7 +27,7 @@ class Parameter:
 
     Attributes:
         name: The parameter's name in the protocol.
-        kind: One of ``KINDS``.
+        kind: "text", "whole", "number", "flag", "choice" or "image".
         default: The widget's value in the file. None means that a value must be sent.
         minimum: The least value of a "whole" or "number"; None is no limit.
         maximum: The greatest value of a "whole" or "number"; None is no limit.
@@ -55,19 +56,24 @@ class Parameter:
         if self.kind == "flag":
             return "true or false"
         if self.kind == "choice":
-            shown = ", ".join(one_line(str(each), 80) for each in self.choices[:_MOST_CHOICES_SHOWN])
-            more = len(self.choices) - _MOST_CHOICES_SHOWN
-            return f"one of {shown}{f' and {more} more' if more > 0 else ''}" if shown else "nothing, the list is empty"
+            listed = ", ".join(one_line(str(choice), 80) for choice in self.choices[:_MOST_CHOICES_LISTED])
+            more = len(self.choices) - _MOST_CHOICES_LISTED
+            return (
+                f"one of {listed}{f' and {more} more' if more > 0 else ''}" if listed else "nothing, the list is empty"
+            )
         if self.kind == "number" and (self.minimum is None or self.maximum is None):
             least = "" if self.minimum is None else f" of at least {self.minimum:g}"
             return f"a number{least}" if self.maximum is None else f"a number of at most {self.maximum:g}"
         return self._rule.allowed
 
-    def check(self, value: object) -> None:
-        """Refuse a value that is not allowed. An "image" is an address here, not yet a file of ComfyUI.
+    def resolve(self, value: Any) -> Any:
+        """Check a value. An "image" is an address here, not yet a file of ComfyUI.
 
         Args:
             value: The value as it came in JSON.
+
+        Returns:
+            The value to use: a choice gets ``.safetensors`` appended where only that matches.
 
         Raises:
             InvalidParameterError: The value is not allowed.
@@ -82,14 +88,6 @@ class Parameter:
             accepted = self._rule.accepts(value)
         if not accepted:
             raise InvalidParameterError(self.name, value, self.allowed)
-
-    def resolve(self, value: Any) -> Any:
-        """The value to use: for a choice, with ``.safetensors`` appended where only that matches.
-
-        Raises:
-            InvalidParameterError: The value is not allowed.
-        """
-        self.check(value)
         return self._match(value) if self.kind == "choice" else value
 
     def to_json(self) -> dict[str, Any]:
@@ -113,13 +111,13 @@ class Parameter:
         name, kind, choices = data.get("name"), data.get("kind"), data.get("choices", [])
         if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
             raise ValueError(f"a parameter has no name of 1 to {_LONGEST_NAME} printable characters")
-        if kind not in KINDS:
-            raise ValueError(f"the kind of {name} is none of {', '.join(KINDS)}")
-        if not isinstance(choices, list) or not all(isinstance(each, str | int | float) for each in choices):
+        if kind not in _VALUE_TYPES:
+            raise ValueError(f"the kind of {name} is none of {', '.join(_VALUE_TYPES)}")
+        if not isinstance(choices, list) or not all(isinstance(choice, str | int | float) for choice in choices):
             raise ValueError(f"the choices of {name} are not a list of texts and numbers")
-        limits = {each: data.get(each) for each in ("minimum", "maximum", "step")}
-        for each, limit in limits.items():
-            of_kind = int if kind == "whole" or each == "step" else int | float
+        limits = {field: data.get(field) for field in ("minimum", "maximum", "step")}
+        for field, limit in limits.items():
+            of_kind = int if kind == "whole" or field == "step" else int | float
             if limit is None:
                 continue
             if not isinstance(limit, of_kind) or isinstance(limit, bool) or not abs(limit) <= _LARGEST:
@@ -153,40 +151,6 @@ class Parameter:
         return None
 
 
-def check_parameters(parameters: Mapping[str, Parameter], values: Mapping[str, Any], *, name: str) -> dict[str, Any]:
-    """Check what was sent for one run of a workflow.
-
-    Args:
-        parameters: What the workflow takes.
-        values: What was sent. What is missing keeps the value in the file.
-        name: The workflow's name, such as "txt2vid.1", for the errors.
-
-    Returns:
-        The values to use; see ``Parameter.resolve``.
-
-    Raises:
-        InvalidParameterError: A value is not allowed, a name is not one of the workflow's, or a value is missing that
-            must be sent.
-    """
-    takes = ", ".join(parameters) or "no parameters"
-    resolved = {}
-    for each, value in values.items():
-        if each not in parameters:
-            raise _refused(
-                each, value, "", f"Workflow {name} does not take {one_line(each, 60)}", f"It takes: {takes}."
-            )
-        resolved[each] = parameters[each].resolve(value)
-    for each, parameter in parameters.items():
-        if parameter.required and each not in values:
-            allowed = parameter.allowed
-            raise _refused(each, None, allowed, f"Workflow {name} needs a value for {each}", f"Allowed: {allowed}.")
-    return resolved
-
-
-def _refused(field: str, value: object, allowed: str, what: str, advice: str) -> InvalidParameterError:
-    return InvalidParameterError(field, value, allowed).derived(what=what, advice=advice)
-
-
 def _encodable(value: str) -> bool:
     """Whether it can be sent as UTF-8: JSON can hold lone surrogates."""
     try:
@@ -194,3 +158,52 @@ def _encodable(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+class MergeError(ValueError):
+    """No value fits all of the widgets; the message says why."""
+
+
+def merge(first: Parameter, second: Parameter) -> Parameter:
+    """The parameter that both widgets take. It has the first one's default; without a value both keep their own.
+
+    Raises:
+        MergeError: Nothing is allowed by both.
+    """
+    kinds = {first.kind, second.kind}
+    if kinds == {"whole", "number"}:
+        whole, other = (first, second) if first.kind == "whole" else (second, first)
+        least = None if other.minimum is None else math.ceil(other.minimum)
+        most = None if other.maximum is None else math.floor(other.maximum)
+        inside = replace(whole, minimum=least, maximum=most, step=None)
+        return replace(merge(whole, inside), default=first.default)
+    if len(kinds) == 2:
+        raise MergeError(f"one widget takes {first.allowed}, the other {second.allowed}")
+    if first.kind == "choice":
+        both = tuple(choice for choice in first.choices if choice in second.choices)
+        if first.choices and second.choices and not both:
+            raise MergeError("the two widgets have no choice in common")
+        return replace(first, choices=both, default=first.default if first.default in both else None)
+    if first.kind not in ("whole", "number"):
+        return first
+    low: float | None = max((limit for limit in (first.minimum, second.minimum) if limit is not None), default=None)
+    high: float | None = min((limit for limit in (first.maximum, second.maximum) if limit is not None), default=None)
+    step: int | None = None
+    if first.kind == "whole":
+        low, step = _common_steps(first, second, low)
+    if low is not None and high is not None and low > high:
+        raise MergeError(f"one widget takes {first.allowed}, the other {second.allowed}")
+    return replace(first, minimum=low, maximum=high, step=step)
+
+
+def _common_steps(first: Parameter, second: Parameter, low: float | None) -> tuple[float | None, int | None]:
+    """The least value on both grids from ``low``, and the step from there."""
+    grids = [(int(parameter.minimum or 0), parameter.step or 1) for parameter in (first, second)]
+    step = math.lcm(*(step for _, step in grids))
+    if step == 1:
+        return low, None
+    start = 0 if low is None else int(low)
+    for value in range(start, start + step):
+        if all((value - least) % own == 0 for least, own in grids):
+            return value, step
+    raise MergeError(f"one widget takes {first.allowed}, the other {second.allowed}")

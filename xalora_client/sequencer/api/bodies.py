@@ -1,12 +1,12 @@
-"""What all endpoints share: reading bodies, checking keys, and answering refusals in JSON."""
+"""What all endpoints share: reading bodies, checking keys, and answering errors in JSON."""
 
 from __future__ import annotations
 
 import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import ClientError, web
@@ -39,40 +39,29 @@ class HTTPError(Exception):
         self.status = status
 
 
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Refuse what the sequencer's disk cannot take."""
-    try:
-        yield
-    except (ConnectionError, ClientError):
-        raise
-    except OSError as error:
-        raise _full_disk("is full" if is_full(error) else f"cannot be written ({type(error).__name__})") from error
-
-
 def _full_disk(why: str) -> HTTPError:
     return HTTPError(507, f"the sequencer's disk {why}; free some space there, and send this again")
 
 
 def answering_in_json(service: str) -> Any:
-    """Middleware that turns every refusal into its status with ``{"message": ...}``."""
+    """Middleware that answers every error with its status and ``{"message": ...}``."""
 
     @web.middleware
     async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except Exception as error:
-            refusal = _refusal(error)
-            if refusal is None:
+            answer = _http_error(error)
+            if answer is None:
                 logger.exception("%s could not be answered", request.path)
-                refusal = HTTPError(500, f"the {service} failed")
-            return web.json_response({"message": str(refusal)}, status=refusal.status)
+                answer = HTTPError(500, f"the {service} failed")
+            return web.json_response({"message": str(answer)}, status=answer.status)
 
     return answer_in_json
 
 
-def _refusal(error: Exception) -> HTTPError | None:
-    """How an error is answered; None for one that is a fault of this program."""
+def _http_error(error: Exception) -> HTTPError | None:
+    """How an error is answered; None for a fault of this program."""
     match error:
         case HTTPError():
             return error
@@ -82,10 +71,12 @@ def _refusal(error: Exception) -> HTTPError | None:
             return HTTPError(413, str(error))
         case web.HTTPException():
             return HTTPError(error.status, error.reason)
+        case ConnectionError() | ClientError():
+            return HTTPError(400, "the connection was cut")  # Nobody reads this.
         case StoreError(is_full=True):
             return _full_disk("is full")
-        case ConnectionError():
-            return HTTPError(400, "the request broke off")  # Nobody hears this.
+        case OSError():
+            return _full_disk("is full" if is_full(error) else f"cannot be written ({type(error).__name__})")
     return None
 
 
@@ -118,18 +109,18 @@ def read_wait(body: Mapping[str, Any]) -> float:
     return float(min(seconds, LONG_POLL_SECONDS))
 
 
+@dataclass(frozen=True)
 class Keys:
-    """The consumers that are let in. None of them means that every key is accepted."""
+    """The consumers that are let in. Without any, every key is accepted."""
 
-    def __init__(self, accepted: tuple[Credentials, ...]) -> None:
-        self._accepted = accepted
+    accepted: tuple[Credentials, ...]
 
     def consumer_and_key(self, body: Mapping[str, Any]) -> tuple[str, str]:
         """The consumer and the key of a request, which must belong together."""
         consumer_id, api_key = body.get("consumer_id"), self.key(body)
         if not isinstance(consumer_id, str) or not _TEXT.accepts(consumer_id):
             raise HTTPError(401, "consumer_id is missing")
-        known = [_same(consumer_id, other.consumer_id) & _same(api_key, other.api_key) for other in self._accepted]
+        known = [_same(consumer_id, other.consumer_id) & _same(api_key, other.api_key) for other in self.accepted]
         if known and not any(known):
             raise HTTPError(401, "this consumer_id and api_key are not known here")
         return consumer_id, api_key
@@ -139,7 +130,7 @@ class Keys:
         api_key = body.get("api_key")
         if not isinstance(api_key, str) or not _TEXT.accepts(api_key):
             raise HTTPError(401, "api_key is missing")
-        known = [_same(api_key, other.api_key) for other in self._accepted]
+        known = [_same(api_key, other.api_key) for other in self.accepted]
         if known and not any(known):
             raise HTTPError(401, "this api_key is not known here")
         return api_key
@@ -156,7 +147,7 @@ def read_miner(body: Mapping[str, Any], miner_key: str | None, field: str = "erc
 
 
 def _same(given: str, required: str) -> bool:
-    """Compare without telling by the time it takes how much was right."""
+    """Compare in a time that does not depend on how much is right."""
     return hmac.compare_digest(given.encode(), required.encode())
 
 

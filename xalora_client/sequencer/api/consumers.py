@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -12,111 +13,77 @@ from ...errors import InvalidParameterError
 from ...protocol.miner import is_name
 from ...protocol.parameters import MediaAddress
 from ...protocol.tasks import CustomTask, WorkflowTask
-from ..capabilities import Offered
-from ..fetching import ImageError, check_image_host
-from ..inputs import Inputs, image_token_in
+from ...workflows import WorkflowKey
+from ..file_store import image_token_in
+from ..inputs import ImageError, Inputs, check_image_host
 from ..queue import TaskQueue
-from ..values import NewTask, TaskView, Workflow
+from ..values import NewTask, TaskView
 from .bodies import LONG_POLL_SECONDS, HTTPError, Keys, address, read_body, read_text, read_wait
 
 _ADDRESS = MediaAddress("")
 _NOBODY = "; no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
 
 
-Accept: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[tuple[WorkflowTask, tuple[str, ...]]]]
-"""Reads the body of a create: the task, and which of its parameters are images that the sequencer fetches."""
+async def read_task(queue: TaskQueue, body: Mapping[str, Any]) -> tuple[WorkflowTask, tuple[str, ...]]:
+    """The task of a create, and which of its parameters are images that the sequencer fetches.
+
+    Raises HTTPError for a workflow that no miner has, and InvalidParameterError for parameters that no miner takes.
+    """
+    details = body.get("task_details")
+    parameters = details.get("parameters") if isinstance(details, dict) else None
+    if not isinstance(parameters, dict):
+        raise InvalidParameterError("task_details", details, 'an object like {"parameters": {...}}')
+    workflow = await _workflow(queue, body)
+    given = {name: value for name, value in parameters.items() if value is not None}
+    options = {name: body.get(name) for name in ("workflow_id", "timeout_seconds")}
+    task = CustomTask(workflow.task_type, given, **options)
+    images = await queue.check(workflow, given)
+    return task, tuple(sorted(name for name in images if _ADDRESS.accepts(given.get(name))))
 
 
-class OfferedTasks:
-    """What may be asked for: what some miner has announced. Raises HTTPError and InvalidParameterError."""
-
-    def __init__(self, queue: TaskQueue) -> None:
-        self._queue = queue
-
-    async def accept(self, body: Mapping[str, Any]) -> tuple[WorkflowTask, tuple[str, ...]]:
-        """See ``Accept``. Refuses what nobody offers, and parameters that no miner takes."""
-        details = body.get("task_details")
-        parameters = details.get("parameters") if isinstance(details, dict) else None
-        if not isinstance(parameters, dict):
-            raise InvalidParameterError("task_details", details, 'an object like {"parameters": {...}}')
-        workflow, offered = await self._find(body)
-        given = {name: value for name, value in parameters.items() if value is not None}
-        options = {name: body.get(name) for name in ("workflow_id", "timeout_seconds")}
-        task = CustomTask(workflow.task_type, given, **options)
-        first: InvalidParameterError | None = None
-        for capability in offered.capabilities:
-            try:
-                capability.check(given)
-                break
-            except InvalidParameterError as error:
-                first = first or error
-        else:
-            if first is not None and not offered.is_unchecked:
-                raise first
-        images = {
-            name
-            for capability in offered.capabilities
-            for name, parameter in capability.offer.parameters.items()
-            if parameter.kind == "image" and _ADDRESS.accepts(given.get(name))
-        }
-        if not offered.capabilities and _ADDRESS.accepts(given.get("image")):
-            images.add("image")
-        return task, tuple(sorted(images))
-
-    async def workflow(self, body: Mapping[str, Any]) -> Workflow | None:
-        """Which workflow a request is about; None if it names none."""
-        return None if body.get("task_type") is None else (await self._find(body))[0]
-
-    async def _find(self, body: Mapping[str, Any]) -> tuple[Workflow, Offered]:
-        task_type, workflow_id = body.get("task_type"), body.get("workflow_id")
-        names = await self._queue.offered_names()
-        if not names:
-            raise HTTPError(503, "no miner has been here yet, so nothing can run; start one with `xalora miner`")
-        if not is_name(task_type):
-            raise InvalidParameterError("task_type", task_type, ", ".join(names))
-        if workflow_id is not None and not is_name(workflow_id):
-            raise InvalidParameterError("workflow_id", workflow_id, "letters, digits, dashes and underscores")
-        workflow = Workflow(str(task_type), None if workflow_id is None else str(workflow_id))
-        offered = await self._queue.offered(workflow)
-        if offered is None:
-            raise HTTPError(400, f"no miner offers the workflow {workflow}; offered are: {', '.join(names)}")
-        return workflow, offered
+async def read_workflow(queue: TaskQueue, body: Mapping[str, Any]) -> WorkflowKey | None:
+    """Which workflow a request is about; None if it names none. Raises HTTPError and InvalidParameterError."""
+    return None if body.get("task_type") is None else await _workflow(queue, body)
 
 
+async def _workflow(queue: TaskQueue, body: Mapping[str, Any]) -> WorkflowKey:
+    task_type, workflow_id = body.get("task_type"), body.get("workflow_id")
+    names = await queue.workflow_names()
+    if not names:
+        raise HTTPError(503, "no miner has been here yet, so nothing can run; start one with `xalora miner`")
+    if not is_name(task_type):
+        raise InvalidParameterError("task_type", task_type, ", ".join(names))
+    if workflow_id is not None and not is_name(workflow_id):
+        raise InvalidParameterError("workflow_id", workflow_id, "letters, digits, dashes and underscores")
+    workflow = WorkflowKey(str(task_type), workflow_id)
+    if not await queue.has_workflow(workflow):
+        raise HTTPError(400, f"no miner offers the workflow {workflow}; offered are: {', '.join(names)}")
+    return workflow
+
+
+@dataclass(frozen=True)
 class ConsumerRoutes:
     """Create, query, cancel, and asking for a miner.
 
-    Args:
+    Attributes:
         queue: The tasks.
         inputs: Their inputs.
         keys: Who is let in.
-        accept: Reads the task of a create.
-        workflow: Reads which workflow a request is about; None for any.
+        read_task: Reads the task of a create, and which of its parameters are images that the sequencer fetches.
+        read_workflow: Reads which workflow a request is about; None for any.
         service: What this server is called in messages.
         local: Whether images may be in private networks.
         on_query: Called with the seconds that a query took, without the wait that was asked for.
     """
 
-    def __init__(
-        self,
-        queue: TaskQueue,
-        inputs: Inputs,
-        keys: Keys,
-        accept: Accept,
-        workflow: Callable[[Mapping[str, Any]], Awaitable[Workflow | None]],
-        *,
-        service: str,
-        local: bool,
-        on_query: Callable[[float], object] = lambda seconds: None,
-    ) -> None:
-        self._queue = queue
-        self._inputs = inputs
-        self._keys = keys
-        self._accept = accept
-        self._workflow = workflow
-        self._service = service
-        self._local = local
-        self._on_query = on_query
+    queue: TaskQueue
+    inputs: Inputs
+    keys: Keys
+    read_task: Callable[[Mapping[str, Any]], Awaitable[tuple[WorkflowTask, tuple[str, ...]]]]
+    read_workflow: Callable[[Mapping[str, Any]], Awaitable[WorkflowKey | None]]
+    service: str
+    local: bool
+    on_query: Callable[[float], object] = lambda seconds: None
 
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
@@ -134,15 +101,28 @@ class ConsumerRoutes:
         one is created. This is our own addition: no other sequencer is known to promise it.
         """
         body = await read_body(request)
-        consumer_id, api_key = self._keys.consumer_and_key(body)
-        job_id, owner = read_text(body, "job_id"), self._queue.owner(api_key)
-        task_id = await self._queue.find_by_job_id(owner, consumer_id, job_id)
+        consumer_id, api_key = self.keys.consumer_and_key(body)
+        job_id, owner = read_text(body, "job_id"), self.queue.owner(api_key)
+        task_id = await self.queue.find_by_job_id(owner, consumer_id, job_id)
         msg = "this job_id was submitted before"
         if task_id is None:
-            created = await self._queue.create(await self._new_task(request, body, owner, consumer_id, job_id))
+            task, images = await self.read_task(body)
+            details: dict[str, Any] = dict(task.task_details)
+            for name in images:
+                await self._check_image(request, name, details["parameters"][name], owner)
+            new = NewTask(
+                workflow=WorkflowKey(task.task_type, task.workflow_id),
+                details=details,
+                inputs=images,
+                timeout_seconds=task.timeout_seconds or None,
+                owner=owner,
+                consumer_id=consumer_id,
+                job_id=job_id,
+            )
+            created = await self.queue.create(new)
             task_id = created.task_id
             if created.is_new:
-                msg = f"queued in the {self._service}{'' if created.has_miner else _NOBODY}"
+                msg = f"queued in the {self.service}{'' if created.has_miner else _NOBODY}"
         return web.json_response(
             {"task_id": task_id, "msg": msg, "revision": 0, "long_poll_seconds": LONG_POLL_SECONDS}
         )
@@ -159,7 +139,7 @@ class ConsumerRoutes:
         task, waited = await self._task(body, after), 0.0
         if seconds:
             waiting = time.perf_counter()
-            await self._queue.watch(task.task_id, after, seconds)
+            await self.queue.watch(task.task_id, after, seconds)
             waited = time.perf_counter() - waiting
             task = await self._task(body, after)
         fields: dict[str, Any] = vars(task) | {"long_poll_seconds": LONG_POLL_SECONDS}
@@ -167,57 +147,40 @@ class ConsumerRoutes:
         if media is not None:
             fields["result"] = address(request, f"media/{media}")
         answer = web.json_response({name: value for name, value in fields.items() if value is not None})
-        self._on_query(time.perf_counter() - begun - waited)
+        self.on_query(time.perf_counter() - begun - waited)
         return answer
 
     async def task_cancel(self, request: web.Request) -> web.StreamResponse:
         """Cancel a task: ``{"task_id", "msg"}``. If it has already ended, the msg says so."""
         body = await read_body(request)
-        owner = self._queue.owner(self._keys.key(body))
-        before = _known(await self._queue.cancel(read_text(body, "task_id"), owner))
+        owner = self.queue.owner(self.keys.key(body))
+        before = _known(await self.queue.cancel(read_text(body, "task_id"), owner))
         msg = "canceled" if before.is_open else f"nothing to cancel: the task was already {before.status}"
         return web.json_response({"task_id": before.task_id, "msg": msg})
 
     async def resource_request(self, request: web.Request) -> web.StreamResponse:
         """Name a miner that would take such a task: ``{"miner_id"}``."""
         body = await read_body(request)
-        self._keys.consumer_and_key(body)
-        miner = await self._queue.find_miner(await self._workflow(body))
+        self.keys.consumer_and_key(body)
+        miner = await self.queue.find_miner(await self.read_workflow(body))
         if miner is None:
             raise HTTPError(503, "no miner that runs this is connected at the moment; start one with `xalora miner`")
         return web.json_response({"miner_id": miner})
 
-    async def _new_task(
-        self, request: web.Request, body: dict[str, Any], owner: bytes, consumer_id: str, job_id: str
-    ) -> NewTask:
-        task, images = await self._accept(body)
-        details: dict[str, Any] = dict(task.task_details)
-        for name in images:
-            await self._check_image(request, name, details["parameters"][name], owner)
-        return NewTask(
-            workflow=Workflow(task.task_type, task.workflow_id),
-            details=details,
-            inputs=images,
-            timeout_seconds=task.timeout_seconds or None,
-            owner=owner,
-            consumer_id=consumer_id,
-            job_id=job_id,
-        )
-
     async def _check_image(self, request: web.Request, name: str, value: str, owner: bytes) -> None:
         """Refuse at once what could not be fetched in any case."""
-        if await self._inputs.has(value, owner):
+        if await self.inputs.has(value, owner):
             return
         if image_token_in(value) is not None and value.startswith(address(request, "images/")):
             raise InvalidParameterError(name, "an address of an image that is not here", "one uploaded within a day")
         try:
-            check_image_host(value, local=self._local)
+            check_image_host(value, local=self.local)
         except ImageError as error:
             raise HTTPError(400, str(error)) from None
 
     async def _task(self, body: dict[str, Any], after: int) -> TaskView:
-        owner = self._queue.owner(self._keys.key(body))
-        return _known(await self._queue.query(read_text(body, "task_id"), owner, after))
+        owner = self.queue.owner(self.keys.key(body))
+        return _known(await self.queue.query(read_text(body, "task_id"), owner, after))
 
 
 def _known(task: TaskView | None) -> TaskView:

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientError, web
 
-from ...media.decoding.formats import describe, sniff
+from ...media.decoding.formats import APNG, FORMATS, describe, sniff
 from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT
-from ..file_store import Incoming, Part, store
-from ..inputs import Image, Images
+from ..file_store import Image, Images, Incoming, IncomingFile
 from ..queue import TaskQueue
-from ..values import LeaseLost, Upload
-from .bodies import HTTPError, Keys, address, disk_errors, read_body
+from ..values import LeaseId, LeaseLost
+from .bodies import HTTPError, Keys, address, read_body
 
-MOST_PARTS = 16
-"""Uploads that were cut and are kept to go on with; the oldest go first. A restart forgets them."""
+MOST_CUT = 16
+"""Uploads that were cut and are kept to be continued; the oldest go first. A restart forgets them."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
-_CONTENT_TYPES = {
-    ".mp4": "video/mp4",
-    ".mov": "video/quicktime",
-    ".webm": "video/webm",
-    ".mkv": "video/x-matroska",
-    ".gif": "image/gif",
-    ".webp": "image/webp",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".avif": "image/avif",
-}
+_CONTENT_TYPES = {known.extension: known.mime_type for known in FORMATS if known is not APNG}
 
 
+@dataclass(frozen=True)
 class MediaRoutes:
     """The media of results, in the folder ``results``. Whoever has an address may have them."""
 
-    def __init__(self, queue: TaskQueue, results: Path) -> None:
-        self._queue = queue
-        self._results = results
+    queue: TaskQueue
+    results: Path
 
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
@@ -49,24 +39,24 @@ class MediaRoutes:
         """Send a result, whole or the requested range."""
         name = request.match_info["name"]
         # The name is only looked up. What is opened is the name that this server chose.
-        file = await self._queue.find_media(name) if name.isprintable() else None
+        file = await self.queue.find_media(name) if name.isprintable() else None
         if file is None:
             raise HTTPError(404, "there is no such media")
-        path = self._results / file
+        path = self.results / file
         content_type = _CONTENT_TYPES.get(path.suffix)
         if content_type is None or not path.is_file():
             raise HTTPError(410, "this media was removed to make room for newer results")
         return web.FileResponse(path, headers={"Content-Type": content_type} | _NO_SNIFFING)
 
 
+@dataclass(frozen=True)
 class MinerFiles:
     """A task's inputs, and its result. Each address has a token that belongs to one attempt, so it needs no key."""
 
-    def __init__(self, queue: TaskQueue, inputs: Path, results: Path, incoming: Incoming) -> None:
-        self._queue = queue
-        self._inputs = inputs
-        self._results = results
-        self._incoming = incoming
+    queue: TaskQueue
+    inputs: Path
+    results: Path
+    incoming: Incoming
 
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
@@ -77,53 +67,56 @@ class MinerFiles:
 
     async def input(self, request: web.Request) -> web.StreamResponse:
         """Send the bytes of an input."""
-        files = await self._queue.inputs_at(request.match_info["token"])
+        files = await self.queue.inputs_at(request.match_info["token"])
         if files is None:
             raise HTTPError(404, "this attempt is over, or there never was one with this address")
         number = int(request.match_info["number"])
         if number >= len(files):
             raise HTTPError(404, "the task has no such input")
         headers = {"Content-Type": files[number].content_type} | _NO_SNIFFING
-        return web.FileResponse(self._inputs / files[number].file, headers=headers)
+        return web.FileResponse(self.inputs / files[number].file, headers=headers)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """Take the raw bytes of a result: ``{"result"}`` is what to submit."""
         token = request.match_info["token"]
         await self._renewed(token)
-        with disk_errors():
-            received = await self._incoming.receive(request.content, LARGEST_RESULT)
-            try:
-                upload = await self._renewed(token)  # The lease may have ended meanwhile.
-                found = sniff(received.head)
-                if found is None:
-                    raise HTTPError(415, f"this is not a picture or video: {describe(received.head).partition(':')[0]}")
-                file = received.sha256 + found.extension
-                if upload.file is not None and upload.file != file:
-                    raise HTTPError(409, "other bytes were uploaded for this attempt before")
-                await store(received, self._results / file)
-                await self._queue.attach_result(upload.lease, file, received.size)
-            except LeaseLost as lost:
-                raise HTTPError(409, f"this attempt is over: {lost.reason}") from None
-            finally:
-                received.discard()
+        received = self.incoming.begin()
+        try:
+            await received.receive(request.content, LARGEST_RESULT)
+            lease, before = await self._renewed(token)  # The lease may have ended meanwhile.
+            found = sniff(received.head)
+            if found is None:
+                raise HTTPError(415, f"this is not a picture or video: {describe(received.head).partition(':')[0]}")
+            file = received.sha256 + found.extension
+            if before not in (None, file):
+                raise HTTPError(409, "other bytes were uploaded for this attempt before")
+            await received.store(self.results / file)
+            await self.queue.attach_result(lease, file, received.size)
+        except LeaseLost as lost:
+            raise HTTPError(409, f"this attempt is over: {lost.reason}") from None
+        finally:
+            received.discard()
         return web.json_response({"result": file})
 
-    async def _renewed(self, token: str) -> Upload:
-        upload = await self._queue.renew_upload(token)
+    async def _renewed(self, token: str) -> tuple[LeaseId, str | None]:
+        upload = await self.queue.renew_upload(token)
         if upload is None:
             raise HTTPError(409, "this attempt is over, or there never was one with this address")
         return upload
 
 
+@dataclass(frozen=True)
 class ImageUploads:
-    """An image is announced, and then uploaded unless it is here already."""
+    """An image is announced, and then uploaded unless it is here already.
 
-    def __init__(self, queue: TaskQueue, images: Images, incoming: Incoming, keys: Keys) -> None:
-        self._queue = queue
-        self._images = images
-        self._incoming = incoming
-        self._keys = keys
-        self._parts: dict[str, Part] = {}
+    ``cut`` are the uploads that were cut and can be continued, by the image's token.
+    """
+
+    queue: TaskQueue
+    images: Images
+    incoming: Incoming
+    keys: Keys
+    cut: dict[str, IncomingFile] = field(default_factory=dict)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
@@ -132,10 +125,10 @@ class ImageUploads:
     async def announce(self, request: web.Request) -> web.StreamResponse:
         """Answer ``{"image"}``, the image's address, and ``"upload_url"`` unless it is here already.
 
-        ``"received"`` says how many of its bytes are here: an upload with ``Upload-Offset`` goes on behind them.
+        ``"received"`` says how many of its bytes are here: an upload with ``Upload-Offset`` continues after them.
         """
         body = await read_body(request)
-        _, api_key = self._keys.consumer_and_key(body)
+        _, api_key = self.keys.consumer_and_key(body)
         sha256, size, content_type = body.get("sha256"), body.get("size"), body.get("content_type")
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
             raise HTTPError(400, "sha256 is not 64 hexadecimal digits in lower case")
@@ -145,57 +138,54 @@ class ImageUploads:
             raise HTTPError(413, f"the image is larger than {LARGEST_INPUT // 2**20} MiB")
         if not isinstance(content_type, str) or not content_type.startswith("image/") or len(content_type) > 100:
             raise HTTPError(400, "content_type is not that of an image, such as image/png")
-        image = await self._images.announce(self._queue.owner(api_key), sha256, size, content_type)
+        image = await self.images.announce(self.queue.owner(api_key), sha256, size, content_type)
         answer: dict[str, Any] = {"image": address(request, f"images/{image.token}")}
-        if not image.complete:
+        if not image.is_complete:
             answer["upload_url"] = address(request, f"image_upload/{image.token}")
-            if (part := self._parts.get(image.token)) is not None:
-                answer["received"] = part.size
+            if (file := self.cut.get(image.token)) is not None:
+                answer["received"] = file.size
         return web.json_response(answer)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """Take the raw bytes of an image that was announced, or those from ``Upload-Offset`` on: ``{"image"}``."""
-        image = await self._images.find(request.match_info["token"])
+        image = await self.images.find(request.match_info["token"])
         if image is None:
             raise HTTPError(404, "no image was announced for this address, or it is a day old; announce it again")
-        with disk_errors():
-            await self._receive(request, image)
-        await self._images.mark_complete(image)
+        await self._receive(request, image)
+        await self.images.mark_complete(image)
         return web.json_response({"image": address(request, f"images/{image.token}")})
 
     async def _receive(self, request: web.Request, image: Image) -> None:
         offset = request.headers.get("Upload-Offset", "0")
-        part = self._parts.pop(image.token, None)  # While one request goes on with it, no other does.
-        if part is not None and offset == "0":
-            part.discard()
-            part = None
-        part = part or self._incoming.begin()
-        if offset != str(part.size):
-            self._keep_part(image, part)
-            raise HTTPError(
-                409, "the upload does not go on where the bytes end that are here; announce the image again"
-            )
+        file = self.cut.pop(image.token, None)  # While one request continues it, no other does.
+        if file is not None and offset == "0":
+            file.discard()
+            file = None
+        file = file or self.incoming.begin()
+        if offset != str(file.size):
+            self._keep(image, file)
+            raise HTTPError(409, "the upload does not continue after the bytes that are here; announce the image again")
         try:
-            received = await self._incoming.receive(request.content, image.size, part)
+            await file.receive(request.content, image.size)
         except (ConnectionError, ClientError):
-            self._keep_part(image, part)
+            self._keep(image, file)
             raise
         try:
-            if received.size != image.size or received.sha256 != image.sha256:
+            if file.size != image.size or file.sha256 != image.sha256:
                 raise HTTPError(422, "these are not the bytes that were announced: their size or SHA-256 differs")
-            found = sniff(received.head)
+            found = sniff(file.head)
             if found is None or found.kind == "video":
-                raise HTTPError(415, f"this is not an image: {describe(received.head).partition(':')[0]}")
-            await store(received, self._images.folder / image.sha256)
+                raise HTTPError(415, f"this is not an image: {describe(file.head).partition(':')[0]}")
+            await file.store(self.images.folder / image.sha256)
         finally:
-            received.discard()
+            file.discard()
 
-    def _keep_part(self, image: Image, part: Part) -> None:
-        if not part.size:
-            part.discard()
+    def _keep(self, image: Image, file: IncomingFile) -> None:
+        if not file.size:
+            file.discard()
             return
-        if (other := self._parts.pop(image.token, None)) is not None:  # Two uploads of it were cut.
+        if (other := self.cut.pop(image.token, None)) is not None:  # Two uploads of it were cut.
             other.discard()
-        self._parts[image.token] = part
-        while len(self._parts) > MOST_PARTS:
-            self._parts.pop(next(iter(self._parts))).discard()
+        self.cut[image.token] = file
+        while len(self.cut) > MOST_CUT:
+            self.cut.pop(next(iter(self.cut))).discard()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from ...errors import InvalidParameterError, one_line
+from ...errors import one_line
 from ...protocol.miner import (
     Assignment,
     Input,
-    is_name,
     read_failure,
     read_ids,
     read_instance,
@@ -22,8 +22,7 @@ from ...protocol.miner import (
     read_software,
     read_workflows,
 )
-from ...workflows import Offer
-from ..capabilities import Capability
+from ...workflows import Capability
 from ..queue import LEASE_SECONDS, TaskQueue
 from ..values import Attempt, LeaseId, LeaseLost, NameTakenError, NotRegisteredError, NotUploadedError, Result
 from .bodies import LONG_POLL_SECONDS, HTTPError, address, read_body, read_miner, read_text, read_wait
@@ -31,13 +30,13 @@ from .bodies import LONG_POLL_SECONDS, HTTPError, address, read_body, read_miner
 _HEARTBEAT_SECONDS = 10.0
 
 
+@dataclass(frozen=True)
 class MinerRoutes:
     """``workflow_files`` are what miners without a folder of their own get."""
 
-    def __init__(self, queue: TaskQueue, *, miner_key: str | None, workflow_files: Mapping[str, Any]) -> None:
-        self._queue = queue
-        self._miner_key = miner_key
-        self._workflow_files = workflow_files
+    queue: TaskQueue
+    miner_key: str | None
+    workflow_files: Mapping[str, Any]
 
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
@@ -50,36 +49,36 @@ class MinerRoutes:
         ]
 
     async def register(self, request: web.Request) -> web.StreamResponse:
-        """Take up a miner with what it can run."""
+        """Register a miner with what it can run."""
         body = await read_body(request)
-        name, instance = read_miner(body, self._miner_key), read_instance(body)
+        name, instance = read_miner(body, self.miner_key), read_instance(body)
         if instance is None:
             raise HTTPError(400, "instance is missing")
         try:
-            await self._queue.register(name, instance, _capabilities(body), read_software(body))
+            await self.queue.register(name, instance, _capabilities(body), read_software(body))
         except NameTakenError:
             raise HTTPError(409, f"another miner is called {name}; choose another name") from None
         return web.json_response({"lease_seconds": LEASE_SECONDS, "long_poll_seconds": LONG_POLL_SECONDS})
 
     async def workflows(self, request: web.Request) -> web.StreamResponse:
         """Give the workflow files of this sequencer."""
-        read_miner(await read_body(request), self._miner_key)
-        return web.json_response({"workflows": self._workflow_files})
+        read_miner(await read_body(request), self.miner_key)
+        return web.json_response({"workflows": self.workflow_files})
 
     async def request(self, request: web.Request) -> web.StreamResponse:
         """Give a task, or ``{"msg"}``. ``{"register": true}`` when this process does not know the miner."""
         body = await read_body(request)
-        name, instance, seconds = read_miner(body, self._miner_key), read_instance(body), read_wait(body)
+        name, instance, seconds = read_miner(body, self.miner_key), read_instance(body), read_wait(body)
         if instance is None:
             seconds = 0.0
             try:
-                task_id = await self._queue.renew_public(name, read_ids(body))
+                task_id = await self.queue.renew_public(name, read_ids(body))
             except NameTakenError:
                 raise HTTPError(409, f"another miner is called {name}") from None
             if task_id is not None:
                 return web.json_response({"msg": f"task {task_id} is running"})
         try:
-            attempt = await self._queue.claim_next(name, instance, seconds=seconds, listens=partial(_is_open, request))
+            attempt = await self.queue.claim_next(name, instance, seconds=seconds, listens=partial(_is_open, request))
         except NotRegisteredError:
             return web.json_response({"msg": "register first", "register": True})
         if attempt is None:
@@ -89,11 +88,11 @@ class MinerRoutes:
     async def heartbeat(self, request: web.Request) -> web.StreamResponse:
         """Renew a lease, and wait on request for its end: ``{"lease_seconds"}`` or ``{"stop": why}``."""
         body = await read_body(request)
-        name = read_miner(body, self._miner_key)
+        name = read_miner(body, self.miner_key)
         lease = LeaseId(read_text(body, "task_id"), read_text(body, "lease"), name)
         seconds = min(read_wait(body), _HEARTBEAT_SECONDS)
         try:
-            await self._queue.renew(
+            await self.queue.renew(
                 lease, read_progress(body.get("progress")), seconds=seconds, listens=partial(_is_open, request)
             )
         except LeaseLost as lost:
@@ -103,16 +102,16 @@ class MinerRoutes:
     async def submit(self, request: web.Request) -> web.StreamResponse:
         """Take the end of a task: ``{"msg"}``; 409 for a lease that is over. The same submit again is no error."""
         body = await read_body(request)
-        name, task_id = read_miner(body, self._miner_key, "miner_id"), read_text(body, "task_id")
+        name, task_id = read_miner(body, self.miner_key, "miner_id"), read_text(body, "task_id")
         lease = LeaseId(task_id, await self._lease(body, task_id, name), name)
         give_back = body.get("give_back")
         try:
             if body.get("success") is True:
-                is_new = await self._queue.finish(lease, _result(body))
+                is_new = await self.queue.finish(lease, _result(body))
             elif give_back in ("lost", "stopping"):
-                is_new = await self._queue.requeue(lease, counts=give_back == "lost", why=read_remark(body))
+                is_new = await self.queue.requeue(lease, counts=give_back == "lost", why=read_remark(body))
             else:
-                is_new = await self._queue.end(lease, read_failure(body))
+                is_new = await self.queue.end(lease, read_failure(body))
         except LeaseLost as lost:
             raise HTTPError(409, f"this attempt is over: {lost.reason}") from None
         except NotUploadedError:
@@ -123,7 +122,7 @@ class MinerRoutes:
         """The lease that is submitted. A public miner has none to send, so its name must do."""
         if "lease" in body:
             return read_text(body, "lease")
-        token = await self._queue.public_lease(name, task_id)
+        token = await self.queue.public_lease(name, task_id)
         if token is None:
             raise HTTPError(409, "this miner does not hold the task")
         return token
@@ -131,14 +130,9 @@ class MinerRoutes:
 
 def _capabilities(body: Mapping[str, Any]) -> list[Capability]:
     """The workflows that a miner announces."""
+    announced = read_workflows(body)
     try:
-        offers = [Offer.from_json(announced) for announced in read_workflows(body)]
-        for offer in offers:
-            if not is_name(offer.task_type) or not (offer.workflow_id is None or is_name(offer.workflow_id)):
-                raise ValueError("a name has more than letters, digits, dashes and underscores")
-        return [Capability.of(offer) for offer in offers]
-    except InvalidParameterError:
-        raise
+        return [Capability.from_json(workflow) for workflow in announced]
     except (ValueError, OverflowError) as error:
         raise HTTPError(400, f"workflows cannot be read: {one_line(str(error))}") from None
 

@@ -1,18 +1,33 @@
-"""Workflow files: their names, their format, and folders of them."""
+"""Workflow files: their names, their format, what their node titles bind, and folders of them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError, one_line
 
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{1,100})(?:\.([A-Za-z0-9_-]{1,100}))?\.json", re.ASCII)
 _EXPORT = "In ComfyUI, open the workflow and use File → Export (API)"
+_BINDING = re.compile(r"input:([A-Za-z_][A-Za-z0-9_-]{0,99})(?:=(\S+))?", re.ASCII)
+_MEANT_AS_ONE = re.compile(r"inputs?[:=]", re.IGNORECASE)
+
+
+class WorkflowKey(NamedTuple):
+    """Which workflow: a kind of task, and the workflow's id among those of its kind, or None.
+
+    ``str`` gives "txt2vid.1", or "upscaler" where there is no id.
+    """
+
+    task_type: str
+    workflow_id: str | None
+
+    def __str__(self) -> str:
+        return self.task_type if self.workflow_id is None else f"{self.task_type}.{self.workflow_id}"
 
 
 class WorkflowFileError(ConfigurationError):
@@ -32,21 +47,19 @@ class Workflow:
     """One workflow file, read and of the right form, not yet compared with a ComfyUI.
 
     Attributes:
-        task_type: The kind of task it does, such as "txt2vid".
-        workflow_id: The workflow's id among those of its kind, or None.
+        key: Which workflow it is: what its file's name says.
         file: Where it was read from, or its bare name.
         nodes: The prompt in ComfyUI's API format: for each node id, ``class_type``, ``inputs`` and ``_meta``.
     """
 
-    task_type: str
-    workflow_id: str | None
+    key: WorkflowKey
     file: Path
     nodes: Mapping[str, Any]
 
     @property
     def name(self) -> str:
         """For example "txt2vid.1" or "upscaler"."""
-        return self.task_type if self.workflow_id is None else f"{self.task_type}.{self.workflow_id}"
+        return str(self.key)
 
     @classmethod
     def from_nodes(cls, file: Path | str, nodes: object) -> Workflow:
@@ -80,7 +93,7 @@ class Workflow:
             ):
                 where = one_line(str(node_id), 40)
                 raise WorkflowFileError(file, f"{where!r} is not a node with class_type and inputs", f"{_EXPORT}.")
-        return cls(match[1], match[2], file, nodes)
+        return cls(WorkflowKey(match[1], match[2]), file, nodes)
 
 
 def read_workflow(file: Path) -> Workflow:
@@ -106,7 +119,7 @@ def try_folder(folder: Path) -> tuple[list[Workflow], list[WorkflowFileError]]:
         folder: The folder.
 
     Returns:
-        The workflows, ordered by name, and an error for each file that is none.
+        The workflows, ordered by name, and an error for each file that is not a workflow.
 
     Raises:
         ConfigurationError: There is no such folder, or it has no ``*.json``.
@@ -114,18 +127,18 @@ def try_folder(folder: Path) -> tuple[list[Workflow], list[WorkflowFileError]]:
     if not folder.is_dir():
         raise ConfigurationError(f"There is no folder {folder}", advice="Name a folder of workflow files.")
     workflows: list[Workflow] = []
-    faults: list[WorkflowFileError] = []
+    errors: list[WorkflowFileError] = []
     for file in sorted(folder.glob("*.json")):
         if file.name.startswith("."):
             continue
         try:
             workflows.append(read_workflow(file))
-        except WorkflowFileError as fault:
-            faults.append(fault)
-    if not workflows and not faults:
+        except WorkflowFileError as error:
+            errors.append(error)
+    if not workflows and not errors:
         advice = "Put workflow files there, named <task_type>.<workflow_id>.json, or run `xalora workflows copy DIR`."
         raise ConfigurationError(f"The folder {folder} has no workflow files", advice=advice)
-    return workflows, faults
+    return workflows, errors
 
 
 def read_folder(folder: Path) -> list[Workflow]:
@@ -134,12 +147,65 @@ def read_folder(folder: Path) -> list[Workflow]:
     Raises:
         ConfigurationError: There are none, or a file is not a workflow; every such file is named.
     """
-    workflows, faults = try_folder(folder)
-    if faults:
-        what = "; ".join(fault.what for fault in faults)
-        raise ConfigurationError(what, advice=" ".join(dict.fromkeys(fault.advice for fault in faults)))
+    workflows, errors = try_folder(folder)
+    if errors:
+        what = "; ".join(error.what for error in errors)
+        raise ConfigurationError(what, advice=" ".join(dict.fromkeys(error.advice for error in errors)))
     return workflows
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number that JSON has")
+
+
+class TitleError(ValueError):
+    """A word in a title binds nothing; the message says why and how to write it."""
+
+
+def read_title(title: str) -> tuple[list[tuple[str, str | None]], bool]:
+    """Read the words of a title that bind parameters: ``input:NAME``, ``input:NAME=WIDGET`` and ``output``.
+
+    Returns:
+        Pairs of a parameter's name and the widget named for it, or None where the title names none; and whether the
+        node's file is the result.
+
+    Raises:
+        TitleError: A word looks like a binding and is none.
+    """
+    bindings: dict[tuple[str, str | None], None] = {}  # The same word twice means nothing more than once.
+    before = ""
+    for word in title.split():
+        if match := _BINDING.fullmatch(word):
+            bindings[match[1], match[2]] = None
+        elif word.startswith("=") and _BINDING.fullmatch(before):
+            raise TitleError(f"'{before} {word[:60]}' is cut by a space: write input:NAME=WIDGET in one word")
+        elif _MEANT_AS_ONE.match(word):
+            raise TitleError(f"{one_line(word, 60)!r} binds nothing: write input:NAME, with spaces only between words")
+        before = word
+    return list(bindings), "output" in title.split()
+
+
+def find_widget(name: str, widget: str | None, values: Sequence[str], links: Sequence[str]) -> str:
+    """Which widget of a node a word of its title binds.
+
+    Args:
+        name: The parameter's name.
+        widget: The widget named in the title, or None.
+        values: The node's inputs that have a value.
+        links: The node's inputs that come from another node.
+
+    Raises:
+        TitleError: There is no such widget, or the word could mean several.
+    """
+    wanted = widget or name
+    if wanted in values:
+        return wanted
+    if wanted in links:
+        raise TitleError(f"input:{name}: {wanted} comes from another node; bind it there")
+    if widget is not None:
+        raise TitleError(f"input:{name}={widget}: the node has no value {widget}; it has {', '.join(values) or 'none'}")
+    if len(values) == 1:
+        return values[0]
+    if not values:
+        raise TitleError(f"input:{name} binds nothing: the node has no value of its own")
+    raise TitleError(f"input:{name} could be any of {', '.join(values)}: write input:{name}=WIDGET")

@@ -1,18 +1,23 @@
-"""The page for browsers: miners, queue, running and recent tasks. It shows nothing that a consumer wrote."""
+"""What is going on: a page for browsers, and metrics. Neither shows anything that a consumer wrote."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
+from typing import Any
 
 from aiohttp import web
 
 from ...http.version import __version__
+from ...workflows import WorkflowKey
 from ..queue import TaskQueue
 from ..values import EndedTask, MinerView, Overview, RunningTask
+from .bodies import HTTPError
 
 _RECENT = 25
 _MOST_ROWS = 300
+_QUERY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+_TASK_BUCKETS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }
@@ -121,3 +126,71 @@ def _duration(seconds: float) -> str:
 
 def _short(task_id: str) -> str:
     return f"{task_id[:8]}…"
+
+
+class Metrics:
+    """``GET /metrics`` for Prometheus, through its client library, which is an extra.
+
+    Labels are workflows' names and outcomes.
+    """
+
+    def __init__(self, queue: TaskQueue) -> None:
+        self._queue = queue
+        self._registry: Any = None
+        try:
+            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
+        except ImportError:
+            return
+        self._registry = registry = CollectorRegistry()
+        self._exposition = exposition
+        self._ended = Counter("xalora_tasks_ended", "Tasks that ended.", ["workflow", "outcome"], registry=registry)
+        self._lost = Counter(
+            "xalora_attempts_lost", "Attempts whose miner was lost or gave up.", ["workflow"], registry=registry
+        )
+        self._queries = Histogram(
+            "xalora_query_seconds",
+            "Time to answer a query, without the wait that was asked for.",
+            buckets=_QUERY_BUCKETS,
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "xalora_task_seconds",
+            "Time from the begin of the last attempt to the result.",
+            ["workflow"],
+            buckets=_TASK_BUCKETS,
+            registry=registry,
+        )
+        self._waiting = Gauge("xalora_tasks_waiting", "Tasks that wait for a miner.", ["workflow"], registry=registry)
+        self._running = Gauge("xalora_tasks_running", "Tasks that miners run.", registry=registry)
+        self._miners = Gauge("xalora_miners", "Miners that are connected.", ["state"], registry=registry)
+        queue.on_end = self._count_end
+        queue.on_attempt_lost = lambda workflow: self._lost.labels(str(workflow)).inc()
+
+    def query_answered(self, seconds: float) -> None:
+        """Count a query; ``seconds`` without the time it waited on request."""
+        if self._registry is not None:
+            self._queries.observe(seconds)
+
+    def routes(self) -> list[web.RouteDef]:
+        """The route for the application."""
+        return [web.get("/metrics", self.metrics)]
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """Answer in Prometheus's text format; 501 without its library."""
+        if self._registry is None:
+            raise HTTPError(501, "metrics need the package prometheus-client: pip install 'xalora-nodes[sequencer]'")
+        now = await self._queue.overview()
+        self._waiting.clear()  # A workflow for which nothing waits any more has no line.
+        for workflow, length in now.waiting.items():
+            self._waiting.labels(str(workflow)).set(length)
+        self._running.set(len(now.running))
+        alive = [miner.is_busy for miner in now.miners if miner.is_alive]
+        self._miners.labels("busy").set(sum(alive))
+        self._miners.labels("idle").set(len(alive) - sum(alive))
+        encode, content_type = self._exposition.choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+
+    def _count_end(self, workflow: WorkflowKey, outcome: str, seconds: float | None) -> None:
+        self._ended.labels(str(workflow), outcome).inc()
+        if outcome == "finished" and seconds is not None:
+            self._seconds.labels(str(workflow)).observe(max(0.0, seconds))

@@ -13,13 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...protocol.tasks import UpscalerTask, WorkflowTask
-from ..clock import first_ended
-from ..fetching import ImageError
-from ..options import Options
-from ..queue import TaskQueue
-from ..values import Attempt, LeaseId, LeaseLost, Result, Workflow
+from ..protocol.tasks import UpscalerTask, WorkflowTask
+from ..workflows import WorkflowKey
+from .clock import first_ended
+from .inputs import ImageError
+from .options import Options
+from .queue import TaskQueue
 from .rendering import build_task, check_task_type, render
+from .values import Attempt, LeaseId, LeaseLost, Result
 
 logger = logging.getLogger(__name__)
 _NAME = "sandbox"
@@ -27,15 +28,15 @@ _CLOSING_SECONDS = 3.0
 _FOREVER = 3600.0
 
 
-async def accept(body: Mapping[str, Any]) -> tuple[WorkflowTask, tuple[str, ...]]:
-    """The task of a create, of one of the kinds that have classes of their own, and its images."""
+async def read_known_task(body: Mapping[str, Any]) -> tuple[WorkflowTask, tuple[str, ...]]:
+    """The task of a create, which must have a class of its own, and which of its parameters are images."""
     options = {name: body.get(name) for name in ("workflow_id", "timeout_seconds")}
     task = build_task(body.get("task_type"), body.get("task_details"), **options)
     return task, ("image",) if isinstance(task, UpscalerTask) else ()
 
 
-async def any_workflow(body: Mapping[str, Any]) -> Workflow | None:
-    """There is one miner, and it runs every workflow of these kinds."""
+async def any_workflow(body: Mapping[str, Any]) -> WorkflowKey | None:
+    """None: the one miner runs every workflow of these tasks. Raises InvalidParameterError for others."""
     if body.get("task_type") is not None:
         check_task_type(body["task_type"])
     return None

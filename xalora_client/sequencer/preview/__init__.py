@@ -1,1 +1,0 @@
-"""The preview miner: runs tasks on the CPU, with images that are plainly marked PREVIEW."""
