@@ -45,6 +45,11 @@ def flat(value: bytes, count: int, who: bytes = WRONG) -> bytes:
     return b'{%s, "task_details": [%s]}' % (who, b",".join([value] * count))
 
 
+def one_text(who: bytes, size: int) -> bytes:
+    parameters = b'{"parameters": {"prompt": "%s"}}' % (b"A" * size)
+    return b'{%s, "job_id": "j", "task_type": "txt2vid", "task_details": %s}' % (who, parameters)
+
+
 def endless(world: World, beginning: bytes, piece: bytes, lines: int = 8) -> str:
     """Chunks without an end, on several connections."""
     answers: list[str] = []
@@ -61,7 +66,7 @@ def endless(world: World, beginning: bytes, piece: bytes, lines: int = 8) -> str
     return " ".join(sorted(set(answers)))
 
 
-def held(world: World, count: int, first: bytes, drip: Iterator[bytes] = iter(())) -> str:
+def held(world: World, count: int, first: bytes, drip: bytes = b"") -> str:
     """Hold connections open that say little, and see whether an honest query is answered meanwhile."""
     answers = Counter[int]()
     with ExitStack() as stack:
@@ -74,10 +79,9 @@ def held(world: World, count: int, first: bytes, drip: Iterator[bytes] = iter(()
                 connection.sendall(first)
             connections.append(connection)
         for _ in range(5):
-            piece = next(drip, b"")
             for connection in connections:
                 with suppress(OSError):
-                    connection.sendall(piece)
+                    connection.sendall(drip)
             begun = time.monotonic()
             answers[world.post("task_result_query", task_id=world.task_id).status_code] += 1
             assert time.monotonic() - begun < 5
@@ -164,25 +168,31 @@ def attacks() -> list[Attack]:
     for name, opening in {"lists": b"[", "objects": b'{"a":'}.items():
         body = nested(opening, 100_000, RIGHT)
         found.append(Attack(f"nested {name}, with a key", "a consumer", partial(with_body, body=body), "400|413"))
+    found.append(
+        Attack("120 MB, with a key", "a consumer", partial(with_body, body=one_text(RIGHT, 120_000_000)), "400|413")
+    )
+    objects = partial(with_body, body=flat(b"{}", 17_000_000, RIGHT))
+    found.append(Attack("50 MB of objects, with a key", "a consumer", objects, "413"))
+    streams = {
+        "": (b"{", b" " * 65536, REFUSED),
+        ", wrong key": (b'{%s, "x": "' % WRONG, b"A" * 65536, "401"),
+        ", with a key": (b'{%s, "x": "' % RIGHT, b"A" * 65536, "413"),
+        " of one byte": (b"{", b" ", REFUSED + "|408"),
+    }
+    for name, (beginning, piece, answer) in streams.items():
+        run = partial(endless, beginning=beginning, piece=piece)
+        found.append(Attack(f"chunks without end{name}", "anybody", run, f"{answer}|closed"))
+    line, body = b"POST /task_create HTTP/1.1\r\n", head("task_create", length=1000)
+    again = b"GET /none HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET / HTTP/1.1\r\nX-A: "
     found += [
-        Attack("50 MB of objects, with a key", "a consumer", partial(with_body, body=flat(b"{}", 17_000_000, RIGHT)), "413"),
-        Attack("chunks without end", "anybody", partial(endless, beginning=b"{", piece=b" " * 65536), REFUSED + "|closed"),
-        Attack("chunks without end, wrong key", "anybody",
-               partial(endless, beginning=b'{%s, "x": "' % WRONG, piece=b"A" * 65536), "401|closed"),
-        Attack("chunks without end, with a key", "a consumer",
-               partial(endless, beginning=b'{%s, "x": "' % RIGHT, piece=b"A" * 65536), "413|closed"),
-        Attack("chunks of one byte", "anybody", partial(endless, beginning=b"{", piece=b" "), REFUSED + "|408|closed"),
         Attack("1,100 silent connections", "anybody", partial(held, count=1100, first=b""), "200"),
-        Attack("1,100 dripping heads", "anybody",
-               partial(held, count=1100, first=b"POST /task_create HTTP/1.1\r\n", drip=itertools.repeat(b"X-A: b\r\n")), "200"),
-        Attack("1,100 dripping bodies", "anybody",
-               partial(held, count=1100, first=head("task_create", length=1000), drip=itertools.repeat(b" ")), "200"),
-        Attack("a head a byte a second", "anybody", partial(dripped, first=b"POST /task_create HTTP/1.1\r\nX-A: "), "closed|408|400"),
-        Attack("a body a byte a second", "anybody", partial(dripped, first=head("task_create", length=1000)), "closed|408"),
-        Attack("a second head a byte a second", "anybody",
-               partial(dripped, first=b"GET /none HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET / HTTP/1.1\r\nX-A: "), "404"),
+        Attack("1,100 dripping heads", "anybody", partial(held, count=1100, first=line, drip=b"X-A: b\r\n"), "200"),
+        Attack("1,100 dripping bodies", "anybody", partial(held, count=1100, first=body, drip=b" "), "200"),
+        Attack("a head a byte a second", "anybody", partial(dripped, first=line + b"X-A: "), "closed|408|400"),
+        Attack("a body a byte a second", "anybody", partial(dripped, first=body), "closed|408"),
+        Attack("a second head a byte a second", "anybody", partial(dripped, first=again), "404"),
         Attack("2,000 wrong keys", "anybody", partial(guesses, count=2000), "slowed"),
-    ]  # fmt: skip
+    ]
     pages = {
         "text/plain": (), "application/x-www-form-urlencoded": (), "multipart/form-data; boundary=x": (), "": (),
         "application/json": ("Origin: https://evil.example",),

@@ -19,26 +19,28 @@ from xalora_client.sequencer.app import serve
 
 KEYS = ("alice#key-of-alice", "bob#key-of-bob")
 MINER_KEY = "a-secret-of-miners"
+JSON = {"Content-Type": "application/json"}
+TOKEN = {"token": SequencerOptions(api_keys=KEYS).page_token}
 PREVIEW = "data:image/jpeg;base64,AAAA"
 
 
 @pytest.fixture
 def guarded(sequencer):
     """A sequencer that others can reach, and Alice's key in use."""
-    server = sequencer(host="0.0.0.0", api_keys=KEYS, miner_key=MINER_KEY)
+    server = sequencer(host="0.0.0.0", api_keys=KEYS, miner_keys=(MINER_KEY,))
     server.consumer_id, server.api_key = "alice", "key-of-alice"
     return server
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
-@pytest.mark.parametrize("options", [{}, {"api_keys": KEYS}, {"miner_key": MINER_KEY}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"api_keys": KEYS}, {"miner_keys": (MINER_KEY,)}], ids=str)
 def test_others_cannot_reach_it_without_keys(tmp_path, host, options):
     with pytest.raises(ConfigurationError, match="needs keys"):
         asyncio.run(serve(host, 0, tmp_path / "data", SequencerOptions(**options)))
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("options", [{"api_keys": ("nokey",)}, {"miner_key": " "}], ids=str)
+@pytest.mark.parametrize("options", [{"api_keys": ("nokey",)}, {"miner_keys": (" ",)}], ids=str)
 def test_keys_that_are_none(options):
     with pytest.raises(ConfigurationError):
         SequencerOptions(**options)
@@ -86,8 +88,9 @@ def test_images_in_private_networks_are_refused(guarded, host):
 
 
 def test_behind_a_proxy_addresses_are_those_of_the_proxy(sequencer):
-    server = sequencer(public_url="https://gpu.example.com/")
-    miner = server.miner(workflow("upscaler", IMAGE))
+    server = sequencer(public_url="https://gpu.example.com/", api_keys=KEYS, miner_keys=(MINER_KEY,))
+    server.consumer_id, server.api_key = "alice", "key-of-alice"
+    miner = server.miner(workflow("upscaler", IMAGE), key=MINER_KEY)
     said = {"sha256": "0" * 64, "size": 9, "content_type": "image/png"}
     announced = server.post("image_upload", consumer_id=server.consumer_id, **said).json()
     task_id = server.make("upscaler", image="data:image/png;base64," + base64.b64encode(png()).decode())
@@ -146,7 +149,7 @@ def test_a_name_that_leads_into_a_private_network_is_refused(guarded, website, p
 
 
 def test_images_in_private_networks_are_fetched_when_that_is_allowed(sequencer, website):
-    server = sequencer(host="0.0.0.0", api_keys=KEYS, miner_key=MINER_KEY, allow_private_images=True)
+    server = sequencer(host="0.0.0.0", api_keys=KEYS, miner_keys=(MINER_KEY,), allow_private_images=True)
     server.consumer_id, server.api_key = "alice", "key-of-alice"
     website.pages["/cat.png"] = png()
     miner = server.miner(workflow("upscaler", IMAGE), key=MINER_KEY)
@@ -195,7 +198,7 @@ def busy(guarded):
 
 
 def test_a_browser_gets_a_page_without_secrets(busy):
-    answer = requests.get(busy.url, headers={"Accept": "text/html,*/*"}, timeout=30)
+    answer = requests.get(busy.url, params=TOKEN, headers={"Accept": "text/html,*/*"}, timeout=30)
     assert answer.headers["Content-Type"].startswith("text/html")
     page = Words(answer.text)
     shown = " ".join(page.texts)
@@ -216,7 +219,7 @@ def test_a_program_learns_what_this_is(busy, accept):
 
 def metrics(server):
     pytest.importorskip("prometheus_client", reason="needs the extra sequencer")
-    answer = requests.get(f"{server.url}/metrics", timeout=30)
+    answer = requests.get(f"{server.url}/metrics", params=TOKEN, timeout=30)
     assert answer.status_code == 200
     return answer.text
 
@@ -327,5 +330,5 @@ def test_progress_that_makes_no_sense_is_ignored(sequencer, progress):
 
 def test_what_json_does_not_have_is_no_number(sequencer):
     server = sequencer()
-    answer = requests.post(f"{server.url}/task_create", data='{"timeout_seconds": NaN}', timeout=30)
+    answer = requests.post(f"{server.url}/task_create", data='{"timeout_seconds": NaN}', headers=JSON, timeout=30)
     assert (answer.status_code, answer.json()) == (400, {"message": "the body is not JSON"})

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
+import secrets
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..errors import ConfigurationError
 from ..sequencer import SequencerOptions
@@ -14,13 +18,22 @@ from .arguments import MINER_KEY, SEQUENCER_KEYS
 
 async def sequencer(arguments: argparse.Namespace) -> int:
     """Serve until stopped."""
+    from ..sequencer.api.connections import raise_file_limit
     from ..sequencer.app import serve  # Imports a web server, which few commands need.
 
     def announce(url: str) -> None:
         line = json.dumps({"url": url}) if arguments.json else f"Xalora sequencer listening on {url}"
         print(line, flush=True)
+        if chosen.page_token is not None:
+            print(f"What is going on: {url}/?token={chosen.page_token}", file=sys.stderr, flush=True)
 
+    # A line for each problem: what a server does while nobody watches is found there afterwards.
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     chosen = options(arguments)
+    raise_file_limit()
+    beside = secrets.token_hex(16)
+    if arguments.comfyui and chosen.miner_keys:
+        chosen = replace(chosen, miner_keys=(*chosen.miner_keys, beside))
 
     async def run(on_ready: Callable[[str], object]) -> None:
         await serve(arguments.host, arguments.port, arguments.data, chosen, on_ready=on_ready)
@@ -28,7 +41,7 @@ async def sequencer(arguments: argparse.Namespace) -> int:
     if arguments.comfyui:
         from .miner import serve_beside
 
-        await serve_beside(run, announce, arguments.comfyui, chosen.miner_key)
+        await serve_beside(run, announce, arguments.comfyui, beside if chosen.miner_keys else None)
     else:
         await run(announce)
     return 0
@@ -43,9 +56,11 @@ def options(arguments: argparse.Namespace) -> SequencerOptions:
         raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: more than 0 gigabytes.")
     return SequencerOptions(
         api_keys=tuple(arguments.api_key or os.environ.get(SEQUENCER_KEYS, "").split()),
-        miner_key=arguments.miner_key or os.environ.get(MINER_KEY) or None,
+        miner_keys=tuple(arguments.miner_key or os.environ.get(MINER_KEY, "").split()),
         workflows=arguments.workflows,
         allow_private_images=arguments.allow_private_images,
         public_url=arguments.public_url,
+        trusted_proxies=tuple(arguments.trusted_proxy or ()),
+        metrics_open=arguments.metrics_open,
         result_bytes=int(arguments.budget * 1e9),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections import Counter
 from ipaddress import ip_address
@@ -24,6 +25,9 @@ REQUEST_SECONDS = 15.0
 
 IDLE_SECONDS = 30.0
 """How long a connection may be silent between two requests."""
+
+MOST = 20_000
+FILES_BESIDES = 256
 
 MOST_OF_ADDRESS = 512
 """The most connections of one address. This machine itself may have all."""
@@ -170,7 +174,7 @@ class AnswersSent(AbstractAccessLogger):
 class Site(web.BaseSite):
     """Listens at an address, with ``Connections`` before aiohttp's server."""
 
-    def __init__(self, runner: web.BaseRunner[Any], host: str, port: int, connections: Connections) -> None:
+    def __init__(self, runner: web.BaseRunner, host: str, port: int, connections: Connections) -> None:
         super().__init__(runner)
         self._host = host
         self._port = port
@@ -187,6 +191,27 @@ class Site(web.BaseSite):
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Connection(self._connections, server()), self._host, self._port, backlog=1024
         )
+
+
+def most_connections() -> int:
+    """How many connections there may be: some of the files that this process may open are for other things."""
+    if sys.platform == "win32":
+        return MOST
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST if limit == resource.RLIM_INFINITY else max(64, min(MOST, limit - FILES_BESIDES))
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as the system allows it, up to what ``MOST`` connections need."""
+    if sys.platform != "win32":
+        import resource
+
+        limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MOST + FILES_BESIDES if most == resource.RLIM_INFINITY else min(most, MOST + FILES_BESIDES)
+        if limit != resource.RLIM_INFINITY and limit < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _is_loopback(address: str) -> bool:

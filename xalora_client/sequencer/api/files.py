@@ -14,7 +14,10 @@ from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT
 from ..file_store import Image, Images, Incoming, IncomingFile
 from ..queue import TaskQueue
 from ..values import LeaseId, LeaseLost
-from .bodies import HTTPError, Keys, address, read_body
+from .bodies import address
+from .errors import HTTPError
+from .json_body import read_json
+from .keys import ConsumerKeys
 
 MOST_CUT = 16
 """Uploads that were cut and are kept to be continued; the oldest go first. A restart forgets them."""
@@ -115,7 +118,7 @@ class ImageUploads:
     queue: TaskQueue
     images: Images
     incoming: Incoming
-    keys: Keys
+    keys: ConsumerKeys
     cut: dict[str, IncomingFile] = field(default_factory=dict)
 
     def routes(self) -> list[web.RouteDef]:
@@ -127,8 +130,7 @@ class ImageUploads:
 
         ``"received"`` says how many of its bytes are here: an upload with ``Upload-Offset`` continues after them.
         """
-        body = await read_body(request)
-        _, api_key = self.keys.consumer_and_key(body)
+        body = await read_json(request, self.keys.consumer_and_key)
         sha256, size, content_type = body.get("sha256"), body.get("size"), body.get("content_type")
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
             raise HTTPError(400, "sha256 is not 64 hexadecimal digits in lower case")
@@ -138,7 +140,7 @@ class ImageUploads:
             raise HTTPError(413, f"the image is larger than {LARGEST_INPUT // 2**20} MiB")
         if not isinstance(content_type, str) or not content_type.startswith("image/") or len(content_type) > 100:
             raise HTTPError(400, "content_type is not that of an image, such as image/png")
-        image = await self.images.announce(self.queue.owner(api_key), sha256, size, content_type)
+        image = await self.images.announce(self.queue.owner(body["api_key"]), sha256, size, content_type)
         answer: dict[str, Any] = {"image": address(request, f"images/{image.token}")}
         if not image.is_complete:
             answer["upload_url"] = address(request, f"image_upload/{image.token}")

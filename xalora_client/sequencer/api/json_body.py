@@ -10,13 +10,14 @@ from typing import Any
 
 from aiohttp import web
 
+from .connections import connection_of
 from .errors import HTTPError
 
 SMALL_BODY = 2**20
 """The most bytes of a body in which no picture travels."""
 
-LARGE_BODY = 64 * 2**20
-"""The most bytes of a create: a 4K image fits in a ``data:`` URI. Uploads are streamed, and have limits of their own."""
+LARGE_BODY = 128 * 2**20
+"""The most bytes of a create: a 4K image fits in a ``data:`` URI. Uploads are streamed; their limits are elsewhere."""
 
 KEY_WITHIN = 16 * 2**10
 """The key must be in so many bytes from the start. No more is read before it was checked."""
@@ -24,6 +25,7 @@ KEY_WITHIN = 16 * 2**10
 DEEPEST = 64
 MOST_VALUES = 100_000
 
+LONG_TEXT = 2**20
 PIECE = 32 * 2**10
 BODY_SECONDS = 20.0
 SLOWEST = 32 * 2**10
@@ -70,9 +72,15 @@ async def read_json(request: web.Request, check: Check | None = None, largest: i
             raise too_large(largest)
         outline.feed(piece)
         if not is_checked and check is not None and len(body) > KEY_WITHIN:
-            check(outline.fields)
+            try:
+                check(outline.fields)
+            except HTTPError as error:
+                where = f"; it must be in the first {KEY_WITHIN // 2**10} KiB of the body"
+                raise HTTPError(error.status, f"{error}{where}") from None
             is_checked = True
-    found = await asyncio.to_thread(_parsed, body) if len(body) > SMALL_BODY else _parsed(body)
+    if (connection := connection_of(request)) is not None:
+        connection.answer()
+    found = await asyncio.to_thread(_parsed, body, outline) if outline.long else _parsed(body, outline)
     if check is not None:
         check(found)
     return found
@@ -83,14 +91,32 @@ def too_large(largest: int) -> HTTPError:
     return HTTPError(413, f"the body is larger than {largest // 2**20} MiB")
 
 
-def _parsed(body: bytearray) -> dict[str, Any]:
+def _parsed(body: bytearray, outline: Outline) -> dict[str, Any]:
+    """Parse the body. Its long texts are put in afterwards: the parser would hold up all else for each of them."""
     try:
-        found = json.loads(body, parse_constant=_not_json)
+        long, rest, at = {}, bytearray(), 0
+        for number, (begin, end) in enumerate(outline.long):
+            name = f"\0{number}"
+            long[name] = body[begin:end].decode()
+            rest += body[at:begin] + json.dumps(name)[1:-1].encode()
+            at = end
+        found = json.loads(rest + body[at:], parse_constant=_not_json)
     except (ValueError, LookupError, RecursionError):
         raise HTTPError(400, "the body is not JSON") from None
     if not isinstance(found, dict):
         raise HTTPError(400, "the body is not a JSON object")
-    return found
+    return dict(_filled(found, long)) if long else found
+
+
+def _filled(value: Any, long: Mapping[str, str]) -> Any:
+    match value:
+        case str():
+            return long.get(value, value)
+        case dict():
+            return {name: _filled(inner, long) for name, inner in value.items()}
+        case list():
+            return [_filled(inner, long) for inner in value]
+    return value
 
 
 def _not_json(name: str) -> Any:
@@ -100,12 +126,16 @@ def _not_json(name: str) -> Any:
 class Outline:
     """The shape of a JSON text that arrives in pieces, without building anything of it.
 
-    ``fields`` are the short texts at its top, by name. ``feed`` raises HTTPError when there are too many levels or
-    values. Whether it is JSON at all, the parser says afterwards.
+    ``fields`` are the short texts at its top, by name. ``long`` says where the long texts without escapes begin and
+    end. ``feed`` raises HTTPError when there are too many levels or values. Whether it is JSON at all, the parser says
+    afterwards.
     """
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
+        self.long: list[tuple[int, int]] = []
+        self._before = 0  # The bytes of the pieces before this one.
+        self._begin: int | None = None  # Of the string that is being read, while it has no escapes.
         self._depth = 0
         self._values = 0
         self._text: bytearray | None = None  # The string that is being read.
@@ -122,9 +152,12 @@ class Outline:
                 continue
             mark = _MARK.search(piece, at)
             if mark is None:
-                return
+                break
             at = mark.end()
             self._read_mark(mark[0])
+            if self._text is not None:
+                self._begin = self._before + at
+        self._before += len(piece)
 
     def _read_mark(self, mark: bytes) -> None:
         if mark == b'"':
@@ -147,9 +180,13 @@ class Outline:
         else:
             found = _END.search(piece, at)
             end = len(piece) if found is None else found.end()
-            if found is not None and found[0] == b'"':
-                self._text = None
             self._is_escaped = found is not None and found[0] == b"\\"
+            if self._is_escaped:
+                self._begin = None
+            elif found is not None:
+                self._text = None
+                if self._begin is not None and self._before + end - 1 - self._begin >= LONG_TEXT:
+                    self.long.append((self._begin, self._before + end - 1))
         if text is not None and self._depth == 1 and len(text) <= _LONGEST_FIELD:
             text += piece[at:end]
             if self._text is None:

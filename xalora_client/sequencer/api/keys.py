@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import time
 from collections import OrderedDict
@@ -11,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aiohttp import web
+
 from ...protocol.miner import read_name
 from ...protocol.parameters import Text
 from ...protocol.requests import Credentials
+from ..options import miner_key
 from .errors import HTTPError
 
 _TEXT = Text("")
@@ -23,14 +25,14 @@ class ConsumerKeys:
     """The consumers that are let in. None of them means that every key is accepted."""
 
     def __init__(self, accepted: Sequence[Credentials] = ()) -> None:
-        self._accepted = tuple(accepted)
+        self.accepted = tuple(accepted)
 
     def consumer_and_key(self, body: Mapping[str, Any]) -> tuple[str, str]:
         """The consumer and the key of a request, which must belong together. Raises HTTPError 401."""
         consumer_id, api_key = body.get("consumer_id"), self.key(body)
         if not isinstance(consumer_id, str) or not _TEXT.accepts(consumer_id):
             raise HTTPError(401, "consumer_id is missing")
-        known = [_same(consumer_id, other.consumer_id) & _same(api_key, other.api_key) for other in self._accepted]
+        known = [_same(consumer_id, other.consumer_id) & _same(api_key, other.api_key) for other in self.accepted]
         if known and not any(known):
             raise HTTPError(401, "this consumer_id and api_key are not known here")
         return consumer_id, api_key
@@ -40,7 +42,7 @@ class ConsumerKeys:
         api_key = body.get("api_key")
         if not isinstance(api_key, str) or not _TEXT.accepts(api_key):
             raise HTTPError(401, "api_key is missing")
-        known = [_same(api_key, other.api_key) for other in self._accepted]
+        known = [_same(api_key, other.api_key) for other in self.accepted]
         if known and not any(known):
             raise HTTPError(401, "this api_key is not known here")
         return api_key
@@ -65,15 +67,12 @@ class MinerKeys:
         return read_name(body, field)
 
 
-def miner_key(text: str) -> tuple[str | None, str]:
-    """The name that a miner's key is for, or None for every name, and the key. Base64 may end with ``=``."""
-    name, equals, key = text.partition("=")
-    return (name, key) if equals and key.strip("=") else (None, text)
-
-
-def page_token(secret: str) -> str:
-    """What opens the page and the metrics: the same after a restart, and no use for anything else."""
-    return hmac.new(secret.encode(), b"page", hashlib.sha256).hexdigest()[:32]
+def check_token(request: web.Request, token: str | None) -> None:
+    """Raise HTTPError 401 unless a request has the token, as ``?token=`` or ``Authorization: Bearer``."""
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    given = bearer.strip() if scheme.lower() == "bearer" else request.query.get("token", "")
+    if token is not None and not _same(given, token):
+        raise HTTPError(401, "this needs the token that `xalora sequencer` prints at its start, as ?token=…")
 
 
 def _same(given: str, required: str) -> bool:
