@@ -11,6 +11,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 
@@ -22,7 +23,7 @@ WRONG = b'"consumer_id": "eve", "api_key": "guessed"'
 RIGHT = b'"consumer_id": "%s", "api_key": "%s"' % (ALICE[0].encode(), ALICE[1].encode())
 ENDPOINTS = ("task_create", "task_result_query", "image_upload", "miner_register", "miner_heartbeat")
 
-REFUSED = "400|401|413|415"
+REFUSED = "400|401|411|413|415"
 
 
 def compressed(world: World, coding: str, endpoint: str = "task_create") -> str:
@@ -63,6 +64,16 @@ def endless(world: World, beginning: bytes, piece: bytes, lines: int = 8) -> str
         thread.start()
     for thread in threads:
         thread.join()
+    return " ".join(sorted(set(answers)))
+
+
+def eight_at_once(world: World) -> str:
+    """The largest bodies that there may be, all of one consumer."""
+    body = one_text(RIGHT, 120_000_000)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda _: world.raw(head("task_create", length=len(body)), body, patience=120), range(8))
+        )
     return " ".join(sorted(set(answers)))
 
 
@@ -173,10 +184,11 @@ def attacks() -> list[Attack]:
     )
     objects = partial(with_body, body=flat(b"{}", 17_000_000, RIGHT))
     found.append(Attack("50 MB of objects, with a key", "a consumer", objects, "413"))
+    found.append(Attack("eight of 120 MB at once, with a key", "a consumer", eight_at_once, "400"))
     streams = {
         "": (b"{", b" " * 65536, REFUSED),
-        ", wrong key": (b'{%s, "x": "' % WRONG, b"A" * 65536, "401"),
-        ", with a key": (b'{%s, "x": "' % RIGHT, b"A" * 65536, "413"),
+        ", wrong key": (b'{%s, "x": "' % WRONG, b"A" * 65536, "411"),
+        ", with a key": (b'{%s, "x": "' % RIGHT, b"A" * 65536, "411"),
         " of one byte": (b"{", b" ", REFUSED + "|408"),
     }
     for name, (beginning, piece, answer) in streams.items():

@@ -40,7 +40,25 @@ def test_others_cannot_reach_it_without_keys(tmp_path, host, options):
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("options", [{"api_keys": ("nokey",)}, {"miner_keys": (" ",)}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"api_keys": KEYS}, {"miner_keys": (MINER_KEY,)}], ids=str)
+def test_nor_through_a_proxy(tmp_path, options):
+    chosen = SequencerOptions(public_url="https://gpu.example.com", **options)
+    with pytest.raises(ConfigurationError, match="needs keys"):
+        asyncio.run(serve("127.0.0.1", 0, tmp_path / "data", chosen))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"api_keys": ("nokey",)},
+        {"api_keys": ("alice#same", "bob-same")},
+        {"miner_keys": (" ",)},
+        {"miner_keys": ("box= ",)},
+        {"trusted_proxies": ("proxy.example",)},
+        {"trusted_proxies": ("10.0.0.0/64",)},
+    ],
+    ids=str,
+)
 def test_keys_that_are_none(options):
     with pytest.raises(ConfigurationError):
         SequencerOptions(**options)
@@ -76,6 +94,51 @@ def test_a_miner_without_the_key_is_not_let_in(guarded, key):
         answer = miner.post(f"miner_{endpoint}", about | {"task_id": "t", "lease": "l", "success": True})
         assert answer.status_code == 401
         assert "XALORA_MINER_KEY" in answer.json()["message"]
+
+
+def test_a_miner_may_have_a_key_of_its_own(sequencer):
+    server = sequencer(miner_keys=("box=key-of-box", "base64-of-all=="))
+    server.miner(name="box", key="key-of-box")
+    server.miner(name="other", key="base64-of-all==")
+    for name, key in [("other", "key-of-box"), ("box", "box=key-of-box"), ("box", None), ("", "key-of-box")]:
+        assert server.miner(name=name, key=key, register=False).register().status_code == 401
+
+
+@pytest.mark.parametrize("path", ["", "metrics"])
+def test_the_page_and_the_metrics_need_a_token_where_there_are_keys(guarded, path):
+    asked = {"Accept": "text/html"}
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": MINER_KEY}):
+        answer = requests.get(f"{guarded.url}/{path}", headers=asked | headers, params={"token": "wrong"}, timeout=30)
+        assert answer.status_code == 401
+        assert "prints at its start" in answer.json()["message"]
+    good = {"Authorization": f"Bearer {TOKEN['token']}"}
+    assert requests.get(f"{guarded.url}/{path}", headers=asked | good, timeout=30).status_code in (200, 501)
+
+
+def test_metrics_may_be_open(sequencer):
+    server = sequencer(api_keys=KEYS, miner_keys=(MINER_KEY,), metrics_open=True)
+    assert requests.get(f"{server.url}/metrics", timeout=30).status_code in (200, 501)
+    assert requests.get(server.url, headers={"Accept": "text/html"}, timeout=30).status_code == 401
+
+
+def test_wrong_keys_are_held_back_by_the_address_that_a_trusted_proxy_names(sequencer, monkeypatch):
+    held = []
+
+    async def note(self, address):
+        held.append(address)
+
+    monkeypatch.setattr("xalora_client.sequencer.api.keys.WrongKeys.slow", note)
+    for trusted, address in [
+        (("127.0.0.0/8",), "203.0.113.9"),
+        ((), "127.0.0.1"),
+        (("127.0.0.1", "203.0.113.9"), "6.6.6.6"),
+    ]:
+        server = sequencer(api_keys=KEYS, miner_keys=(MINER_KEY,), trusted_proxies=trusted)
+        headers = {"X-Forwarded-For": "6.6.6.6, 203.0.113.9"}
+        body = {"api_key": "guessed", "task_id": "t"}
+        requests.post(f"{server.url}/task_result_query", json=body, headers=headers, timeout=30)
+        assert held.pop() == address
+        server.stop()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "[::ffff:127.0.0.1]", "printer.lan"])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -19,6 +20,7 @@ from .api.bodies import PUBLIC_URL, answering_in_json, guarding
 from .api.connections import IDLE_SECONDS, AnswersSent, Connections, Site, most_connections
 from .api.consumers import ConsumerRoutes, read_task, read_workflow
 from .api.files import ImageUploads, MediaRoutes, MinerFiles
+from .api.json_body import LARGE_BODIES
 from .api.keys import ConsumerKeys, MinerKeys
 from .api.miners import MinerRoutes
 from .api.overview import Dashboard, Metrics
@@ -118,6 +120,7 @@ class _Server:
         is_open = not (keys.accepted or (isinstance(options, SequencerOptions) and options.miner_keys))
         guard = guarding(is_open=is_open, any_address=any_address, trusted_proxies=proxies)
         self._app = web.Application(middlewares=[answering_in_json(lock.name), guard])
+        self._app[LARGE_BODIES] = WeakValueDictionary()
         if isinstance(options, SequencerOptions):
             files = [] if options.workflows is None else read_folder(options.workflows)
             local = options.allow_private_images

@@ -45,6 +45,8 @@ def answering_in_json(service: str) -> Any:
             if answer is None or answer.status >= 500:
                 logger.error("%s could not be answered", request.path, exc_info=error)
             answer = answer or HTTPError(500, f"the {service} failed")
+            if not request.content.is_eof() and (connection := connection_of(request)) is not None:
+                connection.refuse()
             headers = {"Retry-After": "5"} if answer.status == 429 else None
             return web.json_response({"message": str(answer)}, status=answer.status, headers=headers)
 
@@ -72,11 +74,12 @@ def guarding(*, is_open: bool, any_address: bool, trusted_proxies: Sequence[str]
             check_host(request.headers.get("Host", ""), any_address=any_address)
         check_origin(request.method, request.headers)
         caller = caller_address(request, networks)
-        wrong_keys.check(caller)
         try:
             return await handler(request)
         except HTTPError as error:
             if error.status == 401:
+                if connection is not None:
+                    connection.end()  # Whoever waits for this must not be in the way of others.
                 await wrong_keys.slow(caller)
             raise
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, cast
 
@@ -25,6 +28,12 @@ REQUEST_SECONDS = 15.0
 
 IDLE_SECONDS = 30.0
 """How long a connection may be silent between two requests."""
+
+BACKLOG = 1024
+ACCEPTED_AT_ONCE = 32
+READ_OF_STRANGERS, READ_OF_OTHERS = 8 * 2**10, 256 * 2**10
+"""Bytes that are read in one go. Those of a stranger may be many tiny things, each of which takes its time."""
+
 
 MOST = 20_000
 FILES_BESIDES = 256
@@ -89,15 +98,17 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: passes everything on to ``inner``, aiohttp's protocol."""
+    """One connection: from its first byte on, it passes everything on to aiohttp's protocol, which ``make`` makes."""
 
-    def __init__(self, connections: Connections, inner: asyncio.BaseProtocol) -> None:
+    def __init__(self, connections: Connections, make: Callable[[], asyncio.BaseProtocol]) -> None:
         self.address = ""
         self._connections = connections
-        self._inner = cast(Any, inner)
+        self._make = make
+        self._inner: Any = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_admitted = False
+        self._is_refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -107,8 +118,8 @@ class Connection(asyncio.Protocol):
         if not self._is_admitted:
             self._transport.abort()
             return
+        self._read_at_once(READ_OF_STRANGERS)
         self._timer = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self.abort)
-        self._inner.connection_made(transport)
 
     def connection_lost(self, error: BaseException | None) -> None:
         if not self._is_admitted:
@@ -116,14 +127,19 @@ class Connection(asyncio.Protocol):
         self._stop_timer()
         self._connections.forget(self)
         self._is_admitted = False
-        self._inner.connection_lost(error)
+        if self._inner is not None:
+            self._inner.connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_admitted:
-            self._inner.data_received(data)
+        if not self._is_admitted or self._is_refused:
+            return
+        if self._inner is None:
+            self._inner = self._make()
+            self._inner.connection_made(self._transport)
+        self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        return cast("bool | None", self._inner.eof_received()) if self._is_admitted else None
+        return None if self._inner is None else cast("bool | None", self._inner.eof_received())
 
     def pause_writing(self) -> None:
         self._inner.pause_writing()
@@ -141,14 +157,29 @@ class Connection(asyncio.Protocol):
         """The headers of a request are there."""
         self._stop_timer()
 
+    def trust(self) -> None:
+        """Its sender has a key."""
+        self._read_at_once(READ_OF_OTHERS)
+
     def answer(self) -> None:
         """The whole request is there, and is being answered."""
         self._connections.set_expendable(self, False)
+
+    def refuse(self) -> None:
+        """The rest of the request does not matter: it is not read, so that its sender gets the answer."""
+        self._is_refused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
 
     def end(self) -> None:
         """The answer was sent."""
         if self._is_admitted:
             self._connections.set_expendable(self, True)
+
+    def _read_at_once(self, size: int) -> None:
+        transport: Any = self._transport
+        if hasattr(transport, "max_size"):  # asyncio's own transports on Unix have it.
+            transport.max_size = size
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -160,6 +191,12 @@ def connection_of(request: web.BaseRequest) -> Connection | None:
     """The connection that a request came by; None where it has ended, or is not one of ours."""
     protocol = None if request.transport is None else request.transport.get_protocol()
     return protocol if isinstance(protocol, Connection) else None
+
+
+def trust(request: web.BaseRequest) -> None:
+    """The sender of this request has shown a key or a token."""
+    if (connection := connection_of(request)) is not None:
+        connection.trust()
 
 
 class AnswersSent(AbstractAccessLogger):
@@ -189,8 +226,12 @@ class Site(web.BaseSite):
         server = self._runner.server
         assert server is not None  # noqa: S101 - the runner is set up
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._connections, server()), self._host, self._port, backlog=1024
+            lambda: Connection(self._connections, server), self._host, self._port, backlog=ACCEPTED_AT_ONCE
         )
+        for listening in self._server.sockets:
+            # To asyncio, that number is also how many are accepted in one go, which must not be many.
+            with socket.socket(fileno=os.dup(listening.fileno())) as same:
+                same.listen(BACKLOG)
 
 
 def most_connections() -> int:

@@ -15,6 +15,7 @@ from ..file_store import Image, Images, Incoming, IncomingFile
 from ..queue import TaskQueue
 from ..values import LeaseId, LeaseLost
 from .bodies import address
+from .connections import trust
 from .errors import HTTPError
 from .json_body import read_json
 from .keys import ConsumerKeys
@@ -83,6 +84,7 @@ class MinerFiles:
         """Take the raw bytes of a result: ``{"result"}`` is what to submit."""
         token = request.match_info["token"]
         await self._renewed(token)
+        trust(request)
         received = self.incoming.begin()
         try:
             await received.receive(request.content, LARGEST_RESULT)
@@ -153,6 +155,7 @@ class ImageUploads:
         image = await self.images.find(request.match_info["token"])
         if image is None:
             raise HTTPError(404, "no image was announced for this address, or it is a day old; announce it again")
+        trust(request)
         await self._receive(request, image)
         await self.images.mark_complete(image)
         return web.json_response({"image": address(request, f"images/{image.token}")})

@@ -6,11 +6,13 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
-from .connections import connection_of
+from .connections import connection_of, trust
 from .errors import HTTPError
 
 SMALL_BODY = 2**20
@@ -26,7 +28,12 @@ DEEPEST = 64
 MOST_VALUES = 100_000
 
 LONG_TEXT = 2**20
-PIECE = 32 * 2**10
+PIECE, PIECE_OF_TEXT = 8 * 2**10, 64 * 2**10
+"""Bytes that are read in one go: each takes a millisecond or two at most."""
+
+LARGE_AT_ONCE = 1
+"""How many bodies of more than 1 MiB are read at once for one key. The next one waits."""
+
 BODY_SECONDS = 20.0
 SLOWEST = 32 * 2**10
 """Bytes a second. A body may take BODY_SECONDS, and a second more for each of these that has arrived."""
@@ -34,6 +41,9 @@ SLOWEST = 32 * 2**10
 _MARK = re.compile(rb'["{}\[\],:]')
 _END = re.compile(rb'["\\]')
 _LONGEST_FIELD = 2000
+
+LARGE_BODIES = web.AppKey("large_bodies", WeakValueDictionary[str, asyncio.Semaphore])
+"""The key under which an application has who may read large bodies, by API key."""
 
 Check = Callable[[Mapping[str, Any]], object]
 
@@ -48,27 +58,46 @@ async def read_json(request: web.Request, check: Check | None = None, largest: i
         largest: The most bytes.
 
     Raises:
-        HTTPError: 401 by ``check``; 413 for too many bytes, values or levels; 408 for a body that comes too slowly;
-            415 for one that is compressed; 400 for what is not a JSON object.
+        HTTPError: 401 by ``check``; 411 for a body in chunks; 413 for too many bytes, values or levels; 408 for one
+            that comes too slowly; 415 for one that is compressed; 400 for what is not a JSON object.
     """
     if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise HTTPError(415, "send the body as it is, without a Content-Encoding")
+    if "Transfer-Encoding" in request.headers:
+        raise HTTPError(411, "send the body in one piece, with its Content-Length")
     if request.content_length is not None and request.content_length > largest:
         raise too_large(largest)
-    body, outline, is_checked = bytearray(), Outline(), check is None
+    outline = Outline()
+    async with AsyncExitStack() as stack:
+        body = await _read(request, outline, check, largest, stack)
+        if (connection := connection_of(request)) is not None:
+            connection.answer()
+        found = await asyncio.to_thread(_parsed, body, outline) if outline.long else _parsed(body, outline)
+    if check is not None:
+        check(found)
+    return found
+
+
+async def _read(
+    request: web.Request, outline: Outline, check: Check | None, largest: int, stack: AsyncExitStack
+) -> bytearray:
+    """The body's bytes. While it is large, ``stack`` holds the right to be."""
+    body, is_checked, is_large = bytearray(), check is None, False
     loop = asyncio.get_running_loop()
     deadline = loop.time() + BODY_SECONDS
     while True:
+        size = PIECE_OF_TEXT if outline.is_in_text else PIECE
+        left = max(0.0, deadline + len(body) / SLOWEST - loop.time())
         try:
-            piece = await asyncio.wait_for(
-                request.content.read(PIECE), max(0.0, deadline + len(body) / SLOWEST - loop.time())
-            )
+            piece = await asyncio.wait_for(request.content.read(size), left)
         except asyncio.TimeoutError:
             raise HTTPError(408, "the body came too slowly") from None
         if not piece:
-            break
+            return body
+        await asyncio.sleep(0)  # A piece that is here already is read without a turn for the others.
         body += piece
         if len(body) > largest:
+            body.clear()  # The error's traceback holds on to it.
             raise too_large(largest)
         outline.feed(piece)
         if not is_checked and check is not None and len(body) > KEY_WITHIN:
@@ -78,12 +107,16 @@ async def read_json(request: web.Request, check: Check | None = None, largest: i
                 where = f"; it must be in the first {KEY_WITHIN // 2**10} KiB of the body"
                 raise HTTPError(error.status, f"{error}{where}") from None
             is_checked = True
-    if (connection := connection_of(request)) is not None:
-        connection.answer()
-    found = await asyncio.to_thread(_parsed, body, outline) if outline.long else _parsed(body, outline)
-    if check is not None:
-        check(found)
-    return found
+            trust(request)
+        if not is_large and len(body) > SMALL_BODY:
+            is_large = True
+            begun = loop.time()
+            await stack.enter_async_context(_large_bodies(request.app, outline.fields.get("api_key", "")))
+            deadline += loop.time() - begun
+
+
+def _large_bodies(app: web.Application, key: str) -> asyncio.Semaphore:
+    return app[LARGE_BODIES].setdefault(key, asyncio.Semaphore(LARGE_AT_ONCE))
 
 
 def too_large(largest: int) -> HTTPError:
@@ -97,7 +130,7 @@ def _parsed(body: bytearray, outline: Outline) -> dict[str, Any]:
         long, rest, at = {}, bytearray(), 0
         for number, (begin, end) in enumerate(outline.long):
             name = f"\0{number}"
-            long[name] = body[begin:end].decode()
+            long[name] = str(memoryview(body)[begin:end], "utf-8")
             rest += body[at:begin] + json.dumps(name)[1:-1].encode()
             at = end
         found = json.loads(rest + body[at:], parse_constant=_not_json)
@@ -142,6 +175,11 @@ class Outline:
         self._is_escaped = False
         self._name: str | None = None  # Of the field at the top whose value comes next.
         self._last = ""
+
+    @property
+    def is_in_text(self) -> bool:
+        """Whether the last piece ended within a text."""
+        return self._text is not None
 
     def feed(self, piece: bytes) -> None:
         """Read on."""

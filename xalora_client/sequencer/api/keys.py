@@ -82,45 +82,35 @@ def _same(given: str, required: str) -> bool:
 
 @dataclass
 class _Guesses:
-    """The wrong keys of one address: how many, when the last one came, and how many answers are held back now."""
+    """The wrong keys of one address: how many lately, when the last one came, and when the next answer is due."""
 
     count: float = 0.0
     last: float = 0.0
-    waiting: int = 0
+    due: float = 0.0
 
 
 class WrongKeys:
-    """Slows down who sends many wrong keys: each answer comes later, and of one address few are tried at once."""
+    """Holds back the answers to wrong keys, for each address one after the other. Right ones do not wait for them."""
 
     FREE = 10
     """So many wrong keys a minute are answered at once: a person may mistype, and a restarted miner tries again."""
 
-    LONGEST = 5.0
-    MOST_AT_ONCE = 8
+    BETWEEN = 0.25
+    LONGEST = 30.0
     MOST_ADDRESSES = 10_000
 
     def __init__(self) -> None:
         self._by_address: OrderedDict[str, _Guesses] = OrderedDict()
 
-    def check(self, address: str) -> None:
-        """Raise HTTPError 429 while as many answers for wrong keys are held back as may be."""
-        guesses = self._by_address.get(address)
-        if guesses is not None and guesses.waiting >= self.MOST_AT_ONCE:
-            raise HTTPError(429, "too many wrong keys came from your address; try again in some seconds")
-
     async def slow(self, address: str) -> None:
         """Hold back the answer to a wrong key."""
         guesses = self._by_address.setdefault(address, _Guesses())
         self._by_address.move_to_end(address)
+        while len(self._by_address) > self.MOST_ADDRESSES:
+            self._by_address.popitem(last=False)
         now = time.monotonic()
         guesses.count = max(0.0, guesses.count - (now - guesses.last) * self.FREE / 60) + 1
         guesses.last = now
-        if guesses.count <= self.FREE:
-            return
-        guesses.waiting += 1
-        try:
-            await asyncio.sleep(min(self.LONGEST, 0.25 * (guesses.count - self.FREE)))
-        finally:
-            guesses.waiting -= 1
-            while len(self._by_address) > self.MOST_ADDRESSES:
-                self._by_address.popitem(last=False)
+        if guesses.count > self.FREE:
+            guesses.due = min(max(guesses.due, now) + self.BETWEEN, now + self.LONGEST)
+            await asyncio.sleep(guesses.due - now)
