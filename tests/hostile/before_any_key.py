@@ -113,6 +113,15 @@ def dripped(world: World, first: bytes, seconds: float = 40.0) -> str:
     return "still open"
 
 
+def no_http(world: World, count: int = 1000) -> str:
+    """Requests that are none: refused, and the log stays readable."""
+    before = len(world.command.errors())
+    lines = [b"\x16\x03\x01 hello", b"GET / HTTP/9.9", b"POST /task_create HTTP/1.1\r\nContent-Length: -1", b"\0" * 99]
+    answers = {world.raw(line + b"\r\n\r\n") for line in itertools.islice(itertools.cycle(lines), count)}
+    written = len(world.command.errors()) - before
+    return " ".join(sorted(answers)) if written < 50_000 else f"{written} characters were logged"
+
+
 def from_a_page(world: World, endpoint: str, kind: str, *fields: str) -> str:
     body = json.dumps({"consumer_id": "x", "api_key": "y", "erc20_address": "eve", "instance": "0e", "workflows": []})
     return world.raw(head(endpoint, *fields, length=len(body), kind=kind), body.encode())
@@ -203,6 +212,7 @@ def attacks() -> list[Attack]:
         Attack("a head a byte a second", "anybody", partial(dripped, first=line + b"X-A: "), "closed|408|400"),
         Attack("a body a byte a second", "anybody", partial(dripped, first=body), "closed|408"),
         Attack("a second head a byte a second", "anybody", partial(dripped, first=again), "404"),
+        Attack("1,000 requests that are no HTTP", "anybody", no_http, "400|closed"),
         Attack("2,000 wrong keys", "anybody", partial(guesses, count=2000), "slowed"),
     ]
     pages = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import secrets
 import sys
@@ -20,6 +19,7 @@ async def sequencer(arguments: argparse.Namespace) -> int:
     """Serve until stopped."""
     from ..sequencer.api.connections import raise_file_limit
     from ..sequencer.app import serve  # Imports a web server, which few commands need.
+    from ..sequencer.log import log_to_stderr
 
     def announce(url: str) -> None:
         line = json.dumps({"url": url}) if arguments.json else f"Xalora sequencer listening on {url}"
@@ -27,8 +27,7 @@ async def sequencer(arguments: argparse.Namespace) -> int:
         if chosen.page_token is not None:
             print(f"What is going on: {url}/?token={chosen.page_token}", file=sys.stderr, flush=True)
 
-    # A line for each problem: what a server does while nobody watches is found there afterwards.
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log_to_stderr()
     chosen = options(arguments)
     raise_file_limit()
     beside = secrets.token_hex(16)
