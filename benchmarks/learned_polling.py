@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import fmean
 
 from xalora_client.client.create import CreatedTask
-from xalora_client.client.poll_schedule import ENOUGH_TO_LEARN, learned_delays, poll_delays
+from xalora_client.client.polling import ENOUGH_TO_LEARN, learned_delays, poll_delays
 from xalora_client.client.session import Deadline, Session
 from xalora_client.client.wait import Wait
 from xalora_client.protocol.requests import Credentials, Sequencer

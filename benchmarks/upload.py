@@ -94,7 +94,7 @@ def load_pack() -> Any:
     assert spec.loader is not None
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return importlib.import_module(f"{name}.nodes._images"), importlib.import_module(f"{name}.xalora_client")
+    return importlib.import_module(f"{name}.nodes.tensors"), importlib.import_module(f"{name}.xalora_client")
 
 
 def encoded_alone(batch: Any, encode: Any) -> float:
@@ -146,13 +146,13 @@ async def both_at_once(batch: Any, encode: Any, parallel: int, url: str) -> floa
     return time.perf_counter() - begun
 
 
-async def packed(batch: Any, parallel: int, images: Any, sdk: Any) -> float:
+async def packed(batch: Any, parallel: int, tensors: Any, sdk: Any) -> float:
     """Seconds for the pack, as the node Xalora Upscale does it."""
     with tempfile.TemporaryDirectory() as home:
         client = sdk.AsyncClient(
             "consumer#benchmark-key", "http://127.0.0.1:9", home=home, ledger=True, images_at_once=parallel
         )
-        tasks = [sdk.UpscalerTask(images.input_image(image, f"image {n}")) for n, image in enumerate(batch, 1)]
+        tasks = [sdk.UpscalerTask(tensors.input_image(image, f"image {n}")) for n, image in enumerate(batch, 1)]
         begun = time.perf_counter()
         await asyncio.gather(*(client.upload_images(task) for task in tasks))
         took = time.perf_counter() - begun
@@ -210,24 +210,27 @@ def main() -> None:
         "XALORA_BUCKET": "s3://b/images", "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "r",
     }  # fmt: skip
-    images, sdk = load_pack()
+    tensors, sdk = load_pack()
     _ = sdk.AsyncClient  # Imports what a node has imported long before.
-    tensors = importlib.import_module(f"{images.__package__}._tensors")
     one = torch.from_numpy(pictures(arguments.side)[arguments.kind].astype(np.float32) / 255)
     # Each image is another: the same one would be uploaded once.
     batch = one.repeat(arguments.images, 1, 1, 1)
     batch[:, 0, 0, 0] = torch.arange(arguments.images) / 255
-    content = tensors.encode_png(batch[0])
+
+    def encode(image: Any) -> bytes:
+        return bytes(tensors.input_image(image, "the image").content())
+
+    content = encode(batch[0])
     size = f"{arguments.images} {arguments.kind}s of {arguments.side} x {arguments.side}"
     print(f"{size}, {len(content) / 1e6:.1f} MB each as PNG; the batch has {batch.nbytes / 1e6:.0f} MB")
     print(f"{os.cpu_count()} cores, line {arguments.megabits:g} Mbit/s")
     bare, shares, above = [], [], []
     for turn in range(arguments.rounds):
-        encoder = encoded_alone(batch, tensors.encode_png)
+        encoder = encoded_alone(batch, encode)
         alone = asyncio.run(stored_alone(content, arguments.images, arguments.parallel, url))
-        both = asyncio.run(both_at_once(batch, tensors.encode_png, arguments.parallel, url))
+        both = asyncio.run(both_at_once(batch, encode, arguments.parallel, url))
         with Peak() as peak:
-            pack = asyncio.run(packed(batch, arguments.parallel, images, sdk))
+            pack = asyncio.run(packed(batch, arguments.parallel, tensors, sdk))
         bare.append(max(encoder, alone) / both)
         shares.append(max(encoder, alone) / pack)
         above.append((peak.most - peak.first) / 1e6)

@@ -5,8 +5,9 @@ node's preview again. The price: a node that nothing is connected to runs too, a
 what people expect who dragged it there. Muted and bypassed nodes never run, and the same inputs are not charged twice.
 """
 
-from . import _error_messages, _log, _routes
+from . import error_messages
 from .cancel_task import XaloraCancelTask
+from .editor_api import routes, settings
 from .flux_lora import XaloraFluxLora
 from .run_workflow import XaloraRunWorkflow
 from .task_status import XaloraTaskStatus
@@ -32,6 +33,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
 }
 
 for _node in NODE_CLASS_MAPPINGS.values():
-    _error_messages.wrap_errors(_node)
-_log.introduce()
-_routes.register()
+    error_messages.wrap_errors(_node)
+error_messages.set_up_log()
+settings.log_at_start()
+routes.register()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from . import _execution
-from ._inputs import CATEGORY, checked_id, text
+from . import execution
+from .widgets import CATEGORY, checked_id, text
 
 
 class XaloraCancelTask:
@@ -32,4 +32,4 @@ class XaloraCancelTask:
 
     async def cancel(self, task_id: str) -> Any:
         """Return the server's message."""
-        return (await _execution.cancel(checked_id(task_id)),)
+        return (await execution.cancel(checked_id(task_id)),)

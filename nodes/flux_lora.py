@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..xalora_client import FluxLoraTask
-from . import _execution
-from ._inputs import CATEGORY, SEED_TOOLTIP, common_options, text, widget
+from . import execution
+from .widgets import CATEGORY, SEED_TOOLTIP, common_options, text, widget
 
 WORKFLOW_ID = "3"
 """FluxLora, from the product's "FluxLora Workflow" page."""
@@ -70,5 +70,5 @@ class XaloraFluxLora:
             workflow_id=WORKFLOW_ID,
             timeout_seconds=timeout_seconds,
         )
-        media = await _execution.make(task, wait=wait, reuse=reuse)
+        media = await execution.run_task(task, wait=wait, reuse=reuse)
         return media.answer(media.frames, media.task_id)

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from ..xalora_client import CustomTask, InvalidParameterError
-from . import _execution
-from ._inputs import CATEGORY, common_options, text
+from . import execution
+from .widgets import CATEGORY, common_options, text
 
 
 class XaloraRunWorkflow:
@@ -55,7 +55,7 @@ class XaloraRunWorkflow:
             workflow_id=workflow_id.strip() or None,
             timeout_seconds=timeout_seconds,
         )
-        media = await _execution.make(task, wait=wait, reuse=reuse)
+        media = await execution.run_task(task, wait=wait, reuse=reuse)
         return media.answer(media.frames, media.video, media.task_id)
 
 

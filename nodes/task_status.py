@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from ..xalora_client import WorkflowTaskResult
-from . import _execution
-from ._inputs import CATEGORY, checked_id, switch, text, timeout_seconds
+from . import execution
+from .widgets import CATEGORY, checked_id, switch, text, timeout_seconds
 
 
 class XaloraTaskStatus:
@@ -18,7 +18,7 @@ class XaloraTaskStatus:
     SEARCH_ALIASES = [
         "task status", "collect result", "get result", "resume task", "fetch", "remote gpu", "cloud gpu", "xalora",
     ]  # fmt: skip
-    FUNCTION = "look"
+    FUNCTION = "query"
     OUTPUT_NODE = True
     RETURN_TYPES = ("STRING", "IMAGE", "VIDEO", "STRING", "STRING")
     RETURN_NAMES = ("status", "frames", "video", "result_url", "info")
@@ -30,7 +30,7 @@ class XaloraTaskStatus:
         "Times, latencies and parameters as JSON.",
     )
 
-    _looks: dict[str, tuple[int, set[str] | None]] = {}  # On the class, because ComfyUI asks the class.
+    _queries: dict[str, tuple[int, set[str] | None]] = {}  # On the class, because ComfyUI asks the class.
     """For each node: the number of its last query, and the tasks (several for a list) that were still open then.
 
     None means a query without an answer yet.
@@ -43,9 +43,9 @@ class XaloraTaskStatus:
             "optional": {
                 "wait": switch(
                     False,
-                    "On: wait until the task is finished. Off: look once.",
+                    "On: wait until the task is finished. Off: check once.",
                     on="wait",
-                    off="look once",
+                    off="check once",
                 ),
                 "timeout_seconds": timeout_seconds("How many seconds to wait. After that, the task continues."),
             },
@@ -55,21 +55,21 @@ class XaloraTaskStatus:
     @classmethod
     def IS_CHANGED(cls, unique_id: str = "", **_: Any) -> int:
         """The same number once the task has ended, so that nodes downstream do not run again; else a new one."""
-        number, still_open = cls._looks.get(unique_id, (0, None))
+        number, still_open = cls._queries.get(unique_id, (0, None))
         if still_open is None or still_open:
             number += 1
-            cls._looks[unique_id] = (number, None)
+            cls._queries[unique_id] = (number, None)
         return number
 
-    async def look(self, task_id: str, wait: bool = False, timeout_seconds: int = 600, unique_id: str = "") -> Any:
+    async def query(self, task_id: str, wait: bool = False, timeout_seconds: int = 600, unique_id: str = "") -> Any:
         """Return status, frames [F, H, W, 3] (0..1), video, the media's URL, and JSON about the task.
 
         With ``wait``, a task that fails or is canceled is an error; without, it is a status.
         """
-        result, media = await _execution.collect(checked_id(task_id), wait=wait, timeout_seconds=timeout_seconds)
-        number, still_open = self._looks.get(unique_id, (0, None))
+        result, media = await execution.collect(checked_id(task_id), wait=wait, timeout_seconds=timeout_seconds)
+        number, still_open = self._queries.get(unique_id, (0, None))
         others = (still_open or set()) - {result.task_id}
-        self._looks[unique_id] = (number, others if result.is_final else others | {result.task_id})
+        self._queries[unique_id] = (number, others if result.is_final else others | {result.task_id})
         return media.answer(str(result.status), media.frames, media.video, result.media_url or "", describe(result))
 
 

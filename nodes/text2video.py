@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..xalora_client import Text2VideoTask
-from . import _execution
-from ._inputs import CATEGORY, SEED_TOOLTIP, common_options, text, widget
+from . import execution
+from .widgets import CATEGORY, SEED_TOOLTIP, common_options, text, widget
 
 WORKFLOWS = {"Hunyuan": "1", "Mochi": "2"}
 """The server's text-to-video workflows by name, from the product's "Text2Video Workflow" page."""
@@ -81,5 +81,5 @@ class XaloraText2Video:
             workflow_id=WORKFLOWS[model],
             timeout_seconds=timeout_seconds,
         )
-        media = await _execution.make(task, wait=wait, reuse=reuse)
+        media = await execution.run_task(task, wait=wait, reuse=reuse)
         return media.answer(media.frames, media.video, media.fps, media.task_id)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..xalora_client import InvalidParameterError, UpscalerTask
-from . import _host
-from ._batch import make_images, submit_images
-from ._inputs import CATEGORY, common_options
+from .batch import run_batch, submit_batch
+from .comfy.outputs import blocked
+from .widgets import CATEGORY, common_options
 
 
 class XaloraUpscale:
@@ -32,7 +32,6 @@ class XaloraUpscale:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        options = common_options()
         return {
             "required": {
                 "image": ("IMAGE", {"tooltip": "The images to enlarge, one task for each. Transparency is kept."})
@@ -42,7 +41,7 @@ class XaloraUpscale:
                     "INT",
                     {"default": 8, "min": 1, "max": 64, "tooltip": "How many images are enlarged at once."},
                 ),
-                **options,
+                **common_options(),
             },
         }
 
@@ -59,16 +58,14 @@ class XaloraUpscale:
         if count == 0:
             raise InvalidParameterError("image", tuple(image.shape), "a batch of one image or more")
 
-        from ._images import input_image  # Imports torch, which would slow down ComfyUI's start.
+        from .tensors import input_image  # Imports torch, which would slow down ComfyUI's start.
 
         def task_of(number: int) -> UpscalerTask:
             name = "the image" if count == 1 else f"image {number + 1} of {count}"
             return UpscalerTask(input_image(image[number], name), timeout_seconds=timeout_seconds)
 
         if not wait:
-            return _host.blocked(), await submit_images(count, task_of, parallel=max_parallel, reuse=reuse)
-        has_alpha = image.shape[3] == 4
-        task_ids, images, preview = await make_images(
-            count, task_of, parallel=max_parallel, reuse=reuse, alpha=has_alpha
-        )
+            return blocked(), await submit_batch(count, task_of, parallel=max_parallel, reuse=reuse)
+        alpha = image.shape[3] == 4
+        task_ids, images, preview = await run_batch(count, task_of, parallel=max_parallel, reuse=reuse, alpha=alpha)
         return {"ui": preview, "result": (images, task_ids)}

@@ -37,7 +37,7 @@ def stored(home, ledger):
     store = MediaStore(home)
     part = store.incoming("t1")
     part.write_bytes(CONTENT)
-    path = store.adopt(part, SHA256, ".mp4")
+    path = store.commit(part, SHA256, ".mp4")
     ledger.stored("t1", SHA256, ".mp4", len(CONTENT))
     os.utime(path, (LONG_AGO, LONG_AGO))
     return path

@@ -50,7 +50,7 @@ export function labeled(text, field, hint = null) {
 /** A choice of [value, text]. */
 export function choice(options, value, onchange) {
   const made = element("select.xalora-input", { onchange: () => onchange?.(made.value) });
-  for (const [each, text] of options) made.append(element("option", { value: each }, text));
+  for (const [value, text] of options) made.append(element("option", { value }, text));
   made.value = value;
   return made;
 }
@@ -85,9 +85,9 @@ export function openDialog(title, content, buttons = []) {
   });
   // The editor's shortcuts are not meant for what is typed here.
   for (const event of ["keydown", "keyup", "keypress", "paste", "copy"])
-    made.addEventListener(event, (each) => each.stopPropagation());
+    made.addEventListener(event, (pressed) => pressed.stopPropagation());
   // Newer editors close their dialog when something outside of it is used; older ones let nothing in.
-  const open = [...document.querySelectorAll("[role=dialog]:not(.p-dialog)")].filter((each) => each.checkVisibility());
+  const open = [...document.querySelectorAll("[role=dialog]:not(.p-dialog)")].filter((dialog) => dialog.checkVisibility());
   (open.at(-1) ?? document.body).append(made);
   made.showModal();
   dialogs.dispatchEvent(new Event("change"));

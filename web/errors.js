@@ -1,4 +1,4 @@
-/** An error of one of our nodes as a message with the buttons that remedy it. */
+/** An error of one of our nodes as a message with buttons for what helps. */
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
@@ -37,22 +37,22 @@ const REMEDIES = {
   collect: [collect, again],
 };
 
-/** What the pack said of each node's last error. */
-const told = new Map();
+/** The pack's message about the last error of each node, by the node's id. */
+const lastErrors = new Map();
 
 /** Show errors of our nodes; others are the editor's own business. */
 export function watchErrors() {
-  api.addEventListener("xalora.error", ({ detail }) => told.set(String(detail.node), detail));
+  api.addEventListener("xalora.error", ({ detail }) => lastErrors.set(String(detail.node), detail));
   api.addEventListener("execution_error", ({ detail }) => showError(detail));
 }
 
-/** Whether the list has this task: one that another computer made is collected by its node alone. */
+/** Whether the list has this task. Only its node can collect one that was created on another computer. */
 const isListed = async (task_id) => Boolean(task_id) && ask(ofTask({ task_id })).then(() => true, () => false);
 
 async function showError({ exception_type: type = "", exception_message: message = "", node_type: nodeType, node_id: node }) {
   const name = type.match(/^xalora_client\.(\w+)$/)?.[1];
   if (!name) return;
-  const error = told.get(String(node)) ?? {};
+  const error = lastErrors.get(String(node)) ?? {};
   const [, kind] = KINDS.find(([pattern]) => pattern.test(name));
   const remedies = REMEDIES[error.remedy] ?? [];
   const buttons = (await Promise.all(remedies.map((offer) => offer(error)))).filter(Boolean);

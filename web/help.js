@@ -16,9 +16,9 @@ export async function openHelp(nodeType) {
     return;
   }
   const text = await answer.text();
-  const shown = element("div.xalora-help");
+  const content = element("div.xalora-help");
   const render = app.extensionManager.renderMarkdownToHtml;
-  if (render) shown.innerHTML = render(text, page.href.replace(/[^/]*$/, ""));
-  else shown.append(element("pre", {}, text));
-  openDialog(t("openHelp"), [shown, element("p", {}, link)]);
+  if (render) content.innerHTML = render(text, page.href.replace(/[^/]*$/, ""));
+  else content.append(element("pre", {}, text));
+  openDialog(t("openHelp"), [content, element("p", {}, link)]);
 }

@@ -96,7 +96,7 @@ export async function openKeyDialog(done = () => notify({ text: t("keySaved"), s
     {
       onsubmit: (event) => {
         event.preventDefault();
-        // As the button does, which stores no second time meanwhile.
+        // By the button, which does nothing while it is storing.
         store.click();
       },
     },
@@ -105,7 +105,7 @@ export async function openKeyDialog(done = () => notify({ text: t("keySaved"), s
     ownField,
     keyField,
     problem,
-    // Enter in a field stores, as in every form.
+    // Enter in a field submits the form.
     element("input", { type: "submit", hidden: true }),
   );
   const buttons = [button(t("cancel"), () => dialog.close()), store];
@@ -133,7 +133,7 @@ export function keyStays({ key, server }, kind, url) {
   return kind === "own" ? server.kind === "own" && url.trim() === server.url : shared.includes(kind) && shared.includes(server.kind);
 }
 
-/** That the stored key goes, in words. */
+/** The text that says that the stored key will be removed. */
 export const keyGoes = ({ key, server }) => t("keyGoes", { consumer: key.consumer, server: server.kind === "own" ? server.url : t("serverNetwork") });
 
 const fixed = (text, setting) => t(text, { source: sourceName(setting.source) });

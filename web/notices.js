@@ -3,14 +3,14 @@
 import { button, dialogs, element, topDialog } from "./elements.js";
 import { t } from "./texts.js";
 
-let place = null;
+let container = null;
 /** What had the focus before a message got it. */
-let before = null;
+let lastFocus = null;
 
 /**
  * Show a message. A press of one of its buttons closes it.
  * @param {{title?: string, text: string, kind?: "error" | "info", buttons?: [string, () => unknown][], seconds?: number}} message
- *   `seconds` until it goes by itself; it stays while it is looked at. 0: it stays until it is closed
+ *   `seconds` until it closes by itself, but not under the pointer or with the focus. 0: it stays until it is closed
  */
 export function notify({ title = t("title"), text, kind = "info", buttons = [], seconds = 0 }) {
   const close = button("✕", () => remove(made));
@@ -33,43 +33,43 @@ export function notify({ title = t("title"), text, kind = "info", buttons = [], 
     ),
   );
   if (actions.length) made.append(element("footer", {}, ...actions));
-  settle();
-  // The same message twice says no more than once.
-  for (const each of place.children) if (each.textContent === made.textContent) each.remove();
-  place.append(made);
+  mount();
+  // It replaces the same message.
+  for (const notice of container.children) if (notice.textContent === made.textContent) notice.remove();
+  container.append(made);
   raise();
   if (seconds) leave(made, seconds);
   return made;
 }
 
 /** Put the messages where they can be used. */
-function settle() {
-  if (!place) {
-    place = element("div.xalora.xalora-notices", { popover: "manual" });
-    place.addEventListener("focusin", ({ relatedTarget: from }) => {
-      if (!place.contains(from)) before = from;
+function mount() {
+  if (!container) {
+    container = element("div.xalora.xalora-notices", { popover: "manual" });
+    container.addEventListener("focusin", ({ relatedTarget: from }) => {
+      if (!container.contains(from)) lastFocus = from;
     });
     dialogs.addEventListener("change", () => {
-      settle();
+      mount();
       raise();
     });
   }
   const around = topDialog() ?? document.body;
-  if (place.parentNode !== around) around.append(place);
+  if (container.parentNode !== around) around.append(container);
 }
 
 /** Bring the messages above dialogs that were opened since. */
 function raise() {
-  if (!place.showPopover) return;
-  if (place.matches(":popover-open")) place.hidePopover();
-  place.showPopover();
+  if (!container.showPopover) return;
+  if (container.matches(":popover-open")) container.hidePopover();
+  container.showPopover();
 }
 
 /** Remove a message; the focus goes back to where it was before. */
 function remove(made) {
   const focused = made.contains(document.activeElement);
   made.remove();
-  if (focused && before?.isConnected) before.focus();
+  if (focused && lastFocus?.isConnected) lastFocus.focus();
 }
 
 function leave(made, seconds) {

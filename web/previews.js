@@ -11,7 +11,7 @@ function latestAnswer(runs, node) {
   const values = JSON.stringify(widgets_values);
   for (const [promptId, { prompt, outputs }] of runs) {
     const workflow = prompt[3]?.extra_pnginfo?.workflow;
-    const then = workflow?.nodes?.find((each) => each.id === id && each.type === type);
+    const then = workflow?.nodes?.find((old) => old.id === id && old.type === type);
     if (!then || !outputs[id]?.images) continue;
     const sameWorkflow = workflow.id === app.graph.id && workflow.id !== NO_ID;
     if (sameWorkflow || JSON.stringify(then.widgets_values) === values) return { promptId, output: outputs[id] };
@@ -28,7 +28,7 @@ async function showEarlierResults() {
     if (!answer) continue;
     // The message that the server sends when a node is done: every canvas shows it in its own way.
     const id = String(node.id);
-    const { images, animated } = answer.output; // Not whether that run reused a result: it is over.
+    const { images, animated } = answer.output; // Without the mark of a reused result: that run is over.
     const message = { node: id, display_node: id, output: { images, animated }, prompt_id: answer.promptId };
     app.api.dispatchCustomEvent("executed", message);
   }

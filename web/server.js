@@ -45,9 +45,9 @@ async function answered(path, options) {
   } catch {
     throw new OfflineError();
   }
-  const told = await answer.json().catch(() => null);
-  if (told?.error) throw new RouteError(told.error);
-  if (answer.ok && told !== null) return told;
+  const payload = await answer.json().catch(() => null);
+  if (payload?.error) throw new RouteError(payload.error);
+  if (answer.ok && payload !== null) return payload;
   if (UNREACHABLE.includes(answer.status)) throw new OfflineError();
   // Our routes answer in JSON, so this one is missing, or somebody else answered.
   throw new RouteError({ what: answer.status === 404 ? t("noRoute") : t("notOurs", { status: answer.status }) });

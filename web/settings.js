@@ -23,11 +23,11 @@ function row(id, name, show) {
 
 /** An element that shows the settings in force, now and after each change. */
 function live(show) {
-  const place = element("div.xalora.xalora-setting");
-  const update = (values) => place.replaceChildren(...[show(values)].flat());
-  const stop = onSettings((values) => (place.isConnected ? update(values) : stop()));
-  readSettings().then(update, (error) => place.replaceChildren(error.message || t("offline")));
-  return place;
+  const container = element("div.xalora.xalora-setting");
+  const update = (values) => container.replaceChildren(...[show(values)].flat());
+  const stop = onSettings((values) => (container.isConnected ? update(values) : stop()));
+  readSettings().then(update, (error) => container.replaceChildren(error.message || t("offline")));
+  return container;
 }
 
 function showKey(values) {
@@ -66,9 +66,9 @@ function showDelivery({ image_delivery: delivery, bucket }) {
     ["sequencer", t("delivery_sequencer")],
     ["data-uri", t("delivery_inline")],
   ];
-  const way = choice(ways, delivery.value, (value) => store({ image_delivery: value }));
-  way.setAttribute("aria-label", t("delivery"));
-  way.disabled = !delivery.editable;
+  const method = choice(ways, delivery.value, (value) => store({ image_delivery: value }));
+  method.setAttribute("aria-label", t("delivery"));
+  method.disabled = !delivery.editable;
   const address = element("input.xalora-input", {
     "aria-label": t("bucket"),
     placeholder: "s3://name/prefix",
@@ -76,7 +76,7 @@ function showDelivery({ image_delivery: delivery, bucket }) {
     disabled: !bucket.editable,
     onchange: () => store({ bucket: address.value }),
   });
-  return delivery.value === "bucket" || bucket.value ? [way, address] : [way];
+  return delivery.value === "bucket" || bucket.value ? [method, address] : [method];
 }
 
 function showBudget({ media_budget: budget }) {
@@ -87,7 +87,7 @@ function showBudget({ media_budget: budget }) {
     placeholder: "5",
     "aria-label": t("budget"),
     value: budget.gigabytes ?? "",
-    // What is no number has no value either, and would be stored as the default.
+    // The field of a text that is no number is empty, which would be stored as the default.
     onchange: () => space.reportValidity() && store({ media_budget: space.value }),
   });
   return [space, element("span", {}, t("gigabytes"))];

@@ -1,4 +1,4 @@
-/** The settings in force, as the server tells them, and those who want to know when they change. */
+/** The settings in force, as the server reports them, and listeners for their changes. */
 
 import { ask, send } from "./server.js";
 import { t } from "./texts.js";
@@ -8,14 +8,14 @@ const listeners = new Set();
 /** What `GET /xalora/config` answers. */
 export const readSettings = () => ask("/config");
 
-/** Store settings, and tell everybody who shows them. */
+/** Store settings, and notify the listeners. */
 export async function storeSettings(changes) {
   const settings = await send("/config", changes);
   announce(settings);
   return settings;
 }
 
-/** Tell everybody who shows settings what they are. */
+/** Notify the listeners of the settings. */
 export function announce(settings) {
   for (const listener of listeners) listener(settings);
 }

@@ -44,20 +44,20 @@ export async function openTab() {
   if (!panel?.element.isConnected) await app.extensionManager.command.execute(`Workspace.ToggleSidebarTab.${ID}`);
 }
 
-/** How many tasks run, on the tab's icon. The editor watches the tab that it has, not the one that it was given. */
+/** The number of running tasks, on the tab's icon. The editor has its own copy of the tab, and watches that one. */
 function showBadge() {
   const tab = app.extensionManager.getSidebarTabs?.().find(({ id }) => id === ID);
   const badge = store.running ? String(store.running) : null;
   if (tab && tab.iconBadge !== badge) tab.iconBadge = badge;
 }
 
-function open(place) {
+function open(container) {
   // The editor calls this again whenever it draws the tab.
-  if (panel?.element.parentNode === place) return;
+  if (panel?.element.parentNode === container) return;
   close();
   panel = new Panel();
-  place.classList.add("xalora-tab");
-  place.replaceChildren(panel.element);
+  container.classList.add("xalora-tab");
+  container.replaceChildren(panel.element);
   panel.update();
   store.update();
   unfollow = store.follow();
@@ -90,7 +90,7 @@ class Panel {
       label: t("tasks"),
       onSelect: () => this.showDetails(),
       onOpen: (task) => this.collect(task),
-      onLook: () => store.update(),
+      onView: () => store.update(),
     });
     // The editor's shortcuts, such as Delete for nodes, are not meant for the list.
     this.element = element(
@@ -161,8 +161,8 @@ class Panel {
   /** What can be done with the selected task. Drawn anew only when the task is another or has changed. */
   showDetails() {
     const task = this.list.selected;
-    if (task === this.shown) return;
-    this.shown = task;
+    if (task === this.detailsOf) return;
+    this.detailsOf = task;
     const focused = document.activeElement?.dataset.action;
     this.details.replaceChildren();
     if (!task) return;
@@ -204,7 +204,7 @@ class Panel {
 
   async forgotten() {
     await store.update();
-    // The dialog gave it back to a button that was gone, if the news was faster.
+    // The dialog gave the focus back to a button that may be gone.
     this.keepFocus();
   }
 }

@@ -14,10 +14,10 @@ export async function tellOfEarlierTasks() {
   const finished = await store.refresh();
   if (store.error) return;
   const { running, problem } = store;
-  const said = [
+  const messages = [
     running ? many("earlierRunning", running) : "",
     finished ? many("earlierFinished", finished) : "",
     problem ? t("earlierProblem", { problem }) : "",
   ].filter(Boolean);
-  if (said.length) notify({ text: said.join(" "), buttons: [[t("openTasks"), openTab]], seconds: SECONDS });
+  if (messages.length) notify({ text: messages.join(" "), buttons: [[t("openTasks"), openTab]], seconds: SECONDS });
 }

@@ -133,6 +133,6 @@ function showResult(task, view) {
 /** The values of nested objects side by side, their names joined by dots. */
 function flat(value, name = "") {
   if (value === null || typeof value !== "object") return { [name]: value };
-  const parts = Object.entries(value).map(([key, each]) => flat(each, name ? `${name}.${key}` : key));
+  const parts = Object.entries(value).map(([key, part]) => flat(part, name ? `${name}.${key}` : key));
   return Object.assign({}, ...parts);
 }

@@ -1,4 +1,4 @@
-/** The list box with the rows of tasks. A refresh changes rows and moves none: focus, selection and place stay. */
+/** The list box with the rows of tasks. A refresh changes rows and moves none: focus, selection and scroll position stay. */
 
 import { element } from "./elements.js";
 import { newRow } from "./task_row.js";
@@ -11,7 +11,7 @@ const STILL_MS = 120;
  * @param {string} label what the list is called
  * @param {() => void} onSelect
  * @param {(task: object) => void} onOpen for a double click or Enter
- * @param {() => void} onLook when the tasks in view should be fetched: scrolling has paused, or the end is near
+ * @param {() => void} onView when the tasks in view should be fetched: scrolling has paused, or the end is near
  */
 export class TaskList {
   selected = null;
@@ -22,28 +22,28 @@ export class TaskList {
   /** Not 0 while the list is scrolled. */
   #moving = 0;
 
-  constructor({ label, onSelect, onOpen, onLook }) {
+  constructor({ label, onSelect, onOpen, onView }) {
     this.onSelect = onSelect;
     this.onOpen = onOpen;
-    this.onLook = onLook;
+    this.onView = onView;
     this.element = element("div.xalora-list", { role: "listbox", tabIndex: 0, "aria-label": label });
     this.element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.element.addEventListener("keydown", (event) => this.#key(event));
     this.element.addEventListener("click", ({ target }) => this.select(taskOf(target)));
     this.element.addEventListener("dblclick", ({ target }) => onOpen(taskOf(target)));
     new ResizeObserver(() => {
-      this.#look();
+      this.#fetchMore();
       this.#loadPictures();
     }).observe(this.element);
   }
 
-  /** The places that are in view: the first, and the first below. */
+  /** The positions that are in view: the first, and the first below. */
   view() {
     const { scrollTop, clientHeight } = this.element;
     return [Math.max(0, Math.floor(scrollTop / ROW_HEIGHT)), Math.ceil((scrollTop + clientHeight) / ROW_HEIGHT)];
   }
 
-  /** Show these tasks, the newest of so many; what is selected stays so if it is among them. */
+  /** Show these tasks, the newest of so many; the selected one stays selected if it is among them. */
   set(tasks, total) {
     this.#tasks = tasks;
     this.#total = total;
@@ -54,12 +54,12 @@ export class TaskList {
       this.#rows.delete(number);
     }
     let next = this.element.firstElementChild;
-    for (const [place, task] of tasks.entries()) {
+    for (const [position, task] of tasks.entries()) {
       const row = this.#rows.get(task.number) ?? this.#newRow(task);
       if (row === next) next = row.nextElementSibling;
       else this.element.insertBefore(row, next);
       if (row.task !== task) row.show(task);
-      row.ariaPosInSet = place + 1;
+      row.ariaPosInSet = position + 1;
       row.ariaSetSize = total;
     }
     this.#mark(tasks.find(({ number }) => number === this.selected?.number) ?? null);
@@ -106,11 +106,11 @@ export class TaskList {
   }
 
   #scrolled() {
-    this.#look();
+    this.#fetchMore();
     clearTimeout(this.#moving);
     this.#moving = setTimeout(() => {
       this.#moving = 0;
-      this.onLook();
+      this.onView();
     }, STILL_MS);
   }
 
@@ -120,16 +120,16 @@ export class TaskList {
   }
 
   /** Have more fetched where the end is near. */
-  #look() {
-    if (this.#tasks.length < this.#total && this.view()[1] + BEYOND > this.#tasks.length) this.onLook();
+  #fetchMore() {
+    if (this.#tasks.length < this.#total && this.view()[1] + BEYOND > this.#tasks.length) this.onView();
   }
 
   #key(event) {
     const page = Math.max(1, Math.floor(this.element.clientHeight / ROW_HEIGHT) - 1);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
     if (event.key in steps && this.#tasks.length) {
-      const place = this.#tasks.indexOf(this.selected) + steps[event.key];
-      this.select(this.#tasks[Math.min(Math.max(0, place), this.#tasks.length - 1)]);
+      const position = this.#tasks.indexOf(this.selected) + steps[event.key];
+      this.select(this.#tasks[Math.min(Math.max(0, position), this.#tasks.length - 1)]);
     } else if (event.key === "Enter" && this.selected) this.onOpen(this.selected);
     else return;
     event.preventDefault();

@@ -39,6 +39,6 @@ export function newRow() {
   return row;
 }
 
-function write(place, text) {
-  if (place.textContent !== text) place.textContent = text;
+function write(target, text) {
+  if (target.textContent !== text) target.textContent = text;
 }

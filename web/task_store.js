@@ -15,7 +15,7 @@ class TaskStore extends EventTarget {
   total = 0;
   all = 0;
   running = 0;
-  /** What is looked for, and what was looked for when the tasks were fetched. */
+  /** The filter, and the one with which the tasks were fetched. */
   filter = { state: "", text: "" };
   /** @type {{state: string, text: string} | null} */
   found = null;
@@ -25,7 +25,7 @@ class TaskStore extends EventTarget {
   problem = null;
   /** Seconds that the server's clock is ahead of this one. */
   ahead = 0;
-  /** Which places of the list are in view: the first, and the first below. */
+  /** Which positions of the list are in view: the first, and the first below. */
   view = () => [0, 0];
   /** @type {Promise<void> | null} */
   #updating = null;
@@ -70,9 +70,9 @@ class TaskStore extends EventTarget {
       const query = { ...filter, before: before === Infinity ? "" : before, limit: PAGE + last - first };
       try {
         const page = await ask(`/tasks?${new URLSearchParams(query)}`);
-        // Whoever types goes on: this is the answer to a shorter text.
+        // The user has typed more: this is the answer to a shorter text.
         if (filter !== this.filter) continue;
-        this.#take(page, known, before);
+        this.#merge(page, known, before);
         this.found = filter;
         this.error = null;
         this.dispatchEvent(new Event("change"));
@@ -82,8 +82,8 @@ class TaskStore extends EventTarget {
     }
   }
 
-  /** Put a page in the place of what was known of it: what is newer and what is older stays. */
-  #take({ tasks, total, all, running, next, now }, known, before) {
+  /** Replace the part of the list that a page covers: newer and older tasks stay. */
+  #merge({ tasks, total, all, running, next, now }, known, before) {
     const earlier = new Map(known.map((task) => [task.number, task]));
     const kept = (task) => {
       const known = earlier.get(task.number);
@@ -113,7 +113,7 @@ class TaskStore extends EventTarget {
     return finished;
   }
 
-  /** While the list is looked at, ask the sequencer about open tasks again and again; returns what ends that. */
+  /** Ask the sequencer about open tasks from time to time; returns a function that ends this. */
   follow() {
     let timer = 0;
     let ended = false;

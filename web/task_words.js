@@ -1,4 +1,4 @@
-/** What is said of a task in a list. */
+/** The words for a task in the list. */
 
 import { t } from "./texts.js";
 
@@ -20,7 +20,7 @@ export function duration(seconds) {
 export function status(task, now) {
   const began = task.submitted ?? task.created;
   if (task.doubt) return `${stateName(task)} · ${doubtName(task)}`;
-  // Before there is an id, or after a cancel, nobody knows that it runs.
+  // Before there is an id, or after a cancel, it is not certain that it runs.
   if (task.state === "waiting" || task.state === "running") {
     const usual = task.usual_seconds ? ` / ${t("about", { time: duration(task.usual_seconds) })}` : "";
     return `${stateName(task)} ${duration(now - began)}${usual}`;
@@ -29,7 +29,7 @@ export function status(task, now) {
   return `${stateName(task)}${took}`;
 }
 
-/** Why nobody knows what an open task does; "" when its server can tell. */
+/** Why the state of an open task is not known; "" when its server can be asked. */
 export const doubtName = ({ doubt }) => doubt && t(doubt === "elsewhere" ? "notAsked" : "notKnown");
 
 /** When a task was made: the time today, else the date. */

@@ -1,4 +1,4 @@
-/** Everything the extension says. Translations come from locales/<language>/main.json, under "xalora". */
+/** All texts of the extension. Translations come from locales/<language>/main.json, under "xalora". */
 
 import { api } from "../../scripts/api.js";
 
@@ -44,7 +44,7 @@ const ENGLISH = {
   testConnection: "Test connection",
   testing: "Testing…",
   delivery: "How images reach miners",
-  delivery_auto: "The best way there is",
+  delivery_auto: "Automatic",
   delivery_bucket: "Through my bucket",
   delivery_sequencer: "Through the sequencer",
   delivery_inline: "Inside the task",
@@ -118,7 +118,7 @@ const ENGLISH = {
   forget: "Forget",
   forgetTitle: "Forget this task?",
   forgetText: "It disappears from this list, and the same inputs are paid for again. Its result stays on the disk.",
-  forgetOpen: "It goes on at the sequencer and is charged. It disappears from this list, and the same inputs are paid for again.",
+  forgetOpen: "It continues at the sequencer and is charged. It disappears from this list, and the same inputs are paid for again.",
   notYet: "The task is {state}. There is no result yet.",
   notShown: "The task is finished and its result is stored. It cannot be shown, because ComfyUI's temporary folder cannot be written.",
   canceledNow: "The task is {state}.",

@@ -52,47 +52,40 @@ if TYPE_CHECKING:
     from .client.records import TaskRecords
     from .client.sync import Client
     from .client.updates import OnUpdate, TaskUpdate
-    from .config import home_folder
-    from .config.settings import Setting, Settings, change_settings, read_settings
+    from .config import Setting, home_folder
+    from .config.settings import Settings, change_settings, read_settings
     from .doctor import Check, examine
     from .http.transport import Fetch, Transport
     from .ledger import TaskRecord
-    from .media.decoding import (
-        Array,
-        Decoded,
-        Format,
-        Kind,
-        Limits,
-        MediaInfo,
-        Progress,
-        Sound,
-        decode,
-        decode_sound,
-        require_memory,
-        thumbnail,
-    )
+    from .media.decoding import decode, decode_sound, thumbnail
+    from .media.decoding.formats import Format, Kind, MediaInfo
+    from .media.decoding.frames import Array, Decoded, Progress
+    from .media.decoding.limits import Limits, require_memory
+    from .media.decoding.video_decoding import Sound
     from .media.receiver import DownloadProgress, OnProgress
     from .uploads import OnUpload, UploadProgress
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
-    _LOADED_LATER = {
-        "AsyncClient": ".client.async_",
-        "Client": ".client.sync",
-        "home_folder": ".config",
-        **dict.fromkeys(["OnUpload", "UploadProgress"], ".uploads"),
-        **dict.fromkeys(["Check", "examine"], ".doctor"),
-        **dict.fromkeys(["OnUpdate", "TaskUpdate"], ".client.updates"),
-        **dict.fromkeys(["Fetch", "Transport"], ".http.transport"),
-        "MediaFile": ".client.download",
-        **dict.fromkeys(["DownloadProgress", "OnProgress"], ".media.receiver"),
-        **dict.fromkeys(
-            ["Array", "Decoded", "Format", "Kind", "Limits", "MediaInfo", "Progress", "Sound"], ".media.decoding"
-        ),
-        **dict.fromkeys(["decode", "decode_sound", "require_memory", "thumbnail"], ".media.decoding"),
-        "TaskRecord": ".ledger",
-        "TaskRecords": ".client.records",
-        **dict.fromkeys(["Setting", "Settings", "change_settings", "read_settings"], ".config.settings"),
+    _MODULES = {
+        ".client.async_": "AsyncClient",
+        ".client.download": "MediaFile",
+        ".client.records": "TaskRecords",
+        ".client.sync": "Client",
+        ".client.updates": "OnUpdate TaskUpdate",
+        ".config": "Setting home_folder",
+        ".config.settings": "Settings change_settings read_settings",
+        ".doctor": "Check examine",
+        ".http.transport": "Fetch Transport",
+        ".ledger": "TaskRecord",
+        ".media.decoding": "decode decode_sound thumbnail",
+        ".media.decoding.formats": "Format Kind MediaInfo",
+        ".media.decoding.frames": "Array Decoded Progress",
+        ".media.decoding.limits": "Limits require_memory",
+        ".media.decoding.video_decoding": "Sound",
+        ".media.receiver": "DownloadProgress OnProgress",
+        ".uploads": "OnUpload UploadProgress",
     }
+    _LOADED_LATER = {name: module for module, names in _MODULES.items() for name in names.split()}
 
     def __getattr__(name: str) -> object:
         if name not in _LOADED_LATER:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from tests.support.command_line import picture
 from tests.support.fake_file_server import File
+from tests.support.fake_sequencer import Answer, status
 from tests.support.quick_time import FastClock, hurry
 from xalora_client import AsyncClient
 
@@ -101,3 +102,22 @@ def test_each_image_is_named_in_the_progress(xalora, scripted, tmp_path):
     lines = xalora("upscale", "a.png", "b.png", "-o", "out").err
     assert "a.png: task t1 queued 0:00" in lines
     assert "b.png: task t1 queued 0:00" in lines
+
+
+def test_no_more_images_are_uploaded_ahead_than_are_worked_on(xalora, scripted, files, tmp_path):
+    names = [f"{number}.png" for number in range(5)]
+    for width, name in enumerate(names, 16):
+        (tmp_path / name).write_bytes(picture(width))
+    numbers, ahead = iter(range(5)), []
+
+    def finish(seen):
+        ahead.append(scripted.count("image_upload") - len(ahead))
+        return status("finished", result=f"{files.url}/result.png")
+
+    scripted.script("", Answer({"service": "Xalora sequencer", "image_upload": True}))
+    scripted.script("image_upload", Answer({"image": f"{scripted.url}/images/t1"}))
+    scripted.script("task_create", lambda _: Answer({"task_id": f"t{next(numbers)}"}))
+    scripted.script("task_result_query", finish)
+    assert xalora("upscale", *names, "-o", "new/", "--max-parallel", 1).code == 0
+    assert len(ahead) == 5
+    assert max(ahead) <= 2

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xalora_client.client import poll_schedule as timing
+from xalora_client.client import polling as timing
 from xalora_client.client.create import CreatedTask
 from xalora_client.client.session import Deadline, Session
 from xalora_client.client.wait import Wait

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from xalora_client import NetworkError, RequestTimeoutError, TaskTimeoutError, Text2VideoTask
-from xalora_client.client.long_polling import BURST, LONGEST_WAIT, MOST_OPEN
+from xalora_client.client.polling import BURST, LONGEST_WAIT, MOST_OPEN
 from xalora_client.client.session import Session
 from xalora_client.client.wait import create_and_wait, wait
 from xalora_client.protocol.requests import Credentials, Response, Sequencer

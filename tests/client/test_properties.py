@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xalora_client import NetworkError, Text2VideoTask, XaloraError, errors
-from xalora_client.client import create, poll_schedule, portal, query, wait
-from xalora_client.client.session import Deadline, Session
+from xalora_client.client import create, polling, portal, wait
+from xalora_client.client.session import Deadline, Session, cancel, query
 from xalora_client.http.retry import backoff
 from xalora_client.protocol.requests import Credentials, Response, Sequencer
 
@@ -90,8 +90,8 @@ calls = st.sampled_from(
         lambda session, timeout, interval: wait.create_and_wait(session, TASK, timeout, interval, None),
         lambda session, timeout, interval: wait.wait(session, "t1", timeout, interval, None),
         lambda session, timeout, interval: create.execute(session, TASK),
-        lambda session, timeout, interval: query.query(session, "t1"),
-        lambda session, timeout, interval: query.cancel(session, "t1"),
+        lambda session, timeout, interval: query(session, "t1"),
+        lambda session, timeout, interval: cancel(session, "t1"),
     ]
 )
 
@@ -123,7 +123,7 @@ def test_a_wait_never_outlives_its_deadline(script, timeout, interval, seed):
 
 @given(st.integers(), st.integers(0, 60))
 def test_adaptive_delays_stay_in_bounds(seed, count):
-    delays = poll_schedule.poll_delays(None, random.Random(seed))
+    delays = polling.poll_delays(None, random.Random(seed))
     for number in range(count):
         full = min(8.0, 1.3**number)
         assert full * 0.85 - 1e-9 <= next(delays) <= full + 1e-9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.fake_sequencer import DROP, Answer, status
+from tests.support.ledger_steps import records_of
 from xalora_client import ResponseError, Text2VideoTask, XaloraError
 from xalora_client.ledger import Ledger
 
@@ -28,7 +29,7 @@ def test_what_says_that_nothing_was_done_is_a_refusal(keeper, sequencer, code):
         create(keeper)
     assert caught.value.advice
     with Ledger(keeper.options["home"]) as ledger:
-        assert ledger.records()[0].state == "refused"
+        assert records_of(ledger)[0].state == "refused"
     create(keeper)
     first, second = job_ids(sequencer)
     assert first != second
@@ -105,7 +106,7 @@ def test_after_a_cancel_the_ledger_knows_how_the_task_ended(keeper, sequencer, e
     sequencer.script("task_result_query", status(ended))
     keeper.do(lambda c: c.cancel_task("t1"))
     with Ledger(keeper.options["home"]) as ledger:
-        assert ledger.records()[0].state == ended
+        assert records_of(ledger)[0].state == ended
 
 
 def test_a_cancel_of_a_strangers_task_asks_nothing_more(keeper, sequencer):

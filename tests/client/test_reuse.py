@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from tests.support.fake_sequencer import DROP, Answer, status
+from tests.support.ledger_steps import records_of
 from tests.support.subject import Stop
 from xalora_client import (
     BadRequestError,
@@ -166,7 +167,7 @@ def test_an_interrupted_create_without_an_answer_is_sent_again_under_its_job_id(
     keeper.clock.interrupt = (0, Stop())
     with pytest.raises(Stop):
         keeper.do(make)
-    assert f"creating job {creates(ids)[0]}, which may run" in caplog.text
+    assert f"creating job {creates(ids)[0]}, which may have been created" in caplog.text
     keeper.clock.interrupt = None
     _, told = origins(keeper)
     assert told == {"resend"}
@@ -242,7 +243,7 @@ def test_a_ledger_that_breaks_later_stops_no_paid_task(keeper, ids, tmp_path, ca
 def test_the_ledger_holds_what_happened_and_no_key(keeper, ids, tmp_path):
     keeper.do(make)
     with Ledger(tmp_path / "home") as ledger:
-        (record,) = ledger.records()
+        (record,) = records_of(ledger)
     assert (record.task_id, record.state, record.source, record.task_type) == ("t1", "finished", "library", "txt2vid")
     assert record.parameters == {"prompt": "a rabbit"}
     kept = b"".join(each.read_bytes() for each in (tmp_path / "home").rglob("*") if each.is_file())
@@ -262,7 +263,7 @@ def test_a_cancel_that_was_accepted_is_known_although_the_task_still_runs(keeper
     ids.script("task_result_query", status("running"))
     keeper.do(lambda c: c.cancel_task(task_id))
     with Ledger(keeper.options["home"]) as ledger:
-        assert ledger.records()[0].state == "canceled"
+        assert records_of(ledger)[0].state == "canceled"
     ids.script("task_result_query", status("finished"))  # The cancel came too late: the result is paid for.
     assert keeper.do(make).task_id == task_id
     assert len(creates(ids)) == 1

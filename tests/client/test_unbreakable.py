@@ -10,13 +10,13 @@ import threading
 import pytest
 
 from tests.support.subject import Stop
-from xalora_client.client import portal, unbreakable
+from xalora_client.client import portal
+from xalora_client.client.portal import finish
 from xalora_client.client.session import in_thread
-from xalora_client.client.unbreakable import finish
 
 
 def test_blocking_work_that_does_not_settle(monkeypatch):
-    monkeypatch.setattr(unbreakable, "LONGEST_TO_FINISH", 0.05)
+    monkeypatch.setattr(portal, "LONGEST_TO_FINISH", 0.05)
     monkeypatch.setattr(portal, "SECONDS_TO_STOP", 0.5)
     go_on, threads = threading.Event(), []
 
@@ -33,7 +33,7 @@ def test_blocking_work_that_does_not_settle(monkeypatch):
 
 
 def test_awaited_work_that_does_not_settle(monkeypatch):
-    monkeypatch.setattr(unbreakable, "LONGEST_TO_FINISH", 0.05)
+    monkeypatch.setattr(portal, "LONGEST_TO_FINISH", 0.05)
     given_up = []
 
     async def work():

@@ -30,7 +30,7 @@ def said(elapsed=None, **fields):
             "running 0:48 · connection lost, trying again in 4 s",
         ),
         ({"last_error": "503: busy", "next_poll": 2.0}, "running 0:48 · 503: busy, trying again in 2 s"),
-        ({"origin": "attach"}, "running 0:48 · taken up from an earlier run"),
+        ({"origin": "attach"}, "running 0:48 · continued from an earlier run"),
         ({"origin": "given"}, "running 0:48"),
     ],
 )  # fmt: skip

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.support.comfyui_process import ComfyUIProcess
 from xalora_client.media.decoding import inspect
-from xalora_client.workflows import CheckedWorkflow, check, read_folder, ready_folder, small_folder
+from xalora_client.workflows import READY_FOLDER, SMALL_FOLDER, CheckedWorkflow, check, read_folder
 
 VIDEO = {"prompt": "a fox", "width": 64, "height": 48, "length": 5, "steps": 7, "seed": 3, "fps": 12, "quality": 60}
 IMAGE = {"prompt": "a fox", "lora_name": "ink", "width": 72, "height": 40, "steps": 7, "noise_seed": 3, "guidance": 2.5}
@@ -39,7 +39,7 @@ def checked_in(comfy: ComfyUIProcess, folder: Path) -> dict[str, CheckedWorkflow
 @pytest.fixture
 def ready(comfy: ComfyUIProcess) -> dict[str, CheckedWorkflow]:
     """The ready files, compared with this ComfyUI, which has no models."""
-    return checked_in(comfy, ready_folder())
+    return checked_in(comfy, READY_FOLDER)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def with_models(comfy: ComfyUIProcess, ready: dict[str, CheckedWorkflow]) -> Ite
     for file in named:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    yield checked_in(comfy, ready_folder())
+    yield checked_in(comfy, READY_FOLDER)
     for file in named:
         file.unlink(missing_ok=True)
 
@@ -73,7 +73,7 @@ def upload(comfy: ComfyUIProcess, picture: Image.Image) -> str:
 @pytest.fixture
 def made(comfy: ComfyUIProcess) -> Callable[..., Path]:
     """Run a small workflow with these values; returns the file with the result."""
-    small = checked_in(comfy, small_folder())
+    small = checked_in(comfy, SMALL_FOLDER)
     runs = iter(range(1000))
 
     def make(name: str, **values: Any) -> Path:

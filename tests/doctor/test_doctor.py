@@ -67,10 +67,10 @@ def test_a_server_that_is_not_there(server, monkeypatch):
     assert "not known" in found["images to the miners"].text
 
 
-@pytest.mark.parametrize("way", ["auto", "sequencer"])
-def test_a_server_with_an_error_page_says_nothing_about_images(way, server, monkeypatch):
+@pytest.mark.parametrize("method", ["auto", "sequencer"])
+def test_a_server_with_an_error_page_says_nothing_about_images(method, server, monkeypatch):
     server.script("", Answer({}, 502))
-    monkeypatch.setenv("XALORA_IMAGE_DELIVERY", way)
+    monkeypatch.setenv("XALORA_IMAGE_DELIVERY", method)
     assert "not known" in checks()["images to the miners"].text
 
 
@@ -103,7 +103,15 @@ def test_settings_that_conflict_are_one_problem_and_the_rest_is_still_looked_at(
     assert "disk" in found
 
 
-def test_no_way_for_images(server, monkeypatch):
+def test_a_dotenv_that_cannot_be_read_is_one_problem_and_the_rest_is_still_looked_at(tmp_path, monkeypatch):
+    monkeypatch.delenv("XALORA_HOME")
+    (tmp_path / ".env").write_text("XALORA_API_KEY=me#k", encoding="utf-16")
+    found = checks(fallback_home=tmp_path)
+    assert found["settings"].status == "problem"
+    assert "disk" in found
+
+
+def test_no_upload_method_for_images(server, monkeypatch):
     server.script("", Answer({}, 404))
     monkeypatch.setenv("XALORA_IMAGE_DELIVERY", "bucket")
     found = checks()["images to the miners"]

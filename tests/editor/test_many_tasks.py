@@ -34,7 +34,7 @@ TRIES = 3
 def many(server: ComfyUIProcess) -> Iterator[None]:
     """5,000 finished tasks in the server's ledger, gone again at the end."""
     with Ledger(server.base / "xalora") as ledger:
-        ledger.records(1)  # Makes the file, if there is none.
+        ledger.find("")  # Makes the file, if there is none.
     now = time.time()
     rows = [
         {

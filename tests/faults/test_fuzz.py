@@ -98,7 +98,7 @@ def assert_fit_to_be_shown(error: XaloraError) -> None:
 @example(Response(200, {}, b'{"task_id": ' + b"9" * 10_000 + b"}", 0.0))
 def test_a_create_is_answered_with_an_id_or_an_error(response: Response) -> None:
     try:
-        task_id = answers.read_created(response, CREATE).task_id
+        task_id, _ = answers.read_created(response, CREATE)
     except XaloraError as error:
         assert_fit_to_be_shown(error)
     else:

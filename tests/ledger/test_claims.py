@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tests.support.ledger_steps import COMMON, SERVER, answer, claim, identity, run_to
+from tests.support.ledger_steps import COMMON, SERVER, answer, claim, identity, records_of, run_to
 from tests.support.processes import run_together, start_script
 from xalora_client import CustomTask, StorageError, TaskStatus
 from xalora_client.ledger import Ledger, Step, TaskIdentity
@@ -69,7 +69,8 @@ def test_the_life_of_a_task(ledger, clock):
     assert claim(ledger).step is Step.IN_PROGRESS
 
     clock.now += 1
-    record = ledger.created(claimed, "t1")
+    ledger.created(claimed, "t1")
+    record = ledger.find("t1")
     assert (record.task_id, record.state, record.submitted) == ("t1", "waiting", clock.now)
     attached = claim(ledger)
     assert (attached.step, attached.record.task_id) == (Step.EXISTING, "t1")
@@ -91,7 +92,7 @@ def test_the_life_of_a_task(ledger, clock):
     result = record.as_result()
     assert (result.status, result.message, result.task_type) == (TaskStatus.FINISHED, "done", "kind")
     assert {name: getattr(result, name) for name in said} == said
-    assert ledger.find("t1") == record == ledger.records()[0]
+    assert ledger.find("t1") == record == records_of(ledger)[0]
 
 
 @pytest.mark.parametrize("status", ["failed", "canceled"])
@@ -99,13 +100,13 @@ def test_what_failed_is_started_anew(ledger, status):
     run_to(ledger, status)
     claimed = claim(ledger)
     assert claimed.step is Step.NEW
-    assert [record.state for record in ledger.records()] == ["creating", status]
+    assert [record.state for record in records_of(ledger)] == ["creating", status]
 
 
 def test_what_was_refused_is_started_anew_under_another_id(ledger):
     claimed = claim(ledger)
-    ledger.refused(claimed, "no credit")
-    record = ledger.records()[0]
+    ledger.rejected(claimed, "no credit")
+    record = records_of(ledger)[0]
     assert (record.state, record.message, record.owner) == ("refused", "no credit", None)
     with pytest.raises(ValueError, match="no id"):
         record.as_result()
@@ -117,12 +118,13 @@ def test_what_was_refused_is_started_anew_under_another_id(ledger):
 def test_a_doubtful_create_is_sent_again_under_its_id(ledger):
     first = claim(ledger)
     ledger.unconfirmed(first, "the line broke \ud800")
-    assert ledger.records()[0].message == "the line broke ?"
+    assert records_of(ledger)[0].message == "the line broke ?"
     again = claim(ledger)
     assert (again.step, again.record.job_id, again.record.tries) == (Step.RESENT, first.record.job_id, 2)
     assert claim(ledger).step is Step.IN_PROGRESS
-    assert ledger.created(again, "t1").message is None
-    assert len(ledger.records()) == 1
+    ledger.created(again, "t1")
+    assert ledger.find("t1").message is None
+    assert len(records_of(ledger)) == 1
 
 
 def test_a_released_claim_is_sent_again(ledger):
@@ -161,7 +163,7 @@ def test_a_job_id_is_used_once(ledger):
     first = ledger.claim(identity(), "same", reuse=True, source="cli")
     with pytest.raises(StorageError, match="job_id"):
         ledger.claim(identity("a hare"), "same", reuse=True, source="cli")
-    assert [record.owner for record in ledger.records()] == [first.record.owner]
+    assert [record.owner for record in records_of(ledger)] == [first.record.owner]
     assert len(list((ledger._database.path.parent / "owners").iterdir())) == 1
 
 
@@ -196,7 +198,7 @@ def test_two_processes_get_one_new_each(home):
     outputs = run_together(RACE, 2, home)
     assert sorted("".join(outputs).split("\n")) == sorted(["", *(f"new {number}" for number in range(50))])
     with Ledger(home) as ledger:
-        assert len(ledger.records(200)) == 50
+        assert len(records_of(ledger, 200)) == 50
 
 
 def test_a_killed_process_leaves_a_create_to_be_sent_again(ledger, home):

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.support.ledger_steps import SERVER, answer, claim, full, identity, run_to, spoil
+from tests.support.ledger_steps import SERVER, answer, claim, full, identity, records_of, run_to, spoil
 from xalora_client import StorageError, TaskRecords
 from xalora_client.ledger import Ledger, Listing, Step
 
@@ -41,7 +41,7 @@ def small(tmp_path_factory):
         for number in range(0, 20, 5):
             ledger.observed(f"t{number}", answer("finished", f"t{number}"))
         fill(ledger, range(20, 45))
-        jobs = {record.parameters["name"]: record.job_id for record in ledger.records()}
+        jobs = {record.parameters["name"]: record.job_id for record in records_of(ledger)}
     content = (home / "ledger.sqlite3").read_bytes()
     assert len(content) > 15 * PAGE
     return content, earlier, jobs
@@ -120,7 +120,7 @@ def test_a_damaged_log_never_leads_to_a_second_create(home, tmp_path, damage):
     with Ledger(home, SERVER) as ledger:
         fill(ledger, range(10))
         shutil.copytree(home, tmp_path / "killed")
-        jobs = {record.parameters["name"]: record.job_id for record in ledger.records()}
+        jobs = {record.parameters["name"]: record.job_id for record in records_of(ledger)}
     log = (tmp_path / "killed" / "ledger.sqlite3-wal").read_bytes()
     assert len(log) > PAGE
     for at in range(0, len(log), 1024):
@@ -155,7 +155,7 @@ def test_everybody_who_needs_a_damaged_ledger_is_told(ledger, home, content):
             lambda: claim(ledger, reuse=False),
             lambda: ledger.find("t1"),
             lambda: ledger.forget("t1"),
-            ledger.records,
+            lambda: records_of(ledger),
             lambda: Listing(home).tasks(10),
             records.tasks,
         ):
@@ -185,7 +185,7 @@ def test_an_answer_is_written_to_no_other_task(ledger, home):
     for use in (lambda: ledger.observed("t3", answer("failed", "t3")), lambda: ledger.forget("t4")):
         with pytest.raises(StorageError, match="damaged"):
             use()
-    assert [record.state for record in ledger.records()] == ["running"] * 4
+    assert [record.state for record in records_of(ledger)] == ["running"] * 4
 
 
 def test_a_full_disk_is_no_damage(ledger, home):

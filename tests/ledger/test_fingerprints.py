@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.ledger_steps import SERVER, WHO, claim
+from tests.support.ledger_steps import SERVER, WHO, claim, records_of
 from xalora_client import (
     CustomTask,
     InvalidParameterError,
@@ -141,7 +141,7 @@ def test_no_key_and_no_media_on_the_disk(ledger, home):
     for secret in (b"task-own-key", base64.b64encode(content)[:60]):
         assert secret not in written
     ledger.forget("t1")  # There the key was another's, and "secret-key" only words.
-    assert "secret-key" not in str(ledger.records())
+    assert "secret-key" not in str(records_of(ledger))
 
 
 def test_short_keys_are_not_looked_for():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.ledger_steps import SERVER, WHO, answer, claim, full, identity, run_to
+from tests.support.ledger_steps import SERVER, WHO, answer, claim, full, identity, records_of, run_to
 from xalora_client import CustomTask, StorageError, WorkflowTaskResult
 from xalora_client.ledger import Ledger, Step, TaskIdentity
 
@@ -13,27 +13,29 @@ def test_late_words_of_the_first_sender_do_no_harm(ledger, caplog):
     first = claim(ledger)
     first.release()
     second = claim(ledger)
-    ledger.refused(first, "too late")
-    assert ledger.records()[0].state == "creating"
+    ledger.rejected(first, "too late")
+    assert records_of(ledger)[0].state == "creating"
     ledger.created(second, "t1")
     ledger.unconfirmed(first, "too late")
-    ledger.refused(second, "too late")
-    assert ledger.created(first, "t1").task_id == "t1"
+    ledger.rejected(second, "too late")
+    ledger.created(first, "t1")
     assert ledger.find("t1").state == "waiting"
     assert not caplog.text
-    assert "t1 and t2" in ledger.created(first, "t2").message
+    ledger.created(first, "t2")
+    assert "t1 and t2" in ledger.find("t2").message
     assert "t1 and t2" in caplog.text
 
 
 def test_a_forgotten_task_is_written_down_when_it_is_paid_for(ledger):
-    created, doubtful, refused = (claim(ledger, identity(name)) for name in "abc")
-    for each in (created, doubtful, refused):
+    created, doubtful, rejected = (claim(ledger, identity(name)) for name in "abc")
+    for each in (created, doubtful, rejected):
         assert [record.job_id for record in ledger.forget(each.record.job_id)] == [each.record.job_id]
-    assert ledger.records() == []
-    assert ledger.created(created, "t1").task_id == "t1"
+    assert records_of(ledger) == []
+    ledger.created(created, "t1")
+    assert ledger.find("t1").job_id == created.record.job_id
     ledger.unconfirmed(doubtful, "who knows")
-    ledger.refused(refused, "no")
-    assert [record.state for record in ledger.records()] == ["doubtful", "waiting"]
+    ledger.rejected(rejected, "no")
+    assert [record.state for record in records_of(ledger)] == ["doubtful", "waiting"]
     assert [record.task_id for record in ledger.forget("t1")] == ["t1"]
     assert ledger.forget("t1") == []
 
@@ -116,7 +118,7 @@ def test_servers_are_kept_apart(ledger, home):
 def test_entries_newest_first(ledger):
     for number in range(5):
         run_to(ledger, "finished" if number % 2 else "failed", f"t{number}")
-    assert [record.task_id for record in ledger.records(3)] == ["t4", "t3", "t2"]
+    assert [record.task_id for record in records_of(ledger, 3)] == ["t4", "t3", "t2"]
 
 
 def test_durations_are_those_of_watched_ends(ledger, home, clock):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ledger_steps import COMMON, SERVER, claim, identity, run_to
+from tests.support.ledger_steps import COMMON, SERVER, claim, identity, records_of, run_to
 from tests.support.processes import run_together, start_script
 from xalora_client import StorageError
 from xalora_client.cli import main
@@ -74,7 +74,7 @@ def leaves(home):
 
 def found_in(home):
     with Ledger(home) as ledger:
-        return {record.task_id for record in ledger.records(100)}
+        return {record.task_id for record in records_of(ledger, 100)}
 
 
 def everything():
@@ -112,7 +112,7 @@ def test_an_index_that_looks_right_does_not_cost_a_task(full, home):
 
 
 def test_what_was_lost_is_named(full, ledger, home, capsys):
-    jobs = {record.task_id: record.job_id for record in ledger.records(100)}
+    jobs = {record.task_id: record.job_id for record in records_of(ledger, 100)}
     ledger.close()
     full(leaves(home)[1])
     assert main(["repair", "--json"]) == 1
@@ -213,7 +213,7 @@ def test_a_repair_that_is_killed_is_taken_up(full, ledger, home, moves):
     with start_script(KILLED, home, moves) as process:
         assert process.communicate(timeout=60)[1] == ""
     if not (home / "ledger.sqlite3").exists():
-        for use in (lambda: claim(ledger, identity("7")), ledger.records):
+        for use in (lambda: claim(ledger, identity("7")), lambda: records_of(ledger)):
             with pytest.raises(StorageError, match=r"a repair of it was interrupted.*xalora repair"):
                 use()
         assert repair(home).recovered == 60

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.ledger_steps import claim, run_to
 from xalora_client import StorageError
-from xalora_client.ledger import database
+from xalora_client.ledger.task_record import STEPS
 from xalora_client.storage.sqlite_file import SqliteFile
 
 
@@ -22,7 +22,7 @@ def test_a_newer_schema_is_left_alone(ledger, home):
 def test_an_older_schema_is_brought_up_to_date(ledger, home):
     run_to(ledger, "finished")
     ledger.close()
-    steps = (*database.STEPS, ("ALTER TABLE tasks ADD COLUMN price REAL", "CREATE INDEX by_price ON tasks (price)"))
+    steps = (*STEPS, ("ALTER TABLE tasks ADD COLUMN price REAL", "CREATE INDEX by_price ON tasks (price)"))
     newer = SqliteFile(home / "ledger.sqlite3", steps, "The ledger", "")
     assert newer.run(lambda db: db.execute("SELECT task_id, price FROM tasks").fetchone()[:]) == ("t1", None)
     assert newer.run(lambda db: db.execute("PRAGMA user_version").fetchone()[0]) == len(steps)
@@ -32,9 +32,9 @@ def test_an_older_schema_is_brought_up_to_date(ledger, home):
 def test_a_step_that_fails_changes_nothing(ledger, home):
     run_to(ledger, "finished")
     ledger.close()
-    steps = (*database.STEPS, ("ALTER TABLE tasks ADD COLUMN price REAL", "NO SQL"))
+    steps = (*STEPS, ("ALTER TABLE tasks ADD COLUMN price REAL", "NO SQL"))
     broken = SqliteFile(home / "ledger.sqlite3", steps, "The ledger", "")
     with pytest.raises(StorageError, match="syntax"):
         broken.run(lambda db: None)
     assert ledger.find("t1").state == "finished"
-    assert ledger._database.run(lambda db: db.execute("PRAGMA user_version").fetchone()[0]) == len(database.STEPS)
+    assert ledger._database.run(lambda db: db.execute("PRAGMA user_version").fetchone()[0]) == len(STEPS)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageSequence, features
 
 from xalora_client.media.decoding import Limits, decode, inspect
-from xalora_client.media.decoding.image_frames import decode_picture
+from xalora_client.media.decoding.image_file import decode_picture
 
 RANDOM = np.random.default_rng(3)
 WIDTH, HEIGHT = 24, 18

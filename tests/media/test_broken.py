@@ -30,7 +30,7 @@ def refused(path, words, error=DecodeError):
 
 def test_empty(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"")
-    refused(tmp_path / "a.mp4", "no media: the file is empty")
+    refused(tmp_path / "a.mp4", "not a media file: the file is empty")
 
 
 def test_a_web_page_called_mp4(tmp_path):
@@ -72,7 +72,7 @@ def test_a_truncated_picture(tmp_path, name, share):
     pictures[0].save(tmp_path / "whole", format=kind, **many)
     whole = (tmp_path / "whole").read_bytes()
     (tmp_path / "a").write_bytes(whole[: int(len(whole) * share)])
-    refused(tmp_path / "a", "cut off|damaged|no \\w+ that Pillow opens")
+    refused(tmp_path / "a", "cut off|damaged|Pillow does not open it as")
 
 
 def test_a_gif_without_a_trailer_is_whole(tmp_path):
@@ -252,4 +252,4 @@ def test_a_head_alone_is_refused(clip, tmp_path):
     (tmp_path / "c.gif").write_bytes(b"GIF89a\1\0")
     refused(tmp_path / "c.gif", "cut off")
     (tmp_path / "d.webp").write_bytes(b"RIFF\x04\0\0\0WEBP")
-    refused(tmp_path / "d.webp", "no webp that Pillow opens")
+    refused(tmp_path / "d.webp", "Pillow does not open it as webp")

@@ -13,7 +13,8 @@ from PIL import Image, ImageFile
 
 from tests.support.processes import ROOT
 from xalora_client.errors import DecodeError, MediaTooLargeError
-from xalora_client.media.decoding import decode, decode_sound, image_frames, inspect, video_file, video_frames
+from xalora_client.media.decoding import decode, decode_sound, inspect, video_file
+from xalora_client.media.decoding.frames import Pixels
 
 MISTAKES = [AttributeError, TypeError, KeyError, AssertionError, ValueError, IndexError, RuntimeError, MemoryError]
 
@@ -33,8 +34,7 @@ def test_our_own_mistakes_are_no_decode_errors(files, monkeypatch, mistake):
     def fault(*_):
         raise mistake("ours")
 
-    monkeypatch.setattr(image_frames, "write_pixels", fault)
-    monkeypatch.setattr(video_frames, "write_pixels", fault)
+    monkeypatch.setattr(Pixels, "write", fault)
     for path in files:
         with pytest.raises(mistake) as caught:
             decode(path)
@@ -96,7 +96,7 @@ def test_frames_that_the_system_gives_no_memory_for(tmp_path):
         "import resource, sys\n"
         "from xalora_client.errors import MediaTooLargeError\n"
         "from xalora_client.media.decoding import Limits, inspect\n"
-        "from xalora_client.media.decoding.image_frames import decode_picture\n"
+        "from xalora_client.media.decoding.image_file import decode_picture\n"
         "info = inspect(sys.argv[1])\n"
         "held = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (held + 300 * 2**20, resource.RLIM_INFINITY))\n"

@@ -8,6 +8,7 @@ import tracemalloc
 
 from xalora_client.media.decoding.container_parts import (
     Part,
+    frame_seconds,
     gif_blocks,
     iso_boxes,
     missing_end,
@@ -15,8 +16,7 @@ from xalora_client.media.decoding.container_parts import (
     riff_chunks,
 )
 from xalora_client.media.decoding.formats import AVIF, JPEG, MKV, MP4
-from xalora_client.media.decoding.frame_array import UPRIGHT, Orientation, from_display_matrix
-from xalora_client.media.decoding.frame_timing import frame_seconds
+from xalora_client.media.decoding.frames import UPRIGHT, Orientation, from_display_matrix
 
 
 def boxes(data):
@@ -65,7 +65,7 @@ def test_matroska_of_unknown_length_is_not_called_cut_off(tmp_path):
     (tmp_path / "a.mkv").write_bytes(head + b"\x18\x53\x80\x67\x01" + b"\xff" * 7)
     assert missing_end(tmp_path / "a.mkv", MKV) is None
     (tmp_path / "a.mkv").write_bytes(head + b"\x18\x53\x80\x67\x84ab")
-    assert "goes on to byte" in missing_end(tmp_path / "a.mkv", MKV)
+    assert "extends to byte" in missing_end(tmp_path / "a.mkv", MKV)
     (tmp_path / "b.mkv").write_bytes(b"\x1a\x45\xdf\xa3\xff")
     assert missing_end(tmp_path / "b.mkv", MKV) is None
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from xalora_client.media.decoding import FORMATS, SNIFF_BYTES, describe, sniff
+from xalora_client.media.decoding.formats import FORMATS, SNIFF_BYTES, describe, sniff
 
 VIDEOS = [
     ("mp4", "libx264", ()),

@@ -23,9 +23,9 @@ def sha256(content):
 
 def put(store, content, *, age=GRACE_SECONDS * 2):
     """Store some bytes that were last used ``age`` seconds ago."""
-    place = store.adopt(part(store, content), sha256(content), ".mp4")
-    set_age(place, age)
-    return place
+    path = store.commit(part(store, content), sha256(content), ".mp4")
+    set_age(path, age)
+    return path
 
 
 def part(store, content):
@@ -40,39 +40,39 @@ def set_age(path, seconds):
     os.utime(path, (then, then))
 
 
-def test_a_file_is_adopted_and_found(store):
-    place = put(store, b"content")
-    assert place == store.folder / sha256(b"content")[:2] / f"{sha256(b'content')}.mp4"
-    assert place.read_bytes() == b"content"
+def test_a_file_is_stored_and_found(store):
+    path = put(store, b"content")
+    assert path == store.folder / sha256(b"content")[:2] / f"{sha256(b'content')}.mp4"
+    assert path.read_bytes() == b"content"
     assert not list((store.folder / "incoming").iterdir())
-    assert store.find(sha256(b"content"), ".mp4") == place
-    assert time.time() - place.stat().st_mtime < GRACE_SECONDS
+    assert store.find(sha256(b"content"), ".mp4") == path
+    assert time.time() - path.stat().st_mtime < GRACE_SECONDS
 
 
 def test_the_same_bytes_are_kept_once(store):
-    place = put(store, b"content")
-    before = place.stat().st_ino
-    assert put(store, b"content") == place
-    assert place.stat().st_ino == before
+    path = put(store, b"content")
+    before = path.stat().st_ino
+    assert put(store, b"content") == path
+    assert path.stat().st_ino == before
     assert not list((store.folder / "incoming").iterdir())
 
 
-def test_adopting_again_mends_a_damaged_file(store):
-    place = put(store, b"content")
-    place.write_bytes(b"contend")
-    assert put(store, b"content") == place
-    assert place.read_bytes() == b"content"
+def test_storing_again_replaces_a_damaged_file(store):
+    path = put(store, b"content")
+    path.write_bytes(b"contend")
+    assert put(store, b"content") == path
+    assert path.read_bytes() == b"content"
 
 
 @pytest.mark.parametrize("damage", [b"", b"contend", b"content and more"])
 def test_a_damaged_file_is_not_found_but_kept(store, caplog, damage):
-    place = put(store, b"content")
-    place.write_bytes(damage)
+    path = put(store, b"content")
+    path.write_bytes(damage)
     assert store.find(sha256(b"content"), ".mp4") is None
-    kept = store.folder / "rejected" / place.name
+    kept = store.folder / "rejected" / path.name
     assert kept.read_bytes() == damage
     assert str(kept) in caplog.text
-    assert not place.exists()
+    assert not path.exists()
     assert store.find(sha256(b"content"), ".mp4") is None
 
 
@@ -106,10 +106,10 @@ def test_rejected_files_count_as_well(store):
 
 
 def test_a_file_just_used_stays(store):
-    place = put(store, b"content", age=GRACE_SECONDS / 2)
+    path = put(store, b"content", age=GRACE_SECONDS / 2)
     assert store.prune(0).files == ()
-    set_age(place, GRACE_SECONDS * 2)
-    assert store.prune(0).files == (place,)
+    set_age(path, GRACE_SECONDS * 2)
+    assert store.prune(0).files == (path,)
 
 
 def test_a_complete_download_that_has_its_place_as_well_goes(store):
@@ -117,16 +117,16 @@ def test_a_complete_download_that_has_its_place_as_well_goes(store):
     for name in ("kept", "placed"):
         part = store.incoming(name)
         part.write_bytes(content if name == "placed" else b"more")
-        store.complete(part, name, sha256(part.read_bytes()))
-    path, digest = store.completed("placed")
-    place = store.adopt(path, digest, ".mp4", keep=True)
+        store.mark_complete(part, name, sha256(part.read_bytes()))
+    whole, digest = store.completed("placed")
+    path = store.commit(whole, digest, ".mp4", keep_source=True)
     assert store.completed("placed")
     for file in (store.folder / "incoming").iterdir():
         set_age(file, LEFT_BEHIND_SECONDS + 60)
     store.prune()
     assert store.completed("placed") is None
     assert store.completed("kept")  # It is nowhere else.
-    assert place.exists()
+    assert path.exists()
 
 
 def test_downloads_left_behind_go(store):
@@ -140,7 +140,7 @@ def test_downloads_left_behind_go(store):
 
 
 def test_complete_downloads_stay_within_the_budget(store):
-    old, new = (store.complete(part(store, content), "t", sha256(content)) for content in (b"old", b"newer"))
+    old, new = (store.mark_complete(part(store, content), "t", sha256(content)) for content in (b"old", b"newer"))
     set_age(old, LEFT_BEHIND_SECONDS * 10)
     set_age(new, LEFT_BEHIND_SECONDS * 9)
     assert store.completed("t") in [(old, sha256(b"old")), (new, sha256(b"newer"))]
@@ -151,17 +151,17 @@ def test_complete_downloads_stay_within_the_budget(store):
 
 
 def test_a_file_that_is_kept_under_its_name_counts_once(store):
-    whole = store.complete(part(store, b"content"), "t", sha256(b"content"))
-    place = store.adopt(whole, sha256(b"content"), ".mp4", keep=True)
-    assert (place.read_bytes(), whole.read_bytes()) == (b"content", b"content")
+    whole = store.mark_complete(part(store, b"content"), "t", sha256(b"content"))
+    path = store.commit(whole, sha256(b"content"), ".mp4", keep_source=True)
+    assert (path.read_bytes(), whole.read_bytes()) == (b"content", b"content")
     assert store.prune(7).left == 7
-    assert store.adopt(whole, sha256(b"content"), ".mp4") == place
+    assert store.commit(whole, sha256(b"content"), ".mp4") == path
     assert not whole.exists()
 
 
 def test_a_damaged_file_that_cannot_be_rejected_is_not_found(store, caplog):
-    place = put(store, b"content")
-    place.write_bytes(b"contend")
+    path = put(store, b"content")
+    path.write_bytes(b"contend")
     (store.folder / "rejected").touch()
     assert store.find(sha256(b"content"), ".mp4") is None
     assert "damaged" in caplog.text
@@ -187,7 +187,7 @@ def test_a_home_that_cannot_be_written(tmp_path):
     file.write_bytes(b"content")
     for action in (
         lambda: store.incoming("t"),
-        lambda: store.adopt(file, sha256(b"content"), ".mp4"),
+        lambda: store.commit(file, sha256(b"content"), ".mp4"),
         lambda: store.reject(file, "x"),
     ):
         with pytest.raises(StorageError, match="Media cannot be written"):

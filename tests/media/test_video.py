@@ -14,7 +14,7 @@ import pytest
 
 from xalora_client.errors import MediaTooLargeError
 from xalora_client.media.decoding import Limits, decode, inspect
-from xalora_client.media.decoding.video_frames import decode_video
+from xalora_client.media.decoding.video_decoding import decode_video
 
 STRAIGHT = [(a, 0, 0, d) for a, d in itertools.product((1, -1), repeat=2)]
 CROSSED = [(0, b, c, 0) for b, c in itertools.product((1, -1), repeat=2)]

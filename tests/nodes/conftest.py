@@ -28,7 +28,7 @@ class Pack:
         self.classes: dict[str, Any] = module.NODE_CLASS_MAPPINGS
 
     def part(self, name: str) -> Any:
-        """A module of the pack, such as "nodes._host"."""
+        """A module of the pack, such as "nodes.execution"."""
         return sys.modules[f"{self.module.__name__}.{name}"]
 
     def error(self, name: str) -> Any:
@@ -55,7 +55,7 @@ class Pack:
 
     def is_blocked(self, value: Any) -> bool:
         """Whether an output gives nothing, without a word."""
-        return isinstance(value, self.part("nodes._host").ExecutionBlocker) and value.message is None
+        return isinstance(value, self.part("nodes.comfy.outputs").ExecutionBlocker) and value.message is None
 
 
 @pytest.fixture(scope="session")
@@ -102,5 +102,5 @@ def miner(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeXalora]:
 def cancel_button(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """A function that presses Cancel: ComfyUI, whose flag this stands for, is not here."""
     flag = threading.Event()
-    monkeypatch.setattr(pack.part("nodes._host"), "interrupted", flag.is_set)
+    monkeypatch.setattr(pack.part("nodes.comfy.prompt"), "interrupted", flag.is_set)
     return flag.set

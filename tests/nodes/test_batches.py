@@ -108,7 +108,7 @@ def test_after_a_failure_only_what_failed_is_sent_again(pack: Any, miner: FakeXa
 
 def test_a_large_batch_prepares_a_few_ahead(pack: Any, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is prepared is claimed, and each claim is an open file, of which a system may allow few."""
-    monkeypatch.setattr(pack.part("nodes._batch"), "AHEAD", 2)
+    monkeypatch.setattr(pack.part("nodes.batch"), "MAX_PREPARED", 2)
     client, ahead = pack.part("xalora_client").AsyncClient, []
     upload = client.upload_images
 

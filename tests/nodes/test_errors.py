@@ -105,7 +105,7 @@ def test_bytes_that_are_no_media_are_named_and_kept(pack: Any, miner: FakeXalora
 def test_a_local_timeout_loses_nothing(pack: Any, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch) -> None:
     miner.ends = lambda number, parameters: status("running", task_id="task-1")
     *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
-    with pytest.raises(pack.error("TaskTimeoutError"), match=r"task-1.*goes on remotely: collect it later"):
+    with pytest.raises(pack.error("TaskTimeoutError"), match=r"task-1.*continues remotely: collect it later"):
         pack.run("XaloraTaskStatus", task_id=task_id, wait=True, timeout_seconds=1)
     assert miner.cancelled == {}
 

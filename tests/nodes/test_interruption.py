@@ -33,7 +33,7 @@ def running(number: int, parameters: dict[str, Any]) -> Any:
 
 @pytest.fixture
 def interrupted(pack: Any) -> type[BaseException]:
-    return pack.part("nodes._host").Interrupted
+    return pack.part("nodes.comfy.prompt").Interrupted
 
 
 def test_cancel_reaches_every_node_and_every_image(
@@ -80,7 +80,7 @@ def test_cancel_that_comfyuis_bar_sees_first(
         raise interrupted
 
     miner.ends = ends
-    monkeypatch.setattr(pack.part("nodes._host_progress").Progress, "bar", bar)
+    monkeypatch.setattr(pack.part("nodes.comfy.progress").Progress, "bar", bar)
     with pytest.raises(interrupted):
         asyncio.run(pack.start("XaloraText2Video", **VIDEO, seed=1))
     assert list(miner.cancelled) == ["task-1"]
@@ -96,7 +96,7 @@ def test_cancel_while_a_create_is_in_flight(
         node = asyncio.create_task(pack.start("XaloraText2Video", **VIDEO))
         await until(miner.creates.waiting.is_set)
         cancel_button()
-        await until(lambda: pack.part("nodes._host").Prompt.current().interrupted)
+        await until(lambda: pack.part("nodes.comfy.prompt").Prompt.current().interrupted)
         assert not node.done()
         miner.creates.open()
         await node
@@ -177,7 +177,7 @@ def test_a_prompt_that_was_cancelled_does_not_cancel_the_next(
 
     with pytest.raises(interrupted):
         asyncio.run(prompt())
-    monkeypatch.setattr(pack.part("nodes._host"), "interrupted", lambda: False)
+    monkeypatch.setattr(pack.part("nodes.comfy.prompt"), "interrupted", lambda: False)
     miner.ends = lambda number, parameters: png()
     frames, *_ = pack.run("XaloraText2Video", **VIDEO)
     assert frames.shape == (1, 8, 8, 3)

@@ -22,7 +22,7 @@ from xalora_client.ledger import Ledger
 @pytest.fixture
 def used(pack: Any) -> Path:
     """The home that the pack uses."""
-    return pack.part("nodes._settings").home()
+    return pack.part("nodes.editor_api.settings").home()
 
 
 @pytest.fixture
@@ -59,7 +59,9 @@ def asked(miner: FakeXalora) -> list[str]:
 @pytest.fixture
 def tasks(pack: Any, used: Path) -> Any:
     """A function that asks for a page of tasks, as the editor does."""
-    return lambda **query: pack.part("nodes._task_list").page(used, {name: str(each) for name, each in query.items()})
+    return lambda **query: pack.part("nodes.editor_api.tasks").page(
+        used, {name: str(each) for name, each in query.items()}
+    )
 
 
 def ids(page: dict[str, Any]) -> list[str]:
@@ -104,7 +106,7 @@ def test_running_tasks_are_counted_on_every_page(
 
 def test_a_change_shows_in_the_files_and_a_look_does_not(pack: Any, used: Path, tasks: Any, ledger: Ledger) -> None:
     """Or each look would tell the editors to look again."""
-    signature = pack.part("nodes._task_list").signature
+    signature = pack.part("nodes.editor_api.tasks").signature
     seen = [signature(used)]
     accepted(ledger, range(1))
     seen.append(signature(used))
@@ -123,7 +125,7 @@ def test_a_change_shows_in_the_files_and_a_look_does_not(pack: Any, used: Path, 
 def test_every_open_task_gets_its_turn_and_the_oldest_first(
     pack: Any, used: Path, ledger: Ledger, miner: FakeXalora
 ) -> None:
-    actions = pack.part("nodes._task_actions")
+    actions = pack.part("nodes.editor_api.tasks")
     first, rest = range(1, actions.MOST_REFRESHED + 1), range(actions.MOST_REFRESHED + 1, 71)
     accepted(ledger, range(1, 71))
     # None of these can be asked about, and they are the newest.
@@ -144,7 +146,7 @@ def test_refreshes_at_the_same_time_are_one(pack: Any, used: Path, ledger: Ledge
     known(miner, range(1, 4))
 
     async def both() -> Any:
-        refresh = pack.part("nodes._task_actions").refresh
+        refresh = pack.part("nodes.editor_api.tasks").refresh
         return await asyncio.gather(refresh(used), refresh(used))
 
     one, other = asyncio.run(both())
@@ -159,7 +161,7 @@ def test_a_cancel_that_was_accepted_is_asked_about_until_its_end_is_seen(
     ledger.canceled("task-1")
     known(miner, range(1, 2), "canceled")
     assert not ledger.find("task-1").is_final
-    asyncio.run(pack.part("nodes._task_actions").refresh(used))
+    asyncio.run(pack.part("nodes.editor_api.tasks").refresh(used))
     assert ledger.find("task-1").is_final
 
 
@@ -168,7 +170,7 @@ def test_a_task_that_its_server_no_longer_knows_is_no_problem_of_the_connection(
 ) -> None:
     accepted(ledger, range(1, 3))
     known(miner, range(1, 2))
-    refresh = pack.part("nodes._task_actions").refresh
+    refresh = pack.part("nodes.editor_api.tasks").refresh
     told = asyncio.run(refresh(used))
     assert told == {"asked": 1, "finished": 0, "problem": None}
     assert [task["doubt"] for task in tasks()["tasks"]] == ["unknown", None]
@@ -181,7 +183,7 @@ def test_a_task_that_its_server_no_longer_knows_is_no_problem_of_the_connection(
 def test_a_refresh_tells_of_those_that_have_finished(pack: Any, used: Path, ledger: Ledger, miner: FakeXalora) -> None:
     accepted(ledger, range(1, 3))
     known(miner, range(1, 3))
-    refresh = pack.part("nodes._task_actions").refresh
+    refresh = pack.part("nodes.editor_api.tasks").refresh
     assert asyncio.run(refresh(used)) == {"asked": 2, "finished": 0, "problem": None}
     known(miner, range(1, 2), "finished")
     assert asyncio.run(refresh(used)) == {"asked": 2, "finished": 2, "problem": None}
@@ -193,6 +195,6 @@ def test_what_hinders_a_refresh_is_said_in_words_of_the_editor(
 ) -> None:
     accepted(ledger, range(1, 2))
     monkeypatch.delenv("XALORA_API_KEY")
-    problem = asyncio.run(pack.part("nodes._task_actions").refresh(used))["problem"]
+    problem = asyncio.run(pack.part("nodes.editor_api.tasks").refresh(used))["problem"]
     assert "Settings → Xalora" in problem
     assert "`xalora " not in problem

@@ -95,11 +95,9 @@ def test_a_damaged_database_is_an_error(tmp_path):
         {"render_seconds": -1},
         {"render_seconds": float("nan")},
         {"video_format": "gif"},
-        {"api_key": "no separator"},
-        {"api_key": "#key"},
     ],
     ids=str,
 )
 def test_options_that_are_not_allowed(tmp_path, options):
-    with pytest.raises(ConfigurationError, match="consumer#key" if "api_key" in options else next(iter(options))):
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
         asyncio.run(serve("127.0.0.1", 0, tmp_path, Options(**options)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
-from xalora_client.ledger import TaskIdentity
+from xalora_client.ledger import Listing, TaskIdentity
 from xalora_client.protocol.requests import Credentials
 
 WHO = Credentials("consumer-1", "secret-key")
@@ -41,6 +41,11 @@ def answer(status, task_id="t1", **fields):
 def run_to(ledger, status, task_id="t1", what=None):
     ledger.created(claim(ledger, what, reuse=False), task_id)
     ledger.observed(task_id, answer(status, task_id))
+
+
+def records_of(ledger, limit=100):
+    """The newest tasks, newest first."""
+    return Listing(ledger._database.path.parent).tasks(limit)[0]
 
 
 def full(ledger):

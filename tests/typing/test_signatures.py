@@ -26,7 +26,7 @@ FROM_ELSEWHERE = {
         "NDArray",
         "None",
     ),
-    *("Path", "PathLike", "Random", "Sequence"),
+    *("Path", "PathLike", "Random", "Sequence", "Unpack"),
 }
 """Names of Python's own and of numpy, and a type variable: an error of the same class."""
 

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from tests.support.buckets import images_of, picture
+from tests.support.ledger_steps import records_of
 from tests.support.processes import poll
 from tests.support.subject import Stop
 from xalora_client import AsyncClient, InputImage, UpscalerTask, WorkflowTask
@@ -21,7 +22,7 @@ def large(seed):
 
 def recorded(home):
     with Ledger(home) as ledger:
-        return ledger.records()
+        return records_of(ledger)
 
 
 def test_awaited_uploads_are_canceled(bucket, counted, home):

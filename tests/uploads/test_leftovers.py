@@ -120,5 +120,5 @@ def test_a_bucket_that_cannot_be_listed(bucket, capsys, monkeypatch):
     monkeypatch.setenv("XALORA_BUCKET", "s3://not-there")
     assert main(["prune", "--bucket"]) == 2
     said = capsys.readouterr().err
-    assert "The bucket s3://not-there answered 404 NoSuchBucket: it does not exist. Make it, or" in said
+    assert "The bucket s3://not-there answered 404 NoSuchBucket: it does not exist. Create it, or" in said
     assert "No task was created" not in said

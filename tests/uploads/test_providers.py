@@ -146,7 +146,7 @@ def test_azure_lists_and_removes(azure):
         bucket = Bucket(azure, {}, WebTransport())
         await bucket.put("folder/a.png", b"abc", "image/png")
         assert await bucket.has("folder/a.png")
-        assert ("folder/a.png", 3) in [(each.name, each.size) for each in await bucket.stored()]
+        assert ("folder/a.png", 3) in [(each.name, each.size) for each in await bucket.list_objects()]
         await bucket.remove("folder/a.png")
         assert not await bucket.has("folder/a.png")
 

@@ -47,7 +47,7 @@ WRONG = {
     "wrong secret": ("SignatureDoesNotMatch", 403, "credentials are not accepted.*AWS_SECRET_ACCESS_KEY"),
     "expired token": ("ExpiredToken", 400, "answered 400 ExpiredToken"),
     "no such bucket": ("NoSuchBucket", 404, "does not exist.*XALORA_BUCKET"),
-    "clock": ("RequestTimeTooSkewed", 403, "clock.*Set the clock"),
+    "clock": ("RequestTimeTooSkewed", 403, "clock.*Set this machine's clock"),
     "region that is not named": ("PermanentRedirect", 301, "another region.*AWS_REGION"),
 }
 
@@ -91,7 +91,7 @@ def test_a_clock_off_by_an_hour_is_told_from_wrong_credentials(skew, word, bucke
     bucket.skew = skew
     bucket.faults.append(Fault("GET", 403, error_body("AccessDenied", "Request has expired")))
     bucket.faults.append(Fault("PUT", 403, error_body("AccessDenied", "Request has expired")))
-    refused(keeper, bucket, counted, StorageError, rf"clock is 60 min {word}\. Set the clock")
+    refused(keeper, bucket, counted, StorageError, rf"clock is 60 min {word}\. Set this machine's clock")
 
 
 @pytest.mark.parametrize("said", ["header", "AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"])
@@ -280,7 +280,7 @@ def test_stored_credentials_are_used(bucket, counted, keeper, home, monkeypatch)
 
 
 @pytest.mark.parametrize("bucket_set", [False, True])
-def test_the_way_that_is_set_cannot_be_gone(bucket_set, bucket, counted, keeper, monkeypatch):
+def test_an_upload_method_that_cannot_be_used(bucket_set, bucket, counted, keeper, monkeypatch):
     if not bucket_set:
         monkeypatch.delenv("XALORA_BUCKET")
     monkeypatch.setenv("XALORA_IMAGE_DELIVERY", "sequencer" if bucket_set else "bucket")

@@ -11,7 +11,7 @@ import pytest
 from tests.support.buckets import Fault, images_of, picture
 from tests.support.processes import poll
 from xalora_client import AsyncClient, Client, ConfigurationError, InputImage, UpscalerTask
-from xalora_client.client import claims
+from xalora_client.client import create
 from xalora_client.storage.file_locks import ProcessLock
 
 KEY = "consumer-1#secret-key"
@@ -69,7 +69,7 @@ def test_two_runs_of_one_task_at_once(bucket, counted, slow_upload, waiting):
 
 
 def test_a_run_that_has_stopped_is_not_waited_for_without_end(bucket, counted, slow_upload, monkeypatch):
-    monkeypatch.setattr(claims, "LONGEST_UPLOAD", 0.1)
+    monkeypatch.setattr(create, "LONGEST_UPLOAD", 0.1)
     with (
         Client(KEY, counted.url, ledger=True) as one,
         Client(KEY, counted.url, ledger=True) as two,
@@ -114,7 +114,7 @@ def test_without_reuse_the_same_image_twice_is_two_tasks(bucket, counted):
 
 def test_two_batches_of_the_same_tasks_in_another_order(bucket, counted, monkeypatch):
     """A run that waits for the other's claims holds nothing that the other waits for."""
-    monkeypatch.setattr(claims, "SECONDS_BETWEEN_CLAIMS_AHEAD", 0.05)
+    monkeypatch.setattr(create, "SECONDS_BETWEEN_CLAIMS_AHEAD", 0.05)
 
     async def batch(seeds):
         turns = asyncio.Semaphore(1)

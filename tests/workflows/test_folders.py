@@ -9,15 +9,15 @@ import pytest
 from tests.support.object_infos import node
 from xalora_client import ConfigurationError, FluxLoraTask, Text2VideoTask
 from xalora_client.workflows import (
+    READY_FOLDER,
+    SMALL_FOLDER,
     Workflow,
     check,
     copy_shipped,
     read_folder,
-    read_workflow,
-    ready_folder,
-    small_folder,
     try_folder,
 )
+from xalora_client.workflows.file import read_workflow
 
 GOOD = json.dumps({"1": node("Save", filename_prefix="x")})
 
@@ -99,7 +99,7 @@ def test_a_folder_without_files_is_an_error(tmp_path):
         read_folder(tmp_path / "none")
 
 
-@pytest.mark.parametrize("folder", [ready_folder(), small_folder()], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", [READY_FOLDER, SMALL_FOLDER], ids=lambda folder: folder.name)
 def test_shipped_files_take_what_the_tasks_send(folder):
     """As far as it can be told without a ComfyUI; tests/comfyui compares them with real ones."""
     found = {each.name: check(each, None) for each in read_folder(folder)}
@@ -119,7 +119,7 @@ def test_shipped_files_are_copied_and_nothing_is_overwritten(tmp_path, small):
     target = tmp_path / "new" / "folder"
     copied = copy_shipped(target, small=small)
     assert [each.nodes for each in read_folder(target)] == [
-        each.nodes for each in read_folder(small_folder() if small else ready_folder())
+        each.nodes for each in read_folder(SMALL_FOLDER if small else READY_FOLDER)
     ]
     copied[0].write_text("mine")
     copied[1].unlink()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from ..errors import ConfigurationError, XaloraError
+from ..errors import XaloraError
 from .arguments import parse
 from .outcome import described, exit_code
 
@@ -22,25 +22,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # File names may contain what cannot be printed.
+    as_json = "--json" in (sys.argv[1:] if argv is None else argv)
     try:
         arguments = parse(argv)
-    except ConfigurationError as error:
-        return _complain(error, "--json" in (sys.argv[1:] if argv is None else argv))
-    import asyncio  # Imported late, so that help comes at once.
+        as_json = arguments.json
+        import asyncio  # Imported late, so that help comes at once.
 
-    module, name = arguments.command.split(".")
-    try:
+        module, name = arguments.command.split(".")
         code: int = asyncio.run(getattr(import_module(f".{module}", __name__), name)(arguments))
-    except KeyboardInterrupt as stop:
-        return _complain(stop, arguments.json)
-    except XaloraError as error:
-        return _complain(error, arguments.json)
-    return code
-
-
-def _complain(error: BaseException, as_json: bool) -> int:
-    summary = described(error)
-    print(f"xalora: {summary['message']}", file=sys.stderr)
-    if as_json:
-        print(json.dumps(summary))
-    return exit_code(error)
+        return code
+    except (KeyboardInterrupt, XaloraError) as error:
+        summary = described(error)
+        print(f"xalora: {summary['message']}", file=sys.stderr)
+        if as_json:
+            print(json.dumps(summary))
+        return exit_code(error)

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 from ..errors import ConfigurationError
 from ..http.version import __version__
-from ..protocol.parameters import Number, Rule, Whole
-from ..protocol.tasks import FluxLoraTask, Text2VideoTask
+from ..protocol.parameters import Number, Whole
+from ..protocol.tasks import FluxLoraTask, Text2VideoTask, WorkflowTask
 
 DEFAULT_TIMEOUT = 900.0
 SEQUENCER_KEYS, MINER_KEY = "XALORA_SEQUENCER_KEYS", "XALORA_MINER_KEY"
@@ -40,9 +40,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         added.add_argument("--json", action="store_true", help="print one JSON object on stdout")
         return added
 
-    video = add("text2video", "commands.text2video", "Make a video from a text.")
+    video = add("text2video", "commands.known_task", "Make a video from a text.")
     video.add_argument("prompt", metavar="PROMPT")
-    _add_parameters(video, Text2VideoTask.rules())
+    _add_parameters(video, Text2VideoTask)
     _add_task_options(video, workflow_id="1")
     _add_output(video, "FILE")
 
@@ -52,10 +52,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_task_options(upscale, workflow_id=None)
     _add_output(upscale, "FILE_OR_DIR", str)
 
-    flux = add("flux-lora", "commands.flux_lora", "Make an image from a text with Flux and a LoRA.")
+    flux = add("flux-lora", "commands.known_task", "Make an image from a text with Flux and a LoRA.")
     flux.add_argument("prompt", metavar="PROMPT")
     flux.add_argument("--lora", dest="lora_name", metavar="NAME", required=True, help="file name on the miners")
-    _add_parameters(flux, [rule for rule in FluxLoraTask.rules() if rule[0] != "lora_name"])
+    _add_parameters(flux, FluxLoraTask)
     _add_task_options(flux, workflow_id="3")
     _add_output(flux, "FILE")
 
@@ -71,9 +71,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     status = add("status", "commands.status", "Show the status of a task.")
     fetch = add("fetch", "commands.fetch", "Wait for a task and download its result.")
     cancel = add("cancel", "commands.cancel", "Cancel a task.")
-    for each in (status, fetch, cancel):
-        each.add_argument("task_id", metavar="ID")
-        _add_sandbox(each)
+    for command in (status, fetch, cancel):
+        command.add_argument("task_id", metavar="ID")
+        _add_sandbox(command)
     _add_timeout(fetch)
     _add_output(fetch, "FILE")
 
@@ -82,9 +82,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     tasks.add_argument("--forget", metavar="ID", help="remove a task from the list; it is charged again next time")
 
     prune = add("prune", "housekeeping.prune", "Remove the least recently used downloaded media.")
-    prune.add_argument(
-        "--bucket", action="store_true", help="remove from the bucket what earlier runs left there, and nothing here"
-    )
+    prune.add_argument("--bucket", action="store_true", help="instead, remove what earlier runs left in the bucket")
     prune.add_argument(
         "--older-than",
         type=float,
@@ -93,8 +91,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="with --bucket: also what others left, if it is older (%(default)g)",
     )
     repair = add("repair", "housekeeping.repair", "Save what can be read of a damaged ledger, and name what cannot.")
-    for each in (prune, repair):
-        each.add_argument(
+    for command in (prune, repair):
+        command.add_argument(
             "--home",
             type=Path,
             metavar="DIR",
@@ -102,17 +100,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     prune.add_argument("--budget", type=float, metavar="GB", help="what may stay (as in the settings, else 5)")
 
-    login = add("login", "login.login", "Store an API key, or a bucket's, readable by you alone.")
+    login = add("login", "setup.login", "Store an API key, or a bucket's, readable by you alone.")
     login.add_argument(
         "--bucket", metavar="ADDRESS", help="store a bucket for images, such as s3://name/prefix, and ask for its key"
     )
 
-    doctor = add(
-        "doctor", "diagnosis.doctor", "Try each part of the setup, and say what to do where one does not work."
-    )
+    doctor = add("doctor", "setup.doctor", "Try each part of the setup, and say what to do where one does not work.")
     _add_sandbox(doctor)
 
-    sandbox = add("sandbox", "commands.sandbox", "Run a local sequencer that renders previews, to try things out.")
+    sandbox = add("sandbox", "servers.sandbox", "Run a local sequencer that renders previews, to try things out.")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     sandbox.add_argument("--port", type=int, default=8787, help="0 takes any free port (%(default)s)")
     sandbox.add_argument("--data", type=Path, metavar="DIR", help="where tasks and media are kept")
@@ -120,15 +116,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sandbox.add_argument("--render-seconds", type=float, default=0.0, metavar="S", help="shortest time a render takes")
     sandbox.add_argument("--video-format", choices=("mp4", "webp"), default="mp4", help="(%(default)s)")
 
-    sequencer = add("sequencer", "sequencer.sequencer", "Hand tasks to miners on your own GPUs.")
+    sequencer = add("sequencer", "servers.sequencer", "Hand tasks to miners on your own GPUs.")
     _add_sequencer(sequencer)
 
-    miner = add("miner", "miner.miner", "Carry out a sequencer's tasks on your ComfyUI.")
+    miner = add("miner", "servers.miner", "Run a sequencer's tasks on your ComfyUI.")
     miner.add_argument("--sequencer", required=True, metavar="URL", help="where `xalora sequencer` listens")
     _add_comfyui(miner, required=True)
     miner.add_argument(
         "--workflows", type=Path, metavar="DIR",
-        help="workflow files to offer; else those of the sequencer, else those that come with Xalora",
+        help="workflow files to run; else those of the sequencer, else those that come with Xalora",
     )  # fmt: skip
     miner.add_argument("--name", metavar="N", help="what the sequencer shows (this machine's name)")
 
@@ -176,12 +172,13 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
 def _add_comfyui(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument(
         "--comfyui", action="append", required=required, metavar="URL",
-        help="a ComfyUI that carries out tasks, such as http://127.0.0.1:8188; several times for several",
+        help="a ComfyUI that runs tasks, such as http://127.0.0.1:8188; several times for several",
     )  # fmt: skip
 
 
-def _add_parameters(parser: argparse.ArgumentParser, rules: list[tuple[str, Rule, bool]]) -> None:
-    for name, rule, required in rules:
+def _add_parameters(parser: argparse.ArgumentParser, task_class: type[WorkflowTask]) -> None:
+    parser.set_defaults(task_class=task_class)
+    for name, rule, required in task_class.rules():
         if not required:
             kind = int if isinstance(rule, Whole) else float if isinstance(rule, Number) else str
             flag = f"--{name.replace('_', '-')}"

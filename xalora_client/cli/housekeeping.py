@@ -13,58 +13,58 @@ from ..errors import ConfigurationError
 from ..ledger import TaskRecord
 from ..ledger.repair import repair as repair_ledger
 from ..media.store import MediaStore, budget_of
+from .outcome import print_result
 
 WIDEST_TEXT = 40
 
 
 async def tasks(arguments: argparse.Namespace) -> int:
     """``xalora tasks [--forget ID]``: newest first, from the ledger only; no server is asked."""
-    with TaskRecords() as records:
+    with TaskRecords() as ledger:
         if arguments.forget:
-            found = records.forget(arguments.forget)
-            if not found:
+            records = ledger.forget(arguments.forget)
+            if not records:
                 raise ConfigurationError(
                     f"The ledger has no task {arguments.forget}", advice="`xalora tasks` lists those it has."
                 )
+            lines = [f"Forgotten: {arguments.forget}. The task itself continues and is charged."]
         else:
-            found, _ = records.tasks(arguments.limit)
-    if arguments.json:
-        print(json.dumps({"forgotten" if arguments.forget else "tasks": [each.to_json() for each in found]}))
-    elif arguments.forget:
-        print(f"Forgotten: {arguments.forget}. The task itself continues and is charged.")
-    elif found:
-        _print_table(found)
-    else:
+            records, _ = ledger.tasks(arguments.limit)
+            lines = _table(records)
+    name = "forgotten" if arguments.forget else "tasks"
+    print_result(arguments, {name: [record.to_json() for record in records]}, *lines)
+    if not records and not arguments.json:
         print("xalora: the ledger is empty", file=sys.stderr)
     return 0
 
 
 async def repair(arguments: argparse.Namespace) -> int:
     """``xalora repair``: save what can be read of a damaged ledger, and name what cannot. 1 if something is lost."""
-    home = config.home_folder(arguments.home, arguments.home)
-    found = repair_ledger(home)
-    if arguments.json:
-        print(json.dumps({"repaired": found is not None, **(vars(found) if found else {})}, default=str))
-    elif found is None:
-        print("The ledger is not damaged.")
-    else:
-        print(f"The ledger was damaged: {found.fault}. It is kept as {found.kept}.")
-        print(f"{found.recovered} tasks could be read, and are in the new one.")
-        for title, tasks in (("Lost", found.lost), ("Recovered, perhaps with a wrong id", found.unsure)):
-            for task in tasks:
-                print(f"{title}: task {task['task_id'] or '-'}, job {task['job_id'] or '-'} (number {task['number']})")
-        for first, last in found.untraced:
-            print(f"Lost, or forgotten before: numbers {first} to {last}")
-        if found.lost or found.untraced:
-            print("A lost task would be charged again. `xalora fetch ID` still gets its result.")
-    return 1 if found and (found.lost or found.unsure or found.untraced) else 0
+    repaired = repair_ledger(config.home_folder(arguments.home, arguments.home))
+    if repaired is None:
+        print_result(arguments, {"repaired": False}, "The ledger is not damaged.")
+        return 0
+    lines = [
+        f"The ledger was damaged: {repaired.fault}. It is kept as {repaired.kept}.",
+        f"{repaired.recovered} tasks could be read, and are in the new one.",
+    ]
+    for title, tasks in (("Lost", repaired.lost), ("Recovered, perhaps with a wrong id", repaired.unsure)):
+        for task in tasks:
+            lines.append(
+                f"{title}: task {task['task_id'] or '-'}, job {task['job_id'] or '-'} (number {task['number']})"
+            )
+    lines += [f"Lost, or forgotten before: numbers {first} to {last}" for first, last in repaired.untraced]
+    if repaired.lost or repaired.untraced:
+        lines.append("A lost task would be charged again. `xalora fetch ID` still gets its result.")
+    print_result(arguments, {"repaired": True, **vars(repaired)}, *lines)
+    return 1 if repaired.lost or repaired.unsure or repaired.untraced else 0
 
 
 async def prune(arguments: argparse.Namespace) -> int:
     """``xalora prune [--budget GB]``: remove the least recently used media until the rest fits.
 
-    With ``--bucket``, what earlier runs left in the bucket, and nothing here. With ``--home``, for that folder, such as
-    ComfyUI's: what runs there put into a bucket is only known there.
+    With ``--bucket``, remove what earlier runs left in the bucket, and nothing here. With ``--home``, do that for
+    another folder, such as ComfyUI's: what its runs put into a bucket is only known there.
     """
     if arguments.bucket:
         return await _prune_bucket(arguments)
@@ -73,20 +73,16 @@ async def prune(arguments: argparse.Namespace) -> int:
     home = config.home_folder(arguments.home, arguments.home)
     allowed = budget_of(config.stored_settings(home, arguments.home).get("media_budget"))
     pruned = MediaStore(home, allowed).prune(None if arguments.budget is None else int(arguments.budget * 1e9))
-    if arguments.json:
-        summary = {
-            "removed": [str(path) for path in pruned.files],
-            "freed_bytes": pruned.freed,
-            "left_bytes": pruned.left,
-        }
-        print(json.dumps(summary))
-    else:
-        print(f"{len(pruned.files)} files removed, {pruned.freed / 1e6:.1f} MB freed, {pruned.left / 1e6:.1f} MB left")
+    print_result(
+        arguments,
+        {"removed": pruned.files, "freed_bytes": pruned.freed, "left_bytes": pruned.left},
+        f"{len(pruned.files)} files removed, {pruned.freed / 1e6:.1f} MB freed, {pruned.left / 1e6:.1f} MB left",
+    )
     return 0
 
 
 async def _prune_bucket(arguments: argparse.Namespace) -> int:
-    from ..http.upload import WebTransport  # Imports HTTP, which the other commands here do without.
+    from ..http.upload import WebTransport  # Imports HTTP, which the other commands here do not need.
     from ..uploads import Bucket
     from ..uploads.leftovers import remove_leftovers
 
@@ -97,25 +93,23 @@ async def _prune_bucket(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"--older-than is {arguments.older_than}", advice="Allowed: 0 or more days.")
     bucket = Bucket(settings.bucket, settings.bucket_options, WebTransport())
     pruned = await remove_leftovers(bucket, settings.home, arguments.older_than * 24 * 3600)
-    if arguments.json:
-        summary = {"removed": pruned.names, "freed_bytes": pruned.freed, "left": pruned.left}
-        print(json.dumps(summary))
-    else:
-        print(f"{len(pruned.names)} objects removed, {pruned.freed / 1e6:.1f} MB freed, {pruned.left} left")
+    print_result(
+        arguments,
+        {"removed": pruned.names, "freed_bytes": pruned.freed, "left": pruned.left},
+        f"{len(pruned.names)} objects removed, {pruned.freed / 1e6:.1f} MB freed, {pruned.left} left",
+    )
     return 0
 
 
-def _print_table(records: list[TaskRecord]) -> None:
-    rows = [("TASK", "STATE", "TYPE", "CREATED", "BY", "WHAT")]
+def _table(records: list[TaskRecord]) -> list[str]:
+    rows = [("TASK", "STATE", "TYPE", "CREATED", "BY", "WHAT")] if records else []
     for record in records:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created))
         # A task without an id yet is listed by its job id.
-        rows.append(
-            (record.task_id or record.job_id, record.state, record.task_type, created, record.source, _subject(record))
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        print("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[5]]).rstrip())
+        name = record.task_id or record.job_id
+        rows.append((name, record.state, record.task_type, created, record.source, _subject(record)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _subject(record: TaskRecord) -> str:

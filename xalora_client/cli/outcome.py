@@ -1,7 +1,10 @@
-"""How a failed command is reported: an exit code and JSON for scripts, a message for people."""
+"""How the outcome of a command is reported: an exit code and JSON for scripts, lines for people."""
 
 from __future__ import annotations
 
+import argparse
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import (
@@ -19,6 +22,12 @@ from ..errors.messages import COMMAND
 TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 
 
+def print_result(arguments: argparse.Namespace, summary: Mapping[str, Any], *lines: str) -> None:
+    """Print the result of a command on stdout: the summary with ``--json``, else the lines."""
+    for line in [json.dumps(summary, default=str)] if arguments.json else lines:
+        print(line, flush=True)
+
+
 def exit_code(error: BaseException) -> int:
     """The exit code for an error."""
     if isinstance(error, ConfigurationError | StorageError):
@@ -34,7 +43,7 @@ def described(error: BaseException) -> dict[str, Any]:
     """An error for ``--json``: its public class, its message, and its task."""
     # Some classes are internal to the SDK; scripts see the public class they derive from.
     public = (XaloraError.__module__, "builtins")
-    kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ in public)
+    kind = next(base.__name__ for base in type(error).__mro__ if base.__module__ in public)
     task_id = error.task_id if isinstance(error, XaloraError) else None
     return {"error": kind, "message": text(error), "task_id": task_id}
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
 
 from ..client.updates import TaskUpdate, minutes
-from ..media.decoding.media_info import MediaInfo
+from ..media.decoding.formats import MediaInfo
 from ..media.receiver import DownloadProgress
 from ..uploads import UploadProgress
 
@@ -23,16 +21,17 @@ BAR = "{desc} {percentage:3.0f}%|{bar}|"
 
 
 class Progress:
-    """Shows one task: its status and time, the miner's progress, its download, and what came of it.
+    """Shows one task: its status and time, the miner's progress, its download and its result.
 
-    Make it where an event loop runs: on a terminal, the time goes on counting between updates.
+    Make it where an event loop runs: on a terminal, the time is also counted between updates. ``close`` restores the
+    terminal.
     """
 
-    def __init__(self, label: str | None) -> None:
+    def __init__(self, label: str | None = None) -> None:
         self.prefix = f"{label}: " if label else ""
         self.on_terminal = sys.stderr.isatty()
         self.bar: Any = None
-        self.shown = ("", -SECONDS_BETWEEN_LINES)
+        self.last_state, self.last_printed = "", -SECONDS_BETWEEN_LINES
         self.began = time.monotonic()
         self.reused = False
         self.ticking: asyncio.TimerHandle | None = None
@@ -40,13 +39,12 @@ class Progress:
     def task(self, update: TaskUpdate) -> None:
         """Show an update of the task."""
         self.reused = update.origin == "finished"
-        if self.on_terminal and not self.reused:  # That a result is reused is printed as a lasting line.
+        if self.on_terminal and not self.reused:  # That a result is reused is printed as a line that stays.
             self._draw(update, time.monotonic() - update.elapsed)
             return
-        state, at = self.shown
-        said = f"{update.task_id} {update.status} {update.last_error}"
-        if state != said or update.elapsed - at >= SECONDS_BETWEEN_LINES:
-            self.shown = (said, update.elapsed)
+        state = f"{update.task_id} {update.status} {update.last_error}"
+        if self.last_state != state or update.elapsed - self.last_printed >= SECONDS_BETWEEN_LINES:
+            self.last_state, self.last_printed = state, update.elapsed
             task = f"task {update.task_id} " if update.task_id else ""
             print(f"{self.prefix}{task}{update.describe()}", file=sys.stderr)
 
@@ -64,36 +62,28 @@ class Progress:
 
     def upload(self, progress: UploadProgress) -> None:
         """Show how many bytes of an image have gone out."""
-        self._stop_ticking()
-        if self.on_terminal:
-            if self.bar is None or self.bar.unit != "B":
-                self.close()
-                self.bar = tqdm(
-                    desc=f"{self.prefix}uploading", total=progress.total, unit="B", unit_scale=True,
-                    leave=False, file=sys.stderr,
-                )  # fmt: skip
-            self.bar.update(progress.sent - self.bar.n)
-            if progress.sent == progress.total:
-                self.close()
-        elif progress.sent == progress.total:
-            print(f"{self.prefix}uploaded {progress.total / 1e6:.1f} MB", file=sys.stderr)
+        self._draw_bytes("upload", progress.sent, progress.total)
 
     def download(self, progress: DownloadProgress) -> None:
         """Show how many bytes have arrived."""
+        self._draw_bytes("download", progress.received, progress.total)
+
+    def _draw_bytes(self, verb: str, done: int, total: int | None) -> None:
         self._stop_ticking()
         if self.on_terminal:
             if self.bar is None or self.bar.unit != "B":
                 self.close()
                 self.bar = tqdm(
-                    desc=f"{self.prefix}downloading", total=progress.total, unit="B", unit_scale=True,
-                    leave=False, file=sys.stderr,
-                )  # fmt: skip
-            self.bar.update(progress.received - self.bar.n)
-        elif progress.received == progress.total:
-            print(f"{self.prefix}downloaded {progress.received / 1e6:.1f} MB", file=sys.stderr)
+                    desc=f"{self.prefix}{verb}ing", total=total, unit="B", unit_scale=True, leave=False, file=sys.stderr
+                )
+            self.bar.update(done - self.bar.n)
+            if done == total:
+                self.close()
+        elif done == total:
+            print(f"{self.prefix}{verb}ed {done / 1e6:.1f} MB", file=sys.stderr)
 
     def done(self, info: MediaInfo, task_details: object) -> None:
-        """Say in a lasting line what came, and where it is not what was asked for."""
+        """Print a line that stays: the result, and where it differs from what was asked for."""
         self.close()
         reused = " · reused, no charge" if self.reused else ""
         took = minutes(time.monotonic() - self.began)
@@ -110,13 +100,3 @@ class Progress:
         if self.ticking is not None:
             self.ticking.cancel()
             self.ticking = None
-
-
-@contextmanager
-def progress(label: str | None = None) -> Iterator[Progress]:
-    """A Progress that restores the terminal at the end."""
-    shown = Progress(label)
-    try:
-        yield shown
-    finally:
-        shown.close()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import one_line
 from ..workflows import CheckedWorkflow, Parameter, WorkflowFileError, copy_shipped, try_folder
 from ..workflows import check as check_workflow
+from .outcome import print_result
 
 ANSWER_SECONDS = 60.0
 """How long ComfyUI may take: it looks through its folders of models before it answers."""
@@ -21,43 +23,36 @@ async def check(arguments: argparse.Namespace) -> int:
     """``xalora workflows check DIR [--comfyui URL]``: 1 when something is wrong, else 0."""
     workflows, unread = try_folder(arguments.folder)
     object_info = await _object_info(arguments.comfyui) if arguments.comfyui is not None else None
-    checked = [check_workflow(each, object_info) for each in workflows]
-    if arguments.json:
-        listed = [_described(each) for each in checked] + [_unread(each) for each in unread]
-        print(json.dumps({"workflows": listed}))
-    else:
-        for each in checked:
-            _print(each)
-        for error in unread:
-            print(error)
-        if object_info is None:
-            advice = "Name a ComfyUI with --comfyui URL to check nodes, ranges and model files as well."
-            print(f"xalora: checked without a ComfyUI. {advice}", file=sys.stderr)
-    return 1 if unread or any(each.faults for each in checked) else 0
+    checked = [check_workflow(workflow, object_info) for workflow in workflows]
+    print_result(
+        arguments,
+        {"workflows": [*map(_described, checked), *map(_unread, unread)]},
+        *(line for workflow in checked for line in _lines(workflow)),
+        *map(str, unread),
+    )
+    if object_info is None and not arguments.json:
+        advice = "Name a ComfyUI with --comfyui URL to check nodes, ranges and model files as well."
+        print(f"xalora: checked without a ComfyUI. {advice}", file=sys.stderr)
+    return 1 if unread or any(workflow.faults for workflow in checked) else 0
 
 
 async def copy(arguments: argparse.Namespace) -> int:
     """``xalora workflows copy DIR [--small]``."""
-    files = copy_shipped(arguments.folder, small=arguments.small)
-    if arguments.json:
-        print(json.dumps({"files": [str(file) for file in files]}))
-    else:
-        for file in files:
-            print(file)
+    files = [str(file) for file in copy_shipped(arguments.folder, small=arguments.small)]
+    print_result(arguments, {"files": files}, *files)
     return 0
 
 
-def _print(checked: CheckedWorkflow) -> None:
-    print(checked.workflow.name)
+def _lines(checked: CheckedWorkflow) -> Iterator[str]:
+    yield checked.workflow.name
     width = max(map(len, checked.parameters), default=0)
     for name, parameter in checked.parameters.items():
-        print(f"  {name:<{width}}  {parameter.allowed} ({_default(parameter)})")
+        yield f"  {name:<{width}}  {parameter.allowed} ({_default(parameter)})"
     if not checked.parameters:
-        print("  takes no parameters")
+        yield "  takes no parameters"
     for node_id in checked.outputs:
-        print(f"  result: node {node_id} ({one_line(checked.titles[node_id], 80)})")
-    for fault in checked.faults:
-        print(f"  {fault}")
+        yield f"  result: node {node_id} ({one_line(checked.titles[node_id], 80)})"
+    yield from (f"  {fault}" for fault in checked.faults)
 
 
 def _default(parameter: Parameter) -> str:
@@ -85,8 +80,8 @@ def _unread(error: WorkflowFileError) -> dict[str, Any]:
 
 
 async def _object_info(address: str) -> dict[str, Any]:
-    """What a ComfyUI says about its nodes. Raises ConfigurationError, NetworkError or ResponseError."""
-    from ..miner.comfyui import ComfyUI  # Imports HTTP, which the other commands here do without.
+    """A ComfyUI's description of its nodes. Raises ConfigurationError, NetworkError or ResponseError."""
+    from ..miner.comfyui import ComfyUI  # Imports HTTP, which the other commands here do not need.
 
     async with ComfyUI(address, answer_seconds=ANSWER_SECONDS) as comfy:
         return await comfy.object_info()

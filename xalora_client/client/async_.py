@@ -7,10 +7,9 @@ from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from ..uploads import OnUpload
 from .base import BaseClient
-from .claims import upload_ahead
-from .create import execute, request_resource
+from .create import execute, request_resource, upload_ahead
 from .download import MediaFile, download
-from .query import cancel, query
+from .session import cancel, query
 from .updates import OnUpdate
 from .wait import create_and_wait, wait
 

@@ -1,4 +1,4 @@
-"""What the blocking and the asynchronous client share: their settings, and what needs no request."""
+"""What the blocking and the asynchronous client share: their settings, opening and closing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..media.store import MediaStore, budget_of
 from ..protocol.requests import Sequencer
 from ..sequencer import local_sandbox
 from ..uploads import Uploads
-from .claims import discard_ahead
+from .create import discard_ahead
 from .session import Session
 
 
@@ -26,7 +26,7 @@ class BaseClient:
     """The settings of a client of one sequencer. Client and AsyncClient add the calls.
 
     A setting that is None is taken from its first source that has one: the environment, ``.env`` in the working
-    directory, the stored settings. ``config`` holds the settings in force.
+    directory, the stored settings. ``config`` has the result.
 
     Args:
         api_key: The key, as ``consumer#key``.
@@ -36,18 +36,18 @@ class BaseClient:
         fallback_home: Used in place of the platform's folder for user data when no home is set.
         ledger: Whether every task is written to the ledger before it is sent. A task that an earlier call with the same
             inputs created, is creating or has finished is then reused and not charged again.
-        source: Who asks, written to the ledger: "node", "cli" or "library".
-        caller: What part of it asks, written to the ledger: JSON, or None.
+        source: Who asks, for the ledger: "node", "cli" or "library".
+        caller: Which part of the source asks, for the ledger: JSON, or None.
         limits: The limits on downloads and decoding. None means those of ``Limits()``.
         should_cancel: ``should_cancel(interruption)`` returns whether an interruption of a call, such as Ctrl-C,
-            cancels the remote task. None means that each one does.
+            cancels the remote task. None means that every interruption does.
         on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent: with None when
-            the sequencer took it, else with the error. For a create that was interrupted before its answer, it is
+            the sequencer accepted it, else with the error. For a create that was interrupted before its answer, it is
             called with the job id.
         transport: Sends the requests. None means HTTP.
         sleep: ``sleep(seconds)`` waits; what it returns is awaited if it can be. None means asyncio's.
         clock: Returns monotonic seconds.
-        images_at_once: The most images that are held encoded at a time, 1 or more.
+        images_at_once: The most encoded images that are in memory at a time, 1 or more.
         rng: The random numbers that spread retries and queries.
 
     Raises:
@@ -75,53 +75,44 @@ class BaseClient:
         images_at_once: int = 8,
         rng: random.Random | None = None,
     ) -> None:
-        self.config = load(api_key, workflow_url, home, fallback_home)
-        self.config.require_credentials()
+        self.config = config = load(api_key, workflow_url, home, fallback_home)
+        credentials = config.require_credentials()
         self._session: Session | None = None
-        self._use_ledger = ledger
-        self._source = source
-        self._caller = caller
-        self._should_cancel = should_cancel or (lambda _: True)
-        self._on_cancel = on_cancel or (lambda _, __: None)
         self._transport = transport or HttpTransport()
-        self._sleep = sleep or asyncio.sleep
-        self._clock = clock
-        self._images_at_once = images_at_once
-        self._rng = rng or random.Random()  # noqa: S311 - it only spreads requests
-        self._store = MediaStore(self.config.home, budget_of(self.config.media_budget))
+        self._store = MediaStore(config.home, budget_of(config.media_budget))
         self._limits = limits or Limits()
+
+        def new_session(url: str) -> Session:
+            session = Session(
+                Sequencer(url, credentials),
+                name=config.workflow_url,
+                transport=self._transport,
+                ledger=Ledger(config.home, config.workflow_url) if ledger else None,
+                source=source,
+                caller=caller,
+                should_cancel=should_cancel or (lambda _: True),
+                on_cancel=on_cancel or (lambda _, __: None),
+                clock=clock,
+                nap=sleep or asyncio.sleep,
+                rng=rng or random.Random(),  # noqa: S311 - it only spreads requests
+            )
+            session.uploads = Uploads(config, url, images_at_once, session.sleep)
+            return session
+
+        self._new_session = new_session
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(workflow_url={self.config.workflow_url!r})"
 
     async def _opened(self) -> Session:
-        """What the calls share. Made at the first one, because a local sandbox has to start for it."""
+        """The session, made at the first call: a local sandbox has to start for it."""
         if self._session is None:
-            config, url = self.config, self.config.workflow_url
-            if config.is_sandbox:
-                url = await asyncio.to_thread(local_sandbox, config.home / "sandbox")
+            url = self.config.workflow_url
+            if self.config.is_sandbox:
+                url = await asyncio.to_thread(local_sandbox, self.config.home / "sandbox")
             if self._session is None:  # Another call may have been as fast.
                 self._session = self._new_session(url)
         return self._session
-
-    def _new_session(self, url: str) -> Session:
-        config = self.config
-        ledger = Ledger(config.home, config.workflow_url) if self._use_ledger else None
-        session = Session(
-            Sequencer(url, config.require_credentials()),
-            name=config.workflow_url,
-            transport=self._transport,
-            ledger=ledger,
-            source=self._source,
-            caller=self._caller,
-            should_cancel=self._should_cancel,
-            on_cancel=self._on_cancel,
-            clock=self._clock,
-            nap=self._sleep,
-            rng=self._rng,
-        )
-        session.uploads = Uploads(config, url, self._images_at_once, session.sleep)
-        return session
 
     async def _close(self) -> None:
         session = self._session

@@ -1,12 +1,19 @@
-"""From a task to its id: sent at most once for each intent, and with a ledger not at all if it was sent before."""
+"""Creating a task: sent at most once each time somebody asks, and with a ledger not at all if it was sent before.
+
+The exclusive right to create a task is claimed before anything is uploaded or sent, and released when that fails.
+``_send`` has the critical section: an interruption does not stop a create in flight.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..errors import (
+    ConfigurationError,
     ConflictError,
     InvalidParameterError,
     NetworkError,
@@ -15,20 +22,25 @@ from ..errors import (
     StorageError,
     XaloraError,
 )
-from ..http.retry import backoff, if_not_processed, retry
+from ..http.retry import if_not_processed
 from ..ledger import Claim, Ledger, Step, TaskIdentity
 from ..protocol.answers import TaskStatus, WorkflowTaskResult, read_created, read_miner_id
 from ..protocol.parameters import Text
 from ..protocol.requests import CreateRequest, Credentials
 from ..protocol.tasks import WorkflowTask
-from .claims import claim, new_create_request, record_unsent, take_ahead
-from .query import cancel_interrupted, check
-from .session import Deadline, ReportRetry, Session, in_thread, logger
-from .unbreakable import Unbreakable, finish, wait_until_done
-from .updates import OnUpdate, TaskUpdate, failure
+from ..uploads import OnUpload, Uploads
+from .portal import Unbreakable, finish, wait_until_done
+from .session import Deadline, PendingCreate, Session, cancel_interrupted, check, in_thread, logger
+from .updates import OnUpdate, TaskUpdate, error_fields
 
 UNKNOWN_AT_FIRST = 30.0
 """Seconds after the create in which a server may not know the task yet: its parts may not learn of it at once."""
+
+SECONDS_BETWEEN_CLAIMS = 0.2
+SECONDS_BETWEEN_CLAIMS_AHEAD = 1.0
+
+LONGEST_UPLOAD = 600.0
+"""Seconds after which a run that uploads or sends the same task is no longer waited for."""
 
 _TASK_TYPE = Text("the kind of task")
 
@@ -52,13 +64,12 @@ class CreatedTask:
 async def execute(
     session: Session, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True
 ) -> str:
-    """Create the task; returns its id. With a ledger and ``reuse``, take up an existing one.
+    """Create the task; returns its id. With a ledger and ``reuse``, an existing task is used instead.
 
     ``on_update`` is called when the create has to be tried again, and once the task exists.
     """
     started = session.clock()
-    deadline = session.call_deadline()
-    created = await create(session, task, deadline, reuse=reuse, on_update=on_update)
+    created = await create(session, task, session.call_deadline(), reuse=reuse, on_update=on_update)
     if on_update is not None:
         known = created.result
         status = known.status if known else TaskStatus.WAITING
@@ -71,22 +82,10 @@ async def execute(
     return created.task_id
 
 
-def _retries_to(on_update: OnUpdate | None, session: Session) -> ReportRetry | None:
-    """Tells ``on_update`` that a create is tried again."""
-    if on_update is None:
-        return None
-    started = session.clock()
-
-    def report(error: XaloraError, delay: float) -> None:
-        on_update(TaskUpdate("", "submitting", session.clock() - started, delay, **failure(error)))
-
-    return report
-
-
 async def create(
     session: Session, task: WorkflowTask, deadline: Deadline, *, reuse: bool, on_update: OnUpdate | None = None
 ) -> CreatedTask:
-    """Create the task, or with a ledger take up an existing one with the same fingerprint.
+    """Create the task, or with a ledger and ``reuse`` find an existing one with the same fingerprint.
 
     ``on_update`` is called before a create is sent again, and when it was interrupted and has become a task.
 
@@ -94,32 +93,146 @@ async def create(
     StorageError when the ledger cannot be written; nothing was sent then.
     """
     _TASK_TYPE.check("task_type", task.task_type)  # A subclass of the user's may return anything.
-    create_request, ledger = new_create_request(session, task), session.ledger
+    request, ledger = _new_request(session, task), session.ledger
     if ledger is None:
-        create_request, _ = take_ahead(session, id(task)) or (create_request, None)
-        return await _send_claimed(session, None, create_request, deadline, on_update)
-    identity: TaskIdentity = await in_thread(lambda: ledger.identity(create_request))
+        pending = _take_uploaded(session, id(task)) or PendingCreate(request)
+        return await _upload_and_send(session, pending, deadline, on_update)
+    identity = await in_thread(ledger.identity, request)
     ended: set[str] = set()
     while True:
         begun = session.clock()
-        claimed = await claim(session, ledger, identity, create_request, reuse=reuse)
-        deadline = replace(deadline, at=deadline.at + session.clock() - begun)
-        if claimed.step in (Step.NEW, Step.RESENT):
-            create_request = replace(create_request, job_id=claimed.record.job_id)
-            return await _send_claimed(session, claimed, create_request, deadline, on_update)
-        known = claimed.record.as_result()
-        created = CreatedTask(known.task_id, create_request.credentials, claimed.step.value, known)
-        if claimed.step is Step.REUSED:
-            if claimed.record.sha256 is None:
+        claim = await _claim(session, ledger, identity, request, reuse=reuse)
+        deadline = deadline.later(begun)
+        if claim.may_send:
+            return await _upload_and_send(session, _pending(request, claim), deadline, on_update)
+        known = claim.record.as_result()
+        created = CreatedTask(known.task_id, request.credentials, claim.step.value, known)
+        if claim.step is Step.REUSED:
+            if claim.record.sha256 is None:
                 with suppress(XaloraError):  # Its media is still to be downloaded, and links expire.
-                    known = await _check_earlier(session, ledger, claimed, created, deadline) or known
+                    known = await _check_earlier(session, ledger, claim, created, deadline) or known
             return replace(created, result=known)
-        result = await _check_earlier(session, ledger, claimed, created, deadline)
+        result = await _check_earlier(session, ledger, claim, created, deadline)
         failed = result is not None and result.is_final and result.status != TaskStatus.FINISHED
         if failed and created.task_id not in ended:
             ended.add(created.task_id)
             continue  # It ended while no run watched. The ledger knows now, so the next claim is a new task.
         return replace(created, result=result)
+
+
+async def upload_ahead(
+    session: Session, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True
+) -> None:
+    """Claim the task and upload its inputs, unless there is a task for it already. The create then uses the claim.
+
+    While another run has the claim, this waits without an upload slot.
+    """
+    uploads, ledger = session.uploads, session.ledger
+    if uploads is None:
+        return
+    request = _new_request(session, task)
+    pending: PendingCreate | None = None
+    is_busy = False
+
+    async def claim_now() -> tuple[CreateRequest, bool] | None:
+        nonlocal pending, is_busy
+        if ledger is None:
+            pending = PendingCreate(request, key=id(task))
+        else:
+            identity = await asyncio.to_thread(ledger.identity, request)
+            if reuse and any(other.key == identity.fingerprint for other in session.uploaded_ahead):
+                return None
+            claim = await asyncio.to_thread(_claim_once, session, ledger, identity, request, reuse)
+            is_busy = claim.step is Step.IN_PROGRESS
+            pending = _pending(request, claim) if claim.may_send else None
+        return None if pending is None else (pending.request, not pending.is_new)
+
+    deadline = session.deadline(LONGEST_UPLOAD)
+    while True:
+        is_busy = False
+        try:
+            await uploads.upload_ahead(task, claim_now, on_upload)
+        except BaseException as error:
+            if pending is not None:
+                await _record_failure(session, [pending], error)
+            raise
+        if not is_busy:
+            break
+        await _wait_for_other(session, deadline, SECONDS_BETWEEN_CLAIMS_AHEAD)
+    if pending is not None:
+        session.uploaded_ahead.append(pending)
+
+
+async def discard_ahead(session: Session) -> None:
+    """Release the claims whose creates were never asked for, and remove what was uploaded for them."""
+    unsent, session.uploaded_ahead = session.uploaded_ahead, []
+    await _record_failure(session, unsent, None)
+
+
+async def request_resource(
+    session: Session, consumer_id: str | None, workflow_id: str | None, task_type: str | None
+) -> str:
+    """Ask for a miner; returns its id. Like a create, it is not sent again if the server may have acted on it."""
+    request = session.sequencer.resource(consumer_id, workflow_id, task_type)
+
+    async def attempt() -> str:
+        return read_miner_id(await finish(session.send(request)), request)
+
+    return await session.retry(attempt, session.call_deadline(), if_not_processed)
+
+
+def unknown_to_server(error: NotFoundError, task_id: str) -> NotFoundError:
+    """The error for a task of an earlier run that the server no longer knows."""
+    params = {"task_id": task_id, "message": error.message}
+    return error.derived(what=None, code="task_unknown_to_server", params=params, remedy=None)
+
+
+def _new_request(session: Session, task: WorkflowTask) -> CreateRequest:
+    """The create of a task. Its job id is ``{job_id_prefix or "sdk-workflow"}-{10 hex digits}``.
+
+    That is the reference client's form.
+    """
+    job_id = f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
+    return CreateRequest(task, session.sequencer.credentials_of(task), job_id)
+
+
+def _pending(request: CreateRequest, claim: Claim) -> PendingCreate:
+    """The create that a claim allows. One that may have been sent before keeps its job id."""
+    return PendingCreate(replace(request, job_id=claim.record.job_id), claim, claim.record.fingerprint)
+
+
+def _take_uploaded(session: Session, key: object) -> PendingCreate | None:
+    """A create whose inputs were uploaded ahead, to be sent now."""
+    pending = next((other for other in session.uploaded_ahead if other.key == key), None)
+    if pending is not None:
+        session.uploaded_ahead.remove(pending)
+    return pending
+
+
+async def _claim(
+    session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, *, reuse: bool
+) -> Claim:
+    """Ask the ledger until no other run is uploading or sending the same task."""
+    deadline = session.deadline(LONGEST_UPLOAD)
+    while True:
+        uploaded = _take_uploaded(session, identity.fingerprint)
+        if uploaded is not None and uploaded.claim is not None:
+            return uploaded.claim
+        claim = await in_thread(_claim_once, session, ledger, identity, request, reuse)
+        if claim.step is not Step.IN_PROGRESS:
+            return claim
+        await _wait_for_other(session, deadline, SECONDS_BETWEEN_CLAIMS)
+
+
+def _claim_once(session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, reuse: bool) -> Claim:
+    return ledger.claim(identity, request.job_id, reuse=reuse, source=session.source, caller=session.caller)
+
+
+async def _wait_for_other(session: Session, deadline: Deadline, pause: float) -> None:
+    """Give another run that has the claim some time. Raises ConfigurationError at the deadline."""
+    if not deadline.remaining():
+        raise ConfigurationError(code="submitted_elsewhere")
+    await session.sleep(pause)
 
 
 async def _check_earlier(
@@ -143,66 +256,29 @@ async def _check_earlier(
         raise
 
 
-def unknown_to_server(error: NotFoundError, task_id: str) -> NotFoundError:
-    """The error for a task of an earlier run that the server no longer knows."""
-    params = {"task_id": task_id, "message": error.message}
-    return error.derived(what=None, code="task_unknown_to_server", params=params, remedy=None)
-
-
-async def _send_claimed(
-    session: Session,
-    claimed: Claim | None,
-    create_request: CreateRequest,
-    deadline: Deadline,
-    on_update: OnUpdate | None,
+async def _upload_and_send(
+    session: Session, pending: PendingCreate, deadline: Deadline, on_update: OnUpdate | None
 ) -> CreatedTask:
-    """Upload the inputs, send the create that was claimed, and record the outcome."""
-    resent = claimed is not None and claimed.step is Step.RESENT
+    """Upload the inputs, unless that was done ahead, and send the create."""
     if session.uploads is not None:
         begun = session.clock()
         try:
-            create_request = replace(
-                create_request, details=await session.uploads.with_addresses(create_request, resent=resent)
-            )
-        except GeneratorExit:  # A coroutine that is being closed may not await.
-            raise
+            details = await session.uploads.with_addresses(pending.request, resent=not pending.is_new)
         except BaseException as error:
-            await record_unsent(session, [(create_request, claimed)], error)
+            await _record_failure(session, [pending], error)
             raise
-        # The time that takes is not counted: a create may then be retried.
-        deadline = replace(deadline, at=deadline.at + session.clock() - begun)
-    try:
-        created = await _send(session, create_request, deadline, on_update, claimed)
-    except XaloraError as error:
-        if resent and isinstance(error, ConflictError):
-            job_id = create_request.job_id
-            what = f"The server has job {job_id} of an earlier run, but gives no task id for it: {error.what}"
-            error = error.derived(what=what, code="job_without_task", params={"job_id": job_id})
-        await _record_failure(session, create_request, claimed, error)
-        raise error from error.__cause__
-    return created if claimed is None else replace(created, origin=claimed.step.value)
-
-
-async def _record_failure(
-    session: Session, create_request: CreateRequest, claimed: Claim | None, error: XaloraError
-) -> None:
-    if error.sent == "no" and (claimed is None or claimed.step is Step.NEW):
-        await record_unsent(session, [(create_request, claimed)], error)
-    elif claimed is not None:
-        await session.with_ledger(lambda ledger: ledger.unconfirmed(claimed, error.what))
+        pending = replace(pending, request=replace(pending.request, details=details))
+        deadline = deadline.later(begun)  # A create may be retried for as long after a slow upload.
+    return await _send(session, pending, deadline, on_update)
 
 
 async def _send(
-    session: Session, create_request: CreateRequest, deadline: Deadline, on_update: OnUpdate | None, claim: Claim | None
+    session: Session, pending: PendingCreate, deadline: Deadline, on_update: OnUpdate | None
 ) -> CreatedTask:
-    """Send one intent under one job id, and never again once the server may have accepted it."""
+    """Send the create under its job id, and never again once the server may have accepted it. Record the outcome."""
+    create_request, claim = pending.request, pending.claim
     request = session.sequencer.create(create_request)
-    try:
-        request.content()  # Its details too.
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidParameterError(
-            "task_details", create_request.task.task_details, "JSON values with texts as names"
-        ) from error
+    started = session.clock()
     sending: asyncio.Task[CreatedTask] | None = None
 
     async def send_and_record() -> CreatedTask:
@@ -216,42 +292,54 @@ async def _send(
                 await asyncio.to_thread(ledger.created, claim, task_id)
             except StorageError as error:
                 logger.error("%s", error)  # The task exists and is charged: waiting for it matters more.
-        return CreatedTask(task_id, create_request.credentials, long_poll=long_poll)
+        origin = Step.NEW if pending.is_new else Step.RESENT
+        return CreatedTask(task_id, create_request.credentials, origin.value, long_poll=long_poll)
 
     async def attempt() -> CreatedTask:
         nonlocal sending
-        await session.pace(deadline)
+        # The critical section: an interruption is raised here, but the task sends on and writes the id down.
         sending = Unbreakable(send_and_record())
         return await asyncio.shield(sending)
 
+    def report(error: XaloraError, delay: float) -> None:
+        if on_update is not None:
+            on_update(TaskUpdate("", "submitting", session.clock() - started, delay, **error_fields(error)))
+
     try:
-        return await retry(
-            attempt,
-            may_repeat=if_not_processed,
-            remaining=deadline.remaining,
-            delays=backoff(session.rng),
-            sleep=session.sleep,
-            report=_retries_to(on_update, session),
-        )
+        try:
+            request.content()  # The details may be anything.
+        except (TypeError, ValueError, RecursionError) as error:
+            details = create_request.task.task_details
+            raise InvalidParameterError("task_details", details, "JSON values with texts as names") from error
+        return await session.retry(attempt, deadline, if_not_processed, report)
     except XaloraError as error:
         if error.sent == "no":
+            await _record_failure(session, [pending], error)
             raise
-        raise error.derived(
-            what=f"{error.what.rstrip('.')}, while creating job {create_request.job_id}",
-            code="create_unconfirmed" if claim else "create_unconfirmed_without_ledger",
-            remedy="retry" if claim else None,
-        ) from error
-    except GeneratorExit:  # A coroutine that is being closed may not await.
-        raise
+        unconfirmed = _unconfirmed(pending, error)
+        await _record_failure(session, [pending], unconfirmed)
+        raise unconfirmed from error
     except BaseException as stop:
-        await _stopped(session, create_request, claim, sending, stop, on_update)
+        await _stopped(session, pending, sending, stop, on_update)
         raise
+
+
+def _unconfirmed(pending: PendingCreate, error: XaloraError) -> XaloraError:
+    """The error of a create that the server may have processed."""
+    job_id = pending.request.job_id
+    if not pending.is_new and isinstance(error, ConflictError):
+        what = f"The server has job {job_id} of an earlier run, but gives no task id for it: {error.what}"
+        return error.derived(what=what, code="job_without_task", params={"job_id": job_id}, remedy="retry")
+    return error.derived(
+        what=f"{error.what.rstrip('.')}, while creating job {job_id}",
+        code="create_unconfirmed" if pending.claim else "create_unconfirmed_without_ledger",
+        remedy="retry" if pending.claim else None,
+    )
 
 
 async def _stopped(
     session: Session,
-    create_request: CreateRequest,
-    claim: Claim | None,
+    pending: PendingCreate,
     sending: asyncio.Task[CreatedTask] | None,
     stop: BaseException,
     on_update: OnUpdate | None,
@@ -261,10 +349,12 @@ async def _stopped(
     For example, Cancel is pressed 0.1 s after a create was sent, and the answer needs 0.5 s:
 
     * 0.0 s: ``sending`` sends the create, and will write the task's id into the ledger.
-    * 0.1 s: ``CancelledError`` is raised where ``attempt`` waits for it. ``sending`` itself goes on.
+    * 0.1 s: ``CancelledError`` is raised where ``attempt`` waits for it. ``sending`` itself continues.
     * 0.5 s: the answer is there, and the id is written down. Only then ``wait_until_done`` returns.
-    * The task is canceled remotely, and then the interruption goes on.
+    * The task is canceled remotely, and then the interruption is raised again.
     """
+    if isinstance(stop, GeneratorExit):  # A coroutine that is being closed may not await.
+        return
     if sending is not None:
         was_in_flight = not sending.done()
         await wait_until_done(sending)
@@ -272,38 +362,45 @@ async def _stopped(
         if not sending.cancelled() and error is None:
             created = sending.result()
             if on_update is not None:
-                with suppress(BaseException):  # It is told of the task; what it says to that comes too late.
+                with suppress(BaseException):  # It learns of the task, but is interrupted already.
                     on_update(TaskUpdate(created.task_id, TaskStatus.WAITING, 0.0, 0.0))
             await cancel_interrupted(session, created.task_id, created.credentials, stop)
             return
         if was_in_flight and isinstance(error, XaloraError):
-            await finish(_record_failure(session, create_request, claim, error))
+            await finish(_record_failure(session, [pending], error))
             return
-    logger.warning(
-        "Interrupted while creating job %s, which may run; %s",
-        create_request.job_id,
-        "see your account" if claim is None else "run the same task again to take it up",
-    )
-    if claim is not None:
-        claim.release()  # It may have arrived: the next run sends it again under its job id.
-        session.on_cancel(create_request.job_id, NetworkError("It is not known whether the task was created"))
+    job_id = pending.request.job_id
+    advice = "look for it in your account" if pending.claim is None else "run the same task again to continue it"
+    logger.warning("Interrupted while creating job %s, which may have been created; %s", job_id, advice)
+    if pending.claim is not None:
+        pending.claim.release()  # It may have arrived: the next run sends it again under its job id.
+        session.on_cancel(job_id, NetworkError("It is not known whether the task was created"))
 
 
-async def request_resource(
-    session: Session, consumer_id: str | None, workflow_id: str | None, task_type: str | None
-) -> str:
-    """Ask for a miner; returns its id. Like a create, it is not sent again if the server may have acted on it."""
-    request = session.sequencer.resource(consumer_id, workflow_id, task_type)
-    deadline = session.call_deadline()
+async def _record_failure(session: Session, failed: Sequence[PendingCreate], error: BaseException | None) -> None:
+    """Record how creates ended that became no task, with an error of the SDK; without one they were given up unsent.
 
-    async def attempt() -> str:
-        await session.pace(deadline)
-        return read_miner_id(await finish(session.send(request)), request)
+    For those that the server certainly did not accept, what was uploaded is removed.
+    """
+    if isinstance(error, GeneratorExit):  # A coroutine that is being closed may not await.
+        return
+    reason = error if isinstance(error, XaloraError) else None
+    unsent = [pending for pending in failed if pending.is_new and (reason is None or reason.sent == "no")]
+    if session.uploads is not None:
+        await finish(_remove_inputs(session.uploads, [pending.request.job_id for pending in unsent]))
 
-    return await retry(
-        attempt,
-        may_repeat=if_not_processed,
-        remaining=deadline.remaining,
-        delays=backoff(session.rng),
-        sleep=session.sleep,
-    )
+    def record(ledger: Ledger) -> None:
+        for pending in failed:
+            if pending.claim is None:
+                continue
+            if reason is not None:
+                (ledger.rejected if pending in unsent else ledger.unconfirmed)(pending.claim, reason.what)
+            elif pending in unsent:
+                ledger.forget(pending.request.job_id)
+            pending.claim.release()
+
+    await session.with_ledger(record)
+
+
+async def _remove_inputs(uploads: Uploads, job_ids: list[str]) -> None:
+    await asyncio.gather(*(uploads.remove(job_id) for job_id in job_ids))

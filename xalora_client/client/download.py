@@ -6,20 +6,20 @@ import hashlib
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
 
 from ..errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
 from ..http.retry import backoff
 from ..http.transport import Fetch
-from ..media.decoding.inspection import MediaInfo, inspect
+from ..ledger import TaskRecord
+from ..media.decoding import inspect
+from ..media.decoding.formats import MediaInfo
 from ..media.decoding.limits import Limits
 from ..media.receiver import GoneError, OnProgress, Receiver
 from ..media.store import MediaStore
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Link, Response, display_url
-from .query import query
-from .session import Session, in_thread, logger
+from .session import Session, in_thread, logger, query
 
 LONGEST_SILENCE = 30.0
 """Seconds without a byte after which a download is resumed on a new connection."""
@@ -71,13 +71,14 @@ async def download(
     name = hashlib.sha256(f"{session.name}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
     try:
         for _ in range(MOST_MOVES):
-            kept = await _kept(session, task_id, store, limits)
-            if isinstance(kept, MediaFile):
-                return kept
+            record = await session.with_ledger(lambda ledger: ledger.find(task_id))
+            stored = await in_thread(_stored, record, store, limits)
+            if stored is not None:
+                return stored
             try:
-                whole: tuple[Path, str] | None = await in_thread(lambda: store.completed(name))
+                whole = await in_thread(store.completed, name)
                 if whole is None:
-                    url = await _address(session, result, refresh=kept is _Lost.SINCE)
+                    url = await _address(session, result, refresh=record is not None and record.sha256 is not None)
                     whole = await _fetch(session, task_id, url, store, name, limits, on_progress)
                 return await _accept(session, task_id, *whole, store, limits)
             except _MovedError:
@@ -90,35 +91,19 @@ async def download(
 
 
 class _MovedError(Exception):
-    """Another run has just moved the complete file to its place."""
+    """Another run has just moved the complete file into the store."""
 
 
-class _Lost(Enum):
-    """Why there is no file: it was never here, or it is gone or damaged."""
-
-    NEVER_HERE = "never here"
-    SINCE = "since"
-
-
-async def _kept(session: Session, task_id: str, store: MediaStore, limits: Limits) -> MediaFile | _Lost:
+def _stored(record: TaskRecord | None, store: MediaStore, limits: Limits) -> MediaFile | None:
     """The file of an earlier download, if the ledger knows one and its bytes are unchanged."""
-    record = await session.with_ledger(lambda ledger: ledger.find(task_id))
-    if record is None or record.sha256 is None or record.extension is None:
-        return _Lost.NEVER_HERE
-    sha256, extension = record.sha256, record.extension
-
-    def look() -> MediaFile | _Lost:
-        path = store.find(sha256, extension)
-        if path is None:
-            return _Lost.SINCE
-        return MediaFile(path, sha256, path.stat().st_size, inspect(path, limits))
-
-    kept: MediaFile | _Lost = await in_thread(look)
-    return kept
+    if record is None or record.sha256 is None:
+        return None
+    path = store.find(record.sha256, record.extension or "")
+    return None if path is None else MediaFile(path, record.sha256, path.stat().st_size, inspect(path, limits))
 
 
 async def _address(session: Session, result: WorkflowTaskResult, *, refresh: bool) -> str:
-    """Where the media is. With ``refresh``, ask again: the link is as old as the file that was lost."""
+    """The media's address. With ``refresh``, the server is asked again: the old link is as old as the lost file."""
     url = result.media_url
     if result.status != TaskStatus.FINISHED or url is None:
         raise DownloadError(
@@ -146,9 +131,9 @@ async def _fetch(
     limits: Limits,
     on_progress: OnProgress | None,
 ) -> tuple[Path, str]:
-    """Download; returns the complete file, which has no place yet, and its hash."""
+    """Download; returns the complete file, which is not in the store yet, and its hash."""
     part = store.incoming(name)  # Not in a thread: an interruption would leave the file, whose name nobody knows yet.
-    receiver = Receiver(part, task_id, limits, on_progress)
+    receiver = Receiver(part, limits, on_progress)
     try:
         try:
             await _receive(session, url, receiver)
@@ -159,8 +144,7 @@ async def _fetch(
             await _receive(session, fresh, receiver)
         await in_thread(receiver.finish)
         sha256 = receiver.digest.hexdigest()
-        whole: Path = await in_thread(lambda: store.complete(part, name, sha256))
-        return whole, sha256
+        return await in_thread(store.mark_complete, part, name, sha256), sha256
     except GoneError as gone:  # Known inside this package only.
         raise DownloadError(gone.what, task_id=task_id, code=gone.code) from None
     finally:
@@ -174,7 +158,7 @@ async def _receive(session: Session, url: str, receiver: Receiver) -> None:
     tries = farthest = 0
     while True:
         try:
-            receiver.check_complete(await _asked(session, url, receiver))
+            receiver.check_complete(await _request(session, url, receiver))
             return
         except XaloraError as error:
             if not error.transient:
@@ -192,7 +176,7 @@ async def _receive(session: Session, url: str, receiver: Receiver) -> None:
         await session.sleep(max(next(delays), wait))
 
 
-async def _asked(session: Session, url: str, receiver: Receiver) -> Response:
+async def _request(session: Session, url: str, receiver: Receiver) -> Response:
     """Request the file and follow redirects. Each try starts at the first address: redirect targets may expire."""
     for _ in range(MOST_REDIRECTS + 1):
         headers = receiver.request_headers()
@@ -208,18 +192,18 @@ async def _asked(session: Session, url: str, receiver: Receiver) -> Response:
 async def _accept(
     session: Session, task_id: str, whole: Path, sha256: str, store: MediaStore, limits: Limits
 ) -> MediaFile:
-    """Inspect the file, write it to the ledger, and move it to its place.
+    """Inspect the file, write it to the ledger, and move it into the store.
 
     The order matters: after a stop at any moment, the file is found through the ledger or where it is now. If the
     ledger cannot record it (a full disk, a task it does not know), the file also stays where it is.
     """
-    file: MediaFile = await in_thread(lambda: _examined(task_id, whole, sha256, store, limits))
+    file = await in_thread(_examined, task_id, whole, sha256, store, limits)
     extension = file.info.format.extension
-    noted = await session.with_ledger(lambda ledger: ledger.stored(task_id, sha256, extension, file.size))
-    keep = session.ledger is not None and not noted
-    place: Path = await in_thread(lambda: store.adopt(whole, sha256, extension, keep=keep))
-    await in_thread(lambda: _prune(store))
-    return replace(file, path=place, info=replace(file.info, path=place))
+    recorded = await session.with_ledger(lambda ledger: ledger.stored(task_id, sha256, extension, file.size))
+    keep = session.ledger is not None and not recorded
+    path = await in_thread(store.commit, whole, sha256, extension, keep_source=keep)
+    await in_thread(_prune, store)
+    return replace(file, path=path, info=replace(file.info, path=path))
 
 
 def _examined(task_id: str, whole: Path, sha256: str, store: MediaStore, limits: Limits) -> MediaFile:
@@ -230,9 +214,9 @@ def _examined(task_id: str, whole: Path, sha256: str, store: MediaStore, limits:
     except DecodeError as error:
         if not whole.exists():
             raise _MovedError from None
-        kept = store.reject(whole, f"{task_id}.bin")
+        stored = store.reject(whole, f"{task_id}.bin")
         what, advice = error.what.replace(whole.name, "The downloaded file"), error.advice
-        raise error.derived(what=what, advice=advice.replace(str(whole), str(kept)), path=kept) from error
+        raise error.derived(what=what, advice=advice.replace(str(whole), str(stored)), path=stored) from error
     except MediaTooLargeError as error:
         what = error.what.replace(whole.name, "The downloaded file")
         raise error.derived(what=what, code="kept_media_too_large", params={"path": whole}, path=whole) from error

@@ -1,8 +1,10 @@
-"""How the blocking client calls asynchronous code: each call runs on an event loop of its own, in a thread.
+"""How the blocking client calls asynchronous code, and what an interruption does to it.
 
-So it also works in a thread that runs an event loop itself, as in a notebook, and in a forked process, and nothing
-stays open between calls. The calling thread waits, runs the caller's own functions when it is asked to, and hears
-Ctrl-C.
+Each call runs on an event loop of its own, in a thread. So it also works in a thread that runs an event loop itself, as
+in a notebook, and in a forked process, and nothing stays open between calls. The calling thread waits, runs the
+caller's own functions when it is asked to, and receives Ctrl-C.
+
+``finish`` and ``Unbreakable`` protect what an interruption must not stop: it is raised when that is done.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ CHECK_SECONDS = 0.5
 SECONDS_TO_STOP = 40.0
 """How long an interruption waits for the call to end: a create in flight is recorded, and the task canceled."""
 
+LONGEST_TO_FINISH = 20.0
+"""How long an interruption waits for an outcome that must not be lost."""
+
 _current: ContextVar[_Call[Any] | None] = ContextVar("xalora_call", default=None)
 
 
@@ -41,7 +46,7 @@ def in_caller(function: None) -> None: ...
 
 
 def in_caller(function: Callable[..., T] | None) -> Callable[..., T] | None:
-    """The function, run in the thread that made the blocking call, if there is one. What it raises ends that call."""
+    """Make a function run in the thread that made the blocking call, if there is one. What it raises ends that call."""
     if function is None:
         return None
 
@@ -54,7 +59,7 @@ def in_caller(function: Callable[..., T] | None) -> Callable[..., T] | None:
 
 
 def interruption(stop: BaseException) -> BaseException:
-    """What the caller was interrupted by. On the call's own loop, that is only seen as a cancellation."""
+    """The caller's own interruption. On the call's loop, it only appears as a cancellation."""
     call = _current.get()
     return stop if call is None or call.stop is None else call.stop
 
@@ -77,17 +82,17 @@ class _Call(Generic[T]):
 
     def wait(self) -> T:
         """Run the call, and what it asks for."""
-        thread = threading.Thread(target=self._work, name="xalora-call", daemon=True)
-        asked: Future[Any] | None = None
+        thread = threading.Thread(target=self._run_loop, name="xalora-call", daemon=True)
+        answer: Future[Any] | None = None
         try:
             thread.start()
             while (question := self._next()) is not None:
-                function, asked = question
-                asked.set_result(function())
-                asked = None
+                function, answer = question
+                answer.set_result(function())
+                answer = None
         except BaseException as stop:
             with suppress(RuntimeError):  # It was not even started.
-                self._interrupt(stop, asked, thread)
+                self._interrupt(stop, answer, thread)
             raise
         thread.join()
         if self._error is not None:
@@ -95,7 +100,7 @@ class _Call(Generic[T]):
             try:
                 raise error
             finally:
-                del error  # Else it would hold on to itself, and to what it knows of the answer.
+                del error  # Else it would keep itself alive, and the answer with it.
         return self._result
 
     def ask(self, function: Callable[[], Any]) -> Any:
@@ -112,13 +117,13 @@ class _Call(Generic[T]):
             with suppress(Empty):
                 return self._questions.get(timeout=CHECK_SECONDS)
 
-    def _interrupt(self, stop: BaseException, asked: Future[Any] | None, thread: threading.Thread) -> None:
+    def _interrupt(self, stop: BaseException, answer: Future[Any] | None, thread: threading.Thread) -> None:
         """Cancel the call, and wait until it has ended. More interruptions change nothing."""
         with self._lock:
             self.stop = stop
             cancel = self._cancel
-        if asked is not None and not asked.done():
-            asked.set_exception(_StoppedError())
+        if answer is not None and not answer.done():
+            answer.set_exception(_StoppedError())
         elif cancel is not None:
             with suppress(RuntimeError):  # The loop has ended by itself.
                 cancel()
@@ -130,7 +135,7 @@ class _Call(Generic[T]):
                 else:
                     question[1].set_exception(_StoppedError())
 
-    def _work(self) -> None:
+    def _run_loop(self) -> None:
         try:
             self._result = asyncio.run(self._main())
         except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
@@ -146,3 +151,41 @@ class _Call(Generic[T]):
             if self.stop is not None:
                 raise _StoppedError
         return await self._start()
+
+
+class Unbreakable(asyncio.Task[T], Generic[T]):
+    """A task that may finish when its event loop is torn down, which cancels every other task."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        super().__init__(coroutine, loop=asyncio.get_running_loop())
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Refuse while no loop runs: then the loop is being torn down. A transport's own timers run in the loop."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return super().cancel(msg)
+
+
+async def wait_until_done(task: asyncio.Task[Any]) -> None:
+    """Wait up to 20 s until the task is done, whatever interrupts meanwhile. After that it is canceled."""
+    deadline = time.monotonic() + LONGEST_TO_FINISH
+    while not task.done():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task}, timeout=max(0.0, left) or None)
+
+
+async def finish(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await the coroutine. An interruption is raised when it has ended, or after 20 s."""
+    task = Unbreakable(coroutine)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await wait_until_done(task)
+        if not task.cancelled():
+            task.exception()  # Retrieved, but not raised: the interruption matters more.
+        raise

@@ -1,4 +1,4 @@
-"""The tasks that this machine remembers, for programs: what the ledger and the media store show of themselves."""
+"""The tasks that this machine remembers, for programs: the ledger and the stored results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..media.store import MediaStore
 class TaskRecords(Listing):
     """The tasks of every server in one Xalora home, and their stored results. No server is asked.
 
-    Reading waits for nobody who writes. Threads may share the object. Every method blocks for some milliseconds and
+    Reading does not wait for writers. Threads may share the object. Every method blocks for some milliseconds and
     raises StorageError when the ledger cannot be read or written.
 
     Args:

@@ -1,4 +1,9 @@
-"""One client's connection to its sequencer: what every call uses."""
+"""One client's connection to its sequencer: what every call uses.
+
+An error of the SDK means that a call failed. Anything else that ends a wait is an interruption: Ctrl-C, the
+cancellation of an asyncio task, ComfyUI's Cancel. The caller no longer waits for the task, so it is canceled remotely
+before the interruption is raised.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +13,24 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
-from ..errors import ConfigurationError, RateLimitError, StorageError, XaloraError
+from ..errors import ConfigurationError, NotFoundError, RateLimitError, StorageError, XaloraError
 from ..http.limiter import pause_left, slow_down
-from ..http.retry import backoff, retry
+from ..http.retry import backoff, if_transient, retry
 from ..http.transport import HttpTransport, Transport
-from ..ledger import Claim, Ledger
-from ..protocol.answers import check_status
-from ..protocol.requests import CreateRequest, Request, Response, Sequencer
+from ..ledger import Claim, Ledger, Step
+from ..protocol import answers
+from ..protocol.answers import TaskStatus, WorkflowTaskResult
+from ..protocol.requests import CreateRequest, Credentials, Request, Response, Sequencer
 from ..uploads import Uploads
-from .portal import in_caller
-from .unbreakable import finish
+from .portal import finish, in_caller, interruption
 
 logger = logging.getLogger("xalora_client")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 REQUEST_TIMEOUT = 60.0
@@ -34,16 +40,16 @@ QUERY_TIMEOUT = 15.0
 """Seconds one query or cancel may take. Both are free, so after a silence they are sent over a new connection."""
 
 CALL_TIMEOUT = 60.0
-"""Seconds a single call (create, query, cancel) may go on retrying."""
+"""Seconds in which a single call (create, query, cancel) is tried again."""
 
 CANCEL_TIMEOUT = 5.0
 """Seconds for the one cancel that an interruption sends."""
 
 SHORTEST_PAUSE = 0.4
-"""Seconds in which nobody asks a server that says "too many requests", and not when to come back."""
+"""The pause in seconds after "too many requests", when the server does not say how long to wait."""
 
 ReportRetry = Callable[[XaloraError, float], object]
-"""Called before a pause of so many seconds, after which a request is sent again because of the error."""
+"""``report(error, delay)`` is called before a pause of ``delay`` seconds, after which a request is sent again."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,33 @@ class Deadline:
             raise ConfigurationError(f"timeout is {seconds!r}", advice="Allowed: a number of seconds above 0.")
         return cls(clock, clock() + seconds)
 
+    def later(self, begun: float) -> Deadline:
+        """The same deadline, without counting the time since ``begun``."""
+        return Deadline(self.clock, self.at + self.clock() - begun)
+
     def remaining(self) -> float:
         """Seconds left, never negative."""
         return max(0.0, self.at - self.clock())
+
+
+@dataclass(frozen=True, eq=False)
+class PendingCreate:
+    """A create that only this client may send.
+
+    Attributes:
+        request: What is sent, under its job id.
+        claim: The ledger's claim. None without a ledger.
+        key: The same for creates of the same task.
+    """
+
+    request: CreateRequest
+    claim: Claim | None = None
+    key: object = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no earlier run may have sent it."""
+        return self.claim is None or self.claim.step is Step.NEW
 
 
 @dataclass
@@ -70,19 +100,20 @@ class Session:
     """What the calls of one client share.
 
     Attributes:
-        sequencer: Where requests go, and who sends them.
+        sequencer: The sequencer's address, and the key for it.
         name: The sequencer's lasting name. The sandbox's port changes with each start; its tasks stay.
         transport: Sends the requests.
         ledger: Where tasks are recorded, or None.
-        uploads: Brings inputs to the miners, or None to leave them as they are.
-        ahead: The jobs whose inputs were uploaded ahead of their create, by what was asked for.
+        uploads: Uploads the inputs. None leaves them as they are.
+        uploaded_ahead: The creates that are still to be sent, but whose inputs are uploaded.
         job_ids: Job ids by task id, for the removal of what was uploaded.
         source: Who asks, for the ledger; ``caller`` is what part of it.
-        should_cancel: Whether an interruption cancels the remote task.
-        on_cancel: ``on_cancel(task_id, error)`` is told how each cancel ended that an interruption sent: None means
-            that the sequencer took it. Of a create that was interrupted, it is told the job id.
-        clock: Monotonic seconds.
-        nap: Waits so many seconds, blocking or awaited.
+        should_cancel: ``should_cancel(interruption)`` returns whether an interruption cancels the remote task.
+        on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent, with None when
+            the sequencer accepted it. For a create that was interrupted before its answer, it gets the job id.
+        clock: Returns monotonic seconds.
+        nap: ``nap(seconds)`` waits, blocking or awaited.
+        rng: The random numbers that spread retries and queries.
     """
 
     sequencer: Sequencer
@@ -90,7 +121,7 @@ class Session:
     transport: Transport = field(default_factory=HttpTransport)
     ledger: Ledger | None = None
     uploads: Uploads | None = None
-    ahead: dict[object, list[tuple[CreateRequest, Claim | None]]] = field(default_factory=dict)
+    uploaded_ahead: list[PendingCreate] = field(default_factory=list)
     job_ids: dict[str, str] = field(default_factory=dict)
     source: str = "library"
     caller: object = None
@@ -118,61 +149,190 @@ class Session:
                 await waited
 
     async def ask(self, request: Request, deadline: Deadline, report: ReportRetry | None = None) -> Response:
-        """Send a request that may be repeated freely, until there is a 2xx answer or the time is over.
+        """Send a request that may be repeated freely, until there is a 2xx answer or the deadline passes.
 
-        A long poll that fails is asked again without its wait: the question then is whether there is an answer at all.
+        A long poll that fails is sent again as a plain query, which is answered at once.
         """
         waiting = request
 
         async def attempt() -> Response:
             nonlocal waiting
-            await self.pace(deadline)
             longest = QUERY_TIMEOUT + waiting.wait_seconds
             asked, waiting = waiting, request.without_wait()
             return await self.send(asked, min(longest, deadline.remaining() or 0.001))
 
         try:
-            return await retry(
-                attempt, remaining=deadline.remaining, delays=backoff(self.rng), sleep=self.sleep, report=report
-            )
+            return await self.retry(attempt, deadline, report=report)
         except XaloraError as error:
             if error.task_id or not request.task_id:
                 raise
             raise error.derived(task_id=request.task_id) from error
 
-    async def send(self, request: Request, timeout: float | None = None) -> Response:
-        """Send a request once; ``timeout`` None gives it the time of a create.
+    async def retry(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        deadline: Deadline,
+        may_repeat: Callable[[XaloraError], bool] = if_transient,
+        report: ReportRetry | None = None,
+    ) -> T:
+        """Await ``attempt()``, and again while ``may_repeat`` and the deadline allow it."""
 
-        Raises what a status outside 2xx stands for, and NetworkError.
+        async def paced() -> T:
+            await self._pace(deadline)
+            return await attempt()
+
+        return await retry(
+            paced,
+            may_repeat=may_repeat,
+            remaining=deadline.remaining,
+            delays=backoff(self.rng),
+            sleep=self.sleep,
+            report=report,
+        )
+
+    async def send(self, request: Request, timeout: float | None = None) -> Response:
+        """Send a request once. The timeout is in seconds; None means that of a create.
+
+        Raises APIStatusError for a status outside 2xx, and NetworkError.
         """
         try:
             response = await self.transport.send(request, REQUEST_TIMEOUT if timeout is None else timeout)
-            check_status(response, request)
+            answers.check_status(response, request)
         except RateLimitError as error:
             slow_down(self.sequencer.url, self.clock, error.retry_after or SHORTEST_PAUSE)
             raise
         return response
 
-    async def pace(self, deadline: Deadline) -> None:
+    async def _pace(self, deadline: Deadline) -> None:
         """Wait until the server may be asked again. Raises RateLimitError if that is after the deadline."""
         while pause := pause_left(self.sequencer.url, self.clock):
             if pause >= deadline.remaining():
-                said = f"too many requests; it asked to wait for another {pause:.0f} s"
-                raise RateLimitError(said, status_code=429, retry_after=pause)
+                what = f"too many requests; it asked to wait for another {pause:.0f} s"
+                raise RateLimitError(what, status_code=429, retry_after=pause)
             await self.sleep(pause)
 
-    async def with_ledger(self, work: Callable[[Ledger], T]) -> T | None:
-        """What ``work`` returns. None without a usable ledger: a task that is charged goes on without it."""
-        ledger = self.ledger
-        if ledger is None:
+    async def with_ledger(self, action: Callable[[Ledger], T]) -> T | None:
+        """What ``action`` returns. None without a usable ledger: a charged task matters more than its record."""
+        if self.ledger is None:
             return None
         try:
-            return await in_thread(lambda: work(ledger))
+            return await in_thread(action, self.ledger)
         except StorageError as error:
             logger.warning("%s", error)
             return None
 
 
-async def in_thread(work: Callable[[], T]) -> T:
-    """Run slow local work (disk, decoding) off the event loop. An interruption waits until it ends."""
-    return await finish(asyncio.to_thread(work))
+async def in_thread(action: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+    """Run slow local work (disk, decoding) in a thread. An interruption waits until it ends."""
+    return await finish(asyncio.to_thread(action, *arguments, **keywords))
+
+
+async def query(session: Session, task_id: str) -> WorkflowTaskResult:
+    """Query a task's status, with retries.
+
+    For a finished task that the server has forgotten, the ledger's record is returned.
+    """
+    deadline = session.call_deadline()
+    try:
+        return await check(session, task_id, session.sequencer.credentials, deadline)
+    except NotFoundError as error:
+        return await remembered(session, task_id, error)
+
+
+async def cancel(session: Session, task_id: str) -> str:
+    """Cancel a task; returns the server's message."""
+    credentials = session.sequencer.credentials
+    request = session.sequencer.cancel(task_id, credentials)
+    response = await session.ask(request, session.call_deadline())
+    await _record_canceled(session, task_id, credentials)
+    return answers.read_message(response, request)
+
+
+async def check(
+    session: Session,
+    task_id: str,
+    credentials: Credentials,
+    deadline: Deadline,
+    report: ReportRetry | None = None,
+    waiting: Mapping[str, float] | None = None,
+) -> WorkflowTaskResult:
+    """Query a task's status until there is an answer, and record it in the ledger.
+
+    The fields in ``waiting`` make the first try a long poll, which is answered as soon as the task changes.
+    """
+    request = session.sequencer.query(task_id, credentials, **(waiting or {}))
+    at_once = bool(waiting)
+
+    def failed(error: XaloraError, delay: float) -> None:
+        nonlocal at_once
+        at_once = False
+        if report is not None:
+            report(error, delay)
+
+    response = await session.ask(request, deadline, failed)
+    result = answers.read_result(response, request, server=session.sequencer.url)
+    await _record(session, task_id, result, at_once=at_once)
+    return result
+
+
+async def remembered(session: Session, task_id: str, error: NotFoundError) -> WorkflowTaskResult:
+    """The ledger's record of a finished task that the server has forgotten. Without one, raises the server's error."""
+    record = await session.with_ledger(lambda ledger: ledger.find(task_id))
+    if record is None or record.state != TaskStatus.FINISHED:
+        raise error
+    return record.as_result()
+
+
+async def cancel_interrupted(session: Session, task_id: str, credentials: Credentials, stop: BaseException) -> None:
+    """Send one short cancel because of an interruption, if the client allows it. If it fails, that is only logged."""
+    # A coroutine that is being closed may not await.
+    if not isinstance(stop, GeneratorExit) and session.should_cancel(interruption(stop)):
+        # More interruptions may follow: a loop that is torn down cancels each task more than once.
+        await finish(_cancel_once(session, task_id, credentials))
+
+
+async def _cancel_once(session: Session, task_id: str, credentials: Credentials) -> None:
+    try:
+        await session.send(session.sequencer.cancel(task_id, credentials), CANCEL_TIMEOUT)
+    except XaloraError as error:
+        logger.warning("Task %s may still be running, because canceling it failed: %s", task_id, error)
+        session.on_cancel(task_id, error)
+    else:
+        session.on_cancel(task_id, None)
+        logger.info("Task %s was canceled after an interruption", task_id)
+        await _record_canceled(session, task_id, credentials)
+
+
+async def _record_canceled(session: Session, task_id: str, credentials: Credentials) -> None:
+    """Record how a cancel ended, and remove the task's inputs if the task has ended.
+
+    The server is asked, because the task may have finished just before, and its result is then charged.
+    """
+    record = await session.with_ledger(lambda ledger: ledger.find(task_id))
+    removes = session.uploads is not None and session.uploads.removes
+    if (record is None and not removes) or (record is not None and record.is_final):
+        return
+    request = session.sequencer.query(task_id, credentials)
+    try:
+        response = await session.send(request, CANCEL_TIMEOUT)
+        result = answers.read_result(response, request, server=session.sequencer.url)
+    except XaloraError as error:
+        logger.info("The status of task %s after the cancel is not known: %s", task_id, error.what)
+    else:
+        await _record(session, task_id, result)
+        if result.is_final:
+            return
+    await session.with_ledger(lambda ledger: ledger.canceled(task_id))
+
+
+async def _record(session: Session, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> None:
+    """Record an answer in the ledger. After the first that shows the task's end, its inputs are removed."""
+    uploads = session.uploads
+    if uploads is not None and uploads.removes and result.is_final:
+        record = await session.with_ledger(lambda ledger: ledger.find(task_id))
+        if record is None or not record.is_final:
+            # Before it is recorded: if this run is killed in between, the next one finds the task open, and does it.
+            job_id = session.job_ids.pop(task_id, None) if record is None else record.job_id
+            if job_id is not None:
+                await finish(uploads.remove(job_id, None if record is None else record.parameters))
+    await session.with_ledger(lambda ledger: ledger.observed(task_id, result, at_once=at_once))

@@ -11,11 +11,9 @@ from ..protocol.tasks import WorkflowTask
 from ..uploads import OnUpload
 from . import portal
 from .base import BaseClient
-from .claims import upload_ahead
-from .create import execute, request_resource
+from .create import execute, request_resource, upload_ahead
 from .download import MediaFile, download
-from .query import cancel, query
-from .session import Session
+from .session import Session, cancel, query
 from .updates import OnUpdate
 from .wait import create_and_wait, wait
 
@@ -46,19 +44,19 @@ class Client(BaseClient):
         return portal.run(main)
 
     def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
-        """Upload the task's images ahead of its create, so that they are there when its turn comes.
+        """Upload the task's images ahead of its create.
 
-        Without this call they are uploaded by the call that creates the task. Images that travel inside the create stay
-        where they are. With a ledger, another run with the same task then waits until this client creates it, or is
+        Without this call they are uploaded by the call that creates the task. Images that are sent inside the create
+        are not uploaded. With a ledger, another run with the same task then waits until this client creates it, or is
         closed.
 
         Args:
-            task: The task, which is then given to the call that creates it.
+            task: The task. Pass the same object to the call that creates it.
             on_upload: Called with an UploadProgress as the bytes go out, from another thread.
             reuse: With a ledger, upload nothing for a task that exists or is finished.
 
         Raises:
-            ConfigurationError: There is no way to the miners, or another run has been uploading the same task for too
+            ConfigurationError: No upload method can be used, or another run has been uploading the same task for too
                 long. The error says what to do.
             StorageError: The bucket refuses an image.
             InvalidParameterError: An image cannot be encoded.
@@ -75,9 +73,9 @@ class Client(BaseClient):
         Args:
             task: The task to create.
             on_update: Called with a TaskUpdate when the create has to be tried again, and once the task exists: its
-                origin says whether an earlier task was taken up.
-            reuse: With a ledger, take up an earlier task with the same inputs. False always creates a new task, which
-                is charged again.
+                origin says whether an earlier task is continued.
+            reuse: With a ledger, continue an earlier task with the same inputs, or use its result. False always creates
+                a new task, which is charged again.
 
         Returns:
             The task's id.
@@ -93,7 +91,7 @@ class Client(BaseClient):
         return self._run(lambda session: execute(session, task, portal.in_caller(on_update), reuse=reuse))
 
     def query_task_result(self, task_id: str) -> WorkflowTaskResult:
-        """Ask for the task's status. A failed or canceled task is an answer, not an error.
+        """Query the task's status. A failed or canceled task is an answer, not an error.
 
         Args:
             task_id: The task's id.
@@ -205,8 +203,7 @@ class Client(BaseClient):
     def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
         """Download a finished task's media into the store in the home folder, and check it.
 
-        The file stays there at least until ``release`` or the end of this process. What is there already is not
-        downloaded again.
+        The file stays there for at least an hour after its last use. What is there already is not downloaded again.
 
         Args:
             result: The answer about the finished task.
@@ -220,7 +217,7 @@ class Client(BaseClient):
             DecodeError: The bytes are not media. The file is kept.
             MediaTooLargeError: A limit would be exceeded.
             StorageError: The store cannot be written.
-            XaloraError: The link expired, and ``query_task_result``, which brings a new one, failed.
+            XaloraError: The link expired, and the query for a new one failed.
         """
         return self._run(
             lambda session: download(session, result, self._store, self._limits, portal.in_caller(on_progress))

@@ -1,4 +1,4 @@
-"""What a call that waits reports: the state of its task, in a form for programs and in words."""
+"""Progress reports of a call that waits: the state of its task, as values and as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import NetworkError, XaloraError
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.progress import TaskProgress
-from .poll_schedule import ENOUGH_TO_LEARN
+from .polling import ENOUGH_TO_LEARN
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class TaskUpdate:
         """Describe the update in a few words.
 
         Args:
-            elapsed: Seconds since the wait began, to show in place of the update's own: for a text that goes on
-                counting between two updates.
+            elapsed: Seconds since the wait began, to show instead of the update's own: for a text that keeps counting
+                between two updates.
 
         Returns:
             For example "running 0:48", "running 0:48 · KSampler 12 / 30" or "running 0:48, about 0:30 left".
@@ -58,7 +58,7 @@ class TaskUpdate:
         return f"{word} {minutes(now)}{self._more(now - self.elapsed)}"
 
     def _more(self, since: float) -> str:
-        """What else there is to say ``since`` seconds after the update."""
+        """The rest of the text, ``since`` seconds after the update."""
         if self.last_error is not None:
             what = self.last_error if self.connected else "connection lost"
             left = math.ceil(self.next_poll - since)
@@ -74,7 +74,7 @@ class TaskUpdate:
 
 
 _ORIGINS = {
-    "attach": " · taken up from an earlier run",
+    "attach": " · continued from an earlier run",
     "finished": " · reused, no charge",
     "resend": " · sent again under its job id after a break",
 }
@@ -82,8 +82,8 @@ _ORIGINS = {
 OnUpdate = Callable[[TaskUpdate], object]
 
 
-def failure(error: XaloraError | None) -> dict[str, Any]:
-    """What an update says of an error."""
+def error_fields(error: XaloraError | None) -> dict[str, Any]:
+    """The fields of a TaskUpdate that report an error."""
     return {"last_error": error.what if error else None, "connected": not isinstance(error, NetworkError)}
 
 
@@ -94,12 +94,12 @@ def minutes(seconds: float) -> str:
 
 
 def estimate(durations: Sequence[float], elapsed: float) -> TaskProgress | None:
-    """How far a task probably is, ``elapsed`` seconds after its create, from how long such tasks took before.
+    """Estimate how far a task is, ``elapsed`` seconds after its create, from how long such tasks took before.
 
-    Half of those that took longer than this one already runs were done by ``maximum`` seconds. None with fewer than
-    three durations, and for a task that takes longer than all of them.
+    Of those that took longer than ``elapsed``, half were done by ``maximum`` seconds. None with fewer than three
+    durations, and for a task that takes longer than all of them.
     """
-    longer = [each for each in durations if each > elapsed]
+    longer = [duration for duration in durations if duration > elapsed]
     if len(durations) < ENOUGH_TO_LEARN or not longer:
         return None
     return TaskProgress(max(0.0, elapsed), statistics.median(longer), estimated=True)

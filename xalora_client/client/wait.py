@@ -1,8 +1,9 @@
-"""Waiting for one task: when to ask, what to report, how it can end."""
+"""Waiting for one task: when to query, what to report, how it can end."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..errors import (
     NotFoundError,
@@ -17,17 +18,15 @@ from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.progress import TaskProgress
 from ..protocol.tasks import WorkflowTask
 from .create import UNKNOWN_AT_FIRST, CreatedTask, create, unknown_to_server
-from .long_polling import LongPolling
-from .poll_schedule import learned_delays, poll_delays
-from .query import cancel_interrupted, check, remembered
-from .session import Deadline, Session, logger
-from .updates import OnUpdate, TaskUpdate, estimate, failure
+from .polling import LongPolling, learned_delays, poll_delays
+from .session import Deadline, Session, cancel_interrupted, check, logger, remembered
+from .updates import OnUpdate, TaskUpdate, error_fields, estimate
 
 MOST_GARBAGE = 5
-"""Answers in a row outside the protocol that end a wait. A single one may come from a proxy or a restart."""
+"""So many answers in a row outside the protocol end a wait. A single one may come from a proxy or a restart."""
 
 LAST_CHECK = 1.0
-"""Seconds before the deadline of the last query."""
+"""The last query is sent this many seconds before the deadline."""
 
 
 async def create_and_wait(
@@ -39,7 +38,7 @@ async def create_and_wait(
     *,
     reuse: bool = True,
 ) -> WorkflowTaskResult:
-    """Create the task and wait for its result. The deadline counts from the start of the create."""
+    """Create the task and wait for its result. The timeout counts from this call."""
     poll_delays(interval, session.rng)  # A bad interval is refused before anything is charged.
     deadline = session.deadline(timeout)
     within = session.call_deadline(timeout)
@@ -64,46 +63,40 @@ async def wait(
 
 
 class _ObserverError(Exception):
-    """What ``on_update`` raised, where it could be taken for an error of a request."""
+    """Wraps an error of the SDK that ``on_update`` raised, so that it is not taken for an error of a request."""
 
     def __init__(self, error: XaloraError) -> None:
         super().__init__(str(error))
         self.error = error
 
 
+@dataclass(eq=False)
 class Wait:
     """One wait for one task, until it is final or the deadline passes."""
 
-    def __init__(
-        self,
-        session: Session,
-        created: CreatedTask,
-        deadline: Deadline,
-        interval: float | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> None:
-        self.session = session
-        self.task = created
-        self.task_id = created.task_id
-        self.result = created.result
-        self.deadline = deadline
-        self.interval = interval
-        self.on_update = on_update
-        self.started = session.clock()
-        # On the same clock; not known of a task that was created elsewhere.
-        self.is_earlier = created.origin in ("attach", "given")
+    session: Session
+    task: CreatedTask
+    deadline: Deadline
+    interval: float | None = None
+    on_update: OnUpdate | None = None
+
+    def __post_init__(self) -> None:
+        self.task_id = self.task.task_id
+        self.result = self.task.result
+        self.started = self.session.clock()
+        # On the same clock. When a task of an earlier run was created is not known yet.
+        self.is_earlier = self.task.origin in ("attach", "given")
         self.created = None if self.is_earlier else self.started
-        self.delays = poll_delays(interval, session.rng)
-        # Who sets an interval decides when the server is asked.
-        announced = created.long_poll if interval is None else None
-        self.long_polling = LongPolling(session.sequencer.url, session.clock, announced)
+        self.delays = poll_delays(self.interval, self.session.rng)
+        # With an interval, the caller decides when the server is asked.
+        announced = self.task.long_poll if self.interval is None else None
+        self.long_polling = LongPolling(self.session.sequencer.url, self.session.clock, announced)
         self.durations: Sequence[float] = ()
         self.last_error: XaloraError | None = None
         self.garbage = 0
-        self.unknown: set[str] = set()
 
     async def run(self) -> WorkflowTaskResult:
-        """Query until the task is final. A new task is first given a moment; an old one may be done already.
+        """Query until the task is final. Before the first query of a new task, this pauses; an old one may be done.
 
         Raises TaskFailedError, TaskCanceledError, TaskTimeoutError, and what a query raises when asking again
         would not help.
@@ -116,7 +109,7 @@ class Wait:
             self._note(self.result)
             pauses = not self.is_earlier or self.result is not None
             while True:
-                with self.long_polling.turn():
+                with self.long_polling.slot():
                     if pauses:
                         await self._pause()
                     result = await self._query()
@@ -126,14 +119,14 @@ class Wait:
         except XaloraError:
             raise
         except _ObserverError as caught:
-            await self._cancel(caught.error)
+            await cancel_interrupted(self.session, self.task_id, self.task.credentials, caught.error)
             raise caught.error from caught.error.__cause__
         except BaseException as stop:
-            await self._cancel(stop)
+            await cancel_interrupted(self.session, self.task_id, self.task.credentials, stop)
             raise
 
     def _learn(self, ledger: Ledger) -> None:
-        """Time the queries by how long tasks of this kind took before."""
+        """Schedule the queries by how long tasks of this kind took before."""
         record = ledger.find(self.task_id)
         if record is None or record.submitted is None:
             return
@@ -148,7 +141,7 @@ class Wait:
             self.long_polling.answered(result)
 
     async def _query(self) -> WorkflowTaskResult | None:
-        """Ask for the task's status. None after an answer that says nothing; ``last_error`` then says why."""
+        """Query the task. None after an answer that is not conclusive; ``last_error`` then has the reason."""
         if not self.deadline.remaining():
             raise self._timed_out()
         self.last_error = None
@@ -158,21 +151,22 @@ class Wait:
                 self.session, self.task_id, self.task.credentials, self.deadline, self._report_failure, waiting
             )
         except XaloraError as error:
-            # The server asks to come back after the deadline: its own words say more than "timed out".
+            # With retry_after, the server asks to come back after the deadline, which says more than "timed out".
             if error.transient and error.retry_after is None:
                 raise self._timed_out(error) from error
-            if not self._says_nothing(error):
+            if not self._is_inconclusive(error):
                 raise
             self.last_error = error
             return None
+        if not isinstance(result.status, TaskStatus) and (self.result is None or self.result.status != result.status):
+            logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, result.status)
         self.garbage = 0
         self.result = result
         self._note(result)
-        self._warn_of_unknown(result.status)
         return result
 
-    def _says_nothing(self, error: XaloraError) -> bool:
-        """Whether the wait goes on after this answer. The task is charged, and asking again is free."""
+    def _is_inconclusive(self, error: XaloraError) -> bool:
+        """Whether to continue after this answer. The task is charged, and asking again is free."""
         if isinstance(error, ResponseError):
             self.garbage += 1
             return self.garbage < MOST_GARBAGE
@@ -205,13 +199,13 @@ class Wait:
             elapsed=self.session.clock() - self.started,
             next_poll=min(next_poll, self.deadline.remaining()),
             result=self.result,
-            **failure(error),
+            **error_fields(error),
             origin=self.task.origin,
             progress=self._progress(),
         )
         try:
             self.on_update(update)
-        except XaloraError as stop:  # Raised by the observer, so it is an interruption too.
+        except XaloraError as stop:  # It is an interruption too.
             raise _ObserverError(stop) from stop
 
     def _progress(self) -> TaskProgress | None:
@@ -220,14 +214,6 @@ class Wait:
         if self.result.progress is not None or self.created is None:
             return self.result.progress
         return estimate(self.durations, self.session.clock() - self.created)
-
-    async def _cancel(self, stop: BaseException) -> None:
-        await cancel_interrupted(self.session, self.task_id, self.task.credentials, stop)
-
-    def _warn_of_unknown(self, status: str) -> None:
-        if not isinstance(status, TaskStatus) and status not in self.unknown:
-            self.unknown.add(status)
-            logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, status)
 
     def _timed_out(self, error: XaloraError | None = None) -> TaskTimeoutError:
         waited = self.session.clock() - self.started
@@ -241,9 +227,9 @@ class Wait:
 
 
 def _outcome(result: WorkflowTaskResult) -> WorkflowTaskResult:
-    said = f": {result.message}" if result.message else ""
+    message = f": {result.message}" if result.message else ""
     if result.status == TaskStatus.FAILED:
-        raise TaskFailedError(f"The task failed{said}", task_id=result.task_id, result=result)
+        raise TaskFailedError(f"The task failed{message}", task_id=result.task_id, result=result)
     if result.status == TaskStatus.CANCELED:
-        raise TaskCanceledError(f"The task was canceled{said}", task_id=result.task_id, result=result)
+        raise TaskCanceledError(f"The task was canceled{message}", task_id=result.task_id, result=result)
     return result

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,50 @@ from .validation import (
 
 SANDBOX_KEY = "sandbox#local-preview"
 
-KEY, HOME, KEEP = "XALORA_API_KEY", "XALORA_HOME", "XALORA_BUCKET_KEEP"
+VARIABLES = {
+    "api_key": "XALORA_API_KEY",
+    "workflow_url": URL,
+    "image_delivery": IMAGE_DELIVERY,
+    "bucket": BUCKET,
+    "bucket_keep": "XALORA_BUCKET_KEEP",
+    "home": "XALORA_HOME",
+}
+"""The environment variables of the settings. Those that have none are only stored."""
+
+ARGUMENT, ENVIRONMENT, DOTENV, STORED, DEFAULT = "argument", "environment", ".env", "stored", "default"
+SOURCE_NAMES = {
+    ARGUMENT: "an argument",
+    ENVIRONMENT: "the environment",
+    DOTENV: "the .env file",
+    STORED: "the stored settings",
+}
+"""What messages call the sources of a setting."""
+
 _STORED_FILE = "config.json"
 _OF_BUCKET = ("bucket", "bucket_options", "bucket_keep")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting's value, None where there is none, and where it comes from."""
+
+    value: str | None
+    source: str
+
+    @property
+    def editable(self) -> bool:
+        """Whether a stored value would be used: the environment and ``.env`` come first."""
+        return self.source not in (ENVIRONMENT, DOTENV)
 
 
 @dataclass(frozen=True)
 class Config:
     """The settings in force. ``workflow_url`` has no trailing slash, or is ``sandbox``; ``credentials`` hide the key.
 
-    ``home`` is the folder for the ledger, media and the stored config; it need not exist yet. ``key_source`` and
-    ``url_source`` are "argument", "environment", ".env", "stored" or "default"; an unset key has "".
+    ``home`` is the folder for the ledger, media and the stored config; it need not exist yet. ``key_source`` is
+    "argument", "environment", ".env", "stored", "default" for the sandbox's own key, or "" without a key.
 
-    ``image_delivery`` is one of DELIVERIES. ``bucket`` is ``s3://name/prefix``, ``gs://…``, ``az://…`` or
+    ``image_delivery`` is one of UPLOAD_METHODS. ``bucket`` is ``s3://name/prefix``, ``gs://…``, ``az://…`` or
     None; ``bucket_options`` are its stored credentials and endpoint by obstore's names, which ``repr`` hides;
     ``bucket_keep`` says that images stay there after their tasks. ``media_budget`` is in gigabytes, as stored.
     """
@@ -52,7 +83,6 @@ class Config:
     workflow_url: str
     home: Path
     key_source: str = ""
-    url_source: str = ""
     image_delivery: str = AUTO
     bucket: str | None = None
     bucket_options: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -71,13 +101,17 @@ class Config:
         return self.credentials
 
 
-_ARGUMENT, _ENVIRONMENT, _DOTENV, _STORED, _DEFAULT = "argument", "environment", ".env", "stored", "default"
-_PLACES = {
-    _ARGUMENT: "an argument",
-    _ENVIRONMENT: "the environment",
-    _DOTENV: "the .env file here",
-    _STORED: "the stored settings",
-}
+def find(name: str, stored: Mapping[str, Any], argument: str | None = None) -> Setting:
+    """A setting from the first source that has it. Raises ConfigurationError when ``.env`` cannot be read."""
+    variable = VARIABLES.get(name, "")
+    if argument:
+        return Setting(argument, ARGUMENT)
+    if value := os.environ.get(variable):
+        return Setting(value, ENVIRONMENT)
+    if value := _read_dotenv().get(variable):
+        return Setting(value, DOTENV)
+    value = stored.get(name)
+    return Setting(value, STORED) if value and isinstance(value, str) else Setting(None, DEFAULT)
 
 
 def load(
@@ -85,71 +119,54 @@ def load(
     workflow_url: str | None = None,
     home: str | os.PathLike[str] | None = None,
     fallback_home: Path | None = None,
-    *,
-    image_delivery: str | None = None,
-    bucket: str | None = None,
 ) -> Config:
     """Take each setting from the first source that has it; ``fallback_home`` is used when no source has a home.
 
     Raises ConfigurationError for a setting in the wrong form, for a stored file that cannot be read, and when the
     key and the address of a server that is not the default one come from two sources.
     """
-    dotenv = dotenv_settings()
     home_path = home_folder(home, fallback_home)
     stored = stored_settings(home_path, fallback_home)
-
-    def first(argument: str | None, name: str, stored_name: str) -> tuple[str | None, str]:
-        sources = {
-            _ARGUMENT: argument,
-            _ENVIRONMENT: os.environ.get(name),
-            _DOTENV: dotenv.get(name),
-            _STORED: _text(stored.get(stored_name)),
-        }
-        return next(((value, source) for source, value in sources.items() if value), (None, ""))
-
-    server, url_source = first(workflow_url, URL, "workflow_url")
-    url = checked_url(server or DEFAULT_URL)
+    server = find("workflow_url", stored, workflow_url)
+    url = checked_url(server.value or DEFAULT_URL)
     if url == SANDBOX:
         # A stored key is not sent: a server that renders previews needs none.
-        key: str | None = api_key or SANDBOX_KEY
-        key_source = _ARGUMENT if api_key else _DEFAULT
+        key = Setting(api_key, ARGUMENT) if api_key else Setting(SANDBOX_KEY, DEFAULT)
     else:
-        key, key_source = first(api_key, KEY, "api_key")
-        if key and not go_together(key_source, url, url_source):
+        key = find("api_key", stored, api_key)
+        if key.value and not go_together(key.source, url, server.source):
             raise ConfigurationError(
-                f"Nothing was sent: the key comes from {_PLACES[key_source]}, the server's address {url} from "
-                f"{_PLACES[url_source]}",
+                f"Nothing was sent: the key comes from {SOURCE_NAMES[key.source]}, the server's address {url} from "
+                f"{SOURCE_NAMES[server.source]}",
                 code="key_and_server_apart",
                 remedy="set-key",
             )
-    delivery, _ = first(image_delivery, IMAGE_DELIVERY, "image_delivery")
-    address, _ = first(bucket, BUCKET, "bucket")
-    place = checked_bucket(address) if address else None
+    address = find("bucket", stored).value
+    bucket = checked_bucket(address) if address else None
     options = stored.get("bucket_options")
     return Config(
-        credentials=Credentials.parse(key) if key else None,
+        credentials=Credentials.parse(key.value) if key.value else None,
         workflow_url=url,
         home=home_path,
-        key_source=key_source if key else "",
-        url_source=url_source or _DEFAULT,
-        image_delivery=checked_upload_method(delivery or AUTO),
-        bucket=place,
+        key_source=key.source if key.value else "",
+        image_delivery=checked_upload_method(find("image_delivery", stored).value or AUTO),
+        bucket=bucket,
         # They belong to the stored bucket, and are not for another.
-        bucket_options=options if place and isinstance(options, dict) and place == stored.get("bucket") else {},
-        bucket_keep=_is_yes(first(None, KEEP, "bucket_keep")[0]),
-        media_budget=_text(stored.get("media_budget")),
+        bucket_options=options if bucket and isinstance(options, dict) and bucket == stored.get("bucket") else {},
+        bucket_keep=(find("bucket_keep", stored).value or "").strip().lower() in ("1", "yes", "true", "on"),
+        media_budget=find("media_budget", stored).value,
     )
 
 
 def go_together(key_source: str, url: str, url_source: str) -> bool:
     """Whether a key may be sent to a server, given where each comes from."""
     both = (key_source, url_source)
-    return url == DEFAULT_URL or url_source in (_ARGUMENT, key_source) or both == (_ARGUMENT, _ENVIRONMENT)
+    return url == DEFAULT_URL or url_source in (ARGUMENT, key_source) or both == (ARGUMENT, ENVIRONMENT)
 
 
 def home_folder(home: str | os.PathLike[str] | None = None, fallback_home: Path | None = None) -> Path:
     """The folder for the ledger, media and the stored settings, from the first source that has one."""
-    folder = os.fspath(home) if home else os.environ.get(HOME) or _read_dotenv(Path(".env")).get(HOME)
+    folder = find("home", {}, os.fspath(home) if home else None).value
     return Path(folder).expanduser() if folder else fallback_home or default_home()
 
 
@@ -158,49 +175,28 @@ def default_home() -> Path:
     return platformdirs.user_data_path("xalora", appauthor=False)
 
 
-def store(
-    home: Path,
-    *,
-    api_key: str | None = None,
-    workflow_url: str | None = None,
-    image_delivery: str | None = None,
-    bucket: str | None = None,
-    bucket_options: Mapping[str, str] | None = None,
-    media_budget: str | None = None,
-) -> Path:
-    """Write the given settings to the home's config file, mode 0600, keeping the others; returns its path.
+def store(home: Path, *, bucket_options: Mapping[str, str] | None = None, **changes: str) -> Path:
+    """Write settings to the home's config file, mode 0600, keeping the others; returns its path.
 
-    An empty value removes a setting. ``bucket_options`` are credentials and endpoint of the stored bucket, by
-    obstore's names; storing another bucket without them removes them. Raises ConfigurationError when a value has the
-    wrong form, and StorageError when the file cannot be written; the old file is then unchanged.
+    ``changes`` are settings by name; an empty value removes one. ``bucket_options`` are credentials and endpoint of the
+    stored bucket, by obstore's names; storing another bucket without them removes them. Raises ConfigurationError when
+    a value has the wrong form, and StorageError when the file cannot be written; the old file is then unchanged.
     """
     settings = _read_stored(home)
-    bucket = checked_bucket(bucket) if bucket else bucket
-    if bucket is not None and bucket != settings.get("bucket") and bucket_options is None:
-        bucket_options = {}
+    old_bucket = settings.get("bucket")
     # Without a bucket, this home would have that of `xalora login`.
     hides = home != default_home() and "bucket" in _read_stored(default_home())
-    given = {
-        "api_key": api_key,
-        "workflow_url": workflow_url,
-        "image_delivery": image_delivery,
-        "bucket": bucket,
-        "bucket_options": bucket_options,
-        "media_budget": media_budget,
-    }
-    for name, value in given.items():
-        if value is not None and not value and not (name == "bucket" and hides):
+    for name, value in changes.items():
+        if value:
+            settings[name] = _CHECKED[name](value) if name in _CHECKED else value
+        elif name == "bucket" and hides:
+            settings[name] = ""
+        else:
             settings.pop(name, None)
-        elif value is not None:
-            settings[name] = value
-    if "api_key" in settings:
-        Credentials.parse(settings["api_key"])
-    for name, checked in (
-        ("workflow_url", checked_url),
-        ("image_delivery", checked_upload_method),
-    ):
-        if name in settings:
-            settings[name] = checked(settings[name])
+    if bucket_options:
+        settings["bucket_options"] = bucket_options
+    elif bucket_options is not None or settings.get("bucket") != old_bucket:
+        settings.pop("bucket_options", None)
     path = home / _STORED_FILE
     fresh = path.with_name(f"{_STORED_FILE}.{os.getpid()}.new")
     try:
@@ -213,17 +209,25 @@ def store(
     except OSError as error:
         raise StorageError(
             f"The settings cannot be written to {path}: {error.strerror}",
-            advice=f"Make the folder writable, or point {HOME} elsewhere.",
+            advice="Make the folder writable, or point XALORA_HOME elsewhere.",
         ) from error
     return path
 
 
-def dotenv_settings() -> dict[str, str]:
-    """What ``.env`` in the working directory sets. Raises ConfigurationError when it cannot be read."""
-    return _read_dotenv(Path(".env"))
+def _checked_key(key: str) -> str:
+    Credentials.parse(key)
+    return key
 
 
-def stored_settings(home: Path, fallback_home: Path | None = None) -> dict[str, str]:
+_CHECKED: dict[str, Callable[[str], str]] = {
+    "api_key": _checked_key,
+    "workflow_url": checked_url,
+    "image_delivery": checked_upload_method,
+    "bucket": checked_bucket,
+}
+
+
+def stored_settings(home: Path, fallback_home: Path | None = None) -> dict[str, Any]:
     """The stored settings that apply to a home, the key included. Raises ConfigurationError for a damaged file.
 
     A fallback home without settings has those of `xalora login`; one without a bucket has that of `xalora login`.
@@ -239,7 +243,8 @@ def stored_settings(home: Path, fallback_home: Path | None = None) -> dict[str, 
     return stored
 
 
-def _read_dotenv(path: Path) -> dict[str, str]:
+def _read_dotenv() -> dict[str, str]:
+    path = Path(".env")
     try:
         return {name: value for name, value in dotenv_values(path).items() if value}
     except (OSError, ValueError) as error:
@@ -259,11 +264,3 @@ def _read_stored(home: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ConfigurationError(f"{path} cannot be read as settings", advice="Delete it and set the key again.")
     return {name: value for name, value in settings.items() if isinstance(value, str | dict)}
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _is_yes(value: str | None) -> bool:
-    return (value or "").strip().lower() in ("1", "yes", "true", "on")

@@ -5,10 +5,9 @@ A key is sent only to the server it was set with, so a change of the server keep
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,8 @@ from .. import config
 from ..errors import ConfigurationError, InvalidParameterError
 from ..protocol.parameters import Number
 from ..protocol.requests import Credentials, Link
-from . import validation
-from .validation import DEFAULT_URL, SANDBOX, is_public
-
-ENVIRONMENT, DOTENV, STORED, DEFAULT = "environment", ".env", "stored", "default"
-"""Where a setting may come from."""
-
-_FIXED = (ENVIRONMENT, DOTENV)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A setting's value, None where there is none, and where it comes from."""
-
-    value: str | None
-    source: str
-
-    @property
-    def editable(self) -> bool:
-        """Whether a stored value would be used: the environment and ``.env`` come first."""
-        return self.source not in _FIXED
+from . import SOURCE_NAMES, VARIABLES, Setting
+from .validation import AUTO, DEFAULT_URL, SANDBOX, checked_bucket, checked_url, is_public
 
 
 @dataclass(frozen=True)
@@ -78,8 +59,8 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
     """
     home = config.home_folder(fallback_home=fallback_home)
     stored = config.stored_settings(home, fallback_home)
-    found = {name: _setting(variable, stored.get(name)) for name, variable in _VARIABLES.items()}
-    key, server = found["api_key"], found["workflow_url"]
+    found = {name: config.find(name, stored) for name in (*_NAMES, "home")}
+    key, server, delivery, bucket = (found[name] for name in ("api_key", "workflow_url", "image_delivery", "bucket"))
     problem: ConfigurationError | None = None
     consumer = None
     try:
@@ -91,11 +72,11 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
     except ConfigurationError as error:
         problem = error
     return Settings(
-        consumer=Setting(consumer, key.source),
-        server=Setting(_address(server.value or DEFAULT_URL), server.source),
-        home=Setting(str(home), _setting(config.HOME, None).source),
-        image_delivery=Setting(found["image_delivery"].value or validation.AUTO, found["image_delivery"].source),
-        bucket=Setting(_bucket(found["bucket"].value), found["bucket"].source),
+        consumer=replace(key, value=consumer),
+        server=replace(server, value=_address(server.value or DEFAULT_URL)),
+        home=replace(found["home"], value=str(home)),
+        image_delivery=replace(delivery, value=delivery.value or AUTO),
+        bucket=replace(bucket, value=_bucket(bucket.value)),
         media_budget=found["media_budget"],
         problem=problem,
     )
@@ -117,16 +98,19 @@ def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
     """
     home = config.home_folder(fallback_home=fallback_home)
     for name in changes:
-        if name not in _VARIABLES:
-            raise InvalidParameterError("name", name, ", ".join(_VARIABLES))
-        source = _setting(_VARIABLES[name], None).source
-        if source in _FIXED:
+        if name not in _NAMES:
+            raise InvalidParameterError("name", name, ", ".join(_NAMES))
+        setting = config.find(name, {})
+        if not setting.editable:
             raise ConfigurationError(
-                f"{_WORDS[name]} is set by {_VARIABLES[name]} in {_PLACES[source]}",
+                f"{_NAMES[name].capitalize()} is set by {VARIABLES[name]} in {SOURCE_NAMES[setting.source]}",
                 advice="Change it there, or remove it there to set it here.",
             )
-    if changes.get("media_budget"):
-        _BUDGET.check("media_budget", _number(changes["media_budget"]))
+    if budget := changes.get("media_budget"):
+        try:
+            _BUDGET.check("media_budget", float(budget))
+        except ValueError:  # That of the check is one, too.
+            raise InvalidParameterError("media_budget", budget, _BUDGET.allowed) from None
     with _changing:
         before: dict[str, Any] = config.stored_settings(home, fallback_home)
         server = before.get("workflow_url", "")
@@ -136,56 +120,41 @@ def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
             _check_sources(before | changes)
         # Those before too, because they may come from the folder that `xalora login` uses. The bucket does not need it:
         # `xalora login` may set it later.
-        carried = {name: before[name] for name in _VARIABLES if name in before and name != "bucket"}
+        carried = {name: before[name] for name in _NAMES if name in before and name != "bucket"}
         config.store(home, **carried | changes)
 
 
 _changing = threading.Lock()
 """Held from reading the stored settings to writing them: what another thread changes in between would be lost."""
 
-_VARIABLES = {
-    "api_key": config.KEY,
-    "workflow_url": validation.URL,
-    "image_delivery": validation.IMAGE_DELIVERY,
-    "bucket": validation.BUCKET,
-    "media_budget": "",
+_NAMES = {
+    "api_key": "the key",
+    "workflow_url": "the server",
+    "image_delivery": "the upload method",
+    "bucket": "the bucket",
+    "media_budget": "the media budget",
 }
-_WORDS = {
-    "api_key": "The key",
-    "workflow_url": "The server",
-    "image_delivery": "The way of images",
-    "bucket": "The bucket",
-}
-_PLACES = {ENVIRONMENT: "the environment", DOTENV: "the .env file"}
+"""The settings that can be changed here, and what messages call them."""
+
 _BUDGET = Number("gigabytes of media", minimum=0, maximum=1e6)
-
-
-def _setting(variable: str, stored: str | None) -> Setting:
-    if value := os.environ.get(variable):
-        return Setting(value, ENVIRONMENT)
-    if value := config.dotenv_settings().get(variable):
-        return Setting(value, DOTENV)
-    return Setting(stored, STORED) if stored else Setting(None, DEFAULT)
 
 
 def _check_sources(stored: dict[str, Any]) -> None:
     """Raise ConfigurationError when no request could be sent, because key and server come from two sources."""
-    key = _setting(config.KEY, stored.get("api_key"))
-    server = _setting(validation.URL, stored.get("workflow_url"))
+    key, server = config.find("api_key", stored), config.find("workflow_url", stored)
     address = (server.value or DEFAULT_URL).strip().rstrip("/")
     if not key.value or address.lower() == SANDBOX or config.go_together(key.source, address, server.source):
         return
-    name, fixed = (_WORDS["api_key"], key) if key.source in _FIXED else (_WORDS["workflow_url"], server)
-    variable = config.KEY if fixed is key else validation.URL
+    name, fixed = ("workflow_url", server) if key.editable else ("api_key", key)
     raise ConfigurationError(
-        f"Nothing was stored: {name[0].lower()}{name[1:]} is set by {variable} in {_PLACES[fixed.source]}",
+        f"Nothing was stored: {_NAMES[name]} is set by {VARIABLES[name]} in {SOURCE_NAMES[fixed.source]}",
         advice="A key is sent only to the server it was set with. Set both there, or remove it there to set both here.",
     )
 
 
 def _address(text: str) -> str:
     try:
-        return validation.checked_url(text)
+        return checked_url(text)
     except ConfigurationError:
         with suppress(ValueError):
             return Link.parse(text).display_url.rstrip("/")
@@ -194,18 +163,11 @@ def _address(text: str) -> str:
 
 def _bucket(text: str | None) -> str | None:
     with suppress(ConfigurationError):
-        return validation.checked_bucket(text) if text else None
+        return checked_bucket(text) if text else None
     return None
-
-
-def _number(text: str) -> object:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _may_share_a_key(old: str, new: str) -> bool:
     """The sandbox is sent no key, so one for the default server may stay while it is in use."""
-    old, new = (each.strip().rstrip("/") or DEFAULT_URL for each in (old, new))
+    old, new = (address.strip().rstrip("/") or DEFAULT_URL for address in (old, new))
     return old == new or {old, new} <= {DEFAULT_URL, SANDBOX}

@@ -1,4 +1,4 @@
-"""What a server's address, a bucket's and a way of images are written as."""
+"""The form of a server's address, of a bucket's address and of an upload method."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ URL, IMAGE_DELIVERY, BUCKET = "XALORA_WORKFLOW_URL", "XALORA_IMAGE_DELIVERY", "X
 
 AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI = "auto", "bucket", "sequencer", "data-uri"
 UPLOAD_METHODS = (AUTO, BY_BUCKET, BY_SEQUENCER, BY_DATA_URI)
-"""The ways of an image to the miners. ``auto`` takes the first of the others that can be used."""
+"""How images get to the miners. ``auto`` takes the first of the others that can be used."""
 
 
 def is_public(url: str) -> bool:
@@ -26,7 +26,7 @@ def is_public(url: str) -> bool:
 
 
 def checked_upload_method(word: str) -> str:
-    """Return the word in lower case. Raises ConfigurationError unless it is one of DELIVERIES."""
+    """Return the word in lower case. Raises ConfigurationError unless it is one of UPLOAD_METHODS."""
     word = word.strip().lower()
     if word not in UPLOAD_METHODS:
         raise ConfigurationError(
@@ -39,17 +39,12 @@ def checked_upload_method(word: str) -> str:
 def checked_bucket(address: str) -> str:
     """Return the address without a trailing slash. Raises ConfigurationError unless it names a bucket alone."""
     address = address.strip().rstrip("/")
-    parts = re.fullmatch(r"(?:s3|gs|az)://[A-Za-z0-9._-]+((?:/[A-Za-z0-9._~-]*)*)", address)
-    if parts is None:
+    if not re.fullmatch(r"(s3|gs|az)://[A-Za-z0-9._-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", address):
         raise ConfigurationError(
             f"{BUCKET} is not the address of a bucket",
             advice="Write s3://name/prefix, gs://name/prefix or az://container/prefix, of letters, digits and ._~- "
-            "alone. Its endpoint and credentials are set by the provider's own variables, such as AWS_ENDPOINT_URL.",
-        )
-    if {"", ".", ".."} & set(parts[1].split("/")[1:]):
-        raise ConfigurationError(
-            f'{BUCKET} is not the address of a bucket: a part of its prefix is empty, "." or ".."',
-            advice="Write the prefix like one/two.",
+            'alone; no part of the prefix may be empty, "." or "..". Its endpoint and credentials are set by the '
+            "provider's own variables, such as AWS_ENDPOINT_URL.",
         )
     return address
 

@@ -1,4 +1,4 @@
-"""What one part of an examination found."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Check:
 
     Attributes:
         name: The part, such as "key" or "bucket: write".
-        status: "ok", "warning" (works, but look at it) or "problem" (something will not work).
+        status: "ok", "warning" (works, but should be looked at) or "problem" (something will not work).
         text: What was found.
         advice: What to do; empty when it is ok.
         error: What went wrong, where that is an error of the SDK. Its advice differs by where it is read.
@@ -38,5 +38,5 @@ class Check:
 
 
 def failed(name: str, error: XaloraError, status: str = PROBLEM) -> Check:
-    """The problem that an error stands for."""
+    """The check that an error ended."""
     return Check(name, status, error.what, error.advice, error)

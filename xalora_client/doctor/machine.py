@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import getproxies
@@ -22,30 +23,38 @@ LITTLE_DISK, NO_DISK = 2_000_000_000, 200_000_000
 LITTLE_MEMORY = 2_000_000_000
 
 
-def check_comfyui(version: str | None = None) -> Check:
-    """The ComfyUI that asks, or the first that is found, against what this version of the pack needs."""
-    place = ""
+def check_machine(comfyui_version: str | None, home: Path, media_budget: int) -> list[Check]:
+    """All that is found on this machine alone. The budget for downloaded media is in bytes."""
+    return [
+        _check_comfyui(comfyui_version),
+        _check_disk(home),
+        _check_memory(),
+        _check_media(home, media_budget),
+        _check_proxies(),
+    ]
+
+
+def _check_comfyui(version: str | None) -> Check:
+    """Whether the ComfyUI that asks, or the first that is found, is new enough for this version of the pack."""
+    folder: Path | None = None
     if version is None:
-        for folder in _folders():
-            found = _version_in(folder / "comfyui_version.py")
-            if found is not None:
-                version, place = found, f" in {folder}"
-                break
+        installed = ((folder, _version_in(folder / "comfyui_version.py")) for folder in _folders())
+        folder, version = next((found for found in installed if found[1]), (None, None))
     if version is None:
-        advice = "For the nodes, set COMFYUI_PATH to its folder. The library and the command line do without."
+        advice = "For the nodes, set COMFYUI_PATH to its folder. The library and the command line do not need it."
         return Check("ComfyUI", WARNING, "not found", advice)
-    text = f"version {one_line(version, 40)}{place}; this is version {__version__} of the pack"
+    where = f" in {folder}" if folder else ""
+    text = f"version {one_line(version, 40)}{where}; this is version {__version__} of the pack"
     if _numbers(version) < _numbers(OLDEST_COMFYUI):
         return Check("ComfyUI", PROBLEM, text, f"Update ComfyUI: the nodes need {OLDEST_COMFYUI} or newer.")
-    other = _other_pack(Path(place.removeprefix(" in "))) if place else None
-    if other:
+    if folder and (other := _other_pack(folder)):
         return Check("ComfyUI", WARNING, f"{text}, and {other} is in its custom_nodes", "Install the same one in both.")
     return Check("ComfyUI", OK, text)
 
 
-def check_disk(home: Path) -> Check:
-    """Whether the home can be written, and how much fits in."""
-    existing = next(each for each in (home.absolute(), *home.absolute().parents) if each.exists())
+def _check_disk(home: Path) -> Check:
+    """Whether the home can be written, and how much space is free."""
+    existing = next(folder for folder in (home.absolute(), *home.absolute().parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         advice = "Make the folder writable, or point XALORA_HOME elsewhere."
         return Check("disk", PROBLEM, f"{home} cannot be written", advice)
@@ -56,7 +65,7 @@ def check_disk(home: Path) -> Check:
     return Check("disk", OK, text)
 
 
-def check_memory() -> Check:
+def _check_memory() -> Check:
     """How much memory is free for decoding."""
     free = free_memory()
     if free is None:
@@ -67,35 +76,33 @@ def check_memory() -> Check:
     return Check("memory", OK, text)
 
 
-def check_media(home: Path, budget: int) -> Check:
+def _check_media(home: Path, budget: int) -> Check:
     """How much of the budget for downloaded media, in bytes, is used."""
     used = 0
     for path in (home / "media").glob("??/*"):
-        try:
+        with suppress(OSError):
             used += path.stat().st_size
-        except OSError:
-            continue
     return Check("media budget", OK, f"{used / 1e9:.2f} of {budget / 1e9:g} GB used")
 
 
-def check_proxies() -> Check:
+def _check_proxies() -> Check:
     """Which proxies are in force, without their passwords."""
     proxies = {kind: address for kind, address in getproxies().items() if kind in ("http", "https", "all")}
     if not proxies:
         return Check("proxies", OK, "none")
-    words = ", ".join(
+    text = ", ".join(
         f"{kind} by {display_url(address if '://' in address else f'http://{address}')}"
         for kind, address in sorted(proxies.items())
     )
     if any(address.startswith("socks") for address in proxies.values()) and not find_spec("aiohttp_socks"):
-        return Check("proxies", PROBLEM, words, "SOCKS proxies cannot be used. Set an address like http://host:port.")
-    return Check("proxies", OK, f"{words}; exceptions: {one_line(getproxies().get('no') or 'none', 80)}")
+        return Check("proxies", PROBLEM, text, "SOCKS proxies cannot be used. Set an address like http://host:port.")
+    return Check("proxies", OK, f"{text}; exceptions: {one_line(getproxies().get('no') or 'none', 80)}")
 
 
 def _folders() -> list[Path]:
-    """Where ComfyUI may be: where the user says, around this pack, and at the usual places."""
-    named = [Path(each).expanduser() for each in os.environ.get("COMFYUI_PATH", "").split(os.pathsep) if each]
-    around = [each for each in Path(__file__).absolute().parents if (each / "custom_nodes").is_dir()]
+    """The folders where ComfyUI may be: those of COMFYUI_PATH, those around this pack, and the usual ones."""
+    named = [Path(name).expanduser() for name in os.environ.get("COMFYUI_PATH", "").split(os.pathsep) if name]
+    around = [folder for folder in Path(__file__).absolute().parents if (folder / "custom_nodes").is_dir()]
     usual = [Path.home() / "ComfyUI", *sorted(Path.home().glob("comfy/ComfyUI*"))]
     return named + around + usual
 
@@ -118,4 +125,4 @@ def _other_pack(comfyui: Path) -> str | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(each) for each in re.findall(r"\d+", version)[:3])
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))

@@ -27,10 +27,10 @@
         ├── DecodeError (ValueError)
         └── MediaTooLargeError
 
-A message has three parts: what happened, to which task, and what to do next. The last depends on where it is read:
-``messages.py`` has it for the command line, for ComfyUI and for programs.
+A message has three parts: what happened, to which task, and what to do next. The last part depends on where it is
+read: ``messages.py`` has it for the command line, for ComfyUI and for programs.
 
-An error is never changed after it was raised. Whoever knows more raises a new one from it:
+An error is never changed after it was raised. To add context, raise a new one from it:
 ``raise error.derived(…) from error``.
 """
 
@@ -40,9 +40,12 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from . import messages
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 E = TypeVar("E", bound="XaloraError")
 
@@ -60,6 +63,15 @@ def one_line(text: str, longest: int = 300) -> str:
 Sent = Literal["no", "maybe"]
 
 
+class _Common(TypedDict, total=False):
+    """What every error accepts by keyword."""
+
+    task_id: str | None
+    advice: str | None
+    code: str | None
+    params: Mapping[str, object] | None
+
+
 class XaloraError(Exception):
     """Base of every error. ``str()`` joins what, task and advice.
 
@@ -69,10 +81,10 @@ class XaloraError(Exception):
         code: Names the kind of failure, such as "no_key". Several classes may share one.
         params: The values in its message, by name.
         transient: Whether the same call may work later.
-        sent: "no" when the server certainly did not carry out what was asked, else "maybe".
+        sent: "no" when the server certainly did not process the request, else "maybe".
         retry_after: The seconds that the server asked to wait, or None.
-        remedy: What a program may offer to do: "set-key", "check-server", "top-up" the account, "retry" (the same call
-            again is right), "collect" (the task's result, by its id), or None.
+        remedy: What a program may offer to do: "set-key", "check-server", "top-up" the account, "retry" the same call,
+            "collect" the task's result by its id, or None.
     """
 
     code = "error"
@@ -105,13 +117,13 @@ class XaloraError(Exception):
         return self.advice_for(messages.LIBRARY)
 
     def advice_for(self, surface: Literal["library", "command", "nodes"]) -> str:
-        """What to do next, for whoever reads it there."""
+        """What to do next, in the terms of that surface."""
         if self.own_advice is not None:
             return self.own_advice
         return messages.advice(self.code, self.params, surface)
 
     def text(self, surface: Literal["library", "command", "nodes"]) -> str:
-        """The whole message, for whoever reads it there."""
+        """The whole message, in the terms of that surface."""
         what = self.what.rstrip(".")
         if self.task_id and self.task_id not in what:
             what = f"{what} (task {self.task_id})"
@@ -124,8 +136,8 @@ class XaloraError(Exception):
         """The same error with other facts, to raise from this one.
 
         Args:
-            changes: Attributes by name. ``advice`` replaces what the catalog says; ``params`` are added; without a
-                ``what``, the code says what happened.
+            changes: Attributes by name. ``advice`` replaces that of the code; ``params`` are added; without a
+                ``what``, that of the code is used.
 
         Returns:
             A new error of the same class.
@@ -218,12 +230,9 @@ class NetworkError(XaloraError, ConnectionError):
         *,
         sent: Literal["no", "maybe"] = "maybe",
         transient: bool = True,
-        task_id: str | None = None,
-        advice: str | None = None,
-        code: str | None = None,
-        params: Mapping[str, object] | None = None,
+        **rest: Unpack[_Common],
     ) -> None:
-        super().__init__(what, task_id=task_id, advice=advice, code=code, params=params)
+        super().__init__(what, **rest)
         self.sent = sent
         self.transient = transient
         self.remedy = self.remedy if transient else "check-server"
@@ -235,10 +244,10 @@ class RequestTimeoutError(NetworkError, TimeoutError):
     code = "request_timeout"
 
 
-_NOT_CARRIED_OUT = frozenset(
+_NOT_PROCESSED = frozenset(
     {307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 410, 411, 413, 414, 415, 421, 422, 425, 426, 428, 429, 431, 451}
 )
-"""Statuses of requests that were understood and not carried out (RFC 9110)."""
+"""Statuses of requests that were understood and not processed (RFC 9110)."""
 
 
 class APIStatusError(XaloraError):
@@ -246,31 +255,23 @@ class APIStatusError(XaloraError):
 
     Attributes:
         status_code: That status.
-        message: The server's own words.
+        message: The server's message.
         retry_after: The seconds it asked to wait, or None.
     """
 
     code = "status"
 
     def __init__(
-        self,
-        message: str,
-        *,
-        status_code: int = 0,
-        retry_after: float | None = None,
-        task_id: str | None = None,
-        advice: str | None = None,
-        code: str | None = None,
-        params: Mapping[str, object] | None = None,
+        self, message: str, *, status_code: int = 0, retry_after: float | None = None, **rest: Unpack[_Common]
     ) -> None:
         what = f"The server answered {status_code}: {message}" if status_code else message
-        super().__init__(what, task_id=task_id, advice=advice, code=code, params=params)
+        super().__init__(what, **rest)
         self.message = message
         self.status_code = status_code
         self.retry_after = retry_after
         self.transient = status_code in (408, 425, 429) or status_code >= 500
         busy = status_code == 503 and retry_after is not None
-        self.sent = "no" if busy or status_code in _NOT_CARRIED_OUT else "maybe"
+        self.sent = "no" if busy or status_code in _NOT_PROCESSED else "maybe"
 
 
 class BadRequestError(APIStatusError):
@@ -335,17 +336,8 @@ class ResponseError(XaloraError, ValueError):
 class TaskError(XaloraError):
     """A task did not end well. ``result`` is the server's last answer about it, or None."""
 
-    def __init__(
-        self,
-        what: str = "",
-        *,
-        result: object = None,
-        task_id: str | None = None,
-        advice: str | None = None,
-        code: str | None = None,
-        params: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(what, task_id=task_id, advice=advice, code=code, params=params)
+    def __init__(self, what: str = "", *, result: object = None, **rest: Unpack[_Common]) -> None:
+        super().__init__(what, **rest)
         self.result = result
 
 
@@ -375,17 +367,8 @@ class MediaError(XaloraError):
 
     code = "media"
 
-    def __init__(
-        self,
-        what: str = "",
-        *,
-        path: Path | None = None,
-        task_id: str | None = None,
-        advice: str | None = None,
-        code: str | None = None,
-        params: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(what, task_id=task_id, advice=advice, code=code, params=params)
+    def __init__(self, what: str = "", *, path: Path | None = None, **rest: Unpack[_Common]) -> None:
+        super().__init__(what, **rest)
         self.path = path
 
 
@@ -409,5 +392,5 @@ class MediaTooLargeError(MediaError):
 
 
 # Shown as "xalora_client.NotFoundError" wherever the package is: inside ComfyUI its real path is long.
-for _kind in [each for each in vars().values() if isinstance(each, type) and issubclass(each, XaloraError)]:
-    _kind.__module__ = "xalora_client"
+for _class in [value for value in vars().values() if isinstance(value, type) and issubclass(value, XaloraError)]:
+    _class.__module__ = "xalora_client"

@@ -1,8 +1,9 @@
-"""What people read about the failures that they meet: one entry for each error code.
+"""The messages of errors: for each code, what happened and what to do next.
 
-``what`` says what happened, where the code alone decides that; otherwise the error brings its own. The advice says what
-to do next. It differs by where it is read: a program's author sets environment variables, a user of ComfyUI has a
-dialog. ``{name}`` stands for one of the error's ``params``.
+``what`` says what happened, where the code alone decides that; otherwise the error has its own text. The advice says
+what to do next. It depends on where it is read: a program's author sets environment variables, a user of ComfyUI has a
+dialog. ``{name}`` is replaced by one of the error's ``params``; ``{SERVER}``, ``{KEY}`` and
+``{BUCKET}`` by the name of that setting.
 """
 
 from __future__ import annotations
@@ -21,23 +22,20 @@ NODES: Final = "nodes"
 
 @dataclass(frozen=True)
 class Message:
-    """The texts for one code. ``command`` and ``nodes`` are only given where ``advice`` does not fit there."""
+    """The texts for one code. ``library`` and ``nodes`` are only given where ``advice`` does not fit there."""
 
     advice: str
     what: str = ""
-    command: str = ""
+    library: str = ""
     nodes: str = ""
 
 
 _SETTINGS = "Settings → Xalora"
-_NO_SEQUENCER = Message(
-    "Check that XALORA_WORKFLOW_URL is the address of a Xalora sequencer and nothing more.",
-    nodes=f"Check that the server in {_SETTINGS} is the address of a Xalora sequencer and nothing more.",
-)
-_UNREACHABLE = Message(
-    "Check the network, proxy and XALORA_WORKFLOW_URL, then try again.",
-    nodes=f"Check the network, proxy and the server in {_SETTINGS}, then try again.",
-)
+_VARIABLES = {"SERVER": "XALORA_WORKFLOW_URL", "KEY": "XALORA_API_KEY (consumer#key)", "BUCKET": "XALORA_BUCKET"}
+_DIALOG = {name: f"the {name.lower()} in {_SETTINGS}" for name in _VARIABLES}
+"""The names of the settings outside ComfyUI, and in it."""
+
+_UNREACHABLE = Message("Check the network, proxy and {SERVER}, then try again.")
 
 _S3_KEYS = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL for storage other than Amazon's){login}; "
@@ -46,7 +44,7 @@ _S3_KEYS = (
 _OR_LOGIN = ", or run `xalora login --bucket`"
 _PROFILE = "Check AWS_PROFILE and the profile in ~/.aws/config; after a login by SSO has ended, run `aws sso login`. "
 
-CATALOG: dict[str, Message] = {
+MESSAGES: dict[str, Message] = {
     # Keys and addresses.
     "no_key": Message(
         "Set XALORA_API_KEY=consumer#key in the environment or in a .env file, or run `xalora login`; "
@@ -55,9 +53,7 @@ CATALOG: dict[str, Message] = {
         nodes=f"Set your key in {_SETTINGS}; to try without an account, choose the sandbox there.",
     ),
     "key_form": Message(
-        "Copy the whole key from your Xalora account into XALORA_API_KEY.",
-        what="The API key is not in the form consumer#key",
-        nodes=f"Copy the whole key from your Xalora account into {_SETTINGS}.",
+        "Set {KEY} to the whole key from your Xalora account.", what="The API key is not in the form consumer#key"
     ),
     "key_and_server_apart": Message(
         "Set XALORA_API_KEY and XALORA_WORKFLOW_URL in the same place, or pass both as arguments: "
@@ -71,48 +67,30 @@ CATALOG: dict[str, Message] = {
     ),
     # What the server answers.
     "bad_request": Message("Correct the parameters and submit again; nothing was started."),
-    "authentication": Message(
-        "Check XALORA_API_KEY (consumer#key).",
-        nodes=f"Check the key in {_SETTINGS}.",
-    ),
+    "authentication": Message("Check {KEY}."),
     "payment_required": Message("Top up the account, then submit again."),
     "permission_denied": Message("Check that the key belongs to the account that owns the task or workflow."),
-    "not_found": Message(
-        "Check the task id and XALORA_WORKFLOW_URL.",
-        nodes=f"Check the task id and the server in {_SETTINGS}.",
-    ),
-    "conflict": Message("Look at the task's status before trying again."),
+    "not_found": Message("Check the task id and {SERVER}."),
+    "conflict": Message("Check the task's status before you try again."),
     "rate_limit": Message("Wait a moment and try again."),
     "server_error": Message("Try again later."),
-    "response": Message(
-        "Check that XALORA_WORKFLOW_URL points at a Xalora sequencer.",
-        nodes=f"Check that the server in {_SETTINGS} is a Xalora sequencer.",
-    ),
-    "not_a_sequencer": _NO_SEQUENCER,
+    "response": Message("Check that {SERVER} is the address of a Xalora sequencer."),
+    "not_a_sequencer": Message("Check that {SERVER} is the address of a Xalora sequencer and nothing more."),
     "proxy_login": Message(
-        "The proxy needs a user and password: put them into HTTPS_PROXY, as http://user:password@host:port."
+        "The proxy needs a user and a password: set them in HTTPS_PROXY, as http://user:password@host:port."
     ),
     "request_too_large": Message(
         "The request is too large for this server: use smaller images, or an image's http address."
     ),
     "too_early": Message("The server did not process the request yet: try again."),
-    "https_required": Message(
-        "The server requires another protocol: set XALORA_WORKFLOW_URL to its https address.",
-        nodes=f"The server requires another protocol: set the server in {_SETTINGS} to its https address.",
-    ),
+    "https_required": Message("The server requires another protocol: set {SERVER} to its https address."),
     "headers_too_large": Message(
-        "The request's headers are too large for this server or a proxy before it: ask its operator."
+        "The request's headers are too large for this server or a proxy in front of it: ask its operator."
     ),
     "legal_reasons": Message("The server may not answer for legal reasons: ask its operator."),
     "sign_in_to_network": Message("The network requires you to sign in: open a web page in a browser, then try again."),
-    "redirected": Message(
-        "It redirects elsewhere, which is not followed to protect the key: check XALORA_WORKFLOW_URL.",
-        nodes=f"It redirects elsewhere, which is not followed to protect the key: check the server in {_SETTINGS}.",
-    ),
-    "redirected_to": Message(
-        "It redirects to {address}: if that is right, set XALORA_WORKFLOW_URL to it.",
-        nodes=f"It redirects to {{address}}: if that is right, set the server in {_SETTINGS} to it.",
-    ),
+    "redirected": Message("It redirects elsewhere, which is not followed to protect the key: check {SERVER}."),
+    "redirected_to": Message("It redirects to {address}: if that is right, set {SERVER} to it."),
     # The network and this machine.
     "network": _UNREACHABLE,
     "request_timeout": _UNREACHABLE,
@@ -122,42 +100,31 @@ CATALOG: dict[str, Message] = {
     "ledger_damaged": Message(
         'No task is sent until `xalora repair --home "{folder}"` has saved what can be read.',
         nodes='No task is sent until the command "xalora repair" has saved what can be read. '
-        "Then look at the Xalora tab.",
+        "Then check the Xalora tab.",
     ),
     "disk_nearly_full": Message(
         "Free some space, or run `xalora prune`, or point XALORA_HOME elsewhere.",
         nodes=f"Free some space, or allow less space for results in {_SETTINGS}, or point XALORA_HOME elsewhere.",
     ),
-    "key_not_tried": Message(
-        "The first task will tell. Check XALORA_WORKFLOW_URL if it fails.",
-        nodes=f"The first task will tell. Check the server in {_SETTINGS} if it fails.",
-    ),
+    "key_not_tried": Message("The first task will show whether it works. Check {SERVER} if it fails."),
     # Inputs on their way to the miners.
     "no_bucket": Message(
-        "Set XALORA_BUCKET to a bucket of yours, such as s3://name/prefix, or use a sequencer of your own; "
-        "see “Images to the miners” in the README.",
-        nodes=f"Set a bucket of yours in {_SETTINGS}, or use a sequencer of your own; "
+        "Set {BUCKET} to a bucket of yours, such as s3://name/prefix, or use a sequencer of your own; "
         "see “Images to the miners” in the README.",
     ),
-    "input_too_large": Message(
-        "Allowed: {limit} inside a create; larger ones need a bucket (XALORA_BUCKET).",
-        nodes=f"Allowed: {{limit}} inside a create; larger ones need a bucket ({_SETTINGS}).",
-    ),
-    "upload_damaged": Message("Try again; if it stays, the image is changed on its way."),
+    "input_too_large": Message("Allowed: {limit} inside a create; larger images need a bucket: set {BUCKET}."),
+    "upload_damaged": Message("Try again. If it happens again, something on the way to the server changes the image."),
     "bucket_silent": Message("Check the network, the proxy and the bucket's endpoint, then try again."),
-    "bucket_clock": Message("Set the clock."),
-    "bucket_missing": Message(
-        "Make it, or correct XALORA_BUCKET.",
-        nodes=f"Make it, or correct the bucket in {_SETTINGS}.",
-    ),
+    "bucket_clock": Message("Set this machine's clock."),
+    "bucket_missing": Message("Create it, or correct {BUCKET}."),
     "bucket_region": Message("Set AWS_REGION to the bucket's."),
     "bucket_full": Message(
-        "Make room: `xalora prune --bucket` removes what earlier runs left, --home DIR ComfyUI's.",
-        nodes="Make room: remove what earlier runs left.",
+        "Free some space: `xalora prune --bucket` removes what earlier runs left; with --home DIR, what ComfyUI left.",
+        nodes="Free some space: remove what earlier runs left.",
     ),
     "bucket_refused": Message(
-        "`xalora doctor` tries the bucket step by step.",
-        nodes=f"Test connection in {_SETTINGS} tries the bucket step by step.",
+        "`xalora doctor` tests the bucket step by step.",
+        nodes=f"Test connection in {_SETTINGS} tests the bucket step by step.",
     ),
     "bucket_credentials_s3": Message(_S3_KEYS.format(login=_OR_LOGIN), nodes=_S3_KEYS.format(login="")),
     "bucket_credentials_gs": Message(
@@ -181,7 +148,7 @@ CATALOG: dict[str, Message] = {
     ),
     # Creates.
     "create_unconfirmed": Message(
-        "The task may have been created and charged: run it again with reuse on to take it up under its job id."
+        "The task may have been created and charged: run it again with reuse on to continue it under its job id."
     ),
     "create_unconfirmed_without_ledger": Message(
         "The task may have been created and charged: look for the job in your account before you submit it again."
@@ -197,42 +164,42 @@ CATALOG: dict[str, Message] = {
         nodes="To run and pay for it again, turn reuse off for one run.",
     ),
     "submitted_elsewhere": Message(
-        "Wait for that run, or run again to take up its task.",
+        "Wait for that run, or run again later to continue its task.",
         what="Another run is submitting the same task and has no id yet",
     ),
     # How tasks end.
     "task_failed": Message("Change the parameters or submit it again as a new task."),
     "task_canceled": Message("Submit it again as a new task if the result is still wanted."),
-    "task_timeout": Message("It goes on remotely: collect it later by its id, or cancel it."),
+    "task_timeout": Message("It continues remotely: collect it later by its id, or cancel it."),
     # Results.
     "download": Message("Fetch the task again; it is paid for, and nothing is charged again."),
     "link_expired": Message(
         "Fetch the task again; if that does not help, run it with reuse off, which is charged again."
     ),
     "media_too_large": Message(
-        "Ask for fewer or smaller frames, or in Python allow more with Client(limits=...).",
-        command="Ask for fewer or smaller frames.",
-        nodes="Ask for fewer or smaller frames.",
+        "Ask for fewer or smaller frames.",
+        library="Ask for fewer or smaller frames, or allow more with Client(limits=...).",
     ),
     "kept_media_too_large": Message(
-        "Ask for fewer or smaller frames, or in Python allow more with Client(limits=...); "
-        "it is kept as {path} and not downloaded again.",
-        command="Ask for fewer or smaller frames; it is kept as {path} and not downloaded again.",
-        nodes="Ask for fewer or smaller frames; it is kept as {path} and not downloaded again.",
+        "Ask for fewer or smaller frames; the file is kept as {path} and not downloaded again.",
+        library="Ask for fewer or smaller frames, or allow more with Client(limits=...); "
+        "the file is kept as {path} and not downloaded again.",
     ),
 }
 
+_NONE = Message("")
+
 
 def what(code: str, params: Mapping[str, object]) -> str:
-    """What happened, for a code that says so by itself; else an empty text."""
-    message = CATALOG.get(code)
-    return message.what.format_map(params) if message else ""
+    """What happened. Empty for a code whose errors have their own text."""
+    return MESSAGES.get(code, _NONE).what.format_map(params)
 
 
 def advice(code: str, params: Mapping[str, object], surface: Surface) -> str:
-    """What to do next, for whoever reads it there. Empty for a code that is not in the catalog."""
-    message = CATALOG.get(code)
-    if message is None:
-        return ""
-    texts = {LIBRARY: "", COMMAND: message.command, NODES: message.nodes}
-    return (texts[surface] or message.advice).format_map(params)
+    """What to do next. Empty for a code without a message."""
+    message = MESSAGES.get(code, _NONE)
+    own = {LIBRARY: message.library, NODES: message.nodes}.get(surface)
+    text = own or message.advice
+    for name, setting in (_DIALOG if surface == NODES else _VARIABLES).items():
+        text = text.replace(f"{{{name}}}", setting)
+    return text.format_map(params)

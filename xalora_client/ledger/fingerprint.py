@@ -1,4 +1,4 @@
-"""What is asked for, as one hash: the same for the same work, no matter who asks and how often."""
+"""The fingerprint of a task: a hash that is the same for the same work, no matter who asks and how often."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TaskIdentity:
 
     @classmethod
     def of(cls, server: str, task: WorkflowTask, credentials: Credentials) -> TaskIdentity:
-        """The intent of a task; ``credentials`` are those it is sent with, ``server`` the sequencer's lasting name.
+        """Identify a task; ``credentials`` are those it is sent with, ``server`` the sequencer's lasting name.
 
         Hashes the media in it, which takes a moment for large ones. Raises InvalidParameterError when the task's
         details are not JSON, or an image in them cannot be read.
@@ -49,9 +49,9 @@ class TaskIdentity:
         try:
             readable = _readable(details, credentials.api_key)
             identity = [server, credentials.consumer_id, task.task_type, workflow_id, readable]
-            canonical = _json(identity, lambda stand_in: {"sha256": stand_in.sha256})
-            stored = json.loads(_json(readable, lambda stand_in: stand_in.shown))
-        except InvalidParameterError:  # An image cannot be had.
+            canonical = _json(identity, lambda replacement: {"sha256": replacement.sha256})
+            stored = json.loads(_json(readable, lambda replacement: replacement.stored))
+        except InvalidParameterError:  # An image cannot be read.
             raise
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidParameterError("task_details", details, "JSON values with texts as names") from error
@@ -66,29 +66,29 @@ class TaskIdentity:
 
 
 @dataclass(frozen=True)
-class _StandIn:
-    """Replaces a text that is too large or too private to be kept."""
+class _Replacement:
+    """Replaces a text that is too large or too private to be stored."""
 
     sha256: str
-    shown: dict[str, Any]
+    stored: dict[str, Any]
 
 
-def _json(value: Any, stand_in: Callable[[_StandIn], dict[str, Any]]) -> str:
-    return json.dumps(value, default=stand_in, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def _json(value: Any, replacement: Callable[[_Replacement], dict[str, Any]]) -> str:
+    return json.dumps(value, default=replacement, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _readable(value: Any, secret: str) -> Any:
-    """Copy JSON values, with stand-ins for what must not be kept."""
+    """Copy JSON values, with replacements for what must not be stored."""
     match value:
         case str():
             return _readable_text(value, secret)
         case InputImage():
             sha256 = value.sha256()
-            return _StandIn(sha256, {"sha256": sha256, "media_type": value.media_type})
+            return _Replacement(sha256, {"sha256": sha256, "media_type": value.media_type})
         case dict():
-            return {_name(name, secret): _readable(each, secret) for name, each in value.items()}
+            return {_name(name, secret): _readable(item, secret) for name, item in value.items()}
         case list() | tuple():
-            return [_readable(each, secret) for each in value]
+            return [_readable(item, secret) for item in value]
         case float() if value.is_integer():
             return int(value)  # 4.0 and 4 are one number in JSON.
         case None | bool() | int() | float():
@@ -106,11 +106,11 @@ def _readable_text(text: str, secret: str) -> Any:
     if is_data_uri(text):
         media_type, content = _decoded(text)
         sha256 = hashlib.sha256(content).hexdigest()
-        return _StandIn(sha256, {"sha256": sha256, "bytes": len(content), "media_type": media_type})
+        return _Replacement(sha256, {"sha256": sha256, "bytes": len(content), "media_type": media_type})
     text = redact(unsigned(text), secret)
     if len(text) > LONGEST_TEXT:
         sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        return _StandIn(sha256, {"sha256": sha256, "characters": len(text)})
+        return _Replacement(sha256, {"sha256": sha256, "characters": len(text)})
     return text
 
 

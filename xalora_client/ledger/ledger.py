@@ -1,33 +1,78 @@
-"""The ledger: claims, their outcomes, and queries."""
+"""The ledger: which create may be sent, what became of it, and what is known of each task."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 
 from ..errors import StorageError
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import CreateRequest
-from ..storage.file_locks import LockFolder
+from ..storage.file_locks import ProcessLock, is_held
 from ..storage.sqlite_file import DamageError
 from . import task_record as rows
-from .claim import Claim, Step
-from .database import ledger_file
 from .fingerprint import TaskIdentity
-from .task_record import CREATING, REFUSED, UNCONFIRMED, TaskRecord, storable
+from .task_record import CREATING, REJECTED, UNCONFIRMED, TaskRecord, ledger_file, storable
 
 logger = logging.getLogger("xalora_client")
+
+
+class Step(str, Enum):
+    """What to do for somebody who asks for a task."""
+
+    NEW = "new"
+    """Send the create; its record is written."""
+
+    RESENT = "resend"
+    """Send the create again, under its old job id: it is not known whether the first one arrived."""
+
+    EXISTING = "attach"
+    """There is a task that is waiting or running."""
+
+    REUSED = "finished"
+    """There is a result."""
+
+    IN_PROGRESS = "busy"
+    """Another run is sending the create right now: ask again in a moment."""
+
+
+class Claim:
+    """What to do for somebody who asks for a task, and for ``NEW`` and ``RESENT`` the exclusive right to do it.
+
+    That right ends with ``Ledger.created``, ``unconfirmed`` or ``rejected``; with ``release``, which lets the next run
+    send the create again; and with the claim object or the process, even if it is killed.
+    """
+
+    def __init__(self, step: Step, record: TaskRecord, lock: ProcessLock | None = None) -> None:
+        self.step = step
+        self.record = record
+        self._lock = lock
+
+    @property
+    def may_send(self) -> bool:
+        """Whether its holder may send the create."""
+        return self.step in (Step.NEW, Step.RESENT)
+
+    def __repr__(self) -> str:
+        return f"<Claim {self.step.value} {self.record.job_id} {self.record.task_id or self.record.state}>"
+
+    def release(self) -> None:
+        """Let the next run send the create again. Does nothing after an outcome, and uses no database."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
 
 class Ledger:
     """The tasks of one Xalora home, in ``home/ledger.sqlite3``.
 
-    ``server`` is the lasting name of the sequencer whose tasks are meant; None means those of every server, for lists.
+    ``server`` is the lasting name of the sequencer whose tasks are meant; None means those of every server.
     Threads and processes may share one home, each with any number of Ledger objects. Every method blocks for some
     milliseconds, and up to 10 s while another process writes; a change is on the disk when its method returns. Each
     raises StorageError when the file cannot be read or written. The file is opened at the first use. ``clock`` gives
@@ -38,7 +83,7 @@ class Ledger:
         self.server = server
         self._database = ledger_file(home)
         # One locked file for each create that is being sent.
-        self._owners = LockFolder(home / "owners")
+        self._owners = home / "owners"
         self.clock = clock
         self._last_open: dict[str, float] = {}
         self._unwritten: dict[str, Claim] = {}
@@ -57,67 +102,72 @@ class Ledger:
         self._database.close()
 
     def identity(self, create_request: CreateRequest) -> TaskIdentity:
-        """What a job asks of this ledger's server. Hashes the media in it, which takes a moment for large ones.
+        """The identity of a task at this ledger's server. Hashes the media in it, which takes a moment for large ones.
 
         Raises InvalidParameterError when the task's details are not JSON.
         """
         return TaskIdentity.of(self.server or "", create_request.task, create_request.credentials)
 
     def claim(self, identity: TaskIdentity, job_id: str, *, reuse: bool, source: str, caller: object = None) -> Claim:
-        """Decide what to do about an intent, in one atomic step across all threads and processes.
+        """Decide what to do for somebody who asks for a task, in one atomic step across all threads and processes.
 
         What is already charged comes first: the newest task that is open or finished, then a create whose outcome is
-        unknown. Only then a new one is recorded under ``job_id``, before this returns. With ``reuse`` off it is always
+        unknown. Otherwise a new one is recorded under ``job_id``, before this returns. With ``reuse`` off it is always
         a new one. ``source`` is "node", "cli" or "library", ``caller`` the part of it that asks.
         """
 
-        def work(db: sqlite3.Connection) -> Claim:
+        def action(db: sqlite3.Connection) -> Claim:
             record = rows.usable(db, identity.fingerprint) if reuse else None
             if record is None:
                 return self._start(db, rows.new(identity, job_id, source, self.clock(), caller))
             if record.task_id is not None:
                 return Claim(Step.REUSED if record.state == TaskStatus.FINISHED else Step.EXISTING, record)
-            if record.owner is not None and self._owners.is_held(record.owner):
+            if record.owner is not None and is_held(self._owners / record.owner):
                 return Claim(Step.IN_PROGRESS, record)
             return self._start(db, record)
 
-        with _before_sending():
-            claim = self._database.run(work)
+        try:
+            claim = self._database.run(action)
             if claim.step is Step.NEW:
                 # Later changes leave the pages of one index alone. So it has the task, even if their log is damaged.
                 self._database.write_through()
+        except StorageError as error:
+            raise error.derived(what=f"{error.what}; nothing was sent") from error
         return claim
 
-    def created(self, claim: Claim, task_id: str) -> TaskRecord:
+    def created(self, claim: Claim, task_id: str) -> None:
         """Record that the server accepted the task.
 
         If that fails, the error names the task id. The next observation of the task tries again; until then the claim
-        is held, so that no other run sends the create again.
+        is kept, so that no other run sends the create again.
         """
+        job_id, stored_id = claim.record.job_id, storable(task_id)
 
-        def work(db: sqlite3.Connection) -> TaskRecord:
-            now = self.clock()
-            present = rows.find(db, "job_id", claim.record.job_id)
+        def action(db: sqlite3.Connection) -> None:
+            self._last_open[job_id] = now = self.clock()
+            existing = rows.find(db, "job_id", job_id)
+            if existing is not None and existing.task_id == stored_id:
+                return  # Its other sender, presumed dead, recorded it first.
             record = replace(
-                present or claim.record, task_id=storable(task_id), state=TaskStatus.WAITING.value, owner=None
+                existing or claim.record,
+                task_id=stored_id,
+                state=TaskStatus.WAITING.value,
+                owner=None,
+                submitted=now,
+                finished=None,
+                ran=None,
             )
-            if present is None:  # Forgotten, or lost with a damaged file, but charged.
-                record = replace(record, submitted=now)
+            if existing is None:  # Forgotten, or lost with a damaged file, but charged.
                 rows.insert(db, record)
-            elif present.task_id != record.task_id:
-                if present.task_id is not None:
-                    note = f"Job {record.job_id} became two tasks: {present.task_id} and {task_id}"
-                    logger.warning("%s", note)
-                    record = replace(record, message=note)
-                record = replace(record, submitted=now, finished=None, ran=None)
-                rows.update(db, record)
-            else:  # Its other sender, presumed dead, recorded it first.
-                record = present
-            self._last_open[record.job_id] = now
-            return record
+                return
+            if existing.task_id is not None:
+                note = f"Job {job_id} became two tasks: {existing.task_id} and {task_id}"
+                logger.warning("%s", note)
+                record = replace(record, message=note)
+            rows.update(db, record)
 
         try:
-            record = self._database.run(work)
+            self._database.run(action)
         except StorageError as error:
             self._unwritten[task_id] = claim
             what = f"Task {task_id} is running and charged, but not recorded: {error.what}"
@@ -127,87 +177,68 @@ class Ledger:
             raise
         self._unwritten.pop(task_id, None)
         claim.release()
-        return record
 
     def unconfirmed(self, claim: Claim, message: str) -> None:
         """Record that no answer says whether the server accepted the task. The next claim sends it again."""
-        self._settle(claim, UNCONFIRMED, message)
+        self._end_create(claim, UNCONFIRMED, message)
 
-    def refused(self, claim: Claim, message: str) -> None:
+    def rejected(self, claim: Claim, message: str) -> None:
         """Record that the server certainly did not accept the task. The next claim is a new one."""
-        self._settle(claim, REFUSED, message)
+        self._end_create(claim, REJECTED, message)
 
     def observed(self, task_id: str, result: WorkflowTaskResult, *, at_once: bool = False) -> None:
         """Record an answer about a task. One that is not in the ledger is ignored.
 
-        ``at_once`` says that the server answered when the task changed, so that it was open until now.
+        ``at_once`` means that the server answered when the task changed, so that it was open until now.
 
         Pass *every* answer: only changes are written, and the time between answers shows how exactly the task's end is
         known. A final state stays, except that a result may come later, and its address may change.
         """
 
-        def work(db: sqlite3.Connection) -> None:
-            record = rows.find(db, "task_id", task_id, self.server)
-            if record is None or not isinstance(result.status, TaskStatus):
-                return
+        def change(record: TaskRecord) -> TaskRecord:
             now = self.clock()
             seen = now if at_once else self._last_open.get(record.job_id)
             if not result.is_final:
                 self._last_open[record.job_id] = now
             if record.is_final and result.status != TaskStatus.FINISHED:
-                return
+                return record
             new = rows.with_answer(record, result)
             if result.is_final and record.finished is None:
                 new = replace(new, finished=now, ran=rows.run_time(new, seen, now))
                 self._last_open.pop(record.job_id, None)
-            if new != record:
-                rows.update(db, new)
+            return new
 
         unwritten = self._unwritten.get(task_id)
         if unwritten is not None:
             self.created(unwritten, task_id)
-        self._database.run(work)
+        if isinstance(result.status, TaskStatus):
+            self._update(task_id, change)
 
     def canceled(self, task_id: str) -> None:
         """Record that the server accepted a cancel, while no answer shows the task's end yet.
 
-        The next claim looks at the task first: it may have finished all the same, and is then charged.
+        The next claim asks the server first: the task may have finished all the same, and is then charged.
         """
-
-        def work(db: sqlite3.Connection) -> None:
-            record = rows.find(db, "task_id", task_id, self.server)
-            if record is not None and not record.is_final:
-                rows.update(db, replace(record, state=TaskStatus.CANCELED.value))
-
-        self._database.run(work)
+        canceled = TaskStatus.CANCELED.value
+        self._update(task_id, lambda record: record if record.is_final else replace(record, state=canceled))
 
     def stored(self, task_id: str, sha256: str, extension: str, size: int) -> bool:
         """Record which media file holds a task's result: hash in hex, suffix with its dot, size in bytes.
 
         False for a task that is not in the ledger.
         """
-
-        def work(db: sqlite3.Connection) -> bool:
-            record = rows.find(db, "task_id", task_id, self.server)
-            if record is not None:
-                rows.update(db, replace(record, sha256=sha256, extension=extension, media_bytes=size))
-            return record is not None
-
-        return self._database.run(work)
+        return self._update(
+            task_id, lambda record: replace(record, sha256=sha256, extension=extension, media_bytes=size)
+        )
 
     def find(self, task_id: str) -> TaskRecord | None:
-        """The newest entry with this task id."""
+        """The newest record with this task id."""
         return self._database.run(lambda db: rows.find(db, "task_id", task_id, self.server))
 
-    def records(self, limit: int = 100) -> list[TaskRecord]:
-        """The newest ``limit`` entries, newest first."""
-        query = f"{rows.SELECT} ORDER BY number DESC LIMIT ?"
-        return self._database.run(lambda db: [rows.from_row(row) for row in db.execute(query, (limit,))])
-
     def forget(self, task_or_job_id: str) -> list[TaskRecord]:
-        """Remove the entries with this id; returns them. The task itself continues and is charged."""
+        """Remove the records with this id; returns them. The task itself continues and is charged."""
 
-        def work(db: sqlite3.Connection) -> list[TaskRecord]:
+        def action(db: sqlite3.Connection) -> list[TaskRecord]:
             key = storable(task_or_job_id)
             found = db.execute(f"{rows.SELECT} WHERE task_id = ?1 OR job_id = ?1", (key,)).fetchall()
             records = [rows.from_row(row) for row in found]
@@ -216,14 +247,26 @@ class Ledger:
             db.executemany("DELETE FROM tasks WHERE number = ?", [(record.number,) for record in records])
             return records
 
-        return self._database.run(work)
+        return self._database.run(action)
 
     def durations(self, task_type: str, workflow_id: str | None, limit: int = 100) -> list[float]:
         """Seconds from submitted to finished of the server's newest ``limit`` tasks of a kind whose end was watched."""
         return self._database.run(lambda db: rows.durations(db, self.server, task_type, workflow_id or None, limit))
 
+    def _update(self, task_id: str, change: Callable[[TaskRecord], TaskRecord]) -> bool:
+        """Change the record of a task, if there is one."""
+
+        def action(db: sqlite3.Connection) -> bool:
+            record = rows.find(db, "task_id", task_id, self.server)
+            if record is not None and (changed := change(record)) != record:
+                rows.update(db, changed)
+            return record is not None
+
+        return self._database.run(action)
+
     def _start(self, db: sqlite3.Connection, record: TaskRecord) -> Claim:
-        lock = self._owners.new()
+        lock = ProcessLock.acquire(self._owners / uuid.uuid4().hex)
+        assert lock is not None  # noqa: S101 - nobody else has this name
         known = record.tries > 0
         try:
             record = replace(record, state=CREATING, owner=lock.path.name, tries=record.tries + 1, message=None)
@@ -236,26 +279,17 @@ class Ledger:
             raise
         return Claim(Step.RESENT if known else Step.NEW, record, lock)
 
-    def _settle(self, claim: Claim, state: str, message: str) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            present = rows.find(db, "job_id", claim.record.job_id)
-            settled = replace(present or claim.record, state=state, message=storable(message), owner=None)
-            if present is None:
+    def _end_create(self, claim: Claim, state: str, message: str) -> None:
+        def action(db: sqlite3.Connection) -> None:
+            existing = rows.find(db, "job_id", claim.record.job_id)
+            ended = replace(existing or claim.record, state=state, message=storable(message), owner=None)
+            if existing is None:
                 if state == UNCONFIRMED:  # Forgotten, or lost with a damaged file, but perhaps charged.
-                    rows.insert(db, settled)
-            elif present.task_id is None and present.owner == claim.record.owner:
-                rows.update(db, settled)
+                    rows.insert(db, ended)
+            elif existing.task_id is None and existing.owner == claim.record.owner:
+                rows.update(db, ended)
 
         try:
-            self._database.run(work)
+            self._database.run(action)
         finally:
             claim.release()
-
-
-@contextmanager
-def _before_sending() -> Iterator[None]:
-    """What fails here has cost nothing, and the error says so."""
-    try:
-        yield
-    except StorageError as error:
-        raise error.derived(what=f"{error.what}; nothing was sent") from error

@@ -1,4 +1,4 @@
-"""What the ledger holds, read for lists: without holding up those who write to it."""
+"""Lists of the ledger's tasks. Reading them delays nobody who writes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .database import ledger_file
-from .task_record import FINAL_STATES, SELECT, TaskRecord, durations, from_row, one, storable
+from .task_record import FINAL_STATES, SELECT, TaskRecord, durations, from_row, ledger_file, one, storable
 
 T = TypeVar("T")
 
@@ -58,12 +57,13 @@ class Listing:
             values += [_pattern(text)] * 4 + [_pattern(json.dumps(text)[1:-1])]
         where = " AND ".join(conditions)
 
-        def work(db: sqlite3.Connection) -> tuple[list[TaskRecord], int]:
+        def action(db: sqlite3.Connection) -> tuple[list[TaskRecord], int]:
             (total,) = db.execute(f"SELECT count(*) FROM tasks WHERE {where}", values).fetchone()  # noqa: S608
             page = f"{SELECT} WHERE {where} AND number < ? ORDER BY number DESC LIMIT ?"
-            return _records(db, page, [*values, before or 1 << 62, limit]), total
+            rows = db.execute(page, [*values, before or 1 << 62, limit])
+            return [from_row(row) for row in rows], total
 
-        return self._read(work) or ([], 0)
+        return self._read(action) or ([], 0)
 
     def find(self, task_or_job_id: str) -> TaskRecord | None:
         """Find a task.
@@ -89,13 +89,9 @@ class Listing:
         ran = self._read(lambda db: durations(db, record.server, record.task_type, record.workflow_id, 20))
         return statistics.median(ran) if ran else None
 
-    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """None without a file: looking at a list makes none."""
-        return self._database.run(work, reading=True) if self._database.exists() else None
-
-
-def _records(db: sqlite3.Connection, query: str, values: list[Any]) -> list[TaskRecord]:
-    return [from_row(row) for row in db.execute(query, values)]
+    def _read(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
+        """What ``action`` returns. None without a file: reading does not make one."""
+        return self._database.run(action, reading=True) if self._database.exists() else None
 
 
 def _pattern(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Repair a damaged ledger: what can be read goes into a new one, and what cannot is named."""
+"""Repair a damaged ledger: what can be read is copied into a new one, and what cannot is named."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..storage import files, sqlite_file
-from .database import NAME, STEPS, ledger_file
-from .task_record import COLUMNS, SELECT, one, usable
+from .task_record import COLUMNS, NAME, SELECT, STEPS, ledger_file, one, usable
 
 _BY_JOB_ID, _BY_TASK_ID = "sqlite_autoindex_tasks_1", "tasks_by_task_id"
 _INDEXES = {
@@ -24,7 +23,7 @@ _INDEXES = {
     "tasks_by_fingerprint": ("fingerprint", "state"),
     "tasks_by_fingerprint_again": ("fingerprint",),
 }
-"""What each index says of a task. Each is on pages of its own, so it may be readable where the task is not."""
+"""The columns of each index. Each index is on pages of its own, so it may be readable where the task is not."""
 
 _Indexes = dict[str, dict[int, set[tuple[Any, ...]]]]
 
@@ -67,7 +66,7 @@ def _repair(path: Path) -> Repair | None:
     aside = sqlite_file.aside(path)
     found = Repair("a repair of it was interrupted")
     if path.exists():
-        if aside.exists():  # The last repair was complete but for this.
+        if aside.exists():  # The last repair stopped just before its end.
             _rename(aside, _free_name(path))
         fault = _fault(path)
         if fault is None:
@@ -96,12 +95,12 @@ def _salvage(damaged: Path, db: sqlite3.Connection, found: Repair) -> None:
                 number: row
                 for number in numbers
                 for row in _rows(old, f"{SELECT} NOT INDEXED WHERE number = ?", number)
-                # One index that says otherwise may be the damaged part; two are right.
+                # If one index contradicts the row, the index may be damaged; if two do, the row is.
                 if len(_contradicting(row, indexes)) < 2
             }
         if not complete or named - tasks.keys():
             for row in _on_any_page(copy):
-                # What no index names may be left of an earlier state.
+                # A row that no index has may be left from an earlier state.
                 is_known = row["number"] in named or not complete
                 if row["number"] not in tasks and is_known and not _contradicting(row, indexes):
                     tasks[row["number"]] = row
@@ -114,9 +113,9 @@ def _salvage(damaged: Path, db: sqlite3.Connection, found: Repair) -> None:
             del tasks[number]  # Its job id is that of another.
     db.execute("COMMIT")
     found.recovered = len(tasks)
-    found.lost = [_named(number, indexes) for number in sorted(named - tasks.keys())]
+    found.lost = [_ids_of(number, indexes) for number in sorted(named - tasks.keys())]
     found.unsure = [
-        _named(number, indexes)
+        _ids_of(number, indexes)
         for number in sorted(tasks)
         if {_BY_JOB_ID, _BY_TASK_ID} & _contradicting(tasks[number], indexes)
     ]
@@ -135,7 +134,7 @@ def _copy(damaged: Path, copy: Path, fresh: sqlite3.Connection) -> None:
         shutil.copyfile(damaged, copy)
     with copy.open("r+b") as file:
         file.seek(28)
-        file.write(bytes(4))  # It has as many pages as its size says.
+        file.write(bytes(4))  # No page count: SQLite then uses the file's size.
     try:
         with closing(_opened(copy)) as old:
             one(old, "1")
@@ -161,16 +160,16 @@ def _rows(db: sqlite3.Connection, query: str, *values: Any) -> Iterator[sqlite3.
 
 
 def _read_indexes(db: sqlite3.Connection) -> tuple[_Indexes, bool]:
-    """What each index says of each number, and whether all can be read to their end."""
+    """What each index has for each number, and whether all of them can be read completely."""
     indexes: _Indexes = {}
     complete = True
     for index, columns in _INDEXES.items():
-        said = indexes[index] = defaultdict(set)
+        entries = indexes[index] = defaultdict(set)
         query = f"SELECT number, {', '.join(columns)} FROM tasks INDEXED BY {index} ORDER BY {columns[0]}"  # noqa: S608
-        for order in ("", " DESC"):  # From both ends: the damage is somewhere in between.
+        for order in ("", " DESC"):  # From both ends, up to the damage in between.
             try:
                 for number, *values in db.execute(query + order):
-                    said[number].add(tuple(values))
+                    entries[number].add(tuple(values))
                 break
             except sqlite3.DatabaseError:
                 complete = False
@@ -178,15 +177,15 @@ def _read_indexes(db: sqlite3.Connection) -> tuple[_Indexes, bool]:
 
 
 def _contradicting(row: sqlite3.Row, indexes: _Indexes) -> set[str]:
-    """The indexes that say something else of the task."""
+    """The indexes that contradict the row."""
     return {
         index
-        for index, said in indexes.items()
-        if row["number"] in said and tuple(row[name] for name in _INDEXES[index]) not in said[row["number"]]
+        for index, entries in indexes.items()
+        if row["number"] in entries and tuple(row[name] for name in _INDEXES[index]) not in entries[row["number"]]
     }
 
 
-def _named(number: int, indexes: _Indexes) -> dict[str, Any]:
+def _ids_of(number: int, indexes: _Indexes) -> dict[str, Any]:
     task_ids, job_ids = (indexes[index].get(number, set()) for index in (_BY_TASK_ID, _BY_JOB_ID))
     return {"number": number, "task_id": next(iter(task_ids), (None,))[0], "job_id": next(iter(job_ids), (None,))[0]}
 
@@ -194,7 +193,7 @@ def _named(number: int, indexes: _Indexes) -> dict[str, Any]:
 def _on_any_page(copy: Path) -> Iterator[sqlite3.Row]:
     """The tasks of all pages, also of those that no other page leads to.
 
-    The table begins on page 2, because it is the first that is made. So each page with tasks is put there in turn.
+    The table begins on page 2, because it is the first that is made. So the pages with tasks are put there one by one.
     """
     with closing(_opened(copy)) as db:
         (size,) = db.execute("PRAGMA page_size").fetchone()
@@ -216,8 +215,8 @@ def _fault(path: Path) -> str | None:
             usable(db, "")
             for _ in db.execute(SELECT):  # Texts that are not UTF-8 are no fault to SQLite.
                 pass
-            (said,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-            return None if said == "ok" else " ".join(str(said).split())
+            (report,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+            return None if report == "ok" else " ".join(str(report).split())
     except sqlite3.Error as error:
         if not sqlite_file.is_damage(error):
             raise
@@ -230,11 +229,11 @@ def _free_name(path: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def _rename(path: Path, place: Path) -> None:
-    """Rename a file with its log, as far as they are there."""
-    # The main file goes first: if this stops halfway, no file is left that looks complete without its log.
+def _rename(path: Path, destination: Path) -> None:
+    """Rename a database file and its log, as far as they exist."""
+    # The main file is first: if this stops halfway, no file is left that looks complete without its log.
     for suffix in ("", "-wal", "-shm"):
         old = path.with_name(path.name + suffix)
         if old.exists():
-            old.replace(place.with_name(place.name + suffix))
+            old.replace(destination.with_name(destination.name + suffix))
     files.sync_folder(path.parent)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from ..protocol.answers import FINAL_STATUSES, TaskStatus, WorkflowTaskResult
-from ..storage.sqlite_file import DamageError
+from ..storage.sqlite_file import DamageError, SqliteFile, Steps
 from .fingerprint import TaskIdentity
 
-CREATING, UNCONFIRMED, REFUSED = "creating", "doubtful", "refused"
+CREATING, UNCONFIRMED, REJECTED = "creating", "doubtful", "refused"
 """States of a task without an id: about to be sent, sent without a conclusive answer, not accepted."""
 
-FINAL_STATES = frozenset({REFUSED, *(status.value for status in FINAL_STATUSES)})
+FINAL_STATES = frozenset({REJECTED, *(status.value for status in FINAL_STATUSES)})
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class TaskRecord:
     """A task as it was when the ledger was read. Times are Unix seconds, or None for what has not happened yet.
 
     Attributes:
-        number: Its place in the ledger: a newer task has a higher one.
+        number: Its number in the ledger: a newer task has a higher one.
         job_id: The id under which the task was sent.
         fingerprint: The same for the same work at the same server.
         server: The sequencer's address, or the lasting name of one whose address changes, such as "sandbox".
@@ -32,10 +33,10 @@ class TaskRecord:
         source: Who asked: "node", "cli" or "library".
         state: A TaskStatus, or before there is an id "creating", "doubtful" (sent, but no answer says whether it was
             accepted) or "refused".
-        tries: How often the create was started, each time under the same job id. Above 1 it was sent again after an
-            ambiguous failure or a crash.
+        tries: How often the create was started, each time under the same job id. Above 1, it was sent again after an
+            unclear failure or a crash.
         created: When the task was written to the ledger.
-        owner: The name of the lock of whoever sends the create.
+        owner: The name of the lock that the sender of the create holds.
         task_id: The sequencer's id, None before it gave one.
         submitted: When the sequencer accepted it.
         finished: When its end was seen.
@@ -90,7 +91,7 @@ class TaskRecord:
 
     def to_json(self) -> dict[str, object]:
         """What others may know of the record, as a JSON object."""
-        return {name: self.caller if name == "place" else getattr(self, name) for name in _SHOWN}
+        return {name: self.caller if name == "place" else getattr(self, name) for name in _JSON_FIELDS}
 
     def as_result(self) -> WorkflowTaskResult:
         """The server's last answer, as far as it was kept. Raises ValueError for a task without an id."""
@@ -110,7 +111,7 @@ class TaskRecord:
         )
 
 
-_SHOWN = (
+_JSON_FIELDS = (
     *("number", "task_id", "job_id", "state", "is_final", "server", "task_type", "workflow_id", "parameters", "source"),
     *("place", "created", "submitted", "finished", "inference_latency", "message", "media", "media_bytes"),
 )
@@ -123,13 +124,61 @@ _OTHER_NAMES = {"caller": "place", "media_bytes": "size"}
 COLUMNS = tuple(_OTHER_NAMES.get(field.name, field.name) for field in fields(TaskRecord))
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"  # noqa: S608 - names of columns
 _JSON = ("parameters", "result", "place")
-_LASTING = (
+_CONSTANT = (
     *("number", "job_id", "fingerprint", "server", "task_type", "workflow_id", "parameters", "source", "place"),
     "created",
 )
 """What never changes after the record was added; nor do the pages of an index that has nothing else."""
 
 CONTRADICTION = "its table and indexes contradict each other"
+
+
+NAME = "The ledger"
+
+STEPS: Steps = (
+    (
+        """
+        CREATE TABLE tasks (
+            number INTEGER PRIMARY KEY,
+            job_id TEXT NOT NULL UNIQUE,
+            fingerprint TEXT NOT NULL,
+            server TEXT NOT NULL,
+            task_type TEXT NOT NULL,
+            workflow_id TEXT,
+            parameters TEXT NOT NULL,
+            source TEXT NOT NULL,
+            state TEXT NOT NULL,
+            tries INTEGER NOT NULL,
+            created REAL NOT NULL,
+            owner TEXT,
+            task_id TEXT,
+            submitted REAL,
+            finished REAL,
+            ran REAL,
+            inference_latency REAL,
+            upload_latency REAL,
+            message TEXT,
+            result TEXT NOT NULL,
+            media_url TEXT,
+            sha256 TEXT,
+            extension TEXT,
+            size INTEGER
+        )
+        """,
+        "CREATE INDEX tasks_by_fingerprint ON tasks (fingerprint, state)",
+        "CREATE INDEX tasks_by_task_id ON tasks (task_id)",
+        "CREATE INDEX tasks_by_kind ON tasks (server, task_type, workflow_id, finished) WHERE ran IS NOT NULL",
+    ),
+    ("ALTER TABLE tasks ADD COLUMN place TEXT NOT NULL DEFAULT 'null'",),
+    # The same as tasks_by_fingerprint, on other pages: see usable().
+    ("CREATE INDEX tasks_by_fingerprint_again ON tasks (fingerprint)",),
+)
+"""Step n leads from version n to n + 1. Released steps are never changed; new ones are added."""
+
+
+def ledger_file(home: Path) -> SqliteFile:
+    """The file of a Xalora home. It is opened at its first use."""
+    return SqliteFile(home / "ledger.sqlite3", STEPS, NAME, "ledger_damaged")
 
 
 def storable(text: Any) -> Any:
@@ -146,7 +195,7 @@ def new(identity: TaskIdentity, job_id: str, source: str, now: float, caller: ob
 
 def with_answer(record: TaskRecord, result: WorkflowTaskResult) -> TaskRecord:
     """The record updated by an answer; what the answer leaves out stays."""
-    said = {
+    answered = {
         "state": str(result.status),
         "message": storable(result.message),
         "inference_latency": result.inference_latency,
@@ -154,7 +203,7 @@ def with_answer(record: TaskRecord, result: WorkflowTaskResult) -> TaskRecord:
         "result": result.result,
         "media_url": storable(result.media_url),
     }
-    return replace(record, **{name: value for name, value in said.items() if value is not None})
+    return replace(record, **{name: value for name, value in answered.items() if value is not None})
 
 
 def run_time(record: TaskRecord, seen: float | None, now: float) -> float | None:
@@ -185,8 +234,8 @@ def _row(record: TaskRecord) -> dict[str, Any]:
 def usable(db: sqlite3.Connection, fingerprint: str) -> TaskRecord | None:
     """The record to use in place of a new task: one that has a task first, then the newest.
 
-    The table and two indexes must say the same, on pages of their own: else a page that is damaged, even one that looks
-    right, could hide a task that is paid for. Raises DamageError.
+    The table and two indexes, each on pages of its own, must agree: else a damaged page, even one that looks right,
+    could hide a task that is paid for. Raises DamageError.
     """
     value = (fingerprint,)
     query = "SELECT number, state FROM tasks INDEXED BY tasks_by_fingerprint WHERE fingerprint = ? ORDER BY number"
@@ -241,7 +290,7 @@ def insert(db: sqlite3.Connection, record: TaskRecord) -> None:
 def update(db: sqlite3.Connection, record: TaskRecord) -> None:
     """Write what became of the task that has this number and job id. Raises DamageError when there is none."""
     row = _row(record)
-    changes = ", ".join(f"{name} = :{name}" for name in row if name not in _LASTING)
+    changes = ", ".join(f"{name} = :{name}" for name in row if name not in _CONSTANT)
     statement = f"UPDATE tasks SET {changes} WHERE number = :number AND job_id = :job_id"  # noqa: S608
     if db.execute(statement, row).rowcount != 1:
         raise DamageError(CONTRADICTION)

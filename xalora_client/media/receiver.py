@@ -1,11 +1,11 @@
-"""The receiving end of a download: takes the bytes, counts them, and knows how to ask for the rest."""
+"""The receiving end of a download: writes the bytes to a file, and resumes after a break."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class DownloadProgress:
 
     Attributes:
         received: Bytes so far.
-        total: Bytes in all, or None where the server does not say.
+        total: Bytes in all, or None where it is unknown.
     """
 
     received: int
@@ -32,7 +32,7 @@ OnProgress = Callable[[DownloadProgress], object]
 
 
 class BrokenOffError(DownloadError):
-    """The file is not complete; asking again may help."""
+    """The file is not complete; another request may complete it."""
 
     transient = True
 
@@ -48,107 +48,108 @@ class GoneError(DownloadError):
 
 
 class Receiver:
-    """Takes the bytes, counts them, and knows how to ask for the rest."""
+    """Writes a download to a file, however many requests it takes.
 
-    def __init__(self, path: Path, task_id: str, limits: Limits, on_progress: OnProgress | None) -> None:
-        self.path = path
-        self.task_id = task_id
-        self.limits = limits
-        self.on_progress = on_progress
-        try:
-            self.file = path.open("wb")
-        except OSError as error:
-            raise unwritable(path.parent, error) from error
+    ``received`` and ``digest`` are the number of bytes so far and their SHA-256. Methods that write raise StorageError.
+    """
+
+    def __init__(self, path: Path, limits: Limits, on_progress: OnProgress | None) -> None:
+        self._path = path
+        self._limits = limits
+        self._on_progress = on_progress
+        with self._disk_errors():
+            self._file = path.open("wb")
         self.digest = hashlib.sha256()
         self.received = 0
-        self.total: int | None = None
-        self.tag: str | None = None
+        self._total: int | None = None
+        self._etag: str | None = None
 
     def request_headers(self) -> dict[str, str]:
-        """Ask for the rest of the same file; a changed one comes whole (RFC 9110, If-Range)."""
-        if not self.received or self.tag is None:
+        """Headers that request the rest of the same file; a changed file is sent whole (RFC 9110, If-Range)."""
+        if not self.received or self._etag is None:
             return {}
-        return {"Range": f"bytes={self.received}-", "If-Range": self.tag}
+        return {"Range": f"bytes={self.received}-", "If-Range": self._etag}
 
     def open(self, status: int, headers: Mapping[str, str]) -> Callable[[bytes], object] | None:
-        """Take the body of a good answer; leave the body of an error to the caller."""
+        """Return the function that takes the body of a good answer, or None for an error's.
+
+        Raises BrokenOffError for a part of the file that was not requested, and MediaTooLargeError.
+        """
         coded = "content-encoding" in headers
-        said = headers.get("etag", "")
+        etag = headers.get("etag", "")
         # A weak tag does not promise the same bytes; a range of coded bytes is of no use here.
-        tag = said if said.startswith('"') and not coded else None
+        strong_etag = etag if etag.startswith('"') and not coded else None
         if status == 200:
             self._restart()
-            self.total = _length(headers)
+            self._total = None if coded else _length(headers)  # Else it counts the coded bytes.
         elif status == 206:
             part = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", headers.get("content-range", ""))
-            if coded or part is None or int(part[1]) != self.received or (self.received and tag != self.tag):
-                # This is not the rest of the file, so ask for all of it.
-                self.tag = None
+            if coded or part is None or int(part[1]) != self.received or (self.received and strong_etag != self._etag):
+                # This is not the rest of the file, so request all of it.
+                self._etag = None
                 raise BrokenOffError("The file server sent a different part of the file than requested")
             if part[2] != "*":
-                self.total = int(part[2])
+                self._total = int(part[2])
         else:
             return None
-        self.tag = tag
-        self.limits.check_bytes(self.total or 0, "The download")
-        return self._take
+        self._etag = strong_etag
+        self._limits.check_bytes(self._total or 0, "The download")
+        return self._write
 
     def check_complete(self, response: Response) -> None:
         """Raise unless the answer was good and every byte arrived."""
         if response.status == 416 and self.request_headers():
-            # Perhaps all bytes are here and only the end of the answer was lost: ask for the whole file.
-            self.tag = None
+            # Perhaps all bytes are here and only the end of the answer was lost: request the whole file.
+            self._etag = None
             raise BrokenOffError("The file server has no more bytes of the file")
         if response.status not in (200, 206):
-            raise _refused(response)
-        if self.total is not None and self.received != self.total:
-            raise BrokenOffError(f"{self.received} of {self.total} bytes arrived")
+            raise _status_error(response)
+        if self._total is not None and self.received != self._total:
+            raise BrokenOffError(f"{self.received} of {self._total} bytes arrived")
         if not self.received:
             raise BrokenOffError("The file is empty")
 
     def finish(self) -> None:
         """Write what is still buffered, and close the file."""
-        try:
-            self.file.close()
-        except OSError as error:
-            raise unwritable(self.path.parent, error) from error
+        with self._disk_errors():
+            self._file.close()
 
     def discard(self) -> None:
         """Close the file, and delete it if it is not complete."""
         with suppress(OSError):  # On a full disk, closing tries again to write what is buffered.
-            self.file.close()
+            self._file.close()
         with suppress(OSError):  # Windows keeps a file that another program is reading.
-            self.path.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
     def _restart(self) -> None:
-        try:
-            self.file.seek(0)
-            self.file.truncate()
-        except OSError as error:
-            raise unwritable(self.path.parent, error) from error
+        with self._disk_errors():
+            self._file.seek(0)
+            self._file.truncate()
         self.digest = hashlib.sha256()
         self.received = 0
 
-    def _take(self, chunk: bytes) -> None:
+    def _write(self, chunk: bytes) -> None:
         self.received += len(chunk)
-        self.limits.check_bytes(self.received, "The download")
-        try:
-            self.file.write(chunk)
-        except OSError as error:
-            raise unwritable(self.path.parent, error) from error
+        self._limits.check_bytes(self.received, "The download")
+        with self._disk_errors():
+            self._file.write(chunk)
         self.digest.update(chunk)
-        if self.on_progress is not None:
-            self.on_progress(DownloadProgress(self.received, self.total))
+        if self._on_progress is not None:
+            self._on_progress(DownloadProgress(self.received, self._total))
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"The download cannot be written to {self._path.parent}: {error.strerror}",
+                advice="Free some space or make the folder writable, then fetch the task again;"
+                " nothing is charged again.",
+            ) from error
 
 
-def unwritable(folder: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"The download cannot be written to {folder}: {error.strerror}",
-        advice="Free some space or make the folder writable, then fetch the task again; nothing is charged again.",
-    )
-
-
-def _refused(response: Response) -> DownloadError:
+def _status_error(response: Response) -> DownloadError:
     if response.status in (408, 425, 429) or response.status >= 500:
         return BrokenOffError(f"The file server answered {response.status}", read_retry_after(response))
     if response.status in (401, 403, 404, 410):
@@ -158,6 +159,4 @@ def _refused(response: Response) -> DownloadError:
 
 def _length(headers: Mapping[str, str]) -> int | None:
     value = headers.get("content-length", "")
-    known = value.isascii() and value.isdigit() and len(value) <= 18
-    # With a content coding, the length is that of the coded bytes.
-    return int(value) if known and "content-encoding" not in headers else None
+    return int(value) if re.fullmatch("[0-9]{1,18}", value) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -13,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import StorageError
 from ..storage import files
@@ -41,13 +43,13 @@ class Pruned:
 class MediaStore:
     """The folder ``media`` in the Xalora home.
 
-    ``ab/abcdef….mp4`` is a finished file. ``rejected`` holds files that cannot be read, kept for inspection.
+    ``ab/abcdef….mp4`` is a stored file. ``rejected`` holds files that cannot be read, kept for inspection.
     ``incoming`` holds unfinished downloads (``.part``) and complete ones (``.whole``, with the hash in the name) that
-    have no place yet, or that only their name connects with their task. Later runs find them there.
+    are not stored yet, or that only their name connects with their task. Later runs find them there.
 
-    A file's modification time is that of its last use, because content that is named by its hash never changes. Threads
-    and processes may share the folder. Each method raises StorageError when the folder cannot be written.
-    ``budget`` is the limit on the bytes of all stored files that ``prune`` keeps to.
+    A file's modification time is the time of its last use, because content that is named by its hash never changes.
+    Threads and processes may share the folder. Every method raises StorageError when the folder cannot be written.
+    ``budget`` is the limit on the bytes of all files that ``prune`` keeps to.
     """
 
     def __init__(self, home: Path, budget: int = BUDGET) -> None:
@@ -55,21 +57,21 @@ class MediaStore:
         self.budget = budget
 
     def incoming(self, name: str) -> Path:
-        """Make an empty file to download into; ``name`` identifies the download."""
+        """Create an empty file to download into; ``name`` identifies the download."""
         folder = self.folder / "incoming"
-        with self._written(folder):
+        with _storage_errors(folder):
             files.make_folder(folder)
             handle, path = tempfile.mkstemp(dir=folder, prefix=f"{name}-", suffix=".part")
             os.close(handle)
         return Path(path)
 
-    def complete(self, part: Path, name: str, sha256: str) -> Path:
-        """Mark a download as complete; returns its new path."""
+    def mark_complete(self, part: Path, name: str, sha256: str) -> Path:
+        """Mark a download as complete, so that later runs find it; returns its new path."""
         whole = part.with_name(f"{name}-{sha256}.whole")
-        with self._written(part.parent):
+        with _storage_errors(part.parent):
             # The new name comes first: a process that is killed during a slow flush then still has the complete file.
             part.replace(whole)
-            with contextlib.suppress(FileNotFoundError):  # Another run has moved it to its place already.
+            with contextlib.suppress(FileNotFoundError):  # Another run has stored it already.
                 files.sync(whole)
         return whole
 
@@ -77,101 +79,105 @@ class MediaStore:
         """A complete download of that name and its hash, or None. One whose bytes have changed is rejected."""
         for whole in (self.folder / "incoming").glob(f"{name}-*.whole"):
             sha256 = whole.stem.rpartition("-")[2]
-            if _is_whole(whole, sha256):
+            if _is_intact(whole, sha256):
                 return whole, sha256
             if whole.exists():
                 self._reject_damaged(whole)
         return None
 
-    def adopt(self, file: Path, sha256: str, extension: str, *, keep: bool = False) -> Path:
-        """Move a complete file to its place, safe from a power cut; returns that place.
+    def commit(self, file: Path, sha256: str, extension: str, *, keep_source: bool = False) -> Path:
+        """Move a complete file into the store, safe from a power cut; returns its new path.
 
-        ``extension`` begins with a dot. The file counts as used now. With ``keep``, it also stays where it is, if the
-        file system supports hard links.
+        ``extension`` begins with a dot. The file counts as used now. With ``keep_source``, it also keeps its old name,
+        if the file system supports hard links.
         """
-        place = self._place(sha256, extension)
-        with self._written(place.parent):
-            if not _is_whole(place, sha256):
-                try:
-                    os.utime(file)
-                    files.move(_second_name(file) if keep else file, place)
-                except FileNotFoundError:  # Another run that found it complete may have just moved it there.
-                    if not _is_whole(place, sha256):
-                        raise
-            else:
+        path = self._path(sha256, extension)
+        with _storage_errors(path.parent):
+            if _is_intact(path, sha256):
                 # It may be open in another process, and Windows does not replace an open file.
-                os.utime(place)
-                if not keep:
+                os.utime(path)
+                if not keep_source:
                     file.unlink(missing_ok=True)
-        return place
+                return path
+            try:
+                os.utime(file)
+                files.move(_second_name(file) if keep_source else file, path)
+            except FileNotFoundError:  # Another run that found it complete may have just stored it.
+                if not _is_intact(path, sha256):
+                    raise
+        return path
 
     def find(self, sha256: str, extension: str) -> Path | None:
-        """The place of a stored file whose bytes are unchanged, or None.
+        """The path of a stored file whose bytes are unchanged, or None.
 
         The file is read and hashed, which takes a moment for a large one; a damaged file goes to ``rejected``. A file
         that is found counts as used now.
         """
-        place = self.peek(sha256, extension)
-        if place is None:
+        path = self.peek(sha256, extension)
+        if path is None:
             return None
         with contextlib.suppress(OSError):  # A full disk must not hide a file that is there.
-            os.utime(place)
-        if _is_whole(place, sha256):
-            return place
-        self._reject_damaged(place)
+            os.utime(path)
+        if _is_intact(path, sha256):
+            return path
+        self._reject_damaged(path)
         return None
 
     def peek(self, sha256: str, extension: str) -> Path | None:
-        """The place of a stored file, or None. This is no use of it, and its bytes are not checked."""
+        """The path of a stored file, or None. This does not count as use, and its bytes are not checked."""
         if not (re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch(r"(\.[a-z0-9]{1,10})?", extension)):
             return None
-        place = self._place(sha256, extension)
-        return place if place.is_file() else None
+        path = self._path(sha256, extension)
+        return path if path.is_file() else None
 
     def reject(self, file: Path, name: str) -> Path:
-        """Move a file that cannot be read to ``rejected``, for inspection; returns that place."""
-        place = self.folder / "rejected" / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:100]
-        with self._written(place.parent):
-            files.make_folder(place.parent)
-            file.replace(place)
-        return place
+        """Move a file that cannot be read to ``rejected``, for inspection; returns its new path."""
+        path = self.folder / "rejected" / re.sub(r"[^\w.-]", "_", name)[:100]
+        with _storage_errors(path.parent):
+            files.make_folder(path.parent)
+            file.replace(path)
+        return path
 
     def prune(self, budget: int | None = None) -> Pruned:
         """Remove the least recently used files until at most ``budget`` bytes are left, None for the store's own.
 
         Whatever the budget, a file stays for an hour after its last use.
-        Complete downloads without a place and rejected files count like the others. What is in ``incoming`` for more
-        than a day is always removed if it is an unfinished download or also has its place.
+        Complete downloads that are not stored yet and rejected files count like the others. What is in ``incoming``
+        for more than a day is always removed if it is an unfinished download or is stored as well.
         """
         budget = self.budget if budget is None else budget
-        with self._written(self.folder):
+        with _storage_errors(self.folder):
             now = time.time()
-            removed = [part for part in self._left_behind(now) if _removed(part.path)]
-            stored = sorted(self._stored(), key=lambda file: file.used)
-            left = sum(file.size for file in stored)
-            for file in stored:
+            removed = [file for file in self._leftovers(now) if _removed(file.path)]
+            patterns = ("[0-9a-f][0-9a-f]/*", "incoming/*.whole", "rejected/*")
+            files_by_use = sorted(self._files(*patterns), key=lambda file: file.used)
+            left = sum(file.size for file in files_by_use)
+            for file in files_by_use:
                 if left <= budget:
                     break
-                if not _is_fresh(file.path, now) and _removed(file.path):
+                if not _recently_used(file.path, now) and _removed(file.path):
                     left -= file.size
                     removed.append(file)
         return Pruned(tuple(file.path for file in removed), sum(file.size for file in removed), left)
 
-    def _place(self, sha256: str, extension: str) -> Path:
+    def _path(self, sha256: str, extension: str) -> Path:
         return self.folder / sha256[:2] / f"{sha256}{extension}"
 
-    def _stored(self) -> Iterator[_File]:
-        yield from _files(self.folder, "[0-9a-f][0-9a-f]/*")
-        yield from _files(self.folder, "incoming/*.whole")
-        yield from _files(self.folder, "rejected/*")
+    def _files(self, *patterns: str) -> Iterator[_File]:
+        for path in itertools.chain.from_iterable(map(self.folder.glob, patterns)):
+            with contextlib.suppress(FileNotFoundError):  # Another process may prune too.
+                stat = path.stat()
+                # A second name takes no space.
+                size = 0 if path.suffix == ".whole" and stat.st_nlink > 1 else stat.st_size
+                yield _File(path, stat.st_mtime, size)
 
-    def _left_behind(self, now: float) -> list[_File]:
-        placed = {file.path.stem for file in _files(self.folder, "[0-9a-f][0-9a-f]/*")}
+    def _leftovers(self, now: float) -> list[_File]:
+        stored = {path.stem for path in self.folder.glob("[0-9a-f][0-9a-f]/*")}
         return [
             file
-            for file in _files(self.folder, "incoming/*")
+            for file in self._files("incoming/*")
             if now - file.used > LEFT_BEHIND_SECONDS
-            and (file.path.suffix == ".part" or file.path.stem.rpartition("-")[2] in placed)
+            and (file.path.suffix == ".part" or file.path.stem.rpartition("-")[2] in stored)
         ]
 
     def _reject_damaged(self, file: Path) -> None:
@@ -182,28 +188,19 @@ class MediaStore:
         else:
             logger.warning("The stored file %s is damaged; it is kept as %s", file, kept)
 
-    @contextlib.contextmanager
-    def _written(self, folder: Path) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(f"Media cannot be written to {folder}: {error.strerror}") from error
 
-
-@dataclass(frozen=True)
-class _File:
+class _File(NamedTuple):
     path: Path
     used: float
     size: int
 
 
-def _files(folder: Path, pattern: str) -> Iterator[_File]:
-    for path in folder.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):  # Another process may prune too.
-            stat = path.stat()
-            # A second name takes no space.
-            size = 0 if path.suffix == ".whole" and stat.st_nlink > 1 else stat.st_size
-            yield _File(path, stat.st_mtime, size)
+@contextlib.contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"Media cannot be written to {folder}: {error.strerror}") from error
 
 
 def budget_of(gigabytes: str | None) -> int:
@@ -212,15 +209,6 @@ def budget_of(gigabytes: str | None) -> int:
         return int(float(gigabytes or "") * 1e9)
     except (ValueError, OverflowError):
         return BUDGET
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex. Raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _second_name(file: Path) -> Path:
@@ -235,14 +223,19 @@ def _second_name(file: Path) -> Path:
     return other
 
 
-def _is_whole(path: Path, sha256: str) -> bool:
+def _is_intact(path: Path, sha256: str) -> bool:
+    """Whether a file is there, can be read, and has that hash."""
+    digest = hashlib.sha256()
     try:
-        return hash_of(path) == sha256
-    except OSError:  # Gone or not readable: useless in either case.
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError:
         return False
+    return digest.hexdigest() == sha256
 
 
-def _is_fresh(path: Path, now: float) -> bool:
+def _recently_used(path: Path, now: float) -> bool:
     """Checked again just before removal: another run may have found the file since."""
     try:
         return now - path.stat().st_mtime < GRACE_SECONDS

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ..errors import ResponseError, XaloraError, one_line
 from ..http.retry import retry
 from ..protocol.miner import Assignment
-from ..workflows import CheckedWorkflow, Workflow, check, read_folder, ready_folder
+from ..workflows import READY_FOLDER, CheckedWorkflow, Workflow, check, read_folder
 from .comfyui import ComfyUI
 from .errors import NothingToRunError, UnexpectedAnswerError, UnreachableError
 from .heartbeat import Heartbeat
@@ -295,7 +295,7 @@ def read_workflows(folder: Path | None, of_sequencer: Mapping[str, Any]) -> list
         return read_folder(folder)
     if of_sequencer:
         return [Workflow.from_nodes(Path(str(name)).name, nodes) for name, nodes in of_sequencer.items()]
-    return read_folder(ready_folder())
+    return read_folder(READY_FOLDER)
 
 
 def find_capabilities(

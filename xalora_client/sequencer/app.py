@@ -38,7 +38,7 @@ from .values import StoreError
 logger = logging.getLogger("xalora_client.sequencer")
 logger.addHandler(logging.NullHandler())
 
-_GOODBYE_SECONDS = 1.0
+_SHUTDOWN_SECONDS = 1.0
 """How long open requests and downloads may continue when the server stops."""
 
 _PRUNE_SECONDS = 60.0
@@ -57,11 +57,11 @@ async def serve(
 
     With ``SequencerOptions`` it is a sequencer that hands tasks to miners over HTTP; else the sandbox, which renders
     previews itself. Port 0 means any free port; ``on_ready`` is called with the real URL, ``http://host:port``, once
-    requests are answered. ``data`` is the folder for tasks and media: its tasks can be queried, and unfinished ones go
-    on.
+    requests are answered. ``data`` is the folder for tasks and media: its tasks can be queried, and unfinished ones
+    continue.
 
-    Raises ConfigurationError when the address cannot be listened on, needs keys, or another server uses the folder, and
-    StorageError when the folder cannot be written.
+    Raises ConfigurationError when the server cannot listen on the address, needs keys there, or another server uses the
+    folder, and StorageError when the folder cannot be written.
     """
     name = "sandbox"
     if isinstance(options, SequencerOptions):
@@ -79,10 +79,10 @@ async def serve_locked(
     on_ready: Callable[[str], object],
     clock: Clock | None = None,
 ) -> None:
-    """As ``serve``, for a folder whose lock is already held."""
+    """As ``serve``, for a folder that is locked already."""
     with ExitStack() as stack:
         try:
-            # A new file waits for the disk some times.
+            # Making a new file waits for the disk several times.
             opened = await asyncio.to_thread(Database, lock.data / f"{lock.name}.sqlite3")
             database = stack.enter_context(closing(opened))
             server = _Server(lock, database, options, clock or Clock(), any_address=not is_loopback(host))
@@ -132,27 +132,25 @@ class _Server:
         self._queue = queue = TaskQueue(database, clock, workflows=[file.key for file in files])
         self._inputs = Inputs(queue, images, self._results, incoming, clock, local)
         consumers = partial(ConsumerRoutes, queue, self._inputs, keys, service=lock.name, local=local)
-        routes = [MediaRoutes(queue, self._results).routes(), ImageUploads(queue, images, incoming, keys).routes()]
+        routes = [*MediaRoutes(queue, self._results).routes(), *ImageUploads(queue, images, incoming, keys).routes()]
         if isinstance(options, SequencerOptions):
             metrics = Metrics(queue, None if options.metrics_open else options.page_token)
             workflow_files = {file.file.name: dict(file.nodes) for file in files}
             of_queue = partial(read_task, queue), partial(read_workflow, queue)
             routes += [
-                Dashboard("Xalora sequencer", lock.instance, queue, options.page_token).routes(),
-                consumers(*of_queue, on_query=metrics.query_answered).routes(),
-                MinerRoutes(queue, MinerKeys(options.miner_keys), workflow_files).routes(),
-                MinerFiles(queue, images.folder, self._results, incoming).routes(),
-                metrics.routes(),
+                *Dashboard("Xalora sequencer", lock.instance, queue, options.page_token).routes(),
+                *consumers(*of_queue, on_query=metrics.query_answered).routes(),
+                *MinerRoutes(queue, MinerKeys(options.miner_keys), workflow_files).routes(),
+                *MinerFiles(queue, images.folder, self._results, incoming).routes(),
+                *metrics.routes(),
             ]
         else:
-            rendering = lock.data / "rendering"
-            self._preview = PreviewMiner(queue, images.folder, self._results, rendering, options)
+            self._preview = PreviewMiner(queue, images.folder, self._results, lock.data / "rendering", options)
             routes += [
-                Dashboard("Xalora sandbox", lock.instance, None).routes(),
-                consumers(read_known_task, any_workflow).routes(),
+                *Dashboard("Xalora sandbox", lock.instance, None).routes(),
+                *consumers(read_known_task, any_workflow).routes(),
             ]
-        for part in routes:
-            self._app.add_routes(part)
+        self._app.add_routes(routes)
 
     async def run(self, host: str, port: int, on_ready: Callable[[str], object]) -> None:
         """Serve until this coroutine is canceled."""
@@ -161,7 +159,7 @@ class _Server:
             access_log=logger,
             access_log_class=AnswersSent,
             logger=logger,
-            shutdown_timeout=_GOODBYE_SECONDS,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
             keepalive_timeout=IDLE_SECONDS,
             lingering_time=1.0,
             auto_decompress=False,
@@ -185,7 +183,7 @@ class _Server:
             on_ready(f"http://{url_host}:{real_port}")
             await self._prune_forever()
         finally:
-            await self._queue.stop()  # Long polls do not hold up the end.
+            await self._queue.stop()  # So that long polls do not delay the shutdown.
             await runner.cleanup()
             await self._inputs.close()
             if self._preview is not None:
@@ -194,18 +192,15 @@ class _Server:
     async def _prune_forever(self) -> None:
         while True:
             try:
-                await self._prune()
+                if self._budget is not None:
+                    for file in await self._queue.results_over(self._budget):
+                        (self._results / file).unlink(missing_ok=True)
+                        await self._queue.forget_result(file)
+                await self._inputs.prune()
+                await self._queue.forget_old_tasks()
             except Exception:
                 logger.exception("Old files could not be removed")
             await self._clock.sleep(_PRUNE_SECONDS)
-
-    async def _prune(self) -> None:
-        if self._budget is not None:
-            for file in await self._queue.results_over(self._budget):
-                (self._results / file).unlink(missing_ok=True)
-                await self._queue.forget_result(file)
-        await self._inputs.prune()
-        await self._queue.forget_old_tasks()
 
 
 def _reachable(host: str) -> str:

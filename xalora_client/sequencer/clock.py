@@ -1,4 +1,4 @@
-"""The sequencer's time, in one place, so that tests can be told what time it is."""
+"""The sequencer's clock and timers, in one place, so that tests can replace them."""
 
 from __future__ import annotations
 

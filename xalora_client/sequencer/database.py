@@ -1,6 +1,6 @@
 """The tasks in SQLite, so that they survive the end of the process, even a kill or a power cut.
 
-What is open is also held in memory, by the queue: each change is written here first.
+The queue also has the open tasks in memory: each change is written here first.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     inputs TEXT,                      -- JSON: for each image parameter its file, or null until it is here
     ready INTEGER NOT NULL DEFAULT 0, -- whether all inputs are here
     attempts INTEGER NOT NULL DEFAULT 0,
-    miner TEXT,                       -- who has the present attempt, or had the last
+    miner TEXT,                       -- of the present attempt, or the last
     lease TEXT,                       -- that attempt's token
     prompt_id TEXT,                   -- and its id
     began REAL,                       -- and when it began, Unix seconds
@@ -70,8 +70,8 @@ CREATE TABLE IF NOT EXISTS tasks (
     UNIQUE (owner, consumer_id, job_id)
 )
 """
-_OFFERS = """
-CREATE TABLE IF NOT EXISTS offers (   -- what miners said they can run
+_CAPABILITIES = """
+CREATE TABLE IF NOT EXISTS offers (   -- what miners announced that they can run
     miner TEXT NOT NULL,
     offer TEXT NOT NULL,              -- JSON
     seen REAL NOT NULL,               -- Unix seconds
@@ -108,7 +108,7 @@ STEPS: Steps = [
     (
         _SALT,
         _TASKS,
-        _OFFERS,
+        _CAPABILITIES,
         _RESULTS,
         _IMAGES,
         _add_salt,
@@ -148,7 +148,7 @@ class Database:
         self._db.close()
 
     async def flush(self) -> None:
-        """Wait until what was written so far is on the disk. Those who wait at the same time share one wait."""
+        """Wait until what was written so far is on the disk. Calls that wait at the same time share one wait."""
         written = self._db.total_changes
         while self._flushed < written:
             if self._flushing is None:
@@ -236,7 +236,7 @@ class Database:
             " create_timestamp AS created, create_timestamp + timeout_seconds AS deadline, ready, status, upload,"
             " revision FROM tasks WHERE status IN ('waiting', 'running') ORDER BY rowid"
         )
-        return [_open_task(dict(row)) for row in rows]
+        return [_open_task(**row) for row in rows]
 
     def parameters(self, task_id: str) -> dict[str, Any]:
         """The parameters of a task that has not ended."""
@@ -267,8 +267,8 @@ class Database:
         """What is to be fetched for a task."""
         row = self.run("SELECT owner, work, inputs FROM tasks WHERE task_id = ?", (task.task_id,)).fetchone()
         parameters = json.loads(row["work"])["parameters"]
-        addresses = {name: parameters[name] for name, file in json.loads(row["inputs"]).items() if file is None}
-        return InputFetch(task.task_id, row["owner"], addresses, task.revision)
+        urls = {name: parameters[name] for name, file in json.loads(row["inputs"]).items() if file is None}
+        return InputFetch(task.task_id, row["owner"], urls, task.revision)
 
     def begin(self, task_id: str, lease: Lease) -> None:
         """An attempt begins."""
@@ -369,11 +369,20 @@ def _flush_bytes(file: Path) -> None:
         os.close(handle)
 
 
-def _open_task(fields: dict[str, Any]) -> OpenTask:
-    workflow = WorkflowKey(fields.pop("task_type"), fields.pop("workflow_id"))
-    miner, began, token, prompt_id = (fields.pop(name) for name in ("miner", "began", "lease", "prompt_id"))
-    lease = None if token is None else Lease(miner, fields["attempts"], began, token, prompt_id)
-    return OpenTask(workflow=workflow, lease=lease, **fields)
+def _open_task(
+    *,
+    task_type: str,
+    workflow_id: str | None,
+    miner: str,
+    began: float,
+    lease: str | None,
+    prompt_id: str,
+    **fields: Any,
+) -> OpenTask:
+    """A task from its row."""
+    # An attempt that was lost can still be renewed.
+    attempt = None if lease is None else Lease(miner, fields["attempts"], began, lease, prompt_id, expires_at=began)
+    return OpenTask(workflow=WorkflowKey(task_type, workflow_id), lease=attempt, **fields)
 
 
 def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class TooLargeError(Exception):
 
 
 def is_full(error: OSError) -> bool:
-    """Whether it says that the disk has no room left."""
+    """Whether the disk has no room left."""
     return error.errno in _FULL
 
 
@@ -133,7 +133,7 @@ class Image:
 
 
 class Images:
-    """The table of uploaded images, each owner's apart. Their bytes are in ``folder``, named by their hash."""
+    """The table of uploaded images, separate for each owner. Their bytes are in ``folder``, named by their hash."""
 
     def __init__(self, database: Database, folder: Path, clock: Clock) -> None:
         self.folder = folder

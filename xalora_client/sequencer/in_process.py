@@ -27,8 +27,7 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
     the one that runs, whose options do not change. It ends with its process, and the next one continues unfinished
     tasks.
 
-    Blocks until the sandbox answers, well under a second. Raises StorageError when the folder cannot be
-    written.
+    Blocks until the sandbox answers, well under a second. Raises StorageError when the folder cannot be written.
     """
     data = Path(data).resolve()
     with _lock:
@@ -43,7 +42,7 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
                 url = url_of_owner(data)
                 if url is not None:
                     return url
-                # Its owner is starting or stopping: look again.
+                # Its owner is starting or stopping: try again.
                 if time.monotonic() > deadline:
                     raise ConfigurationError(
                         f"Another process uses the data folder {data}, but no sandbox answers there",
@@ -70,7 +69,6 @@ class _Server:
     """A sandbox in a daemon thread with its own event loop. ``url`` is where it answers."""
 
     def __init__(self, lock: FolderLock, options: Options) -> None:
-
         from .app import serve_locked  # slow to import, and not needed with a real sequencer
 
         self._loop = asyncio.new_event_loop()

@@ -36,7 +36,7 @@ _AT_ONCE = 8
 _RETRY_SECONDS = 5.0
 _FOREVER = 1e9
 _UNUSED_SECONDS = 600.0
-"""A file that nothing refers to is removed after this time: its task may just be about to."""
+"""A file that nothing refers to is removed after this time: its task may not have noted it yet."""
 
 _REDIRECTS = 10
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -68,7 +68,7 @@ class Inputs:
         self._run(self._fetch_all())
 
     async def close(self) -> None:
-        """Stop fetching. It begins again at the next start."""
+        """Stop fetching. The next start begins again."""
         running = list(self._running)
         for task in running:
             task.cancel()
@@ -109,7 +109,7 @@ class Inputs:
                 if msg is not None:
                     return await self.queue.fail_fetch(fetch.task_id, msg)
                 async with self._slots:
-                    files = {name: await self._file(address, fetch.owner) for name, address in fetch.addresses.items()}
+                    files = {name: await self._file(url, fetch.owner) for name, url in fetch.urls.items()}
                 return await self.queue.end_fetch(fetch.task_id, files)
             except ImageError as error:
                 msg = str(error)
@@ -144,7 +144,7 @@ class Inputs:
     async def _result_at(self, address: str, owner: bytes) -> Path | None:
         """The file behind the address of a result of the owner's tasks; None for other addresses.
 
-        Whatever its host is: a result's name cannot be guessed.
+        The address may have any host: a result's name cannot be guessed.
         """
         name = part_of(address, _RESULT)
         file = None if name is None else await self.queue.find_media(name, owner)
@@ -166,12 +166,12 @@ def picture_type(path: Path) -> str:
 async def fetch_image(address: str, *, local: bool) -> bytes:
     """Return the bytes behind an http or https URL or in a ``data:`` URI.
 
-    ``local`` is whether addresses in private networks may be asked. Those of cloud metadata services never are.
+    ``local`` is whether hosts in private networks may be contacted. Cloud metadata services never are.
     Raises ImageError when there are no bytes, when there are more than 64 MiB, or after 60 seconds.
     """
     if is_data_uri(address):
         try:
-            # Decoding a large one takes a moment, and the loop must stay free.
+            # Decoding a large one is slow, and the loop must stay free.
             _, content = await asyncio.to_thread(decode_data_uri, address)
         except ValueError as error:
             raise ImageError(f"the image's data: URI cannot be read: {error}") from error
@@ -188,8 +188,8 @@ async def fetch_image(address: str, *, local: bool) -> bytes:
 
 
 def check_image_host(address: str, *, local: bool) -> None:
-    """Raise ImageError for an address whose host, as it is written, is not asked."""
-    with suppress(ValueError):  # One that cannot be read. Said when it is fetched.
+    """Raise ImageError for an address whose host, as it is written, may not be contacted."""
+    with suppress(ValueError):  # An address that cannot be read is an error of the fetch.
         if not is_data_uri(address):
             _check_named(Link.parse(address), local)
 
@@ -223,7 +223,7 @@ async def _fetch(link: Link, local: bool) -> bytes:
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """What servers' certificates are checked against. Reading some hundred takes a while."""
+    """What servers' certificates are checked against. Reading some hundred is slow."""
     return ssl_context()
 
 

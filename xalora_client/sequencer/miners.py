@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from ..workflows import Capability, WorkflowKey
@@ -16,7 +15,7 @@ from .open_task import Lease, OpenTask
 from .values import MinerView, NameTakenError
 
 ALIVE_SECONDS = 30.0
-"""A miner that was not heard of for longer is taken to be gone."""
+"""A miner that sends nothing for longer counts as gone."""
 
 FORGOTTEN_SECONDS = 30 * 86_400.0
 """What a miner could run that was not here for so long no longer counts."""
@@ -30,13 +29,13 @@ class MinerRecord:
     """One miner.
 
     Attributes:
-        name: Its own name for itself.
+        name: Its name, which it chose.
         instance: Which process of that name; None for the public kind, which never registers.
         capabilities: What it can run, by workflow.
         workflow_ids: What one of the public kind can run: workflows with these ids, whatever their parameters.
         software: What it runs on, for people.
         is_local: Whether it is inside this process: it can run everything, and is never lost.
-        seen: When it was last heard of, Unix time.
+        seen: When its last request came, Unix time.
         tasks: Those that it runs.
         latest: The workflow that it ran last, whose models are loaded.
         ran: When it last began each workflow.
@@ -67,39 +66,36 @@ class MinerRecord:
         return self.runs(task.workflow) if capability is None else task.accepted.get(capability.digest, False)
 
     def is_alive(self, now: float) -> bool:
-        """Whether it was heard of lately, and has not hung up since."""
+        """Whether it has sent something lately, and has not hung up since."""
         if self.listens is not None and not self.listens():
             return False
         return self.is_local or now - self.seen <= ALIVE_SECONDS
 
     def view(self, now: float) -> MinerView:
         """The miner, for people."""
-        return MinerView(
-            self.name, self.is_alive(now), bool(self.tasks), now - self.seen, self._names, self.done, self.software
-        )
-
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
         ids = (f"workflow_id {workflow_id}" for workflow_id in sorted(self.workflow_ids))
-        return (*sorted(map(str, self.capabilities)), *ids)
+        runs = (*sorted(map(str, self.capabilities)), *ids)
+        return MinerView(
+            self.name, self.is_alive(now), bool(self.tasks), now - self.seen, runs, self.done, self.software
+        )
 
 
 class Capabilities:
     """What miners can run: remembered across restarts, and what a create is checked against.
 
-    ``named`` are workflows that count although no miner has been here with them yet.
+    ``configured`` are workflows that count although no miner has announced them yet.
     """
 
-    def __init__(self, database: Database, named: Iterable[WorkflowKey], now: float) -> None:
+    def __init__(self, database: Database, configured: Iterable[WorkflowKey], now: float) -> None:
         self._database = database
-        self._named = set(named)
+        self._configured = set(configured)
         self._known: dict[WorkflowKey, dict[str, Capability]] = {}
         self._public_ids: set[str] = set()
         database.run("DELETE FROM offers WHERE seen < ?", (now - FORGOTTEN_SECONDS,))
         self._read()
 
     def remember(self, miner: MinerRecord) -> None:
-        """These are all that the miner has from now on. Of the public kind only its workflows' ids are known."""
+        """Replace what is known of the miner. Of the public kind only its workflows' ids are known."""
         announced = [capability.to_json() for capability in miner.capabilities.values()]
         with self._database.transaction():
             self._database.run("DELETE FROM offers WHERE miner = ?", (miner.name,))
@@ -114,12 +110,12 @@ class Capabilities:
         return tuple(self._known.get(workflow, {}).values())
 
     def __contains__(self, workflow: WorkflowKey) -> bool:
-        return workflow in self._known or workflow in self._named or workflow.workflow_id in self._public_ids
+        return workflow in self._known or workflow in self._configured or workflow.workflow_id in self._public_ids
 
     def check(self, workflow: WorkflowKey, parameters: Mapping[str, Any]) -> None:
         """Raise InvalidParameterError for parameters that no miner takes.
 
-        Where a miner only named the workflow's id, or none has been here with it yet, they cannot be checked.
+        Where a miner only named the workflow's id, or none has announced it yet, they cannot be checked.
         """
         capabilities = self.of(workflow)
         is_unchecked = not capabilities or workflow.workflow_id in self._public_ids
@@ -128,7 +124,7 @@ class Capabilities:
 
     def names(self) -> list[str]:
         """All workflows that can be asked for, in words."""
-        known = [str(workflow) for workflow in {*self._known, *self._named}]
+        known = [str(workflow) for workflow in {*self._known, *self._configured}]
         return sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)]
 
     def _read(self) -> None:
@@ -154,7 +150,7 @@ class Miners:
         return iter(self._by_name.values())
 
     def alive(self) -> list[MinerRecord]:
-        """Those that are here."""
+        """Those that are connected."""
         now = self._clock.time()
         return [miner for miner in self if miner.is_alive(now)]
 
@@ -163,7 +159,7 @@ class Miners:
         return self._by_name.get(name or "")
 
     def find(self, name: str, instance: str | None) -> MinerRecord | None:
-        """The same if it is this process, which was just heard of."""
+        """The same if it is this process, which has just sent something."""
         miner = self._by_name.get(name)
         if miner is None or miner.instance != instance:
             return None
@@ -177,7 +173,7 @@ class Miners:
 
     @contextmanager
     def listening(self, name: str | None, listens: Callable[[], bool]) -> Iterator[None]:
-        """Wait for something to answer a miner. If it still listens then, that is a sign of life."""
+        """Wait for something to answer a miner. If it still listens afterwards, that is a sign of life."""
         miner = self.get(name)
         if miner is not None:
             miner.listens = listens

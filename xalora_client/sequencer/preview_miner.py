@@ -36,7 +36,7 @@ async def read_known_task(body: Mapping[str, Any]) -> tuple[WorkflowTask, tuple[
 
 
 async def any_workflow(body: Mapping[str, Any]) -> WorkflowKey | None:
-    """None: the one miner runs every workflow of these tasks. Raises InvalidParameterError for others."""
+    """None, because the one miner runs every workflow. Raises InvalidParameterError for an unknown task type."""
     if body.get("task_type") is not None:
         check_task_type(body["task_type"])
     return None
@@ -45,8 +45,14 @@ async def any_workflow(body: Mapping[str, Any]) -> WorkflowKey | None:
 class PreviewMiner:
     """Runs at most ``workers`` tasks at once. Each runs for at least ``render_seconds`` seconds.
 
-    Results are rendered in threads, so the loop stays free for answers. Args: the queue, the folders of inputs and
-    results, and one for what is not complete.
+    Results are rendered in threads, so the loop stays free for answers.
+
+    Args:
+        queue: The tasks.
+        inputs: The folder of inputs.
+        results: The folder of results.
+        rendering: The folder of files that are not complete.
+        options: How it works.
     """
 
     def __init__(self, queue: TaskQueue, inputs: Path, results: Path, rendering: Path, options: Options) -> None:
@@ -63,7 +69,7 @@ class PreviewMiner:
     async def start(self) -> None:
         """Begin to take tasks."""
         await self._queue.register_local(_NAME)
-        self._workers = [asyncio.create_task(self._work()) for _ in range(self._options.workers)]
+        self._workers = [asyncio.create_task(self._run_tasks()) for _ in range(self._options.workers)]
 
     async def close(self) -> None:
         """Stop rendering. Unfinished tasks stay in the queue for the next start."""
@@ -74,7 +80,7 @@ class PreviewMiner:
         ends = [asyncio.wrap_future(thread) for thread in list(self._threads)]
         await asyncio.wait([asyncio.gather(*ends, return_exceptions=True)], timeout=_CLOSING_SECONDS)
 
-    async def _work(self) -> None:
+    async def _run_tasks(self) -> None:
         while not self._queue.stopped:
             attempt = await self._queue.claim_next(_NAME, _NAME, seconds=_FOREVER)
             if attempt is not None:
@@ -84,7 +90,7 @@ class PreviewMiner:
         with suppress(LeaseLost):
             while not self._queue.stopped:
                 await self._queue.renew(lease, seconds=_FOREVER)
-            await asyncio.Event().wait()  # While others say goodbye, it goes on.
+            await asyncio.Event().wait()  # The task keeps running until the server has closed.
 
     async def _run(self, attempt: Attempt) -> None:
         try:
@@ -101,14 +107,12 @@ class PreviewMiner:
     async def _render(self, attempt: Attempt) -> None:
         begun = time.monotonic()
         task = build_task(attempt.workflow.task_type, {"parameters": attempt.parameters})
-        image = b""
-        if isinstance(task, UpscalerTask):
-            image = await asyncio.to_thread((self._inputs / attempt.inputs["image"].file).read_bytes)
+        inputs = {name: self._inputs / file.file for name, file in attempt.inputs.items()}
         unfinished = self._rendering / attempt.lease.task_id
         stop = threading.Event()
         try:
             suffix = await self._in_thread(
-                lambda: render(task, image, unfinished, video_format=self._options.video_format, stopped=stop.is_set)
+                lambda: render(task, inputs, unfinished, video_format=self._options.video_format, stopped=stop.is_set)
             )
         finally:
             stop.set()
@@ -120,24 +124,19 @@ class PreviewMiner:
             unfinished.replace(self._results / media)
             # Nothing waits since the sleep: a task that was stopped never gets here.
             await self._queue.attach_result(attempt.lease, media, size)
-            result = Result(
-                file=media,
-                media=media,
-                inference_latency=rendered - begun,
-                upload_latency=time.monotonic() - rendered,
-            )
-            await self._queue.finish(attempt.lease, result)
+            seconds = rendered - begun, time.monotonic() - rendered
+            await self._queue.finish(attempt.lease, Result(media, *seconds, media=media))
         finally:
             unfinished.unlink(missing_ok=True)
 
-    async def _in_thread(self, work: Callable[[], str]) -> str:
-        """Run ``work`` in a daemon thread, because the interpreter waits for an executor's threads at exit."""
+    async def _in_thread(self, function: Callable[[], str]) -> str:
+        """Call a function in a daemon thread, because the interpreter waits for an executor's threads at exit."""
         future: concurrent.futures.Future[str] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
 
         def run() -> None:
             try:
-                future.set_result(work())
+                future.set_result(function())
             except BaseException as error:  # noqa: BLE001 - raised again where the future is awaited
                 future.set_exception(error)
 

@@ -3,8 +3,8 @@
 Tasks wait in their order of arrival. A miner gets the oldest that it can run, under a lease. A lease that runs out puts
 the task back to the head of the queue, at most three times. What is decided here is written to the database first.
 
-``TaskQueue`` is the seam where another engine could stand, on a database over a network: its methods take and return
-the plain values of ``values.py``, and each is one transaction.
+Another engine, on a database over a network, would replace ``TaskQueue``: its methods take and return the plain values
+of ``values.py``, and each is one transaction.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from .values import (
     LeaseId,
     LeaseLost,
     NewTask,
+    NoSuchTaskError,
     NotRegisteredError,
     NotUploadedError,
     Overview,
@@ -93,11 +94,9 @@ class TaskQueue:
         """
         for task in self._database.open_tasks():
             self._open[task.task_id] = task
-            if task.status == "running" and not (keep_leases and task.lease is not None):
+            if task.status == "running" and not keep_leases:
                 self._database.set_status(task.task_id, "waiting", 0, forget=True)
                 task.status, task.attempts, task.lease, task.upload = "waiting", 0, None, None
-            if task.lease is not None:
-                task.lease.expires_at = self._clock.time()
             if task.status == "running" and task.lease is not None:
                 self._extend(task, task.lease)
             elif task.ready:
@@ -146,10 +145,10 @@ class TaskQueue:
         await self._database.flush()
         return CreateOutcome(task.task_id, is_new=True, has_miner=has_miner)
 
-    async def query(self, task_id: str, owner: bytes, after: int = -1) -> TaskView | None:
-        """A task that this owner created; None if there is no such task. Previews older than ``after`` are left out."""
+    async def query(self, task_id: str, owner: bytes, after: int = -1) -> TaskView:
+        """A task that this owner created. Previews older than ``after`` are left out. Raises NoSuchTaskError."""
         view = self._view(task_id, owner, after)
-        if view is not None and not view.is_open:
+        if not view.is_open:
             await self._database.flush()
         return view
 
@@ -159,12 +158,11 @@ class TaskQueue:
         if task is not None and task.revision <= after and seconds > 0 and not self.stopped:
             await task.watchers.wait(self._clock, seconds)
 
-    async def cancel(self, task_id: str, owner: bytes) -> TaskView | None:
-        """End a task unless it has ended, and stop its miner. Returns it as it was before; None as in ``query``."""
+    async def cancel(self, task_id: str, owner: bytes) -> TaskView:
+        """End a task unless it has ended, and stop its miner. Returns it as it was before. Raises NoSuchTaskError."""
         before = self._view(task_id, owner)
-        if before is not None:
-            self._end(task_id, "canceled", "canceled", "canceled on request")
-            await self._database.flush()
+        self._end(task_id, "canceled", "canceled", "canceled on request")
+        await self._database.flush()
         return before
 
     async def workflow_names(self) -> list[str]:
@@ -176,16 +174,10 @@ class TaskQueue:
         return workflow in self._capabilities
 
     async def check(self, workflow: WorkflowKey, parameters: Mapping[str, Any]) -> set[str]:
-        """The names of those parameters that are images. Raises InvalidParameterError when no miner takes them."""
+        """The names of the parameters that may be images. Raises InvalidParameterError when no miner takes these."""
         self._capabilities.check(workflow, parameters)
-        capabilities = self._capabilities.of(workflow)
-        found = {
-            name
-            for capability in capabilities
-            for name, parameter in capability.parameters.items()
-            if parameter.kind == "image"
-        }
-        return found if capabilities else {"image"}
+        images = [capability.images for capability in self._capabilities.of(workflow)]
+        return set().union(*images) if images else {"image"}
 
     async def find_miner(self, workflow: WorkflowKey | None) -> str | None:
         """The least busy miner that is here and runs the workflow; any one, if none is named. None: there is none."""
@@ -323,14 +315,14 @@ class TaskQueue:
         task = self._by_token(token, _INPUT)
         return None if task is None else tuple(self._database.inputs(task.task_id).values())
 
-    async def renew_upload(self, token: str) -> tuple[LeaseId, str | None] | None:
-        """Renew the lease of the attempt that got this upload token; None when it is over.
+    async def renew_upload(self, token: str) -> tuple[LeaseId, str | None]:
+        """Renew the lease of the attempt that got this upload token. Raises LeaseLost.
 
         Returns the lease, and the file that the attempt has uploaded before.
         """
         task = self._by_token(token, _UPLOAD)
         if task is None or task.lease is None:
-            return None
+            raise LeaseLost("lost")
         lease = LeaseId(task.task_id, task.lease.token)
         return lease, self._renewed(lease).upload
 
@@ -386,11 +378,11 @@ class TaskQueue:
 
     # The rules.
 
-    def _view(self, task_id: str, owner: bytes, after: int = -1) -> TaskView | None:
+    def _view(self, task_id: str, owner: bytes, after: int = -1) -> TaskView:
         view, task = self._database.find(task_id, owner), self._open.get(task_id)
-        if view is None or task is None:
-            return view
-        return replace(view, revision=task.revision, progress=task.progress_after(after))
+        if view is None:
+            raise NoSuchTaskError(task_id)
+        return view if task is None else replace(view, revision=task.revision, progress=task.progress_after(after))
 
     def _running(self) -> Iterator[OpenTask]:
         return (task for task in self._open.values() if task.status == "running")

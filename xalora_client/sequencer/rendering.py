@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -50,11 +50,13 @@ class Stopped(Exception):  # noqa: N818 - not an error: the image is no longer n
     """Raised between frames to leave a rendering that was stopped."""
 
 
-def render(task: KnownTask, image: bytes, path: Path, *, video_format: str, stopped: Callable[[], bool]) -> str:
+def render(
+    task: KnownTask, inputs: Mapping[str, Path], path: Path, *, video_format: str, stopped: Callable[[], bool]
+) -> str:
     """Render the task into the file ``path`` and return the suffix for its name, such as ".mp4".
 
-    ``image`` is the file that an upscaler task enlarges. Parameters that are not set have the defaults of the product's
-    pages, and the seed is 0. ``stopped`` is called before every frame and at the end. Raises ImageError or Stopped;
+    ``inputs`` are its input files, by parameter. Parameters that are not set have the defaults of the product's pages,
+    and the seed is 0. ``stopped`` is called before every frame and at the end. Raises ImageError or Stopped;
     then no file is left.
     """
     try:
@@ -68,7 +70,7 @@ def render(task: KnownTask, image: bytes, path: Path, *, video_format: str, stop
             picture.save(path, "JPEG", quality=92)
             suffix = ".jpg"
         else:
-            _upscale(image, path)
+            _upscale(inputs["image"], path)
             suffix = ".png"
         if stopped():
             raise Stopped
@@ -90,13 +92,13 @@ MAX_PIXELS = 2**25
 """Of the image before it is enlarged; 8K UHD (7680 x 4320) is just below."""
 
 
-def _upscale(data: bytes, path: Path) -> None:
+def _upscale(image: Path, path: Path) -> None:
     """Enlarge an image file twice with Lanczos and write it as a lossless PNG.
 
     Colors and alpha are resized separately, so colors do not depend on what is transparent. Of an animation the first
-    frame is used. Raises ImageError when the bytes are not an image or the image is too large.
+    frame is used. Raises ImageError when the file is not an image or the image is too large.
     """
-    picture = _decode(data)
+    picture = _decode(image)
     size = (2 * picture.width, 2 * picture.height)
     colors = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     if picture.mode == "RGBA":
@@ -105,10 +107,10 @@ def _upscale(data: bytes, path: Path) -> None:
     colors.save(path, "PNG", compress_level=1)
 
 
-def _decode(data: bytes) -> Image.Image:
-    """Return the image upright, as 8-bit RGB or RGBA."""
+def _decode(image: Path) -> Image.Image:
+    """Return the picture in a file, upright, as 8-bit RGB or RGBA."""
     try:
-        with Image.open(io.BytesIO(data)) as file:
+        with Image.open(image) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise ImageError(f"the image is too large: more than {MAX_PIXELS} pixels")
             picture = ImageOps.exif_transpose(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..workflows import WorkflowKey
@@ -62,7 +62,7 @@ class TaskView:
         timeout_seconds: As it was created with.
         workflow_id: Its workflow among those of its kind.
         media: The name in the address of its result.
-        msg: What is to be said of its end.
+        msg: A note on its end.
         revision: Grows with each change.
         progress: ``value``, ``maximum``, maybe ``title``, and ``preview`` where it is newer than what was asked for.
     """
@@ -98,11 +98,11 @@ class InputFile:
 
 @dataclass(frozen=True)
 class InputFetch:
-    """A task whose inputs are to be fetched: their addresses by parameter, and the task's present revision."""
+    """A task whose inputs are to be fetched: their URLs by parameter, and the task's present revision."""
 
     task_id: str
     owner: bytes
-    addresses: Mapping[str, str]
+    urls: Mapping[str, str]
     revision: int
 
 
@@ -144,33 +144,33 @@ class Attempt:
     is_public: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Result:
     """How an attempt finished.
 
     Attributes:
         file: The file that it uploaded.
-        media: The name in the result's address. None: one that cannot be guessed.
         inference_latency: Seconds that the workflow ran, or None.
         upload_latency: Seconds that the upload took, or None.
-        msg: What is to be said of it, such as that there were more files.
+        msg: A note on it, such as that there were more files.
+        media: The name in the result's address. None: one that cannot be guessed.
     """
 
     file: str
-    media: str | None = None
     inference_latency: float | None = None
     upload_latency: float | None = None
     msg: str | None = None
+    media: str | None = None
 
 
 @dataclass(frozen=True)
 class MinerView:
-    """A miner, for people. ``silent_seconds`` is since when it was not heard of, ``runs`` are its workflows."""
+    """A miner, for people. ``idle_seconds`` have passed since its last request, ``runs`` are its workflows."""
 
     name: str
     is_alive: bool
     is_busy: bool
-    silent_seconds: float
+    idle_seconds: float
     runs: tuple[str, ...]
     done: int
     software: Mapping[str, str]
@@ -178,7 +178,7 @@ class MinerView:
 
 @dataclass(frozen=True)
 class RunningTask:
-    """A task that a miner carries out. ``seconds`` is how long this attempt has taken."""
+    """A task that a miner runs. ``seconds`` is how long this attempt has taken."""
 
     task_id: str
     workflow: WorkflowKey
@@ -203,20 +203,20 @@ class EndedTask:
 
 @dataclass(frozen=True)
 class Overview:
-    """What is going on. Nothing in it was written by a consumer."""
+    """The miners and tasks. Nothing in it was written by a consumer."""
 
     miners: tuple[MinerView, ...]
     waiting: Mapping[WorkflowKey, int]
     running: tuple[RunningTask, ...]
-    ended: tuple[EndedTask, ...] = field(default=())
+    ended: tuple[EndedTask, ...]
 
 
 class LeaseLost(Exception):  # noqa: N818 - an answer, not a failure of this program
-    """The lease does not, or no longer, give a right to the task. ``reason``: "canceled", "timed out" or "lost"."""
+    """The lease gives no right to the task, or no longer does. Its text is "canceled", "timed out" or "lost"."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+
+class NoSuchTaskError(Exception):
+    """The owner has no task with this id."""
 
 
 class NotUploadedError(Exception):
@@ -228,7 +228,7 @@ class NameTakenError(Exception):
 
 
 class NotRegisteredError(Exception):
-    """This process of this name has not registered, or not since the last start."""
+    """This process of this name has not registered since the sequencer started."""
 
 
 class StoreError(Exception):

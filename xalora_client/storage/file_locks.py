@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import uuid
 import weakref
 from pathlib import Path
 
@@ -40,10 +39,9 @@ class ProcessLock:
 
     def __init__(self, path: Path, handle: int) -> None:
         self.path = path
-        self._handle: int | None = handle
-        # Only closes the file, which then looks left behind, as it is.
+        # Garbage collection only closes the file. To others, its holder is then dead.
         self._closing = weakref.finalize(self, os.close, handle)
-        _held.add(self)
+        _open_locks.add(self)
 
     @classmethod
     def acquire(cls, path: Path) -> ProcessLock | None:
@@ -54,48 +52,29 @@ class ProcessLock:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            lock = None
             try:
                 _lock(handle)
+                # Its last holder may have removed the file between opening and locking: then this lock means nothing.
                 if _is_at(handle, path):
-                    return cls(path, handle)
+                    lock = cls(path, handle)
+                    return lock
             except (BlockingIOError, PermissionError):  # What flock and msvcrt raise while another holds it.
-                os.close(handle)
                 return None
-            except BaseException:
-                os.close(handle)
-                raise
-            # Its last holder removed the file between opening and locking, so this lock means nothing.
-            os.close(handle)
+            finally:
+                if lock is None:
+                    os.close(handle)
 
     def release(self) -> None:
         """Release the lock and remove the file. Does nothing the second time."""
-        if self._handle is None:
+        if not self._closing.alive:
             return
-        self._handle = None
-        _remove_locked(self._closing, self.path)
-
-    def _forget(self) -> None:
-        """In a forked child: close the copy of the parent's handle. The parent keeps its lock."""
-        self._handle = None
+        # Removed while it is locked, so that it is not another's. Windows needs it closed first.
+        if sys.platform == "win32":
+            self._closing()
+        with contextlib.suppress(OSError):  # Leaves an empty file. On Windows, another process may have it open.
+            self.path.unlink(missing_ok=True)
         self._closing()
-
-
-class LockFolder:
-    """A folder of locks with unique names. A name tells any reader whether its holder is still alive."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def new(self) -> ProcessLock:
-        """Make and hold a lock, named by the last part of its path. Raises OSError."""
-        while True:
-            lock = ProcessLock.acquire(self.folder / uuid.uuid4().hex)
-            if lock is not None:
-                return lock
-
-    def is_held(self, name: str) -> bool:
-        """Whether the holder of that lock is alive. Raises OSError when the lock cannot be tried."""
-        return is_held(self.folder / name)
 
 
 def is_held(path: Path) -> bool:
@@ -112,15 +91,6 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _remove_locked(closing: weakref.finalize[[int], ProcessLock], path: Path) -> None:
-    """Remove the file while it is locked, so that it is not another's. Windows needs it closed first."""
-    if sys.platform == "win32":
-        closing()
-    with contextlib.suppress(OSError):  # Leaves an empty file. On Windows, another process may have it open.
-        path.unlink(missing_ok=True)
-    closing()
-
-
 def _is_at(handle: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
@@ -128,13 +98,14 @@ def _is_at(handle: int, path: Path) -> bool:
         return False
 
 
-_held: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
+_open_locks: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    for lock in list(_held):
-        lock._forget()
-    _held.clear()
+    """Close the copies of the parent's handles. The parent keeps its locks."""
+    for lock in list(_open_locks):
+        lock._closing()
+    _open_locks.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Files that survive crashes: moves that leave no half of a file."""
+"""Files that survive crashes: a file is moved as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import sys
 from pathlib import Path
 
 
-def move(file: Path, place: Path) -> None:
-    """Move a complete file to its place, replacing what is there, and flush its bytes and its name to the disk.
+def move(file: Path, destination: Path) -> None:
+    """Move a complete file, replacing what is at its destination, and flush its bytes and its name to the disk.
 
-    Both are on one file system. The place's folder is made if it is missing. Raises OSError.
+    Both are on one file system. The destination's folder is made if it is missing. Raises OSError.
     """
-    make_folder(place.parent)
-    _sync_bytes(file)
-    file.replace(place)
-    sync_folder(place.parent)
+    make_folder(destination.parent)
+    _flush(file, os.O_RDWR)
+    file.replace(destination)
+    sync_folder(destination.parent)
 
 
 def sync(file: Path) -> None:
     """Flush a file's bytes and its name to the disk. Raises OSError."""
-    _sync_bytes(file)
+    _flush(file, os.O_RDWR)
     sync_folder(file.parent)
 
 
@@ -32,19 +32,15 @@ def make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
-def _sync_bytes(file: Path) -> None:
-    handle = os.open(file, os.O_RDWR)
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's list of names to the disk; Windows does that by itself. Raises OSError."""
+    if sys.platform != "win32":
+        _flush(folder, os.O_RDONLY)
+
+
+def _flush(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def sync_folder(folder: Path) -> None:
-    """Write a folder's list of names to the disk; Windows does that by itself. Raises OSError."""
-    if sys.platform != "win32":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -1,4 +1,4 @@
-"""A SQLite file: never seen half made, written through to the disk, and versioned.
+"""A SQLite file: complete from the start, on the disk after each commit, and versioned.
 
 ``connect`` opens one for a single user, such as a server that has its folder to itself. ``SqliteFile`` shares one
 between threads, processes and forks.
@@ -6,6 +6,7 @@ between threads, processes and forks.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import threading
@@ -68,17 +69,17 @@ def connect(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
 
 
 def unusable(path: Path, name: str, error: Exception, code: str | None = None) -> StorageError:
-    """The error to raise for an OSError or sqlite3.Error; ``code`` is that of a damaged file."""
+    """The error for an OSError or sqlite3.Error; ``code`` is the error's code when the file is damaged."""
     if is_damage(error):
         return StorageError(f"{name} {path} is damaged: {error}", code=code, params={"folder": path.parent})
     busy = "locked" in str(error) or "for too long" in str(error)
-    said = error.strerror if isinstance(error, OSError) else error
+    reason = error.strerror if isinstance(error, OSError) else error
     advice = "Another program keeps it locked: close that program, then try again." if busy else None
-    return StorageError(f"{name} {path} cannot be used: {said}", advice=advice)
+    return StorageError(f"{name} {path} cannot be used: {reason}", advice=advice)
 
 
 class SqliteFile:
-    """A file that threads and processes share, opened at its first use. A forked child opens it anew.
+    """A file that threads and processes share, opened at its first use. A forked child opens it again.
 
     ``name`` is what errors call it; ``code`` is that of the error when it is damaged.
     """
@@ -88,21 +89,27 @@ class SqliteFile:
         self._steps = steps
         self._name = name
         self._code = code
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         _open_files.add(self)
 
-    def run(self, work: Callable[[sqlite3.Connection], T], *, reading: bool = False) -> T:
-        """Do some work in one transaction that excludes other writers, or with ``reading`` nobody.
+    def run(self, action: Callable[[sqlite3.Connection], T], *, reading: bool = False) -> T:
+        """Return ``action(db)``, called in one transaction that excludes other writers, or with ``reading`` nobody.
 
-        The work may run twice. Raises StorageError when the file cannot be read or written.
+        It may be called twice. Raises StorageError when the file cannot be read or written.
         """
         with self._used():
-            return self._transaction(work, reading)
+            while True:
+                db = self._opened()
+                with _transaction(db, "BEGIN" if reading else "BEGIN IMMEDIATE"):
+                    value = action(db)
+                if self._file == _identity(self.path):
+                    return value
+                # Meanwhile another process replaced the file, perhaps without this action: repeat it on the new one.
 
     def write_through(self) -> None:
-        """Write what is committed from the log into the file: damage to the log then loses none of it.
+        """Copy what is committed from the log into the file, so that damage to the log loses none of it.
 
         Raises StorageError.
         """
@@ -115,31 +122,16 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close the file. It is opened again when needed."""
-        with self._guard:
+        with self._lock:
             self._close()
 
     @contextmanager
     def _used(self) -> Iterator[None]:
-        with self._guard:
+        with self._lock:
             try:
                 yield
             except (OSError, sqlite3.Error) as error:
                 raise unusable(self.path, self._name, error, self._code) from error
-
-    def _transaction(self, work: Callable[[sqlite3.Connection], T], reading: bool) -> T:
-        while True:
-            db = self._opened()
-            try:
-                db.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
-                value = work(db)
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-            if self._file == _identity(self.path):
-                return value
-            # Meanwhile another process replaced the file, perhaps without this work: repeat it on the new one.
 
     def _opened(self) -> sqlite3.Connection:
         # The file may have been replaced or deleted since: what is written to it now would be lost.
@@ -160,7 +152,7 @@ class SqliteFile:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Exclude every other process from opening, making or replacing the file."""
+    """Keep every other process from opening, making or replacing the file."""
     deadline = time.monotonic() + PATIENCE
     while True:
         files.make_folder(path.parent)
@@ -184,30 +176,29 @@ def _make_if_missing(path: Path, steps: Steps, name: str) -> None:
     build(path, steps, name, lambda db: None)
 
 
-def build(path: Path, steps: Steps, name: str, fill: Callable[[sqlite3.Connection], T]) -> T:
+def build(path: Path, steps: Steps, name: str, fill: Callable[[sqlite3.Connection], object]) -> None:
     """Make a complete file elsewhere and move it in, so that no process ever sees it half done.
 
     Raises OSError and sqlite3.Error.
     """
     fresh = path.with_name(f"{path.name}.new")
-    for left in path.parent.glob(f"{fresh.name}*"):  # Left by a process that was killed halfway.
-        left.unlink()
+    for old in path.parent.glob(f"{fresh.name}*"):  # Left by a process that was killed halfway.
+        old.unlink()
     # What is in it may be private. SQLite gives its other files the same mode.
     os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     db = sqlite3.connect(fresh, isolation_level=None)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         _migrate(db, steps, name)
-        filled = fill(db)
+        fill(db)
     finally:
         db.close()
     files.move(fresh, path)
-    return filled
 
 
 def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
-    """Open a file that is there, as ``connect``, for whoever is ``alone``."""
-    # Connecting does not make the file: it has its tables from the start.
+    """Open an existing file as ``connect`` does, in a block of ``alone``."""
+    # With mode=rw, a missing file is not made: only ``build`` does that.
     uri = f"{path.absolute().as_uri()}?mode=rw"
     db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
@@ -220,7 +211,7 @@ def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
         _migrate(db, steps, name)
     except BaseException as error:
         db.close()
-        if isinstance(error, UnicodeDecodeError):  # Of what SQLite says about its schema.
+        if isinstance(error, UnicodeDecodeError):  # While SQLite's schema was read.
             raise DamageError("malformed database schema") from error
         raise
     return db
@@ -228,17 +219,29 @@ def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
 
 def _migrate(db: sqlite3.Connection, steps: Steps, name: str) -> None:
     """Bring the tables to the newest version, in one transaction."""
-    if _version(db, steps, name) == len(steps):
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(steps):
+        raise StorageError(
+            f"{name} was written by a newer version of this client (schema {version}, known up to {len(steps)})",
+            advice="Update the client, or point XALORA_HOME elsewhere.",
+        )
+    if version == len(steps):
         return
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for step in steps[_version(db, steps, name) :]:  # Another process may have just done it.
-            for change in step:
-                if isinstance(change, str):
-                    db.execute(change)
-                else:
-                    change(db)
+    with _transaction(db, "BEGIN IMMEDIATE"):
+        for change in itertools.chain(*steps[version:]):
+            if isinstance(change, str):
+                db.execute(change)
+            else:
+                change(db)
         db.execute(f"PRAGMA user_version = {len(steps)}")
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
+    """Commit all of what is done in it, or nothing."""
+    db.execute(begin)
+    try:
+        yield
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
@@ -246,18 +249,8 @@ def _migrate(db: sqlite3.Connection, steps: Steps, name: str) -> None:
         raise
 
 
-def _version(db: sqlite3.Connection, steps: Steps, name: str) -> int:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > len(steps):
-        raise StorageError(
-            f"{name} was written by a newer version of this client (schema {version}, known up to {len(steps)})",
-            advice="Update the client, or point XALORA_HOME elsewhere.",
-        )
-    return int(version)
-
-
 def aside(path: Path) -> Path:
-    """Where a damaged file is while it is repaired. A new one is not made meanwhile."""
+    """The path of a damaged file while it is repaired. Until the repair ends, no new file is made."""
     return path.with_name(f"{path.name}.repairing")
 
 
@@ -269,22 +262,22 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-# SQLite's files must not be kept across a fork: the child would seem to have its parent's locks. So they are closed
-# before it, and each side opens them again when needed.
+# SQLite's files must not stay open across a fork: the child would seem to have its parent's locks. So they are closed
+# before it, and both processes open them again when needed.
 _open_files: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
-_held_over_fork: list[SqliteFile] = []
+_locked_over_fork: list[SqliteFile] = []
 
 
 def _before_fork() -> None:
     for file in list(_open_files):
-        file._guard.acquire()
-        _held_over_fork.append(file)
+        file._lock.acquire()
+        _locked_over_fork.append(file)
         file._close()
 
 
 def _after_fork() -> None:
-    while _held_over_fork:
-        _held_over_fork.pop()._guard.release()
+    while _locked_over_fork:
+        _locked_over_fork.pop()._lock.release()
 
 
 if hasattr(os, "register_at_fork"):

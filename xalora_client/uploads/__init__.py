@@ -1,4 +1,4 @@
-"""How a task's inputs reach the miners, who fetch only ``http(s)`` addresses.
+"""How a task's inputs reach the miners, which fetch only ``http(s)`` addresses.
 
 ``Uploads`` gives each input an address before the task is created, by one of three methods: a bucket of the user's own
 (``Bucket``), an upload to a sequencer of ours (``SequencerUploads``), or a ``data:`` URI inside the create.

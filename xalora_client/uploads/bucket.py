@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import Any
 
@@ -21,7 +20,7 @@ from ..errors import NetworkError, StorageError
 from ..http.retry import retry
 from ..http.upload import WebTransport
 from ..protocol.requests import Response
-from .bucket_errors import MISSING, bucket_error, code_of, no_credentials, region_of
+from .bucket_errors import MISSING, bucket_error, code_of, no_credentials, region_of, seconds_since
 from .credentials import open_store, valid_before_now
 
 logger = logging.getLogger("xalora_client")
@@ -35,7 +34,7 @@ REQUEST_LINK = 900
 """Seconds that the links of our own requests are valid: a slow upload must only begin in time."""
 
 DOWN_SECONDS = 10.0
-"""How long others are not tried after one request has failed for good: a whole batch need not wait as long as one."""
+"""How long no other request is tried after one has failed for good, so that a batch does not wait for each image."""
 
 CHECK_SECONDS = 20.0
 """After so long without an answer, a check is not tried again: somebody waits, and has no progress to see."""
@@ -86,28 +85,25 @@ class Bucket:
     async def has(self, name: str, *, stored: bool = False) -> bool:
         """Whether the object is there and will stay for the time of a task. Raises as ``put``.
 
-        ``stored`` says that it was just stored: then a key that may not read is told from an object that is not there.
+        ``stored`` means that it was just stored: a refusal is then about the key, not about a missing object.
         """
         # Not HEAD: its answers have no body, which says what is wrong.
         answer = await self._ask("GET", name, {"Range": "bytes=0-0"}, accepts=(403, 404, 416))
         code = code_of(answer)
-        # Without leave to list, S3 says AccessDenied of what is not there. Anything else is about the key.
+        # Without the right to list, S3 answers AccessDenied for what is not there. Anything else is about the key.
         may_be_missing = code == "AccessDenied" and not stored
         if (answer.status == 404 and code in MISSING) or (answer.status == 403 and not may_be_missing):
             raise bucket_error(answer, self.url)
         self.answered = True
         if answer.status not in (200, 206):
             return False
-        try:
-            age = answer.received - parsedate_to_datetime(answer.headers.get("last-modified", "")).timestamp()
-        except (TypeError, ValueError):
-            return True
-        return age < FRESH
+        age = seconds_since(answer, "last-modified")
+        return age is None or age < FRESH
 
     async def put(
         self, name: str, content: bytes, media_type: str, on_sent: Callable[[int, int], object] | None = None
     ) -> None:
-        """Store the object in one request, so that it is whole or not there.
+        """Store the object in one request, so that it is complete or not there.
 
         Not in parts that could be resumed: those of a killed run stay, unseen by lists, and cost money.
 
@@ -127,22 +123,22 @@ class Bucket:
         """Remove the object, if it is there. Raises as ``put``."""
         await self._ask("DELETE", name, accepts=(404,), tries=tries)
 
-    async def stored(self) -> list[StoredObject]:
+    async def list_objects(self) -> list[StoredObject]:
         """The objects under the prefix. Raises StorageError when the bucket refuses to say, and NetworkError."""
         if not self.answered:  # A list says neither what is wrong nor in which region the bucket is.
             await self.has("xalora")
         store = await self._opened()
         now = time.time()
-        found: list[StoredObject] = []
+        items: list[StoredObject] = []
         try:
             async for page in store.list():
-                found += [
-                    StoredObject(each["path"], each["size"], now - each["last_modified"].timestamp()) for each in page
+                items += [
+                    StoredObject(row["path"], row["size"], now - row["last_modified"].timestamp()) for row in page
                 ]
         except (OSError, self._errors()) as error:
             what = f"The bucket {self.url} cannot be listed ({type(error).__name__})"
             raise no_credentials(what, self.url) from None
-        return found
+        return items
 
     async def _ask(
         self,
@@ -164,7 +160,7 @@ class Bucket:
                 return await self._web.ask(method, url, headers, body, on_sent)
             except NetworkError as error:
                 what = f"The bucket {self.url} did not answer: {error.what}"
-                # Of a proxy or a certificate, the error itself says what to do.
+                # An error of a proxy or a certificate already says what to do.
                 code = "bucket_silent" if error.code in ("network", "request_timeout") else error.code
                 raise error.derived(what=what, code=code) from error
 

@@ -1,4 +1,4 @@
-"""What a bucket's refusal means, in words that say what to do. S3, Google Cloud Storage and Azure have codes alike."""
+"""Errors for a bucket's answers, which say what to do. S3, Google Cloud Storage and Azure have similar codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import StorageError
 from ..protocol.requests import Response
 
 MOST_SKEW = 300.0
-"""Seconds a clock may be off: half of what S3 and the others allow would still be fine, more is near the edge."""
+"""Above so many seconds, a clock that is off is the reason for a refusal. S3 allows 900."""
 
 _REGION = {
     "PermanentRedirect",
@@ -34,7 +34,7 @@ def code_of(answer: Response) -> str:
 
 
 def region_of(answer: Response) -> str | None:
-    """The region that a bucket is said to be in, when the request went to another."""
+    """The bucket's region as the answer names it, when the request went to another one."""
     if code_of(answer) not in {*_REGION, _PERHAPS_REGION} and answer.status not in (301, 307):
         return None
     named = answer.headers.get("x-amz-bucket-region", "").encode() or b"".join(
@@ -50,7 +50,7 @@ def no_credentials(what: str, bucket_url: str) -> StorageError:
 
 def bucket_error(answer: Response, bucket_url: str) -> StorageError:
     """The error for an answer outside 2xx."""
-    code, skew = code_of(answer), _skew_of(answer)
+    code, skew = code_of(answer), seconds_since(answer, "date")
     what = f"The bucket {bucket_url} answered {answer.status}{f' {code}' if code else ''}"
     if code in _CLOCK or (answer.status in (400, 401, 403) and abs(skew or 0.0) > MOST_SKEW):
         off = f"{abs(skew) / 60:.0f} min {'ahead' if skew > 0 else 'behind'}" if skew else "wrong"
@@ -67,9 +67,12 @@ def bucket_error(answer: Response, bucket_url: str) -> StorageError:
     return StorageError(what, code="bucket_refused").derived(transient=transient and answer.status != 501)
 
 
-def _skew_of(answer: Response) -> float | None:
-    """How many seconds this machine's clock is ahead of the server's, or None if the answer does not say."""
+def seconds_since(answer: Response, header: str) -> float | None:
+    """The seconds from the time in a header to the answer's arrival by this machine's clock; None without a time.
+
+    For "date", that is how far this clock is ahead of the server's.
+    """
     try:
-        return answer.received - parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+        return answer.received - parsedate_to_datetime(answer.headers.get(header, "")).timestamp()
     except (TypeError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""The obstore store of a bucket: obstore finds the credentials and signs, this finds what it does not look for."""
+"""The obstore store of a bucket. obstore finds credentials and signs; this finds those that it does not look for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .bucket_errors import no_credentials
 logger = logging.getLogger("xalora_client")
 
 ASK_AGAIN = timedelta(minutes=10)
-"""How long obstore is told that credentials last which botocore may renew: it asks again before."""
+"""The lifetime that obstore sees of credentials that botocore renews: it asks for new ones before that ends."""
 
 _KEYS = {"access_key_id", "secret_access_key", "session_token", "token"}
 
@@ -32,7 +32,7 @@ def open_store(bucket_url: str, options: Mapping[str, str], region: str | None =
 
     ``options`` are credentials and endpoint by obstore's names; what is not there comes from the provider's usual
     places. Raises ConfigurationError without obstore, or when obstore does not accept the options, and StorageError
-    when it has not what it needs.
+    when some of them are missing.
     """
     try:
         exceptions: Any = import_module("obstore.exceptions")
@@ -48,10 +48,8 @@ def open_store(bucket_url: str, options: Mapping[str, str], region: str | None =
             # Stored together: the token and region of other keys, which obstore takes from variables, do not fit.
             more = {"credential_provider": _stored_keys(config, bucket_url)}
             config = {"region": "us-east-1"} | config
-        elif not os.environ.get("AWS_ACCESS_KEY_ID"):
-            config, more = _from_aws_chain(config, bucket_url)
-        elif _has_profiles():
-            config = _from_profile(config)
+        elif not os.environ.get("AWS_ACCESS_KEY_ID") or _has_profiles():
+            config, more = _from_aws_tools(config, bucket_url)
         if region:
             config.pop("default_region", None)
             config["region"] = region
@@ -114,22 +112,34 @@ def _stored_keys(config: Mapping[str, str], bucket_url: str) -> Callable[[], dic
     return lambda: found | ({"token": token} if token else {}) | {"expires_at": None}
 
 
-def _from_aws_chain(config: dict[str, Any], bucket_url: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _has_profiles() -> bool:
+    """Whether Amazon's tools have a file here. Without one, their library need not be loaded, which takes long."""
+    files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+    return any(Path(os.environ.get(name) or usual).expanduser().is_file() for name, usual in files.items())
+
+
+def _from_aws_tools(config: dict[str, Any], bucket_url: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What Amazon's own library finds: profiles, their roles, SSO and programs, and a machine's role.
 
-    Returns the config with region and endpoint, and the credentials as obstore takes them.
+    Returns the config with region and endpoint, and the credentials as obstore takes them. With a key in the
+    environment, nothing of this is needed.
     """
+    has_key = bool(os.environ.get("AWS_ACCESS_KEY_ID"))
     if find_spec("botocore") is None:
+        if has_key:
+            return config, {}
         raise ConfigurationError(
             f"The bucket {bucket_url} has no AWS_ACCESS_KEY_ID, and to look elsewhere needs the package botocore",
             code="bucket_package",
         )
     try:
         session: Any = import_module("botocore.session").Session()
-        config = _from_profile(config, session)
-        credentials = session.get_credentials()
+        config = _from_profile(session.get_scoped_config()) | config
+        credentials = None if has_key else session.get_credentials()
         now = None if credentials is None else _current(credentials)
     except Exception as error:  # noqa: BLE001 - also what a program of the user's says. Its text may hold a secret.
+        if has_key:
+            return config, {}
         raise StorageError(
             f"The credentials for the bucket {bucket_url} could not be loaded ({type(error).__name__})",
             code="bucket_profile",
@@ -137,36 +147,20 @@ def _from_aws_chain(config: dict[str, Any], bucket_url: str) -> tuple[dict[str, 
     if now is None:
         return config, {}
     if now["token"]:
-        logger.warning("The credentials for the bucket %s are for a time: links to images end with them", bucket_url)
+        logger.warning("The credentials for the bucket %s are temporary: links to images end with them", bucket_url)
     return config, {"credential_provider": partial(_current, credentials)}
 
 
-def _has_profiles() -> bool:
-    """Whether Amazon's tools have a file here. Without one, their library need not be loaded, which takes long."""
-    files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
-    return any(Path(os.environ.get(name) or usual).expanduser().is_file() for name, usual in files.items())
-
-
-def _from_profile(config: dict[str, Any], session: Any = None) -> dict[str, Any]:
-    """The config with region and endpoint of the profile, where no variable sets them."""
-    if session is None:
-        if find_spec("botocore") is None:
-            return config
-        session = import_module("botocore.session").Session()
-    try:
-        profile: dict[str, str] = session.get_scoped_config()
-    except import_module("botocore.exceptions").BotoCoreError:  # There is no such profile, or no file that can be read.
-        if os.environ.get("AWS_ACCESS_KEY_ID"):  # Then it is not needed.
-            return config
-        raise
+def _from_profile(profile: Mapping[str, str]) -> dict[str, Any]:
+    """The region and endpoint of a profile, where no variable sets them."""
     found: dict[str, Any] = {}
     if "region" in profile and not {"AWS_REGION", "AWS_DEFAULT_REGION"} & set(os.environ):
         found["region"] = profile["region"]
     ignored = profile.get("ignore_configured_endpoint_urls", "").lower() == "true"
-    named = {"AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & set(os.environ)
-    if "endpoint_url" in profile and not ignored and not named:
+    is_set = {"AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & set(os.environ)
+    if "endpoint_url" in profile and not ignored and not is_set:
         found["endpoint"] = profile["endpoint_url"]
-    return found | config
+    return found
 
 
 def _current(credentials: Any) -> dict[str, Any]:
@@ -183,10 +177,10 @@ def _current(credentials: Any) -> dict[str, Any]:
 def _from_azure_variables(config: Mapping[str, str]) -> dict[str, str]:
     """Account, key and endpoint in the variables of Azure's own tools, which obstore does not read."""
     names = ("ACCOUNT_NAME", "ACCOUNT_KEY", "ACCESS_KEY", "MASTER_KEY", "CLIENT_ID")
-    named = any(os.environ.get(f"AZURE_STORAGE_{name}") for name in names) or os.environ.get("AZURE_CLIENT_ID")
-    if named or {"account_name", "account_key"} & config.keys():
+    is_set = any(os.environ.get(f"AZURE_STORAGE_{name}") for name in names) or os.environ.get("AZURE_CLIENT_ID")
+    if is_set or {"account_name", "account_key"} & config.keys():
         return {}
-    parts = (each.partition("=") for each in os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";"))
+    parts = (part.partition("=") for part in os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";"))
     stated = {name.strip(): value.strip() for name, _, value in parts}
     account, key = stated.get("AccountName"), stated.get("AccountKey")
     if account and key:

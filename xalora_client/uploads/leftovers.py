@@ -1,4 +1,4 @@
-"""What runs that were killed left in the bucket."""
+"""Removal of what killed runs left in the bucket."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ async def remove_leftovers(bucket: Bucket, home: Path, older_than: float) -> Rem
     """
     ledger = Listing(home)
 
-    def is_needed(found: StoredObject) -> bool:
-        if not found.name.startswith(f"{folder_of(home)}/"):
-            return found.age <= older_than
-        job_id = job_of(found.name)
+    def is_needed(item: StoredObject) -> bool:
+        if not item.name.startswith(f"{folder_of(home)}/"):
+            return item.age <= older_than
+        job_id = job_of(item.name)
         record = ledger.find(job_id)
         if record is None or record.job_id != job_id:
-            return found.age <= min(older_than, UNKNOWN_SECONDS)
-        return not record.is_final and found.age <= older_than
+            return item.age <= min(older_than, UNKNOWN_SECONDS)
+        return not record.is_final and item.age <= older_than
 
-    ours = [found for found in await bucket.stored() if _NAME.fullmatch(found.name)]
+    ours = [item for item in await bucket.list_objects() if _NAME.fullmatch(item.name)]
     removed: list[StoredObject] = []
     try:
-        for found in ours:
-            if not await asyncio.to_thread(is_needed, found):
-                await bucket.remove(found.name)
-                removed.append(found)
+        for item in ours:
+            if not await asyncio.to_thread(is_needed, item):
+                await bucket.remove(item.name)
+                removed.append(item)
     finally:
         ledger.close()
-    return Removed([found.name for found in removed], sum(found.size for found in removed), len(ours) - len(removed))
+    return Removed([item.name for item in removed], sum(item.size for item in removed), len(ours) - len(removed))

@@ -1,6 +1,6 @@
-"""Inputs to a sequencer of ours: each an upload of its own, once for each content, not inside the create's JSON.
+"""Uploads of inputs to a sequencer of ours: one for each content, not inside the create's JSON.
 
-An upload that was cut goes on where it ended, in a later run, too.
+An upload that was interrupted continues where it ended, also in a later run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ..errors import APIStatusError, BadRequestError, ResponseError
@@ -40,21 +40,20 @@ class SequencerUploads:
         """
 
         async def attempt() -> Response:
-            url = f"{self._url}/"
-            answer = await self._web.ask("GET", url, {"Accept": "application/json"})
+            answer = await ask_about(self._url, self._web)
             if answer.status in (408, 425, 429) or answer.status >= 500:
-                answers.check_status(answer, Request(url, {}))
+                answers.check_status(answer, Request(self._url, {}))
             return answer
 
         answer = await retry(attempt, tries=TRIES, sleep=self._sleep)
-        return answer.status == 200 and _json(answer).get("image_upload") is True
+        return answer.status == 200 and takes_uploads(json_object(answer))
 
     async def put(
         self,
         content: bytes,
         media_type: str,
         credentials: Credentials,
-        on_sent: Callable[[int, int], object] = lambda _, __: None,
+        on_sent: Callable[[int, int], object],
     ) -> str:
         """Upload the bytes for the owner of the credentials, unless the server has them; returns their address.
 
@@ -95,7 +94,7 @@ class SequencerUploads:
         try:
             answers.check_status(answer, Request(url, {}))
         except APIStatusError as error:
-            # One that is not known, whose bytes were damaged, or that another goes on with is announced again.
+            # One that is not known, whose bytes were damaged, or that another run continues is announced again.
             raise error.derived(transient=error.transient or error.status_code in (404, 409, 422)) from error
 
     async def _announce(self, sha256: str, size: int, media_type: str, credentials: Credentials) -> dict[str, Any]:
@@ -109,12 +108,23 @@ class SequencerUploads:
         request = Request(f"{self._url}/image_upload", body)
         answer = await self._web.send(request, REQUEST_SECONDS)
         answers.check_status(answer, request)
-        return _json(answer)
+        return json_object(answer)
 
 
-def _json(answer: Response) -> dict[str, Any]:
+async def ask_about(url: str, web: WebTransport) -> Response:
+    """Ask a server to describe itself. A sequencer of ours answers with a JSON object. Raises NetworkError."""
+    return await web.ask("GET", f"{url}/", {"Accept": "application/json"})
+
+
+def takes_uploads(about: Mapping[str, Any]) -> bool:
+    """Whether a server that describes itself so takes uploads."""
+    return about.get("image_upload") is True
+
+
+def json_object(answer: Response) -> dict[str, Any]:
+    """The answer's JSON object; an empty one for anything else."""
     try:
-        found = json.loads(answer.body)
+        content = json.loads(answer.body)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

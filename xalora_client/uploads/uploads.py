@@ -1,4 +1,4 @@
-"""An address for each input of a task, by the method that the settings choose.
+"""An address for each input of a task, by the upload method that the settings choose.
 
 In a bucket, an object is named by its job and its content: ``<folder of the home>/<job id>/<sha256><extension>``. The
 ledger has the job before the upload begins. So a later run that sends the same job again finds what is there already,
@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import platform
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,13 +32,12 @@ from ..protocol.presigned_urls import expiry
 from ..protocol.requests import CreateRequest
 from ..protocol.tasks import WorkflowTask
 from .bucket import Bucket
-from .slots import EncoderSlot, UploadLimiter
 from .to_sequencer import SequencerUploads
 
 logger = logging.getLogger("xalora_client")
 
 LARGEST_INLINE = 32 * 1024 * 1024
-"""The most bytes of an input that travels inside the create."""
+"""The most bytes of an input that is sent inside the create."""
 
 DEFAULT_TASK_SECONDS = 24 * 3600
 """How long a link is valid for a task without ``timeout_seconds``."""
@@ -50,19 +50,14 @@ REMOVAL_SECONDS = 10.0
 
 REMOVAL_TRIES = 2
 
+REMOVALS_AT_ONCE = 8
+
 PAUSE_SECONDS = 60.0
 """After a removal without an answer, how long no other is tried, so that results wait for a silent bucket once."""
 
 # Not Python's own table: it differs between versions and systems, and an object has one name.
-_EXTENSIONS = {
-    "image/avif": ".avif",
-    "image/bmp": ".bmp",
-    "image/gif": ".gif",
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/tiff": ".tiff",
-    "image/webp": ".webp",
-}
+_EXTENSIONS = {f"image/{kind}": f".{kind}" for kind in ("avif", "bmp", "gif", "png", "tiff", "webp")}
+_EXTENSIONS["image/jpeg"] = ".jpg"
 
 
 @dataclass(frozen=True)
@@ -86,13 +81,58 @@ Claimed = tuple[CreateRequest, bool]
 """A job that the ledger has, and whether an earlier run may have sent it, or uploaded inputs of it, before."""
 
 
+class UploadLimiter:
+    """How much is done at once on one event loop.
+
+    Attributes:
+        uploads: Upload slots: so many inputs are held encoded at most.
+        encoders: Encoder slots: one more input is encoded at a time than there are cores.
+        removals: Slots for removals.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self.uploads = asyncio.Semaphore(at_once)
+        # One more than cores, for the moments in which an input waits for the ledger. More threads would only hold
+        # more pixels.
+        self.encoders = asyncio.Semaphore(min(at_once, (os.cpu_count() or 1) + 1))
+        self.removals = asyncio.Semaphore(REMOVALS_AT_ONCE)
+
+
+class EncoderSlot:
+    """An encoder slot for a task, kept from an input's hash to its encoding, so that its pixels are made once."""
+
+    def __init__(self, limiter: UploadLimiter) -> None:
+        self._slots = limiter.encoders
+        self._acquired = False
+
+    async def acquire(self) -> None:
+        """Wait for the slot, unless the task has it."""
+        if not self._acquired:
+            await self._slots.acquire()
+            self._acquired = True
+
+    async def encode(self, file: InputImage) -> bytes:
+        """Encode the input, and release the slot."""
+        await self.acquire()
+        try:
+            return await asyncio.to_thread(file.content)
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Leave the slot to other tasks, if this one has it."""
+        if self._acquired:
+            self._acquired = False
+            self._slots.release()
+
+
 class Uploads:
     """The inputs of one client's tasks. It may be used on several event loops, one after the other.
 
-    Whoever calls it for a job has the exclusive right to it: no two calls for one job run at once.
+    The caller has the claim of a job: no two calls for one job run at once.
 
     Args:
-        config: The settings, which choose the method.
+        config: The settings, which choose the upload method.
         url: The sequencer's address.
         at_once: The most inputs that are held encoded at a time.
         sleep: ``await sleep(seconds)`` between tries.
@@ -110,19 +150,19 @@ class Uploads:
         self._limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, UploadLimiter] = WeakKeyDictionary()
         web = WebTransport()
         self._sequencer = SequencerUploads(url, web, sleep)
-        self._sequencer_takes_uploads: bool | None = None
+        self._known_method: str | None = None
         self._folder = folder_of(config.home)
         self._bucket: Bucket | None = None
         if config.bucket and config.image_delivery in (AUTO, BY_BUCKET):
             self._bucket = Bucket(config.bucket, config.bucket_options, web, sleep)
         self._may_read = False
-        # By job id, then by the input's hash: the object's name, or the address at the sequencer.
-        self._ahead: dict[str, dict[str, str]] = {}
+        # By job id, what was uploaded ahead: by the input's hash the object's name, or the address at the sequencer.
+        self._uploaded: dict[str, dict[str, str]] = {}
         # By job id: what may be in the bucket.
-        self._objects: dict[str, set[str]] = {}
+        self._stored: dict[str, set[str]] = {}
         self._unremoved: set[str] = set()
         # Uploads that were canceled. If all of one was sent, it may be stored only after its removal.
-        self._cut: set[str] = set()
+        self._interrupted: set[str] = set()
         self._paused_until = 0.0
 
     @property
@@ -133,7 +173,7 @@ class Uploads:
     @property
     def has_leftovers(self) -> bool:
         """Whether ``close`` has something to do."""
-        return bool(self._unremoved or self._cut)
+        return bool(self._unremoved or self._interrupted)
 
     async def upload_ahead(
         self,
@@ -141,7 +181,7 @@ class Uploads:
         claim: Callable[[], Awaitable[Claimed | None]],
         on_upload: OnUpload | None = None,
     ) -> None:
-        """Upload a task's inputs ahead of its create. Those that travel inside the create stay where they are.
+        """Upload a task's inputs ahead of its create, unless they are sent inside it.
 
         ``claim()`` is awaited when it is the task's turn and there is something to upload. It writes the job into the
         ledger, for which it hashes the inputs, or returns None when nothing is to be uploaded. Raises as
@@ -150,17 +190,17 @@ class Uploads:
         limiter = self._limiter()
         async with limiter.uploads:
             inputs = await asyncio.to_thread(images_in, task.task_details)
-            if not inputs or await self._choose(inputs) == BY_DATA_URI:
+            if not inputs or await self._method() == BY_DATA_URI:
                 return
-            slot = EncoderSlot(limiter.encoders)
+            slot = EncoderSlot(limiter)
             try:
-                await slot.take()
+                await slot.acquire()
                 claimed = await claim()
                 if claimed is not None:
-                    request, resent = claimed
-                    self._ahead[request.job_id] = await self._upload(request, inputs, slot, on_upload, resent=resent)
+                    files = await asyncio.to_thread(_by_hash, inputs)
+                    self._uploaded[claimed[0].job_id] = await self._upload(claimed, files, slot, on_upload)
             finally:
-                slot.leave()
+                slot.release()
 
     async def with_addresses(self, request: CreateRequest, *, resent: bool = False) -> Any:
         """The task's details with an address for each input in them; what was not uploaded ahead is uploaded.
@@ -172,26 +212,20 @@ class Uploads:
         be encoded, and NetworkError when no complete answer comes back. Each says that nothing was sent.
         """
         details = request.task.task_details
-        try:
-            _check_links(details)
-        except RecursionError:  # The create refuses it.
-            return details
         inputs = await asyncio.to_thread(images_in, details)
+        _check_links(details)
         if not inputs:
             return details
         limiter = self._limiter()
         try:
-            if await self._choose(inputs) == BY_DATA_URI:
-                addresses = await self._inline(inputs, limiter)
-            else:
-                addresses = self._ahead.pop(request.job_id, {})
-                if not {await asyncio.to_thread(file.sha256) for file in inputs} <= addresses.keys():
-                    async with limiter.uploads:
-                        slot = EncoderSlot(limiter.encoders)
-                        addresses = await self._upload(request, inputs, slot, resent=resent)
-                if self._bucket is not None:
-                    seconds = (request.task.timeout_seconds or DEFAULT_TASK_SECONDS) + MARGIN
-                    addresses = {sha256: await self._bucket.link(name, seconds) for sha256, name in addresses.items()}
+            addresses = self._uploaded.pop(request.job_id, {})
+            files = await asyncio.to_thread(_by_hash, inputs)
+            if not files.keys() <= addresses.keys():
+                async with limiter.uploads:
+                    addresses = await self._upload((request, resent), files, EncoderSlot(limiter), None)
+            if self._bucket is not None:
+                seconds = (request.task.timeout_seconds or DEFAULT_TASK_SECONDS) + MARGIN
+                addresses = {sha256: await self._bucket.link(name, seconds) for sha256, name in addresses.items()}
         except XaloraError as error:
             raise error.derived(sent="no") from error
         return await asyncio.to_thread(images.with_addresses, details, lambda file: addresses[file.sha256()])
@@ -199,11 +233,11 @@ class Uploads:
     async def remove(self, job_id: str, parameters: Any = None) -> None:
         """Remove what was uploaded for a job that has ended, or that was never sent. What fails is logged.
 
-        ``parameters`` are the job's in the ledger: they tell what earlier runs uploaded. This takes little more than
+        ``parameters`` are the job's in the ledger: they show what earlier runs uploaded. This takes little more than
         REMOVAL_SECONDS. What is not removed by then is tried again in ``close``.
         """
-        self._ahead.pop(job_id, None)
-        names = self._objects.pop(job_id, set())
+        self._uploaded.pop(job_id, None)
+        names = self._stored.pop(job_id, set())
         if self.removes:
             earlier = {object_name(self._folder, job_id, *stored) for stored in stored_hashes(parameters)}
             await self._remove(names | earlier)
@@ -211,102 +245,66 @@ class Uploads:
     async def close(self) -> None:
         """Try once more to remove what could not be removed."""
         self._paused_until = 0.0
-        await self._remove(self._unremoved | self._cut)
+        await self._remove(self._unremoved | self._interrupted)
         if self._unremoved:
             logger.warning("%s", StorageError(code="inputs_stay", params={"count": len(self._unremoved)}))
 
-    async def _choose(self, inputs: list[InputImage]) -> str:
-        if self._bucket is not None:
-            return BY_BUCKET
-        method, public = self._config.image_delivery, is_public(self._config.workflow_url)
-        if method == BY_BUCKET:
-            raise _no_way("images go by a bucket, and no bucket is set")
-        if method != BY_DATA_URI and not public:
-            if self._sequencer_takes_uploads is None:
-                self._sequencer_takes_uploads = await self._sequencer.offered()
-            if self._sequencer_takes_uploads:
-                return BY_SEQUENCER
-        if method == BY_SEQUENCER:
-            raise _no_way("this sequencer takes no uploads of images")
-        if public:
-            name = inputs[0].name
-            raise _no_way(f"{name} has no address, and the public network's miners fetch only by http or https")
-        return BY_DATA_URI
-
-    async def _inline(self, inputs: list[InputImage], limiter: UploadLimiter) -> dict[str, str]:
-        addresses: dict[str, str] = {}
-        for file in inputs:
-            sha256 = await asyncio.to_thread(file.sha256)
-            if sha256 in addresses:
-                continue
-            async with limiter.encoders:
-                content = await asyncio.to_thread(file.content)
-            if len(content) > LARGEST_INLINE:
-                limit = f"{LARGEST_INLINE / 1e6:.0f} MB"
-                error = InvalidParameterError("image", f"{file.name}, {len(content) / 1e6:.0f} MB", limit)
-                raise error.derived(code="input_too_large", params={"limit": limit})
-            addresses[sha256] = await asyncio.to_thread(encode_data_uri, content, file.media_type)
-        return addresses
+    async def _method(self) -> str:
+        if self._known_method is None:
+            method = upload_method(self._config, takes_uploads=True)
+            if method == BY_SEQUENCER and not await self._sequencer.offered():
+                method = upload_method(self._config, takes_uploads=False)
+            self._known_method = method
+        return self._known_method
 
     async def _upload(
-        self,
-        request: CreateRequest,
-        inputs: list[InputImage],
-        slot: EncoderSlot,
-        on_upload: OnUpload | None = None,
-        *,
-        resent: bool,
+        self, claimed: Claimed, files: Mapping[str, InputImage], slot: EncoderSlot, on_upload: OnUpload | None
     ) -> dict[str, str]:
-        """Upload the inputs. Returns each one's name in the bucket, or address at the sequencer, by its hash."""
-        places: dict[str, str] = {}
-        for file in inputs:
-            sha256 = await asyncio.to_thread(file.sha256)
-            if sha256 in places:
-                continue
-
-            def on_sent(sent: int, total: int, name: str = file.name) -> None:
-                if on_upload is not None:
-                    on_upload(UploadProgress(name, sent, total))
-
+        """Upload the inputs, which come by their hashes. Returns their addresses, or names in the bucket, by hash."""
+        addresses: dict[str, str] = {}
+        for sha256, file in files.items():
             try:
-                places[sha256] = await self._upload_one(request, file, slot, on_sent, resent=resent)
+                addresses[sha256] = await self._upload_one(claimed, file, slot, on_upload)
             except InvalidParameterError:  # It names the input itself.
                 raise
             except XaloraError as error:
                 reason = f"{error.what[:1].lower()}{error.what[1:]}"
                 what = f"{file.subject} was not uploaded, so no task was created: {reason}"
                 raise error.derived(what=what, sent="no") from error
-        return places
+        return addresses
 
     async def _upload_one(
-        self,
-        request: CreateRequest,
-        file: InputImage,
-        slot: EncoderSlot,
-        on_sent: Callable[[int, int], object],
-        *,
-        resent: bool,
+        self, claimed: Claimed, file: InputImage, slot: EncoderSlot, on_upload: OnUpload | None
     ) -> str:
+        request, resent = claimed
+
+        def on_sent(sent: int, total: int) -> None:
+            if on_upload is not None:
+                on_upload(UploadProgress(file.name, sent, total))
+
         bucket = self._bucket
         if bucket is None:
+            by_data_uri = await self._method() == BY_DATA_URI
             content = await slot.encode(file)
+            if by_data_uri:
+                return await asyncio.to_thread(_data_uri, file, content)
             return await self._sequencer.put(content, file.media_type, request.credentials, on_sent)
         name = object_name(self._folder, request.job_id, file.sha256(), file.media_type)
         # The first answer says what is wrong with the bucket, before anything is encoded.
         if resent or not bucket.answered:
-            slot.leave()  # A bucket that does not answer must not keep others from encoding.
+            slot.release()  # A bucket that does not answer must not keep others from encoding.
             if await bucket.has(name):
                 return name
         content = await slot.encode(file)
         if self.removes:
-            self._objects.setdefault(request.job_id, set()).add(name)
+            self._stored.setdefault(request.job_id, set()).add(name)
         try:
             await bucket.put(name, content, file.media_type, on_sent)
         except asyncio.CancelledError:
             if self.removes:
-                self._cut.add(name)
+                self._interrupted.add(name)
             raise
-        if not self._may_read:  # Without this, a key that may only write would be found by the miners.
+        if not self._may_read:  # Else only the miners would find out that the key may not read.
             await bucket.has(name, stored=True)
             self._may_read = True
         return name
@@ -352,8 +350,37 @@ def job_of(name: str) -> str:
     return unquote(name.split("/")[1].replace("~", "%"))
 
 
-def _no_way(why: str) -> ConfigurationError:
-    return ConfigurationError(f"No task was created, because {why}", code="no_bucket")
+def upload_method(config: Config, *, takes_uploads: bool) -> str:
+    """How images get to the miners: BY_BUCKET, BY_SEQUENCER or BY_DATA_URI.
+
+    ``takes_uploads`` says whether the sequencer takes uploads. Raises ConfigurationError when images cannot be sent.
+    """
+    wanted, public = config.image_delivery, is_public(config.workflow_url)
+    if config.bucket and wanted in (AUTO, BY_BUCKET):
+        return BY_BUCKET
+    if wanted == BY_BUCKET:
+        reason = "no bucket is set"
+    elif wanted != BY_DATA_URI and takes_uploads and not public:
+        return BY_SEQUENCER
+    elif wanted == BY_SEQUENCER:
+        reason = "this sequencer takes no uploads"
+    elif public:
+        reason = "the public network's miners fetch them only by http or https"
+    else:
+        return BY_DATA_URI
+    raise ConfigurationError(f"Images cannot be sent, because {reason}", code="no_bucket")
+
+
+def _by_hash(inputs: list[InputImage]) -> dict[str, InputImage]:
+    return {file.sha256(): file for file in inputs}
+
+
+def _data_uri(file: InputImage, content: bytes) -> str:
+    if len(content) > LARGEST_INLINE:
+        limit = f"{LARGEST_INLINE / 1e6:.0f} MB"
+        error = InvalidParameterError("image", f"{file.name}, {len(content) / 1e6:.0f} MB", limit)
+        raise error.derived(code="input_too_large", params={"limit": limit})
+    return encode_data_uri(content, file.media_type)
 
 
 def _check_links(details: Any) -> None:
@@ -361,11 +388,8 @@ def _check_links(details: Any) -> None:
     if isinstance(details, str):
         expires = expiry(details)
         if expires is not None and expires <= datetime.fromtimestamp(time.time(), timezone.utc):
-            shown = f"a link that expired at {expires:%Y-%m-%d %H:%M} UTC"
-            raise InvalidParameterError("image", shown, "a link that is valid for the time of the task; make a new one")
-    elif isinstance(details, dict):
-        for value in details.values():
-            _check_links(value)
-    elif isinstance(details, list | tuple):
-        for value in details:
+            link = f"a link that expired at {expires:%Y-%m-%d %H:%M} UTC"
+            raise InvalidParameterError("image", link, "a link that is valid for the time of the task; make a new one")
+    elif isinstance(details, dict | list | tuple):
+        for value in details.values() if isinstance(details, dict) else details:
             _check_links(value)

@@ -1,15 +1,16 @@
 """Workflows as files: an artist's API exports, whose node titles bind a task's parameters."""
 
 from .capability import Capability
-from .check import CheckedWorkflow, Fault, check
-from .file import Workflow, WorkflowFileError, WorkflowKey, read_folder, read_workflow, try_folder
+from .check import CheckedWorkflow, check
+from .file import Workflow, WorkflowFileError, WorkflowKey, read_folder, try_folder
 from .parameter import Parameter
-from .shipped import copy_shipped, ready_folder, small_folder
+from .shipped import READY_FOLDER, SMALL_FOLDER, copy_shipped
 
 __all__ = [
+    "READY_FOLDER",
+    "SMALL_FOLDER",
     "Capability",
     "CheckedWorkflow",
-    "Fault",
     "Parameter",
     "Workflow",
     "WorkflowFileError",
@@ -17,8 +18,5 @@ __all__ = [
     "check",
     "copy_shipped",
     "read_folder",
-    "read_workflow",
-    "ready_folder",
-    "small_folder",
     "try_folder",
 ]

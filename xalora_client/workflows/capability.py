@@ -32,6 +32,11 @@ class Capability:
         """A hash, the same for all miners that run the workflow with the same parameters."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def images(self) -> set[str]:
+        """The names of the parameters that are images."""
+        return {name for name, parameter in self.parameters.items() if parameter.kind == "image"}
+
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Check what was sent for one run.
 

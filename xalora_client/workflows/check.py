@@ -87,11 +87,7 @@ class CheckedWorkflow:
         """
         if not _RUN.fullmatch(run):
             raise ValueError(f"not a name of a run: {run!r}")
-        images = {
-            name: values[name]
-            for name, parameter in self.parameters.items()
-            if parameter.kind == "image" and name in values
-        }
+        images = {name: values[name] for name in self.capability.images if name in values}
         # What an image may be was checked when it was sent; here it is a file's name, not an address.
         addresses = dict.fromkeys(images, "data:,")
         resolved = self.capability.resolve({**values, **addresses}) | images

@@ -128,9 +128,7 @@ def try_folder(folder: Path) -> tuple[list[Workflow], list[WorkflowFileError]]:
         raise ConfigurationError(f"There is no folder {folder}", advice="Name a folder of workflow files.")
     workflows: list[Workflow] = []
     errors: list[WorkflowFileError] = []
-    for file in sorted(folder.glob("*.json")):
-        if file.name.startswith("."):
-            continue
+    for file in sorted(folder.glob("[!.]*.json")):
         try:
             workflows.append(read_workflow(file))
         except WorkflowFileError as error:

@@ -56,17 +56,17 @@ def parameter(name: str, value: Any, declaration: Any, *, sent: bool = True) -> 
         name: The parameter's name.
         value: The widget's value in the file, the default.
         declaration: What the class declares.
-        sent: Whether it is for values that are sent. Such whole numbers stop at 2**53 - 1 and keep to the widget's
+        sent: Whether it is for values that are sent. Such whole numbers stop at 2**53 - 1 and follow the widget's
             steps, as those typed into the editor do. The steps of other numbers are only those of the editor's arrows.
 
     Returns:
-        The parameter, or None where the declaration does not tell what is allowed.
+        The parameter, or None where the declaration does not say what is allowed.
     """
     kind, options = read(declaration)
     if kind in _NUMBERS:
         low, high, step = (_number(options.get(field)) for field in ("min", "max", "step"))
         if kind == "FLOAT":
-            # Limits beyond what floats tell apart are none.
+            # Limits beyond what floats distinguish are no limits.
             low = None if low is None or low <= -MAX_SEED else low
             high = None if high is None or high >= MAX_SEED else high
         elif sent:
@@ -92,7 +92,7 @@ def parameter(name: str, value: Any, declaration: Any, *, sent: bool = True) -> 
 
 
 def guessed(name: str, value: Any, class_type: str, widget: str) -> Parameter | None:
-    """The parameter that a widget makes as far as its value tells, where no ComfyUI was asked."""
+    """The parameter that a widget's value suggests, where its class declares nothing."""
     if widget == "image" and class_type.startswith("LoadImage"):
         return Parameter(name, "image")
     if isinstance(value, bool):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InvalidParameterError, one_line
-from ..protocol.parameters import MAX_SEED, MediaAddress, Number, Rule, Whole
+from ..protocol.parameters import MAX_SEED, MediaAddress, Number, Rule, Text, Whole
 
 _VALUE_TYPES = ("text", "whole", "number", "flag", "choice", "image")
 
@@ -58,9 +58,8 @@ class Parameter:
         if self.kind == "choice":
             listed = ", ".join(one_line(str(choice), 80) for choice in self.choices[:_MOST_CHOICES_LISTED])
             more = len(self.choices) - _MOST_CHOICES_LISTED
-            return (
-                f"one of {listed}{f' and {more} more' if more > 0 else ''}" if listed else "nothing, the list is empty"
-            )
+            rest = f" and {more} more" if more > 0 else ""
+            return f"one of {listed}{rest}" if listed else "nothing, the list is empty"
         if self.kind == "number" and (self.minimum is None or self.maximum is None):
             least = "" if self.minimum is None else f" of at least {self.minimum:g}"
             return f"a number{least}" if self.maximum is None else f"a number of at most {self.maximum:g}"
@@ -79,7 +78,8 @@ class Parameter:
             InvalidParameterError: The value is not allowed.
         """
         if self.kind == "text":
-            accepted = isinstance(value, str) and _encodable(value)
+            # Unlike the parameters of known tasks, it may be blank.
+            accepted = isinstance(value, str) and (not value.strip() or Text("").accepts(value))
         elif self.kind == "flag":
             accepted = isinstance(value, bool)
         elif self.kind == "choice":
@@ -149,15 +149,6 @@ class Parameter:
                 if choice == meant and isinstance(choice, bool) == isinstance(meant, bool):
                     return choice
         return None
-
-
-def _encodable(value: str) -> bool:
-    """Whether it can be sent as UTF-8: JSON can hold lone surrogates."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class MergeError(ValueError):

@@ -7,17 +7,11 @@ from pathlib import Path
 
 from ..errors import ConfigurationError, StorageError
 
-_HERE = Path(__file__).parent
+READY_FOLDER = Path(__file__).parent / "ready"
+"""Files for real work; they need models, which they name."""
 
-
-def ready_folder() -> Path:
-    """Files for real work; they need models, whose names they say."""
-    return _HERE / "ready"
-
-
-def small_folder() -> Path:
-    """Files for trying things out; they need no model and run on a CPU."""
-    return _HERE / "small"
+SMALL_FOLDER = Path(__file__).parent / "small"
+"""Files for trying things out; they need no model and run on a CPU."""
 
 
 def copy_shipped(target: Path, *, small: bool = False) -> list[Path]:
@@ -25,7 +19,7 @@ def copy_shipped(target: Path, *, small: bool = False) -> list[Path]:
 
     Args:
         target: The folder; it is made where it is missing.
-        small: Copy those of ``small_folder`` instead of ``ready_folder``.
+        small: Copy those of ``SMALL_FOLDER`` instead of ``READY_FOLDER``.
 
     Returns:
         The files written.
@@ -34,11 +28,11 @@ def copy_shipped(target: Path, *, small: bool = False) -> list[Path]:
         ConfigurationError: A file is there already; none is written.
         StorageError: The folder cannot be written.
     """
-    sources = sorted((small_folder() if small else ready_folder()).glob("*.json"))
-    there = [source.name for source in sources if (target / source.name).exists()]
-    if there:
+    sources = sorted((SMALL_FOLDER if small else READY_FOLDER).glob("*.json"))
+    existing = [source.name for source in sources if (target / source.name).exists()]
+    if existing:
         raise ConfigurationError(
-            f"{target} has {', '.join(there)} already", advice="Name another folder, or move the files away."
+            f"{target} has {', '.join(existing)} already", advice="Name another folder, or move the files away."
         )
     try:
         target.mkdir(parents=True, exist_ok=True)

@@ -1,23 +1,25 @@
-"""The parts that files are made of: boxes, chunks and blocks; and whether all of them are there.
+"""The parts that files are made of: boxes, chunks and blocks; and what they show without decoding a frame.
 
-Decoders pass over a missing end silently.
+They show whether a file is complete, since decoders silently ignore a missing end, and how long frames last.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from .formats import Format
+from .formats import WEBP, Format
 
 _MAX_PARTS = 500_000
-"""Parts read before a walk ends: a file of many tiny parts must not take for ever."""
+"""The most parts that are read: a file of many tiny parts must not take forever."""
 
 _FARTHEST = 2**62
-"""Nowhere in any file, and within what ``seek`` takes; lengths of 64 bits lead farther."""
+"""Beyond the end of any file, and within what ``seek`` takes; lengths of 64 bits lead farther."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,19 @@ class Part:
     end: int
 
 
+def read_at(file: BinaryIO, start: int, length: int) -> bytes:
+    """Read ``length`` bytes from byte ``start``; fewer where the file ends."""
+    file.seek(start)
+    return file.read(max(length, 0))
+
+
 def iso_boxes(file: BinaryIO, start: int, end: int) -> Iterator[Part]:
     """Boxes of the ISO base media family: 32-bit length (1: 64 bits follow; 0: to the end), then 4 letters."""
     at = start
     for _ in range(_MAX_PARTS):
         if at >= end or at > _FARTHEST:
             return
-        file.seek(at)
-        head = file.read(min(16, end - at))
+        head = read_at(file, at, min(16, end - at))
         if len(head) < 8:
             return
         length, content = int.from_bytes(head[:4], "big"), at + 8
@@ -55,13 +62,12 @@ def iso_boxes(file: BinaryIO, start: int, end: int) -> Iterator[Part]:
 
 def riff_chunks(file: BinaryIO) -> Iterator[Part]:
     """The RIFF part as a whole, then the chunks in it: 4 letters, length, data, padded to an even length."""
-    head = file.read(8)
+    head = read_at(file, 0, 8)
     whole = Part(head[:4], 12, 8 + int.from_bytes(head[4:8], "little"))
     yield whole
     at = whole.start
     for _ in range(_MAX_PARTS):
-        file.seek(at)
-        head = file.read(8)
+        head = read_at(file, at, 8)
         if len(head) < 8 or at + 8 > whole.end:
             return
         length = int.from_bytes(head[4:8], "little")
@@ -70,8 +76,8 @@ def riff_chunks(file: BinaryIO) -> Iterator[Part]:
 
 
 def webp_size(file: BinaryIO) -> tuple[int, int]:
-    """Width and height of a WebP's canvas as its first chunk says; (0, 0) where it does not."""
-    head = file.read(30).ljust(30, b"\0")
+    """Width and height of a WebP's canvas from its first chunk; (0, 0) where it has none."""
+    head = read_at(file, 0, 30).ljust(30, b"\0")
     name = head[12:16]
     if name == b"VP8X":
         return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
@@ -87,8 +93,7 @@ def png_chunks(file: BinaryIO) -> Iterator[Part]:
     """Chunks of a PNG: length, 4 letters, data, checksum. The checksum counts as the part's."""
     at = 8
     for _ in range(_MAX_PARTS):
-        file.seek(at)
-        head = file.read(8)
+        head = read_at(file, at, 8)
         if len(head) < 8:
             return
         end = at + 12 + int.from_bytes(head[:4], "big")
@@ -98,19 +103,18 @@ def png_chunks(file: BinaryIO) -> Iterator[Part]:
 
 def gif_blocks(file: BinaryIO, size: int) -> Iterator[Part]:
     """Blocks of a GIF: extensions (named by ``!`` and their label), pictures (``,``) and the trailer (``;``)."""
-    header = file.read(13)
+    header = read_at(file, 0, 13)
     if len(header) < 13:
         yield Part(b"GIF", 0, 13)
         return
-    at = 13 + _color_table(header[10])
+    at = 13 + color_table_bytes(header[10])
     yield Part(b"GIF", 0, at)
     for _ in range(_MAX_PARTS):
-        file.seek(at)
-        head = file.read(10)
+        head = read_at(file, at, 10)
         if head[:1] == b"!":
             name, data = head[:2], at + 2
         elif head[:1] == b"," and len(head) == 10:
-            name, data = b",", at + 11 + _color_table(head[9])
+            name, data = b",", at + 11 + color_table_bytes(head[9])
         else:
             if head[:1] in (b",", b";"):
                 yield Part(head[:1], at + 1, at + (1 if head[:1] == b";" else 11))
@@ -132,12 +136,13 @@ def _sub_blocks_end(file: BinaryIO, at: int, size: int) -> int:
         file.seek(length[0], os.SEEK_CUR)
 
 
-def _color_table(flags: int) -> int:
+def color_table_bytes(flags: int) -> int:
+    """The length of the color table that a GIF's flags announce."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def missing_end(path: Path, file_format: Format) -> str | None:
-    """Return what is missing at the end of a cut-off file, in words, or None when nothing is seen to be missing.
+    """Return what is missing at the end of a cut-off file, in words, or None when nothing seems to be missing.
 
     None is no proof: a picture may be damaged inside, which only decoding shows. Raises OSError when the file cannot be
     read.
@@ -155,7 +160,7 @@ def _past_end(part: Part, size: int) -> str | None:
     if part.end <= size:
         return None
     name = part.name.decode("latin-1") if part.name.isalnum() else part.name.hex()
-    return f"its part “{name}” goes on to byte {part.end:,}, but the file ends at byte {size:,}"
+    return f"its part “{name}” extends to byte {part.end:,}, but the file ends at byte {size:,}"
 
 
 def _check_iso(file: BinaryIO, size: int) -> str | None:
@@ -212,7 +217,7 @@ def _element(file: BinaryIO) -> tuple[bytes, int | None] | None:
 
 
 def _variable_bytes(file: BinaryIO) -> bytes:
-    """Read one to eight bytes: the zero bits before the first 1 say how many more follow."""
+    """Read one to eight bytes: the number of zero bits before the first 1 is that of further bytes."""
     first = file.read(1)
     return first + file.read(8 - first[0].bit_length()) if first and first[0] else b""
 
@@ -228,3 +233,51 @@ _CHECKS: dict[str, Callable[[BinaryIO, int], str | None]] = {
     "apng": _check_png,
     "gif": _check_gif,
 }
+
+DEFAULT_FRAME_SECONDS = 0.1
+"""How long a frame is shown whose duration is 0 or missing: browsers and FFmpeg use a tenth of a second."""
+
+
+def frame_seconds(path: Path, file_format: Format, frames: int) -> list[float]:
+    """Return how long each frame of a WebP or AVIF is shown, in seconds; all are over 0.
+
+    They are as many as the file's parts show, at most ``frames``, and that many when the parts show none. Raises
+    OSError when the file cannot be read.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        durations = _webp_seconds(file) if file_format == WEBP else _avif_seconds(file, size)
+        # No more than that: a few bytes of damage can claim billions.
+        found = [seconds or DEFAULT_FRAME_SECONDS for seconds in islice(durations, frames)]
+    return found or [DEFAULT_FRAME_SECONDS] * frames
+
+
+def _webp_seconds(file: BinaryIO) -> Iterator[float]:
+    """Milliseconds, 24 bits, in each frame's ``ANMF``."""
+    for chunk in riff_chunks(file):
+        if chunk.name == b"ANMF":
+            yield int.from_bytes(read_at(file, chunk.start + 12, 3), "little") / 1000
+
+
+def _avif_seconds(file: BinaryIO, size: int) -> Iterator[float]:
+    """The sample table's runs of equal durations (``stts``), in units of the media header's (``mdhd``)."""
+    units = 0
+    for box in _inside(file, iso_boxes(file, 0, size), b"moov", b"trak", b"mdia"):
+        if box.name == b"mdhd":
+            header = read_at(file, box.start, 24)
+            units = int.from_bytes(header[20:24] if header[:1] == b"\1" else header[12:16], "big")
+        for table in _inside(file, [box], b"minf", b"stbl"):
+            if table.name == b"stts" and units:
+                runs = read_at(file, table.start + 8, min(table.end - table.start - 8, 8 * 65536))
+                for count, duration in struct.iter_unpack(">II", runs[: len(runs) // 8 * 8]):
+                    yield from [duration / units] * min(count, 65536)
+
+
+def _inside(file: BinaryIO, boxes: Iterable[Part], *names: bytes) -> list[Part]:
+    """The boxes within the first box of each name, one name within the other."""
+    for name in names:
+        outer = next((box for box in boxes if box.name == name), None)
+        if outer is None:
+            return []
+        boxes = list(iso_boxes(file, outer.start, outer.end))
+    return list(boxes)

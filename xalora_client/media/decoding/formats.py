@@ -1,12 +1,17 @@
-"""What a file is, told from its first bytes alone: never from its name or a server's word."""
+"""What a media file is: its format, detected from its first bytes, and ``MediaInfo``, what ``inspect`` finds out.
+
+The file's name and the server's content type do not count.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 SNIFF_BYTES = 4096
-"""As many first bytes as ``sniff`` needs for any format; fewer are enough for most."""
+"""How many of a file's first bytes ``sniff`` needs for any format; fewer are enough for most."""
 
 Kind = Literal["image", "animation", "video"]
 
@@ -41,7 +46,7 @@ AVIF = Format("avif", "animation", ".avif", "image/avif")
 FORMATS = (MP4, MOV, WEBM, MKV, GIF, WEBP, APNG, PNG, JPEG, AVIF)
 """Every format that can be read."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EBML_SIGNATURE = b"\x1a\x45\xdf\xa3"
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _QUICKTIME_ATOMS = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
@@ -50,10 +55,10 @@ _QUICKTIME_ATOMS = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 def sniff(head: bytes) -> Format | None:
     """Return the format of a file that begins with ``head``, or None when it is none that can be read.
 
-    ``head`` is the file's first ``SNIFF_BYTES`` bytes, or all of a shorter file. An APNG whose animation is announced
-    behind more than that is taken for a PNG; ``inspect``, which opens the file, corrects it.
+    ``head`` is the file's first ``SNIFF_BYTES`` bytes, or all of a shorter file. An APNG that announces its animation
+    only after more than that is taken for a PNG; ``inspect``, which opens the file, corrects it.
     """
-    if head.startswith(_PNG_SIGNATURE):
+    if head.startswith(PNG_SIGNATURE):
         return APNG if _announces_animation(head) else PNG
     if head.startswith(b"\xff\xd8\xff"):
         return JPEG
@@ -68,7 +73,7 @@ def sniff(head: bytes) -> Format | None:
 
 def _announces_animation(head: bytes) -> bool:
     """Whether a PNG's ``acTL`` chunk comes before its picture, as far as ``head`` shows."""
-    at = len(_PNG_SIGNATURE)
+    at = len(PNG_SIGNATURE)
     while at + 8 <= len(head):
         name = head[at + 4 : at + 8]
         if name in (b"acTL", b"IDAT"):
@@ -78,17 +83,16 @@ def _announces_animation(head: bytes) -> bool:
 
 
 def _sniff_ebml(head: bytes) -> Format | None:
-    """Tell WebM from Matroska by the DocType, an element of the EBML header."""
-    if b"\x42\x82" not in head[:256]:
-        return None
-    doc_type = head[head.index(b"\x42\x82") + 2 :][:16]
+    """Distinguish WebM from Matroska by the DocType, an element of the EBML header."""
+    at = head.find(b"\x42\x82", 0, 256)
+    doc_type = head[at + 2 : at + 18] if at >= 0 else b""
     if b"webm" in doc_type:
         return WEBM
     return MKV if b"matroska" in doc_type else None
 
 
 def _sniff_iso(head: bytes) -> Format | None:
-    """Tell the members of the ISO base media family (and plain QuickTime files) apart by their brands."""
+    """Distinguish the members of the ISO base media family (and plain QuickTime files) by their brands."""
     box = head[4:8]
     if box != b"ftyp":
         return MOV if box in _QUICKTIME_ATOMS and len(head) >= 8 else None
@@ -110,7 +114,7 @@ def describe(head: bytes) -> str:
         return "the file is empty"
     if not head.strip(b"\0"):
         return "its first bytes are all zero"
-    for signature, name in _OTHERS:
+    for signature, name in _OTHERS.items():
         if head.startswith(signature):
             return f"it looks like {name}"
     if head[4:8] == b"ftyp":
@@ -118,9 +122,8 @@ def describe(head: bytes) -> str:
     text = _as_text(head)
     if text is None:
         return f"it starts with the bytes {head[:16].hex(' ')}"
-    lowered = text.lower()
     kind = "text"
-    if any(mark in lowered for mark in ("<!doctype html", "<html", "<head", "<body")):
+    if any(tag in text.lower() for tag in ("<!doctype html", "<html", "<head", "<body")):
         kind = "a web page"
     elif text.startswith(("{", "[")):
         kind = "JSON"
@@ -130,20 +133,20 @@ def describe(head: bytes) -> str:
     return f"it looks like {kind}: “{quoted[:80]}{'…' if len(quoted) > 80 else ''}”"
 
 
-_OTHERS = (
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "gzip data"),
-    (b"%PDF", "a PDF"),
-    (b"OggS", "Ogg, which is not read"),
-    (b"FLV\x01", "Flash video, which is not read"),
-    (b"RIFF", "AVI or WAV, which is not read"),
-    (b"ID3", "MP3 sound"),
-    (b"BM", "a BMP picture, which is not read"),
-    (b"II*\0", "a TIFF picture, which is not read"),
-    (b"MM\0*", "a TIFF picture, which is not read"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL, which is not read"),
-    (_EBML_SIGNATURE, "a Matroska-like file of an unknown kind"),
-)
+_OTHERS = {
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "gzip data",
+    b"%PDF": "a PDF",
+    b"OggS": "Ogg, which is not read",
+    b"FLV\x01": "Flash video, which is not read",
+    b"RIFF": "AVI or WAV, which is not read",
+    b"ID3": "MP3 sound",
+    b"BM": "a BMP picture, which is not read",
+    b"II*\0": "a TIFF picture, which is not read",
+    b"MM\0*": "a TIFF picture, which is not read",
+    b"\0\0\0\x0cJXL ": "JPEG XL, which is not read",
+    _EBML_SIGNATURE: "a Matroska-like file of an unknown kind",
+}
 
 
 def _as_text(head: bytes) -> str | None:
@@ -154,6 +157,86 @@ def _as_text(head: bytes) -> str | None:
             text = part[: len(part) - cut].decode()
         except UnicodeDecodeError:
             continue
-        printable = sum(char.isprintable() or char.isspace() for char in text)
-        return text.strip() if text.strip() and printable == len(text) else None
+        printable = all(char.isprintable() or char.isspace() for char in text)
+        return text.strip() or None if printable else None
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaInfo:
+    """A media file as its headers and its first frame show it.
+
+    * ``path``, ``size``: the file and its bytes.
+    * ``format``: the format of its content.
+    * ``kind``: "image" one picture without sound, "animation" a sequence of pictures in an image format, "video".
+    * ``width``, ``height``: pixels as displayed, after rotation.
+    * ``frames``: how many a decoder is expected to return, or None when only decoding shows it.
+    * ``fps``: frames per second over the whole duration (so also right where frames last unequally long), or None for
+      an image.
+    * ``duration``: seconds from the first frame's beginning to the last one's end; 0.0 for an image.
+    * ``has_audio``: a video with sound.
+    * ``has_alpha``: the first frame has transparency: an alpha channel or a transparent color; of an animation, a pixel
+      that is transparent.
+    * ``codec``: the picture's codec as FFmpeg names it ("h264"), or the format's name for images and animations.
+    * ``remuxable``: ComfyUI can save the file as it is, packet by packet, without encoding again. Where it is False, a
+      VIDEO must be built from frames and rate.
+    """
+
+    path: Path
+    size: int
+    format: Format
+    kind: Kind
+    width: int
+    height: int
+    frames: int | None
+    fps: float | None
+    duration: float
+    has_audio: bool
+    has_alpha: bool
+    codec: str
+    remuxable: bool
+
+    def describe(self, task_details: object = None, *, frames: int | None = None) -> str:
+        """Describe the media in a few words, and where it differs from what the task asked for.
+
+        Args:
+            task_details: What the task sent, as in ``WorkflowTask.task_details`` and
+                ``WorkflowTaskResult.task_details``.
+            frames: How many frames decoding gave, where that is known.
+
+        Returns:
+            For example "848×480 · 73 frames, asked for 37".
+        """
+        asked = _parameters(task_details)
+        parts = [f"{self.width}×{self.height}"]
+        size = asked.get("width", self.width), asked.get("height", self.height)
+        # A named aspect ratio decides in place of width and height.
+        if size != (self.width, self.height) and asked.get("aspect_ratio", "custom") == "custom":
+            parts[0] += f", asked for {size[0]}×{size[1]}"
+        count, length = frames or self.frames, asked.get("length")
+        if count is not None and (self.kind != "image" or length is not None):
+            parts.append(f"{count} {'frame' if count == 1 else 'frames'}")
+            if length is not None and length != count:
+                parts[-1] += f", asked for {length}"
+        rate = asked.get("fps")
+        if self.fps is not None and rate is not None and abs(self.fps - rate) > RATE_TOLERANCE * rate:
+            parts.append(f"{self.fps:.4g} frames per second, asked for {rate}")
+        return " · ".join(parts)
+
+
+RATE_TOLERANCE = 0.02
+"""The share by which a rate may differ without a remark: files hold frame times in whole milliseconds or ticks."""
+
+
+def _parameters(task_details: object) -> dict[str, Any]:
+    """The parameters of a task that determine what its media should be. Anything else in them is left out."""
+    parameters = task_details.get("parameters") if isinstance(task_details, Mapping) else None
+    if not isinstance(parameters, Mapping):
+        return {}
+    valid = {
+        name: parameters[name]
+        for name in ("width", "height", "length", "fps")
+        if type(parameters.get(name)) is int and 0 < parameters[name] < 10**6
+    }
+    ratio = parameters.get("aspect_ratio")
+    return valid | ({"aspect_ratio": ratio} if isinstance(ratio, str) else {})

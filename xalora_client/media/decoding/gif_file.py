@@ -1,4 +1,4 @@
-"""GIF, as the GIF89a standard and browsers have it; Pillow unpacks the pictures."""
+"""GIF, by the GIF89a standard and as browsers show it; Pillow unpacks the pictures."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .composition import Disposal, Placement, compose
-from .container_parts import gif_blocks
-from .limits import Limits, library_errors
-from .media_info import Integers, fail
+from .container_parts import Part, color_table_bytes, gif_blocks, read_at
+from .frames import Disposal, Integers, Placement, compose
+from .limits import Limits, fail, library_errors
 
 _DISPOSALS: dict[int, Disposal] = {2: "background", 3: "previous", 4: "previous"}
-"""By number; 4 is a misreading of the standard ("the third bit") that browsers follow."""
+"""By number; 4 is a misreading of the standard ("the third bit") that browsers follow as well."""
 
 
 @dataclass(frozen=True)
 class GifFrame:
-    """A picture of a GIF: its place, its seconds, and how to unpack it. ``transparent`` is a color's number or None."""
+    """A picture of a GIF: where it lies, its seconds, and how to unpack it.
+
+    ``transparent`` is the number of a color, or None. Its data are the bytes from ``start`` to ``end``.
+    """
 
     placement: Placement
     seconds: float
@@ -36,7 +38,7 @@ class GifFrame:
 
 @dataclass
 class GifParts:
-    """What a GIF's blocks say. ``remark`` is set where the file goes on behind its last readable block."""
+    """What a GIF's blocks contain. ``remark`` is set where the file has more after its last readable block."""
 
     width: int
     height: int
@@ -48,22 +50,21 @@ class GifParts:
 def read_parts(path: Path, file: BinaryIO, limits: Limits) -> GifParts:
     """Read the blocks of a GIF, but not its pixels.
 
-    The canvas grows to hold the first picture, as browsers do it. Where bytes follow that are no block, the file ends
+    The canvas grows to hold the first picture, as in browsers. Where bytes follow that are no block, the file ends
     there, by the standard and in browsers. Raises DecodeError when it ends before the first picture, and
     MediaTooLargeError.
     """
     size = file.seek(0, os.SEEK_END)
-    screen = _read(file, 0, 13)
-    parts = GifParts(_short(screen, 6), _short(screen, 8), _read(file, 13, _table_bytes(screen[10])))
+    screen = read_at(file, 0, 13)
+    parts = GifParts(_short(screen, 6), _short(screen, 8), read_at(file, 13, color_table_bytes(screen[10])))
     control = bytes(4)
     name, end = b"", 0
-    file.seek(0)
     for block in gif_blocks(file, size):
         name, end = block.name, block.end
         if name == b"!\xf9":
-            control = _read(file, block.start + 1, 4).ljust(4, b"\0")
+            control = read_at(file, block.start + 1, 4).ljust(4, b"\0")
         elif name == b",":
-            parts.frames.append(_frame(file, block.start, block.end, control, parts))
+            parts.frames.append(_frame(file, block, control, parts))
             control = bytes(4)
             limits.check_frames(len(parts.frames), path.name)
             if len(parts.frames) == 1:
@@ -73,7 +74,8 @@ def read_parts(path: Path, file: BinaryIO, limits: Limits) -> GifParts:
                 limits.check_pixels(parts.width, parts.height, path.name)
     if not parts.frames:
         fail(path, "there is no picture in it" + (f" before byte {end:,}, where no block begins" if end < size else ""))
-    if name != b";" and _may_hold_pictures(file, end, size):
+    file.seek(end)
+    if name != b";" and any(b"," in piece for piece in iter(lambda: file.read(2**20), b"")):  # Perhaps a picture.
         parts.remark = (
             f"{path.name}: no block begins at byte {end:,} of {size:,}. As in browsers, the animation ends there:"
             f" {len(parts.frames)} frames are read, and what may follow is dropped."
@@ -81,23 +83,23 @@ def read_parts(path: Path, file: BinaryIO, limits: Limits) -> GifParts:
     return parts
 
 
-def _frame(file: BinaryIO, start: int, end: int, control: bytes, parts: GifParts) -> GifFrame:
-    descriptor = _read(file, start, 9)
+def _frame(file: BinaryIO, block: Part, control: bytes, parts: GifParts) -> GifFrame:
+    descriptor = read_at(file, block.start, 9)
     x, y, width, height = (_short(descriptor, at) for at in (0, 2, 4, 6))
     if not (width and height):  # Browsers take it for a picture of the whole canvas.
         x, y, width, height = 0, 0, parts.width, parts.height
     flags = descriptor[8]
-    table = _read(file, start + 9, _table_bytes(flags)) or parts.table
+    table = read_at(file, block.start + 9, color_table_bytes(flags))
     # Over nothing, the first picture may keep the color that it gives to what is transparent.
     placement = Placement(x, y, width, height, bool(parts.frames), _DISPOSALS.get(control[0] >> 2 & 7, "keep"))
     return GifFrame(
         placement,
         seconds=_short(control, 1) / 100,
-        table=table,
+        table=table or parts.table,
         transparent=control[3] if control[0] & 1 else None,
         interlaced=bool(flags & 0x40),
-        start=start + 9 + _table_bytes(flags),
-        end=end,
+        start=block.start + 9 + color_table_bytes(flags),
+        end=block.end,
     )
 
 
@@ -107,7 +109,7 @@ def composed(path: Path, file: BinaryIO, parts: GifParts) -> Iterator[Integers]:
     def decoded() -> Iterator[tuple[Placement, Integers]]:
         for number, frame in enumerate(parts.frames, 1):
             size = (frame.placement.width, frame.placement.height)
-            packed = _read(file, frame.start, frame.end - frame.start)
+            packed = read_at(file, frame.start, frame.end - frame.start)
             code_bits, codes = packed[0], packed[1:]
             with library_errors(path, f"its picture {number} of {len(parts.frames)} is damaged"):
                 indices = np.asarray(Image.frombytes("P", size, codes, "gif", code_bits, frame.interlaced, -1))
@@ -134,25 +136,6 @@ def _colors(frame: GifFrame) -> npt.NDArray[np.uint32]:
         colors[frame.transparent, 3] = 0
     words: npt.NDArray[np.uint32] = colors.view(np.uint32)[:, 0]
     return words
-
-
-def _may_hold_pictures(file: BinaryIO, start: int, end: int) -> bool:
-    file.seek(start)
-    while start < end:
-        piece = file.read(min(2**20, end - start))
-        if not piece or b"," in piece:
-            return bool(piece)
-        start += len(piece)
-    return False
-
-
-def _table_bytes(flags: int) -> int:
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _read(file: BinaryIO, start: int, length: int) -> bytes:
-    file.seek(start)
-    return file.read(length)
 
 
 def _short(data: bytes, at: int) -> int:

@@ -1,23 +1,23 @@
-"""The ways a file is refused: it is larger than allowed or than memory holds, or the libraries cannot decode it."""
+"""Why a file is refused: it is larger than allowed or than fits into memory, or the libraries cannot decode it."""
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
+from typing import Any, NoReturn
 
 from PIL import Image
 
-from ...errors import InvalidParameterError, MediaError, MediaTooLargeError
-from .media_info import fail, reason
+from ...errors import DecodeError, InvalidParameterError, MediaError, MediaTooLargeError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a media file may be at most. The defaults let through anything a miner is known to return.
+    """The most that a media file may be. The defaults allow everything that miners are known to return.
 
     * ``max_bytes``: size of the file, 4 GiB.
     * ``max_pixels``: width times height of one frame, 16384 x 8192.
@@ -26,8 +26,8 @@ class Limits:
       1920 x 1080. There a frame may take 30 bytes of the file, whatever its size.
     * ``max_duration_seconds``: how long a video or animation plays, one hour.
 
-    Each ``check_*`` method raises MediaTooLargeError naming the limit and the value that passed it; ``subject`` is the
-    file's name as the message shall show it. Raises InvalidParameterError for a limit that is not positive.
+    The ``check_*`` methods raise MediaTooLargeError, which names the limit and the value that exceeds it; ``subject``
+    is the file's name for the message. Raises InvalidParameterError for a limit that is not positive.
     """
 
     max_bytes: int = 4 * 2**30
@@ -37,10 +37,10 @@ class Limits:
     max_duration_seconds: float = 3600.0
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
+        for limit in fields(self):
+            value = getattr(self, limit.name)
             if not value > 0:
-                raise InvalidParameterError(each.name, value, "a positive number")
+                raise InvalidParameterError(limit.name, value, "a positive number")
 
     def check_bytes(self, size: int, subject: str) -> None:
         """Refuse a file of more than ``max_bytes`` bytes."""
@@ -51,7 +51,7 @@ class Limits:
         """Refuse frames of more than ``max_pixels`` pixels."""
         if width * height > self.max_pixels:
             frame = f"{width:,} x {height:,} = {width * height:,} pixels a frame"
-            _refuse(f"{subject} says it has {frame}", f"max_pixels = {self.max_pixels:,}")
+            _refuse(f"{subject} has {frame}", f"max_pixels = {self.max_pixels:,}")
 
     def check_frames(self, frames: int, subject: str) -> None:
         """Refuse more than ``max_frames`` frames."""
@@ -79,12 +79,12 @@ _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 
 HEADROOM = 256 * 2**20
-"""Bytes left to everything else: decoders at usual sizes, the interpreter, the rest of the graph."""
+"""Bytes left for everything else: decoders at usual sizes, the interpreter, the rest of the graph."""
 
 
 @dataclass(frozen=True)
 class FreeMemory:
-    """``size`` bytes can still be taken without swapping, according to ``source``."""
+    """``size`` bytes can still be allocated without swapping, according to ``source``."""
 
     size: int
     source: str
@@ -93,20 +93,18 @@ class FreeMemory:
 def free_memory() -> FreeMemory | None:
     """Return the smallest amount of free memory any source on this system knows of, or None when none does.
 
-    Asked are the container's own limit (cgroup v2), and psutil where it is installed (ComfyUI brings it), else
-    ``/proc/meminfo``, else the operating system's count of free pages.
+    The sources are the container's own limit (cgroup v2), and psutil where it is installed (ComfyUI requires it), else
+    ``/proc/meminfo``.
     """
-    found = [each for each in (_from_cgroup(_CGROUP), _from_psutil() or _from_meminfo(_MEMINFO)) if each]
-    if not found:
-        found = [each for each in (_from_sysconf(),) if each]
-    return min(found, key=lambda each: each.size, default=None)
+    sources = [_from_cgroup(_CGROUP), _from_psutil() or _from_meminfo(_MEMINFO)]
+    return min((memory for memory in sources if memory), key=lambda memory: memory.size, default=None)
 
 
 def require_memory(frames: int, width: int, height: int, planes: int, subject: str, beside: int = 0) -> None:
     """Raise MediaTooLargeError when float32 frames of ``planes`` values a pixel do not fit into free memory.
 
-    ``beside`` are the bytes that decoding takes beside them, of which ``HEADROOM`` bytes are free anyway. Says what is
-    needed and free, and what to do. Passes silently when the free memory is unknown.
+    ``beside`` are the bytes that decoding takes beside them, of which ``HEADROOM`` bytes are free anyway. The error
+    says what is needed and free, and what to do. Nothing is raised when the free memory is unknown.
     """
     _require(
         frames * width * height * planes * 4 + max(beside - HEADROOM, 0),
@@ -120,7 +118,7 @@ def require_memory(frames: int, width: int, height: int, planes: int, subject: s
 def require_decoder_memory(width: int, height: int, bytes_a_pixel: float, subject: str) -> None:
     """Raise MediaTooLargeError when what a decoder itself allocates for its pictures does not fit into free memory.
 
-    At usual sizes that is less than ``HEADROOM``, and nothing is asked.
+    At usual sizes that is less than ``HEADROOM``, and nothing is checked.
     """
     needed = int(width * height * bytes_a_pixel)
     if needed > HEADROOM:
@@ -133,15 +131,15 @@ def _require(needed: int, purpose: str, subject: str, advice: str) -> None:
     if free is None or needed + HEADROOM <= free.size:
         return
     raise MediaTooLargeError(
-        f"{subject} needs {_show(needed)} of memory {purpose}, and {_show(max(free.size - HEADROOM, 0))} are free"
-        f" (by {free.source}, less {_show(HEADROOM)} for everything else)",
+        f"{subject} needs {_size(needed)} of memory {purpose}, and {_size(max(free.size - HEADROOM, 0))} are free"
+        f" (by {free.source}, less {_size(HEADROOM)} for everything else)",
         advice=advice,
     )
 
 
-def _show(size: int) -> str:
-    shown = f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
-    return f"{shown} ({size:,} bytes)"
+def _size(size: int) -> str:
+    rounded = f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
+    return f"{rounded} ({size:,} bytes)"
 
 
 def _from_psutil() -> FreeMemory | None:
@@ -154,25 +152,14 @@ def _from_psutil() -> FreeMemory | None:
 
 def _from_meminfo(path: Path) -> FreeMemory | None:
     try:
-        lines = path.read_text().splitlines()
+        available = re.search(r"^MemAvailable: *(\d+) kB$", path.read_text(), re.MULTILINE)
     except OSError:
         return None
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            return FreeMemory(int(value.split()[0]) * 1024, "the system")
-    return None
-
-
-def _from_sysconf() -> FreeMemory | None:
-    try:
-        return FreeMemory(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "the system")
-    except (AttributeError, ValueError, OSError):
-        return None
+    return FreeMemory(int(available[1]) * 1024, "the system") if available else None
 
 
 def _from_cgroup(folder: Path) -> FreeMemory | None:
-    """The container's limit less what is used and cannot be dropped; None without a limit."""
+    """The container's limit, less the used memory that cannot be freed; None without a limit."""
     try:
         limit = (folder / "memory.max").read_text().strip()
         used = int((folder / "memory.current").read_text())
@@ -188,10 +175,10 @@ def library_errors(path: Path, what: str) -> Iterator[None]:
     """Turn what Pillow or PyAV raises for a file into the error for that file; ``what`` says what was being read.
 
     Damaged files make the libraries raise nearly anything, an AssertionError or a TypeError of their own included. So
-    everything counts, and only their calls may stand within: a mistake of our own has to come out as what it is.
+    everything counts, and only calls of a library belong inside: a mistake of our own must come out unchanged.
 
     Raises DecodeError. MediaTooLargeError where the library could not allocate what the file asks for (our own arrays
-    are allocated elsewhere), or where the picture passes Pillow's own limit.
+    are allocated elsewhere), or where the picture exceeds Pillow's own limit.
     """
     try:
         yield
@@ -199,13 +186,26 @@ def library_errors(path: Path, what: str) -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         raise MediaTooLargeError(
-            f"{path.name} is refused by Pillow: {reason(error)}",
+            f"{path.name} is refused by Pillow: {_reason(error)}",
             advice="Raise PIL.Image.MAX_IMAGE_PIXELS if the file is trusted.",
         ) from error
     except MemoryError as error:
         raise MediaTooLargeError(
-            f"{path.name} cannot be decoded: {what}, and the decoder got no memory for it ({reason(error)})",
+            f"{path.name} cannot be decoded: {what}, and the decoder got no memory for it ({_reason(error)})",
             advice="Close other programs, or ask for smaller frames. A damaged file may ask for too much.",
         ) from error
     except Exception as error:  # noqa: BLE001 - see above
-        fail(path, f"{what} ({reason(error)})", cause=error)
+        fail(path, f"{what} ({_reason(error)})", cause=error)
+
+
+def fail(path: Path, what: str, advice: str = "", *, cause: BaseException | None = None) -> NoReturn:
+    """Raise the DecodeError for a file: what is wrong with it, where it is kept, and what to do."""
+    kept = f"The file is kept for inspection at {path}; fetching the task again is not charged again."
+    raise DecodeError(f"{path.name} cannot be read: {what}", advice=f"{advice} {kept}".lstrip(), path=path) from cause
+
+
+def _reason(error: BaseException) -> str:
+    """A library's error in a few words on one line."""
+    args: tuple[Any, ...] = error.args
+    text = getattr(error, "strerror", None) or (args[0] if args and isinstance(args[0], str) else "")
+    return " ".join(str(text).split())[:200] or type(error).__name__

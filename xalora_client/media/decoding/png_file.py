@@ -1,7 +1,7 @@
 """PNG, animated or not, by the PNG specification: the parts of the file, its frames, and what is transparent in them.
 
-Pillow decodes the pictures; transparency of single colors it gets right only for some depths, and animation it
-composes otherwise than the specification.
+Pillow decodes the pictures. It gets the transparency of single colors right only for some depths, and does not compose
+animations by the specification.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ import av
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from .composition import Disposal, Placement, compose
 from .container_parts import Part, png_chunks
-from .limits import Limits, library_errors
-from .media_info import Integers, fail
+from .formats import PNG_SIGNATURE
+from .frames import Disposal, Integers, Placement, compose
+from .limits import Limits, fail, library_errors
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _RGB = 0, 2
 _DISPOSALS: tuple[Disposal, ...] = ("keep", "background", "previous")
 _METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
-"""Chunks that may say how the picture is turned."""
+"""Chunks that may contain the picture's orientation."""
 
 
 @dataclass
 class AnimationFrame:
-    """A frame of an animation: its place, its seconds as the file says, the chunks of its data."""
+    """A frame of an animation: where it lies, its seconds as the file has them, the chunks of its data."""
 
     placement: Placement
     seconds: float
@@ -40,7 +39,7 @@ class AnimationFrame:
 
 @dataclass
 class PngParts:
-    """What a PNG's chunks say. ``frames`` is empty for a PNG without animation."""
+    """What a PNG's chunks contain. ``frames`` is empty for a PNG without animation."""
 
     width: int = 0
     height: int = 0
@@ -66,8 +65,8 @@ class PngParts:
 def read_parts(path: Path, file: BinaryIO, limits: Limits) -> PngParts:
     """Read the chunks of a PNG, but not its pixels. Raises DecodeError, and MediaTooLargeError for too many frames."""
     parts = PngParts()
-    told = 0  # By the animation's announcement, which stands before the picture.
-    begun = numbers = 0
+    announced = 0  # Frames of the animation; the number comes before the picture.
+    has_picture, numbers = False, 0
     current: AnimationFrame | None = None
     for chunk in png_chunks(file):
         if chunk.name == b"IHDR" and not parts.header:
@@ -83,24 +82,24 @@ def read_parts(path: Path, file: BinaryIO, limits: Limits) -> PngParts:
             parts.transparency = content(path, file, chunk)
         elif chunk.name in _METADATA:
             parts.metadata.append(chunk)
-        elif chunk.name == b"acTL" and not begun:
-            told = _number(content(path, file, chunk), 0)
-            limits.check_frames(told, path.name)
+        elif chunk.name == b"acTL" and not has_picture:
+            announced = _number(content(path, file, chunk), 0)
+            limits.check_frames(announced, path.name)
         elif chunk.name == b"IDAT":
-            begun += 1
+            has_picture = True
             if current is not None and len(parts.frames) == 1:
                 current.data.append(chunk)
-        elif chunk.name == b"fcTL" and told:
+        elif chunk.name == b"fcTL" and announced:
             current = None
-            if len(parts.frames) == told:
+            if len(parts.frames) == announced:
                 continue
             control = content(path, file, chunk)
             numbers = _in_sequence(path, control, numbers)
             current = _frame(path, control, parts)
             parts.frames.append(current)
-        elif chunk.name == b"fdAT" and begun and current is not None:
+        elif chunk.name == b"fdAT" and has_picture and current is not None:
             numbers = _in_sequence(path, content(path, file, chunk), numbers)
-            current.data.append(Part(chunk.name, chunk.start + 4, chunk.end))
+            current.data.append(chunk)
         elif chunk.name == b"IEND":
             break
     return parts
@@ -143,8 +142,8 @@ def composed(path: Path, file: BinaryIO, parts: PngParts) -> Iterator[Integers]:
     def decoded() -> Iterator[tuple[Placement, Integers]]:
         for number, frame in enumerate(parts.frames, 1):
             what = f"its picture {number} of {len(parts.frames)} is damaged"
-            data = b"".join(_frame_data(path, file, chunk, frame) for chunk in frame.data)
-            whole = _plain_png(parts, frame.placement.width, frame.placement.height, data)
+            data = [content(path, file, chunk)[4 if chunk.name == b"fdAT" else 0 :] for chunk in frame.data]
+            whole = _plain_png(parts, frame.placement.width, frame.placement.height, b"".join(data))
             with library_errors(path, what):
                 picture = PngImagePlugin.PngImageFile(io.BytesIO(whole))
                 picture.load()
@@ -152,11 +151,6 @@ def composed(path: Path, file: BinaryIO, parts: PngParts) -> Iterator[Integers]:
 
     dtype = np.uint16 if parts.sixteen_bits else np.uint8
     return compose(parts.width, parts.height, dtype, decoded())
-
-
-def _frame_data(path: Path, file: BinaryIO, chunk: Part, frame: AnimationFrame) -> bytes:
-    number = 4 if chunk.name == b"fdAT" else 0
-    return content(path, file, Part(chunk.name, chunk.start - number, chunk.end))[number:]
 
 
 def _plain_png(parts: PngParts, width: int, height: int, data: bytes) -> bytes:
@@ -167,18 +161,21 @@ def _plain_png(parts: PngParts, width: int, height: int, data: bytes) -> bytes:
         chunks.append((b"PLTE", parts.palette))
     if parts.transparency is not None:
         chunks.append((b"tRNS", parts.transparency))
-    return _SIGNATURE + b"".join(_chunk(*each) for each in [*chunks, (b"IDAT", data), (b"IEND", b"")])
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return b"".join((len(data).to_bytes(4, "big"), name, data, zlib.crc32(data, zlib.crc32(name)).to_bytes(4, "big")))
+    return _png(*chunks, (b"IDAT", data))
 
 
 def metadata_picture(path: Path, file: BinaryIO, parts: PngParts) -> bytes:
     """A file of one pixel that has the animation's metadata, for Pillow to read."""
-    chunks = [(each.name, content(path, file, each)) for each in parts.metadata]
-    pixel = [(b"IHDR", b"\0\0\0\1\0\0\0\1\x08\0\0\0\0"), *chunks, (b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b"")]
-    return _SIGNATURE + b"".join(_chunk(*each) for each in pixel)
+    metadata = [(chunk.name, content(path, file, chunk)) for chunk in parts.metadata]
+    return _png((b"IHDR", b"\0\0\0\1\0\0\0\1\x08\0\0\0\0"), *metadata, (b"IDAT", zlib.compress(b"\0\0")))
+
+
+def _png(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A file of these chunks, with their lengths and checksums, and an end."""
+    parts = [PNG_SIGNATURE]
+    for name, data in [*chunks, (b"IEND", b"")]:
+        parts += len(data).to_bytes(4, "big"), name, data, zlib.crc32(data, zlib.crc32(name)).to_bytes(4, "big")
+    return b"".join(parts)
 
 
 def rgba(path: Path, picture: Image.Image, parts: PngParts, whole: bytes | None = None) -> Integers:

@@ -1,4 +1,4 @@
-"""Video files: opened without trust, and looked at without decoding more than the first frame."""
+"""Video files: opened without trusting them, and inspected without decoding more than the first frame."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from .formats import Format
-from .frame_array import UPRIGHT, Orientation, from_display_matrix
-from .limits import Limits, library_errors, require_decoder_memory
-from .media_info import MediaInfo, fail
+from .formats import Format, MediaInfo
+from .frames import UPRIGHT, Orientation, from_display_matrix
+from .limits import Limits, fail, library_errors, require_decoder_memory
 
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska", "mkv": "matroska"}
 _MAX_FPS = 1000
-FRAMES_HELD = 8
-"""As many frames a decoder keeps to decode others from, at the sizes where memory counts."""
+DECODER_FRAMES = 8
+"""The number of frames that a decoder keeps to decode others from, at the sizes where memory counts."""
 
 _SIDE_DATA_TYPES = 64
-"""More than FFmpeg has kinds of side data; they are numbered from 0."""
+"""More than the kinds of side data that FFmpeg has; they are numbered from 0."""
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -39,13 +38,13 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 def open_video(path: Path, file_format: Format, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video and find its picture stream, checked against ``max_pixels``.
 
-    The demuxer is the one of the sniffed format and the file is opened as a plain local file, so nothing in it makes
+    The demuxer is that of the detected format, and the file is opened as a plain local file, so nothing in it makes
     FFmpeg open other files or addresses. Raises DecodeError when it cannot be opened or has no picture, and
     MediaTooLargeError.
     """
     allowed = str(2 * limits.max_pixels)  # decoders count padding; the exact limit is checked below
     demuxer = _DEMUXERS[file_format.name]
-    with library_errors(path, f"it is no {file_format.name} that FFmpeg opens"):
+    with library_errors(path, f"FFmpeg does not open it as {file_format.name}"):
         try:
             container = av.open(
                 f"file:{path}", format=demuxer, options={"max_pixels": allowed}, metadata_errors="replace"
@@ -56,31 +55,28 @@ def open_video(path: Path, file_format: Format, limits: Limits) -> Iterator[tupl
         stream = _picture_stream(path, container)
         width, height = stream.codec_context.width, stream.codec_context.height
         limits.check_pixels(width, height, path.name)
-        require_decoder_memory(width, height, FRAMES_HELD * bytes_a_pixel(stream.codec_context.format), path.name)
+        require_decoder_memory(width, height, DECODER_FRAMES * bytes_a_pixel(stream.codec_context.format), path.name)
         stream.codec_context.options = {"max_pixels": allowed}
         yield container, stream
 
 
 def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
     cover = av.stream.Disposition.attached_pic
-    stream = next((each for each in container.streams.video if not each.disposition & cover), None)
+    stream = next((stream for stream in container.streams.video if not stream.disposition & cover), None)
     if stream is None:
-        fail(
-            path,
-            f"it holds {'sound but no video' if container.streams.audio else 'neither picture nor sound'}",
-        )
+        fail(path, f"it contains {'sound but no video' if container.streams.audio else 'neither picture nor sound'}")
     if stream.codec_context is None:
         fail(path, "its video codec is unknown to this FFmpeg", "Update the “av” package.")
     return stream
 
 
 def decoder(stream: VideoStream) -> VideoCodecContext:
-    """Return what decodes a stream's packets: its own context, or libvpx's where there is a hidden alpha plane.
+    """Return the decoder of a stream's packets: its own context, or libvpx's where there is a hidden alpha plane.
 
-    FFmpeg's own VP8 and VP9 decoders drop the alpha that WebM carries beside the picture.
+    FFmpeg's own VP8 and VP9 decoders drop the alpha that WebM stores beside the picture.
     """
     name = _ALPHA_DECODERS.get(stream.codec_context.codec.name, "")
-    # Matroska's tag is read in capitals where FFmpeg has copied it from another file.
+    # The name of Matroska's tag is in capitals where FFmpeg has copied it from another file.
     tags = {tag.lower(): value for tag, value in stream.metadata.items()}
     if tags.get("alpha_mode") == "1" and name in av.codecs_available:
         context = av.CodecContext.create(name, "r")
@@ -101,22 +97,21 @@ def _display_matrix(frame: VideoFrame) -> bytes | None:
     try:
         found: Any = frame.side_data
     except ValueError:  # PyAV reads all side data or none, and newer FFmpegs have kinds that it has no name for.
-        known: set[Any] = {kind.value for kind in SideDataType}
-        unknown = [number for number in range(_SIDE_DATA_TYPES) if number not in known]
-        without = FrameFilters(frame, [("sidedata", f"mode=delete:type={number}") for number in unknown])
-        found = without(frame).side_data
+        unknown = sorted(set(range(_SIDE_DATA_TYPES)) - {kind.value for kind in SideDataType})
+        without_unknown = FrameFilters(frame, [("sidedata", f"mode=delete:type={number}") for number in unknown])
+        found = without_unknown(frame).side_data
     matrix = found.get("DISPLAYMATRIX")
     return None if matrix is None else bytes(matrix)
 
 
 def bytes_a_pixel(pixel_format: VideoFormat | None) -> float:
-    """What a decoded frame takes in memory, for each pixel; 4.0 while the format is unknown."""
+    """The bytes that a decoded frame takes in memory, for each pixel; 4.0 while the format is unknown."""
     return pixel_format.padded_bits_per_pixel / 8 if pixel_format is not None else 4.0
 
 
 def has_alpha(frame: VideoFrame) -> bool:
     """Whether a decoded frame has transparency, a palette included."""
-    return frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
+    return frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
 
 
 @dataclass
@@ -139,7 +134,7 @@ class Timing:
             self.end = pts + (duration or 0)
 
     def seconds(self, time_base: Fraction | None) -> float:
-        """From the first packet's time to the last one's end; where that end is unknown, as long as the mean.
+        """From the first packet's time to the last one's end; where that is unknown, it lasts as long as the mean.
 
         0.0 when no time is known, or all packets are shown at the same time.
         """
@@ -189,7 +184,7 @@ def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) ->
             frames=timing.packets,
             fps=fps,
             duration=duration,
-            has_audio=any(each.codec_context is not None for each in container.streams.audio),
+            has_audio=any(audio.codec_context is not None for audio in container.streams.audio),
             has_alpha=has_alpha(first),
             codec=stream.codec_context.codec.canonical_name,
             remuxable=can_remux(container),
@@ -197,14 +192,14 @@ def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) ->
 
 
 def _rate(path: Path, stream: VideoStream, frames: int, seconds: float) -> float:
-    """Frames over seconds; where the container's own rate says the same but for rounding of times, that one."""
+    """Frames over seconds, or the container's own rate where the two differ only by rounding of times."""
     stated = float(stream.average_rate or 0)
     measured = frames / seconds if seconds > 0 else 0.0
     rate = measured if measured and abs(stated - measured) > 0.01 * measured else stated
     if frames == 1 and not 0 < rate <= _MAX_FPS:
         return 1.0
     if not 0 < rate <= _MAX_FPS:
-        fail(path, f"its {frames} frames last {seconds:g} s in all, so its frame rate is not to be had")
+        fail(path, f"its {frames} frames last {seconds:g} s in all, so its frame rate is unknown")
     return rate
 
 
@@ -213,10 +208,10 @@ def can_remux(container: InputContainer) -> bool:
 
     ComfyUI's “Save Video” copies the packets of a ``VideoFromFile`` into an MP4 with FFmpeg, whatever the source's
     container is. What MP4 cannot hold (VP8, PCM in an older FFmpeg, most subtitles) makes it fail there, after the work
-    is done. So the same streams are offered to FFmpeg's MP4 writer here; only a header is made, and thrown away.
+    is done. So the same streams are given to FFmpeg's MP4 writer here; only a header is made, and thrown away.
     """
-    streams = [each for each in container.streams if each.type in ("video", "audio", "subtitle")]
-    if any(each.codec_context is None for each in streams):
+    streams = [stream for stream in container.streams if stream.type in ("video", "audio", "subtitle")]
+    if any(stream.codec_context is None for stream in streams):
         return False
     try:
         with av.open(os.devnull, "w", format="mp4") as output:
@@ -225,13 +220,13 @@ def can_remux(container: InputContainer) -> bool:
             output.start_encoding()
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - whatever the writer has against it, ComfyUI would meet the same
+    except Exception:  # noqa: BLE001 - whatever the writer refuses, it would refuse in ComfyUI as well
         return False
     return True
 
 
 class FrameFilters:
-    """A chain of filters, each a name and its arguments, for frames of the size and format of the first."""
+    """A chain of filters, given as names and arguments, for frames of the size and format of the first."""
 
     def __init__(self, first: VideoFrame, filters: Sequence[tuple[str, str]]) -> None:
         self._key = (first.width, first.height, first.format.name)

@@ -12,9 +12,10 @@ from aiohttp import ClientError, web
 from ...errors import InvalidParameterError
 from ...protocol.parameters import Text
 from ..file_store import TooLargeError, is_full
-from ..values import StoreError
+from ..values import LeaseLost, NameTakenError, NoSuchTaskError, NotUploadedError, StoreError
 from .connections import connection_of
 from .errors import HTTPError
+from .json_body import end_turn
 from .keys import WrongKeys
 from .same_origin import check_host, check_origin
 
@@ -22,15 +23,11 @@ logger = logging.getLogger(__name__)
 LONG_POLL_SECONDS = 25
 
 PUBLIC_URL = web.AppKey("public_url", str)
-"""The key under which an application has its address for others, where it was told one."""
+"""The key under which an application has its address for others, if one is configured."""
 
 _TEXT = Text("")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def _full_disk(why: str) -> HTTPError:
-    return HTTPError(507, f"the sequencer's disk {why}; free some space there, and send this again")
 
 
 def answering_in_json(service: str) -> Any:
@@ -82,6 +79,8 @@ def guarding(*, is_open: bool, any_address: bool, trusted_proxies: Sequence[str]
                     connection.end()  # Whoever waits for this must not be in the way of others.
                 await wrong_keys.slow(caller)
             raise
+        finally:
+            end_turn(request)
 
     return guard
 
@@ -115,12 +114,20 @@ def _http_error(error: Exception) -> HTTPError | None:
             return HTTPError(413, str(error))
         case web.HTTPException():
             return HTTPError(error.status, error.reason)
+        case NoSuchTaskError():
+            return HTTPError(404, "there is no such task")
+        case LeaseLost():
+            return HTTPError(409, f"this attempt is over: {error}")
+        case NotUploadedError():
+            return HTTPError(409, "the result is not what was uploaded for this attempt; upload it first")
+        case NameTakenError():
+            return HTTPError(409, f"another miner is called {error}; choose another name")
         case ConnectionError() | ClientError():
             return HTTPError(400, "the connection was cut")  # Nobody reads this.
-        case StoreError(is_full=True):
-            return _full_disk("is full")
-        case OSError():
-            return _full_disk("is full" if is_full(error) else f"cannot be written ({type(error).__name__})")
+        case StoreError(is_full=True) | OSError():
+            is_broken = isinstance(error, OSError) and not is_full(error)
+            problem = f"cannot be written ({type(error).__name__})" if is_broken else "is full"
+            return HTTPError(507, f"the sequencer's disk {problem}; free some space there, and send this again")
     return None
 
 

@@ -17,7 +17,7 @@ from ...workflows import WorkflowKey
 from ..file_store import image_token_in
 from ..inputs import ImageError, Inputs, check_image_host
 from ..queue import TaskQueue
-from ..values import NewTask, TaskView
+from ..values import NewTask
 from .bodies import LONG_POLL_SECONDS, address, read_text, read_wait
 from .errors import HTTPError
 from .json_body import LARGE_BODY, read_json
@@ -137,14 +137,15 @@ class ConsumerRoutes:
         """
         begun = time.perf_counter()
         body = await read_json(request, self.keys.key)
-        seconds, after = read_wait(body), body.get("after")
+        owner, task_id = self.queue.owner(body["api_key"]), read_text(body, "task_id")
+        seconds, after, waited = read_wait(body), body.get("after"), 0.0
         after = after if isinstance(after, int) and not isinstance(after, bool) else -1
-        task, waited = await self._task(body, after), 0.0
+        task = await self.queue.query(task_id, owner, after)
         if seconds:
             waiting = time.perf_counter()
-            await self.queue.watch(task.task_id, after, seconds)
+            await self.queue.watch(task_id, after, seconds)
             waited = time.perf_counter() - waiting
-            task = await self._task(body, after)
+            task = await self.queue.query(task_id, owner, after)
         fields: dict[str, Any] = vars(task) | {"long_poll_seconds": LONG_POLL_SECONDS}
         media = fields.pop("media")
         if media is not None:
@@ -157,7 +158,7 @@ class ConsumerRoutes:
         """Cancel a task: ``{"task_id", "msg"}``. If it has already ended, the msg says so."""
         body = await read_json(request, self.keys.key)
         owner = self.queue.owner(body["api_key"])
-        before = _known(await self.queue.cancel(read_text(body, "task_id"), owner))
+        before = await self.queue.cancel(read_text(body, "task_id"), owner)
         msg = "canceled" if before.is_open else f"nothing to cancel: the task was already {before.status}"
         return web.json_response({"task_id": before.task_id, "msg": msg})
 
@@ -179,13 +180,3 @@ class ConsumerRoutes:
             check_image_host(value, local=self.local)
         except ImageError as error:
             raise HTTPError(400, str(error)) from None
-
-    async def _task(self, body: dict[str, Any], after: int) -> TaskView:
-        owner = self.queue.owner(body["api_key"])
-        return _known(await self.queue.query(read_text(body, "task_id"), owner, after))
-
-
-def _known(task: TaskView | None) -> TaskView:
-    if task is None:
-        raise HTTPError(404, "there is no such task")
-    return task

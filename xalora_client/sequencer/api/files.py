@@ -13,7 +13,6 @@ from ...media.decoding.formats import APNG, FORMATS, describe, sniff
 from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT
 from ..file_store import Image, Images, Incoming, IncomingFile
 from ..queue import TaskQueue
-from ..values import LeaseId, LeaseLost
 from .bodies import address
 from .connections import trust
 from .errors import HTTPError
@@ -83,12 +82,12 @@ class MinerFiles:
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """Take the raw bytes of a result: ``{"result"}`` is what to submit."""
         token = request.match_info["token"]
-        await self._renewed(token)
+        await self.queue.renew_upload(token)
         trust(request)
         received = self.incoming.begin()
         try:
             await received.receive(request.content, LARGEST_RESULT)
-            lease, before = await self._renewed(token)  # The lease may have ended meanwhile.
+            lease, before = await self.queue.renew_upload(token)  # The lease may have ended meanwhile.
             found = sniff(received.head)
             if found is None:
                 raise HTTPError(415, f"this is not a picture or video: {describe(received.head).partition(':')[0]}")
@@ -97,17 +96,9 @@ class MinerFiles:
                 raise HTTPError(409, "other bytes were uploaded for this attempt before")
             await received.store(self.results / file)
             await self.queue.attach_result(lease, file, received.size)
-        except LeaseLost as lost:
-            raise HTTPError(409, f"this attempt is over: {lost.reason}") from None
         finally:
             received.discard()
         return web.json_response({"result": file})
-
-    async def _renewed(self, token: str) -> tuple[LeaseId, str | None]:
-        upload = await self.queue.renew_upload(token)
-        if upload is None:
-            raise HTTPError(409, "this attempt is over, or there never was one with this address")
-        return upload
 
 
 @dataclass(frozen=True)
@@ -168,12 +159,12 @@ class ImageUploads:
             file = None
         file = file or self.incoming.begin()
         if offset != str(file.size):
-            self._keep(image, file)
+            self._note_cut(image, file)
             raise HTTPError(409, "the upload does not continue after the bytes that are here; announce the image again")
         try:
             await file.receive(request.content, image.size)
         except (ConnectionError, ClientError):
-            self._keep(image, file)
+            self._note_cut(image, file)
             raise
         try:
             if file.size != image.size or file.sha256 != image.sha256:
@@ -185,7 +176,7 @@ class ImageUploads:
         finally:
             file.discard()
 
-    def _keep(self, image: Image, file: IncomingFile) -> None:
+    def _note_cut(self, image: Image, file: IncomingFile) -> None:
         if not file.size:
             file.discard()
             return

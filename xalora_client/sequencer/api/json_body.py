@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -31,9 +30,6 @@ LONG_TEXT = 2**20
 PIECE, PIECE_OF_TEXT = 8 * 2**10, 64 * 2**10
 """Bytes that are read in one go: each takes a millisecond or two at most."""
 
-LARGE_AT_ONCE = 1
-"""How many bodies of more than 1 MiB are read at once for one key. The next one waits."""
-
 BODY_SECONDS = 20.0
 SLOWEST = 32 * 2**10
 """Bytes a second. A body may take BODY_SECONDS, and a second more for each of these that has arrived."""
@@ -43,7 +39,9 @@ _END = re.compile(rb'["\\]')
 _LONGEST_FIELD = 2000
 
 LARGE_BODIES = web.AppKey("large_bodies", WeakValueDictionary[str, asyncio.Semaphore])
-"""The key under which an application has who may read large bodies, by API key."""
+"""The key under which an application has whose turn it is, by API key: one body of more than 1 MiB at once for each."""
+
+_TURN = "xalora_large_body"
 
 Check = Callable[[Mapping[str, Any]], object]
 
@@ -68,21 +66,18 @@ async def read_json(request: web.Request, check: Check | None = None, largest: i
     if request.content_length is not None and request.content_length > largest:
         raise too_large(largest)
     outline = Outline()
-    async with AsyncExitStack() as stack:
-        body = await _read(request, outline, check, largest, stack)
-        if (connection := connection_of(request)) is not None:
-            connection.answer()
-        found = await asyncio.to_thread(_parsed, body, outline) if outline.long else _parsed(body, outline)
+    body = await _read(request, outline, check, largest)
+    if (connection := connection_of(request)) is not None:
+        connection.answer()
+    found = await asyncio.to_thread(_parsed, body, outline) if outline.long else _parsed(body, outline)
     if check is not None:
         check(found)
     return found
 
 
-async def _read(
-    request: web.Request, outline: Outline, check: Check | None, largest: int, stack: AsyncExitStack
-) -> bytearray:
-    """The body's bytes. While it is large, ``stack`` holds the right to be."""
-    body, is_checked, is_large = bytearray(), check is None, False
+async def _read(request: web.Request, outline: Outline, check: Check | None, largest: int) -> bytearray:
+    """The body's bytes. A large one waits for its key's turn, which ends with the request."""
+    body, is_checked = bytearray(), check is None
     loop = asyncio.get_running_loop()
     deadline = loop.time() + BODY_SECONDS
     while True:
@@ -108,15 +103,18 @@ async def _read(
                 raise HTTPError(error.status, f"{error}{where}") from None
             is_checked = True
             trust(request)
-        if not is_large and len(body) > SMALL_BODY:
-            is_large = True
+        if _TURN not in request and len(body) > SMALL_BODY:
             begun = loop.time()
-            await stack.enter_async_context(_large_bodies(request.app, outline.fields.get("api_key", "")))
+            turns = request.app[LARGE_BODIES].setdefault(outline.fields.get("api_key", ""), asyncio.Semaphore(1))
+            await turns.acquire()
+            request[_TURN] = turns
             deadline += loop.time() - begun
 
 
-def _large_bodies(app: web.Application, key: str) -> asyncio.Semaphore:
-    return app[LARGE_BODIES].setdefault(key, asyncio.Semaphore(LARGE_AT_ONCE))
+def end_turn(request: web.Request) -> None:
+    """The request has ended: let the next large body of its key be read."""
+    if (turns := request.get(_TURN)) is not None:
+        turns.release()
 
 
 def too_large(largest: int) -> HTTPError:

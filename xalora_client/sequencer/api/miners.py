@@ -1,4 +1,4 @@
-"""The endpoints for miners: register, ask for a task, keep it, and submit its end."""
+"""The endpoints for miners: register, ask for a task, renew its lease, and submit its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ...protocol.miner import (
 )
 from ...workflows import Capability
 from ..queue import LEASE_SECONDS, TaskQueue
-from ..values import Attempt, LeaseId, LeaseLost, NameTakenError, NotRegisteredError, NotUploadedError, Result
+from ..values import Attempt, LeaseId, LeaseLost, NotRegisteredError, Result
 from .bodies import LONG_POLL_SECONDS, address, read_text, read_wait
 from .errors import HTTPError
 from .json_body import read_json
@@ -57,10 +57,12 @@ class MinerRoutes:
         name, instance = self.keys.name(body), read_instance(body)
         if instance is None:
             raise HTTPError(400, "instance is missing")
+        announced = read_workflows(body)
         try:
-            await self.queue.register(name, instance, _capabilities(body), read_software(body))
-        except NameTakenError:
-            raise HTTPError(409, f"another miner is called {name}; choose another name") from None
+            capabilities = [Capability.from_json(workflow) for workflow in announced]
+        except (ValueError, OverflowError) as error:
+            raise HTTPError(400, f"workflows cannot be read: {one_line(str(error))}") from None
+        await self.queue.register(name, instance, capabilities, read_software(body))
         return web.json_response({"lease_seconds": LEASE_SECONDS, "long_poll_seconds": LONG_POLL_SECONDS})
 
     async def workflows(self, request: web.Request) -> web.StreamResponse:
@@ -74,10 +76,7 @@ class MinerRoutes:
         name, instance, seconds = self.keys.name(body), read_instance(body), read_wait(body)
         if instance is None:
             seconds = 0.0
-            try:
-                task_id = await self.queue.renew_public(name, read_ids(body))
-            except NameTakenError:
-                raise HTTPError(409, f"another miner is called {name}") from None
+            task_id = await self.queue.renew_public(name, read_ids(body))
             if task_id is not None:
                 return web.json_response({"msg": f"task {task_id} is running"})
         try:
@@ -99,7 +98,7 @@ class MinerRoutes:
                 lease, read_progress(body.get("progress")), seconds=seconds, listens=partial(_is_open, request)
             )
         except LeaseLost as lost:
-            return web.json_response({"stop": lost.reason})
+            return web.json_response({"stop": str(lost)})
         return web.json_response({"lease_seconds": LEASE_SECONDS})
 
     async def submit(self, request: web.Request) -> web.StreamResponse:
@@ -108,17 +107,13 @@ class MinerRoutes:
         name, task_id = self.keys.name(body, "miner_id"), read_text(body, "task_id")
         lease = LeaseId(task_id, await self._lease(body, task_id, name), name)
         give_back = body.get("give_back")
-        try:
-            if body.get("success") is True:
-                is_new = await self.queue.finish(lease, _result(body))
-            elif give_back in ("lost", "stopping"):
-                is_new = await self.queue.requeue(lease, counts=give_back == "lost", why=read_remark(body))
-            else:
-                is_new = await self.queue.end(lease, read_failure(body))
-        except LeaseLost as lost:
-            raise HTTPError(409, f"this attempt is over: {lost.reason}") from None
-        except NotUploadedError:
-            raise HTTPError(409, "the result is not what was uploaded for this attempt; upload it first") from None
+        if body.get("success") is True:
+            seconds = read_seconds(body, "inference_latency"), read_seconds(body, "upload_latency")
+            is_new = await self.queue.finish(lease, Result(str(body.get("result")), *seconds, read_remark(body)))
+        elif give_back in ("lost", "stopping"):
+            is_new = await self.queue.requeue(lease, counts=give_back == "lost", why=read_remark(body))
+        else:
+            is_new = await self.queue.end(lease, read_failure(body))
         return web.json_response({"msg": "thank you" if is_new else "submitted before"})
 
     async def _lease(self, body: Mapping[str, Any], task_id: str, name: str) -> str:
@@ -131,30 +126,12 @@ class MinerRoutes:
         return token
 
 
-def _capabilities(body: Mapping[str, Any]) -> list[Capability]:
-    """The workflows that a miner announces."""
-    announced = read_workflows(body)
-    try:
-        return [Capability.from_json(workflow) for workflow in announced]
-    except (ValueError, OverflowError) as error:
-        raise HTTPError(400, f"workflows cannot be read: {one_line(str(error))}") from None
-
-
-def _result(body: Mapping[str, Any]) -> Result:
-    return Result(
-        file=str(body.get("result")),
-        inference_latency=read_seconds(body, "inference_latency"),
-        upload_latency=read_seconds(body, "upload_latency"),
-        msg=read_remark(body),
-    )
-
-
 def _assignment(request: web.Request, attempt: Attempt) -> Assignment:
     inputs = {
         name: Input(address(request, f"miner_input/{attempt.input_token}-{number}"), file.content_type, file.size)
         for number, (name, file) in enumerate(attempt.inputs.items())
     }
-    # A public miner fetches what the parameter says; ours take the bytes from ``inputs``.
+    # A public miner fetches the parameter's value; ours fetch the bytes from ``inputs``.
     described = {
         name: file.url if attempt.is_public else f"{file.content_type}, {file.size} bytes"
         for name, file in inputs.items()

@@ -1,4 +1,4 @@
-"""What is going on: a page for browsers, and metrics. Neither shows anything that a consumer wrote."""
+"""The state of the queue: a page for browsers, and metrics. Neither shows anything that a consumer wrote."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _HEADERS = {
 class Dashboard:
     """``GET /``: a page for browsers, which reloads itself every five seconds; for programs, what this server is.
 
-    ``service`` is what it calls itself, ``instance`` differs at each start. Without a queue there is no page. ``token``
-    opens it; None where everybody may see it.
+    ``service`` is its name, ``instance`` differs at each start. Without a queue there is no page. ``token`` opens it;
+    None where everybody may see it.
     """
 
     def __init__(self, service: str, instance: str, queue: TaskQueue | None, token: str | None = None) -> None:
@@ -99,7 +99,7 @@ def _html(now: Overview) -> str:
 def _miner(miner: MinerView) -> tuple[object, ...]:
     state = "busy" if miner.is_busy else "idle"
     if not miner.is_alive:
-        state = f"gone for {_duration(miner.silent_seconds)}"
+        state = f"gone for {_duration(miner.idle_seconds)}"
     return miner.name, state, ", ".join(miner.runs[:20]), miner.done, " ".join(miner.software.values())
 
 
@@ -160,7 +160,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "xalora_task_seconds",
-            "Time from the begin of the last attempt to the result.",
+            "Time from the start of the last attempt to the result.",
             ["workflow"],
             buckets=_TASK_BUCKETS,
             registry=registry,

@@ -1,0 +1,170 @@
+"""Several tasks of one node at once: one for each image of a batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from .. import xalora_client
+from ..xalora_client import MediaError, WorkflowTask, XaloraError
+from .comfy import outputs
+from .comfy.prompt import Interrupted
+from .execution import NodeRun, create_and_wait, execute
+from .status_lines import submitted_line
+
+T = TypeVar("T")
+
+MAX_PREPARED = 32
+"""How many tasks are prepared while others run. Each has its claim, an open file, and another run waits for it."""
+
+TaskOf = Callable[[int], WorkflowTask]
+"""Builds the task for an image, by its number."""
+
+
+async def run_batch(
+    count: int, task_of: TaskOf, *, parallel: int, reuse: bool, alpha: bool
+) -> tuple[list[str], Any, dict[str, Any]]:
+    """Create the tasks and wait for them; returns their ids, their images as one batch, and the preview.
+
+    The batch is an IMAGE ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``. Raises MediaError when the images have
+    different sizes.
+    """
+
+    async def create(run: NodeRun) -> tuple[tuple[list[str], Any, dict[str, Any]], str]:
+        from .tensors import load_batch
+
+        batch = _Batch(run, count, task_of, parallel)
+
+        async def create_one(number: int, task: WorkflowTask) -> tuple[str, xalora_client.MediaFile]:
+            result = await create_and_wait(run, task, lambda update: batch.show_task(number, update))
+            file = await run.client.download(result, run.show_download if count == 1 else None)
+            batch.updates.pop(number, None)
+            return result.task_id, file
+
+        results = await batch.for_each(create_one)
+        files = [file for _, file in results]
+        _check_sizes(files)
+        images = await asyncio.to_thread(
+            load_batch, [file.info for file in files], alpha=alpha, progress=run.show_decoding
+        )
+        preview = await asyncio.to_thread(outputs.preview, [file.path for file in files], moving=False)
+        line = run.tasks.batch_done_line(list(batch.origins.values()), files[0].info.describe())
+        return ([task_id for task_id, _ in results], images, preview), line
+
+    return await execute(create, reuse=reuse, images_at_once=parallel)
+
+
+async def submit_batch(count: int, task_of: TaskOf, *, parallel: int, reuse: bool) -> list[str]:
+    """Create the tasks; returns their ids. Those that exist when Cancel is pressed are canceled too."""
+
+    async def submit(run: NodeRun) -> tuple[list[str], str]:
+        batch = _Batch(run, count, task_of, parallel)
+
+        async def submit_one(number: int, task: WorkflowTask) -> str:
+            return await run.client.execute_workflow(task, lambda update: batch.note(number, update), reuse=reuse)
+
+        try:
+            task_ids = await batch.for_each(submit_one)
+        except (asyncio.CancelledError, Interrupted) as stop:
+            if run.prompt.should_cancel(stop):
+                left = list(run.tasks.open - set(run.tasks.canceled))
+                answers = await asyncio.gather(*map(run.client.cancel_task, left), return_exceptions=True)
+                for task_id, answer in zip(left, answers, strict=True):
+                    if isinstance(answer, (str, XaloraError)):
+                        run.tasks.canceled[task_id] = None if isinstance(answer, str) else answer
+            raise
+        return task_ids, submitted_line(list(batch.origins.values()))
+
+    return await execute(submit, reuse=reuse, images_at_once=parallel)
+
+
+class _Batch:
+    """The tasks of a batch, and what the node shows of them: how many are done, and how far the running ones are."""
+
+    def __init__(self, run: NodeRun, count: int, task_of: TaskOf, parallel: int) -> None:
+        self.run = run
+        self.count = count
+        self.task_of = task_of
+        self.parallel = min(parallel, count)
+        self.done = 0
+        self.updates: dict[int, xalora_client.TaskUpdate] = {}
+        self.uploads: dict[int, xalora_client.UploadProgress] = {}
+        self.origins: dict[int, str] = {}
+        run.status_text = self._status_text
+
+    async def for_each(self, step: Callable[[int, WorkflowTask], Coroutine[Any, Any, T]]) -> list[T]:
+        """Run the step for every task, ``parallel`` at once. The first error is raised after all have ended.
+
+        Their images are uploaded while earlier tasks run, so that each image is there when its task's turn comes.
+        """
+        slots, window = asyncio.Semaphore(self.parallel), asyncio.Semaphore(self.parallel + MAX_PREPARED)
+
+        async def run_one(number: int) -> T:
+            task = self.task_of(number)
+
+            def on_upload(progress: xalora_client.UploadProgress) -> None:
+                self.uploads[number] = progress
+
+            async with window:
+                await self.run.client.upload_images(task, on_upload, reuse=self.run.tasks.reuse)
+                async with slots:
+                    result = await step(number, task)
+            self.done += 1
+            self.run.tick()
+            self.run.progress.bar(self.done, self.count)
+            return result
+
+        outcomes = await asyncio.gather(*(run_one(number) for number in range(self.count)), return_exceptions=True)
+        results = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+        for number, outcome in enumerate(outcomes):
+            if isinstance(outcome, XaloraError) and self.count > 1:
+                raise self._with_number(number, outcome, len(results)) from outcome
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return results
+
+    def _with_number(self, number: int, error: XaloraError, finished: int) -> XaloraError:
+        advice = error.advice_for("nodes")
+        if finished and self.run.tasks.reuse:
+            advice = f"{advice.rstrip('.')}; the other {finished} are kept: queue again to send only what failed."
+        return error.derived(what=f"Image {number + 1} of {self.count}: {error.what}", advice=advice)
+
+    def note(self, number: int, update: xalora_client.TaskUpdate) -> xalora_client.TaskUpdate:
+        """Remember where the task of an image comes from."""
+        update = self.run.tasks.note(update, self.run.prompt.submitted)
+        self.origins[number] = update.origin
+        return update
+
+    def show_task(self, number: int, update: xalora_client.TaskUpdate) -> None:
+        """Show that the task of an image has changed. Estimates do not fill the bar."""
+        self.updates[number] = update = self.note(number, update)
+        if self.count == 1:
+            self.run.show_task(update)
+            return
+        running = [one.progress.share for one in self.updates.values() if one.progress and not one.progress.estimated]
+        if running:
+            self.run.progress.bar(self.done + sum(running), self.count)
+
+    def _status_text(self) -> str:
+        lost = any(not update.connected for update in self.updates.values())
+        more = " · connection lost, trying again" if lost else ""
+        if self.done + len(self.updates) < self.parallel and self.uploads:
+            sent = sum(progress.sent for progress in self.uploads.values())
+            return f"uploading {len(self.uploads)} / {self.count} · {sent / 1e6:.1f} MB{more}"
+        return f"upscaling {self.done} / {self.count}{more}"
+
+
+def _check_sizes(files: Sequence[xalora_client.MediaFile]) -> None:
+    """Images of one batch have one size. If the miners' sizes differ, nothing is scaled or cropped to fit."""
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for number, file in enumerate(files, 1):
+        sizes.setdefault((file.info.width, file.info.height), []).append(number)
+    if len(sizes) > 1:
+        images = "; ".join(
+            f"{width}x{height}: image {', '.join(map(str, numbers))}" for (width, height), numbers in sizes.items()
+        )
+        raise MediaError(
+            f"The enlarged images have different sizes ({images})",
+            advice="The results are kept; enlarge the images one by one, or in batches of one kind.",
+        )

@@ -1,0 +1,81 @@
+"""The bar, the text and the live preview in the node that runs. Without ComfyUI they are shown nowhere."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from typing import Any
+
+from . import IN_COMFYUI
+
+if IN_COMFYUI:
+    from comfy.utils import ProgressBar
+    from comfy_execution.utils import get_executing_context
+    from server import PromptServer
+
+SECONDS_BETWEEN_MESSAGES = 0.25
+
+PREVIEW_SIZE = 512
+"""Pixels to which a live preview is reduced, as by ComfyUI's own samplers."""
+
+LARGEST_PREVIEW = 2048
+"""The most pixels of a live preview's side. A larger one is not shown."""
+
+
+class Progress:
+    """The progress bar and the text in the node that runs, at most a few messages per second."""
+
+    def __init__(self) -> None:
+        context = get_executing_context() if IN_COMFYUI else None
+        self.node_id = context.node_id if context else None
+        self.last_text = ""
+        self.text_at = self.bar_at = -SECONDS_BETWEEN_MESSAGES
+
+    def text(self, text: str, *, last: bool = False) -> None:
+        """Show a line of text. The ``last`` one stays, and is shown even right after another one.
+
+        Only the editor whose prompt runs gets it.
+        """
+        now = time.monotonic()
+        too_soon = now - self.text_at < SECONDS_BETWEEN_MESSAGES and not last
+        if self.node_id is None or text == self.last_text or too_soon:
+            return
+        self.last_text, self.text_at = text, now
+        client = PromptServer.instance.client_id
+        if client is not None:  # None for a program that does not listen. To ComfyUI, no client means all.
+            PromptServer.instance.send_progress_text(without_markup(text), self.node_id, sid=client)
+
+    def bar(self, done: float, total: float, preview: bytes | None = None) -> None:
+        """Fill the bar up to ``done`` of ``total``. May raise Interrupted, as ComfyUI's own bar does.
+
+        ``preview`` is a JPEG or PNG file, shown in the node as local samplers show what they work on.
+        """
+        now = time.monotonic()
+        too_soon = now - self.bar_at < SECONDS_BETWEEN_MESSAGES and preview is None
+        if self.node_id is None or (done < total and too_soon):
+            return
+        self.bar_at = now
+        picture = None if preview is None else _picture(preview)
+        preview_image = None if picture is None else ("JPEG", picture, PREVIEW_SIZE)
+        ProgressBar(total, node_id=self.node_id).update_absolute(done, total, preview_image)
+
+
+def without_markup(text: str) -> str:
+    """The text without what an editor takes for markup. Much of it comes from a server or a miner.
+
+    The editor of ComfyUI 0.3.64 inserts it as HTML. Later ones show entities as they are, so "<" is replaced by a
+    character that looks like it. They turn ``[[words|address]]`` into links, by way of marks like ``__LNK0__``.
+    """
+    return re.sub(r"\[(?=\[)|_(?=_LNK)", r"\g<0> ", text.replace("<", "‹"))
+
+
+def _picture(preview: bytes) -> Any:
+    """The preview as a PIL image, or None for one that cannot be read: it comes from the network."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(preview), formats=("JPEG", "PNG")) as image:
+            return image.convert("RGB") if max(image.size) <= LARGEST_PREVIEW else None
+    except Exception:  # noqa: BLE001 - whatever a decoder raises: a preview is not worth an error
+        return None

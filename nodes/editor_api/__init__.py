@@ -1,0 +1,1 @@
+"""The routes under /xalora, which the editor's extension in ``web/`` uses."""

@@ -1,0 +1,77 @@
+"""The settings as the editor shows and changes them. The key goes in and never comes out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ... import xalora_client
+from ...xalora_client import InvalidParameterError, XaloraError
+from .. import comfy
+
+logger = logging.getLogger("xalora_client")
+
+LONGEST = 2000
+
+
+def home() -> Path:
+    """The folder in use. Raises ConfigurationError when ``.env`` cannot be read."""
+    return xalora_client.home_folder(fallback_home=comfy.home())
+
+
+async def show() -> dict[str, Any]:
+    """The settings in force, where each comes from, and whether it can be changed here."""
+    settings = xalora_client.read_settings(comfy.home())
+    return {
+        "key": {"set": settings.consumer.value is not None, "needed": settings.kind != "sandbox"}
+        | _to_json(settings.consumer, "consumer"),
+        "server": {"kind": settings.kind} | _to_json(settings.server, "url"),
+        "home": _to_json(settings.home, "folder"),
+        "image_delivery": _to_json(settings.image_delivery, "value"),
+        "bucket": _to_json(settings.bucket, "value"),
+        "media_budget": _to_json(settings.media_budget, "gigabytes"),
+        "problem": settings.problem and settings.problem.text("nodes"),
+    }
+
+
+async def change(changes: dict[str, Any]) -> dict[str, Any]:
+    """Store settings; returns all as they are then. Raises ConfigurationError when one cannot be stored."""
+    for name, value in changes.items():
+        if not isinstance(value, str) or len(value) > LONGEST:
+            # The value is not repeated: it may be a key.
+            raise InvalidParameterError(name, "…", f"a text of at most {LONGEST} characters")
+    xalora_client.change_settings(comfy.home(), **{name: value.strip() for name, value in changes.items()})
+    return await show()
+
+
+async def test() -> dict[str, Any]:
+    """Try each part of the setup; nothing is charged. ``ok`` is False when something will not work."""
+    checks = await xalora_client.examine(fallback_home=comfy.home())
+    return {
+        "ok": all(check.status != "problem" for check in checks),
+        "checks": [check.to_json("nodes") for check in checks],
+    }
+
+
+def log_at_start() -> None:
+    """Once ComfyUI's server starts, have a line in its log that says whether there is a key."""
+    comfy.at_start(_log_settings)
+
+
+def _log_settings() -> None:
+    try:
+        settings = xalora_client.read_settings(comfy.home())
+    except XaloraError as error:
+        logger.warning("%s", error.text("nodes"))
+        return
+    if settings.server.value == "sandbox":
+        logger.info("sandbox")
+    elif settings.consumer.value is None:
+        logger.info("no key yet: Settings, Xalora")
+    else:
+        logger.info("ready, key of consumer %s", settings.consumer.value)
+
+
+def _to_json(setting: xalora_client.Setting, name: str) -> dict[str, Any]:
+    return {name: setting.value, "source": setting.source, "editable": setting.editable}

@@ -1,0 +1,222 @@
+"""A node's remote work: create the task, wait, download, decode, with progress in the node."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .. import xalora_client
+from ..xalora_client import WorkflowTask, WorkflowTaskResult
+from . import comfy
+from .comfy import outputs
+from .comfy.progress import Progress
+from .comfy.prompt import Interrupted, Prompt, caller
+from .status_lines import NodeTasks, submitted_line
+
+T = TypeVar("T")
+
+LOCAL_GRACE_SECONDS = 30.0
+"""How much longer the node waits than the sequencer gives the task, so that the sequencer's own timeout comes first."""
+
+
+@dataclass(frozen=True)
+class Media:
+    """What a task made, as node outputs. An output without a value (yet) is blocked.
+
+    ``frames`` is an IMAGE ``[F, H, W, 3]``, float32 of 0..1; ``video`` a VIDEO, blocked for a still; ``fps`` frames
+    per second. ``ui`` shows the media in the node.
+    """
+
+    task_id: str
+    frames: Any
+    video: Any
+    fps: Any
+    ui: dict[str, Any]
+
+    @classmethod
+    def nothing(cls, task_id: str) -> Media:
+        """The outputs of a task that has no media yet."""
+        return cls(task_id, outputs.blocked(), outputs.blocked(), outputs.blocked(), {})
+
+    def answer(self, *values: Any) -> dict[str, Any]:
+        """What the node returns to ComfyUI."""
+        return {"ui": self.ui, "result": values}
+
+
+async def run_task(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
+    """Create the task, and with ``wait`` return its media. With ``reuse``, continue an existing task or use its result.
+
+    Like the other functions here, raises XaloraError, and ComfyUI's InterruptProcessingException when Cancel was
+    pressed, after the remote tasks were canceled.
+    """
+
+    async def create(run: NodeRun) -> tuple[Media, str]:
+        run.show_text("submitting")
+        if not wait:
+            task_id = await run.client.execute_workflow(task, run.show_task, reuse=reuse)
+            return Media.nothing(task_id), submitted_line([run.tasks.origins[task_id]])
+        result = await create_and_wait(run, task, run.show_task)
+        media, words = await _media(run, result, task.task_details)
+        origin = run.tasks.origins.get(result.task_id, "")
+        if origin == "finished":
+            media.ui["xalora_reused"] = (True,)  # The editor's extension then offers a new seed.
+        return media, run.tasks.done_line(origin, words)
+
+    return await execute(create, reuse=reuse)
+
+
+async def collect(task_id: str, *, wait: bool, timeout_seconds: float) -> tuple[WorkflowTaskResult, Media]:
+    """Query a task that was created before, and get its media if it is finished.
+
+    With ``wait``, a task that fails or is canceled is an error; without, it is a status.
+    """
+
+    async def query(run: NodeRun) -> tuple[tuple[WorkflowTaskResult, Media], str]:
+        if wait:
+            result = await run.client.wait_for_result(task_id, timeout=timeout_seconds, on_update=run.show_task)
+        else:
+            result = await run.client.query_task_result(task_id)
+        if result.status != xalora_client.TaskStatus.FINISHED:
+            line = " · ".join(filter(None, [str(result.status), result.message]))
+            return (result, Media.nothing(task_id)), line
+        media, words = await _media(run, result, result.task_details)
+        return (result, media), f"done · {words}"
+
+    return await execute(query, stopped="stopped, the task was not canceled")
+
+
+async def cancel(task_id: str) -> str:
+    """Cancel a task; returns the server's message. Canceling one that has ended is no error."""
+
+    async def send(run: NodeRun) -> tuple[str, str]:
+        message = await cancel_or_ended(run.client, task_id)
+        return message, message
+
+    return await execute(send, stopped="stopped, it is not known whether the task was canceled")
+
+
+async def cancel_or_ended(client: xalora_client.AsyncClient, task_id: str) -> str:
+    """Cancel a task; returns the server's message. A server may refuse to cancel a task that has ended: no error."""
+    try:
+        return await client.cancel_task(task_id)
+    except (xalora_client.BadRequestError, xalora_client.ConflictError) as error:
+        if not (await client.query_task_result(task_id)).is_final:
+            raise
+        return error.message
+
+
+class NodeRun:
+    """One run of a node: its client, what became of its tasks, and what the node shows."""
+
+    def __init__(self, *, reuse: bool, images_at_once: int) -> None:
+        self.prompt = Prompt.current()
+        self.tasks = NodeTasks(reuse)
+        self.progress = Progress()
+        self.status_text: Callable[[], str] = str
+        self.client = xalora_client.AsyncClient(
+            fallback_home=comfy.home(),
+            ledger=True,
+            source="node",
+            caller=caller(),
+            should_cancel=self.prompt.should_cancel,
+            on_cancel=self.tasks.canceled.__setitem__,
+            images_at_once=images_at_once,
+        )
+
+    def tick(self) -> None:
+        """Update the text."""
+        if text := self.status_text():
+            self.progress.text(text)
+
+    def show_text(self, text: str) -> None:
+        """Show this text from now on."""
+        self.status_text = lambda: text
+        self.tick()
+
+    def show_task(self, update: xalora_client.TaskUpdate) -> None:
+        """Show the task's status and the time, which keeps counting between queries."""
+        began = time.monotonic() - update.elapsed
+        noted = self.tasks.note(update, self.prompt.submitted)
+        self.status_text = lambda: noted.describe(time.monotonic() - began)
+        self.tick()
+        progress = noted.progress
+        if progress is not None and not progress.estimated:
+            self.progress.bar(progress.value, progress.maximum, progress.preview)
+
+    def show_download(self, progress: xalora_client.DownloadProgress) -> None:
+        """Show how much has arrived."""
+        total = f" / {progress.total / 1e6:.1f}" if progress.total else ""
+        self.show_text(f"downloading {progress.received / 1e6:.1f}{total} MB")
+        if progress.total:
+            self.progress.bar(progress.received, progress.total)
+
+    def show_decoding(self, done: int, expected: int) -> None:
+        """Show how much is decoded, from the decoding thread. Raises Interrupted once Cancel was pressed."""
+        self.prompt.raise_if_interrupted()
+        self.status_text = lambda: f"decoding {done} / {expected}"
+
+
+async def execute(
+    node: Callable[[NodeRun], Coroutine[Any, Any, tuple[T, str]]],
+    *,
+    reuse: bool = True,
+    stopped: str = "",
+    images_at_once: int = 8,
+) -> T:
+    """Run what a node does, which returns its result and the node's last line. ComfyUI's Cancel stops it.
+
+    ``stopped`` is the last line of a node that creates no task, if it is stopped and no task was canceled with it.
+    """
+    run = NodeRun(reuse=reuse, images_at_once=images_at_once)
+    async with run.client:
+        try:
+            result, line = await run.prompt.run(node(run), run.tick)
+        except (asyncio.CancelledError, Interrupted) as stop:
+            if not stopped or run.tasks.canceled:
+                by_user = run.prompt.should_cancel(stop)
+                stopped = run.tasks.canceled_line() if by_user else run.tasks.stopped_with_run_line()
+            run.progress.text(stopped, last=True)
+            raise
+        run.progress.text(line, last=True)
+        return result
+
+
+async def create_and_wait(
+    run: NodeRun, task: WorkflowTask, on_update: Callable[[xalora_client.TaskUpdate], object]
+) -> WorkflowTaskResult:
+    """Create the task and wait for it."""
+    timeout = (task.timeout_seconds or 0) + LOCAL_GRACE_SECONDS
+    try:
+        result = await run.client.execute_workflow_and_wait_for_result(
+            task, timeout=timeout, on_update=on_update, reuse=run.tasks.reuse
+        )
+    except (xalora_client.TaskFailedError, xalora_client.TaskCanceledError) as error:
+        # There is no result to get, so no last line speaks of it.
+        run.tasks.open.discard(error.task_id or "")
+        run.tasks.origins.pop(error.task_id or "", None)
+        raise
+    run.tasks.open.discard(result.task_id)
+    return result
+
+
+async def _media(run: NodeRun, result: WorkflowTaskResult, task_details: object) -> tuple[Media, str]:
+    """Download and decode; returns the outputs, and in words what they are and where that was not asked for."""
+    from .tensors import load_audio, load_frames  # Imports torch, which would slow down ComfyUI's start.
+
+    file = await run.client.download(result, on_progress=run.show_download)
+    run.show_text("decoding")
+    frames, _, fps = await asyncio.to_thread(load_frames, file.info, progress=run.show_decoding)
+    if file.info.kind == "image":
+        video = outputs.blocked()
+    elif file.info.remuxable:
+        # In a thread, because the file is copied if ComfyUI's temporary folder is on another disk.
+        video = await asyncio.to_thread(outputs.video_from_file, file.path)
+    else:
+        video = outputs.video_from_frames(frames, fps, await asyncio.to_thread(load_audio, file.info))
+    moving = file.info.kind != "image"
+    preview = await asyncio.to_thread(outputs.preview, [file.path], moving=moving)
+    words = file.info.describe(task_details, frames=len(frames))
+    return Media(result.task_id, frames, video, fps, preview), words

@@ -1,0 +1,129 @@
+"""What serves until it is stopped: ``xalora sandbox``, ``xalora sequencer`` and ``xalora miner``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from .. import config
+from ..errors import ConfigurationError
+from ..sequencer import Options, SequencerOptions
+from ..sequencer.log import log_to_stderr
+from .arguments import MINER_KEY, SEQUENCER_KEYS
+from .outcome import INTERRUPTED, print_result
+
+
+async def sandbox(arguments: argparse.Namespace) -> int:
+    """``xalora sandbox``."""
+    from ..sequencer.app import serve  # Imports a web server, which few commands need.
+
+    options = Options(
+        workers=arguments.workers, render_seconds=arguments.render_seconds, video_format=arguments.video_format
+    )
+    data = arguments.data or config.home_folder() / "sandbox"
+    await serve(arguments.host, arguments.port, data, options, on_ready=partial(_print_url, arguments, "sandbox"))
+    return 0
+
+
+async def sequencer(arguments: argparse.Namespace) -> int:
+    """``xalora sequencer --data DIR``, with miners of its own for ``--comfyui URL``."""
+    from ..sequencer.api.connections import raise_file_limit
+    from ..sequencer.app import serve  # Imports a web server, which few commands need.
+
+    if not arguments.budget > 0:
+        raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: more than 0 gigabytes.")
+    options = SequencerOptions(
+        # Better from the environment: other users of the machine can list arguments.
+        api_keys=tuple(arguments.api_key or os.environ.get(SEQUENCER_KEYS, "").split()),
+        miner_keys=tuple(arguments.miner_key or os.environ.get(MINER_KEY, "").split()),
+        workflows=arguments.workflows,
+        allow_private_images=arguments.allow_private_images,
+        public_url=arguments.public_url,
+        trusted_proxies=tuple(arguments.trusted_proxy or ()),
+        metrics_open=arguments.metrics_open,
+        result_bytes=int(arguments.budget * 1e9),
+    )
+    key = secrets.token_hex(16) if arguments.comfyui and options.miner_keys else None
+    if key is not None:  # For the miners of this process: those that were given may each be for one name.
+        options = replace(options, miner_keys=(*options.miner_keys, key))
+
+    def on_ready(url: str) -> None:
+        _print_url(arguments, "sequencer", url)
+        if options.page_token is not None:
+            _log(f"See what is going on: {url}/?token={options.page_token}")
+
+    log_to_stderr()
+    raise_file_limit()
+    run = partial(serve, arguments.host, arguments.port, arguments.data, options)
+    if arguments.comfyui:
+        await _serve_with_miners(run, on_ready, arguments.comfyui, key)
+    else:
+        await run(on_ready=on_ready)
+    return 0
+
+
+async def miner(arguments: argparse.Namespace) -> int:
+    """``xalora miner --sequencer URL --comfyui URL…``."""
+    from ..miner.service import make_miners, run_until_signal  # Imports HTTP, which the sandbox does not need.
+
+    miners = make_miners(
+        arguments.comfyui,
+        arguments.sequencer,
+        name=arguments.name,
+        miner_key=os.environ.get(MINER_KEY) or None,
+        workflows=arguments.workflows,
+        on_ready=lambda name: print_result(arguments, {"miner": name}, f"Xalora miner {name} ready"),
+        log=_log,
+    )
+    was_interrupted = await run_until_signal(miners, lambda line: _log(f"Xalora miner: {line}"))
+    return INTERRUPTED if was_interrupted else 0
+
+
+def _print_url(arguments: argparse.Namespace, name: str, url: str) -> None:
+    print_result(arguments, {"url": url}, f"Xalora {name} listening on {url}")
+
+
+async def _serve_with_miners(
+    serve: Callable[..., Awaitable[None]], on_ready: Callable[[str], None], comfyuis: Sequence[str], key: str | None
+) -> None:
+    """Serve a sequencer, with a miner for each ComfyUI, until canceled.
+
+    The miners end first, so that they can give back their tasks.
+    """
+    from ..miner.service import give_back_on_sigterm, make_miners, run_miners
+
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    serving: asyncio.Future[None] = asyncio.ensure_future(serve(on_ready=ready.set_result))
+    running = [serving]
+    try:
+        begun: list[asyncio.Future[Any]] = [serving, ready]
+        await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            url = ready.result()
+            on_ready(url)
+            # "All interfaces" cannot be called.
+            url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+            miners = make_miners(
+                comfyuis, url, miner_key=key, on_ready=lambda name: _log(f"Xalora miner {name} ready"), log=_log
+            )
+            running.insert(0, asyncio.ensure_future(run_miners(miners)))
+            with give_back_on_sigterm(running[0]):
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for part in running:
+            if part.done() and not part.cancelled():
+                part.result()
+    finally:
+        for part in running:
+            part.cancel()
+            await asyncio.gather(part, return_exceptions=True)
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,74 @@
+"""``xalora login`` and ``xalora doctor``: to set up this machine, and to see what is wrong with it.
+
+Keys are typed, so that they are not in the shell's history, and stored in a file that only its owner can read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+from pathlib import Path
+
+from .. import config
+from ..config import validation
+from ..errors import ConfigurationError
+from ..errors.messages import COMMAND
+from .outcome import print_result
+
+ASKED = {
+    "s3": (
+        ("access_key_id", "Access key id"),
+        ("secret_access_key", "Secret access key"),
+        ("endpoint", "Endpoint (empty for Amazon)"),
+        ("region", "Region (empty for us-east-1; auto for R2)"),
+    ),
+    "gs": (("service_account", "File of the service account's key"),),
+    "az": (("account_name", "Storage account"), ("account_key", "Account key")),
+}
+"""What is asked for each kind of bucket: obstore's names, and the questions."""
+
+STATUSES = {"ok": "ok     ", "warning": "warning", "problem": "problem"}
+
+
+async def login(arguments: argparse.Namespace) -> int:
+    """``xalora login [--bucket ADDRESS]``: store the API key, or a bucket and its credentials."""
+    home = config.home_folder()
+    if arguments.bucket:
+        bucket = validation.checked_bucket(arguments.bucket)
+        path = config.store(home, bucket=bucket, bucket_options=_bucket_options(bucket))
+    else:
+        path = config.store(home, api_key=_typed("API key (consumer#key)") or " ")
+    print_result(arguments, {"path": str(path)}, f"Stored in {path}")
+    return 0
+
+
+async def doctor(arguments: argparse.Namespace) -> int:
+    """``xalora doctor``: 1 where there is a problem, else 0."""
+    from ..doctor import Check, examine, worst  # Imports HTTP and decoders, which a login does not need.
+
+    def show(check: Check) -> None:
+        if not arguments.json:
+            print(f"{STATUSES[check.status]}  {check.name}: {check.text}", flush=True)
+            if advice := check.advice_for(COMMAND):
+                print(f"         {advice}", flush=True)
+
+    checks = await examine(workflow_url=validation.SANDBOX if arguments.sandbox else None, on_check=show)
+    print_result(arguments, {"status": worst(checks), "checks": [check.to_json(COMMAND) for check in checks]})
+    return 1 if worst(checks) == "problem" else 0
+
+
+def _bucket_options(address: str) -> dict[str, str]:
+    typed = {name: _typed(question) for name, question in ASKED[address.partition(":")[0]]}
+    options = {name: value for name, value in typed.items() if value}
+    if "service_account" in options:
+        file = Path(options["service_account"]).expanduser().absolute()
+        if not file.is_file():  # Not shown: it may be the key itself.
+            raise ConfigurationError("There is no such file", advice="Type the path of the service account's key file.")
+        options["service_account"] = str(file)
+    return options
+
+
+def _typed(question: str) -> str:
+    line = getpass.getpass(f"{question}: ") if sys.stdin.isatty() else sys.stdin.readline()
+    return line.strip()
