@@ -38,11 +38,10 @@ from .errors import (
     TaskTimeoutError,
     XaloraError,
 )
-from .http.version import __version__
-from .protocol.answers import TaskStatus, WorkflowTaskResult
+from .http import __version__
+from .protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
 from .protocol.inputs import InputImage
 from .protocol.parameters import Rule, encode_data_uri
-from .protocol.progress import TaskProgress
 from .protocol.requests import Credentials, Request, Response
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 

@@ -131,7 +131,7 @@ def test_another_copy_of_the_pack_in_comfyui(server, tmp_path, monkeypatch):
     package.mkdir(parents=True)
     (comfyui / "comfyui_version.py").write_text('__version__ = "0.33.0"\n')
     (package / "http").mkdir()
-    (package / "http" / "version.py").write_text('__version__ = "0.0.1"\n')
+    (package / "http" / "__init__.py").write_text('__version__ = "0.0.1"\n')
     monkeypatch.setenv("COMFYUI_PATH", str(comfyui))
     found = checks()["ComfyUI"]
     assert found.status == "warning"

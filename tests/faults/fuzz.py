@@ -16,7 +16,8 @@ with atheris.instrument_imports(include=["xalora_client"]):
     from xalora_client import XaloraError
     from xalora_client.media.decoding.formats import sniff
     from xalora_client.protocol import answers
-    from xalora_client.protocol.requests import Link, Response
+    from xalora_client.protocol.requests import Response
+    from xalora_client.protocol.urls import Link
 
 
 def _response(data: bytes, status: int = 200) -> Response:

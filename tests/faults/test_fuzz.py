@@ -19,7 +19,8 @@ from xalora_client import Credentials, TaskStatus, Text2VideoTask, WorkflowTaskR
 from xalora_client.config import load, store
 from xalora_client.media.decoding.formats import SNIFF_BYTES, sniff
 from xalora_client.protocol import answers
-from xalora_client.protocol.requests import CreateRequest, Link, Request, Response, Sequencer
+from xalora_client.protocol.requests import CreateRequest, Request, Response, Sequencer
+from xalora_client.protocol.urls import Link
 
 SECRET = "canary-key-of-fuzzing"
 SERVER = Sequencer("http://127.0.0.1:1", Credentials("consumer", SECRET))

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from tests.support.pictures import encoded, png
+from xalora_client.miner.errors import Requeued, WorkflowFailure
 from xalora_client.miner.progress import Progress, small_jpeg
-from xalora_client.miner.prompt import Failed, Finished, Lost, dropped, output_files, read_outcome, rejection
+from xalora_client.miner.prompt import Finished, dropped, output_files, read_outcome, rejection
 from xalora_client.protocol.miner import LARGEST_PREVIEW
 
 TITLES = {"5": "The sampler", "9": "Save Video"}
@@ -149,9 +150,9 @@ def test_how_a_prompt_ended():
     file = {"filename": "made.mp4", "subfolder": "", "type": "output"}
     assert outcome(success | {"outputs": {"9": {"images": [file]}}}) == Finished([file])
     without = outcome(success | {"outputs": {"9": {}}})
-    assert isinstance(without, Failed)
-    assert str(without.failure) == "Node 9 Save Video: The workflow ended without a file"
-    assert outcome(record("execution_interrupted", node_id="5")) == Lost("Somebody stopped the prompt in ComfyUI")
+    assert isinstance(without, WorkflowFailure)
+    assert str(without) == "Node 9 Save Video: The workflow ended without a file"
+    assert outcome(record("execution_interrupted", node_id="5")) == Requeued("Somebody stopped the prompt in ComfyUI")
     broken = outcome(record("execution_error", node_id="5.0.1", node_type="VAE", exception_message="no memory\n"))
-    assert isinstance(broken, Failed)
-    assert str(broken.failure) == "Node 5.0.1 The sampler (VAE): no memory"
+    assert isinstance(broken, WorkflowFailure)
+    assert str(broken) == "Node 5.0.1 The sampler (VAE): no memory"

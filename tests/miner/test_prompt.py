@@ -12,9 +12,9 @@ import pytest
 
 from tests.support.fake_comfyui import FakeComfyUI, Plan, picture, until, workflow
 from xalora_client.miner.comfyui import ComfyUI
-from xalora_client.miner.errors import UnreachableError
+from xalora_client.miner.errors import Requeued, UnreachableError, WorkflowFailure
 from xalora_client.miner.progress import Progress
-from xalora_client.miner.prompt import Failed, Finished, Lost, Outcome, PromptRun
+from xalora_client.miner.prompt import Finished, Outcome, PromptRun
 from xalora_client.miner.timeouts import Timeouts
 
 QUICK = Timeouts(
@@ -68,11 +68,12 @@ def within(scenario: Callable[[World], Awaitable[None]], plan: Plan | None = Non
     asyncio.run(run())
 
 
-def lost(outcome: Outcome, reason: str, *, begun: bool = True) -> None:
+def lost(outcome: Outcome, reason: str, *, is_attempt: bool = True) -> None:
     """Fail unless the prompt was lost for this reason."""
-    assert isinstance(outcome, Lost), outcome
+    assert isinstance(outcome, Requeued), outcome
     assert reason in outcome.reason
-    assert outcome.begun == begun
+    assert outcome.is_attempt == is_attempt
+    assert not outcome.is_fit
 
 
 def test_a_prompt_runs_and_its_file_comes_back(tmp_path):
@@ -101,9 +102,9 @@ def test_progress_and_previews_are_told():
 def test_an_error_names_node_title_and_message():
     async def scenario(world: World) -> None:
         outcome = await world.run()
-        assert isinstance(outcome, Failed)
-        assert str(outcome.failure) == "Node 1 input:prompt (SimulatedSampler): out of memory"
-        assert outcome.failure.to_json() == {
+        assert isinstance(outcome, WorkflowFailure)
+        assert str(outcome) == "Node 1 input:prompt (SimulatedSampler): out of memory"
+        assert outcome.to_json() == {
             "node_id": "1", "title": "input:prompt", "class_type": "SimulatedSampler", "message": "out of memory",
         }  # fmt: skip
 
@@ -115,8 +116,8 @@ def test_a_prompt_that_is_refused_names_the_node():
         prompt = workflow()
         prompt["1"]["class_type"] = "Missing"
         outcome = await world.run(prompt=prompt)
-        assert isinstance(outcome, Failed)
-        assert str(outcome.failure).startswith("Node 1 input:prompt (Missing): unknown class")
+        assert isinstance(outcome, WorkflowFailure)
+        assert str(outcome).startswith("Node 1 input:prompt (Missing): unknown class")
 
     within(scenario)
 
@@ -185,7 +186,7 @@ def test_a_comfyui_that_is_gone_loses_the_prompt():
 def test_one_that_was_never_there_has_begun_nothing():
     async def scenario(world: World) -> None:
         await world.simulated.stop()
-        lost(await world.run(), "nobody listens", begun=False)
+        lost(await world.run(), "nobody listens", is_attempt=False)
         await world.simulated.start()
 
     within(scenario)
@@ -194,7 +195,7 @@ def test_one_that_was_never_there_has_begun_nothing():
 def test_a_dead_worker_that_takes_nothing_is_noticed():
     async def scenario(world: World) -> None:
         world.simulated.die()
-        lost(await world.run(), "does not begin", begun=False)
+        lost(await world.run(), "does not begin", is_attempt=False)
 
     within(scenario)
 

@@ -65,7 +65,7 @@ def test_a_submit_whose_answer_is_lost_is_sent_again_and_is_no_lost_task(farm):
             await until(lambda: network.passed["POST /miner_submit"] == 2)
             assert await world.result(task_id) == picture("a fox")
             assert await world.result(await world.create(prompt="another")) == picture("another")
-            assert not any("lost" in line or "did not take" in line for line in world.lines), world.lines
+            assert not any("lost" in line or "did not accept" in line for line in world.lines), world.lines
         finally:
             await world.end(world.running)
             await asyncio.to_thread(network.close)
@@ -166,11 +166,11 @@ def test_an_address_that_is_no_sequencer_is_said(farm):
 def test_a_result_is_kept_no_longer_than_the_task_has(farm):
     async def scenario(world):
         comfyui = await world.comfyui(plan=lambda inputs: Plan(seconds=0.2))
-        world.miner(comfyui.url, timeouts=quick(give_back=0.1))
+        world.miner(comfyui.url, timeouts=quick(requeue=0.1))
         await world.create(prompt="a fox", timeout_seconds=2)
         await until(lambda: comfyui.running)
         await world.end(world.serving)
-        await until(lambda: any("did not take its end" in line for line in world.lines))
+        await until(lambda: any("did not accept its outcome" in line for line in world.lines))
         await world.start_sequencer()
         assert await world.result(await world.create(prompt="another")) == picture("another")
 

@@ -7,7 +7,7 @@ import pytest
 from xalora_client import ConfigurationError
 from xalora_client.config import load
 from xalora_client.protocol.answers import WorkflowTaskResult
-from xalora_client.protocol.requests import Link, display_url
+from xalora_client.protocol.urls import Link, display_url
 
 IMPOSSIBLE = [
     "", "cdn.example/x", "ftp://cdn.example/x", "http:/x", "http:x", "http://", "http:///x", "http://:80/",

@@ -15,7 +15,6 @@ from xalora_client.protocol.miner import (
     MOST_WORKFLOWS,
     Assignment,
     Input,
-    SubmitRequest,
     is_name,
     read_failure,
     read_ids,
@@ -62,13 +61,6 @@ def test_old_servers_send_the_details_as_text():
 def test_a_task_of_another_form_is_an_error_that_names_it(change):
     with pytest.raises(ResponseError, match="t-1"):
         Assignment.from_json(TASK.to_json() | change)
-
-
-def test_a_submit_has_what_was_said_and_nothing_more():
-    assert SubmitRequest("t-1", "secret", "box", give_back="lost", msg="it is gone").to_json() == {
-        "task_id": "t-1", "lease": "secret", "miner_id": "box", "success": False, "result": "",
-        "inference_latency": 0, "upload_latency": 0, "give_back": "lost", "msg": "it is gone",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [None, 5, "", "x" * (LONGEST_NAME + 1), "two\nlines", "\ud800"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.pictures import png
 from xalora_client import TaskProgress, WorkflowTaskResult, encode_data_uri
-from xalora_client.protocol.progress import LARGEST_PREVIEW, read_progress
+from xalora_client.protocol.answers import LARGEST_PREVIEW, read_progress
 
 JPEG = b"\xff\xd8\xff\xe0 and so on"
 

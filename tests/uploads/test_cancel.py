@@ -12,6 +12,7 @@ from tests.support.ledger_steps import records_of
 from tests.support.processes import poll
 from tests.support.subject import Stop
 from xalora_client import AsyncClient, InputImage, UpscalerTask, WorkflowTask
+from xalora_client.http import transport
 from xalora_client.http import upload as web
 from xalora_client.ledger import Ledger
 
@@ -48,12 +49,12 @@ def test_awaited_uploads_are_canceled(bucket, counted, home):
 def test_a_connection_that_is_lost_at_that_moment_hides_no_cancel(monkeypatch):
     exchanges = []
 
-    class Remembered(web.Exchange):
+    class Remembered(transport.Exchange):
         async def __aenter__(self):
             exchanges.append(self)
             return await super().__aenter__()
 
-    monkeypatch.setattr(web, "Exchange", Remembered)
+    monkeypatch.setattr(transport, "Exchange", Remembered)
 
     async def main(url):
         sent = asyncio.Event()

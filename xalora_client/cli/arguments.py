@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import ConfigurationError
-from ..http.version import __version__
+from ..http import __version__
 from ..protocol.parameters import Number, Whole
 from ..protocol.tasks import FluxLoraTask, Text2VideoTask, WorkflowTask
 

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -97,7 +98,7 @@ async def _serve_with_miners(
 
     The miners end first, so that they can give back their tasks.
     """
-    from ..miner.service import give_back_on_sigterm, make_miners, run_miners
+    from ..miner.service import make_miners, run_miners, signal_handlers
 
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving: asyncio.Future[None] = asyncio.ensure_future(serve(on_ready=ready.set_result))
@@ -114,7 +115,7 @@ async def _serve_with_miners(
                 comfyuis, url, miner_key=key, on_ready=lambda name: _log(f"Xalora miner {name} ready"), log=_log
             )
             running.insert(0, asyncio.ensure_future(run_miners(miners)))
-            with give_back_on_sigterm(running[0]):
+            with signal_handlers({signal.SIGTERM: running[0].cancel}):
                 await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for part in running:
             if part.done() and not part.cancelled():

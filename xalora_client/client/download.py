@@ -18,7 +18,8 @@ from ..media.decoding.limits import Limits
 from ..media.receiver import GoneError, OnProgress, Receiver
 from ..media.store import MediaStore
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.requests import Link, Response, display_url
+from ..protocol.requests import Response
+from ..protocol.urls import Link, display_url
 from .session import Session, in_thread, logger, query
 
 LONGEST_SILENCE = 30.0

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import NetworkError, XaloraError
-from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.progress import TaskProgress
+from ..protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
 from .polling import ENOUGH_TO_LEARN
 
 

@@ -14,8 +14,7 @@ from ..errors import (
     XaloraError,
 )
 from ..ledger import Ledger, Step
-from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.progress import TaskProgress
+from ..protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from .create import UNKNOWN_AT_FIRST, CreatedTask, create, unknown_to_server
 from .polling import LongPolling, learned_delays, poll_delays

@@ -14,7 +14,8 @@ from typing import Any
 from .. import config
 from ..errors import ConfigurationError, InvalidParameterError
 from ..protocol.parameters import Number
-from ..protocol.requests import Credentials, Link
+from ..protocol.requests import Credentials
+from ..protocol.urls import Link
 from . import SOURCE_NAMES, VARIABLES, Setting
 from .validation import AUTO, DEFAULT_URL, SANDBOX, checked_bucket, checked_url, is_public
 

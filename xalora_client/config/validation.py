@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..errors import ConfigurationError
-from ..protocol.requests import Link
+from ..protocol.urls import Link
 
 DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
 SANDBOX = "sandbox"

@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.request import getproxies
 
 from ..errors import StorageError, one_line
-from ..http.version import __version__
+from ..http import __version__
 from ..media.decoding.limits import free_memory
-from ..protocol.requests import display_url
+from ..protocol.urls import display_url
 from .check import OK, PROBLEM, WARNING, Check, failed
 
 OLDEST_COMFYUI = "0.3.64"
@@ -117,7 +117,7 @@ def _version_in(file: Path) -> str | None:
 
 def _other_pack(comfyui: Path) -> str | None:
     """The version of the pack in that ComfyUI, if it is another than this."""
-    for file in sorted(comfyui.glob("custom_nodes/*/xalora_client/http/version.py")):
+    for file in sorted(comfyui.glob("custom_nodes/*/xalora_client/http/__init__.py")):
         version = _version_in(file)
         if version is not None and version != __version__:
             return f"version {one_line(version, 40)}"

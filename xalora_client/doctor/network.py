@@ -11,7 +11,8 @@ from ..config.validation import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_p
 from ..errors import ConfigurationError, XaloraError
 from ..http.ssrf import is_local
 from ..http.upload import WebTransport
-from ..protocol.requests import SHORTEST_SECRET, Link, Sequencer
+from ..protocol.requests import SHORTEST_SECRET, Sequencer
+from ..protocol.urls import Link
 from ..uploads.bucket import Bucket
 from ..uploads.bucket_errors import seconds_since
 from ..uploads.to_sequencer import ask_about, json_object, takes_uploads

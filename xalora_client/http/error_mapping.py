@@ -1,4 +1,4 @@
-"""Network failures in fixed words, because the other side's own words may contain anything."""
+"""aiohttp's errors as ours, in fixed words: the other side's own words may contain anything."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import NetworkError, RequestTimeoutError, Sent
-from ..protocol.requests import Link
-from .content_coding import CodingError
+from ..protocol.urls import Link
+
+
+class CodingError(Exception):
+    """The bytes are not in the announced coding, or the coding is unknown."""
+
 
 FAILURES = (aiohttp.ClientError, HttpProcessingError, asyncio.TimeoutError, OSError, ValueError, CodingError)
 """What aiohttp raises or lets through."""
 
 _NO_SUCH_NAME = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA")} - {None}
-_NO_WAY_THERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL, errno.ENETUNREACH, errno.EACCES, errno.EPERM}
+_UNREACHABLE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL, errno.ENETUNREACH, errno.EACCES, errno.EPERM}
 
 
 def map_error(
@@ -28,47 +32,36 @@ def map_error(
     """The error to raise.
 
     ``sent`` says that a connection was made, so the request may have arrived. ``reached`` says that the host was
-    reached before, so the failure may be temporary.
+    reached before, so the failure may be transient.
     """
     may_have_arrived: Sent = "maybe" if sent else "no"
     if isinstance(error, asyncio.TimeoutError):
-        words = "No answer from" if sent else "No connection to"
-        return RequestTimeoutError(f"{words} {link.display_url} in time", sent=may_have_arrived)
+        start = "No answer from" if sent else "No connection to"
+        return RequestTimeoutError(f"{start} {link.display_url} in time", sent=may_have_arrived)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return _failed("No secure connection to", link, _words_of_tls(error.certificate_error), "certificate")
+        what = f"No secure connection to {link.display_url}: {_describe_tls(error.certificate_error)}"
+        return NetworkError(what, sent="no", transient=False, code="certificate")
     if isinstance(error, aiohttp.ClientSSLError):
-        cause = getattr(error, "os_error", error)
-        return NetworkError(
-            f"No secure connection to {link.display_url}: {_words_of_tls(cause)}",
-            sent=may_have_arrived,
-            code="certificate",
-        )
+        what = f"No secure connection to {link.display_url}: {_describe_tls(getattr(error, 'os_error', error))}"
+        return NetworkError(what, sent=may_have_arrived, code="certificate")
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        said = f"the proxy answered {error.status}"
+        what = f"No connection to {link.display_url}: the proxy answered {error.status}"
         if error.status in (401, 403, 405, 407):
-            return _failed("No connection to", link, said, "proxy")
-        return NetworkError(f"No connection to {link.display_url}: {said}", sent="no")
+            return NetworkError(what, sent="no", transient=False, code="proxy")
+        return NetworkError(what, sent="no")
     if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error
         through = f"the proxy {proxy.origin} cannot be reached: " if proxy else ""
-        return NetworkError(
-            f"No answer from {link.display_url}: {through}{_words(cause)}",
-            sent=may_have_arrived,
-            transient=reached or not _is_final(cause),
-        )
-    return NetworkError(f"No answer from {link.display_url}: {_words(error)}", sent=may_have_arrived)
-
-
-def _failed(what: str, link: Link, reason: str, code: str) -> NetworkError:
-    return NetworkError(f"{what} {link.display_url}: {reason}", sent="no", transient=False, code=code)
+        what = f"No answer from {link.display_url}: {through}{_describe(error.os_error)}"
+        return NetworkError(what, sent=may_have_arrived, transient=reached or not _is_final(error.os_error))
+    return NetworkError(f"No answer from {link.display_url}: {_describe(error)}", sent=may_have_arrived)
 
 
 def _is_final(error: OSError) -> bool:
     """Whether a host that was never reached will stay so. A server that restarts refuses connections instead."""
-    return error.errno in (_NO_SUCH_NAME if isinstance(error, socket.gaierror) else _NO_WAY_THERE)
+    return error.errno in (_NO_SUCH_NAME if isinstance(error, socket.gaierror) else _UNREACHABLE)
 
 
-def _words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     match error:
         case socket.gaierror():
             return "its name is not known" if error.errno in _NO_SUCH_NAME else "its name could not be looked up"
@@ -87,9 +80,9 @@ def _words(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _words_of_tls(error: BaseException) -> str:
+def _describe_tls(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message.rstrip('.')})"
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
-    return "the connection was closed" if isinstance(error, ConnectionError) else _words(error)
+    return "the connection was closed" if isinstance(error, ConnectionError) else _describe(error)

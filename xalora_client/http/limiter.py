@@ -28,21 +28,20 @@ async def limited(origin: str, *, urgent: bool = False) -> AsyncIterator[None]:
 LONGEST_PAUSE = 120.0
 """The longest pause in seconds after one answer. A server that is still overloaded will say so again."""
 
-# By server and clock: times of different clocks cannot be compared. The clock is kept, so that its id stays unique.
-_pauses: dict[tuple[str, int], tuple[Callable[[], float], float]] = {}
+# When each server may be asked again, by each clock: times of different clocks cannot be compared.
+_pauses: dict[tuple[str, Callable[[], float]], float] = {}
 
 
 def slow_down(server: str, clock: Callable[[], float], seconds: float) -> None:
     """Send nothing more to the server for so many seconds, also from other clients of this process."""
-    until = clock() + min(seconds, LONGEST_PAUSE)
-    _, before = _pauses.get((server, id(clock)), (clock, until))
-    _pauses[server, id(clock)] = clock, max(before, until)
+    resume = clock() + min(seconds, LONGEST_PAUSE)
+    _pauses[server, clock] = max(resume, _pauses.get((server, clock), resume))
 
 
 def pause_left(server: str, clock: Callable[[], float]) -> float:
     """Seconds until the server may be asked again, 0 for now."""
-    _, until = _pauses.get((server, id(clock)), (clock, 0.0))
-    left = until - clock()
+    left = _pauses.get((server, clock), 0.0) - clock()
     if left <= 0:
-        _pauses.pop((server, id(clock)), None)
-    return max(0.0, left)
+        _pauses.pop((server, clock), None)
+        return 0.0
+    return left

@@ -1,4 +1,4 @@
-"""The way to a server: the user's proxies and certificates."""
+"""How a server is reached: the user's proxies and certificates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 import certifi
 
 from ..errors import ConfigurationError, NetworkError
-from ..protocol.requests import Link
+from ..protocol.urls import Link
 
 
 def proxy_for(link: Link) -> Link | None:
@@ -24,12 +24,8 @@ def proxy_for(link: Link) -> Link | None:
     try:
         return Link.parse(address if "://" in address else f"http://{address}")
     except ValueError as error:
-        raise NetworkError(
-            f"No connection to {link.display_url}: its proxy setting cannot be used ({error})",
-            sent="no",
-            transient=False,
-            code="proxy",
-        ) from None
+        what = f"No connection to {link.display_url}: its proxy setting cannot be used ({error})"
+        raise NetworkError(what, sent="no", transient=False, code="proxy") from None
 
 
 def _goes_direct(link: Link, exempt: str) -> bool:
@@ -38,24 +34,17 @@ def _goes_direct(link: Link, exempt: str) -> bool:
         return True
     with suppress(ValueError):
         address = ip_address(link.host)
-        for each in exempt.split(","):  # The standard library supports names here, but not networks.
+        for part in exempt.split(","):  # The standard library supports names here, but not networks.
             with suppress(ValueError):
-                if address in ip_network(each.strip().strip("[]"), strict=False):
+                if address in ip_network(part.strip().strip("[]"), strict=False):
                     return True
     return False
 
 
-def certificate_authorities() -> str:
-    """The file or folder of certificates to trust: the environment's, else certifi's."""
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
-        if os.environ.get(name):
-            return os.environ[name]
-    return certifi.where()
-
-
 def ssl_context() -> ssl.SSLContext:
-    """A context that trusts those authorities. Raises ConfigurationError if they cannot be read."""
-    trusted = certificate_authorities()
+    """A context that trusts the environment's certificates, else certifi's. Raises ConfigurationError."""
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    trusted = next(filter(None, map(os.environ.get, names)), None) or certifi.where()
     try:
         if Path(trusted).is_dir():
             return ssl.create_default_context(capath=trusted)

@@ -1,4 +1,4 @@
-"""Sending again: the two policies, which never merge, and the loop around them."""
+"""Retries: the two policies, which never merge, and the loop around them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def if_transient(error: XaloraError) -> bool:
 
 
 def if_not_processed(error: XaloraError) -> bool:
-    """The policy for creates: whether the server certainly did nothing, and may take it later.
+    """The policy for creates: whether the server certainly did nothing, and may accept it later.
 
     Anything less certain could be charged twice.
     """

@@ -1,4 +1,4 @@
-"""Which machines may be contacted on behalf of somebody else, and the addresses of names."""
+"""Which machines may be contacted on behalf of a server, and how names are resolved."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, TypeAlias
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ..errors import DownloadError
-from ..protocol.requests import Link
+from ..protocol.urls import Link
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
 # Cloud metadata services, which hold a machine's secrets, on addresses that are not link-local.
-_METADATA = {ip_address(each) for each in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")}
+_METADATA = {ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")}
 # IPv6 networks whose addresses hold an IPv4 address in their last 32 bits.
-_TRANSLATED = [IPv6Network(each) for each in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")]
+_TRANSLATED = [IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")]
 _COMPATIBLE = IPv6Network("::/96")
 _LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
@@ -51,12 +51,6 @@ def is_forbidden_name(host: str, local: bool) -> bool:
     return not local and ("." not in host or f".{host}".endswith(_LOCAL_NAMES))
 
 
-def check_named(link: Link, local: bool) -> None:
-    """Raise DownloadError if the host, as it is written, may not be contacted."""
-    if is_forbidden_name(link.host, local):
-        raise blocked_address(link.host.rstrip("."))
-
-
 def blocked_address(host: str) -> DownloadError:
     """The error for an address that may not be contacted."""
     return DownloadError(
@@ -68,35 +62,33 @@ def blocked_address(host: str) -> DownloadError:
 async def is_local(link: Link) -> bool:
     """Whether the host is on this machine or in a private network. Raises OSError if it cannot be resolved."""
     written = literal(link.host)
-    found = [written] if written else [ip_address(each["host"]) for each in await look_up(link.host, link.port)]
-    return bool(found) and not any(is_global(each) for each in found)
+    found = [written] if written else [ip_address(result["host"]) for result in await look_up(link.host, link.port)]
+    return bool(found) and not any(is_global(address) for address in found)
 
 
 class Resolver(AbstractResolver):
-    """Resolves names, without the addresses for which ``forbidden`` is true.
+    """Resolves names, without the addresses for which ``is_blocked`` is true.
 
-    ``refusal`` makes the error for a name that has no others, from its name and address.
+    ``blocked_error`` makes the error for a name that has no others, from its name and address.
     """
 
     def __init__(
         self,
-        forbidden: Callable[[Address], bool] | None = None,
-        refusal: Callable[[str], Exception] = OSError,
+        is_blocked: Callable[[Address], bool] = lambda address: False,
+        blocked_error: Callable[[str], Exception] = OSError,
     ) -> None:
-        self._forbidden = forbidden
-        self._refusal = refusal
+        self._is_blocked = is_blocked
+        self._blocked_error = blocked_error
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of the name. Raises the refusal if none of them may be contacted."""
+        """The addresses of the name. Raises the error if none of them may be contacted."""
         found = await look_up(host, port, family)
-        if self._forbidden is not None:
-            allowed = [each for each in found if not self._forbidden(ip_address(each["host"]))]
-            if found and not allowed:
-                raise self._refusal(f"{host} is {found[0]['host']}")
-            return allowed
-        return found
+        allowed = [result for result in found if not self._is_blocked(ip_address(result["host"]))]
+        if found and not allowed:
+            raise self._blocked_error(f"{host} is {found[0]['host']}")
+        return allowed
 
     async def close(self) -> None:
         """Do nothing: no resources are held."""
@@ -104,30 +96,19 @@ class Resolver(AbstractResolver):
 
 async def look_up(host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
     """Ask the system for a name's addresses, in a thread that can be abandoned. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[list[ResolveResult]] = loop.create_future()
+    answer: Future[list[ResolveResult]] = Future()
 
-    def deliver(outcome: list[ResolveResult] | BaseException) -> None:
-        if answered.done():  # The caller no longer waits.
-            return
-        if isinstance(outcome, BaseException):
-            answered.set_exception(outcome)
-        else:
-            answered.set_result(outcome)
-
-    def work() -> None:
-        outcome: list[ResolveResult] | BaseException
+    def resolve() -> None:
         try:
             infos = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-            outcome = [_result(host, *each) for each in infos]
-        except Exception as error:  # noqa: BLE001 - carried over to the loop
-            outcome = error
-        with suppress(RuntimeError):  # The loop was closed.
-            loop.call_soon_threadsafe(deliver, outcome)
+            answer.set_result([_result(host, *info) for info in infos])
+        except Exception as error:  # noqa: BLE001 - raised in the loop
+            answer.set_exception(error)
 
+    answer.set_running_or_notify_cancel()  # From here on, nobody can cancel it while the thread writes to it.
     # Not in the loop's own threads: closing the loop would wait for a name server that does not answer.
-    threading.Thread(target=work, name="xalora-resolver", daemon=True).start()
-    return await answered
+    threading.Thread(target=resolve, name="xalora-resolver", daemon=True).start()
+    return await asyncio.wrap_future(answer)
 
 
 def _result(name: str, family: int, _type: int, proto: int, _canonical: str, address: tuple[Any, ...]) -> ResolveResult:
@@ -153,6 +134,6 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
         return address.ipv4_mapped or address.sixtofour
     if address.teredo:
         return address.teredo[1]
-    if any(address in each for each in _TRANSLATED) or (address in _COMPATIBLE and int(address) > 1):
+    if any(address in network for network in _TRANSLATED) or (address in _COMPATIBLE and int(address) > 1):
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return None

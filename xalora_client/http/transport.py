@@ -1,6 +1,6 @@
 """The transport over aiohttp, which both clients use: one request, one connection, one answer.
 
-No connection is used twice: bytes that wait on an idle one are not the answer to the next request, and a create must
+No connection is used twice: bytes that arrive on an idle one are not the answer to the next request, and a create must
 never be sent into a connection that is being closed.
 """
 
@@ -11,8 +11,9 @@ import math
 import ssl
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager, nullcontext, suppress
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -22,13 +23,13 @@ import aiohttp
 from yarl import URL
 
 from ..errors import DownloadError, NetworkError, ResponseError, XaloraError
-from ..protocol.requests import Link, Request, Response
-from .content_coding import PIECE, Decoder
-from .error_mapping import FAILURES, map_error
+from ..protocol.requests import Request, Response
+from ..protocol.urls import Link
+from . import USER_AGENT
+from .error_mapping import FAILURES, CodingError, map_error
 from .limiter import limited
 from .proxies import proxy_for, ssl_context
-from .ssrf import Resolver, blocked_address, check_named, is_forbidden, is_local
-from .version import USER_AGENT
+from .ssrf import Resolver, blocked_address, is_forbidden, is_forbidden_name, is_local
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout as time_limit
@@ -47,7 +48,10 @@ LARGEST_ANSWER = 16 * 1024 * 1024
 """The most bytes of an answer of the sequencer, encoded or decoded."""
 
 LONGEST_ERROR_PAGE = 64 * 1024
-"""Bytes that are read of an error answer: enough for its message."""
+"""Bytes of an error answer that are read: enough for its message."""
+
+PIECE = 64 * 1024
+"""The most bytes that are decoded at once: a kilobyte may decode to a gigabyte."""
 
 LEAST_PROGRESS = 16 * 1024
 """Bytes that must arrive during a fetch's longest silence. Single bytes now and then count as silence."""
@@ -61,7 +65,7 @@ class Fetch:
         url: The address.
         headers: More headers to send.
         sink: ``sink(status, headers)`` is called once, when the headers are there. It returns the function that takes
-            the pieces of the body, or None to have the body's start in the Response, as for an error page.
+            the pieces of the body, or None to get the start of the body in the Response, as for an error page.
         timeout: The longest silence in seconds, not the time for the whole download.
         sequencer: The URL of the sequencer that gave the address. Unless it is on this machine or in a private network,
             addresses there are refused with a DownloadError.
@@ -122,26 +126,13 @@ class HttpTransport:
         Redirects are not followed: they would carry the key to another host. Raises NetworkError, and ResponseError
         for an answer of more than 16 MiB.
         """
-        try:
-            link = Link.parse(request.url)
-        except ValueError as error:
-            raise NetworkError(f"No request was sent: {error}", sent="no", transient=False) from None
-        proxy = proxy_for(link)
-        exchange: Exchange | None = None
-        try:
-            # Cancels go first: they are short, and stop what costs money. Long polls are only idle connections.
-            urgent = request.url.endswith("/task_cancel")
-            slot = nullcontext() if request.wait_seconds else limited(link.origin, urgent=urgent)
-            async with time_limit(timeout), slot:
-                exchange = Exchange(link, proxy, Resolver(), await self._trusted_for(link, proxy))
-                async with exchange:
-                    head = head_of(await exchange.ask("POST", SEND_HEADERS, request.content()))
-                    largest = LARGEST_ANSWER if 200 <= head.status < 300 else None
-                    return replace(head, body=await read_body(exchange, largest, request.task_id))
-        except XaloraError:
-            raise
-        except asyncio.TimeoutError as error:
-            raise map_error(error, link, proxy, sent=exchange is not None and exchange.sent) from None
+        exchange = await self._exchange(request.url)
+        # Cancels go first: they are short, and stop what costs money. Long polls are only idle connections.
+        urgent = request.url.endswith("/task_cancel")
+        slot = nullcontext() if request.wait_seconds else limited(exchange.link.origin, urgent=urgent)
+        async with exchange, exchange.within(timeout), slot:
+            head = await exchange.ask("POST", SEND_HEADERS, request.content())
+            return await exchange.whole(head, LARGEST_ANSWER, request.task_id)
 
     async def fetch(self, fetch: Fetch) -> Response:
         """GET a file into its sink. What the sink raises is raised unchanged.
@@ -154,7 +145,8 @@ class HttpTransport:
             raise DownloadError(f"The result's address cannot be used: {error}") from None
         try:
             local = await self._is_local(fetch.sequencer)
-            check_named(link, local)
+            if is_forbidden_name(link.host, local):
+                raise blocked_address(link.host.rstrip("."))
             proxy = proxy_for(link)
             # A proxy resolves names itself, and the user chose its address.
             resolver = Resolver() if proxy else Resolver(partial(is_forbidden, local=local), blocked_address)
@@ -166,7 +158,16 @@ class HttpTransport:
             raise
 
     async def close(self) -> None:
-        """Nothing is held between requests."""
+        """Do nothing: no connection stays open between requests."""
+
+    async def _exchange(self, url: str) -> Exchange:
+        """What sends one request there. Raises NetworkError for an address or a proxy setting that cannot be used."""
+        try:
+            link = Link.parse(url)
+        except ValueError as error:
+            raise NetworkError(f"No request was sent: {error}", sent="no", transient=False) from None
+        proxy = proxy_for(link)
+        return Exchange(link, proxy, Resolver(), await self._trusted_for(link, proxy))
 
     async def _trusted_for(self, link: Link, proxy: Link | None) -> ssl.SSLContext | bool:
         """What servers' certificates are checked against; read at the first request that needs it."""
@@ -186,52 +187,24 @@ class HttpTransport:
         return self._local[sequencer]
 
 
-async def read_body(exchange: Exchange, largest: int | None, task_id: str | None = None) -> bytes:
-    """The answer's body. More than ``largest`` bytes are a ResponseError. With None it is cut at 64 KiB."""
-    body = bytearray()
-    async with aclosing(exchange.pieces()) as pieces:
-        async for piece in pieces:
-            body += piece
-            if largest is None and len(body) >= LONGEST_ERROR_PAGE:
-                del body[LONGEST_ERROR_PAGE:]
-                break
-            if largest is not None and max(len(body), exchange.received) > largest:
-                body.clear()  # The error's traceback holds on to it.
-                raise ResponseError(
-                    f"The answer of {exchange.link.display_url} is larger than {largest // 2**20} MiB", task_id=task_id
-                )
-    return bytes(body)
-
-
 async def _fetched(exchange: Exchange, fetch: Fetch) -> Response:
     loop = asyncio.get_running_loop()
-    try:
-        async with time_limit(CONNECT_TIMEOUT + fetch.timeout):
-            head = head_of(await exchange.ask("GET", FETCH_HEADERS | dict(fetch.headers), silence=fetch.timeout))
-    except XaloraError:
-        raise
-    except asyncio.TimeoutError as error:
-        raise map_error(error, exchange.link, exchange.proxy, sent=exchange.sent) from None
-    take = fetch.sink(head.status, head.headers)
+    async with exchange.within(CONNECT_TIMEOUT + fetch.timeout):
+        head = await exchange.ask("GET", FETCH_HEADERS | dict(fetch.headers), silence=fetch.timeout)
+    write = fetch.sink(head.status, head.headers)
     waited, counted, since = 0.0, 0, loop.time()
     async with aclosing(exchange.pieces()) as pieces:
         async for piece in pieces:
-            if take is None:
+            if write is None:
                 return replace(head, body=piece)
             waited += loop.time() - since
             if exchange.received - counted >= LEAST_PROGRESS:
                 waited, counted = 0.0, exchange.received
             elif waited > fetch.timeout:
-                raise map_error(asyncio.TimeoutError(), exchange.link, exchange.proxy, sent=True)
-            take(piece)
+                raise exchange.mapped(asyncio.TimeoutError())
+            write(piece)
             since = loop.time()  # The time the sink takes is not silence of the server.
     return head
-
-
-def head_of(response: aiohttp.ClientResponse) -> Response:
-    return Response(
-        response.status, {name.lower(): value for name, value in response.headers.items()}, b"", time.time()
-    )
 
 
 CONNECT_TIMEOUT = 15.0
@@ -286,8 +259,8 @@ class Exchange:
 
     async def ask(
         self, method: str, headers: dict[str, str], data: Any = None, silence: float | None = None
-    ) -> aiohttp.ClientResponse:
-        """Send the request; returns when the answer's headers have arrived. Redirects are not followed.
+    ) -> Response:
+        """Send the request. Returns the answer's status and headers when they have arrived; redirects are not followed.
 
         ``silence`` is the longest time in seconds without a byte. Raises NetworkError.
         """
@@ -313,29 +286,63 @@ class Exchange:
                 proxy_headers=to_proxy,
                 ssl=self._trusted,
             )
-        return self._response
+        names_and_values = {name.lower(): value for name, value in self._response.headers.items()}
+        return Response(self._response.status, names_and_values, b"", time.time())
+
+    async def whole(self, head: Response, largest: int | None, task_id: str | None = None) -> Response:
+        """The answer with its body.
+
+        More than ``largest`` bytes of an answer of 2xx are a ResponseError. Every other body, and with None every body,
+        is cut at 64 KiB.
+        """
+        if not 200 <= head.status < 300:
+            largest = None
+        body = bytearray()
+        async with aclosing(self.pieces()) as pieces:
+            async for piece in pieces:
+                body += piece
+                if largest is None and len(body) >= LONGEST_ERROR_PAGE:
+                    del body[LONGEST_ERROR_PAGE:]
+                    break
+                if largest is not None and max(len(body), self.received) > largest:
+                    body.clear()  # The error's traceback holds on to it.
+                    what = f"The answer of {self.link.display_url} is larger than {largest // 2**20} MiB"
+                    raise ResponseError(what, task_id=task_id)
+        return replace(head, body=bytes(body))
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The answer's body, decoded, in pieces of at most 64 KiB. Raises NetworkError."""
         assert self._response is not None  # noqa: S101 - asked before
         with self._mapped_errors():
-            coding = self._response.headers.get("Content-Encoding")
-            decoder = Decoder(coding) if coding else None
+            decoder = Decoder(self._response.headers.get("Content-Encoding", ""))
             while data := await self._response.content.read(PIECE):
                 self.received += len(data)
-                for piece in decoder.feed(data) if decoder else (data,):
+                for piece in decoder.feed(data):
                     yield piece
-            if decoder:
-                decoder.end()
+            decoder.end()
+
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        """Raise RequestTimeoutError when the block takes longer."""
+        try:
+            async with time_limit(seconds):
+                yield
+        except XaloraError:  # RequestTimeoutError is a TimeoutError, too.
+            raise
+        except asyncio.TimeoutError as error:
+            raise self.mapped(error) from None
+
+    def mapped(self, error: BaseException) -> NetworkError:
+        """The error to raise for one of aiohttp's. It is not chained: aiohttp's texts have addresses with passwords."""
+        reached = (self.proxy or self.link).host in _reached
+        return map_error(error, self.link, self.proxy, sent=self.sent, reached=reached)
 
     @contextmanager
     def _mapped_errors(self) -> Iterator[None]:
         try:
             yield
         except FAILURES as error:
-            # Not chained: aiohttp's messages show whole addresses, proxy passwords and parts of the answer.
-            reached = (self.proxy or self.link).host in _reached
-            raise map_error(error, self.link, self.proxy, sent=self.sent, reached=reached) from None
+            raise self.mapped(error) from None
 
 
 class _OneConnection(aiohttp.TCPConnector):
@@ -357,3 +364,46 @@ def _as_it_is(link: Link) -> URL:
     """The address for aiohttp. The whole target is the path, which is sent unchanged, even with an empty query."""
     port = None if link.port == URL.build(scheme=link.scheme, host="x").port else link.port
     return URL.build(scheme=link.scheme, host=link.host, port=port, path=link.target, encoded=True)
+
+
+class Decoder:
+    """Decodes what a Content-Encoding header names. An empty one and ``identity`` leave the bytes unchanged."""
+
+    def __init__(self, coding: str) -> None:
+        self._coding = coding.strip().lower()
+        if self._coding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            raise CodingError("it is in a content coding that was not asked for")
+        self._inflate: zlib._Decompress | None = None
+        self._started = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decode these bytes, in pieces of at most 64 KiB. Raises CodingError."""
+        if self._coding in ("", "identity"):
+            yield data
+            return
+        piece = b""
+        try:
+            while data or len(piece) == PIECE:  # After a full piece there may be more without further input.
+                if self._inflate is None:
+                    if not data or (self._started and data[0] != 0x1F):
+                        return  # A gzip file may have several members; after the last comes padding.
+                    self._inflate = zlib.decompressobj(self._window(data[0]))
+                    self._started = True
+                piece = self._inflate.decompress(data, PIECE)
+                data = self._inflate.unconsumed_tail
+                if self._inflate.eof:
+                    data, self._inflate = self._inflate.unused_data, None
+                if piece:
+                    yield piece
+        except zlib.error:
+            raise CodingError("its content coding is broken") from None
+
+    def end(self) -> None:
+        """Raise CodingError if the coding is not complete."""
+        if self._inflate is not None:
+            raise CodingError("it broke off in the middle of its content coding")
+
+    def _window(self, first: int) -> int:
+        if self._coding != "deflate":
+            return 16 + zlib.MAX_WBITS
+        return zlib.MAX_WBITS if first & 0x0F == 8 else -zlib.MAX_WBITS  # Some servers send it without the zlib header.

@@ -1,4 +1,4 @@
-"""Uploads with progress, from memory or a file, and other requests whose answers are files or short."""
+"""Requests of any method: uploads with progress, from memory or a file, and answers of any size."""
 
 from __future__ import annotations
 
@@ -12,30 +12,26 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import NetworkError, XaloraError
-from ..protocol.requests import Link, Response
-from .error_mapping import map_error
-from .proxies import proxy_for
-from .ssrf import Resolver
-from .transport import Exchange, HttpTransport, head_of, read_body
-from .version import USER_AGENT
+from ..protocol.requests import Response
+from . import USER_AGENT
+from .transport import HttpTransport
 
 SILENCE = 30.0
 """The longest time in seconds in which nothing is sent or received."""
 
 CHUNK = 64 * 1024
-"""At a time: a line that takes longer than SILENCE and a little for it counts as dead."""
+"""Bytes that are sent at once. A connection that takes longer than SILENCE and a little for them counts as dead."""
 
-BETWEEN_LOOKS = 0.1
-"""Seconds between two looks at how much has been sent."""
+CHECK_SECONDS = 0.1
+"""How often it is checked how much has been sent."""
 
 
 class WebTransport(HttpTransport):
-    """The transport, with other methods than POST."""
+    """The transport, with requests of any method, whose bodies may be files."""
 
     async def ask(
         self,
@@ -67,42 +63,35 @@ class WebTransport(HttpTransport):
             OSError: The file cannot be read.
         """
         silence = SILENCE if silence is None else silence
-        try:
-            link = Link.parse(url)
-        except ValueError as error:
-            raise NetworkError(f"No request was sent: {error}", sent="no", transient=False) from None
-        proxy = proxy_for(link)
-        sending = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
-        trusted = await self._trusted_for(link, proxy)
-        async with _opened(body or b"") as progress, Exchange(link, proxy, Resolver(), trusted) as exchange:
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
+        async with await self._exchange(url) as exchange, _opened(body or b"") as upload:
             if body is not None:
-                sending["Content-Length"] = str(progress.total)
+                headers["Content-Length"] = str(upload.total)
 
-            async def exchanged() -> Response:
-                data = progress.chunks() if body is not None else None
-                head = head_of(await exchange.ask(method, sending, data, silence=silence))
-                return replace(head, body=await read_body(exchange, largest if 200 <= head.status < 300 else None))
+            async def answer() -> Response:
+                head = await exchange.ask(method, headers, None if body is None else upload.chunks(), silence=silence)
+                return await exchange.whole(head, largest)
 
-            task = asyncio.ensure_future(exchanged())
-            display_url, moved = 0, 0
-            begun = since = time.monotonic()
+            task = asyncio.ensure_future(answer())
+            reported, moved = 0, 0
+            started = since = time.monotonic()
             try:
                 while not task.done():
-                    await asyncio.wait({task}, timeout=BETWEEN_LOOKS)
+                    await asyncio.wait({task}, timeout=CHECK_SECONDS)
                     now = time.monotonic()
-                    if progress.sent > display_url:
-                        display_url = progress.sent
+                    if upload.sent > reported:
+                        reported = upload.sent
                         if on_sent is not None:  # From here, because what it raises must end the upload.
-                            on_sent(display_url, progress.total)
-                    if progress.sent + exchange.received > moved:
-                        moved, since = progress.sent + exchange.received, now
+                            on_sent(reported, upload.total)
+                    if upload.sent + exchange.received > moved:
+                        moved, since = upload.sent + exchange.received, now
                     # The socket's own timeout counts what is received; a connection may also die while it sends.
-                    if not task.done() and (now - since > silence + 15 or now - begun > seconds):
-                        raise map_error(asyncio.TimeoutError(), link, proxy, sent=exchange.sent)
+                    if not task.done() and (now - since > silence + 15 or now - started > seconds):
+                        raise exchange.mapped(asyncio.TimeoutError())
                 return task.result()
             except NetworkError:
-                if progress.failure is not None:  # To aiohttp, it is one of the connection.
-                    raise progress.failure from None
+                if upload.read_error is not None:  # To aiohttp, it is one of the connection.
+                    raise upload.read_error from None
                 raise
             finally:
                 if not task.done():
@@ -113,7 +102,7 @@ class WebTransport(HttpTransport):
 
 
 def _forget_unsent(transport: asyncio.Transport | None) -> None:
-    """Have the system forget what it has not sent yet: it would go on sending after the close."""
+    """Have the system drop what it has not sent yet. It would still send it after the close."""
     plain = None if transport is None else transport.get_extra_info("socket")
     if plain is not None:
         linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
@@ -122,29 +111,29 @@ def _forget_unsent(transport: asyncio.Transport | None) -> None:
 
 
 @asynccontextmanager
-async def _opened(body: bytes | Path) -> AsyncIterator[_Sent]:
+async def _opened(body: bytes | Path) -> AsyncIterator[_Upload]:
     if isinstance(body, bytes):
-        yield _Sent(io.BytesIO(body), len(body))
+        yield _Upload(io.BytesIO(body), len(body))
         return
     with await asyncio.to_thread(body.open, "rb") as file:
-        yield _Sent(file, os.fstat(file.fileno()).st_size)
+        yield _Upload(file, os.fstat(file.fileno()).st_size)
 
 
-class _Sent:
-    """A body in chunks, and how much of it the connection has taken. ``failure`` is that of reading its file."""
+class _Upload:
+    """A body in chunks, and how much of it the connection has accepted. ``read_error`` is that of reading its file."""
 
     def __init__(self, file: BinaryIO, total: int) -> None:
         self._file = file
         self.total = total
         self.sent = 0
-        self.failure: OSError | None = None
+        self.read_error: OSError | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         in_memory = isinstance(self._file, io.BytesIO)
         try:
             while chunk := self._file.read(CHUNK) if in_memory else await asyncio.to_thread(self._file.read, CHUNK):
                 yield chunk
-                self.sent += len(chunk)  # It is asked for more once the connection has room again.
+                self.sent += len(chunk)  # The next chunk is asked for once the connection has room again.
         except OSError as error:
-            self.failure = error
+            self.read_error = error
             raise

@@ -11,9 +11,9 @@ from typing import Any
 from ..errors import InvalidParameterError
 from ..protocol.inputs import InputImage
 from ..protocol.parameters import decode_data_uri, is_data_uri
-from ..protocol.presigned_urls import unsigned
 from ..protocol.requests import Credentials, redact
 from ..protocol.tasks import WorkflowTask
+from ..protocol.urls import unsigned
 
 LONGEST_TEXT = 16_384
 """The most characters of a text that is stored as it is. A longer one is probably data, and stored as its hash."""

@@ -1,25 +1,24 @@
-"""One ComfyUI, spoken to over HTTP. Nothing here waits for a prompt or tries again, and every answer is bounded."""
+"""The HTTP client of one ComfyUI. It does not wait for a prompt, does not try again, and bounds every answer."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from ..errors import ConfigurationError, MediaTooLargeError, StorageError, one_line
+from ..errors import MediaTooLargeError, StorageError, one_line
 from ..protocol.miner import LARGEST_RESULT
-from ..protocol.requests import Link
-from .errors import UnexpectedAnswerError, UnreachableError
+from .errors import UnexpectedAnswerError, UnreachableError, parse_address
 
 ANSWER_SECONDS = 30.0
-"""How long ComfyUI may be silent: a node that holds Python's lock keeps its HTTP server from answering."""
+"""How long ComfyUI may send nothing: a node that holds Python's lock keeps its HTTP server from answering."""
 
 LARGEST_ANSWER = 256 * 2**20
 """Bytes of an answer in JSON, and of a message of the websocket."""
@@ -38,17 +37,11 @@ class ComfyUI:
     """
 
     def __init__(self, address: str, *, answer_seconds: float = ANSWER_SECONDS) -> None:
-        try:
-            link = Link.parse(address)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"The address after --comfyui cannot be used: {error}", advice="Write it like http://127.0.0.1:8188."
-            ) from None
+        link = parse_address(address, "--comfyui", "http://127.0.0.1:8188")
         self._headers = {} if link.authorization is None else {"Authorization": link.authorization}
         self._base = URL(link.origin + link.target.partition("?")[0].rstrip("/"))
         self.display_url = str(self._base)
         self._answer_seconds = answer_seconds
-        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> ComfyUI:
         # Direct, without the environment's proxies: ComfyUI is on this machine or near it.
@@ -56,17 +49,10 @@ class ComfyUI:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._session.close()
 
     def _timeout(self, total: float | None = None) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=total, sock_connect=self._answer_seconds, sock_read=self._answer_seconds)
-
-    @property
-    def _entered(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise RuntimeError("use it in an `async with` block")
-        return self._session
 
     async def object_info(self) -> dict[str, Any]:
         """The node classes it has, with their widgets, ranges and model files."""
@@ -85,7 +71,7 @@ class ComfyUI:
     async def upload(self, content: bytes, name: str, content_type: str) -> str:
         """Store an input image in its temporary folder, which it empties when it starts.
 
-        Returns what an image widget takes, such as "fox.png [temp]".
+        Returns the value for an image widget, such as "fox.png [temp]".
         """
         form = aiohttp.FormData()
         form.add_field("image", io.BytesIO(content), filename=name, content_type=content_type)
@@ -104,16 +90,10 @@ class ComfyUI:
                 return answer.status, await self._read_json(answer)
             return answer.status, {}
 
-    async def queue(self) -> tuple[list[str], list[str]]:
-        """The prompt ids that run, and those that wait."""
+    async def queue(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The prompts that run, and those that wait: their clients' ids by prompt id."""
         answer = await self._json("GET", "queue")
-        return _ids(answer.get("queue_running")), _ids(answer.get("queue_pending"))
-
-    async def queued_by(self, client_id_prefix: str) -> list[str]:
-        """The prompt ids in the queue, also the one that runs, whose client id begins so."""
-        answer = await self._json("GET", "queue")
-        items = [*(answer.get("queue_running") or []), *(answer.get("queue_pending") or [])]
-        return [str(item[1]) for item in items if len(item) > 3 and _client_of(item[3]).startswith(client_id_prefix)]
+        return _clients(answer.get("queue_running")), _clients(answer.get("queue_pending"))
 
     async def history(self, prompt_id: str) -> dict[str, Any] | None:
         """How a prompt ended, or None when it is not in the history."""
@@ -136,21 +116,30 @@ class ComfyUI:
         """
         received = 0
         async with self._answer("GET", "view", seconds=_FILE_SECONDS, params=dict(file)) as answer:
-            with _disk_errors(path), path.open("wb") as target:
-                async for chunk in answer.content.iter_chunked(_CHUNK):
-                    received += len(chunk)
-                    if received > LARGEST_RESULT:
-                        most = f"{LARGEST_RESULT // 2**20} MiB"
-                        raise MediaTooLargeError(f"The result is larger than {most}, the most that a sequencer takes")
-                    await asyncio.to_thread(target.write, chunk)
+            try:
+                with path.open("wb") as target:
+                    async for chunk in answer.content.iter_chunked(_CHUNK):
+                        received += len(chunk)
+                        if received > LARGEST_RESULT:
+                            most = f"{LARGEST_RESULT // 2**20} MiB"
+                            what = f"The result is larger than {most}, the most that a sequencer accepts"
+                            raise MediaTooLargeError(what)
+                        await asyncio.to_thread(target.write, chunk)
+            except OSError as error:
+                if isinstance(error, aiohttp.ClientError | asyncio.TimeoutError):
+                    raise
+                raise StorageError(
+                    f"The result cannot be stored in {path.parent}: {error.strerror}",
+                    advice="Free some space there, or set TMPDIR to another folder.",
+                ) from error
 
     @asynccontextmanager
     async def websocket(self, client_id: str) -> AsyncIterator[Any]:
         """A connection on which ComfyUI reports on the prompts of ``client_id``; it yields ``aiohttp.WSMessage``."""
         url = (self._base / "ws").with_query(clientId=client_id)
         try:
-            # ComfyUI sends previews in one message each. A heartbeat notices a line that is cut.
-            async with self._entered.ws_connect(url, max_msg_size=LARGEST_ANSWER, heartbeat=ANSWER_SECONDS) as socket:
+            # ComfyUI sends previews in one message each. A heartbeat notices a lost connection.
+            async with self._session.ws_connect(url, max_msg_size=LARGEST_ANSWER, heartbeat=ANSWER_SECONDS) as socket:
                 yield socket
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise self._unreachable(error) from None
@@ -182,7 +171,7 @@ class ComfyUI:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         url, timeout = self._base / path, self._timeout(seconds)
         try:
-            async with self._entered.request(method, url, timeout=timeout, allow_redirects=False, **request) as answer:
+            async with self._session.request(method, url, timeout=timeout, allow_redirects=False, **request) as answer:
                 if answer.status in _PROXY_STATUSES:
                     raise UnreachableError(f"No ComfyUI behind {self.display_url}: HTTP {answer.status}")
                 if not 200 <= answer.status < 300 and answer.status not in allowed:
@@ -193,37 +182,26 @@ class ComfyUI:
                 raise
             raise self._unreachable(error) from None
 
-    def _unexpected(self, answer: aiohttp.ClientResponse, how: str = "") -> UnexpectedAnswerError:
-        return UnexpectedAnswerError(f"{self.display_url} did not answer as a ComfyUI does{how}", answer.status)
+    def _unexpected(self, answer: aiohttp.ClientResponse, reason: str = "") -> UnexpectedAnswerError:
+        return UnexpectedAnswerError(f"{self.display_url} did not answer as a ComfyUI does{reason}", answer.status)
 
     def _unreachable(self, error: BaseException) -> UnreachableError:
         # aiohttp's own texts may contain the whole address.
         refused = isinstance(getattr(error, "os_error", error), ConnectionRefusedError)
         late = isinstance(error, TimeoutError | asyncio.TimeoutError)
-        how = "nobody listens there" if refused else "no answer in time" if late else "the connection broke"
-        return UnreachableError(f"No connection to ComfyUI at {self.display_url}: {how}", refused=refused)
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, aiohttp.ClientError | asyncio.TimeoutError):
-            raise
-        raise StorageError(
-            f"The result cannot be stored in {path.parent}: {error.strerror}",
-            advice="Free some space there, or set TMPDIR to another folder.",
-        ) from error
+        reason = "nobody listens there" if refused else "no answer in time" if late else "the connection broke"
+        what = f"No connection to ComfyUI at {self.display_url}: {reason}"
+        return UnreachableError(what, connection_refused=refused)
 
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _ids(items: Any) -> list[str]:
-    return [str(item[1]) for item in items or [] if isinstance(item, list) and len(item) > 1]
-
-
-def _client_of(extra_data: Any) -> str:
-    return str(_object(extra_data).get("client_id", ""))
+def _clients(items: Any) -> dict[str, str]:
+    """The prompts' clients by prompt id, from a part of the queue: ``[number, prompt_id, prompt, extra_data, ...]``."""
+    return {
+        str(item[1]): str(_object(item[3]).get("client_id", "")) if len(item) > 3 else ""
+        for item in items or []
+        if isinstance(item, list) and len(item) > 1
+    }

@@ -1,33 +1,33 @@
-"""What goes wrong with a ComfyUI or a workflow."""
+"""What goes wrong with a ComfyUI or a workflow, and how a task ends that has no result."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from ..errors import ConfigurationError, NetworkError, ResponseError, TaskFailedError, one_line
+from ..errors import ConfigurationError, NetworkError, ResponseError, one_line
+from ..protocol.urls import Link
 
 
-class NothingToRunError(ConfigurationError):
-    """This ComfyUI can run none of the workflows."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "This ComfyUI can run none of the workflows",
-            advice="Mend the workflows that are named above, or name another folder after --workflows.",
-        )
+def parse_address(address: str, option: str, example: str) -> Link:
+    """The address after a command-line option. Raises ConfigurationError if it cannot be used."""
+    try:
+        return Link.parse(address)
+    except ValueError as error:
+        what = f"The address after {option} cannot be used: {error}"
+        raise ConfigurationError(what, advice=f"Write it like {example}.") from None
 
 
 class UnreachableError(NetworkError):
-    """ComfyUI gave no answer. ``refused`` says that nobody listens at its address."""
+    """ComfyUI gave no answer. ``connection_refused`` says that nobody listens at its address."""
 
-    def __init__(self, what: str, *, refused: bool = False) -> None:
+    def __init__(self, what: str, *, connection_refused: bool = False) -> None:
         super().__init__(what, advice="Start ComfyUI there, or correct the address after --comfyui.")
-        self.refused = refused
+        self.connection_refused = connection_refused
 
 
 class UnexpectedAnswerError(ResponseError):
-    """ComfyUI answered with something that is of no use. ``status`` is the HTTP status."""
+    """ComfyUI answered with something that cannot be used. ``status`` is the HTTP status."""
 
     def __init__(self, what: str, status: int) -> None:
         super().__init__(what, advice="Check that the address after --comfyui leads to a ComfyUI.")
@@ -36,12 +36,21 @@ class UnexpectedAnswerError(ResponseError):
 
 @dataclass(frozen=True)
 class WorkflowFailure:
-    """Why a workflow failed. The three about the node are empty where it was no single node."""
+    """The workflow does not work with these values: another attempt would not help.
+
+    Attributes:
+        message: Why, for the consumer.
+        node_id: The node that failed. This and the next two are empty where it was no single node.
+        title: Its title.
+        class_type: Its class.
+        summary: Why, for the log. It has nothing of the task's values.
+    """
 
     message: str
     node_id: str = ""
     title: str = ""
     class_type: str = ""
+    summary: str = ""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.node_id else self.message
@@ -56,7 +65,7 @@ class WorkflowFailure:
 
     def to_json(self) -> dict[str, str]:
         """For the submit's ``error``."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "summary"}
 
     @classmethod
     def at(cls, node_id: object, class_type: object, message: object, titles: Mapping[str, str]) -> WorkflowFailure:
@@ -71,9 +80,24 @@ class WorkflowFailure:
         )
 
 
-class WorkflowFailedError(TaskFailedError):
-    """The workflow itself does not work with these values: trying again would not help."""
+@dataclass(frozen=True)
+class Requeued:
+    """Another miner gets the task, and may do better.
 
-    def __init__(self, failure: WorkflowFailure) -> None:
-        super().__init__(str(failure))
-        self.failure = failure
+    Attributes:
+        reason: Why.
+        is_attempt: Whether it counts as one of the task's attempts: ComfyUI may have worked on it.
+        is_fit: Whether this ComfyUI may get another task. If not, it is gone or gives no useful answer.
+    """
+
+    reason: str
+    is_attempt: bool = True
+    is_fit: bool = False
+
+
+class OutcomeError(Exception):
+    """Ends a task, or the run of its prompt, with this outcome."""
+
+    def __init__(self, outcome: WorkflowFailure | Requeued) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome

@@ -1,4 +1,4 @@
-"""One miner: one ComfyUI, one task at a time, for as long as it is wanted."""
+"""One miner: asks a sequencer for tasks and runs them on one ComfyUI, one at a time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import ResponseError, XaloraError, one_line
+from ..errors import ConfigurationError, ResponseError, XaloraError, one_line
 from ..http.retry import retry
 from ..protocol.miner import Assignment
 from ..workflows import READY_FOLDER, CheckedWorkflow, Workflow, check, read_folder
+from . import cancel
 from .comfyui import ComfyUI
-from .errors import NothingToRunError, UnexpectedAnswerError, UnreachableError
+from .errors import Requeued, UnexpectedAnswerError, UnreachableError
 from .heartbeat import Heartbeat
-from .prompt import Lost, PromptRun
+from .prompt import PromptRun
 from .sequencer_api import SequencerAPI
-from .task import GivenBack, TaskOutcome, log_line, run_stages, submit_fields
+from .task import TaskOutcome, log_line, run_stages, submit_fields
 from .timeouts import Timeouts
 
 T = TypeVar("T")
@@ -29,7 +30,8 @@ T = TypeVar("T")
 Capabilities = Mapping[tuple[str, str | None], CheckedWorkflow]
 """The workflows that a ComfyUI can run, by task type and workflow id."""
 
-_SOONEST_SECONDS = 1.0
+_SHORTEST_REQUEST = 1.0
+"""A sequencer that has no task answers later than this, unless it does not wait."""
 
 
 class Miner:
@@ -65,13 +67,13 @@ class Miner:
         self._has_comfy_ended = False
 
     def finish(self) -> None:
-        """End ``run`` after the task at hand, or at once when there is none."""
+        """End ``run`` after the task at hand, or at once if there is none."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Work until ``finish`` is called. Canceled, it gives the task at hand back first.
+        """Work until ``finish`` is called. Canceled, it returns the task at hand to the queue first.
 
-        Raises ConfigurationError when the workflows or the sequencer do not take it.
+        Raises ConfigurationError when no workflow can be run, or the sequencer does not accept the miner.
         """
         async with self._comfy:
             watching = asyncio.create_task(self._watch_comfy())
@@ -81,10 +83,10 @@ class Miner:
                     if capabilities is not None:
                         await self._serve(capabilities)
             finally:
-                await _cancel(watching)
+                await cancel(watching)
 
     async def _watch_comfy(self) -> None:
-        """Notice when ComfyUI ends, which between tasks nothing else would."""
+        """Notice when ComfyUI ends. Between tasks, nothing else would notice."""
         while True:
             was_there = False
             with suppress(UnreachableError, UnexpectedAnswerError):
@@ -100,20 +102,21 @@ class Miner:
         while True:
             await self._clear_queue()
             self._has_comfy_ended = False
-            object_info = await self._answer_of_comfy(self._comfy.object_info)
-            software = await self._answer_of_comfy(self._comfy.system_stats)
-            files = {} if self._folder else await self._until_answered(self._api.workflows)
-            try:
-                capabilities = find_capabilities(read_workflows(self._folder, files), object_info, self._log)
-            except NothingToRunError as error:
+            object_info = await self._ask_comfyui(self._comfy.object_info)
+            software = await self._ask_comfyui(self._comfy.system_stats)
+            files = {} if self._folder else await self._ask_sequencer(self._api.workflows)
+            capabilities = find_capabilities(read_workflows(self._folder, files), object_info, self._log)
+            if not capabilities:
+                what = "This ComfyUI can run none of the workflows"
                 if not self._is_accepted:
-                    raise
-                # It could before: somebody is at work on this ComfyUI.
-                self._log_rarely(error.what)
+                    advice = "Correct the workflows that are named above, or name another folder after --workflows."
+                    raise ConfigurationError(what, advice=advice)
+                # It could before: somebody is changing this ComfyUI.
+                self._log_rarely(what)
                 await asyncio.sleep(self._timeouts.longest_delay)
                 continue
-            announced = [checked.capability.to_json() for checked in capabilities.values()]
-            await self._until_answered(partial(self._api.register, announced, software))
+            workflows = [checked.capability.to_json() for checked in capabilities.values()]
+            await self._ask_sequencer(partial(self._api.register, workflows, software))
             names = ", ".join(checked.workflow.name for checked in capabilities.values())
             self._log(f"ComfyUI {software['comfyui']} on {software['device']} runs {names}")
             if not self._is_accepted:
@@ -122,7 +125,8 @@ class Miner:
             self._logged.clear()
             return capabilities
 
-    async def _answer_of_comfy(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _ask_comfyui(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """ComfyUI's answer, asked for until there is one."""
         while True:
             try:
                 return await ask()
@@ -130,29 +134,39 @@ class Miner:
                 self._log_rarely(f"{error.what}. Waiting for it")
             await asyncio.sleep(self._timeouts.poll_without_ws)
 
-    async def _until_answered(self, ask: Callable[[], Awaitable[T]], deadline: float = math.inf) -> T:
-        """The sequencer's answer, asked for again while errors are transient. ``deadline`` is in monotonic time."""
+    async def _ask_sequencer(self, ask: Callable[[], Awaitable[T]], seconds: float = math.inf) -> T:
+        """The sequencer's answer, asked for again for so many seconds while errors are transient."""
+        deadline = time.monotonic() + seconds
         return await retry(
             ask,
             remaining=lambda: max(0.0, deadline - time.monotonic()),
             delays=self._timeouts.delays(),
-            report=lambda error, _: self._report_retry(error.what),
+            report=lambda error, _: self._log_rarely(f"{error.what}. Trying again"),
         )
+
+    async def _ask_until(self, deadline: float, ask: Callable[[], Awaitable[T]]) -> T:
+        """The sequencer's answer about a task, asked for until its deadline in monotonic time or a bit longer."""
+        seconds = min(deadline - time.monotonic(), self._timeouts.submit)
+        return await self._ask_sequencer(ask, max(self._timeouts.requeue, seconds))
 
     async def _clear_queue(self) -> None:
         """Stop the prompts of earlier tasks, also of an earlier process, and wait until ComfyUI has none of them.
 
         A ComfyUI whose worker is dead answers as before, and keeps the prompt until it is restarted.
         """
-        while left := await self._answer_of_comfy(partial(self._comfy.queued_by, self._client_id_prefix)):
+        while True:
+            running, waiting = await self._ask_comfyui(self._comfy.queue)
+            clients = (running | waiting).items()
+            left = [prompt_id for prompt_id, client_id in clients if client_id.startswith(self._client_id_prefix)]
+            if not left:
+                return
             self._log_rarely(
                 f"ComfyUI at {self._comfy.display_url} still has prompt {left[0]} of an earlier task. "
                 "No tasks are asked for until it has stopped: if it does not, restart that ComfyUI"
             )
-            running, _ = await self._answer_of_comfy(self._comfy.queue)
-            if running:  # Else it waits for a worker that is dead, and shows so by staying.
+            if running:  # Else it waits for a worker that is dead, which is seen by its staying.
                 for prompt_id in left:
-                    await self._answer_of_comfy(partial(self._comfy.interrupt, prompt_id))
+                    await self._ask_comfyui(partial(self._comfy.interrupt, prompt_id))
             await asyncio.sleep(self._timeouts.poll_without_ws)
 
     async def _serve(self, capabilities: Capabilities) -> None:
@@ -160,10 +174,12 @@ class Miner:
         ids = sorted({workflow_id for _, workflow_id in capabilities if workflow_id is not None})
         delays = self._timeouts.delays()
         while not self._stopping.is_set() and not self._has_comfy_ended:
-            began = time.monotonic()
+            started = time.monotonic()
             try:
-                if await self._is_busy():
-                    await self._unless_finished(asyncio.sleep(self._timeouts.poll_without_ws))
+                running, waiting = await self._comfy.queue()
+                if running or waiting:
+                    self._log_rarely(f"ComfyUI at {self._comfy.display_url} is busy with prompts of others")
+                    await self._pause(self._timeouts.poll_without_ws)
                     continue
                 answer = await self._unless_finished(self._api.request(ids))
             except (UnreachableError, UnexpectedAnswerError) as error:
@@ -171,96 +187,83 @@ class Miner:
                 return
             except XaloraError as error:
                 if not error.transient and not isinstance(error, ResponseError):
-                    return  # Registering again says what is wrong.
-                self._report_retry(error.what)
-                await self._unless_finished(asyncio.sleep(next(delays)))
+                    return  # Registering again shows what is wrong.
+                self._log_rarely(f"{error.what}. Trying again")
+                await self._pause(next(delays))
                 continue
             delays = self._timeouts.delays()
-            if answer is None:
-                return
-            task, must_register = answer
+            task, must_register = answer or (None, True)
             if must_register:
                 return
             if task is None:
-                if time.monotonic() - began < _SOONEST_SECONDS:  # A server that does not wait.
-                    await self._unless_finished(asyncio.sleep(self._timeouts.poll_without_ws))
+                if time.monotonic() - started < _SHORTEST_REQUEST:
+                    await self._pause(self._timeouts.poll_without_ws)
                 continue
             workflow = capabilities.get((task.task_type, task.workflow_id))
             if workflow is None or self._has_comfy_ended:
-                await self._refuse(task, "ComfyUI was restarted" if workflow else "this workflow was not offered")
+                reason = "ComfyUI was restarted" if workflow else "This miner does not have its workflow"
+                await self._submit(task, Requeued(reason, is_attempt=False))
                 return
             if not await self.run_task(task, workflow):
                 return
 
-    async def _is_busy(self) -> bool:
-        """Whether ComfyUI has other prompts. Raises UnreachableError."""
-        running, waiting = await self._comfy.queue()
-        if running or waiting:
-            self._log_rarely(f"ComfyUI at {self._comfy.display_url} is busy with prompts of others")
-        return bool(running or waiting)
-
-    async def _refuse(self, task: Assignment, reason: str) -> None:
-        self._log(f"{_name(task)}: given back, {reason}")
-        with suppress(XaloraError):
-            await self._api.submit(task, **submit_fields(GivenBack(reason, "stopping")))
-
     async def run_task(self, task: Assignment, workflow: CheckedWorkflow) -> bool:
-        """Run a task and submit its end, unless the sequencer wants it stopped. Canceled, it gives the task back first.
+        """Run a task and submit its outcome, unless the sequencer wants it stopped.
 
-        Returns whether ComfyUI is fit for another task.
+        Canceled, it returns the task to the queue first. Returns whether this ComfyUI may get another task.
         """
         deadline = math.inf if task.seconds_left is None else time.monotonic() + task.seconds_left
         heartbeat = Heartbeat(self._api, task, workflow.titles, self._timeouts)
-        client_id = self._client_id_prefix + task.prompt_id
         run = PromptRun(
-            self._comfy, task.prompt_id, client_id, workflow.outputs, workflow.titles, heartbeat.report, self._timeouts
+            self._comfy,
+            task.prompt_id,
+            self._client_id_prefix + task.prompt_id,
+            workflow.outputs,
+            workflow.titles,
+            heartbeat.report,
+            self._timeouts,
         )
-        self._log(f"{_name(task)}: begun")
+
+        ask = partial(self._ask_until, deadline)
+        self._log(f"{_name(task)}: started")
         stopped = asyncio.create_task(heartbeat.stopped())
-        stages = asyncio.create_task(
-            run_stages(task, workflow, run, self._comfy, self._api, partial(self._retry, deadline))
-        )
+        stages = asyncio.create_task(run_stages(task, workflow, run, self._comfy, self._api, ask))
         try:
             await asyncio.wait({stopped, stages}, return_when=asyncio.FIRST_COMPLETED)
             if stages.done():
-                # The submit ends the lease: what the heartbeat says from here on is of no interest.
-                is_fit = await self._end(task, stages.result(), run, deadline)
+                # The submit ends the lease: what the heartbeat reports from here on does not matter.
+                outcome = stages.result()
+                is_fit = not isinstance(outcome, Requeued) or outcome.is_fit
+                if isinstance(outcome, Requeued) and outcome.is_attempt and not is_fit:
+                    # Else it stays where it waits, as the sign that ComfyUI's worker is dead.
+                    await run.stop()
+                await self._submit(task, outcome, deadline)
             else:
-                await _cancel(stages)
+                await cancel(stages)
                 self._log(f"{_name(task)}: {stopped.result()}, so it is stopped")
                 is_fit = await run.stop()
             if is_fit:
                 await run.forget()
             return is_fit
         except asyncio.CancelledError:
-            await _cancel(stages)
-            self._log(f"{_name(task)}: given back")
+            await cancel(stages)
             # At once: a service manager may not let this process wait until a node has stopped.
-            outcome = GivenBack("The miner is stopping", "stopping")
-            await asyncio.gather(self._submit(task, outcome, self._timeouts.give_back), run.stop())
+            outcome = Requeued("The miner is stopping", is_attempt=False)
+            await asyncio.gather(self._submit(task, outcome), run.stop())
             raise
         finally:
-            await _cancel(stopped)
+            await cancel(stopped)
 
-    async def _end(self, task: Assignment, outcome: TaskOutcome, run: PromptRun, deadline: float) -> bool:
-        """Submit the end of a task. Returns whether ComfyUI is fit for another."""
+    async def _submit(self, task: Assignment, outcome: TaskOutcome, deadline: float = 0.0) -> None:
+        """Log and submit the outcome of a task. While the sequencer does not answer, try until the deadline."""
         self._log(f"{_name(task)}: {log_line(outcome)}")
-        if isinstance(outcome, Lost) and outcome.begun:
-            # Else it stays where it waits, as the sign that ComfyUI's worker is dead.
-            await run.stop()
-        patience = max(self._timeouts.give_back, min(self._timeouts.submit, deadline - time.monotonic()))
-        await self._submit(task, outcome, patience)
-        return not isinstance(outcome, Lost)
-
-    async def _submit(self, task: Assignment, outcome: TaskOutcome, patience: float) -> None:
         try:
-            submit = partial(self._api.submit, task, **submit_fields(outcome))
-            await self._until_answered(submit, time.monotonic() + patience)
+            await self._ask_until(deadline, partial(self._api.submit, task, **submit_fields(outcome)))
         except XaloraError as error:
-            self._log(f"{_name(task)}: the sequencer did not take its end. {error.what}")
+            self._log(f"{_name(task)}: the sequencer did not accept its outcome. {error.what}")
 
-    async def _retry(self, deadline: float, request: Callable[[], Awaitable[T]]) -> T:
-        return await self._until_answered(request, min(deadline, time.monotonic() + self._timeouts.submit))
+    async def _pause(self, seconds: float) -> None:
+        await self._unless_finished(asyncio.sleep(seconds))
 
     async def _unless_finished(self, action: Awaitable[T]) -> T | None:
         """The action's result, or None when ``finish`` is called before it has one."""
@@ -270,13 +273,10 @@ class Miner:
             await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             return await acting if acting.done() else None
         finally:
-            await _cancel(acting, stopping)
+            await cancel(acting, stopping)
 
     def _log(self, text: str) -> None:
         self._write_log(f"Xalora miner {self._api.name}: {text}.")
-
-    def _report_retry(self, reason: str) -> None:
-        self._log_rarely(f"{reason}. Trying again")
 
     def _log_rarely(self, text: str) -> None:
         """Log it, unless it was logged a short while ago."""
@@ -301,29 +301,16 @@ def read_workflows(folder: Path | None, of_sequencer: Mapping[str, Any]) -> list
 def find_capabilities(
     workflows: list[Workflow], object_info: Mapping[str, Any], log: Callable[[str], None]
 ) -> Capabilities:
-    """Those that this ComfyUI can run. The others are logged, with what is wrong.
-
-    Raises NothingToRunError when there are none.
-    """
+    """Those that this ComfyUI can run. The others are logged, with what is wrong."""
     capabilities: dict[tuple[str, str | None], CheckedWorkflow] = {}
     for workflow in workflows:
         checked = check(workflow, object_info)
-        if checked.faults:
-            for fault in checked.faults:
-                log(f"left out: {fault}")
-        else:
+        for fault in checked.faults:
+            log(f"left out: {fault}")
+        if not checked.faults:
             capabilities[workflow.key] = checked
-    if not capabilities:
-        raise NothingToRunError
     return capabilities
 
 
 def _name(task: Assignment) -> str:
     return f"task {one_line(task.task_id, 80)}"
-
-
-async def _cancel(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel them, and wait until they are over."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

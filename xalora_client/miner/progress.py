@@ -21,14 +21,14 @@ _END_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
 
 @dataclass
 class Progress:
-    """How far a prompt is, as far as it is known.
+    """How far a prompt is, as far as ComfyUI has reported it.
 
     Attributes:
-        value: Steps done of the node that runs.
-        maximum: Its steps; 0 before anything is known.
+        value: How many steps of the running node are done.
+        maximum: How many steps it has; 0 before anything is known.
         node: Its id.
-        preview: The latest preview as ComfyUI sent it, JPEG or PNG; empty when it was reported already.
-        ended: ComfyUI said that the prompt ended. Its history may not have it yet.
+        preview: The latest preview as ComfyUI sent it, JPEG or PNG; empty when it was sent on already.
+        ended: ComfyUI reported that the prompt ended. Its history may not have it yet.
     """
 
     value: float = 0
@@ -38,7 +38,7 @@ class Progress:
     ended: bool = False
 
     def read_text(self, text: str, prompt_id: str) -> bool:
-        """Take in a message. Returns whether it was about this prompt."""
+        """Read a message. Returns whether it was about this prompt."""
         try:
             message = json.loads(text)
             event, data = message["type"], message["data"]
@@ -46,20 +46,18 @@ class Progress:
             return False
         if not isinstance(data, dict) or data.get("prompt_id") != prompt_id:
             return False
-        if event == "executing" and data.get("node") is None:
+        if event in _END_EVENTS or (event == "executing" and data.get("node") is None):
             self.ended = True
         elif event == "executing":
-            self._at(data.get("display_node") or data["node"], 0, 0)
+            self._set(data.get("display_node") or data["node"], 0, 0)
         elif event == "progress":
-            self._at(data.get("node"), data.get("value"), data.get("max"))
+            self._set(data.get("node"), data.get("value"), data.get("max"))
         elif event == "progress_state":
-            self._states(data.get("nodes"))
-        elif event in _END_EVENTS:
-            self.ended = True
+            self._read_states(data.get("nodes"))
         return True
 
     def read_bytes(self, message: bytes) -> bool:
-        """Take in a binary message. Returns whether it was a preview."""
+        """Read a binary message. Returns whether it was a preview."""
         if len(message) < 8:
             return False
         message_type, second = struct.unpack(">II", message[:8])
@@ -71,17 +69,12 @@ class Progress:
             return False
         return True
 
-    def _states(self, nodes: Any) -> None:
-        running = [
-            node
-            for node in (nodes.values() if isinstance(nodes, dict) else ())
-            if isinstance(node, dict) and node.get("state") == "running"
-        ]
-        if running:
-            latest = running[-1]
-            self._at(latest.get("display_node_id") or latest.get("node_id"), latest.get("value"), latest.get("max"))
+    def _read_states(self, nodes: Any) -> None:
+        for node in nodes.values() if isinstance(nodes, dict) else ():
+            if isinstance(node, dict) and node.get("state") == "running":  # The last of them counts.
+                self._set(node.get("display_node_id") or node.get("node_id"), node.get("value"), node.get("max"))
 
-    def _at(self, node: Any, value: Any, maximum: Any) -> None:
+    def _set(self, node: Any, value: Any, maximum: Any) -> None:
         self.node = str(node or "")
         self.value, self.maximum = _number(value), _number(maximum)
 

@@ -1,6 +1,6 @@
-"""One prompt on one ComfyUI, from the queue to its end.
+"""One prompt on one ComfyUI, from the queue to its outcome.
 
-The websocket says quickly what happens; the history is the truth. So a lost websocket loses no prompt, and a prompt
+The websocket quickly reports what happens; the history is the truth. So a lost websocket loses no prompt, and a prompt
 that is in neither queue nor history was lost with its ComfyUI.
 """
 
@@ -10,14 +10,15 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import aiohttp
 
 from ..errors import one_line
+from . import cancel
 from .comfyui import ComfyUI
-from .errors import UnexpectedAnswerError, UnreachableError, WorkflowFailure
+from .errors import OutcomeError, Requeued, UnexpectedAnswerError, UnreachableError, WorkflowFailure
 from .progress import Progress
 from .timeouts import Timeouts
 
@@ -27,183 +28,161 @@ _CONNECT_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Finished:
-    """The prompt ran. ``files`` are those of its output nodes, as ``/view`` takes them: at least one."""
+    """The prompt ran. ``files`` are those of its output nodes, as ``/view`` expects them: at least one."""
 
     files: list[dict[str, str]]
 
 
-@dataclass(frozen=True)
-class Failed:
-    """The workflow does not work with these values. ``summary`` is for the log: it has nothing of them."""
-
-    failure: WorkflowFailure
-    summary: str = ""
+Outcome: TypeAlias = Finished | WorkflowFailure | Requeued
 
 
-@dataclass(frozen=True)
-class Lost:
-    """The prompt or its ComfyUI is gone, or gives no answer: another attempt may do better.
+@dataclass(eq=False)
+class PromptRun:
+    """One run of a prompt.
 
-    ``begun`` says whether ComfyUI may have worked on it.
+    Attributes:
+        comfy: The ComfyUI.
+        prompt_id: A UUID for this run alone.
+        client_id: Whose websocket ComfyUI reports to.
+        outputs: The ids of the nodes whose files are the result.
+        titles: The nodes' titles by id.
+        on_progress: Called after each change of the progress.
+        timeouts: How long to wait for what.
+        is_started: Whether ``run`` was called, so that ComfyUI may have the prompt.
     """
 
-    reason: str
-    begun: bool = True
+    comfy: ComfyUI
+    prompt_id: str
+    client_id: str
+    outputs: Sequence[str]
+    titles: Mapping[str, str]
+    on_progress: Callable[[Progress], None]
+    timeouts: Timeouts
+    is_started: bool = field(default=False, init=False)
 
-
-Outcome: TypeAlias = Finished | Failed | Lost
-
-
-class PromptRun:
-    """One run of a prompt. ``on_progress`` is called after each change of its progress."""
-
-    def __init__(
-        self,
-        comfy: ComfyUI,
-        prompt_id: str,
-        client_id: str,
-        outputs: Sequence[str],
-        titles: Mapping[str, str],
-        on_progress: Callable[[Progress], None],
-        timeouts: Timeouts,
-    ) -> None:
-        self._comfy = comfy
-        self._id = prompt_id
-        self._client_id = client_id
-        self._outputs = outputs
-        self._titles = titles
-        self._on_progress = on_progress
-        self._timeouts = timeouts
+    def __post_init__(self) -> None:
         self._progress = Progress()
         self._connected = False
         self._news = asyncio.Event()
         self._moved = time.monotonic()
         self._unreached_since: float | None = None
-        self._begun = False
-        self.is_started = False
-        """Whether ``run`` was called, so that ComfyUI may have the prompt."""
+        self._is_accepted = False
 
     async def run(self, prompt: Mapping[str, Any]) -> Outcome:
-        """Queue the prompt and wait for its end. Canceled, it leaves the prompt where it is: call ``stop`` then."""
+        """Queue the prompt and wait for its outcome. Canceled, it leaves the prompt in ComfyUI: call ``stop`` then."""
         self.is_started = True
         first_try = asyncio.Event()
         listening = asyncio.create_task(self._listen(first_try))
         try:
-            with suppress(asyncio.TimeoutError):  # Without it, the beginning is not seen, but the end is.
+            with suppress(asyncio.TimeoutError):  # Without a websocket, only the first progress is missed.
                 await asyncio.wait_for(first_try.wait(), _CONNECT_SECONDS)
-            if (failure := await self._post(prompt)) is not None:
-                return Failed(failure)
-            return read_outcome(await self._end(), self._outputs, self._titles)
-        except _LostError as error:
+            await self._post(prompt)
+            return read_outcome(await self._wait_for_history(), self.outputs, self.titles)
+        except OutcomeError as error:
             return error.outcome
         except UnexpectedAnswerError as error:  # What ComfyUI refuses once it may refuse forever.
-            return Lost(error.what)
+            return Requeued(error.what)
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await cancel(listening)
 
     async def stop(self) -> bool:
-        """Take the prompt out of ComfyUI. Returns whether it is rid of it; it may be stuck."""
+        """Remove the prompt from ComfyUI. Returns False when ComfyUI still has it, because it is stuck."""
         if not self.is_started:
             return True
-        deadline = time.monotonic() + self._timeouts.stop
+        deadline = time.monotonic() + self.timeouts.stop
         while True:
             try:
-                await self._comfy.interrupt(self._id)
-                running, waiting = await self._comfy.queue()
-                if self._id not in running + waiting:
+                await self.comfy.interrupt(self.prompt_id)
+                running, waiting = await self.comfy.queue()
+                if self.prompt_id not in running | waiting:
                     return True
             except UnreachableError as error:
-                if error.refused:  # Its process is gone.
+                if error.connection_refused:  # Its process is gone.
                     return True
             except UnexpectedAnswerError:
                 pass
             if time.monotonic() > deadline:
                 return False
-            await asyncio.sleep(self._timeouts.stop_again)  # The flag is cleared when a prompt starts: set it again.
+            await asyncio.sleep(self.timeouts.stop_again)  # The flag is cleared when a prompt starts: set it again.
 
     async def forget(self) -> None:
         """Free the memory that ComfyUI's history takes."""
         if self.is_started:
             with suppress(UnreachableError, UnexpectedAnswerError):
-                await self._comfy.forget(self._id)
+                await self.comfy.forget(self.prompt_id)
 
-    async def _post(self, prompt: Mapping[str, Any]) -> WorkflowFailure | None:
-        """Queue it. Returns why ComfyUI does not take it, or takes it without its outputs."""
+    async def _post(self, prompt: Mapping[str, Any]) -> None:
+        """Queue it. Raises OutcomeError when ComfyUI does not accept it, or accepts it without its outputs."""
         while True:
-            posting = asyncio.ensure_future(self._comfy.post_prompt(prompt, self._id, self._client_id))
+            posting = asyncio.ensure_future(self.comfy.post_prompt(prompt, self.prompt_id, self.client_id))
             try:
                 status, answer = await asyncio.shield(posting)
+                break
             except asyncio.CancelledError:
                 # It may be accepted only now: whoever stops it must find it in the queue.
                 await asyncio.wait({posting}, timeout=_ACCEPTED_SECONDS)
-                posting.cancel()
-                await asyncio.gather(posting, return_exceptions=True)
+                await cancel(posting)
                 raise
             except UnreachableError as error:
                 await self._wait_unreached(error)
-                if await self._is_there():
-                    return None
-                continue
-            if status == 400:
-                return rejection(answer, self._titles)
-            self._begun = True
-            failure = dropped(answer, self._titles, self._outputs)
-            if failure is not None:
-                await self.stop()  # The rest of it is of no use.
-            return failure
+                entry, running, waiting = await self._poll()
+                if entry is not None or self.prompt_id in running | waiting:  # Some versions run a repeated id twice.
+                    self._is_accepted = True
+                    return
+        if status == 400:
+            raise OutcomeError(rejection(answer, self.titles))
+        self._is_accepted = True
+        failure = dropped(answer, self.titles, self.outputs)
+        if failure is not None:
+            await self.stop()  # The rest of it is of no use.
+            raise OutcomeError(failure)
 
-    async def _is_there(self) -> bool:
-        """Whether ComfyUI has the prompt, asked until it answers: some versions run a repeated id twice."""
+    async def _poll(self) -> tuple[dict[str, Any] | None, dict[str, str], dict[str, str]]:
+        """Its history entry if it has ended, and the prompts that run and that wait. Asks until ComfyUI answers."""
         while True:
             try:
-                running, waiting = await self._comfy.queue()
-                found = self._id in running + waiting or await self._comfy.history(self._id) is not None
+                running: dict[str, str] = {}
+                waiting: dict[str, str] = {}
+                entry = await self.comfy.history(self.prompt_id)
+                if entry is None:
+                    running, waiting = await self.comfy.queue()
+                    # From queue to history it goes in one step, so the history is asked once more.
+                    if self.prompt_id not in running | waiting:
+                        entry = await self.comfy.history(self.prompt_id)
             except UnreachableError as error:
                 await self._wait_unreached(error)
             else:
                 self._unreached_since = None
-                self._begun = self._begun or found
-                return found
+                return entry, running, waiting
 
-    async def _end(self) -> dict[str, Any]:
-        """Wait for its end. Returns its history entry."""
+    async def _wait_for_history(self) -> dict[str, Any]:
+        """Wait until it has ended. Returns its history entry."""
         stalled_since: float | None = None
         self._moved = time.monotonic()
         while True:
             self._news.clear()
-            try:
-                entry = await self._comfy.history(self._id)
-                if entry is not None:
-                    return entry
-                running, waiting = await self._comfy.queue()
-                # From queue to history it goes in one step, so it is looked for there once more.
-                if self._id not in running + waiting:
-                    entry = await self._comfy.history(self._id)
-                    if entry is not None:
-                        return entry
-                    raise _LostError("ComfyUI was restarted and has lost the prompt")
-            except UnreachableError as error:
-                await self._wait_unreached(error)
-                continue
-            self._unreached_since = None
+            entry, running, waiting = await self._poll()
+            if entry is not None:
+                return entry
+            if self.prompt_id not in running | waiting:
+                raise OutcomeError(Requeued("ComfyUI was restarted and has lost the prompt"))
             now = time.monotonic()
             stalled_since = None if running else stalled_since or now
-            if stalled_since is not None and now - stalled_since > self._timeouts.queue_stall:
-                raise _LostError("ComfyUI answers, but does not begin what is in its queue", begun=False)
-            if self._id in waiting:
+            if stalled_since is not None and now - stalled_since > self.timeouts.queue_stall:
+                reason = "ComfyUI answers, but does not begin what is in its queue"
+                raise OutcomeError(Requeued(reason, is_attempt=False))
+            if self.prompt_id in waiting:
                 self._moved = now
-            elif now - self._moved > self._timeouts.progress_stall:
-                minutes = self._timeouts.progress_stall / 60
-                raise _LostError(f"ComfyUI answers, but nothing moved for {minutes:.0f} minutes")
+            elif now - self._moved > self.timeouts.progress_stall:
+                minutes = self.timeouts.progress_stall / 60
+                raise OutcomeError(Requeued(f"ComfyUI answers, but nothing moved for {minutes:.0f} minutes"))
             await self._wait()
 
     async def _wait(self) -> None:
-        """Until there is news of an end or of the connection, or it is time to poll."""
-        seconds = self._timeouts.poll if self._connected else self._timeouts.poll_without_ws
+        """Wait until the websocket reports an end or is lost, or it is time to poll."""
+        seconds = self.timeouts.poll if self._connected else self.timeouts.poll_without_ws
         if self._progress.ended:  # The history is a moment behind.
-            seconds = min(seconds, 0.02)
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(min(seconds, 0.02))
             return
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._news.wait(), seconds)
@@ -211,15 +190,15 @@ class PromptRun:
     async def _wait_unreached(self, error: UnreachableError) -> None:
         now = time.monotonic()
         self._unreached_since = self._unreached_since or now
-        longest = self._timeouts.connection_refused if error.refused else self._timeouts.no_response
+        longest = self.timeouts.connection_refused if error.connection_refused else self.timeouts.no_response
         if now - self._unreached_since > longest:
-            raise _LostError(error.what, begun=self._begun) from error
-        await asyncio.sleep(min(self._timeouts.poll_without_ws, longest / 4))
+            raise OutcomeError(Requeued(error.what, is_attempt=self._is_accepted)) from error
+        await asyncio.sleep(min(self.timeouts.poll_without_ws, longest / 4))
 
     async def _listen(self, first_try: asyncio.Event) -> None:
         while True:
             try:
-                async with self._comfy.websocket(self._client_id) as socket:
+                async with self.comfy.websocket(self.client_id) as socket:
                     self._connected = True
                     first_try.set()
                     async for message in socket:
@@ -229,54 +208,46 @@ class PromptRun:
             self._connected = False
             self._news.set()
             first_try.set()
-            await asyncio.sleep(self._timeouts.poll_without_ws)
+            await asyncio.sleep(self.timeouts.poll_without_ws)
 
     def _read(self, message: aiohttp.WSMessage) -> None:
         if message.type == aiohttp.WSMsgType.TEXT:
-            changed = self._progress.read_text(message.data, self._id)
+            changed = self._progress.read_text(message.data, self.prompt_id)
         elif message.type == aiohttp.WSMsgType.BINARY:
             changed = self._progress.read_bytes(message.data)
         else:
             return
         if changed:
             self._moved = time.monotonic()
-            self._on_progress(self._progress)
+            self.on_progress(self._progress)
         if self._progress.ended:
             self._news.set()
 
 
-class _LostError(Exception):
-    """Ends ``PromptRun.run`` with this outcome."""
-
-    def __init__(self, reason: str, *, begun: bool = True) -> None:
-        super().__init__(reason)
-        self.outcome = Lost(reason, begun)
-
-
-def read_outcome(entry: Mapping[str, Any], outputs: Sequence[str], titles: Mapping[str, str]) -> Outcome:
-    """How a prompt ended, from its history entry. ``titles`` are the nodes' by id."""
-    status = entry.get("status")
+def read_outcome(history: Mapping[str, Any], outputs: Sequence[str], titles: Mapping[str, str]) -> Outcome:
+    """How a prompt ended, from its entry in the history. ``titles`` are the nodes' by id."""
+    status = history.get("status")
     if not isinstance(status, dict) or status.get("status_str") == "success":
-        files = output_files(entry, outputs)
+        files = output_files(history, outputs)
         if files:
             return Finished(files)
-        return Failed(WorkflowFailure("The workflow ended without a file", outputs[0], titles.get(outputs[0], "")))
+        return WorkflowFailure("The workflow ended without a file", outputs[0], titles.get(outputs[0], ""))
     for message in reversed(status.get("messages") or []):
         event, data = message if isinstance(message, list) and len(message) == 2 else ("", {})
         if event == "execution_interrupted":
-            return Lost("Somebody stopped the prompt in ComfyUI")
+            return Requeued("Somebody stopped the prompt in ComfyUI")
         if event == "execution_error" and isinstance(data, dict):
             reason = data.get("exception_message")
-            return Failed(WorkflowFailure.at(data.get("node_id"), data.get("node_type"), reason, titles))
-    return Failed(WorkflowFailure("ComfyUI gave no reason"))
+            return WorkflowFailure.at(data.get("node_id"), data.get("node_type"), reason, titles)
+    return WorkflowFailure("ComfyUI gave no reason")
 
 
-def output_files(entry: Mapping[str, Any], outputs: Iterable[str]) -> list[dict[str, str]]:
-    """The files of the output nodes, as ``/view`` takes them; those that are kept before temporary ones.
+def output_files(history: Mapping[str, Any], outputs: Iterable[str]) -> list[dict[str, str]]:
+    """The files of the output nodes, as ``/view`` expects them; saved files come before temporary ones.
 
     A node may report files under any name: SaveVideo does so under "images", others under "gifs".
     """
-    reported = entry.get("outputs")
+    reported = history.get("outputs")
     files = []
     for node_id in outputs:
         by_name = reported.get(node_id) if isinstance(reported, dict) else None
@@ -294,17 +265,16 @@ def output_files(entry: Mapping[str, Any], outputs: Iterable[str]) -> list[dict[
 
 
 def rejection(answer: Mapping[str, Any], titles: Mapping[str, str]) -> WorkflowFailure:
-    """Why ComfyUI did not take a prompt."""
+    """Why ComfyUI did not accept a prompt."""
     if failures := list(_node_failures(answer, titles, None)):
         return failures[0]
     error = answer.get("error")
-    return WorkflowFailure(
-        _reason(error) if isinstance(error, dict) else one_line(str(error or "ComfyUI gave no reason"))
-    )
+    reason = _reason(error) if isinstance(error, dict) else one_line(str(error or "ComfyUI gave no reason"))
+    return WorkflowFailure(reason)
 
 
 def dropped(answer: Mapping[str, Any], titles: Mapping[str, str], outputs: Iterable[str]) -> WorkflowFailure | None:
-    """Why ComfyUI took a prompt without the nodes ``outputs``; None when it runs those."""
+    """Why ComfyUI accepted a prompt without the nodes ``outputs``; None when it runs those."""
     return next(_node_failures(answer, titles, set(outputs)), None)
 
 

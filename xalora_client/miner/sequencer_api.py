@@ -1,8 +1,9 @@
-"""The sequencer, as one miner speaks to it over HTTP. Nothing here tries again."""
+"""What a miner asks of its sequencer, over HTTP. Nothing here is tried again."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import secrets
@@ -14,17 +15,10 @@ from typing import Any
 from ..errors import APIStatusError, ConfigurationError, NetworkError, ResponseError, one_line
 from ..http.upload import WebTransport
 from ..protocol.answers import check_status
-from ..protocol.miner import (
-    LARGEST_INPUT,
-    Assignment,
-    HeartbeatRequest,
-    Input,
-    RegisterRequest,
-    SubmitRequest,
-    TaskRequest,
-    read_seconds,
-)
-from ..protocol.requests import Link, Request, Response, display_url
+from ..protocol.miner import LARGEST_INPUT, Assignment, Input, read_seconds
+from ..protocol.requests import Request, Response
+from ..protocol.urls import Link, display_url
+from .errors import parse_address
 
 _ANSWER_SECONDS = 30.0
 _FETCH_SECONDS = 300.0
@@ -38,18 +32,13 @@ _MOST_NAMES = 100
 class SequencerAPI:
     """Requests of one miner. Uses the environment's proxies and certificates, as the clients do.
 
-    ``name`` is the miner's; it is another one after ``register`` where the one that was asked for is taken.
+    ``name`` is the miner's. ``register`` adds a number to it where the name is taken.
 
     Every method raises NetworkError, APIStatusError, or ResponseError.
     """
 
     def __init__(self, url: str, name: str, miner_key: str | None) -> None:
-        try:
-            self._link = Link.parse(url)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"The address after --sequencer cannot be used: {error}", advice="Write it like http://host:8787."
-            ) from None
+        self._link = parse_address(url, "--sequencer", "http://host:8787")
         self.display_url = self._link.display_url.rstrip("/")
         self.name = name
         self._wanted_name = name
@@ -60,21 +49,18 @@ class SequencerAPI:
         self._is_reached = False
 
     async def register(self, workflows: Sequence[Mapping[str, Any]], software: Mapping[str, str]) -> None:
-        """Announce what this miner runs. Raises ConfigurationError when the sequencer does not take it."""
-        body = RegisterRequest(self._instance, workflows, software).to_json()
-        number = 1
-        while True:
+        """Report what this miner runs. Raises ConfigurationError when the sequencer does not accept it."""
+        body = {"instance": self._instance, "workflows": workflows, "software": software}
+        for number in itertools.count(2):
             try:
                 answer = await self._ask("miner_register", body)
+                break
             except APIStatusError as error:
-                if error.status_code == 409 and number < _MOST_NAMES:
-                    number += 1
-                    self.name = f"{self._wanted_name}-{number}"
-                    continue
-                self._check_accepted(error)
-                raise
-            self._long_poll_seconds = read_seconds(answer, "long_poll_seconds") or 0.0
-            return
+                if error.status_code != 409 or number > _MOST_NAMES:
+                    self._check_accepted(error)
+                    raise
+            self.name = f"{self._wanted_name}-{number}"
+        self._long_poll_seconds = read_seconds(answer, "long_poll_seconds") or 0.0
 
     async def workflows(self) -> dict[str, Any]:
         """The sequencer's own workflow files, by file name; none when it has none. Raises as ``register`` does."""
@@ -87,25 +73,26 @@ class SequencerAPI:
         return workflows if isinstance(workflows, dict) else {}
 
     async def request(self, workflow_ids: Sequence[str]) -> tuple[Assignment | None, bool]:
-        """Ask for a task, for as long as the sequencer likes to wait.
+        """Ask for a task, and wait for one as long as the sequencer allows.
 
         Returns the task if there is one, and whether to register again.
         """
-        seconds = self._long_poll_seconds
-        answer = await self._ask("miner_request", TaskRequest(workflow_ids, self._instance, seconds).to_json())
+        body = {"workflow_ids": workflow_ids, "instance": self._instance, "wait_seconds": self._long_poll_seconds}
+        answer = await self._ask("miner_request", body)
         return (Assignment.from_json(answer) if answer.get("task_id") else None), answer.get("register") is True
 
     async def heartbeat(
         self, task: Assignment, *, wait_seconds: float = 0, progress: Mapping[str, Any] | None = None
     ) -> str | None:
         """Keep the task. Returns why to stop, or None."""
-        body = HeartbeatRequest(task.task_id, task.lease, wait_seconds, progress)
-        answer = await self._ask("miner_heartbeat", body.to_json())
+        body = {"task_id": task.task_id, "lease": task.lease, "wait_seconds": wait_seconds}
+        answer = await self._ask("miner_heartbeat", body if progress is None else body | {"progress": progress})
         return one_line(str(answer["stop"])) if answer.get("stop") else None
 
     async def submit(self, task: Assignment, **outcome: Any) -> None:
-        """Say how the task ended: the fields of a ``SubmitRequest`` from ``success`` on."""
-        await self._ask("miner_submit", SubmitRequest(task.task_id, task.lease, self.name, **outcome).to_json())
+        """Report how the task ended: fields of the protocol's submit."""
+        body = {"task_id": task.task_id, "lease": task.lease, "miner_id": self.name, "success": False, "result": ""}
+        await self._ask("miner_submit", body | {"inference_latency": 0, "upload_latency": 0, "msg": ""} | outcome)
 
     async def fetch(self, file: Input) -> bytes:
         """An input's bytes, at most 128 MiB."""
@@ -124,7 +111,7 @@ class SequencerAPI:
         return key
 
     def _own(self, url: str) -> str:
-        """The same path at the address that this miner was given: a proxy before the sequencer may hide its own."""
+        """The same path at the address that this miner uses: behind a proxy, the sequencer may not know it."""
         try:
             return self._at(Link.parse(url).target)
         except ValueError:
@@ -168,10 +155,10 @@ class SequencerAPI:
         )
 
     def _check_accepted(self, error: APIStatusError) -> None:
-        """Raise ConfigurationError from an error that says that the sequencer does not take this miner."""
+        """Raise ConfigurationError if the error means that the sequencer does not accept this miner."""
         if error.status_code in (404, 405):
             raise ConfigurationError(
-                f"{self.display_url} is no sequencer that takes miners like this one",
+                f"{self.display_url} is no sequencer that accepts miners like this one",
                 advice="Check that the address after --sequencer leads to `xalora sequencer`.",
             ) from error
         if error.status_code in (400, 401, 403, 409, 422):
@@ -184,5 +171,5 @@ class SequencerAPI:
 
 
 def _without_token(text: str) -> str:
-    """Without what gives the right to fetch an input or upload a result."""
+    """The text without the tokens that let anybody fetch an input or upload a result."""
     return re.sub(r"(/miner_(?:input|upload)/)[\w.~-]+", r"\1…", text)

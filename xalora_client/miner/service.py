@@ -6,12 +6,12 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from . import cancel
 from .miner import Miner
-from .timeouts import Timeouts
 
 
 def make_miners(
@@ -23,40 +23,35 @@ def make_miners(
     workflows: Path | None = None,
     on_ready: Callable[[str], None] = lambda name: None,
     log: Callable[[str], None] = lambda line: None,
-    timeouts: Timeouts | None = None,
 ) -> list[Miner]:
     """One miner for each ComfyUI: NAME, NAME-2, ...; the name is this machine's unless one is given.
 
     Raises ConfigurationError for an address that cannot be used.
     """
     first = name or socket.gethostname() or "miner"
+    names = [first] + [f"{first}-{number}" for number in range(2, len(comfyuis) + 1)]
     return [
-        Miner(
-            first if number == 1 else f"{first}-{number}", comfyui, sequencer,
-            miner_key=miner_key, workflows=workflows, on_ready=on_ready, log=log, timeouts=timeouts,
-        )
-        for number, comfyui in enumerate(comfyuis, 1)
-    ]  # fmt: skip
+        Miner(name, comfyui, sequencer, miner_key=miner_key, workflows=workflows, on_ready=on_ready, log=log)
+        for name, comfyui in zip(names, comfyuis, strict=True)
+    ]
 
 
 async def run_miners(miners: Sequence[Miner]) -> None:
-    """Run them until all have finished. When one fails or this is canceled, the others give back their tasks."""
+    """Run them until all have finished. When one fails or this is canceled, the tasks at hand are requeued."""
     running = [asyncio.ensure_future(miner.run()) for miner in miners]
     try:
         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await cancel(*running)
 
 
 async def run_until_signal(miners: Sequence[Miner], log: Callable[[str], None]) -> bool:
     """Run them until Ctrl-C or SIGTERM. Returns whether it was Ctrl-C.
 
-    The first Ctrl-C lets the tasks at hand be finished, the second gives them back. SIGTERM gives them back at once:
-    a service manager soon kills what does not end.
+    The first Ctrl-C waits for the tasks at hand, the second requeues them. SIGTERM requeues them at once: a service
+    manager soon kills what does not end.
     """
     running = asyncio.ensure_future(run_miners(miners))
     presses = 0
@@ -65,39 +60,26 @@ async def run_until_signal(miners: Sequence[Miner], log: Callable[[str], None]) 
         nonlocal presses
         presses += 1
         if presses == 1:
-            log("Stopping after the tasks at hand. Press Ctrl-C again to give them back.")
+            log("Stopping after the tasks at hand. Press Ctrl-C again to return them to the queue.")
             for miner in miners:
                 miner.finish()
         elif presses == 2:
-            log("Giving the tasks back.")
+            log("Returning the tasks to the queue.")
             signal.signal(signal.SIGINT, signal.default_int_handler)  # A third one ends it wherever it is.
             running.cancel()
 
     def terminate() -> None:
-        log("Stopping. Tasks at hand are given back.")
+        log("Stopping. Tasks at hand are returned to the queue.")
         running.cancel()
 
-    with _signals({signal.SIGINT: press, signal.SIGTERM: terminate}):
-        try:
-            await running
-        except asyncio.CancelledError:
-            if not running.cancelled():  # It is this function that was canceled.
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
-                raise
+    with signal_handlers({signal.SIGINT: press, signal.SIGTERM: terminate}), suppress(asyncio.CancelledError):
+        await running
     return presses > 0
 
 
 @contextmanager
-def give_back_on_sigterm(running: asyncio.Future[None]) -> Iterator[None]:
-    """Cancel the miners on SIGTERM, which would end the process at once otherwise."""
-    with _signals({signal.SIGTERM: running.cancel}):
-        yield
-
-
-@contextmanager
-def _signals(actions: Mapping[signal.Signals, Callable[[], object]]) -> Iterator[None]:
-    """Call these on this loop, in the place of what the signals would do."""
+def signal_handlers(actions: Mapping[signal.Signals, Callable[[], object]]) -> Iterator[None]:
+    """Call these on this loop when the signals arrive, in place of their handlers until now."""
     loop = asyncio.get_running_loop()
     before = {}
     for number, action in actions.items():
@@ -105,7 +87,7 @@ def _signals(actions: Mapping[signal.Signals, Callable[[], object]]) -> Iterator
         def handle(_number: int, _frame: FrameType | None, action: Callable[[], object] = action) -> None:
             loop.call_soon_threadsafe(action)
 
-        # Not the loop's own way, which Windows lacks.
+        # Not by the loop's add_signal_handler, which Windows lacks.
         before[number] = signal.signal(number, handle)
     try:
         yield

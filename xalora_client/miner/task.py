@@ -10,18 +10,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from ..errors import APIStatusError, InvalidParameterError, MediaTooLargeError, XaloraError, one_line
 from ..protocol.miner import LARGEST_INPUT, Assignment
 from ..workflows import CheckedWorkflow
 from .comfyui import ComfyUI
-from .errors import UnexpectedAnswerError, UnreachableError, WorkflowFailedError, WorkflowFailure
-from .prompt import Failed, Finished, Lost, PromptRun
+from .errors import OutcomeError, Requeued, UnexpectedAnswerError, UnreachableError, WorkflowFailure
+from .prompt import Finished, PromptRun
 from .sequencer_api import SequencerAPI
 
 Retry: TypeAlias = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
-"""Repeats a request until the sequencer answers, for as long as that is of use, and returns the answer."""
+"""Repeats a request until the sequencer answers, for as long as that makes sense, and returns the answer."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Delivered:
     """The sequencer has the result.
 
     Attributes:
-        key: What it is called there.
+        key: Its name there.
         run_seconds: How long the workflow ran.
-        upload_seconds: How long the result took from ComfyUI to the sequencer.
+        upload_seconds: How long the copy from ComfyUI to the sequencer took.
         remark: A note for the consumer, such as that more files were made.
     """
 
@@ -41,52 +41,44 @@ class Delivered:
     remark: str = ""
 
 
-@dataclass(frozen=True)
-class GivenBack:
-    """The task goes to another miner. "lost" counts as one of its attempts, "stopping" does not."""
-
-    reason: str
-    how: Literal["lost", "stopping"] = "lost"
-
-
-TaskOutcome: TypeAlias = Delivered | Failed | Lost | GivenBack
+TaskOutcome: TypeAlias = Delivered | WorkflowFailure | Requeued
 
 
 async def run_stages(
     task: Assignment, workflow: CheckedWorkflow, run: PromptRun, comfy: ComfyUI, api: SequencerAPI, retry: Retry
 ) -> TaskOutcome:
-    """Take a task through its stages. Whatever goes wrong becomes an outcome."""
+    """Run a task: fetch its inputs, run its workflow, deliver its result. Whatever goes wrong becomes an outcome."""
     try:
         values = await fetch_inputs(task, comfy, api, retry)
         prompt = workflow.prompt(values, run=task.prompt_id)
-        began = time.monotonic()
+        started = time.monotonic()
         outcome = await run.run(prompt)
         if isinstance(outcome, Finished):
-            return await deliver(task, outcome, time.monotonic() - began, comfy, api, retry)
+            return await deliver(task, outcome, time.monotonic() - started, comfy, api, retry)
         return outcome
-    except WorkflowFailedError as error:
-        return Failed(error.failure)
+    except OutcomeError as error:
+        return error.outcome
     except InvalidParameterError as error:
-        return Failed(WorkflowFailure(one_line(str(error), 1000)), "a value is not allowed")
+        return WorkflowFailure(one_line(str(error), 1000), summary="a value is not allowed")
     except UnreachableError as error:
-        return Lost(error.what, begun=run.is_started)
+        return Requeued(error.what, is_attempt=run.is_started)
     except UnexpectedAnswerError as error:  # What ComfyUI refuses once it may refuse forever.
-        return Lost(error.what)
+        return Requeued(error.what)
     except XaloraError as error:
-        return GivenBack(error.what)
+        return Requeued(error.what, is_fit=True)
     except OSError as error:
-        return GivenBack(f"The miner's disk failed: {error.strerror}")
+        return Requeued(f"The miner's disk failed: {error.strerror}", is_fit=True)
 
 
 async def fetch_inputs(task: Assignment, comfy: ComfyUI, api: SequencerAPI, retry: Retry) -> dict[str, Any]:
-    """Bring the task's inputs to ComfyUI. Returns its parameters, where an input is ComfyUI's name of the file.
+    """Copy the task's inputs to ComfyUI. Returns its parameters, where an input is ComfyUI's name of the file.
 
-    Raises WorkflowFailedError for an input that is too large.
+    Raises OutcomeError for an input that is too large.
     """
     values = dict(task.parameters)
     for name, file in task.inputs.items():
         if file.size is not None and file.size > LARGEST_INPUT:
-            raise WorkflowFailedError(WorkflowFailure(f"{name} is larger than {LARGEST_INPUT // 2**20} MiB"))
+            raise OutcomeError(WorkflowFailure(f"{name} is larger than {LARGEST_INPUT // 2**20} MiB"))
         content = await retry(partial(api.fetch, file))
         # Named by content, so that the same image is stored once.
         suffix = mimetypes.guess_extension(file.content_type) or ".png"
@@ -96,52 +88,50 @@ async def fetch_inputs(task: Assignment, comfy: ComfyUI, api: SequencerAPI, retr
         except UnexpectedAnswerError as error:
             if error.status != 413:
                 raise
-            size = f"{name} has {len(content) / 1e6:.0f} MB, more than this ComfyUI takes"
-            raise WorkflowFailedError(WorkflowFailure(f"{size}: start it with a larger --max-upload-size")) from error
+            reason = f"{name} has {len(content) / 1e6:.0f} MB, more than this ComfyUI accepts"
+            raise OutcomeError(WorkflowFailure(f"{reason}: start it with a larger --max-upload-size")) from error
     return values
 
 
 async def deliver(
     task: Assignment, finished: Finished, run_seconds: float, comfy: ComfyUI, api: SequencerAPI, retry: Retry
 ) -> Delivered:
-    """Bring the result from ComfyUI to the sequencer. Raises WorkflowFailedError where it is refused."""
-    began = time.monotonic()
+    """Copy the result from ComfyUI to the sequencer. Raises OutcomeError when it is refused."""
+    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="xalora-") as folder:
         path = Path(folder) / "result"
         try:
             await comfy.download(finished.files[0], path)
             key = await retry(partial(api.upload, task.upload_url, path))
         except MediaTooLargeError as error:
-            raise WorkflowFailedError(WorkflowFailure(error.what)) from error
+            raise OutcomeError(WorkflowFailure(error.what)) from error
         except APIStatusError as error:
             if error.status_code not in (413, 415, 422):
                 raise
-            raise WorkflowFailedError(WorkflowFailure(f"The result was refused: {error.message}")) from error
+            raise OutcomeError(WorkflowFailure(f"The result was refused: {error.message}")) from error
     count = len(finished.files)
     remark = "" if count == 1 else f"{count} files were made; the first is the result"
-    return Delivered(key, round(run_seconds, 3), round(time.monotonic() - began, 3), remark)
+    return Delivered(key, round(run_seconds, 3), round(time.monotonic() - started, 3), remark)
 
 
 def submit_fields(outcome: TaskOutcome) -> dict[str, Any]:
-    """What the sequencer is told: fields of a ``SubmitRequest``."""
+    """The fields of a submit that report it, as ``protocol/miner.py`` describes them."""
     match outcome:
         case Delivered():
             latencies = {"inference_latency": outcome.run_seconds, "upload_latency": outcome.upload_seconds}
             return {"success": True, "result": outcome.key, "msg": outcome.remark} | latencies
-        case Failed():
-            return {"msg": str(outcome.failure), "error": outcome.failure.to_json()}
-        case Lost():
-            return {"give_back": "lost" if outcome.begun else "stopping", "msg": outcome.reason}
-        case GivenBack():
-            return {"give_back": outcome.how, "msg": outcome.reason}
+        case WorkflowFailure():
+            return {"msg": str(outcome), "error": outcome.to_json()}
+        case Requeued():
+            return {"give_back": "lost" if outcome.is_attempt else "stopping", "msg": outcome.reason}
 
 
 def log_line(outcome: TaskOutcome) -> str:
-    """How it ended, with nothing of the task's values: ComfyUI's own words may contain the prompt."""
+    """What the log says of it, with nothing of the task's values: ComfyUI's own words may contain the prompt."""
     match outcome:
         case Delivered():
             return "done"
-        case Failed(failure, summary):
-            return f"failed: {summary}" if summary else f"failed. {failure.where}".rstrip(". ")
-        case Lost() | GivenBack():
-            return f"given back. {outcome.reason}"
+        case WorkflowFailure():
+            return f"failed: {outcome.summary}" if outcome.summary else f"failed. {outcome.where}".rstrip(". ")
+        case Requeued():
+            return f"returned to the queue. {outcome.reason}"

@@ -15,20 +15,20 @@ class Timeouts:
     """All in seconds.
 
     Attributes:
-        poll: Between polls of a prompt while ComfyUI's websocket reports on it, too.
+        poll: Between polls of a prompt while ComfyUI's websocket also reports on it.
         poll_without_ws: Between polls without a websocket, and between attempts to reach ComfyUI.
-        connection_refused: A ComfyUI where nobody listens for so long is gone, and its prompt with it.
-        no_response: One that gives no answer for so long is given up; some nodes keep it from answering for minutes.
-        queue_stall: A prompt that waits for so long while nothing runs: ComfyUI's worker is dead.
-        progress_stall: A prompt without news for so long while it runs: the same.
+        connection_refused: When nobody listens at its address for so long, ComfyUI is gone, and its prompt with it.
+        no_response: When no answer comes for so long, the same. Some nodes keep ComfyUI from answering for minutes.
+        queue_stall: When a prompt waits for so long while nothing runs, ComfyUI's worker is dead.
+        progress_stall: When a prompt runs for so long without progress, the same.
         stop: How long ComfyUI may take to stop a prompt before it counts as stuck.
         stop_again: Between attempts to stop it.
         heartbeat: How long a heartbeat waits at the sequencer.
         report: Between two reports of progress, at least.
-        first_delay: Before the second attempt to reach the sequencer; each further one doubles it,
+        first_delay: Before the second attempt to reach the sequencer. It doubles with each further attempt,
         longest_delay: up to this.
-        submit: How long a result is kept for a sequencer that does not answer.
-        give_back: How long a task that is given back is kept for it.
+        submit: How long a sequencer that does not answer is asked again, such as for a result's submit.
+        requeue: The same at least, also after the task's deadline, so that it returns to the queue.
         log_interval: Between repeated lines in the log.
     """
 
@@ -45,7 +45,7 @@ class Timeouts:
     first_delay: float = 0.5
     longest_delay: float = 15.0
     submit: float = 3600.0
-    give_back: float = 5.0
+    requeue: float = 5.0
     log_interval: float = 60.0
 
     def delays(self, longest: float = math.inf) -> Iterator[float]:

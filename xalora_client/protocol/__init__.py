@@ -1,1 +1,1 @@
-"""What is said: tasks and their parameters, requests, answers, keys. Pure: no I/O, no clock."""
+"""The protocol: tasks and their parameters, requests, answers, addresses. Pure: no I/O, no clock."""

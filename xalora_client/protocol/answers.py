@@ -1,4 +1,4 @@
-"""What the sequencer answers, without I/O: an answer becomes a value or an error.
+"""What the sequencer answers to clients, without I/O: an answer becomes a value or an error.
 
 Answers, fields and statuses are those of the product's "Text2Video Workflow" page and of the npm package ``heurist``
 0.0.43.
@@ -16,10 +16,10 @@ from enum import Enum
 from typing import Any
 
 from ..errors import ResponseError, one_line
-from .inputs import shown
-from .presigned_urls import without_signatures
-from .progress import TaskProgress, read_long_poll, read_progress
-from .requests import Link, Request, Response, redact
+from .inputs import display_details
+from .parameters import decode_data_uri, is_data_uri
+from .requests import Request, Response, redact
+from .urls import Link, without_signatures
 
 
 class TaskStatus(str, Enum):
@@ -40,7 +40,39 @@ _LONGEST_ID = 256
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 _NOT_JSON = object()
 
+LARGEST_PREVIEW = 1024 * 1024
+"""The most bytes of a preview. A larger one is ignored."""
+
+_LONGEST_URI = LARGEST_PREVIEW * 4 // 3 + 100
+_LONGEST_TITLE = 60
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+"""How a JPEG and a PNG begin."""
+
 FINAL_STATUSES = frozenset({TaskStatus.FINISHED, TaskStatus.FAILED, TaskStatus.CANCELED})
+
+
+@dataclass(frozen=True)
+class TaskProgress:
+    """How far a running task is.
+
+    Attributes:
+        value: The part that is done, 0 to ``maximum``: steps of the miner's node, or seconds for an estimate.
+        maximum: The whole, above 0.
+        title: What the miner works on, such as "KSampler". Empty when it is not known.
+        preview: A new preview picture, as the bytes of a JPEG or PNG file. None when there is no newer one.
+        estimated: True when the server reports no progress, and this is what earlier tasks of the kind suggest.
+    """
+
+    value: float
+    maximum: float
+    title: str = ""
+    preview: bytes | None = field(default=None, repr=False)
+    estimated: bool = False
+
+    @property
+    def share(self) -> float:
+        """The part that is done, 0 to 1."""
+        return self.value / self.maximum
 
 
 @dataclass(frozen=True)
@@ -102,7 +134,7 @@ class WorkflowTaskResult:
     @property
     def shown_details(self) -> object:
         """``task_details`` to show: without the bodies of ``data:`` URIs and the signatures of links."""
-        return shown(self.task_details)
+        return display_details(self.task_details)
 
     @classmethod
     def from_answer(
@@ -170,7 +202,7 @@ def _status(word: object) -> str:
     """A TaskStatus, in any case; else the server's own word."""
     word = str(word)
     known = word.strip().lower().replace("cancelled", "canceled")
-    return TaskStatus(known) if known in {each.value for each in TaskStatus} else one_line(word, _LONGEST_STATUS)
+    return TaskStatus(known) if known in {status.value for status in TaskStatus} else one_line(word, _LONGEST_STATUS)
 
 
 def _words(value: Any) -> str | None:
@@ -191,6 +223,21 @@ def _number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _amount(value: Any) -> float | None:
+    number = None if isinstance(value, str) else _number(value)
+    return number if number is not None and number >= 0 else None
+
+
+def _picture(uri: Any) -> bytes | None:
+    if not isinstance(uri, str) or len(uri) > _LONGEST_URI or not is_data_uri(uri):
+        return None
+    try:
+        _, content = decode_data_uri(uri)
+    except ValueError:
+        return None
+    return content if len(content) <= LARGEST_PREVIEW and content.startswith(_PICTURES) else None
 
 
 def check_status(response: Response, request: Request) -> None:
@@ -230,16 +277,37 @@ def read_result(response: Response, request: Request, *, server: str) -> Workflo
     )
 
 
+def read_progress(answer: object) -> TaskProgress | None:
+    """The progress in an answer. None where there is none, or where it makes no sense: it is only shown."""
+    if not isinstance(answer, Mapping):
+        return None
+    value, maximum = _amount(answer.get("value")), _amount(answer.get("maximum"))
+    if value is None or not maximum:
+        return None
+    title = answer.get("title")
+    return TaskProgress(
+        value=min(value, maximum),
+        maximum=maximum,
+        title=one_line(title, _LONGEST_TITLE) if isinstance(title, str) else "",
+        preview=_picture(answer.get("preview")),
+    )
+
+
+def read_long_poll(answer: Mapping[str, object]) -> tuple[int, float] | None:
+    """The task's revision and the seconds that a query may wait, where the server announces that it may."""
+    revision, seconds = answer.get("revision"), _amount(answer.get("long_poll_seconds"))
+    if isinstance(revision, bool) or not isinstance(revision, int) or revision < 0 or not seconds:
+        return None
+    return revision, seconds
+
+
 def _read_id(response: Response, request: Request, name: str) -> str:
     answer = _read_object(response, request)
-    value = answer.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    whole = isinstance(value, str) and value.isprintable() and _REPLACED not in value
-    if isinstance(value, str) and whole and value.strip() and len(value) <= _LONGEST_ID:
+    value = _text(answer.get(name)) or ""
+    if value.strip() and value.isprintable() and _REPLACED not in value and len(value) <= _LONGEST_ID:
         return value
-    if value:
-        raise ResponseError(f"The server's {name} is not usable: {one_line(repr(value), 80)}")
+    if answer.get(name):
+        raise ResponseError(f"The server's {name} is not usable: {one_line(repr(answer[name]), 80)}")
     words = _words(answer.get("msg"))
     raise ResponseError(f"The server's answer has no {name}{f': {words}' if words else ''}")
 
@@ -265,29 +333,22 @@ def _scrub(value: Any, secret: str) -> Any:
         # JSON can hold lone surrogates, which cannot be printed, sent or stored.
         return redact(value, secret).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
-        return [_scrub(each, secret) for each in value]
+        return [_scrub(item, secret) for item in value]
     if isinstance(value, dict):
-        return {_scrub(name, secret): _scrub(each, secret) for name, each in value.items()}
+        return {_scrub(name, secret): _scrub(item, secret) for name, item in value.items()}
     return value
 
 
 def read_retry_after(response: Response) -> float | None:
-    """Seconds the server asks to wait before the next request, or None."""
-    return parse_retry_after(response.headers.get("retry-after"), response.received)
+    """Seconds the server asks to wait (RFC 9110: seconds, or a date); None when it does not, or cannot be understood.
 
-
-def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait from a Retry-After header (RFC 9110: seconds, or a date); None when absent or unreadable.
-
-    ``now`` is the Unix time that a date is counted from. A date in the past gives 0.
+    A date in the past gives 0.
     """
-    if value is None:
-        return None
-    value = value.strip()
+    value = response.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value, re.ASCII):
         return float(value)
     try:
         moment = parsedate_to_datetime(value).timestamp()
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    return max(0.0, moment - now)
+    return max(0.0, moment - response.received)

@@ -1,6 +1,6 @@
-"""Images in a task's details that miners cannot read where they are: files, pixels and ``data:`` URIs.
+"""Images in a task's details that miners cannot fetch: files, pixels and ``data:`` URIs.
 
-Before a task is created, each gets an address. Until then it is counted by its content, not by where it lies.
+Before a task is created, each image gets an address. Until then it is known by the hash of its content.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import InvalidParameterError
 from .parameters import decode_data_uri, is_data_uri
-from .presigned_urls import without_signatures
+from .urls import without_signatures
 
 
 class InputImage:
@@ -75,11 +75,11 @@ class InputImage:
                 raise InvalidParameterError("image", path.name, f"a file that can be read ({error.strerror})") from None
 
         def content() -> bytes:
-            found = read()
+            encoded = read()
             # It would be stored under the name of other bytes, and given to every later task with those.
-            if hashlib.sha256(found).hexdigest() != image.sha256():
+            if hashlib.sha256(encoded).hexdigest() != image.sha256():
                 raise InvalidParameterError("image", path.name, "a file that does not change while it is read")
-            return found
+            return encoded
 
         image = cls(content, lambda: hashlib.sha256(read()).hexdigest(), media_type, path.name)
         return image
@@ -99,10 +99,10 @@ class InputImage:
         """
         with self._lock:
             if self._sha256 is None:
-                found = self._find_sha256()
-                if not re.fullmatch("[0-9a-f]{64}", found):
-                    raise InvalidParameterError("sha256", found, "64 hex digits in lower case")
-                self._sha256 = found
+                digest = self._find_sha256()
+                if not re.fullmatch("[0-9a-f]{64}", digest):
+                    raise InvalidParameterError("sha256", digest, "64 hex digits in lower case")
+                self._sha256 = digest
             return self._sha256
 
 
@@ -111,25 +111,17 @@ def images_in(details: Any) -> list[InputImage]:
 
     Raises InvalidParameterError for details that are nested too deeply to be sent.
     """
+    images: list[InputImage] = []
+
+    def address(image: InputImage) -> str:
+        images.append(image)
+        return ""
+
     try:
-        return list(_images_in(details))
+        with_addresses(details, address)
     except RecursionError:
         raise InvalidParameterError("task_details", details, "JSON values with texts as names") from None
-
-
-def _images_in(details: Any) -> Iterator[InputImage]:
-    if isinstance(details, InputImage):
-        yield details
-    elif isinstance(details, str):
-        found = _decoded(details)
-        if found is not None:
-            yield found
-    elif isinstance(details, Mapping):
-        for each in details.values():
-            yield from _images_in(each)
-    elif isinstance(details, list | tuple):
-        for each in details:
-            yield from _images_in(each)
+    return images
 
 
 def with_addresses(details: Any, address: Callable[[InputImage], str]) -> Any:
@@ -137,24 +129,24 @@ def with_addresses(details: Any, address: Callable[[InputImage], str]) -> Any:
     if isinstance(details, InputImage):
         return address(details)
     if isinstance(details, str):
-        found = _decoded(details)
-        return details if found is None else address(found)
+        image = _decoded(details)
+        return details if image is None else address(image)
     if isinstance(details, Mapping):
-        return {name: with_addresses(each, address) for name, each in details.items()}
+        return {name: with_addresses(value, address) for name, value in details.items()}
     if isinstance(details, list | tuple):
-        return [with_addresses(each, address) for each in details]
+        return [with_addresses(value, address) for value in details]
     return details
 
 
-def shown(details: Any) -> Any:
+def display_details(details: Any) -> Any:
     """A copy of a task's details to show: without the bodies of ``data:`` URIs and the signatures of links."""
     if isinstance(details, str):
         if is_data_uri(details):
             return f"{details[:32].partition(',')[0]} ({len(details):,} characters)"
         return without_signatures(details)
     if isinstance(details, dict):
-        return {name: shown(each) for name, each in details.items()}
-    return [shown(each) for each in details] if isinstance(details, list) else details
+        return {name: display_details(value) for name, value in details.items()}
+    return [display_details(value) for value in details] if isinstance(details, list) else details
 
 
 def stored_hashes(parameters: Any) -> Iterator[tuple[str, str]]:
@@ -164,11 +156,11 @@ def stored_hashes(parameters: Any) -> Iterator[tuple[str, str]]:
         if isinstance(sha256, str) and isinstance(media_type, str):
             yield sha256, media_type
             return
-        for each in parameters.values():
-            yield from stored_hashes(each)
+        for value in parameters.values():
+            yield from stored_hashes(value)
     elif isinstance(parameters, list):
-        for each in parameters:
-            yield from stored_hashes(each)
+        for value in parameters:
+            yield from stored_hashes(value)
 
 
 def _decoded(text: str) -> InputImage | None:

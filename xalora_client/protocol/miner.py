@@ -10,7 +10,17 @@ requests and writes answers.
 | ``miner_workflows`` | | ``workflows``: the sequencer's workflow files by name |
 | ``miner_request`` | ``workflow_ids, instance, wait_seconds`` | an ``Assignment``, or ``msg``, or ``register: true`` |
 | ``miner_heartbeat`` | ``task_id, lease, wait_seconds``, ``progress`` | ``lease_seconds``, or ``stop``: why |
-| ``miner_submit`` | ``task_id, lease, miner_id, success, …`` | ``msg``; 409: the attempt is over |
+| ``miner_submit`` | ``task_id, lease, miner_id, success, ...`` | ``msg``; 409: the attempt is over |
+
+``instance`` names the miner's process. ``workflows`` are what it can run: task type, workflow id and parameters;
+``workflow_ids`` are their ids alone, for other sequencers. ``wait_seconds`` is how long the sequencer may wait for a
+task, or for the end of a lease, before it answers. For ``progress`` see ``read_progress``.
+
+A submit reports the outcome of an attempt. ``success`` says whether there is a result, ``result`` is the key of the
+uploaded file; ``inference_latency`` and ``upload_latency`` are the seconds that the workflow and the upload took.
+``give_back`` returns the task to the queue: "lost" counts this attempt, "stopping" does not. ``msg`` says why it failed
+or was returned, or is a note on the result for the consumer. ``error`` is the node that failed: ``node_id``, ``title``,
+``class_type``, ``message``.
 
 An assignment has the addresses of its inputs (GET) and of the upload of its result (PUT, answered by ``result``, the
 key to submit).
@@ -25,9 +35,9 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 from ..errors import InvalidParameterError, ResponseError, one_line
 
@@ -38,7 +48,7 @@ MOST_WORKFLOWS = 500
 """Workflows, or their ids, of one miner."""
 
 LONGEST_MESSAGE = 2000
-"""Characters of what a miner says about the end of a task."""
+"""Characters of a miner's message about the outcome of a task."""
 
 LARGEST_PREVIEW = 48_000
 """Bytes of a preview picture: 64 KB as a ``data:`` URI."""
@@ -71,7 +81,7 @@ class Assignment:
         task_id: The task.
         task_type: The kind of task.
         workflow_id: Its workflow's id among those of its kind, or None.
-        parameters: What was sent for it. Of an input it says only that there is one.
+        parameters: Its parameters. In place of an input there is only a note.
         inputs: The inputs by parameter.
         prompt_id: A UUID of this attempt alone.
         lease: What proves that this miner holds the task.
@@ -95,19 +105,10 @@ class Assignment:
 
     def to_json(self) -> dict[str, Any]:
         """The answer to ``miner_request``."""
-        return {
-            "task_id": self.task_id,
-            "task_type": self.task_type,
-            "workflow_id": self.workflow_id,
-            "task_details": {"parameters": dict(self.parameters)},
-            "attempt": self.attempt,
-            "prompt_id": self.prompt_id,
-            "lease": self.lease,
-            "lease_seconds": self.lease_seconds,
-            "seconds_left": self.seconds_left,
-            "inputs": {name: asdict(file) for name, file in self.inputs.items()},
-            "credential": {"upload_url": self.upload_url},
-        }
+        answer = asdict(self)
+        answer["task_details"] = {"parameters": answer.pop("parameters")}
+        answer["credential"] = {"upload_url": answer.pop("upload_url")}
+        return answer
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> Assignment:
@@ -148,70 +149,6 @@ def _input(file: Mapping[str, Any]) -> Input:
     )
 
 
-@dataclass(frozen=True)
-class _Request:
-    def to_json(self) -> dict[str, Any]:
-        """The body, besides the miner's name and key. What is None is left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-@dataclass(frozen=True)
-class RegisterRequest(_Request):
-    """A miner is here. ``instance`` names its process, ``workflows`` are its capabilities (``Capability.to_json``)."""
-
-    instance: str
-    workflows: Sequence[Mapping[str, Any]]
-    software: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class TaskRequest(_Request):
-    """A miner wants a task, and waits for one up to ``wait_seconds``. ``workflow_ids`` are for other sequencers."""
-
-    workflow_ids: Sequence[str]
-    instance: str
-    wait_seconds: float
-
-
-@dataclass(frozen=True)
-class HeartbeatRequest(_Request):
-    """Renews a lease, and waits up to ``wait_seconds`` for its end. ``progress``: see ``read_progress``."""
-
-    task_id: str
-    lease: str
-    wait_seconds: float
-    progress: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class SubmitRequest(_Request):
-    """How an attempt ended.
-
-    Attributes:
-        task_id: The task.
-        lease: Its attempt's.
-        miner_id: The miner's name.
-        success: Whether there is a result.
-        result: The key of the uploaded file.
-        inference_latency: Seconds the workflow ran.
-        upload_latency: Seconds the upload took.
-        give_back: "lost" gives the task to another miner and counts this attempt, "stopping" does not count it.
-        msg: Why it failed or is given back; of a result, a note for the consumer.
-        error: The node that failed: ``node_id, title, class_type, message``.
-    """
-
-    task_id: str
-    lease: str
-    miner_id: str
-    success: bool = False
-    result: str = ""
-    inference_latency: float = 0
-    upload_latency: float = 0
-    give_back: Literal["lost", "stopping"] | None = None
-    msg: str = ""
-    error: Mapping[str, str] | None = None
-
-
 def read_name(body: Mapping[str, Any], field: str = "erc20_address") -> str:
     """The miner's name. Raises InvalidParameterError."""
     name = body.get(field)
@@ -231,7 +168,7 @@ def read_instance(body: Mapping[str, Any]) -> str | None:
 
 
 def read_workflows(body: Mapping[str, Any]) -> list[Any]:
-    """The workflows that a miner can run, not looked into yet. Raises InvalidParameterError."""
+    """The workflows that a miner can run, not checked yet. Raises InvalidParameterError."""
     return _bounded("workflows", body.get("workflows"))
 
 
@@ -279,13 +216,13 @@ def read_seconds(body: Mapping[str, Any], name: str) -> float | None:
 
 
 def read_remark(body: Mapping[str, Any]) -> str | None:
-    """What a miner says of a result, such as that there were more files, or of why it gives a task back."""
+    """A miner's note on a result, such as that there were more files, or why it returns a task to the queue."""
     msg = body.get("msg")
     return one_line(msg, LONGEST_MESSAGE) or None if isinstance(msg, str) else None
 
 
 def read_failure(body: Mapping[str, Any]) -> str:
-    """Why a workflow failed: with the node, its title and ComfyUI's message, as the miner says it."""
+    """Why a workflow failed, as the miner reports it: with the node, its title and ComfyUI's message."""
     msg, error = body.get("msg"), body.get("error")
     reason = msg if isinstance(msg, str) and msg.strip() else ""
     if not reason and isinstance(error, dict):

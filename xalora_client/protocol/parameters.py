@@ -1,9 +1,10 @@
-"""What a task parameter may be: one rule each, to check values and to make command-line flags and widget ranges."""
+"""What a task parameter may be: its rule, which checks values and makes command-line flags and widget ranges."""
 
 from __future__ import annotations
 
 import base64
 import math
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -108,15 +109,7 @@ class Text(Rule):
 
     def accepts(self, value: object) -> bool:
         """Lone surrogates are refused: they cannot be sent."""
-        return isinstance(value, str) and bool(value.strip()) and _encodable(value)
-
-
-def _encodable(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return isinstance(value, str) and bool(value.strip()) and not re.search(r"[\ud800-\udfff]", value)
 
 
 @dataclass(frozen=True)

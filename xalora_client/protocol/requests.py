@@ -1,4 +1,4 @@
-"""What is sent to the sequencer, without I/O: requests, credentials, and the addresses they go to.
+"""What a client sends to the sequencer, without I/O: requests and the credentials in them.
 
 Every call is ``POST {server}/{endpoint}`` with a JSON body; the key travels in the body. Endpoints and bodies are
 those recorded from the npm package ``heurist`` 0.0.43.
@@ -7,15 +7,9 @@ those recorded from the npm package ``heurist`` 0.0.43.
 from __future__ import annotations
 
 import json
-import re
-import socket
-from base64 import b64encode
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv6Address
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import ConfigurationError
 from .parameters import Text
@@ -141,11 +135,11 @@ class Sequencer:
 
         ``wait_seconds`` and ``after`` (a revision) are for servers that announced that queries may wait.
         """
-        return self._about("task_result_query", task_id, credentials, **waiting)
+        return self._for_task("task_result_query", task_id, credentials, **waiting)
 
     def cancel(self, task_id: str, credentials: Credentials) -> Request:
         """``task_cancel``. Raises InvalidParameterError for what cannot be a task id."""
-        return self._about("task_cancel", task_id, credentials)
+        return self._for_task("task_cancel", task_id, credentials)
 
     def resource(self, consumer_id: str | None, workflow_id: str | None, task_type: str | None) -> Request:
         """``resource_request``."""
@@ -162,144 +156,7 @@ class Sequencer:
         """The task's own consumer and key where it has them, else the client's."""
         return Credentials(task.consumer_id or self.credentials.consumer_id, task.api_key or self.credentials.api_key)
 
-    def _about(self, endpoint: str, task_id: str, credentials: Credentials, **more: float) -> Request:
+    def _for_task(self, endpoint: str, task_id: str, credentials: Credentials, **more: float) -> Request:
         _TASK_ID.check("task_id", task_id)
         body = {"task_id": task_id, "api_key": credentials.api_key, **more}
         return Request(f"{self.url}/{endpoint}", body, task_id=task_id)
-
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-LONGEST_SHOWN = 200
-
-
-@dataclass(frozen=True)
-class Link:
-    """An http or https address.
-
-    ``host`` is what is connected to: ASCII, in lower case, an IPv6 address without brackets. ``target`` is the path and
-    query as they are sent. ``login`` is the address's own ``user:password``, as written.
-    """
-
-    scheme: str
-    host: str
-    port: int
-    target: str = field(repr=False)
-    login: str | None = field(default=None, repr=False)
-
-    @classmethod
-    def parse(cls, text: str) -> Link:
-        """Read an absolute address. Non-ASCII characters and spaces in it are percent-encoded, nothing else changes.
-
-        Raises ValueError, without the address in its text, for what cannot be connected to.
-        """
-        match = re.fullmatch(r"(https?)://([^/?#]*)([^#]*)(?:#.*)?", text.strip(), re.IGNORECASE | re.DOTALL)
-        if match is None or re.search(r"[\x00-\x1f\x7f]", match[0]):
-            raise ValueError("this is not an http address")
-        login, at, place = match[2].rpartition("@")
-        parts = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{0,5}))?", place)
-        if parts is None:
-            raise ValueError("the address has no host that can be read")
-        scheme = match[1].lower()
-        port = int(parts[2]) if parts[2] else _DEFAULT_PORTS[scheme]
-        if not 0 < port < 65536:
-            raise ValueError("the address has an impossible port")
-        try:
-            host, target = _host(parts[1]), _encoded(match[3])
-        except ValueError:  # Its message may contain the address.
-            raise ValueError("the address has an impossible host or path") from None
-        if not target.startswith("/"):
-            target = f"/{target}"
-        return cls(scheme, host, port, target, login if at else None)
-
-    def join(self, location: str) -> Link:
-        """Where a redirect from here leads. Only a relative address is resolved; the rest stays as written.
-
-        Raises ValueError as ``parse`` does.
-        """
-        location = location.strip()
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", location):
-            return Link.parse(location)
-        if location.startswith("//"):
-            return Link.parse(f"{self.scheme}:{location}")
-        path = self.target.partition("?")[0]
-        location = location.partition("#")[0]
-        if not location:
-            target = self.target
-        elif location.startswith("/"):
-            target = location
-        elif location.startswith("?"):
-            target = path + location
-        else:
-            folder = path.rpartition("/")[0]
-            while match := re.match(r"\.(\.?)(?:/|$|(?=\?))", location):
-                location = location[match.end() :]
-                folder = folder.rpartition("/")[0] if match[1] else folder
-            target = f"{folder}/{location}"
-        return Link.parse(self._prefix(self.login) + target)
-
-    @property
-    def origin(self) -> str:
-        """Scheme, host, and the port unless it is the scheme's default."""
-        return self._prefix(None)
-
-    @property
-    def text(self) -> str:
-        """The whole address, including its login."""
-        return self._prefix(self.login) + self.target
-
-    @property
-    def display_url(self) -> str:
-        """The address to show: without the login, and without the query, which may be a signature."""
-        text = self.origin + self.target.partition("?")[0]
-        return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
-
-    @property
-    def authorization(self) -> str | None:
-        """The value of the Authorization header for the address's login, or None."""
-        return None if self.login is None else basic_authorization(self.login)
-
-    def _prefix(self, login: str | None) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
-        return f"{self.scheme}://{login + '@' if login is not None else ''}{host}{port}"
-
-
-def basic_authorization(login: str) -> str:
-    """The value of an Authorization header for a percent-encoded ``user:password``."""
-    user, _, password = login.partition(":")
-    return "Basic " + b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password)).decode()
-
-
-def display_url(text: str) -> str:
-    """A text that should be an address, in a form that is safe to show."""
-    try:
-        return Link.parse(text).display_url
-    except ValueError:
-        return "an address that cannot be read"
-
-
-def _encoded(text: str) -> str:
-    # Header bytes that are not UTF-8 are held as lone surrogates; this turns them back into those bytes.
-    data = text.encode("utf-8", "surrogateescape")
-    return re.sub(rb"[^\x21-\x7e]", lambda match: b"%%%02X" % match[0][0], data).decode("ascii")
-
-
-def _host(name: str) -> str:
-    """The host in one spelling, which is then resolved, checked and connected to."""
-    if name.startswith("["):
-        return IPv6Address(name[1:-1]).compressed
-    name = unquote(name, errors="strict")
-    if not name.isascii():
-        from yarl import URL  # Here, because it would slow down every start of ComfyUI.
-
-        name = URL.build(scheme="http", host=name).raw_host or ""
-    name = name.lower()
-    bare = name.removesuffix(".")
-    # Checked before inet_aton, which ignores everything after a space.
-    if len(bare) > 253 or not all(re.fullmatch(r"[a-z0-9_-]{1,63}", label) for label in bare.split(".")):
-        raise ValueError
-    with suppress(OSError):
-        return socket.inet_ntoa(socket.inet_aton(bare))  # Also "127.1", "0x7f000001" and "2130706433".
-    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", bare.rpartition(".")[2]):
-        raise ValueError
-    return name

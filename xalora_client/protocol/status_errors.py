@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from .. import errors
 from ..errors import one_line
-from .presigned_urls import without_signatures
 from .requests import Request, Response, redact
+from .urls import Link, without_signatures
 
 _ERRORS: dict[int, type[errors.APIStatusError]] = {
     400: errors.BadRequestError,
@@ -43,7 +42,7 @@ def status_error(response: Response, request: Request, retry_after: float | None
     kind = _ERRORS.get(status) or (errors.ServerError if status >= 500 else errors.APIStatusError)
     code, params = _redirect(response, request) if 300 <= status < 400 else (_CODES.get(status), {})
     return kind(
-        one_line(without_signatures(redact(_said(response), request.secret))),
+        one_line(without_signatures(redact(_message(response), request.secret))),
         status_code=status,
         retry_after=retry_after,
         task_id=request.task_id,
@@ -52,7 +51,7 @@ def status_error(response: Response, request: Request, retry_after: float | None
     )
 
 
-def _said(response: Response) -> str:
+def _message(response: Response) -> str:
     """The server's words: ``message`` or ``error`` of a JSON object, else the text, else the status in words."""
     text = response.body[:65536].decode("utf-8", "replace").strip()
     try:
@@ -60,9 +59,9 @@ def _said(response: Response) -> str:
     except (ValueError, RecursionError):
         answer = None
     if isinstance(answer, dict):
-        said = next((answer[name] for name in ("message", "error", "msg", "detail") if answer.get(name)), None)
-        if said is not None:
-            return said if isinstance(said, str) else json.dumps(said)
+        message = next((answer[name] for name in ("message", "error", "msg", "detail") if answer.get(name)), None)
+        if message is not None:
+            return message if isinstance(message, str) else json.dumps(message)
     if text and answer is None:
         return re.sub(r"<[^>]*>", " ", text) if text.startswith("<") else text
     try:
@@ -74,13 +73,9 @@ def _said(response: Response) -> str:
 def _redirect(response: Response, request: Request) -> tuple[str, dict[str, str]]:
     """Only the user can follow, because the key would go to another host. Never advise a full path or plain http."""
     try:
-        target = urlsplit(response.headers.get("location", ""))
-        host, port = target.hostname, target.port
+        link = Link.parse(response.headers.get("location", ""))
     except ValueError:
-        host = port = None
-    if not host or target.scheme != "https":
         return "redirected", {}
-    shown = f"[{host}]" if ":" in host else host
-    return "redirected_to", {
-        "address": one_line(redact(f"https://{shown}{f':{port}' if port else ''}", request.secret))
-    }
+    if link.scheme != "https":
+        return "redirected", {}
+    return "redirected_to", {"address": one_line(redact(link.origin, request.secret))}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -72,11 +73,12 @@ class WorkflowTask(ABC):
     __hash__ = None  # type: ignore[assignment]  # What is sent may change.
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={_short(value)}" for name, value in self._sent().items() if value is not None)
-        return f"{type(self).__name__}({shown})"
+        values = ", ".join(f"{name}={_short(value)}" for name, value in self._sent().items() if value is not None)
+        return f"{type(self).__name__}({values})"
 
     def _sent(self) -> dict[str, Any]:
-        options = {each.name: getattr(self, each.name) for each in fields(WorkflowTask) if each.name != "api_key"}
+        options = {option.name: getattr(self, option.name) for option in fields(WorkflowTask)}
+        del options["api_key"]
         return {"task_type": self.task_type, "task_details": self.task_details} | options
 
     @property
@@ -110,17 +112,17 @@ class _KnownTask(WorkflowTask):
         super().__post_init__()
         for name, rule, required in self.rules():
             value = getattr(self, name)
-            to_deliver = isinstance(rule, MediaAddress) and isinstance(value, InputImage)
-            if (required or value is not None) and not to_deliver:
+            is_uploaded = isinstance(rule, MediaAddress) and isinstance(value, InputImage)
+            if (required or value is not None) and not is_uploaded:
                 rule.check(name, value)
 
     @classmethod
     def rules(cls) -> list[tuple[str, Rule, bool]]:
         """List the kind's parameters, as WorkflowTask.rules does."""
         return [
-            (each.name, each.metadata[_RULE], each.default is not None)
-            for each in fields(cls)
-            if _RULE in each.metadata
+            (parameter.name, parameter.metadata[_RULE], parameter.default is not None)
+            for parameter in fields(cls)
+            if _RULE in parameter.metadata
         ]
 
     @property
@@ -272,13 +274,8 @@ class CustomTask(WorkflowTask):
 def _json_object(field_name: str, value: Any) -> dict[str, Any]:
     """Return an independent copy of a JSON object, or raise InvalidParameterError."""
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        try:
-            text = json.dumps(dict(value), allow_nan=False, ensure_ascii=False)
-            text.encode()
-            copy: dict[str, Any] = json.loads(text)
-        except (TypeError, ValueError, RecursionError):
-            pass
-        else:
+        with suppress(TypeError, ValueError, RecursionError):
+            copy: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode())
             return copy
     raise InvalidParameterError(field_name, value, "an object of JSON values with texts as names")
 
@@ -286,5 +283,5 @@ def _json_object(field_name: str, value: Any) -> dict[str, Any]:
 def _short(value: Any) -> str:
     """A value as text, with each string in it cut: a ``data:`` URI may have megabytes."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name!r}: {_short(each)}" for name, each in value.items()) + "}"
+        return "{" + ", ".join(f"{name!r}: {_short(item)}" for name, item in value.items()) + "}"
     return one_line(repr(value[:100] if isinstance(value, str) else value), 80)

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..errors import StorageError
 from ..protocol.parameters import is_data_uri
-from ..protocol.presigned_urls import without_signatures
+from ..protocol.urls import without_signatures
 from ..storage.files import sync_folder
 from ..storage.sqlite_file import Steps, connect
 from ..workflows import WorkflowKey

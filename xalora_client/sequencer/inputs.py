@@ -21,7 +21,7 @@ from ..http.proxies import proxy_for, ssl_context
 from ..http.ssrf import Resolver, is_forbidden, is_forbidden_name
 from ..http.transport import FETCH_HEADERS, Exchange
 from ..protocol.parameters import decode_data_uri, is_data_uri
-from ..protocol.requests import Link
+from ..protocol.urls import Link
 from .clock import Clock, first_ended
 from .file_store import Images, Incoming, is_full, part_of
 from .queue import TaskQueue
@@ -206,7 +206,7 @@ async def _fetch(link: Link, local: bool) -> bytes:
                 await resolver.resolve(link.host)
         async with Exchange(link, proxy, resolver if proxy is None else Resolver(), trusted) as exchange:
             answer = await exchange.ask("GET", FETCH_HEADERS)
-            location = answer.headers.get("Location")
+            location = answer.headers.get("location")
             if answer.status in (301, 302, 303, 307, 308) and location:
                 link = link.join(location)
                 continue

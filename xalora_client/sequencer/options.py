@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..errors import ConfigurationError, InvalidParameterError
 from ..protocol.parameters import Number, Whole
-from ..protocol.requests import Credentials, Link
+from ..protocol.requests import Credentials
+from ..protocol.urls import Link
 
 _WORKERS = Whole("tasks rendered at once", minimum=1, maximum=64)
 _RENDER_SECONDS = Number("least seconds a task runs", minimum=0, maximum=86_400)

@@ -28,9 +28,9 @@ from ..http.upload import WebTransport
 from ..protocol import inputs as images
 from ..protocol.inputs import InputImage, images_in, stored_hashes
 from ..protocol.parameters import encode_data_uri
-from ..protocol.presigned_urls import expiry
 from ..protocol.requests import CreateRequest
 from ..protocol.tasks import WorkflowTask
+from ..protocol.urls import expiry
 from .bucket import Bucket
 from .to_sequencer import SequencerUploads
 

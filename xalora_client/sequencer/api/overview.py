@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ...http.version import __version__
+from ...http import __version__
 from ...workflows import WorkflowKey
 from ..queue import TaskQueue
 from ..values import EndedTask, MinerView, Overview, RunningTask
