@@ -16,7 +16,7 @@ from aiohttp import web
 from ..errors import ConfigurationError
 from ..protocol.requests import Credentials
 from ..workflows import read_folder
-from .api.bodies import PUBLIC_URL, answering_in_json, guarding
+from .api.bodies import PUBLIC_URL, answering_in_json, checking_callers
 from .api.connections import IDLE_SECONDS, AnswersSent, Connections, Site, most_connections
 from .api.consumers import ConsumerRoutes, read_task, read_workflow
 from .api.files import ImageUploads, MediaRoutes, MinerFiles
@@ -118,8 +118,8 @@ class _Server:
         if isinstance(options, SequencerOptions):
             keys, proxies = ConsumerKeys(list(map(Credentials.parse, options.api_keys))), options.trusted_proxies
         is_open = not (keys.accepted or (isinstance(options, SequencerOptions) and options.miner_keys))
-        guard = guarding(is_open=is_open, any_address=any_address, trusted_proxies=proxies)
-        self._app = web.Application(middlewares=[answering_in_json(lock.name), guard])
+        check_caller = checking_callers(is_open=is_open, any_address=any_address, trusted_proxies=proxies)
+        self._app = web.Application(middlewares=[answering_in_json(lock.name), check_caller])
         self._app[LARGE_BODIES] = WeakValueDictionary()
         if isinstance(options, SequencerOptions):
             files = [] if options.workflows is None else read_folder(options.workflows)

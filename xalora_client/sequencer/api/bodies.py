@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from traceback import clear_frames
 from typing import Any
 
 from aiohttp import ClientError, web
@@ -15,7 +16,6 @@ from ..file_store import TooLargeError, is_full
 from ..values import LeaseLost, NameTakenError, NoSuchTaskError, NotUploadedError, StoreError
 from .connections import connection_of
 from .errors import HTTPError
-from .json_body import end_turn
 from .keys import WrongKeys
 from .same_origin import check_host, check_origin
 
@@ -41,6 +41,7 @@ def answering_in_json(service: str) -> Any:
             answer = _http_error(error)
             if answer is None or answer.status >= 500:
                 logger.error("%s could not be answered", request.path, exc_info=error)
+            clear_frames(error.__traceback__)  # Their variables hold the body, and may hold the error itself.
             answer = answer or HTTPError(500, f"the {service} failed")
             if not request.content.is_eof() and (connection := connection_of(request)) is not None:
                 connection.refuse()
@@ -50,7 +51,7 @@ def answering_in_json(service: str) -> Any:
     return answer_in_json
 
 
-def guarding(*, is_open: bool, any_address: bool, trusted_proxies: Sequence[str]) -> Any:
+def checking_callers(*, is_open: bool, any_address: bool, trusted_proxies: Sequence[str]) -> Any:
     """Middleware for a server that strangers can reach.
 
     Args:
@@ -62,7 +63,7 @@ def guarding(*, is_open: bool, any_address: bool, trusted_proxies: Sequence[str]
     networks = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
 
     @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def check_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
         if (connection := connection_of(request)) is not None:
             connection.begin()
             if request.method != "POST":
@@ -79,10 +80,8 @@ def guarding(*, is_open: bool, any_address: bool, trusted_proxies: Sequence[str]
                     connection.end()  # Whoever waits for this must not be in the way of others.
                 await wrong_keys.slow(caller)
             raise
-        finally:
-            end_turn(request)
 
-    return guard
+    return check_caller
 
 
 def caller_address(request: web.Request, trusted: Sequence[IPv4Network | IPv6Network]) -> str:

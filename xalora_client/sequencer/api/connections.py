@@ -62,7 +62,7 @@ class Connections:
         elif self._open.total() >= self._most:
             self._warn(f"{self._open.total()} connections are open")
             # Whoever has the most expendable ones gives one up.
-            crowd = max(self._expendable, key=lambda each: len(self._expendable[each]), default=address)
+            crowd = max(self._expendable, key=lambda other: len(self._expendable[other]), default=address)
         else:
             crowd = None
         if crowd is not None:
@@ -98,17 +98,19 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: from its first byte on, it passes everything on to aiohttp's protocol, which ``make`` makes."""
+    """One connection: from its first byte on, it passes everything on to what ``new_protocol`` makes, aiohttp's."""
 
-    def __init__(self, connections: Connections, make: Callable[[], asyncio.BaseProtocol]) -> None:
+    def __init__(self, connections: Connections, new_protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         self.address = ""
         self._connections = connections
-        self._make = make
+        self._new_protocol = new_protocol
         self._inner: Any = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_admitted = False
         self._is_refused = False
+        self.slot: asyncio.Semaphore | None = None
+        """What its request keeps others from, until it was answered."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -125,6 +127,7 @@ class Connection(asyncio.Protocol):
         if not self._is_admitted:
             return
         self._stop_timer()
+        self._release_slot()
         self._connections.forget(self)
         self._is_admitted = False
         if self._inner is not None:
@@ -134,7 +137,7 @@ class Connection(asyncio.Protocol):
         if not self._is_admitted or self._is_refused:
             return
         if self._inner is None:
-            self._inner = self._make()
+            self._inner = self._new_protocol()
             self._inner.connection_made(self._transport)
         self._inner.data_received(data)
 
@@ -173,8 +176,14 @@ class Connection(asyncio.Protocol):
 
     def end(self) -> None:
         """The answer was sent."""
+        self._release_slot()
         if self._is_admitted:
             self._connections.set_expendable(self, True)
+
+    def _release_slot(self) -> None:
+        if self.slot is not None:
+            self.slot.release()
+            self.slot = None
 
     def _read_at_once(self, size: int) -> None:
         transport: Any = self._transport

@@ -34,14 +34,12 @@ BODY_SECONDS = 20.0
 SLOWEST = 32 * 2**10
 """Bytes a second. A body may take BODY_SECONDS, and a second more for each of these that has arrived."""
 
-_MARK = re.compile(rb'["{}\[\],:]')
+_TOKEN = re.compile(rb'["{}\[\],:]')
 _END = re.compile(rb'["\\]')
 _LONGEST_FIELD = 2000
 
 LARGE_BODIES = web.AppKey("large_bodies", WeakValueDictionary[str, asyncio.Semaphore])
-"""The key under which an application has whose turn it is, by API key: one body of more than 1 MiB at once for each."""
-
-_TURN = "xalora_large_body"
+"""The key under which an application has the slots of API keys: one body of more than 1 MiB at once for each."""
 
 Check = Callable[[Mapping[str, Any]], object]
 
@@ -76,8 +74,8 @@ async def read_json(request: web.Request, check: Check | None = None, largest: i
 
 
 async def _read(request: web.Request, outline: Outline, check: Check | None, largest: int) -> bytearray:
-    """The body's bytes. A large one waits for its key's turn, which ends with the request."""
-    body, is_checked = bytearray(), check is None
+    """The body's bytes. A large one waits for its key's slot, which it keeps until the request ends."""
+    body, is_checked, connection = bytearray(), check is None, connection_of(request)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + BODY_SECONDS
     while True:
@@ -103,18 +101,12 @@ async def _read(request: web.Request, outline: Outline, check: Check | None, lar
                 raise HTTPError(error.status, f"{error}{where}") from None
             is_checked = True
             trust(request)
-        if _TURN not in request and len(body) > SMALL_BODY:
+        if connection is not None and connection.slot is None and len(body) > SMALL_BODY:
             begun = loop.time()
-            turns = request.app[LARGE_BODIES].setdefault(outline.fields.get("api_key", ""), asyncio.Semaphore(1))
-            await turns.acquire()
-            request[_TURN] = turns
+            slot = request.app[LARGE_BODIES].setdefault(outline.fields.get("api_key", ""), asyncio.Semaphore(1))
+            await slot.acquire()
+            connection.slot = slot
             deadline += loop.time() - begun
-
-
-def end_turn(request: web.Request) -> None:
-    """The request has ended: let the next large body of its key be read."""
-    if (turns := request.get(_TURN)) is not None:
-        turns.release()
 
 
 def too_large(largest: int) -> HTTPError:
@@ -186,24 +178,24 @@ class Outline:
             if self._text is not None:
                 at = self._read_string(piece, at)
                 continue
-            mark = _MARK.search(piece, at)
-            if mark is None:
+            token = _TOKEN.search(piece, at)
+            if token is None:
                 break
-            at = mark.end()
-            self._read_mark(mark[0])
+            at = token.end()
+            self._read_token(token[0])
             if self._text is not None:
                 self._begin = self._before + at
         self._before += len(piece)
 
-    def _read_mark(self, mark: bytes) -> None:
-        if mark == b'"':
+    def _read_token(self, token: bytes) -> None:
+        if token == b'"':
             self._text = bytearray()
-        elif mark in b"{[":
+        elif token in b"{[":
             self._depth += 1
             self._count()
-        elif mark in b"}]":
+        elif token in b"}]":
             self._depth -= 1
-        elif mark == b",":
+        elif token == b",":
             self._name = None
             self._count()
         elif self._depth == 1:
