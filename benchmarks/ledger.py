@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from xalora_client import CustomTask, TaskStatus, WorkflowTaskResult
-from xalora_client.ledger import Ledger, Step, TaskIdentity
+from xalora_client.ledger import Ledger, Listing, Step, TaskIdentity
 from xalora_client.ledger import task_record as rows
 from xalora_client.protocol.requests import Credentials
 
@@ -120,7 +120,7 @@ def main() -> None:
         uses: dict[str, Callable[[Ledger, int], object]] = {
             "open and find a finished task": attach,
             "open and write a new one down": submit,
-            "open and list the newest 100": lambda ledger, _: ledger.records(100),
+            "open and list the newest 100": lambda *_: Listing(home).tasks(limit=100),
             "open and read 100 durations": lambda ledger, _: ledger.durations("txt2vid", "1"),
         }
         met = True

@@ -64,15 +64,18 @@ async def submit_batch(count: int, task_of: TaskOf, *, parallel: int, reuse: boo
         async def submit_one(number: int, task: WorkflowTask) -> str:
             return await run.client.execute_workflow(task, lambda update: batch.note(number, update), reuse=reuse)
 
+        async def cancel_one(task_id: str) -> None:
+            try:
+                await run.client.cancel_task(task_id)
+                run.tasks.canceled[task_id] = None
+            except XaloraError as error:
+                run.tasks.canceled[task_id] = error
+
         try:
             task_ids = await batch.for_each(submit_one)
         except (asyncio.CancelledError, Interrupted) as stop:
             if run.prompt.should_cancel(stop):
-                left = list(run.tasks.open - set(run.tasks.canceled))
-                answers = await asyncio.gather(*map(run.client.cancel_task, left), return_exceptions=True)
-                for task_id, answer in zip(left, answers, strict=True):
-                    if isinstance(answer, (str, XaloraError)):
-                        run.tasks.canceled[task_id] = None if isinstance(answer, str) else answer
+                await asyncio.gather(*map(cancel_one, run.tasks.open - set(run.tasks.canceled)))
             raise
         return task_ids, submitted_line(list(batch.origins.values()))
 

@@ -24,7 +24,6 @@ LAYERS = [
     "media/",
     "sequencer/",
     "client/",
-    "doctor/",
     "__init__.py",
     "miner/",
     "cli/",

@@ -47,13 +47,13 @@ from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTa
 
 if TYPE_CHECKING:
     from .client.async_ import AsyncClient
+    from .client.doctor import Check, examine
     from .client.download import MediaFile
     from .client.records import TaskRecords
     from .client.sync import Client
     from .client.updates import OnUpdate, TaskUpdate
     from .config import Setting, home_folder
     from .config.settings import Settings, change_settings, read_settings
-    from .doctor import Check, examine
     from .http.transport import Fetch, Transport
     from .ledger import TaskRecord
     from .media.decoding import decode, decode_sound, thumbnail
@@ -73,7 +73,7 @@ else:
         ".client.updates": "OnUpdate TaskUpdate",
         ".config": "Setting home_folder",
         ".config.settings": "Settings change_settings read_settings",
-        ".doctor": "Check examine",
+        ".client.doctor": "Check examine",
         ".http.transport": "Fetch Transport",
         ".ledger": "TaskRecord",
         ".media.decoding": "decode decode_sound thumbnail",

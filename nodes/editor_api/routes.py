@@ -105,7 +105,7 @@ def _route(action: Action) -> comfy.Handler:
 
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """An event loop in a thread. ComfyUI's own must not wait for disks and networks; this one may, for milliseconds."""
+    """An event loop in a thread. ComfyUI's own must not wait for disks and networks."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="xalora-routes", daemon=True).start()
     return loop

@@ -1,6 +1,6 @@
 """The ledger's tasks for the editor: pages of them, a message when they have changed, and what can be done with one.
 
-All of it runs on the routes' event loop, where a read of some milliseconds may block.
+All of it runs on the routes' event loop. A thread reads the ledger, which may be locked for seconds.
 """
 
 from __future__ import annotations
@@ -188,22 +188,22 @@ def _record(home: Path, identifier: str) -> xalora_client.TaskRecord:
 
 async def show(home: Path, identifier: str) -> dict[str, Any]:
     """Everything the ledger has about a task: also its parameters."""
-    record = _record(home, identifier)
+    record = await asyncio.to_thread(_record, home, identifier)
     return {"task": describe(record) | {"parameters": record.parameters}}
 
 
 async def cancel(home: Path, identifier: str) -> dict[str, Any]:
     """Cancel a task. One that has ended is no error: the answer has the task as it is then."""
-    record = _record(home, identifier)
+    record = await asyncio.to_thread(_record, home, identifier)
     task_id = _task_id(record)
     async with _client(record.server) as client:
         message = await cancel_or_ended(client, task_id)
-    return {"message": message, "task": describe(_record(home, identifier))}
+    return {"message": message, "task": describe(await asyncio.to_thread(_record, home, identifier))}
 
 
 async def collect(home: Path, identifier: str) -> dict[str, Any]:
     """Ask about a task and download its result. ``view`` says where ComfyUI serves it, None if there is none yet."""
-    record = _record(home, identifier)
+    record = await asyncio.to_thread(_record, home, identifier)
     path = await asyncio.to_thread(xalora_client.TaskRecords(home).use_media, record)
     if path is None:
         task_id = _task_id(record)
@@ -213,17 +213,18 @@ async def collect(home: Path, identifier: str) -> dict[str, Any]:
                 path = (await client.download(result)).path
     preview = {} if path is None else await asyncio.to_thread(outputs.preview, [path], moving=False)
     (view, *_) = preview.get("images") or [None]
-    return {"view": view, "task": describe(_record(home, identifier))}
+    return {"view": view, "task": describe(await asyncio.to_thread(_record, home, identifier))}
 
 
 async def forget(home: Path, identifier: str) -> dict[str, Any]:
     """Remove a task from the ledger. The task itself continues and is charged."""
-    return {"forgotten": [record.number for record in xalora_client.TaskRecords(home).forget(identifier)]}
+    forgotten = await asyncio.to_thread(xalora_client.TaskRecords(home).forget, identifier)
+    return {"forgotten": [record.number for record in forgotten]}
 
 
 async def thumbnail(home: Path, identifier: str) -> tuple[str, bytes]:
     """A small JPEG of a task's stored result, and the name of the result. Raises NotFoundError when there is none."""
-    record = _record(home, identifier)
+    record = await asyncio.to_thread(_record, home, identifier)
     # A list that is only looked through uses none of the files: those that are really used are kept longer.
     path = xalora_client.TaskRecords(home).media_path(record)
     if path is None:
@@ -256,7 +257,7 @@ async def refresh(home: Path) -> dict[str, Any]:
 async def _refresh(home: Path) -> dict[str, Any]:
     asked, finished, problem = 0, 0, None
     with xalora_client.TaskRecords(home) as records:
-        found = _open_tasks(records)
+        found = await asyncio.to_thread(_open_tasks, records)
     known = {_key(record) for record in found}
     for key in _queried.keys() - known:
         del _queried[key]

@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from tests.support.fake_sequencer import DROP, Answer, FakeSequencer, status
-from tests.support.subject import Stop
+from tests.support.subject import KEY, Stop
 from xalora_client import AsyncClient, Client, NetworkError, Text2VideoTask
+from xalora_client.http.transport import HttpTransport
 
 TASK = Text2VideoTask("a rabbit")
 
@@ -172,3 +173,42 @@ def test_a_loop_that_is_torn_down(sequencer):
 
     asyncio.run(main())
     assert sequencer.count("task_cancel") == 0
+
+
+class Noting(HttpTransport):
+    """The real transport; ``ended`` is set when the first request has ended."""
+
+    def __init__(self):
+        super().__init__()
+        self.ended = asyncio.Event()
+
+    async def send(self, request, timeout):
+        try:
+            return await super().send(request, timeout)
+        finally:
+            self.ended.set()
+
+
+@pytest.mark.parametrize("turns", range(10))
+def test_an_interruption_right_after_an_unclear_create_leaves_it_to_the_next_run(sequencer, home, turns):
+    """Whichever turn of the loop it comes in: nobody holds the task, and it is sent again under its job id."""
+    sequencer.script("task_create", DROP, Answer({"task_id": "t1"}))
+
+    async def pause(seconds):
+        raise AssertionError("another run seems to hold the task")
+
+    async def go():
+        transport = Noting()
+        options = {"api_key": KEY, "workflow_url": sequencer.url, "home": home, "ledger": True}
+        async with AsyncClient(**options, transport=transport, sleep=pause) as client:
+            first = asyncio.ensure_future(client.execute_workflow(TASK))
+            await transport.ended.wait()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            first.cancel()
+            with pytest.raises((asyncio.CancelledError, NetworkError)):
+                await first
+            return await client.execute_workflow(TASK)
+
+    assert asyncio.run(go()) == "t1"
+    assert len({seen.body["job_id"] for seen in sequencer.seen}) == 1

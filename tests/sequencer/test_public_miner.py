@@ -130,3 +130,15 @@ def test_with_a_miner_key_it_is_not_let_in(sequencer):
     server = sequencer(miner_keys=("a-secret-of-miners",))
     body = {"erc20_address": PublicMiner.name, "workflow_ids": ["1"]}
     assert requests.post(f"{server.url}/miner_request", json=body, timeout=30).status_code == 401
+
+
+def test_parameters_may_be_deep(sequencer):
+    """A sequencer does not look into those of a workflow that a public miner only named."""
+    server = sequencer()
+    miner = PublicMiner(server.url, "1")
+    miner.ask()
+    deep: dict = {}
+    for _ in range(560):
+        deep = {"a": deep}
+    task_id = server.make("txt2vid.1", prompt="a", x=deep)
+    assert miner.ask()["task_id"] == task_id

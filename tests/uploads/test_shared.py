@@ -69,7 +69,7 @@ def test_two_runs_of_one_task_at_once(bucket, counted, slow_upload, waiting):
 
 
 def test_a_run_that_has_stopped_is_not_waited_for_without_end(bucket, counted, slow_upload, monkeypatch):
-    monkeypatch.setattr(create, "LONGEST_UPLOAD", 0.1)
+    monkeypatch.setattr(create, "LONGEST_WAIT_FOR_OTHER_RUN", 0.1)
     with (
         Client(KEY, counted.url, ledger=True) as one,
         Client(KEY, counted.url, ledger=True) as two,

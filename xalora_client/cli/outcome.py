@@ -7,16 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import (
-    APIStatusError,
-    ConfigurationError,
-    DownloadError,
-    NetworkError,
-    ResponseError,
-    StorageError,
-    TaskTimeoutError,
-    XaloraError,
-)
+from .. import errors
+from ..errors import XaloraError
 from ..errors.messages import COMMAND
 
 TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
@@ -30,11 +22,11 @@ def print_result(arguments: argparse.Namespace, summary: Mapping[str, Any], *lin
 
 def exit_code(error: BaseException) -> int:
     """The exit code for an error."""
-    if isinstance(error, ConfigurationError | StorageError):
+    if isinstance(error, errors.ConfigurationError | errors.StorageError):
         return USAGE
-    if isinstance(error, TaskTimeoutError):
+    if isinstance(error, errors.TaskTimeoutError):
         return TIMED_OUT
-    if isinstance(error, NetworkError | APIStatusError | ResponseError | DownloadError):
+    if isinstance(error, errors.NetworkError | errors.APIStatusError | errors.ResponseError | errors.DownloadError):
         return NETWORK
     return TASK_FAILED if isinstance(error, XaloraError) else INTERRUPTED
 

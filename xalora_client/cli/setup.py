@@ -45,7 +45,7 @@ async def login(arguments: argparse.Namespace) -> int:
 
 async def doctor(arguments: argparse.Namespace) -> int:
     """``xalora doctor``: 1 where there is a problem, else 0."""
-    from ..doctor import Check, examine, worst  # Imports HTTP and decoders, which a login does not need.
+    from ..client.doctor import Check, examine, worst  # Imports HTTP and decoders, which a login does not need.
 
     def show(check: Check) -> None:
         if not arguments.json:

@@ -118,7 +118,7 @@ class BaseClient:
         session = self._session
         if session is not None:
             await discard_ahead(session)
-            if session.uploads is not None and session.uploads.has_leftovers:
+            if session.uploads is not None:
                 await session.uploads.close()
             if session.ledger is not None:
                 session.ledger.close()

@@ -1,4 +1,4 @@
-"""Creating a task: sent at most once each time somebody asks, and with a ledger not at all if it was sent before.
+"""Creating a task: never sent again once the server may have it, and with a ledger not at all if it was sent before.
 
 The exclusive right to create a task is claimed before anything is uploaded or sent, and released when that fails.
 ``_send`` has the critical section: an interruption does not stop a create in flight.
@@ -28,7 +28,7 @@ from ..protocol.answers import TaskStatus, WorkflowTaskResult, read_created, rea
 from ..protocol.parameters import Text
 from ..protocol.requests import CreateRequest, Credentials
 from ..protocol.tasks import WorkflowTask
-from ..uploads import OnUpload, Uploads
+from ..uploads import OnUpload
 from .portal import Unbreakable, finish, wait_until_done
 from .session import Deadline, PendingCreate, Session, cancel_interrupted, check, in_thread, logger
 from .updates import OnUpdate, TaskUpdate, error_fields
@@ -39,8 +39,8 @@ UNKNOWN_AT_FIRST = 30.0
 SECONDS_BETWEEN_CLAIMS = 0.2
 SECONDS_BETWEEN_CLAIMS_AHEAD = 1.0
 
-LONGEST_UPLOAD = 600.0
-"""Seconds after which a run that uploads or sends the same task is no longer waited for."""
+LONGEST_WAIT_FOR_OTHER_RUN = 600.0
+"""Seconds to wait while another run uploads or sends the same task."""
 
 _TASK_TYPE = Text("the kind of task")
 
@@ -102,7 +102,7 @@ async def create(
     while True:
         begun = session.clock()
         claim = await _claim(session, ledger, identity, request, reuse=reuse)
-        deadline = deadline.later(begun)
+        deadline = deadline.excluding_time_since(begun)
         if claim.may_send:
             return await _upload_and_send(session, _pending(request, claim), deadline, on_update)
         known = claim.record.as_result()
@@ -142,19 +142,20 @@ async def upload_ahead(
             identity = await asyncio.to_thread(ledger.identity, request)
             if reuse and any(other.key == identity.fingerprint for other in session.uploaded_ahead):
                 return None
-            claim = await asyncio.to_thread(_claim_once, session, ledger, identity, request, reuse)
+
+            claim = await _claim_once(session, ledger, identity, request, reuse)
             is_busy = claim.step is Step.IN_PROGRESS
             pending = _pending(request, claim) if claim.may_send else None
         return None if pending is None else (pending.request, not pending.is_new)
 
-    deadline = session.deadline(LONGEST_UPLOAD)
+    deadline = session.deadline(LONGEST_WAIT_FOR_OTHER_RUN)
     while True:
         is_busy = False
         try:
             await uploads.upload_ahead(task, claim_now, on_upload)
         except BaseException as error:
             if pending is not None:
-                await _record_failure(session, [pending], error)
+                await _close_without_task(session, [pending], error)
             raise
         if not is_busy:
             break
@@ -165,8 +166,8 @@ async def upload_ahead(
 
 async def discard_ahead(session: Session) -> None:
     """Release the claims whose creates were never asked for, and remove what was uploaded for them."""
-    unsent, session.uploaded_ahead = session.uploaded_ahead, []
-    await _record_failure(session, unsent, None)
+    not_accepted, session.uploaded_ahead = session.uploaded_ahead, []
+    await _close_without_task(session, not_accepted, None)
 
 
 async def request_resource(
@@ -213,19 +214,32 @@ async def _claim(
     session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, *, reuse: bool
 ) -> Claim:
     """Ask the ledger until no other run is uploading or sending the same task."""
-    deadline = session.deadline(LONGEST_UPLOAD)
+    deadline = session.deadline(LONGEST_WAIT_FOR_OTHER_RUN)
     while True:
         uploaded = _take_uploaded(session, identity.fingerprint)
         if uploaded is not None and uploaded.claim is not None:
             return uploaded.claim
-        claim = await in_thread(_claim_once, session, ledger, identity, request, reuse)
+        claim = await _claim_once(session, ledger, identity, request, reuse)
         if claim.step is not Step.IN_PROGRESS:
             return claim
         await _wait_for_other(session, deadline, SECONDS_BETWEEN_CLAIMS)
 
 
-def _claim_once(session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, reuse: bool) -> Claim:
-    return ledger.claim(identity, request.job_id, reuse=reuse, source=session.source, caller=session.caller)
+async def _claim_once(
+    session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, reuse: bool
+) -> Claim:
+    """Ask the ledger. An interruption meanwhile gives the claim up again."""
+    claims: list[Claim] = []
+
+    def claim() -> None:
+        claims.append(ledger.claim(identity, request.job_id, reuse=reuse, source=session.source, caller=session.caller))
+
+    try:
+        await in_thread(claim)
+    except BaseException as error:
+        await _close_without_task(session, [_pending(request, made) for made in claims if made.may_send], error)
+        raise
+    return claims[0]
 
 
 async def _wait_for_other(session: Session, deadline: Deadline, pause: float) -> None:
@@ -265,10 +279,10 @@ async def _upload_and_send(
         try:
             details = await session.uploads.with_addresses(pending.request, resent=not pending.is_new)
         except BaseException as error:
-            await _record_failure(session, [pending], error)
+            await _close_without_task(session, [pending], error)
             raise
         pending = replace(pending, request=replace(pending.request, details=details))
-        deadline = deadline.later(begun)  # A create may be retried for as long after a slow upload.
+        deadline = deadline.excluding_time_since(begun)  # A create may be retried for as long after a slow upload.
     return await _send(session, pending, deadline, on_update)
 
 
@@ -314,10 +328,10 @@ async def _send(
         return await session.retry(attempt, deadline, if_not_processed, report)
     except XaloraError as error:
         if error.sent == "no":
-            await _record_failure(session, [pending], error)
+            await _close_without_task(session, [pending], error)
             raise
         unconfirmed = _unconfirmed(pending, error)
-        await _record_failure(session, [pending], unconfirmed)
+        await _close_without_task(session, [pending], unconfirmed)
         raise unconfirmed from error
     except BaseException as stop:
         await _stopped(session, pending, sending, stop, on_update)
@@ -367,7 +381,7 @@ async def _stopped(
             await cancel_interrupted(session, created.task_id, created.credentials, stop)
             return
         if was_in_flight and isinstance(error, XaloraError):
-            await finish(_record_failure(session, [pending], error))
+            await finish(_close_without_task(session, [pending], error))
             return
     job_id = pending.request.job_id
     advice = "look for it in your account" if pending.claim is None else "run the same task again to continue it"
@@ -377,30 +391,30 @@ async def _stopped(
         session.on_cancel(job_id, NetworkError("It is not known whether the task was created"))
 
 
-async def _record_failure(session: Session, failed: Sequence[PendingCreate], error: BaseException | None) -> None:
-    """Record how creates ended that became no task, with an error of the SDK; without one they were given up unsent.
+async def _close_without_task(session: Session, failed: Sequence[PendingCreate], error: BaseException | None) -> None:
+    """Record creates that became no task. ``error`` says why; without an error of ours they were dropped unsent.
 
     For those that the server certainly did not accept, what was uploaded is removed.
     """
     if isinstance(error, GeneratorExit):  # A coroutine that is being closed may not await.
         return
     reason = error if isinstance(error, XaloraError) else None
-    unsent = [pending for pending in failed if pending.is_new and (reason is None or reason.sent == "no")]
-    if session.uploads is not None:
-        await finish(_remove_inputs(session.uploads, [pending.request.job_id for pending in unsent]))
+    not_accepted = [pending for pending in failed if pending.is_new and (reason is None or reason.sent == "no")]
 
     def record(ledger: Ledger) -> None:
         for pending in failed:
             if pending.claim is None:
                 continue
             if reason is not None:
-                (ledger.rejected if pending in unsent else ledger.unconfirmed)(pending.claim, reason.what)
-            elif pending in unsent:
+                (ledger.rejected if pending in not_accepted else ledger.unconfirmed)(pending.claim, reason.what)
+            elif pending in not_accepted:
                 ledger.forget(pending.request.job_id)
             pending.claim.release()
 
-    await session.with_ledger(record)
+    async def remove_and_record() -> None:
+        if session.uploads is not None:
+            await asyncio.gather(*(session.uploads.remove(pending.request.job_id) for pending in not_accepted))
+        await session.with_ledger(record)
 
-
-async def _remove_inputs(uploads: Uploads, job_ids: list[str]) -> None:
-    await asyncio.gather(*(uploads.remove(job_id) for job_id in job_ids))
+    if failed:
+        await finish(remove_and_record())

@@ -66,7 +66,7 @@ class Deadline:
             raise ConfigurationError(f"timeout is {seconds!r}", advice="Allowed: a number of seconds above 0.")
         return cls(clock, clock() + seconds)
 
-    def later(self, begun: float) -> Deadline:
+    def excluding_time_since(self, begun: float) -> Deadline:
         """The same deadline, without counting the time since ``begun``."""
         return Deadline(self.clock, self.at + self.clock() - begun)
 

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import (
-    NotFoundError,
-    ResponseError,
-    TaskCanceledError,
-    TaskFailedError,
-    TaskTimeoutError,
-    XaloraError,
-)
+from ..errors import NotFoundError, ResponseError, TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
 from ..ledger import Ledger, Step
 from ..protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
@@ -21,8 +14,8 @@ from .polling import LongPolling, learned_delays, poll_delays
 from .session import Deadline, Session, cancel_interrupted, check, logger, remembered
 from .updates import OnUpdate, TaskUpdate, error_fields, estimate
 
-MOST_GARBAGE = 5
-"""So many answers in a row outside the protocol end a wait. A single one may come from a proxy or a restart."""
+MOST_INVALID_ANSWERS = 5
+"""A wait ends after this many invalid answers in a row. A single one may come from a proxy or a restart."""
 
 LAST_CHECK = 1.0
 """The last query is sent this many seconds before the deadline."""
@@ -92,7 +85,7 @@ class Wait:
         self.long_polling = LongPolling(self.session.sequencer.url, self.session.clock, announced)
         self.durations: Sequence[float] = ()
         self.last_error: XaloraError | None = None
-        self.garbage = 0
+        self.invalid_answers = 0
 
     async def run(self) -> WorkflowTaskResult:
         """Query until the task is final. Before the first query of a new task, this pauses; an old one may be done.
@@ -159,7 +152,7 @@ class Wait:
             return None
         if not isinstance(result.status, TaskStatus) and (self.result is None or self.result.status != result.status):
             logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, result.status)
-        self.garbage = 0
+        self.invalid_answers = 0
         self.result = result
         self._note(result)
         return result
@@ -167,15 +160,15 @@ class Wait:
     def _is_inconclusive(self, error: XaloraError) -> bool:
         """Whether to continue after this answer. The task is charged, and asking again is free."""
         if isinstance(error, ResponseError):
-            self.garbage += 1
-            return self.garbage < MOST_GARBAGE
+            self.invalid_answers += 1
+            return self.invalid_answers < MOST_INVALID_ANSWERS
         is_new = self.created is not None and self.session.clock() - self.created < UNKNOWN_AT_FIRST
         return isinstance(error, NotFoundError) and is_new and self.result is None
 
     async def _pause(self) -> None:
         asked = self.result.retry_after if self.result else None
-        soon = self.long_polling.pause(self.deadline.remaining() - LAST_CHECK)
-        delay = max(next(self.delays) if soon is None else soon, asked or 0.0)
+        long_poll_delay = self.long_polling.pause(self.deadline.remaining() - LAST_CHECK)
+        delay = max(next(self.delays) if long_poll_delay is None else long_poll_delay, asked or 0.0)
         if not self.deadline.remaining():
             raise self._timed_out()
         self._report(delay, self.last_error)

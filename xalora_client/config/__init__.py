@@ -101,14 +101,20 @@ class Config:
         return self.credentials
 
 
-def find(name: str, stored: Mapping[str, Any], argument: str | None = None) -> Setting:
-    """A setting from the first source that has it. Raises ConfigurationError when ``.env`` cannot be read."""
+def find(
+    name: str, stored: Mapping[str, Any], argument: str | None = None, dotenv: Mapping[str, str] | None = None
+) -> Setting:
+    """A setting from the first source that has it.
+
+    ``dotenv`` is what ``.env`` sets, for settings that must come from one state of it; None reads it. Raises
+    ConfigurationError when it cannot be read.
+    """
     variable = VARIABLES.get(name, "")
     if argument:
         return Setting(argument, ARGUMENT)
     if value := os.environ.get(variable):
         return Setting(value, ENVIRONMENT)
-    if value := _read_dotenv().get(variable):
+    if value := (read_dotenv() if dotenv is None else dotenv).get(variable):
         return Setting(value, DOTENV)
     value = stored.get(name)
     return Setting(value, STORED) if value and isinstance(value, str) else Setting(None, DEFAULT)
@@ -127,13 +133,14 @@ def load(
     """
     home_path = home_folder(home, fallback_home)
     stored = stored_settings(home_path, fallback_home)
-    server = find("workflow_url", stored, workflow_url)
+    dotenv = read_dotenv()
+    server = find("workflow_url", stored, workflow_url, dotenv)
     url = checked_url(server.value or DEFAULT_URL)
     if url == SANDBOX:
         # A stored key is not sent: a server that renders previews needs none.
         key = Setting(api_key, ARGUMENT) if api_key else Setting(SANDBOX_KEY, DEFAULT)
     else:
-        key = find("api_key", stored, api_key)
+        key = find("api_key", stored, api_key, dotenv)
         if key.value and not go_together(key.source, url, server.source):
             raise ConfigurationError(
                 f"Nothing was sent: the key comes from {SOURCE_NAMES[key.source]}, the server's address {url} from "
@@ -141,7 +148,7 @@ def load(
                 code="key_and_server_apart",
                 remedy="set-key",
             )
-    address = find("bucket", stored).value
+    address = find("bucket", stored, dotenv=dotenv).value
     bucket = checked_bucket(address) if address else None
     options = stored.get("bucket_options")
     return Config(
@@ -149,12 +156,13 @@ def load(
         workflow_url=url,
         home=home_path,
         key_source=key.source if key.value else "",
-        image_delivery=checked_upload_method(find("image_delivery", stored).value or AUTO),
+        image_delivery=checked_upload_method(find("image_delivery", stored, dotenv=dotenv).value or AUTO),
         bucket=bucket,
         # They belong to the stored bucket, and are not for another.
         bucket_options=options if bucket and isinstance(options, dict) and bucket == stored.get("bucket") else {},
-        bucket_keep=(find("bucket_keep", stored).value or "").strip().lower() in ("1", "yes", "true", "on"),
-        media_budget=find("media_budget", stored).value,
+        bucket_keep=(find("bucket_keep", stored, dotenv=dotenv).value or "").strip().lower()
+        in ("1", "yes", "true", "on"),
+        media_budget=find("media_budget", stored, dotenv=dotenv).value,
     )
 
 
@@ -214,13 +222,8 @@ def store(home: Path, *, bucket_options: Mapping[str, str] | None = None, **chan
     return path
 
 
-def _checked_key(key: str) -> str:
-    Credentials.parse(key)
-    return key
-
-
 _CHECKED: dict[str, Callable[[str], str]] = {
-    "api_key": _checked_key,
+    "api_key": lambda key: key if Credentials.parse(key) else "",  # It raises.
     "workflow_url": checked_url,
     "image_delivery": checked_upload_method,
     "bucket": checked_bucket,
@@ -243,7 +246,8 @@ def stored_settings(home: Path, fallback_home: Path | None = None) -> dict[str, 
     return stored
 
 
-def _read_dotenv() -> dict[str, str]:
+def read_dotenv() -> dict[str, str]:
+    """What ``.env`` in the working directory sets. Raises ConfigurationError when it cannot be read."""
     path = Path(".env")
     try:
         return {name: value for name, value in dotenv_values(path).items() if value}

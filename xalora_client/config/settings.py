@@ -60,7 +60,8 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
     """
     home = config.home_folder(fallback_home=fallback_home)
     stored = config.stored_settings(home, fallback_home)
-    found = {name: config.find(name, stored) for name in (*_NAMES, "home")}
+    dotenv = config.read_dotenv()
+    found = {name: config.find(name, stored, dotenv=dotenv) for name in (*_NAMES, "home")}
     key, server, delivery, bucket = (found[name] for name in ("api_key", "workflow_url", "image_delivery", "bucket"))
     problem: ConfigurationError | None = None
     consumer = None
@@ -142,7 +143,8 @@ _BUDGET = Number("gigabytes of media", minimum=0, maximum=1e6)
 
 def _check_sources(stored: dict[str, Any]) -> None:
     """Raise ConfigurationError when no request could be sent, because key and server come from two sources."""
-    key, server = config.find("api_key", stored), config.find("workflow_url", stored)
+    dotenv = config.read_dotenv()
+    key, server = (config.find(name, stored, dotenv=dotenv) for name in ("api_key", "workflow_url"))
     address = (server.value or DEFAULT_URL).strip().rstrip("/")
     if not key.value or address.lower() == SANDBOX or config.go_together(key.source, address, server.source):
         return

@@ -40,12 +40,9 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypeVar
 
 from . import messages
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 E = TypeVar("E", bound="XaloraError")
 
@@ -63,17 +60,8 @@ def one_line(text: str, longest: int = 300) -> str:
 Sent = Literal["no", "maybe"]
 
 
-class _Common(TypedDict, total=False):
-    """What every error accepts by keyword."""
-
-    task_id: str | None
-    advice: str | None
-    code: str | None
-    params: Mapping[str, object] | None
-
-
 class XaloraError(Exception):
-    """Base of every error. ``str()`` joins what, task and advice.
+    """Base of every error. ``str()`` joins what, task and advice. All accept the keywords of this one.
 
     Attributes:
         what: What happened.
@@ -230,7 +218,7 @@ class NetworkError(XaloraError, ConnectionError):
         *,
         sent: Literal["no", "maybe"] = "maybe",
         transient: bool = True,
-        **rest: Unpack[_Common],
+        **rest: Any,
     ) -> None:
         super().__init__(what, **rest)
         self.sent = sent
@@ -261,9 +249,7 @@ class APIStatusError(XaloraError):
 
     code = "status"
 
-    def __init__(
-        self, message: str, *, status_code: int = 0, retry_after: float | None = None, **rest: Unpack[_Common]
-    ) -> None:
+    def __init__(self, message: str, *, status_code: int = 0, retry_after: float | None = None, **rest: Any) -> None:
         what = f"The server answered {status_code}: {message}" if status_code else message
         super().__init__(what, **rest)
         self.message = message
@@ -336,7 +322,7 @@ class ResponseError(XaloraError, ValueError):
 class TaskError(XaloraError):
     """A task did not end well. ``result`` is the server's last answer about it, or None."""
 
-    def __init__(self, what: str = "", *, result: object = None, **rest: Unpack[_Common]) -> None:
+    def __init__(self, what: str = "", *, result: object = None, **rest: Any) -> None:
         super().__init__(what, **rest)
         self.result = result
 
@@ -367,7 +353,7 @@ class MediaError(XaloraError):
 
     code = "media"
 
-    def __init__(self, what: str = "", *, path: Path | None = None, **rest: Unpack[_Common]) -> None:
+    def __init__(self, what: str = "", *, path: Path | None = None, **rest: Any) -> None:
         super().__init__(what, **rest)
         self.path = path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 import time
@@ -266,7 +267,8 @@ class Ledger:
 
     def _start(self, db: sqlite3.Connection, record: TaskRecord) -> Claim:
         lock = ProcessLock.acquire(self._owners / uuid.uuid4().hex)
-        assert lock is not None  # noqa: S101 - nobody else has this name
+        if lock is None:  # Nobody else has this name.
+            raise PermissionError(errno.EACCES, "the file system allows no locks")
         known = record.tries > 0
         try:
             record = replace(record, state=CREATING, owner=lock.path.name, tries=record.tries + 1, message=None)

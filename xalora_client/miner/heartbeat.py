@@ -40,7 +40,7 @@ class Heartbeat:
         self._progress = progress
         self._changed.set()
 
-    async def stopped(self) -> str:
+    async def run_until_stopped(self) -> str:
         """Return why the sequencer wants the task stopped: "canceled", "timed out" or "lost"."""
         loops = [asyncio.ensure_future(loop) for loop in (self._renew(), self._report())]
         try:

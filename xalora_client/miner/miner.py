@@ -31,7 +31,7 @@ Capabilities = Mapping[tuple[str, str | None], CheckedWorkflow]
 """The workflows that a ComfyUI can run, by task type and workflow id."""
 
 _SHORTEST_REQUEST = 1.0
-"""A sequencer that has no task answers later than this, unless it does not wait."""
+"""Seconds. A faster answer without a task means that the sequencer does not wait for one: pause before the next."""
 
 
 class Miner:
@@ -71,7 +71,7 @@ class Miner:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Work until ``finish`` is called. Canceled, it returns the task at hand to the queue first.
+        """Work until ``finish`` is called. If this is cancelled, the task at hand is returned to the queue first.
 
         Raises ConfigurationError when no workflow can be run, or the sequencer does not accept the miner.
         """
@@ -145,7 +145,7 @@ class Miner:
         )
 
     async def _ask_until(self, deadline: float, ask: Callable[[], Awaitable[T]]) -> T:
-        """The sequencer's answer about a task, asked for until its deadline in monotonic time or a bit longer."""
+        """The sequencer's answer about a task, asked for until the deadline (monotonic), but at least for a while."""
         seconds = min(deadline - time.monotonic(), self._timeouts.submit)
         return await self._ask_sequencer(ask, max(self._timeouts.requeue, seconds))
 
@@ -164,7 +164,7 @@ class Miner:
                 f"ComfyUI at {self._comfy.display_url} still has prompt {left[0]} of an earlier task. "
                 "No tasks are asked for until it has stopped: if it does not, restart that ComfyUI"
             )
-            if running:  # Else it waits for a worker that is dead, which is seen by its staying.
+            if running:  # Else the worker is dead. While its prompt is in the queue, no tasks are asked for.
                 for prompt_id in left:
                     await self._ask_comfyui(partial(self._comfy.interrupt, prompt_id))
             await asyncio.sleep(self._timeouts.poll_without_ws)
@@ -210,7 +210,7 @@ class Miner:
     async def run_task(self, task: Assignment, workflow: CheckedWorkflow) -> bool:
         """Run a task and submit its outcome, unless the sequencer wants it stopped.
 
-        Canceled, it returns the task to the queue first. Returns whether this ComfyUI may get another task.
+        If this is cancelled, the task is returned to the queue first. Returns whether this ComfyUI may get another.
         """
         deadline = math.inf if task.seconds_left is None else time.monotonic() + task.seconds_left
         heartbeat = Heartbeat(self._api, task, workflow.titles, self._timeouts)
@@ -226,7 +226,7 @@ class Miner:
 
         ask = partial(self._ask_until, deadline)
         self._log(f"{_name(task)}: started")
-        stopped = asyncio.create_task(heartbeat.stopped())
+        stopped = asyncio.create_task(heartbeat.run_until_stopped())
         stages = asyncio.create_task(run_stages(task, workflow, run, self._comfy, self._api, ask))
         try:
             await asyncio.wait({stopped, stages}, return_when=asyncio.FIRST_COMPLETED)
@@ -235,7 +235,7 @@ class Miner:
                 outcome = stages.result()
                 is_fit = not isinstance(outcome, Requeued) or outcome.is_fit
                 if isinstance(outcome, Requeued) and outcome.is_attempt and not is_fit:
-                    # Else it stays where it waits, as the sign that ComfyUI's worker is dead.
+                    # A prompt that only waits stays in the queue: it shows that ComfyUI's worker is dead.
                     await run.stop()
                 await self._submit(task, outcome, deadline)
             else:
@@ -255,7 +255,7 @@ class Miner:
             await cancel(stopped)
 
     async def _submit(self, task: Assignment, outcome: TaskOutcome, deadline: float = 0.0) -> None:
-        """Log and submit the outcome of a task. While the sequencer does not answer, try until the deadline."""
+        """Log and submit the outcome of a task, for at least ``requeue`` and at most ``submit`` seconds."""
         self._log(f"{_name(task)}: {log_line(outcome)}")
         try:
             await self._ask_until(deadline, partial(self._api.submit, task, **submit_fields(outcome)))

@@ -105,7 +105,8 @@ class Assignment:
 
     def to_json(self) -> dict[str, Any]:
         """The answer to ``miner_request``."""
-        answer = asdict(self)
+        # Not ``asdict(self)``, which would copy the parameters, however deep they are.
+        answer = vars(self) | {"inputs": {name: asdict(file) for name, file in self.inputs.items()}}
         answer["task_details"] = {"parameters": answer.pop("parameters")}
         answer["credential"] = {"upload_url": answer.pop("upload_url")}
         return answer

@@ -126,6 +126,11 @@ class MediaAddress(Rule):
         return isinstance(value, str) and (is_data_uri(value) or value[:8].lower().startswith(("http://", "https://")))
 
 
+def refuse_constant(name: str) -> float:
+    """For ``json.loads(…, parse_constant=…)``: NaN and Infinity are no JSON. Raises ValueError."""
+    raise ValueError(f"{name} is not a number that JSON has")
+
+
 def is_data_uri(address: str) -> bool:
     """Whether this is a ``data:`` URI (RFC 2397), which holds bytes in place of an address. Case does not matter."""
     return address[:5].lower() == "data:"

@@ -179,7 +179,9 @@ class _Server:
                 ) from error
             real_port = runner.addresses[0][1]
             url_host = f"[{host}]" if ":" in host else host
-            self._lock.publish(f"http://{_reachable(url_host)}:{real_port}")
+            # From this machine, "all interfaces" cannot be called.
+            reachable = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(url_host, url_host)  # noqa: S104 - not bound
+            self._lock.publish(f"http://{reachable}:{real_port}")
             on_ready(f"http://{url_host}:{real_port}")
             await self._prune_forever()
         finally:
@@ -201,8 +203,3 @@ class _Server:
             except Exception:
                 logger.exception("Old files could not be removed")
             await self._clock.sleep(_PRUNE_SECONDS)
-
-
-def _reachable(host: str) -> str:
-    """Return the address to call from this machine: "all interfaces" cannot be called."""
-    return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - nothing is bound here

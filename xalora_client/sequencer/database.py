@@ -175,8 +175,8 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Write all or nothing, with one wait for the disk."""
-        self.run("BEGIN IMMEDIATE")
         try:
+            self.run("BEGIN IMMEDIATE")
             yield
             self.run("COMMIT")
         except BaseException:
@@ -278,9 +278,9 @@ class Database:
             (lease.attempt, lease.miner, lease.token, lease.prompt_id, lease.began, task_id),
         )
 
-    def set_status(self, task_id: str, status: str, attempts: int, *, forget: bool = False) -> None:
-        """An attempt was lost or continues; ``forget`` that there was one."""
-        forgotten = "lease = NULL, upload = NULL," if forget else ""
+    def set_status(self, task_id: str, status: str, attempts: int, *, drop_lease: bool = False) -> None:
+        """An attempt was lost or continues; with ``drop_lease`` its lease and upload are no longer known."""
+        forgotten = "lease = NULL, upload = NULL," if drop_lease else ""
         self.run(
             f"UPDATE tasks SET {forgotten} status = ?, attempts = ? WHERE task_id = ?",  # noqa: S608 - no values in it
             (status, attempts, task_id),

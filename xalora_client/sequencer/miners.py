@@ -40,7 +40,7 @@ class MinerRecord:
         latest: The workflow that it ran last, whose models are loaded.
         ran: When it last began each workflow.
         done: How many tasks it has finished.
-        listens: While it waits for an answer: whether it still does. A process that was killed does not.
+        is_connected: While it waits for an answer: whether it still does. A process that was killed does not.
     """
 
     name: str
@@ -54,7 +54,7 @@ class MinerRecord:
     latest: WorkflowKey | None = None
     ran: dict[WorkflowKey, float] = field(default_factory=dict)
     done: int = 0
-    listens: Callable[[], bool] | None = None
+    is_connected: Callable[[], bool] | None = None
 
     def runs(self, workflow: WorkflowKey) -> bool:
         """Whether it has the workflow."""
@@ -67,7 +67,7 @@ class MinerRecord:
 
     def is_alive(self, now: float) -> bool:
         """Whether it has sent something lately, and has not hung up since."""
-        if self.listens is not None and not self.listens():
+        if self.is_connected is not None and not self.is_connected():
             return False
         return self.is_local or now - self.seen <= ALIVE_SECONDS
 
@@ -172,17 +172,17 @@ class Miners:
             miner.seen = self._clock.time()
 
     @contextmanager
-    def listening(self, name: str | None, listens: Callable[[], bool]) -> Iterator[None]:
+    def listening(self, name: str | None, is_connected: Callable[[], bool]) -> Iterator[None]:
         """Wait for something to answer a miner. If it still listens afterwards, that is a sign of life."""
         miner = self.get(name)
         if miner is not None:
-            miner.listens = listens
+            miner.is_connected = is_connected
         try:
             yield
         finally:
-            if miner is not None and miner.listens is listens:
-                miner.listens = None
-        if listens():
+            if miner is not None and miner.is_connected is is_connected:
+                miner.is_connected = None
+        if is_connected():
             self.mark_seen(name)
 
     def register(self, miner: MinerRecord, running: Iterable[OpenTask]) -> None:
@@ -213,14 +213,14 @@ class PendingPoll:
     Attributes:
         miner: The miner.
         since: When it began to wait, Unix time.
-        listens: Whether an answer would still reach it.
+        is_connected: Whether an answer would still reach it.
         claimed: The task that it gets, once there is one.
         watchers: The request itself; wake it to end the wait.
     """
 
     miner: MinerRecord
     since: float
-    listens: Callable[[], bool]
+    is_connected: Callable[[], bool]
     claimed: tuple[OpenTask, Lease] | None = None
     watchers: Watchers = field(default_factory=Watchers)
 
@@ -235,5 +235,5 @@ def best_poll(polls: Iterable[PendingPoll], task: OpenTask) -> PendingPoll | Non
         miner = poll.miner
         return (miner.latest == task.workflow, miner.ran.get(task.workflow, 0.0), -poll.since)
 
-    fitting = [poll for poll in polls if poll.listens() and poll.miner.can_run(task)]
+    fitting = [poll for poll in polls if poll.is_connected() and poll.miner.can_run(task)]
     return max(fitting, key=rank, default=None)

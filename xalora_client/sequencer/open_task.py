@@ -9,7 +9,6 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -177,8 +176,12 @@ class WaitingTasks:
 
     def oldest(self, runs: Callable[[WorkflowKey], bool], can_run: Callable[[OpenTask], bool]) -> OpenTask | None:
         """The task that came first of those whose workflow ``runs`` and which ``can_run``."""
-        fitting = (filter(can_run, tasks) for workflow, tasks in self._by_workflow.items() if runs(workflow))
-        return min((task for tasks in fitting for task in islice(tasks, 1)), key=_NUMBER, default=None)
+        oldest: OpenTask | None = None
+        for workflow, tasks in self._by_workflow.items():
+            if runs(workflow):
+                older = tasks if oldest is None else tasks[: bisect_left(tasks, oldest.number, key=_NUMBER)]
+                oldest = next(filter(can_run, older), oldest)
+        return oldest
 
     def lengths(self) -> dict[WorkflowKey, int]:
         """How many tasks wait for each workflow."""

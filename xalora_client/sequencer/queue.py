@@ -1,7 +1,8 @@
 """The task queue: what can be done with tasks, and the rules for it. All else in the sequencer works through this.
 
-Tasks wait in their order of arrival. A miner gets the oldest that it can run, under a lease. A lease that runs out puts
-the task back to the head of the queue, at most three times. What is decided here is written to the database first.
+Tasks wait in their order of arrival. A miner gets the oldest that it can run, under a lease. A task whose lease runs
+out goes back to the head of the queue; after its third lost attempt it fails. What is decided here is written to the
+database first.
 
 Another engine, on a database over a network, would replace ``TaskQueue``: its methods take and return the plain values
 of ``values.py``, and each is one transaction.
@@ -50,7 +51,7 @@ KEPT_RESULT_SECONDS = 3600.0
 
 _LONGEST_PUBLIC_SECONDS = 3600.0
 _RETRY_SECONDS = 5.0
-_STOPS = ("canceled", "timed out")
+_STOP_REASONS = ("canceled", "timed out")
 _INPUT, _UPLOAD, _MEDIA = "input", "upload", "media"
 _ID_LENGTH = 32
 
@@ -83,7 +84,7 @@ class TaskQueue:
         self._miners = Miners(self._capabilities, clock)
         self._open: dict[str, OpenTask] = {}
         self._waiting = WaitingTasks()
-        self._unfetched: asyncio.Queue[OpenTask] = asyncio.Queue()
+        self._awaiting_inputs: asyncio.Queue[OpenTask] = asyncio.Queue()
         self._polls: list[PendingPoll] = []
 
     async def start(self, *, keep_leases: bool) -> None:
@@ -95,14 +96,14 @@ class TaskQueue:
         for task in self._database.open_tasks():
             self._open[task.task_id] = task
             if task.status == "running" and not keep_leases:
-                self._database.set_status(task.task_id, "waiting", 0, forget=True)
+                self._database.set_status(task.task_id, "waiting", 0, drop_lease=True)
                 task.status, task.attempts, task.lease, task.upload = "waiting", 0, None, None
             if task.status == "running" and task.lease is not None:
                 self._extend(task, task.lease)
             elif task.ready:
                 self._waiting.add(task)
             else:
-                self._unfetched.put_nowait(task)
+                self._awaiting_inputs.put_nowait(task)
             task.change(self._clock.time())
             self._watch_deadline(task)
 
@@ -141,7 +142,7 @@ class TaskQueue:
         if task.ready:
             self._dispatch(task)
         else:
-            self._unfetched.put_nowait(task)
+            self._awaiting_inputs.put_nowait(task)
         await self._database.flush()
         return CreateOutcome(task.task_id, is_new=True, has_miner=has_miner)
 
@@ -180,7 +181,7 @@ class TaskQueue:
         return set().union(*images) if images else {"image"}
 
     async def find_miner(self, workflow: WorkflowKey | None) -> str | None:
-        """The least busy miner that is here and runs the workflow; any one, if none is named. None: there is none."""
+        """The least busy connected miner that runs the workflow, or any; None if there is none."""
         fitting = [miner for miner in self._miners.alive() if workflow is None or miner.runs(workflow)]
         return min(fitting, key=lambda miner: len(miner.tasks)).name if fitting else None
 
@@ -192,12 +193,12 @@ class TaskQueue:
 
     async def next_fetch(self) -> InputFetch:
         """A task whose inputs are to be fetched; waits for one."""
-        while (task := await self._unfetched.get()).status == "ended":
+        while (task := await self._awaiting_inputs.get()).status == "ended":
             pass
         try:
             return self._database.input_fetch(task)
         except StoreError:
-            self._unfetched.put_nowait(task)
+            self._awaiting_inputs.put_nowait(task)
             raise
 
     async def end_fetch(self, task_id: str, inputs: Mapping[str, InputFile]) -> None:
@@ -251,13 +252,13 @@ class TaskQueue:
             if task.lease is None:
                 continue
             if self._clock.time() - task.lease.began <= _LONGEST_PUBLIC_SECONDS:
-                self._renewed(LeaseId(task.task_id, task.lease.token))
+                self._renew_lease(LeaseId(task.task_id, task.lease.token))
                 return task.task_id
-            self._attempt_lost(task, forget=True)
+            self._attempt_lost(task, drop_lease=True)
         return None
 
     async def claim_next(
-        self, name: str, instance: str | None, *, seconds: float = 0.0, listens: Callable[[], bool] = lambda: True
+        self, name: str, instance: str | None, *, seconds: float = 0.0, is_connected: Callable[[], bool] = lambda: True
     ) -> Attempt | None:
         """Give a miner the oldest task that it can run, waiting at most so many seconds for one.
 
@@ -265,14 +266,14 @@ class TaskQueue:
         lease: some miner may never be able to read the answer. A request of the same miner that still waits ends
         without a task.
 
-        ``instance`` is None for the public kind. ``listens`` says whether an answer would arrive. Raises
+        ``instance`` is None for the public kind. ``is_connected`` says whether its connection is still open. Raises
         NotRegisteredError.
         """
         miner = self._miners.find(name, instance)
         if miner is None:
             raise NotRegisteredError(name)
-        with self._miners.listening(name, listens):
-            claimed = await self._claim(miner, seconds, listens)
+        with self._miners.listening(name, is_connected):
+            claimed = await self._claim(miner, seconds, is_connected)
         if claimed is None:
             return None
         attempt = self._attempt(*claimed)
@@ -285,7 +286,7 @@ class TaskQueue:
         progress: tuple[dict[str, Any], str | None] | None = None,
         *,
         seconds: float = 0.0,
-        listens: Callable[[], bool] = lambda: True,
+        is_connected: Callable[[], bool] = lambda: True,
     ) -> None:
         """Renew a lease, and wait for its end at most so many seconds. Raises LeaseLost.
 
@@ -293,15 +294,15 @@ class TaskQueue:
         task is, and a preview.
         """
         self._miners.mark_seen(lease.miner)
-        task = self._renewed(lease)
+        task = self._renew_lease(lease)
         if progress is not None:
             task.report(*progress, self._clock)
         if seconds <= 0 or self.stopped or task.lease is None:
             return
-        with self._miners.listening(lease.miner, listens):
+        with self._miners.listening(lease.miner, is_connected):
             await task.lease.watchers.wait(self._clock, seconds)
-        if listens() and not self.stopped:
-            self._renewed(lease)
+        if is_connected() and not self.stopped:
+            self._renew_lease(lease)
 
     async def public_lease(self, name: str, task_id: str) -> str | None:
         """The lease of a miner of the public kind, which does not know it; None if it does not have the task."""
@@ -324,11 +325,11 @@ class TaskQueue:
         if task is None or task.lease is None:
             raise LeaseLost("lost")
         lease = LeaseId(task.task_id, task.lease.token)
-        return lease, self._renewed(lease).upload
+        return lease, self._renew_lease(lease).upload
 
     async def attach_result(self, lease: LeaseId, file: str, size: int) -> None:
         """This attempt has uploaded a file of so many bytes, which can be submitted now. Raises LeaseLost."""
-        task = self._renewed(lease)
+        task = self._renew_lease(lease)
         self._database.attach_result(task.task_id, file, size, self._clock.time())
         task.upload = file
         await self._database.flush()
@@ -346,7 +347,7 @@ class TaskQueue:
         ``counts`` is whether it was an attempt. ``why`` becomes a part of the message when no attempts are left. Raises
         LeaseLost.
         """
-        return await self._submit(lease, partial(self._attempt_lost, counts=counts, forget=True, why=why))
+        return await self._submit(lease, partial(self._attempt_lost, counts=counts, drop_lease=True, why=why))
 
     async def end(self, lease: LeaseId, msg: str) -> bool:
         """End a task as failed, for this reason. False if this was submitted before. Raises LeaseLost."""
@@ -419,7 +420,7 @@ class TaskQueue:
         poll.watchers.wake()
 
     async def _claim(
-        self, miner: MinerRecord, seconds: float, listens: Callable[[], bool]
+        self, miner: MinerRecord, seconds: float, is_connected: Callable[[], bool]
     ) -> tuple[OpenTask, Lease] | None:
         if not miner.is_local:
             for task in miner.tasks:
@@ -433,7 +434,7 @@ class TaskQueue:
             return oldest, self._start_attempt(oldest, miner)
         if seconds <= 0 or self.stopped:
             return None
-        poll = PendingPoll(miner, self._clock.time(), listens)
+        poll = PendingPoll(miner, self._clock.time(), is_connected)
         self._polls.append(poll)
         try:
             await poll.watchers.wait(self._clock, seconds)
@@ -477,13 +478,13 @@ class TaskQueue:
         task.change(lease.began)
         return lease
 
-    def _renewed(self, lease: LeaseId) -> OpenTask:
-        """The task that this lease is for; renews it. Raises LeaseLost."""
+    def _renew_lease(self, lease: LeaseId) -> OpenTask:
+        """Renew this lease and return its task. Raises LeaseLost."""
         task = self._open.get(lease.task_id)
         present = None if task is None else task.lease
         if task is None or present is None or present.token != lease.token or lease.miner not in (None, present.miner):
             outcome = self._database.outcome_of(lease.task_id, lease.token)
-            raise LeaseLost(outcome if outcome in _STOPS else "lost")
+            raise LeaseLost(outcome if outcome in _STOP_REASONS else "lost")
         if task.status == "waiting":
             self._database.set_status(task.task_id, "running", task.attempts)
             self._waiting.discard(task)
@@ -500,7 +501,7 @@ class TaskQueue:
         self._miners.mark_seen(lease.miner)
         is_new = True
         try:
-            change(self._renewed(lease))
+            change(self._renew_lease(lease))
         except LeaseLost:
             if self._database.outcome_of(lease.task_id, lease.token) not in ("finished", "error"):
                 raise
@@ -509,7 +510,7 @@ class TaskQueue:
         return is_new
 
     def _attempt_lost(
-        self, task: OpenTask, *, counts: bool = True, forget: bool = False, why: str | None = None
+        self, task: OpenTask, *, counts: bool = True, drop_lease: bool = False, why: str | None = None
     ) -> None:
         """An attempt is over without an end of the task."""
         self.on_attempt_lost(task.workflow)
@@ -520,11 +521,11 @@ class TaskQueue:
             self._end(task.task_id, "failed", "lost", msg)
             return
         attempts = task.attempts if counts else task.attempts - 1
-        self._database.set_status(task.task_id, "waiting", attempts, forget=forget)
+        self._database.set_status(task.task_id, "waiting", attempts, drop_lease=drop_lease)
         self._release(task, "lost")
         task.status, task.attempts = "waiting", attempts
         task.forget_progress()
-        if forget:
+        if drop_lease:
             task.lease = task.upload = None
         task.change(self._clock.time())
         self._dispatch(task)
@@ -552,7 +553,7 @@ class TaskQueue:
         now = self._clock.time()
         del self._open[task.task_id]
         self._waiting.discard(task)
-        self._release(task, outcome if outcome in _STOPS else "lost")
+        self._release(task, outcome if outcome in _STOP_REASONS else "lost")
         task.forget_progress()
         if task.timer is not None:
             task.timer.cancel()
@@ -592,7 +593,7 @@ class TaskQueue:
             lease.timer = self._call_at(lease.expires_at, partial(self._expire, task, lease))
 
     def _expire(self, task: OpenTask, lease: Lease) -> None:
-        """Runs when a lease may have expired: heartbeats do not move the timer, so it may last longer by now."""
+        """A lease may have expired. Heartbeats change ``expires_at`` and not the timer: then it is set again."""
         lease.timer = None
         if task.lease is not lease or task.status != "running" or lease.expires_at is None:
             return
@@ -603,15 +604,15 @@ class TaskQueue:
 
     def _call_at(self, moment: float, change: Callable[[], object]) -> Timer:
         """Make a change at a Unix time, or at once if that has passed."""
-        return self._clock.call_later(max(0.0, moment - self._clock.time()), self._carefully, change)
+        return self._clock.call_later(max(0.0, moment - self._clock.time()), self._retry_on_store_error, change)
 
-    def _carefully(self, change: Callable[[], object]) -> None:
+    def _retry_on_store_error(self, change: Callable[[], object]) -> None:
         """Nobody waits for the change, so it is made again in a while if the disk cannot be written."""
         try:
             change()
         except StoreError:
             logger.exception("The database cannot be written")
-            self._clock.call_later(_RETRY_SECONDS, self._carefully, change)
+            self._clock.call_later(_RETRY_SECONDS, self._retry_on_store_error, change)
 
 
 def _token(task: OpenTask, lease: Lease, purpose: str) -> str:

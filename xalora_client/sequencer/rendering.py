@@ -109,8 +109,11 @@ def _upscale(image: Path, path: Path) -> None:
 
 def _decode(image: Path) -> Image.Image:
     """Return the picture in a file, upright, as 8-bit RGB or RGBA."""
+    content = io.BytesIO(
+        image.read_bytes()
+    )  # Before what follows: that the file cannot be read is not the image's fault.
     try:
-        with Image.open(image) as file:
+        with Image.open(content) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise ImageError(f"the image is too large: more than {MAX_PIXELS} pixels")
             picture = ImageOps.exif_transpose(file)

@@ -239,8 +239,8 @@ def _migrate(db: sqlite3.Connection, steps: Steps, name: str) -> None:
 @contextmanager
 def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
     """Commit all of what is done in it, or nothing."""
-    db.execute(begin)
     try:
+        db.execute(begin)  # An interruption while it waits comes when it has the lock.
         yield
         db.execute("COMMIT")
     except BaseException:

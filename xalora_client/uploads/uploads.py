@@ -170,11 +170,6 @@ class Uploads:
         """Whether anything is to be removed after a task."""
         return self._bucket is not None and not self._config.bucket_keep
 
-    @property
-    def has_leftovers(self) -> bool:
-        """Whether ``close`` has something to do."""
-        return bool(self._unremoved or self._interrupted)
-
     async def upload_ahead(
         self,
         task: WorkflowTask,
@@ -213,7 +208,7 @@ class Uploads:
         """
         details = request.task.task_details
         inputs = await asyncio.to_thread(images_in, details)
-        _check_links(details)
+        await asyncio.to_thread(_check_links, details)  # Also where there is more room for deep details.
         if not inputs:
             return details
         limiter = self._limiter()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError, one_line
+from ..protocol.parameters import refuse_constant
 
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{1,100})(?:\.([A-Za-z0-9_-]{1,100}))?\.json", re.ASCII)
 _EXPORT = "In ComfyUI, open the workflow and use File → Export (API)"
@@ -103,7 +104,7 @@ def read_workflow(file: Path) -> Workflow:
         WorkflowFileError: It cannot be read, or is not a workflow.
     """
     try:
-        nodes = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
+        nodes = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=refuse_constant)
     except OSError as error:
         raise WorkflowFileError(file, f"it cannot be read: {error.strerror}", "Make the file readable.") from error
     except (ValueError, RecursionError) as error:
@@ -150,10 +151,6 @@ def read_folder(folder: Path) -> list[Workflow]:
         what = "; ".join(error.what for error in errors)
         raise ConfigurationError(what, advice=" ".join(dict.fromkeys(error.advice for error in errors)))
     return workflows
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number that JSON has")
 
 
 class TitleError(ValueError):

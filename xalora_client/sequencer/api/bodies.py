@@ -123,10 +123,8 @@ def _http_error(error: Exception) -> HTTPError | None:
             return HTTPError(409, f"another miner is called {error}; choose another name")
         case ConnectionError() | ClientError():
             return HTTPError(400, "the connection was cut")  # Nobody reads this.
-        case StoreError(is_full=True) | OSError():
-            is_broken = isinstance(error, OSError) and not is_full(error)
-            problem = f"cannot be written ({type(error).__name__})" if is_broken else "is full"
-            return HTTPError(507, f"the sequencer's disk {problem}; free some space there, and send this again")
+        case StoreError(is_full=True) | OSError() if isinstance(error, StoreError) or is_full(error):
+            return HTTPError(507, "the sequencer's disk is full; free some space there, and send this again")
     return None
 
 

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from aiohttp import web
 
+from ...protocol.parameters import refuse_constant
 from .connections import connection_of, trust
 from .errors import HTTPError
 
@@ -123,7 +124,7 @@ def _parsed(body: bytearray, outline: Outline) -> dict[str, Any]:
             long[name] = str(memoryview(body)[begin:end], "utf-8")
             rest += body[at:begin] + json.dumps(name)[1:-1].encode()
             at = end
-        found = json.loads(rest + body[at:], parse_constant=_not_json)
+        found = json.loads(rest + body[at:], parse_constant=refuse_constant)
     except (ValueError, LookupError, RecursionError):
         raise HTTPError(400, "the body is not JSON") from None
     if not isinstance(found, dict):
@@ -140,10 +141,6 @@ def _filled(value: Any, long: Mapping[str, str]) -> Any:
         case list():
             return [_filled(inner, long) for inner in value]
     return value
-
-
-def _not_json(name: str) -> Any:
-    raise ValueError(f"{name} is not a number that JSON has")
 
 
 class Outline:

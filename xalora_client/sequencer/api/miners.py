@@ -80,7 +80,9 @@ class MinerRoutes:
             if task_id is not None:
                 return web.json_response({"msg": f"task {task_id} is running"})
         try:
-            attempt = await self.queue.claim_next(name, instance, seconds=seconds, listens=partial(_is_open, request))
+            attempt = await self.queue.claim_next(
+                name, instance, seconds=seconds, is_connected=partial(_is_open, request)
+            )
         except NotRegisteredError:
             return web.json_response({"msg": "register first", "register": True})
         if attempt is None:
@@ -95,7 +97,7 @@ class MinerRoutes:
         seconds = min(read_wait(body), _HEARTBEAT_SECONDS)
         try:
             await self.queue.renew(
-                lease, read_progress(body.get("progress")), seconds=seconds, listens=partial(_is_open, request)
+                lease, read_progress(body.get("progress")), seconds=seconds, is_connected=partial(_is_open, request)
             )
         except LeaseLost as lost:
             return web.json_response({"stop": str(lost)})

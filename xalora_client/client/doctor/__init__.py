@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ..config import default_home, find, home_folder, load, stored_settings
-from ..errors import ConfigurationError
-from ..http.upload import WebTransport
-from ..media.store import budget_of
+from ...config import default_home, find, home_folder, load, stored_settings
+from ...errors import ConfigurationError
+from ...http.upload import WebTransport
+from ...media.store import budget_of
 from .check import OK, PROBLEM, WARNING, Check, failed
 from .machine import check_machine
 from .network import check_clock, check_images, check_key, check_key_is_set, check_server
@@ -25,7 +25,7 @@ async def examine(
     home: str | os.PathLike[str] | None = None,
     fallback_home: Path | None = None,
     comfyui_version: str | None = None,
-    on_check: Callable[[Check], object] = lambda _: None,
+    on_check: Callable[[Check], object] | None = None,
 ) -> list[Check]:
     """Try each part of the setup. Nothing is charged, and nothing stays behind.
 
@@ -46,7 +46,8 @@ async def examine(
     def note(*made: Check) -> None:
         for check in made:
             checks.append(check)
-            on_check(check)
+            if on_check is not None:
+                on_check(check)
 
     web = WebTransport()
     try:

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import getproxies
 
-from ..errors import StorageError, one_line
-from ..http import __version__
-from ..media.decoding.limits import free_memory
-from ..protocol.urls import display_url
+from ...errors import StorageError, one_line
+from ...http import __version__
+from ...media.decoding.limits import free_memory
+from ...protocol.urls import display_url
 from .check import OK, PROBLEM, WARNING, Check, failed
 
 OLDEST_COMFYUI = "0.3.64"

@@ -6,17 +6,17 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..config import SOURCE_NAMES, Config
-from ..config.validation import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
-from ..errors import ConfigurationError, XaloraError
-from ..http.ssrf import is_local
-from ..http.upload import WebTransport
-from ..protocol.requests import SHORTEST_SECRET, Sequencer
-from ..protocol.urls import Link
-from ..uploads.bucket import Bucket
-from ..uploads.bucket_errors import seconds_since
-from ..uploads.to_sequencer import ask_about, json_object, takes_uploads
-from ..uploads.uploads import folder_of, upload_method
+from ...config import SOURCE_NAMES, Config
+from ...config.validation import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
+from ...errors import ConfigurationError, XaloraError
+from ...http.ssrf import is_local
+from ...http.upload import WebTransport
+from ...protocol.requests import SHORTEST_SECRET, Sequencer
+from ...protocol.urls import Link
+from ...uploads.bucket import Bucket
+from ...uploads.bucket_errors import seconds_since
+from ...uploads.to_sequencer import ask_about, json_object, takes_uploads
+from ...uploads.uploads import folder_of, upload_method
 from .check import OK, PROBLEM, WARNING, Check, failed
 
 NO_TASK = "doctor-asks-for-no-task"
