@@ -22,6 +22,7 @@ from .keys import ConsumerKeys
 MOST_CUT = 16
 """Uploads that were cut and are kept to be continued; the oldest go first. A restart forgets them."""
 
+_IMAGE_TYPE = re.compile(r"image/[A-Za-z0-9.+-]{1,90}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 _CONTENT_TYPES = {known.extension: known.mime_type for known in FORMATS if known is not APNG}
@@ -131,7 +132,7 @@ class ImageUploads:
             raise HTTPError(400, "size is not a number of bytes")
         if size > LARGEST_INPUT:
             raise HTTPError(413, f"the image is larger than {LARGEST_INPUT // 2**20} MiB")
-        if not isinstance(content_type, str) or not content_type.startswith("image/") or len(content_type) > 100:
+        if not isinstance(content_type, str) or not _IMAGE_TYPE.fullmatch(content_type):
             raise HTTPError(400, "content_type is not that of an image, such as image/png")
         image = await self.images.announce(self.queue.owner(body["api_key"]), sha256, size, content_type)
         answer: dict[str, Any] = {"image": address(request, f"images/{image.token}")}
@@ -147,11 +148,11 @@ class ImageUploads:
         if image is None:
             raise HTTPError(404, "no image was announced for this address, or it is a day old; announce it again")
         trust(request)
-        await self._receive(request, image)
-        await self.images.mark_complete(image)
+        await self.images.mark_complete(image, await self._receive(request, image))
         return web.json_response({"image": address(request, f"images/{image.token}")})
 
-    async def _receive(self, request: web.Request, image: Image) -> None:
+    async def _receive(self, request: web.Request, image: Image) -> str:
+        """Store the bytes; returns their media type, which they say themselves: what was announced may be anything."""
         offset = request.headers.get("Upload-Offset", "0")
         file = self.cut.pop(image.token, None)  # While one request continues it, no other does.
         if file is not None and offset == "0":
@@ -173,6 +174,7 @@ class ImageUploads:
             if found is None or found.kind == "video":
                 raise HTTPError(415, f"this is not an image: {describe(file.head).partition(':')[0]}")
             await file.store(self.images.folder / image.sha256)
+            return found.mime_type
         finally:
             file.discard()
 
