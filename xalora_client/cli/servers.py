@@ -18,7 +18,7 @@ from ..errors import ConfigurationError
 from ..sequencer import Options, SequencerOptions
 from ..sequencer.log import log_to_stderr
 from .arguments import MINER_KEY, SEQUENCER_KEYS
-from .outcome import INTERRUPTED, print_result
+from .outcome import INTERRUPTED, TERMINATED, print_result
 
 
 async def sandbox(arguments: argparse.Namespace) -> int:
@@ -35,6 +35,7 @@ async def sandbox(arguments: argparse.Namespace) -> int:
 
 async def sequencer(arguments: argparse.Namespace) -> int:
     """``xalora sequencer --data DIR``, with miners of its own for ``--comfyui URL``."""
+    from ..miner.service import signal_handlers
     from ..sequencer.api.connections import raise_file_limit
     from ..sequencer.app import serve  # Imports a web server, which few commands need.
 
@@ -62,12 +63,25 @@ async def sequencer(arguments: argparse.Namespace) -> int:
 
     log_to_stderr()
     raise_file_limit()
+    os.umask(0o077)  # Prompts are in what it writes: others on this machine must not read it.
     run = partial(serve, arguments.host, arguments.port, arguments.data, options)
     if arguments.comfyui:
         await _serve_with_miners(run, on_ready, arguments.comfyui, key)
-    else:
-        await run(on_ready=on_ready)
-    return 0
+        return 0
+    serving = asyncio.ensure_future(run(on_ready=on_ready))
+    is_terminated = asyncio.Event()
+
+    def terminate() -> None:
+        is_terminated.set()
+        serving.cancel()
+
+    with signal_handlers({signal.SIGTERM: terminate}):  # So that it ends in order, as by Ctrl-C.
+        try:
+            await serving
+        except asyncio.CancelledError:
+            if not is_terminated.is_set():
+                raise
+    return TERMINATED
 
 
 async def miner(arguments: argparse.Namespace) -> int:
