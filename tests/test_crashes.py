@@ -182,7 +182,9 @@ def test_fifty_races_of_two_processes_are_one_create_each(sandbox, tmp_path):
 def test_a_wait_outlives_a_crash_of_the_sandbox(tmp_path):
     first = SandboxProcess(tmp_path / "sandbox", render_seconds=1.0)
     port = int(first.url.rpartition(":")[2])
+    home = Home(tmp_path / "home")
     process = start("library", "patient", first.url, tmp_path)
+    poll(lambda: home.phase() == "waiting")  # Before, the create's answer would be lost with the sandbox.
     poll(lambda: first.rows("SELECT 1 FROM tasks WHERE status = 'running'"))
     first.kill()
     again = SandboxProcess(tmp_path / "sandbox", render_seconds=1.0, port=port)

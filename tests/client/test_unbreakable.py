@@ -15,6 +15,16 @@ from xalora_client.client.portal import finish
 from xalora_client.client.session import in_thread
 
 
+async def interrupted(work):
+    """Interrupt work that must be finished, once it has begun; returns when the interruption was raised."""
+    running = asyncio.create_task(finish(work()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 def test_blocking_work_that_does_not_settle(monkeypatch):
     monkeypatch.setattr(portal, "LONGEST_TO_FINISH", 0.05)
     monkeypatch.setattr(portal, "SECONDS_TO_STOP", 0.5)
@@ -43,15 +53,7 @@ def test_awaited_work_that_does_not_settle(monkeypatch):
             given_up.append(True)
             raise
 
-    async def main():
-        running = asyncio.create_task(finish(work()))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-
-    asyncio.run(main())
+    asyncio.run(interrupted(work))
     assert given_up == [True]
 
 
@@ -62,16 +64,8 @@ def test_an_interruption_waits_for_the_end_of_the_work():
         await asyncio.sleep(0.05)
         ended.append(True)
 
-    async def main():
-        running = asyncio.create_task(finish(work()))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        assert ended == [True]
-
-    asyncio.run(main())
+    asyncio.run(interrupted(work))
+    assert ended == [True]
 
 
 @pytest.mark.parametrize("error", [ValueError("own"), Stop()], ids=repr)

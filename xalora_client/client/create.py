@@ -142,7 +142,6 @@ async def upload_ahead(
             identity = await asyncio.to_thread(ledger.identity, request)
             if reuse and any(other.key == identity.fingerprint for other in session.uploaded_ahead):
                 return None
-
             claim = await _claim_once(session, ledger, identity, request, reuse)
             is_busy = claim.step is Step.IN_PROGRESS
             pending = _pending(request, claim) if claim.may_send else None
@@ -166,8 +165,8 @@ async def upload_ahead(
 
 async def discard_ahead(session: Session) -> None:
     """Release the claims whose creates were never asked for, and remove what was uploaded for them."""
-    not_accepted, session.uploaded_ahead = session.uploaded_ahead, []
-    await _close_without_task(session, not_accepted, None)
+    unsent, session.uploaded_ahead = session.uploaded_ahead, []
+    await _close_without_task(session, unsent, None)
 
 
 async def request_resource(
@@ -381,7 +380,7 @@ async def _stopped(
             await cancel_interrupted(session, created.task_id, created.credentials, stop)
             return
         if was_in_flight and isinstance(error, XaloraError):
-            await finish(_close_without_task(session, [pending], error))
+            await _close_without_task(session, [pending], error)
             return
     job_id = pending.request.job_id
     advice = "look for it in your account" if pending.claim is None else "run the same task again to continue it"

@@ -40,9 +40,12 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from . import messages
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 E = TypeVar("E", bound="XaloraError")
 
@@ -58,6 +61,15 @@ def one_line(text: str, longest: int = 300) -> str:
 
 
 Sent = Literal["no", "maybe"]
+
+
+class _Common(TypedDict, total=False):
+    """What every error accepts by keyword."""
+
+    task_id: str | None
+    advice: str | None
+    code: str | None
+    params: Mapping[str, object] | None
 
 
 class XaloraError(Exception):
@@ -218,7 +230,7 @@ class NetworkError(XaloraError, ConnectionError):
         *,
         sent: Literal["no", "maybe"] = "maybe",
         transient: bool = True,
-        **rest: Any,
+        **rest: Unpack[_Common],
     ) -> None:
         super().__init__(what, **rest)
         self.sent = sent
@@ -249,7 +261,9 @@ class APIStatusError(XaloraError):
 
     code = "status"
 
-    def __init__(self, message: str, *, status_code: int = 0, retry_after: float | None = None, **rest: Any) -> None:
+    def __init__(
+        self, message: str, *, status_code: int = 0, retry_after: float | None = None, **rest: Unpack[_Common]
+    ) -> None:
         what = f"The server answered {status_code}: {message}" if status_code else message
         super().__init__(what, **rest)
         self.message = message
@@ -322,7 +336,7 @@ class ResponseError(XaloraError, ValueError):
 class TaskError(XaloraError):
     """A task did not end well. ``result`` is the server's last answer about it, or None."""
 
-    def __init__(self, what: str = "", *, result: object = None, **rest: Any) -> None:
+    def __init__(self, what: str = "", *, result: object = None, **rest: Unpack[_Common]) -> None:
         super().__init__(what, **rest)
         self.result = result
 
@@ -353,7 +367,7 @@ class MediaError(XaloraError):
 
     code = "media"
 
-    def __init__(self, what: str = "", *, path: Path | None = None, **rest: Any) -> None:
+    def __init__(self, what: str = "", *, path: Path | None = None, **rest: Unpack[_Common]) -> None:
         super().__init__(what, **rest)
         self.path = path
 

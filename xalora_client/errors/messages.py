@@ -98,8 +98,8 @@ MESSAGES: dict[str, Message] = {
     "proxy": Message("Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to an address like http://host:port, or unset it."),
     "storage": Message("Free some space or make the folder writable, or point XALORA_HOME elsewhere."),
     "ledger_damaged": Message(
-        'No task is sent until `xalora repair --home "{folder}"` has saved what can be read.',
-        nodes='No task is sent until the command "xalora repair" has saved what can be read. '
+        'No task that the damage may hide is sent until `xalora repair --home "{folder}"` has saved what can be read.',
+        nodes='No task that the damage may hide is sent until the command "xalora repair" has saved what can be read. '
         "Then check the Xalora tab.",
     ),
     "disk_nearly_full": Message(

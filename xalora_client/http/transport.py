@@ -44,6 +44,12 @@ SEND_HEADERS = {
 }
 FETCH_HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
 
+CONNECT_TIMEOUT = 15.0
+"""Seconds to connect. Well under a request's own timeout, so that "never connected" can be recognized."""
+
+_reached: set[str] = set()
+"""Hosts that were reached before."""
+
 LARGEST_ANSWER = 16 * 1024 * 1024
 """The most bytes of an answer of the sequencer, encoded or decoded."""
 
@@ -205,13 +211,6 @@ async def _fetched(exchange: Exchange, fetch: Fetch) -> Response:
             write(piece)
             since = loop.time()  # The time the sink takes is not silence of the server.
     return head
-
-
-CONNECT_TIMEOUT = 15.0
-"""Seconds to connect. Well under a request's own timeout, so that "never connected" can be recognized."""
-
-_reached: set[str] = set()
-"""Hosts that were reached before."""
 
 
 class Exchange:

@@ -10,18 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from ...errors import one_line
-from ...protocol.miner import (
-    Assignment,
-    Input,
-    read_failure,
-    read_ids,
-    read_instance,
-    read_progress,
-    read_remark,
-    read_seconds,
-    read_software,
-    read_workflows,
-)
+from ...protocol import miner as wire
 from ...workflows import Capability
 from ..queue import LEASE_SECONDS, TaskQueue
 from ..values import Attempt, LeaseId, LeaseLost, NotRegisteredError, Result
@@ -54,15 +43,15 @@ class MinerRoutes:
     async def register(self, request: web.Request) -> web.StreamResponse:
         """Register a miner with what it can run."""
         body = await read_json(request, self.keys.name)
-        name, instance = self.keys.name(body), read_instance(body)
+        name, instance = self.keys.name(body), wire.read_instance(body)
         if instance is None:
             raise HTTPError(400, "instance is missing")
-        announced = read_workflows(body)
+        announced = wire.read_workflows(body)
         try:
             capabilities = [Capability.from_json(workflow) for workflow in announced]
         except (ValueError, OverflowError) as error:
             raise HTTPError(400, f"workflows cannot be read: {one_line(str(error))}") from None
-        await self.queue.register(name, instance, capabilities, read_software(body))
+        await self.queue.register(name, instance, capabilities, wire.read_software(body))
         return web.json_response({"lease_seconds": LEASE_SECONDS, "long_poll_seconds": LONG_POLL_SECONDS})
 
     async def workflows(self, request: web.Request) -> web.StreamResponse:
@@ -73,10 +62,10 @@ class MinerRoutes:
     async def request(self, request: web.Request) -> web.StreamResponse:
         """Give a task, or ``{"msg"}``. ``{"register": true}`` when this process does not know the miner."""
         body = await read_json(request, self.keys.name)
-        name, instance, seconds = self.keys.name(body), read_instance(body), read_wait(body)
+        name, instance, seconds = self.keys.name(body), wire.read_instance(body), read_wait(body)
         if instance is None:
             seconds = 0.0
-            task_id = await self.queue.renew_public(name, read_ids(body))
+            task_id = await self.queue.renew_public(name, wire.read_ids(body))
             if task_id is not None:
                 return web.json_response({"msg": f"task {task_id} is running"})
         try:
@@ -96,9 +85,8 @@ class MinerRoutes:
         lease = LeaseId(read_text(body, "task_id"), read_text(body, "lease"), name)
         seconds = min(read_wait(body), _HEARTBEAT_SECONDS)
         try:
-            await self.queue.renew(
-                lease, read_progress(body.get("progress")), seconds=seconds, is_connected=partial(_is_open, request)
-            )
+            progress = wire.read_progress(body.get("progress"))
+            await self.queue.renew(lease, progress, seconds=seconds, is_connected=partial(_is_open, request))
         except LeaseLost as lost:
             return web.json_response({"stop": str(lost)})
         return web.json_response({"lease_seconds": LEASE_SECONDS})
@@ -110,12 +98,12 @@ class MinerRoutes:
         lease = LeaseId(task_id, await self._lease(body, task_id, name), name)
         give_back = body.get("give_back")
         if body.get("success") is True:
-            seconds = read_seconds(body, "inference_latency"), read_seconds(body, "upload_latency")
-            is_new = await self.queue.finish(lease, Result(str(body.get("result")), *seconds, read_remark(body)))
+            seconds = wire.read_seconds(body, "inference_latency"), wire.read_seconds(body, "upload_latency")
+            is_new = await self.queue.finish(lease, Result(str(body.get("result")), *seconds, wire.read_remark(body)))
         elif give_back in ("lost", "stopping"):
-            is_new = await self.queue.requeue(lease, counts=give_back == "lost", why=read_remark(body))
+            is_new = await self.queue.requeue(lease, counts=give_back == "lost", why=wire.read_remark(body))
         else:
-            is_new = await self.queue.end(lease, read_failure(body))
+            is_new = await self.queue.end(lease, wire.read_failure(body))
         return web.json_response({"msg": "thank you" if is_new else "submitted before"})
 
     async def _lease(self, body: Mapping[str, Any], task_id: str, name: str) -> str:
@@ -128,9 +116,9 @@ class MinerRoutes:
         return token
 
 
-def _assignment(request: web.Request, attempt: Attempt) -> Assignment:
+def _assignment(request: web.Request, attempt: Attempt) -> wire.Assignment:
     inputs = {
-        name: Input(address(request, f"miner_input/{attempt.input_token}-{number}"), file.content_type, file.size)
+        name: wire.Input(address(request, f"miner_input/{attempt.input_token}-{number}"), file.content_type, file.size)
         for number, (name, file) in enumerate(attempt.inputs.items())
     }
     # A public miner fetches the parameter's value; ours fetch the bytes from ``inputs``.
@@ -138,7 +126,7 @@ def _assignment(request: web.Request, attempt: Attempt) -> Assignment:
         name: file.url if attempt.is_public else f"{file.content_type}, {file.size} bytes"
         for name, file in inputs.items()
     }
-    return Assignment(
+    return wire.Assignment(
         task_id=attempt.lease.task_id,
         task_type=attempt.workflow.task_type,
         workflow_id=attempt.workflow.workflow_id,
