@@ -22,8 +22,10 @@ from tests.support.pictures import png
 from tests.support.processes import poll
 from tests.support.sandbox_process import SandboxProcess
 from tests.support.snapshot import Snapshot, shape
+from xalora_client.sequencer import SequencerOptions
 
 CONSUMER, _, SECRET = KEY.partition("#")
+JSON = {"Content-Type": "application/json"}
 WORDS = ("status", "stop", "service", "register", "long_poll_seconds", "lease_seconds")
 
 
@@ -159,8 +161,8 @@ def test_refusals(server: Server, snapshot: Snapshot) -> None:
     video = {"prompt": "a rabbit"}
     nothing = {"task_id": "none", "lease": "0" * 64, "miner_id": "box", "success": True}
     server.seen.clear()
-    server.send("no JSON", "POST", "task_create", data="{")
-    server.send("no object", "POST", "task_create", data="[]")
+    server.send("no JSON", "POST", "task_create", data="{", headers=JSON)
+    server.send("no object", "POST", "task_create", data="[]", headers=JSON)
     server.send("no such address", "GET", "nowhere")
     server.send("no such method", "GET", "task_create")
     for endpoint in ("task_create", "task_result_query", "task_cancel", "resource_request", "image_upload"):
@@ -211,7 +213,7 @@ def test_to_prometheus(server: Server, snapshot: Snapshot) -> None:
     server.give("", task, success=True, **uploaded)
     server.create("", "txt2vid", "job-7", {"prompt": "x"}, workflow_id="1")
     assert server.ask("", "task_result_query", task_id=task_id)["status"] == "finished"
-    answer = server.send("", "GET", "metrics")
+    answer = server.send("", "GET", "metrics", params={"token": SequencerOptions(api_keys=(KEY,)).page_token})
     if answer.status_code == 501:
         pytest.skip("prometheus-client is not installed")
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", answer.text, re.MULTILINE))

@@ -19,26 +19,46 @@ from xalora_client.sequencer.app import serve
 
 KEYS = ("alice#key-of-alice", "bob#key-of-bob")
 MINER_KEY = "a-secret-of-miners"
+JSON = {"Content-Type": "application/json"}
+TOKEN = {"token": SequencerOptions(api_keys=KEYS).page_token}
 PREVIEW = "data:image/jpeg;base64,AAAA"
 
 
 @pytest.fixture
 def guarded(sequencer):
     """A sequencer that others can reach, and Alice's key in use."""
-    server = sequencer(host="0.0.0.0", api_keys=KEYS, miner_key=MINER_KEY)
+    server = sequencer(host="0.0.0.0", api_keys=KEYS, miner_keys=(MINER_KEY,))
     server.consumer_id, server.api_key = "alice", "key-of-alice"
     return server
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
-@pytest.mark.parametrize("options", [{}, {"api_keys": KEYS}, {"miner_key": MINER_KEY}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"api_keys": KEYS}, {"miner_keys": (MINER_KEY,)}], ids=str)
 def test_others_cannot_reach_it_without_keys(tmp_path, host, options):
     with pytest.raises(ConfigurationError, match="needs keys"):
         asyncio.run(serve(host, 0, tmp_path / "data", SequencerOptions(**options)))
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("options", [{"api_keys": ("nokey",)}, {"miner_key": " "}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"api_keys": KEYS}, {"miner_keys": (MINER_KEY,)}], ids=str)
+def test_nor_through_a_proxy(tmp_path, options):
+    chosen = SequencerOptions(public_url="https://gpu.example.com", **options)
+    with pytest.raises(ConfigurationError, match="needs keys"):
+        asyncio.run(serve("127.0.0.1", 0, tmp_path / "data", chosen))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"api_keys": ("nokey",)},
+        {"api_keys": ("alice#same", "bob-same")},
+        {"miner_keys": (" ",)},
+        {"miner_keys": ("box= ",)},
+        {"trusted_proxies": ("proxy.example",)},
+        {"trusted_proxies": ("10.0.0.0/64",)},
+    ],
+    ids=str,
+)
 def test_keys_that_are_none(options):
     with pytest.raises(ConfigurationError):
         SequencerOptions(**options)
@@ -76,6 +96,51 @@ def test_a_miner_without_the_key_is_not_let_in(guarded, key):
         assert "XALORA_MINER_KEY" in answer.json()["message"]
 
 
+def test_a_miner_may_have_a_key_of_its_own(sequencer):
+    server = sequencer(miner_keys=("box=key-of-box", "base64-of-all=="))
+    server.miner(name="box", key="key-of-box")
+    server.miner(name="other", key="base64-of-all==")
+    for name, key in [("other", "key-of-box"), ("box", "box=key-of-box"), ("box", None), ("", "key-of-box")]:
+        assert server.miner(name=name, key=key, register=False).register().status_code == 401
+
+
+@pytest.mark.parametrize("path", ["", "metrics"])
+def test_the_page_and_the_metrics_need_a_token_where_there_are_keys(guarded, path):
+    asked = {"Accept": "text/html"}
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": MINER_KEY}):
+        answer = requests.get(f"{guarded.url}/{path}", headers=asked | headers, params={"token": "wrong"}, timeout=30)
+        assert answer.status_code == 401
+        assert "prints at its start" in answer.json()["message"]
+    good = {"Authorization": f"Bearer {TOKEN['token']}"}
+    assert requests.get(f"{guarded.url}/{path}", headers=asked | good, timeout=30).status_code in (200, 501)
+
+
+def test_metrics_may_be_open(sequencer):
+    server = sequencer(api_keys=KEYS, miner_keys=(MINER_KEY,), metrics_open=True)
+    assert requests.get(f"{server.url}/metrics", timeout=30).status_code in (200, 501)
+    assert requests.get(server.url, headers={"Accept": "text/html"}, timeout=30).status_code == 401
+
+
+def test_wrong_keys_are_held_back_by_the_address_that_a_trusted_proxy_names(sequencer, monkeypatch):
+    held = []
+
+    async def note(self, address):
+        held.append(address)
+
+    monkeypatch.setattr("xalora_client.sequencer.api.keys.WrongKeys.slow", note)
+    for trusted, address in [
+        (("127.0.0.0/8",), "203.0.113.9"),
+        ((), "127.0.0.1"),
+        (("127.0.0.1", "203.0.113.9"), "6.6.6.6"),
+    ]:
+        server = sequencer(api_keys=KEYS, miner_keys=(MINER_KEY,), trusted_proxies=trusted)
+        headers = {"X-Forwarded-For": "6.6.6.6, 203.0.113.9"}
+        body = {"api_key": "guessed", "task_id": "t"}
+        requests.post(f"{server.url}/task_result_query", json=body, headers=headers, timeout=30)
+        assert held.pop() == address
+        server.stop()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "[::ffff:127.0.0.1]", "printer.lan"])
 def test_images_in_private_networks_are_refused(guarded, host):
     guarded.miner(workflow("upscaler", IMAGE), key=MINER_KEY)
@@ -86,8 +151,9 @@ def test_images_in_private_networks_are_refused(guarded, host):
 
 
 def test_behind_a_proxy_addresses_are_those_of_the_proxy(sequencer):
-    server = sequencer(public_url="https://gpu.example.com/")
-    miner = server.miner(workflow("upscaler", IMAGE))
+    server = sequencer(public_url="https://gpu.example.com/", api_keys=KEYS, miner_keys=(MINER_KEY,))
+    server.consumer_id, server.api_key = "alice", "key-of-alice"
+    miner = server.miner(workflow("upscaler", IMAGE), key=MINER_KEY)
     said = {"sha256": "0" * 64, "size": 9, "content_type": "image/png"}
     announced = server.post("image_upload", consumer_id=server.consumer_id, **said).json()
     task_id = server.make("upscaler", image="data:image/png;base64," + base64.b64encode(png()).decode())
@@ -146,7 +212,7 @@ def test_a_name_that_leads_into_a_private_network_is_refused(guarded, website, p
 
 
 def test_images_in_private_networks_are_fetched_when_that_is_allowed(sequencer, website):
-    server = sequencer(host="0.0.0.0", api_keys=KEYS, miner_key=MINER_KEY, allow_private_images=True)
+    server = sequencer(host="0.0.0.0", api_keys=KEYS, miner_keys=(MINER_KEY,), allow_private_images=True)
     server.consumer_id, server.api_key = "alice", "key-of-alice"
     website.pages["/cat.png"] = png()
     miner = server.miner(workflow("upscaler", IMAGE), key=MINER_KEY)
@@ -195,7 +261,7 @@ def busy(guarded):
 
 
 def test_a_browser_gets_a_page_without_secrets(busy):
-    answer = requests.get(busy.url, headers={"Accept": "text/html,*/*"}, timeout=30)
+    answer = requests.get(busy.url, params=TOKEN, headers={"Accept": "text/html,*/*"}, timeout=30)
     assert answer.headers["Content-Type"].startswith("text/html")
     page = Words(answer.text)
     shown = " ".join(page.texts)
@@ -216,7 +282,7 @@ def test_a_program_learns_what_this_is(busy, accept):
 
 def metrics(server):
     pytest.importorskip("prometheus_client", reason="needs the extra sequencer")
-    answer = requests.get(f"{server.url}/metrics", timeout=30)
+    answer = requests.get(f"{server.url}/metrics", params=TOKEN, timeout=30)
     assert answer.status_code == 200
     return answer.text
 
@@ -327,5 +393,5 @@ def test_progress_that_makes_no_sense_is_ignored(sequencer, progress):
 
 def test_what_json_does_not_have_is_no_number(sequencer):
     server = sequencer()
-    answer = requests.post(f"{server.url}/task_create", data='{"timeout_seconds": NaN}', timeout=30)
+    answer = requests.post(f"{server.url}/task_create", data='{"timeout_seconds": NaN}', headers=JSON, timeout=30)
     assert (answer.status_code, answer.json()) == (400, {"message": "the body is not JSON"})

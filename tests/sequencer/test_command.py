@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import requests
 
@@ -41,6 +43,23 @@ def test_it_says_where_it_listens_and_takes_keys_from_the_environment(command):
     process.interrupt()
     process.process.wait(10)
     assert process.output() == f"{line}\n"
+    assert "Traceback" not in process.errors()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither the signal nor such modes")
+def test_a_service_ends_it_in_order_and_others_read_nothing(command, tmp_path):
+    (tmp_path / "data").mkdir(mode=0o755)
+    process = command()
+    url = process.first_line().removeprefix("Xalora sequencer listening on ")
+    miner = FakeMiner(url, "txt2vid.1")
+    body = {"consumer_id": "a", "api_key": "b", "job_id": "j", "task_type": "txt2vid", "workflow_id": "1"}
+    requests.post(f"{url}/task_create", json=body | {"task_details": {"parameters": {"prompt": "x"}}}, timeout=30)
+    miner.take()
+    modes = {path.name: path.stat().st_mode & 0o077 for path in [tmp_path / "data", *(tmp_path / "data").rglob("*")]}
+    assert {name: mode for name, mode in modes.items() if mode} == {}
+    process.process.terminate()
+    assert process.process.wait(20) == 143
+    assert [path.name for path in (tmp_path / "data").glob("*.sqlite3-*")] == []
     assert "Traceback" not in process.errors()
 
 

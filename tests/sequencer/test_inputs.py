@@ -233,3 +233,20 @@ def test_unused_images_are_forgotten_after_a_day(server, miner):
 def test_no_one_else_puts_an_image(server):
     for token in ("x", "0" * 64):
         assert requests.put(f"{server.url}/image_upload/{token}", data=png(), timeout=30).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "announced", ["image/png\r\nX-Evil: 1", "image/\x00", "image/\x7f", "image/p ng", "text/html", "image/é"]
+)
+def test_a_type_that_is_none_is_refused(server, announced):
+    answer = server.post("image_upload", consumer_id="c", sha256="0" * 64, size=9, content_type=announced)
+    assert (answer.status_code, "image/png" in answer.json()["message"]) == (400, True)
+
+
+def test_the_type_of_an_image_is_that_of_its_bytes(server, miner):
+    content = png(9, 9)
+    said = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "content_type": "image/svg+xml"}
+    answer = server.post("image_upload", consumer_id=server.consumer_id, **said).json()
+    requests.put(answer["upload_url"], data=content, timeout=30)
+    server.make("upscaler", image=answer["image"])
+    assert miner.waits().result(20)["inputs"]["image"]["content_type"] == "image/png"

@@ -74,7 +74,7 @@ def test_an_upload_that_broke_off_may_be_repeated(server, miner, poll):
     where = urlsplit(task["credential"]["upload_url"])
     with socket.create_connection((where.hostname, where.port)) as connection:
         connection.sendall(
-            f"PUT {where.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode() + png()[:20]
+            f"PUT {where.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n".encode() + png()[:20]
         )
         poll(lambda: list((server.data / "incoming").iterdir()))
     poll(lambda: not list((server.data / "incoming").iterdir()))

@@ -127,7 +127,7 @@ def test_it_gets_an_address_for_an_image(server, website, poll):
 
 
 def test_with_a_miner_key_it_is_not_let_in(sequencer):
-    server = sequencer(miner_key="a-secret-of-miners")
+    server = sequencer(miner_keys=("a-secret-of-miners",))
     body = {"erc20_address": PublicMiner.name, "workflow_ids": ["1"]}
     assert requests.post(f"{server.url}/miner_request", json=body, timeout=30).status_code == 401
 

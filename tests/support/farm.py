@@ -38,7 +38,7 @@ class Farm:
         self.tasks: list[asyncio.Task[None]] = []
         self.comfyuis: list[FakeComfyUI] = []
         self.commands: list[Command] = []
-        self.options = SequencerOptions(api_keys=(KEY,), miner_key=MINER_KEY)
+        self.options = SequencerOptions(api_keys=(KEY,), miner_keys=(MINER_KEY,))
         self.workflows({"upscaler.json": workflow(image=True), "txt2img.3.json": workflow()})
 
     def workflows(self, files: dict[str, Any]) -> Path:

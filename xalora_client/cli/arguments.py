@@ -149,7 +149,10 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
         help=f"a consumer's key, several times for several; better in {SEQUENCER_KEYS}, separated by spaces, "
         "because arguments can be seen by other users of this machine",
     )  # fmt: skip
-    parser.add_argument("--miner-key", metavar="K", help=f"what miners must present; better in {MINER_KEY}")
+    parser.add_argument(
+        "--miner-key", action="append", metavar="[NAME=]K",
+        help=f"what miners must present, or the one of that name; several times for several; better in {MINER_KEY}",
+    )  # fmt: skip
     _add_comfyui(parser, required=False)
     parser.add_argument("--workflows", type=Path, metavar="DIR", help="workflow files for miners that have none")
     parser.add_argument(
@@ -159,6 +162,10 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--public-url", metavar="URL", help="how others reach it through a proxy, such as https://gpu.example.com"
     )
+    parser.add_argument(
+        "--trusted-proxy", action="append", metavar="ADDRESS[/BITS]", help="a proxy whose X-Forwarded-For is believed"
+    )
+    parser.add_argument("--metrics-open", action="store_true", help="/metrics without the token, for scrapers")
     parser.add_argument("--budget", type=float, default=20.0, metavar="GB", help="results that are kept (%(default)g)")
 
 

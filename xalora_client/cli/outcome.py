@@ -11,7 +11,7 @@ from .. import errors
 from ..errors import XaloraError
 from ..errors.messages import COMMAND
 
-TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
+TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 130, 143
 
 
 def print_result(arguments: argparse.Namespace, summary: Mapping[str, Any], *lines: str) -> None:

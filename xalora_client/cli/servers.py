@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from .. import config
 from ..errors import ConfigurationError
 from ..sequencer import Options, SequencerOptions
+from ..sequencer.log import log_to_stderr
 from .arguments import MINER_KEY, SEQUENCER_KEYS
-from .outcome import INTERRUPTED, print_result
+from .outcome import INTERRUPTED, TERMINATED, print_result
 
 
 async def sandbox(arguments: argparse.Namespace) -> int:
@@ -32,6 +35,8 @@ async def sandbox(arguments: argparse.Namespace) -> int:
 
 async def sequencer(arguments: argparse.Namespace) -> int:
     """``xalora sequencer --data DIR``, with miners of its own for ``--comfyui URL``."""
+    from ..miner.service import signal_handlers
+    from ..sequencer.api.connections import raise_file_limit
     from ..sequencer.app import serve  # Imports a web server, which few commands need.
 
     if not arguments.budget > 0:
@@ -39,19 +44,44 @@ async def sequencer(arguments: argparse.Namespace) -> int:
     options = SequencerOptions(
         # Better from the environment: other users of the machine can list arguments.
         api_keys=tuple(arguments.api_key or os.environ.get(SEQUENCER_KEYS, "").split()),
-        miner_key=arguments.miner_key or os.environ.get(MINER_KEY) or None,
+        miner_keys=tuple(arguments.miner_key or os.environ.get(MINER_KEY, "").split()),
         workflows=arguments.workflows,
         allow_private_images=arguments.allow_private_images,
         public_url=arguments.public_url,
+        trusted_proxies=tuple(arguments.trusted_proxy or ()),
+        metrics_open=arguments.metrics_open,
         result_bytes=int(arguments.budget * 1e9),
     )
+    key = secrets.token_hex(16) if arguments.comfyui and options.miner_keys else None
+    if key is not None:  # For the miners of this process: those that were given may each be for one name.
+        options = replace(options, miner_keys=(*options.miner_keys, key))
+
+    def on_ready(url: str) -> None:
+        _print_url(arguments, "sequencer", url)
+        if options.page_token is not None:
+            _log(f"See what is going on: {url}/?token={options.page_token}")
+
+    log_to_stderr()
+    raise_file_limit()
+    os.umask(0o077)  # Prompts are in what it writes: others on this machine must not read it.
     run = partial(serve, arguments.host, arguments.port, arguments.data, options)
-    on_ready = partial(_print_url, arguments, "sequencer")
     if arguments.comfyui:
-        await _serve_with_miners(run, on_ready, arguments.comfyui, options.miner_key)
-    else:
-        await run(on_ready=on_ready)
-    return 0
+        await _serve_with_miners(run, on_ready, arguments.comfyui, key)
+        return 0
+    serving = asyncio.ensure_future(run(on_ready=on_ready))
+    is_terminated = asyncio.Event()
+
+    def terminate() -> None:
+        is_terminated.set()
+        serving.cancel()
+
+    with signal_handlers({signal.SIGTERM: terminate}):  # So that it ends in order, as by Ctrl-C.
+        try:
+            await serving
+        except asyncio.CancelledError:
+            if not is_terminated.is_set():
+                raise
+    return TERMINATED
 
 
 async def miner(arguments: argparse.Namespace) -> int:

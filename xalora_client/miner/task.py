@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..errors import APIStatusError, InvalidParameterError, MediaTooLargeError, XaloraError, one_line
+from ..media.decoding.formats import PNG, SNIFF_BYTES, sniff
 from ..protocol.miner import LARGEST_INPUT, Assignment
 from ..workflows import CheckedWorkflow
 from .comfyui import ComfyUI
@@ -80,11 +80,11 @@ async def fetch_inputs(task: Assignment, comfy: ComfyUI, api: SequencerAPI, retr
         if file.size is not None and file.size > LARGEST_INPUT:
             raise OutcomeError(WorkflowFailure(f"{name} is larger than {LARGEST_INPUT // 2**20} MiB"))
         content = await retry(partial(api.fetch, file))
-        # Named by content, so that the same image is stored once.
-        suffix = mimetypes.guess_extension(file.content_type) or ".png"
-        stored = f"xalora-{hashlib.sha256(content).hexdigest()[:32]}{suffix}"
+        # Named by content, so that the same image is stored once. What the sequencer says of its type may be anything.
+        found = sniff(content[:SNIFF_BYTES]) or PNG
+        stored = f"xalora-{hashlib.sha256(content).hexdigest()[:32]}{found.extension}"
         try:
-            values[name] = await comfy.upload(content, stored, file.content_type)
+            values[name] = await comfy.upload(content, stored, found.mime_type)
         except UnexpectedAnswerError as error:
             if error.status != 413:
                 raise

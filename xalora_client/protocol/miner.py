@@ -132,7 +132,7 @@ class Assignment:
                 attempt=int(answer.get("attempt") or 1),
                 lease_seconds=read_seconds(answer, "lease_seconds"),
             )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             what = one_line(f"{type(error).__name__}: {error}", 120)
             raise ResponseError(
                 f"The sequencer sent a task that cannot be read ({what})",

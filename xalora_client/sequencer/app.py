@@ -9,15 +9,19 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
 from ..errors import ConfigurationError
 from ..protocol.requests import Credentials
 from ..workflows import read_folder
-from .api.bodies import LARGEST_BODY, PUBLIC_URL, Keys, answering_in_json
+from .api.bodies import PUBLIC_URL, answering_in_json, checking_callers
+from .api.connections import IDLE_SECONDS, AnswersSent, Connections, Site, most_connections
 from .api.consumers import ConsumerRoutes, read_task, read_workflow
 from .api.files import ImageUploads, MediaRoutes, MinerFiles
+from .api.json_body import LARGE_BODIES
+from .api.keys import ConsumerKeys, MinerKeys
 from .api.miners import MinerRoutes
 from .api.overview import Dashboard, Metrics
 from .clock import Clock
@@ -25,7 +29,7 @@ from .database import Database
 from .file_store import Images, Incoming
 from .folder_lock import FolderLock, unusable
 from .inputs import Inputs
-from .options import Options, SequencerOptions
+from .options import Options, SequencerOptions, is_loopback
 from .preview_miner import PreviewMiner, any_workflow, read_known_task
 from .queue import TaskQueue
 from .values import StoreError
@@ -81,7 +85,7 @@ async def serve_locked(
             # Making a new file waits for the disk several times.
             opened = await asyncio.to_thread(Database, lock.data / f"{lock.name}.sqlite3")
             database = stack.enter_context(closing(opened))
-            server = _Server(lock, database, options, clock or Clock())
+            server = _Server(lock, database, options, clock or Clock(), any_address=not is_loopback(host))
         except (OSError, sqlite3.Error, StoreError) as error:
             raise unusable(lock.data, error, lock.name) from error
         try:
@@ -94,7 +98,15 @@ async def serve_locked(
 class _Server:
     """The parts of a sequencer, or of a sandbox."""
 
-    def __init__(self, lock: FolderLock, database: Database, options: Options | SequencerOptions, clock: Clock) -> None:
+    def __init__(
+        self,
+        lock: FolderLock,
+        database: Database,
+        options: Options | SequencerOptions,
+        clock: Clock,
+        *,
+        any_address: bool,
+    ) -> None:
         self._lock = lock
         self._clock = clock
         self._budget: int | None = None
@@ -102,28 +114,33 @@ class _Server:
         self._results = lock.data / "media"
         self._results.mkdir(parents=True, exist_ok=True)
         incoming, images = Incoming(lock.data / "incoming"), Images(database, lock.data / "inputs", clock)
-        self._app = web.Application(client_max_size=LARGEST_BODY, middlewares=[answering_in_json(lock.name)])
+        keys, proxies = ConsumerKeys(), tuple[str, ...]()
+        if isinstance(options, SequencerOptions):
+            keys, proxies = ConsumerKeys(list(map(Credentials.parse, options.api_keys))), options.trusted_proxies
+        is_open = not (keys.accepted or (isinstance(options, SequencerOptions) and options.miner_keys))
+        check_caller = checking_callers(is_open=is_open, any_address=any_address, trusted_proxies=proxies)
+        self._app = web.Application(middlewares=[answering_in_json(lock.name), check_caller])
+        self._app[LARGE_BODIES] = WeakValueDictionary()
         if isinstance(options, SequencerOptions):
             files = [] if options.workflows is None else read_folder(options.workflows)
-            api_keys, local = options.api_keys, options.allow_private_images
+            local = options.allow_private_images
             self._budget = options.result_bytes
             if options.public_url is not None:
                 self._app[PUBLIC_URL] = options.public_url.rstrip("/")
         else:
-            files, api_keys, local = [], (), True
+            files, local = [], True
         self._queue = queue = TaskQueue(database, clock, workflows=[file.key for file in files])
         self._inputs = Inputs(queue, images, self._results, incoming, clock, local)
-        keys = Keys(tuple(map(Credentials.parse, api_keys)))
         consumers = partial(ConsumerRoutes, queue, self._inputs, keys, service=lock.name, local=local)
         routes = [*MediaRoutes(queue, self._results).routes(), *ImageUploads(queue, images, incoming, keys).routes()]
         if isinstance(options, SequencerOptions):
-            metrics = Metrics(queue)
+            metrics = Metrics(queue, None if options.metrics_open else options.page_token)
             workflow_files = {file.file.name: dict(file.nodes) for file in files}
             of_queue = partial(read_task, queue), partial(read_workflow, queue)
             routes += [
-                *Dashboard("Xalora sequencer", lock.instance, queue).routes(),
+                *Dashboard("Xalora sequencer", lock.instance, queue, options.page_token).routes(),
                 *consumers(*of_queue, on_query=metrics.query_answered).routes(),
-                *MinerRoutes(queue, options.miner_key, workflow_files).routes(),
+                *MinerRoutes(queue, MinerKeys(options.miner_keys), workflow_files).routes(),
                 *MinerFiles(queue, images.folder, self._results, incoming).routes(),
                 *metrics.routes(),
             ]
@@ -137,7 +154,16 @@ class _Server:
 
     async def run(self, host: str, port: int, on_ready: Callable[[str], object]) -> None:
         """Serve until this coroutine is canceled."""
-        runner = web.AppRunner(self._app, access_log=None, logger=logger, shutdown_timeout=_SHUTDOWN_SECONDS)
+        runner = web.AppRunner(
+            self._app,
+            access_log=logger,
+            access_log_class=AnswersSent,
+            logger=logger,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            keepalive_timeout=IDLE_SECONDS,
+            lingering_time=1.0,
+            auto_decompress=False,
+        )
         try:
             await runner.setup()
             # Before the first request can arrive, so that its task is not queued twice.
@@ -146,7 +172,7 @@ class _Server:
             if self._preview is not None:
                 await self._preview.start()
             try:
-                await web.TCPSite(runner, host, port).start()
+                await Site(runner, host, port, Connections(most_connections())).start()
             except (OSError, OverflowError) as error:
                 raise ConfigurationError(
                     f"The {self._lock.name} cannot listen on {host}:{port}: {error}", advice="Choose another port."

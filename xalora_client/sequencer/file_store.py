@@ -158,10 +158,11 @@ class Images:
         """The image with this token."""
         return next(iter(self._select("token = ?", token)), None)
 
-    async def mark_complete(self, image: Image) -> None:
-        """Its bytes are here."""
+    async def mark_complete(self, image: Image, content_type: str) -> None:
+        """Its bytes are here, and are of this type."""
         self._database.run(
-            "UPDATE images SET complete = 1, used = ? WHERE token = ?", (self._clock.time(), image.token)
+            "UPDATE images SET complete = 1, content_type = ?, used = ? WHERE token = ?",
+            (content_type, self._clock.time(), image.token),
         )
         await self._database.flush()
 

@@ -33,6 +33,8 @@ class FolderLock:
         self.instance = secrets.token_hex(8)
         try:
             lock = ProcessLock.acquire(data / "lock")
+            if name == "sequencer":  # An older one may be open to others, and what is in it as well.
+                data.chmod(0o700)
         except OSError as error:
             raise unusable(data, error, name) from error
         if lock is None:

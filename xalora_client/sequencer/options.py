@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from ..errors import ConfigurationError, InvalidParameterError
@@ -49,12 +51,15 @@ class SequencerOptions:
 
     Args:
         api_keys: The accepted keys of consumers, as ``consumer#key``. Without any, all are accepted.
-        miner_key: What miners must present. None accepts every miner.
+        miner_keys: What miners must present: ``KEY``, which is good for every name, or ``NAME=KEY``. Without any, every
+            miner is accepted.
         workflows: A folder of workflow files for miners that have none.
         allow_private_images: Whether images are fetched from private networks and from this machine. A sequencer on
             loopback does not do so by default either: a proxy in front of it may let others in.
         public_url: How others reach it, where that is through a proxy: scheme, host and port, such as
             "https://gpu.example.com". Addresses in answers begin so. None: as the caller wrote it, by http.
+        trusted_proxies: Addresses, such as "10.0.0.2" or "10.0.0.0/8", whose ``X-Forwarded-For`` is believed.
+        metrics_open: Whether the metrics need no token even where there are keys.
         result_bytes: How many bytes of results are kept; beyond that the oldest go, but none of the last hour.
 
     Raises:
@@ -62,31 +67,63 @@ class SequencerOptions:
     """
 
     api_keys: tuple[str, ...] = ()
-    miner_key: str | None = None
+    miner_keys: tuple[str, ...] = ()
     workflows: Path | None = None
     allow_private_images: bool = False
     public_url: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    metrics_open: bool = False
     result_bytes: int = 20 * 2**30
 
     def __post_init__(self) -> None:
         _RESULT_BYTES.check("result_bytes", self.result_bytes)
-        for api_key in self.api_keys:
-            Credentials.parse(api_key)
-        if self.miner_key is not None and not self.miner_key.strip():
-            raise ConfigurationError("The miner key is empty", advice="Set XALORA_MINER_KEY to a long random text.")
+        owners: dict[str, str] = {}
+        for consumer in map(Credentials.parse, self.api_keys):
+            # Tasks belong to a key: who has the same one reads them.
+            if owners.setdefault(consumer.api_key, consumer.consumer_id) != consumer.consumer_id:
+                raise ConfigurationError(
+                    f"{owners[consumer.api_key]} and {consumer.consumer_id} have the same key",
+                    advice="Give each consumer a key of its own, a long random text.",
+                )
+        if not all(miner_key(text)[1].strip() for text in self.miner_keys):
+            raise ConfigurationError("A miner key is empty", advice="Set XALORA_MINER_KEY to a long random text.")
+        for proxy in self.trusted_proxies:
+            try:
+                ip_network(proxy, strict=False)
+            except ValueError:
+                raise ConfigurationError(
+                    f"--trusted-proxy is {proxy[:60]!r}", advice="Write its IP address, or a range like 10.0.0.0/8."
+                ) from None
         if self.public_url is not None and not _is_origin(self.public_url):
             raise ConfigurationError(
                 "The address after --public-url cannot be used",
                 advice="Write it without a path, like https://gpu.example.com.",
             )
 
+    @property
+    def page_token(self) -> str | None:
+        """What opens the page and the metrics; None where there are no keys. The same after a restart."""
+        keys = self.api_keys or self.miner_keys
+        return page_token(keys[0]) if keys else None
+
     def check_host(self, host: str) -> None:
         """Raise ConfigurationError for an address that others can reach, unless there are keys for them."""
-        if not is_loopback(host) and not (self.api_keys and self.miner_key):
+        if (self.public_url is not None or not is_loopback(host)) and not (self.api_keys and self.miner_keys):
             raise ConfigurationError(
-                f"Other machines can reach a sequencer on {host}, so it needs keys",
+                f"Other machines can reach a sequencer on {self.public_url or host}, so it needs keys",
                 advice="Set XALORA_SEQUENCER_KEYS (consumer#key) and XALORA_MINER_KEY, or listen on 127.0.0.1.",
             )
+
+
+def miner_key(text: str) -> tuple[str | None, str]:
+    """The name that a miner's key is for, or None for every name, and the key. Base64 may end with ``=``."""
+    name, equals, key = text.partition("=")
+    return (name, key) if equals and key.strip("=") else (None, text)
+
+
+def page_token(secret: str) -> str:
+    """What opens the page and the metrics: the same after a restart, and no use for anything else."""
+    return hmac.new(secret.encode(), b"page", hashlib.sha256).hexdigest()[:32]
 
 
 def is_loopback(host: str) -> bool:

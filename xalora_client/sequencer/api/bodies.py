@@ -1,27 +1,26 @@
-"""What all endpoints share: reading bodies, checking keys, and answering errors in JSON."""
+"""What all endpoints share: values of bodies, addresses, and answering errors in JSON."""
 
 from __future__ import annotations
 
-import hmac
-import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from traceback import clear_frames
 from typing import Any
 
 from aiohttp import ClientError, web
 
 from ...errors import InvalidParameterError
-from ...protocol.miner import read_name
-from ...protocol.parameters import Text, refuse_constant
-from ...protocol.requests import Credentials
+from ...protocol.parameters import Text
 from ..file_store import TooLargeError, is_full
 from ..values import LeaseLost, NameTakenError, NoSuchTaskError, NotUploadedError, StoreError
+from .connections import connection_of
+from .errors import HTTPError
+from .keys import WrongKeys
+from .same_origin import check_host, check_origin
 
 logger = logging.getLogger(__name__)
 LONG_POLL_SECONDS = 25
-LARGEST_BODY = 128 * 2**20
-"""Bytes of a JSON body: a 4K image fits in a ``data:`` URI. Uploads are streamed, and have limits of their own."""
 
 PUBLIC_URL = web.AppKey("public_url", str)
 """The key under which an application has its address for others, if one is configured."""
@@ -29,14 +28,6 @@ PUBLIC_URL = web.AppKey("public_url", str)
 _TEXT = Text("")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class HTTPError(Exception):
-    """Answer with this status and ``{"message": ...}``."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def answering_in_json(service: str) -> Any:
@@ -48,12 +39,67 @@ def answering_in_json(service: str) -> Any:
             return await handler(request)
         except Exception as error:
             answer = _http_error(error)
-            if answer is None:
-                logger.exception("%s could not be answered", request.path)
-                answer = HTTPError(500, f"the {service} failed")
-            return web.json_response({"message": str(answer)}, status=answer.status)
+            if answer is None or answer.status >= 500:
+                logger.error("%s could not be answered", request.path, exc_info=error)
+            clear_frames(error.__traceback__)  # Their variables hold the body, and may hold the error itself.
+            answer = answer or HTTPError(500, f"the {service} failed")
+            if not request.content.is_eof() and (connection := connection_of(request)) is not None:
+                connection.refuse()
+            headers = {"Retry-After": "5"} if answer.status == 429 else None
+            return web.json_response({"message": str(answer)}, status=answer.status, headers=headers)
 
     return answer_in_json
+
+
+def checking_callers(*, is_open: bool, any_address: bool, trusted_proxies: Sequence[str]) -> Any:
+    """Middleware for a server that strangers can reach.
+
+    Args:
+        is_open: Whether it has no keys, so that only names of this machine are served.
+        any_address: Whether it listens on more than loopback.
+        trusted_proxies: Whose ``X-Forwarded-For`` is believed.
+    """
+    wrong_keys = WrongKeys()
+    networks = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
+
+    @web.middleware
+    async def check_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if (connection := connection_of(request)) is not None:
+            connection.begin()
+            if request.method != "POST":
+                connection.answer()
+        if is_open:
+            check_host(request.headers.get("Host", ""), any_address=any_address)
+        check_origin(request.method, request.headers)
+        caller = caller_address(request, networks)
+        try:
+            return await handler(request)
+        except HTTPError as error:
+            if error.status == 401:
+                if connection is not None:
+                    connection.end()  # Whoever waits for this must not be in the way of others.
+                await wrong_keys.slow(caller)
+            raise
+
+    return check_caller
+
+
+def caller_address(request: web.Request, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """The IP address that a request comes from: the last in ``X-Forwarded-For`` that is no trusted proxy's."""
+    address = request.remote or ""
+    hops = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
+    for hop in reversed(hops):
+        if not any(_is_in(address, network) for network in trusted) or not hop.strip():
+            break
+        address = hop.strip()
+    return address
+
+
+def _is_in(address: str, network: IPv4Network | IPv6Network) -> bool:
+    try:
+        return ip_address(address) in network
+    except ValueError:
+        return False
 
 
 def _http_error(error: Exception) -> HTTPError | None:
@@ -82,17 +128,6 @@ def _http_error(error: Exception) -> HTTPError | None:
     return None
 
 
-async def read_body(request: web.Request) -> dict[str, Any]:
-    """The JSON object that was posted."""
-    try:
-        body = json.loads(await request.read(), parse_constant=refuse_constant)
-    except (ValueError, LookupError, RecursionError):
-        raise HTTPError(400, "the body is not JSON") from None
-    if not isinstance(body, dict):
-        raise HTTPError(400, "the body is not a JSON object")
-    return body
-
-
 def read_text(body: Mapping[str, Any], name: str) -> str:
     """A text that must not be empty. Raises InvalidParameterError."""
     _TEXT.check(name, body.get(name))
@@ -105,48 +140,6 @@ def read_wait(body: Mapping[str, Any]) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         return 0.0
     return float(min(seconds, LONG_POLL_SECONDS))
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The consumers that are let in. Without any, every key is accepted."""
-
-    accepted: tuple[Credentials, ...]
-
-    def consumer_and_key(self, body: Mapping[str, Any]) -> tuple[str, str]:
-        """The consumer and the key of a request, which must belong together."""
-        consumer_id, api_key = body.get("consumer_id"), self.key(body)
-        if not isinstance(consumer_id, str) or not _TEXT.accepts(consumer_id):
-            raise HTTPError(401, "consumer_id is missing")
-        known = [_same(consumer_id, other.consumer_id) & _same(api_key, other.api_key) for other in self.accepted]
-        if known and not any(known):
-            raise HTTPError(401, "this consumer_id and api_key are not known here")
-        return consumer_id, api_key
-
-    def key(self, body: Mapping[str, Any]) -> str:
-        """The key of a request."""
-        api_key = body.get("api_key")
-        if not isinstance(api_key, str) or not _TEXT.accepts(api_key):
-            raise HTTPError(401, "api_key is missing")
-        known = [_same(api_key, other.api_key) for other in self.accepted]
-        if known and not any(known):
-            raise HTTPError(401, "this api_key is not known here")
-        return api_key
-
-
-def read_miner(body: Mapping[str, Any], miner_key: str | None, field: str = "erc20_address") -> str:
-    """The miner's name, once its key was checked."""
-    given = body.get("miner_key")
-    if miner_key is not None and not (isinstance(given, str) and _TEXT.accepts(given) and _same(given, miner_key)):
-        raise HTTPError(
-            401, "the miner_key is missing or not the one that this sequencer expects; set XALORA_MINER_KEY"
-        )
-    return read_name(body, field)
-
-
-def _same(given: str, required: str) -> bool:
-    """Compare in a time that does not depend on how much is right."""
-    return hmac.compare_digest(given.encode(), required.encode())
 
 
 def address(request: web.Request, path: str) -> str:

@@ -18,7 +18,10 @@ from ..file_store import image_token_in
 from ..inputs import ImageError, Inputs, check_image_host
 from ..queue import TaskQueue
 from ..values import NewTask
-from .bodies import LONG_POLL_SECONDS, HTTPError, Keys, address, read_body, read_text, read_wait
+from .bodies import LONG_POLL_SECONDS, address, read_text, read_wait
+from .errors import HTTPError
+from .json_body import LARGE_BODY, read_json
+from .keys import ConsumerKeys
 
 _ADDRESS = MediaAddress("")
 _NOBODY = "; no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
@@ -78,7 +81,7 @@ class ConsumerRoutes:
 
     queue: TaskQueue
     inputs: Inputs
-    keys: Keys
+    keys: ConsumerKeys
     read_task: Callable[[Mapping[str, Any]], Awaitable[tuple[WorkflowTask, tuple[str, ...]]]]
     read_workflow: Callable[[Mapping[str, Any]], Awaitable[WorkflowKey | None]]
     service: str
@@ -100,8 +103,8 @@ class ConsumerRoutes:
         For a job id that the same consumer used before with the same key, the answer is the existing task, and no new
         one is created. This is our own addition: no other sequencer is known to promise it.
         """
-        body = await read_body(request)
-        consumer_id, api_key = self.keys.consumer_and_key(body)
+        body = await read_json(request, self.keys.consumer_and_key, LARGE_BODY)
+        consumer_id, api_key = body["consumer_id"], body["api_key"]
         job_id, owner = read_text(body, "job_id"), self.queue.owner(api_key)
         task_id = await self.queue.find_by_job_id(owner, consumer_id, job_id)
         msg = "this job_id was submitted before"
@@ -133,8 +136,8 @@ class ConsumerRoutes:
         With ``wait_seconds`` and ``after``, the last revision seen, it waits for the next change, at most so long.
         """
         begun = time.perf_counter()
-        body = await read_body(request)
-        owner, task_id = self.queue.owner(self.keys.key(body)), read_text(body, "task_id")
+        body = await read_json(request, self.keys.key)
+        owner, task_id = self.queue.owner(body["api_key"]), read_text(body, "task_id")
         seconds, after, waited = read_wait(body), body.get("after"), 0.0
         after = after if isinstance(after, int) and not isinstance(after, bool) else -1
         task = await self.queue.query(task_id, owner, after)
@@ -153,16 +156,15 @@ class ConsumerRoutes:
 
     async def task_cancel(self, request: web.Request) -> web.StreamResponse:
         """Cancel a task: ``{"task_id", "msg"}``. If it has already ended, the msg says so."""
-        body = await read_body(request)
-        owner = self.queue.owner(self.keys.key(body))
+        body = await read_json(request, self.keys.key)
+        owner = self.queue.owner(body["api_key"])
         before = await self.queue.cancel(read_text(body, "task_id"), owner)
         msg = "canceled" if before.is_open else f"nothing to cancel: the task was already {before.status}"
         return web.json_response({"task_id": before.task_id, "msg": msg})
 
     async def resource_request(self, request: web.Request) -> web.StreamResponse:
         """Name a miner that would take such a task: ``{"miner_id"}``."""
-        body = await read_body(request)
-        self.keys.consumer_and_key(body)
+        body = await read_json(request, self.keys.consumer_and_key)
         miner = await self.queue.find_miner(await self.read_workflow(body))
         if miner is None:
             raise HTTPError(503, "no miner that runs this is connected at the moment; start one with `xalora miner`")

@@ -13,11 +13,16 @@ from ...media.decoding.formats import APNG, FORMATS, describe, sniff
 from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT
 from ..file_store import Image, Images, Incoming, IncomingFile
 from ..queue import TaskQueue
-from .bodies import HTTPError, Keys, address, read_body
+from .bodies import address
+from .connections import trust
+from .errors import HTTPError
+from .json_body import read_json
+from .keys import ConsumerKeys
 
 MOST_CUT = 16
 """Uploads that were cut and are kept to be continued; the oldest go first. A restart forgets them."""
 
+_IMAGE_TYPE = re.compile(r"image/[A-Za-z0-9.+-]{1,90}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 _CONTENT_TYPES = {known.extension: known.mime_type for known in FORMATS if known is not APNG}
@@ -79,6 +84,7 @@ class MinerFiles:
         """Take the raw bytes of a result: ``{"result"}`` is what to submit."""
         token = request.match_info["token"]
         await self.queue.renew_upload(token)
+        trust(request)
         received = self.incoming.begin()
         try:
             await received.receive(request.content, LARGEST_RESULT)
@@ -106,7 +112,7 @@ class ImageUploads:
     queue: TaskQueue
     images: Images
     incoming: Incoming
-    keys: Keys
+    keys: ConsumerKeys
     cut: dict[str, IncomingFile] = field(default_factory=dict)
 
     def routes(self) -> list[web.RouteDef]:
@@ -118,8 +124,7 @@ class ImageUploads:
 
         ``"received"`` says how many of its bytes are here: an upload with ``Upload-Offset`` continues after them.
         """
-        body = await read_body(request)
-        _, api_key = self.keys.consumer_and_key(body)
+        body = await read_json(request, self.keys.consumer_and_key)
         sha256, size, content_type = body.get("sha256"), body.get("size"), body.get("content_type")
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
             raise HTTPError(400, "sha256 is not 64 hexadecimal digits in lower case")
@@ -127,9 +132,9 @@ class ImageUploads:
             raise HTTPError(400, "size is not a number of bytes")
         if size > LARGEST_INPUT:
             raise HTTPError(413, f"the image is larger than {LARGEST_INPUT // 2**20} MiB")
-        if not isinstance(content_type, str) or not content_type.startswith("image/") or len(content_type) > 100:
+        if not isinstance(content_type, str) or not _IMAGE_TYPE.fullmatch(content_type):
             raise HTTPError(400, "content_type is not that of an image, such as image/png")
-        image = await self.images.announce(self.queue.owner(api_key), sha256, size, content_type)
+        image = await self.images.announce(self.queue.owner(body["api_key"]), sha256, size, content_type)
         answer: dict[str, Any] = {"image": address(request, f"images/{image.token}")}
         if not image.is_complete:
             answer["upload_url"] = address(request, f"image_upload/{image.token}")
@@ -142,11 +147,12 @@ class ImageUploads:
         image = await self.images.find(request.match_info["token"])
         if image is None:
             raise HTTPError(404, "no image was announced for this address, or it is a day old; announce it again")
-        await self._receive(request, image)
-        await self.images.mark_complete(image)
+        trust(request)
+        await self.images.mark_complete(image, await self._receive(request, image))
         return web.json_response({"image": address(request, f"images/{image.token}")})
 
-    async def _receive(self, request: web.Request, image: Image) -> None:
+    async def _receive(self, request: web.Request, image: Image) -> str:
+        """Store the bytes; returns their media type, which they say themselves: what was announced may be anything."""
         offset = request.headers.get("Upload-Offset", "0")
         file = self.cut.pop(image.token, None)  # While one request continues it, no other does.
         if file is not None and offset == "0":
@@ -168,6 +174,7 @@ class ImageUploads:
             if found is None or found.kind == "video":
                 raise HTTPError(415, f"this is not an image: {describe(file.head).partition(':')[0]}")
             await file.store(self.images.folder / image.sha256)
+            return found.mime_type
         finally:
             file.discard()
 

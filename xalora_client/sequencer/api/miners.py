@@ -14,7 +14,10 @@ from ...protocol import miner as wire
 from ...workflows import Capability
 from ..queue import LEASE_SECONDS, TaskQueue
 from ..values import Attempt, LeaseId, LeaseLost, NotRegisteredError, Result
-from .bodies import LONG_POLL_SECONDS, HTTPError, address, read_body, read_miner, read_text, read_wait
+from .bodies import LONG_POLL_SECONDS, address, read_text, read_wait
+from .errors import HTTPError
+from .json_body import read_json
+from .keys import MinerKeys
 
 _HEARTBEAT_SECONDS = 10.0
 
@@ -24,7 +27,7 @@ class MinerRoutes:
     """``workflow_files`` are what miners without a folder of their own get."""
 
     queue: TaskQueue
-    miner_key: str | None
+    keys: MinerKeys
     workflow_files: Mapping[str, Any]
 
     def routes(self) -> list[web.RouteDef]:
@@ -39,8 +42,8 @@ class MinerRoutes:
 
     async def register(self, request: web.Request) -> web.StreamResponse:
         """Register a miner with what it can run."""
-        body = await read_body(request)
-        name, instance = read_miner(body, self.miner_key), wire.read_instance(body)
+        body = await read_json(request, self.keys.name)
+        name, instance = self.keys.name(body), wire.read_instance(body)
         if instance is None:
             raise HTTPError(400, "instance is missing")
         announced = wire.read_workflows(body)
@@ -53,13 +56,13 @@ class MinerRoutes:
 
     async def workflows(self, request: web.Request) -> web.StreamResponse:
         """Give the workflow files of this sequencer."""
-        read_miner(await read_body(request), self.miner_key)
+        await read_json(request, self.keys.name)
         return web.json_response({"workflows": self.workflow_files})
 
     async def request(self, request: web.Request) -> web.StreamResponse:
         """Give a task, or ``{"msg"}``. ``{"register": true}`` when this process does not know the miner."""
-        body = await read_body(request)
-        name, instance, seconds = read_miner(body, self.miner_key), wire.read_instance(body), read_wait(body)
+        body = await read_json(request, self.keys.name)
+        name, instance, seconds = self.keys.name(body), wire.read_instance(body), read_wait(body)
         if instance is None:
             seconds = 0.0
             task_id = await self.queue.renew_public(name, wire.read_ids(body))
@@ -77,8 +80,8 @@ class MinerRoutes:
 
     async def heartbeat(self, request: web.Request) -> web.StreamResponse:
         """Renew a lease, and wait on request for its end: ``{"lease_seconds"}`` or ``{"stop": why}``."""
-        body = await read_body(request)
-        name = read_miner(body, self.miner_key)
+        body = await read_json(request, self.keys.name)
+        name = self.keys.name(body)
         lease = LeaseId(read_text(body, "task_id"), read_text(body, "lease"), name)
         seconds = min(read_wait(body), _HEARTBEAT_SECONDS)
         try:
@@ -90,8 +93,8 @@ class MinerRoutes:
 
     async def submit(self, request: web.Request) -> web.StreamResponse:
         """Take the end of a task: ``{"msg"}``; 409 for a lease that is over. The same submit again is no error."""
-        body = await read_body(request)
-        name, task_id = read_miner(body, self.miner_key, "miner_id"), read_text(body, "task_id")
+        body = await read_json(request, partial(self.keys.name, field="miner_id"))
+        name, task_id = self.keys.name(body, "miner_id"), read_text(body, "task_id")
         lease = LeaseId(task_id, await self._lease(body, task_id, name), name)
         give_back = body.get("give_back")
         if body.get("success") is True:

@@ -12,7 +12,8 @@ from ...http import __version__
 from ...workflows import WorkflowKey
 from ..queue import TaskQueue
 from ..values import EndedTask, MinerView, Overview, RunningTask
-from .bodies import HTTPError
+from .errors import HTTPError
+from .keys import check_token
 
 _RECENT = 25
 _MOST_ROWS = 300
@@ -39,12 +40,14 @@ _HEADERS = {
 class Dashboard:
     """``GET /``: a page for browsers, which reloads itself every five seconds; for programs, what this server is.
 
-    ``service`` is its name, ``instance`` differs at each start. Without a queue there is no page.
+    ``service`` is its name, ``instance`` differs at each start. Without a queue there is no page. ``token`` opens it;
+    None where everybody may see it.
     """
 
-    def __init__(self, service: str, instance: str, queue: TaskQueue | None) -> None:
+    def __init__(self, service: str, instance: str, queue: TaskQueue | None, token: str | None = None) -> None:
         self._about = {"service": service, "instance": instance, "version": __version__, "image_upload": True}
         self._queue = queue
+        self._token = token
 
     def routes(self) -> list[web.RouteDef]:
         """The route for the application."""
@@ -53,6 +56,7 @@ class Dashboard:
     async def about(self, request: web.Request) -> web.StreamResponse:
         """Identify this server; browsers get the page."""
         if self._queue is not None and "text/html" in request.headers.get("Accept", ""):
+            check_token(request, self._token)
             page = _html(await self._queue.overview(_RECENT))
             return web.Response(text=page, content_type="text/html", headers=_HEADERS)
         return web.json_response(self._about)
@@ -134,8 +138,9 @@ class Metrics:
     Labels are workflows' names and outcomes.
     """
 
-    def __init__(self, queue: TaskQueue) -> None:
+    def __init__(self, queue: TaskQueue, token: str | None) -> None:
         self._queue = queue
+        self._token = token
         self._registry: Any = None
         try:
             from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
@@ -177,6 +182,7 @@ class Metrics:
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """Answer in Prometheus's text format; 501 without its library."""
+        check_token(request, self._token)
         if self._registry is None:
             raise HTTPError(501, "metrics need the package prometheus-client: pip install 'xalora-nodes[sequencer]'")
         now = await self._queue.overview()

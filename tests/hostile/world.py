@@ -1,0 +1,161 @@
+"""A real sequencer process among strangers: an honest miner works on an honest consumer's task meanwhile."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+
+from tests.support.fake_miner import FakeMiner
+from tests.support.processes import Command
+
+ALICE, BOB = ("alice", "key-of-alice"), ("bob", "key-of-bob")
+MINER_KEY = "key-of-the-miners"
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What a stranger does. ``run`` returns how it was answered, which ``answer`` must match, a regular expression."""
+
+    name: str
+    who: str
+    run: Callable[[World], str]
+    answer: str
+
+
+@dataclass
+class Outcome:
+    """What an attack did.
+
+    Attributes:
+        answer: How it was answered.
+        seconds: Until then.
+        memory: MiB that the sequencer took more than before, at most.
+        pause: The longest heartbeat of the honest miner, in seconds.
+        noticed: What the honest ones noticed: nothing, if it went well.
+    """
+
+    answer: str
+    seconds: float
+    memory: float
+    pause: float
+    noticed: list[str] = field(default_factory=list)
+
+
+class World:
+    """A sequencer with keys, unless ``is_open``. ``close`` it."""
+
+    def __init__(self, folder: Path, *, is_open: bool = False) -> None:
+        keys: list[str] = []
+        if not is_open:
+            keys = ["--api-key", "#".join(ALICE), "--api-key", "#".join(BOB), "--miner-key", MINER_KEY]
+        self.command = Command("sequencer", "--data", folder / "data", "--port", 0, *keys, cwd=folder, home=folder)
+        self.url = self.command.first_line().rpartition(" ")[2]
+        parts = urlsplit(self.url)
+        self.address = (str(parts.hostname), int(parts.port or 0))
+        self.miner = FakeMiner(self.url, "txt2vid.1", key=None if is_open else MINER_KEY)
+        self.task_id = self.create()
+        self.task = self.miner.take()
+
+    def close(self) -> None:
+        self.command.close()
+
+    def post(self, endpoint: str, **body: object) -> requests.Response:
+        """As Alice."""
+        who = {"consumer_id": ALICE[0], "api_key": ALICE[1]}
+        return requests.post(f"{self.url}/{endpoint}", json=who | body, timeout=PATIENCE)
+
+    def create(self) -> str:
+        """A task of Alice's."""
+        answer = self.post(
+            "task_create", task_type="txt2vid", workflow_id="1", job_id=f"job-{time.monotonic_ns()}",
+            task_details={"parameters": {"prompt": "a rabbit"}},
+        )  # fmt: skip
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["task_id"])
+
+    def raw(self, *pieces: bytes | Iterable[bytes], patience: float = 20.0) -> str:
+        """Send bytes over a connection of their own; returns the answer's status, "closed", or "nothing"."""
+        with socket.create_connection(self.address, timeout=patience) as connection:
+            with suppress(OSError):  # It may answer, and close, before it has all.
+                for piece in pieces:
+                    for part in [piece] if isinstance(piece, bytes) else piece:
+                        connection.sendall(part)
+            return answer_of(connection)
+
+    def measure(self, attack: Attack) -> Outcome:
+        """Run an attack while the honest miner's heart beats."""
+        stop, beats, noticed = threading.Event(), [0.0], []
+
+        def beat() -> None:
+            while not stop.is_set():
+                begun = time.monotonic()
+                try:
+                    answer = self.miner.beat(self.task)
+                    if answer != {"lease_seconds": 30}:
+                        noticed.append(f"a heartbeat was answered {answer}")
+                except (OSError, AssertionError) as error:
+                    noticed.append(f"a heartbeat failed: {type(error).__name__} {error}"[:200])
+                beats.append(time.monotonic() - begun)
+                stop.wait(0.02)
+
+        before = self._memory("VmRSS")
+        Path(f"/proc/{self.command.process.pid}/clear_refs").write_text("5")  # The peak counts from here.
+        beating = threading.Thread(target=beat)
+        beating.start()
+        begun = time.monotonic()
+        try:
+            answer = attack.run(self)
+        finally:
+            seconds = time.monotonic() - begun
+            stop.set()
+            beating.join()
+        status = self.post("task_result_query", task_id=self.task_id)
+        if status.status_code != 200 or status.json()["status"] != "running":
+            noticed.append(f"the task is {status.text[:100]}")
+        if self.command.process.poll() is not None:
+            noticed.append("the sequencer ended")
+        return Outcome(answer, seconds, self._memory("VmHWM") - before, max(beats), noticed)
+
+    def _memory(self, name: str) -> float:
+        text = Path(f"/proc/{self.command.process.pid}/status").read_text()
+        (found,) = re.findall(rf"{name}:\s+(\d+) kB", text)
+        return int(found) / 1024
+
+
+def answer_of(connection: socket.socket) -> str:
+    """The status of the answer that comes; "closed" or "nothing" where none does."""
+    head = b""
+    try:
+        while b"\r\n" not in head:
+            piece = connection.recv(4096)
+            if not piece:
+                return "closed"
+            head += piece
+    except TimeoutError:
+        return "nothing"
+    except OSError:
+        return "closed"
+    return head.split(b" ", 2)[1].decode()
+
+
+def head(
+    path: str, *fields: str, method: str = "POST", length: int | None = None, kind: str = "application/json"
+) -> bytes:
+    """The head of a request; without a length it is chunked."""
+    size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    lines = [f"{method} /{path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Type: {kind}", size, *fields]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def chunk(content: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(content), content)
