@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..errors import one_line
 from .capability import Capability
 from .file import TitleError, Workflow, find_widget, read_title
-from .object_info import declared, guessed, is_link, parameter, read
+from .object_info import CHOICES, declared, guessed, is_link, names_file, parameter, read
 from .parameter import MergeError, Parameter, merge
 
 PREFIX = "filename_prefix"
@@ -131,6 +131,7 @@ class _Check:
     parameters: dict[str, Parameter] = field(default_factory=dict)
     bindings: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
+    file_links: list[tuple[str, str, str]] = field(default_factory=list)
 
     def done(self) -> CheckedWorkflow:
         nodes = self.workflow.nodes
@@ -140,6 +141,7 @@ class _Check:
         if not any("_meta" in node for node in nodes.values()):
             self._fault("", "no node has a title, so nothing is bound: use File → Export (API) of a newer ComfyUI")
         marked = [node_id for node_id, node in nodes.items() if self._node(node_id, node["class_type"], node["inputs"])]
+        self._check_file_links()
         return CheckedWorkflow(
             self.workflow,
             self.parameters,
@@ -155,10 +157,23 @@ class _Check:
 
     def _node(self, node_id: str, class_type: str, inputs: Mapping[str, Any]) -> bool:
         """Check a node. Returns whether its title marks it as the output."""
-        node = _Node(node_id, class_type, inputs, self._declarations(node_id, class_type, inputs))
+        try:
+            return self._described(_Node(node_id, class_type, inputs, self._declarations(node_id, class_type, inputs)))
+        except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
+            unknown = one_line(class_type, 80)
+            self._fault(node_id, f"this ComfyUI describes {unknown} in a form that is not known: update its pack")
+            return False
+
+    def _described(self, node: _Node) -> bool:
+        """Check a node by what its class declares. Returns whether its title marks it as the output."""
+        node_id, inputs = node.node_id, node.inputs
         for name, value in inputs.items():
             if is_link(value) and value[0] not in self.workflow.nodes:
                 self._fault(node_id, f"{name} comes from node {value[0]}, which is not in the file: export again")
+            declaration = (node.declarations or {}).get(name)
+            can_be_text = is_link(value) and name != PREFIX and read(declaration)[0] in (*CHOICES, "STRING")
+            if can_be_text and names_file(node.class_type, name, declaration):
+                self.file_links.append((node_id, name, value[0]))
         if is_link(inputs.get(PREFIX)):
             self._fault(node_id, f"{PREFIX} comes from another node: type it in, it is made unique for each run")
         try:
@@ -206,14 +221,21 @@ class _Check:
 
     def _parameter(self, node: _Node, name: str, widget: str) -> Parameter:
         """The parameter that a widget makes. Raises TitleError when it makes none."""
-        value, found = node.inputs[widget], None
+        value, found, declaration = node.inputs[widget], None, None
         if node.declarations is not None:
             if widget not in node.declarations:
                 class_type = one_line(node.class_type, 80)
                 raise TitleError(f"input:{name}: {class_type} has no widget {widget}: export again")
-            found = parameter(name, value, node.declarations[widget])
-        # Some types, such as COLOR, declare no range.
-        found = found or guessed(name, value, node.class_type, widget)
+            declaration = node.declarations[widget]
+            found = parameter(name, value, declaration)
+        if found is None and read(declaration)[0] not in CHOICES:  # Some types, such as COLOR, declare no range.
+            found = guessed(name, value, node.class_type, widget)
+        if found is not None and found.kind in ("text", "choice") and names_file(node.class_type, widget, declaration):
+            if found.kind == "text":
+                raise TitleError(
+                    f"input:{name}: {widget} names a file of this machine, so it cannot be set from outside"
+                )
+            found = Parameter(name, "image")
         if found is None:
             raise TitleError(f"input:{name}: {widget} holds nothing that can be set from outside")
         if found.kind == "choice" and not found.choices:
@@ -223,6 +245,28 @@ class _Check:
             # Whoever sends a task can still choose one of those there are.
             return Parameter(name, "choice", choices=found.choices)
         return found
+
+    def _check_file_links(self) -> None:
+        """Report texts that are set from outside and lead to a file's name in another node."""
+        bound = {
+            node_id: name
+            for name, widgets in self.bindings.items()
+            for node_id, _ in widgets
+            if self.parameters[name].kind == "text"
+        }
+        for node_id, widget, source in self.file_links:
+            sources, seen = [source], set[str]()
+            while sources:
+                source = sources.pop()
+                if source in seen or source not in self.workflow.nodes:
+                    continue
+                seen.add(source)
+                sources += [value[0] for value in self.workflow.nodes[source]["inputs"].values() if is_link(value)]
+                if source in bound:
+                    what = (
+                        f"input:{bound[source]} leads to {widget} of node {node_id}, which names a file of this machine"
+                    )
+                    self._fault(source, f"{what}, so it cannot be set from outside")
 
     def _add(self, node_id: str, widget: str, found: Parameter) -> None:
         before = self.parameters.get(found.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError, one_line
-from ..protocol.parameters import refuse_constant
+from ..protocol.parameters import finite, refuse_constant
 
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{1,100})(?:\.([A-Za-z0-9_-]{1,100}))?\.json", re.ASCII)
 _EXPORT = "In ComfyUI, open the workflow and use File → Export (API)"
@@ -104,7 +104,8 @@ def read_workflow(file: Path) -> Workflow:
         WorkflowFileError: It cannot be read, or is not a workflow.
     """
     try:
-        nodes = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=refuse_constant)
+        text = file.read_text(encoding="utf-8-sig")
+        nodes = json.loads(text, parse_constant=refuse_constant, parse_float=finite)
     except OSError as error:
         raise WorkflowFileError(file, f"it cannot be read: {error.strerror}", "Make the file readable.") from error
     except (ValueError, RecursionError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +12,21 @@ from .parameter import Parameter
 
 _DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 _NUMBERS = {"INT": "whole", "FLOAT": "number"}
+CHOICES = ("COMBO", _DYNAMIC)
+
+_FILE = re.compile(
+    r".+\.(a?png|jpe?g|jfif|webp|gif|bmp|tiff?|avif|hei[cf]|ico|tga|psd|svg|exr|hdr|mp4|m4v|webm|mkv|mov|avi|mpe?g|wmv"
+    r"|flv|ogv|wav|mp3|flac|og[ga]|opus|m4a|aac|aiff?|wma|latent|glb|gltf|obj|fbx|stl|ply|splat|k?spz|usdz?|txt|csv|json"
+    r"|pdf|zip|np[yz]|srt|vtt)( \[\w+\])?",
+    re.IGNORECASE,
+)
+"""A file of ComfyUI's input, output or temp folder, as choices name it; none has these endings for a model."""
+
+_FOLDER_WORD = re.compile(r".*(?:folder|dir|directory)s?|directories")
+_PATH_WORD = re.compile(rf"{_FOLDER_WORD.pattern}|.*(?:path|url|filename)s?|files?|uris?|prefix")
+"""Words in the names of widgets that hold a path or an address."""
+
+_MEDIA = re.compile(r"(?:image|mask|video|audio|latent|picture|photo)s?", re.IGNORECASE)
 
 
 def is_link(value: object) -> bool:
@@ -74,21 +91,42 @@ def parameter(name: str, value: Any, declaration: Any, *, sent: bool = True) -> 
             high = MAX_SEED if high is None else min(int(high), MAX_SEED)
         step = int(step) if kind == "INT" and sent and step is not None and step > 1 else None
         return Parameter(name, _NUMBERS[kind], value, low, high, step)
+    is_upload = any(option.endswith("_upload") and is_on for option, is_on in options.items())
+    if is_upload and kind in (*CHOICES, "STRING"):
+        return Parameter(name, "image")
     if kind == "STRING":
         return Parameter(name, "text", value)
     if kind == "BOOLEAN":
         return Parameter(name, "flag", value)
-    if kind in ("COMBO", _DYNAMIC):
-        if options.get("image_upload"):
-            return Parameter(name, "image")
+    if kind in CHOICES:
         if options.get("multiselect") or "remote" in options:
             return None
         choices = options.get("options") or []
         if kind == _DYNAMIC:
             choices = [choice.get("key") for choice in choices]
-        choices = tuple(choice for choice in choices if isinstance(choice, str | int | float))
+        choices = tuple(choice for choice in choices if isinstance(choice, str) or _number(choice) is not None)
         return Parameter(name, "choice", value, choices=choices)
     return None
+
+
+def names_file(class_type: str, widget: str, declaration: Any) -> bool:
+    """Whether a widget's value is the name, path or address of a file that its node reads or writes.
+
+    Args:
+        class_type: The node's class.
+        widget: The widget.
+        declaration: What the class declares of it; None where that is not known.
+    """
+    kind, options = read(declaration)
+    if kind in (*_NUMBERS, "BOOLEAN"):
+        return False
+    if _MEDIA.fullmatch(widget) and "load" in class_type.lower():
+        return True
+    choices = options.get("options") or []
+    if any(isinstance(choice, str) and _FILE.fullmatch(choice) for choice in choices):
+        return True
+    word = _FOLDER_WORD if choices else _PATH_WORD  # A choice by its file may be a model.
+    return any(map(word.fullmatch, re.split(r"[\W_]+", widget.lower())))
 
 
 def guessed(name: str, value: Any, class_type: str, widget: str) -> Parameter | None:
@@ -103,4 +141,6 @@ def guessed(name: str, value: Any, class_type: str, widget: str) -> Parameter | 
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """The number, or None for what is none: no JSON that is sent may have NaN or Infinity."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return value if is_number else None
