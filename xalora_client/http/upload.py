@@ -18,7 +18,7 @@ from typing import BinaryIO
 from ..errors import NetworkError, XaloraError
 from ..protocol.requests import Response
 from . import USER_AGENT
-from .transport import HttpTransport
+from .transport import LEAST_PROGRESS, HttpTransport
 
 SILENCE = 30.0
 """The longest time in seconds in which nothing is sent or received."""
@@ -55,7 +55,7 @@ class WebTransport(HttpTransport):
             on_sent: ``on_sent(sent, total)`` is called as the body goes out.
             largest: The most bytes that an answer of 2xx may have; a larger one is a ResponseError. Every other body,
                 and with None every body, is cut at 64 KiB.
-            silence: The longest time in seconds in which nothing moves, 30 if None.
+            silence: The longest time in seconds in which nothing moves, 30 if None. Less than 16 KiB is nothing.
             seconds: The longest time for the whole request.
 
         Raises:
@@ -83,7 +83,7 @@ class WebTransport(HttpTransport):
                         reported = upload.sent
                         if on_sent is not None:  # From here, because what it raises must end the upload.
                             on_sent(reported, upload.total)
-                    if upload.sent + exchange.received > moved:
+                    if upload.sent + exchange.received >= moved + LEAST_PROGRESS:
                         moved, since = upload.sent + exchange.received, now
                     # The socket's own timeout counts what is received; a connection may also die while it sends.
                     if not task.done() and (now - since > silence + 15 or now - started > seconds):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
+import os
+import shutil
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,15 +18,23 @@ import aiohttp
 from yarl import URL
 
 from ..errors import MediaTooLargeError, StorageError, one_line
+from ..http.transport import LEAST_PROGRESS
 from ..protocol.miner import LARGEST_RESULT
 from .errors import UnexpectedAnswerError, UnreachableError, parse_address
 
 ANSWER_SECONDS = 30.0
 """How long ComfyUI may send nothing: a node that holds Python's lock keeps its HTTP server from answering."""
 
-LARGEST_ANSWER = 256 * 2**20
+LARGEST_ANSWER = 64 * 2**20
 """Bytes of an answer in JSON, and of a message of the websocket."""
 
+LEAST_FREE = 256 * 2**20
+"""Bytes of this machine's disk that a result leaves free."""
+
+_MOST_VALUES = 3_000_000
+"""Values in one answer: ``/object_info`` names every model file in every node that takes one."""
+
+_LONGEST_NAME = 500
 _JSON_SECONDS = 300.0
 _FILE_SECONDS = 3600.0
 _CHUNK = 1 << 18
@@ -38,14 +50,17 @@ class ComfyUI:
 
     def __init__(self, address: str, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         link = parse_address(address, "--comfyui", "http://127.0.0.1:8188")
-        self._headers = {} if link.authorization is None else {"Authorization": link.authorization}
+        login = {} if link.authorization is None else {"Authorization": link.authorization}
+        self._headers = {"Accept-Encoding": "identity"} | login
         self._base = URL(link.origin + link.target.partition("?")[0].rstrip("/"))
         self.display_url = str(self._base)
         self._answer_seconds = answer_seconds
 
     async def __aenter__(self) -> ComfyUI:
         # Direct, without the environment's proxies: ComfyUI is on this machine or near it.
-        self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout(), trust_env=False)
+        self._session = aiohttp.ClientSession(
+            headers=self._headers, timeout=self._timeout(), trust_env=False, auto_decompress=False
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -64,8 +79,8 @@ class ComfyUI:
         devices = stats.get("devices")
         device = devices[0] if isinstance(devices, list) and devices and isinstance(devices[0], dict) else {}
         return {
-            "comfyui": one_line(str(_object(stats.get("system")).get("comfyui_version", "unknown")), 40),
-            "device": one_line(str(device.get("name", "unknown")), 80),
+            "comfyui": one_line(_text(_object(stats.get("system")).get("comfyui_version")) or "unknown", 40),
+            "device": one_line(_text(device.get("name")) or "unknown", 80),
         }
 
     async def upload(self, content: bytes, name: str, content_type: str) -> str:
@@ -77,8 +92,11 @@ class ComfyUI:
         form.add_field("image", io.BytesIO(content), filename=name, content_type=content_type)
         form.add_field("type", "temp")
         stored = await self._json("POST", "upload/image", data=form)
-        folder = f"{stored['subfolder']}/" if stored.get("subfolder") else ""
-        return f"{folder}{stored.get('name', name)} [temp]"
+        folder = _text(stored.get("subfolder"))
+        value = f"{folder}/{_text(stored.get('name'))}" if folder else _text(stored.get("name"))
+        if not value or not value.isprintable() or len(value) > _LONGEST_NAME:
+            raise UnexpectedAnswerError(f"{self.display_url} stored an image under a name that cannot be used", 200)
+        return f"{value} [temp]"
 
     async def post_prompt(
         self, prompt: Mapping[str, Any], prompt_id: str, client_id: str
@@ -115,16 +133,22 @@ class ComfyUI:
         Raises StorageError, and MediaTooLargeError for a file that is larger than a result may be.
         """
         received = 0
+
+        def store(chunk: bytes) -> None:
+            if shutil.disk_usage(path.parent).free < LEAST_FREE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            target.write(chunk)
+
         async with self._answer("GET", "view", seconds=_FILE_SECONDS, params=dict(file)) as answer:
             try:
                 with path.open("wb") as target:
-                    async for chunk in answer.content.iter_chunked(_CHUNK):
+                    async for chunk in self._chunks(answer):
                         received += len(chunk)
                         if received > LARGEST_RESULT:
                             most = f"{LARGEST_RESULT // 2**20} MiB"
                             what = f"The result is larger than {most}, the most that a sequencer accepts"
                             raise MediaTooLargeError(what)
-                        await asyncio.to_thread(target.write, chunk)
+                        await asyncio.to_thread(store, chunk)
             except OSError as error:
                 if isinstance(error, aiohttp.ClientError | asyncio.TimeoutError):
                     raise
@@ -148,13 +172,26 @@ class ComfyUI:
         async with self._answer(method, path, **request) as answer:
             return await self._read_json(answer)
 
+    async def _chunks(self, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The answer's body. One that hardly moves is given up: a byte now and then is no progress."""
+        moved, received, since = 0, 0, time.monotonic()
+        async for chunk in answer.content.iter_chunked(_CHUNK):
+            yield chunk
+            received += len(chunk)
+            if received >= moved + LEAST_PROGRESS:
+                moved, since = received, time.monotonic()
+            elif time.monotonic() - since > self._answer_seconds:
+                raise asyncio.TimeoutError
+
     async def _read_json(self, answer: aiohttp.ClientResponse) -> dict[str, Any]:
         content = bytearray()
-        async for chunk in answer.content.iter_chunked(_CHUNK):
+        async for chunk in self._chunks(answer):
             content += chunk
             if len(content) > LARGEST_ANSWER:
                 content.clear()  # The error's traceback holds on to it.
                 raise self._unexpected(answer, f": its answer is larger than {LARGEST_ANSWER // 2**20} MiB")
+        if sum(content.count(mark) for mark in (b",", b"[", b"{")) > _MOST_VALUES:
+            raise self._unexpected(answer, f": its answer has more than {_MOST_VALUES:,} values")
         with suppress(ValueError, RecursionError):
             value = await asyncio.to_thread(json.loads, content)  # Often some megabytes.
             if isinstance(value, dict):
@@ -176,6 +213,8 @@ class ComfyUI:
                     raise UnreachableError(f"No ComfyUI behind {self.display_url}: HTTP {answer.status}")
                 if not 200 <= answer.status < 300 and answer.status not in allowed:
                     raise self._unexpected(answer, f": /{path} gave HTTP {answer.status}")
+                if answer.headers.get("Content-Encoding", "identity") != "identity":  # It may become gigabytes.
+                    raise self._unexpected(answer, f": /{path} is compressed, which was not asked for")
                 yield answer
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             if isinstance(error, UnreachableError):
@@ -198,10 +237,14 @@ def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _clients(items: Any) -> dict[str, str]:
     """The prompts' clients by prompt id, from a part of the queue: ``[number, prompt_id, prompt, extra_data, ...]``."""
     return {
-        str(item[1]): str(_object(item[3]).get("client_id", "")) if len(item) > 3 else ""
-        for item in items or []
+        _text(item[1]): _text(_object(item[3]).get("client_id")) if len(item) > 3 else ""
+        for item in (items if isinstance(items, list) else [])
         if isinstance(item, list) and len(item) > 1
     }

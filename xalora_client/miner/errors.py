@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ..errors import ConfigurationError, NetworkError, ResponseError, one_line
 from ..protocol.urls import Link
@@ -36,7 +36,7 @@ class UnexpectedAnswerError(ResponseError):
 
 @dataclass(frozen=True)
 class WorkflowFailure:
-    """The workflow does not work with these values: another attempt would not help.
+    """The task has no result, for a reason that can be told.
 
     Attributes:
         message: Why, for the consumer.
@@ -44,6 +44,7 @@ class WorkflowFailure:
         title: Its title.
         class_type: Its class.
         summary: Why, for the log. It has nothing of the task's values.
+        is_final: Whether the workflow does not work with these values. If not, another miner may be able to run it.
     """
 
     message: str
@@ -51,6 +52,7 @@ class WorkflowFailure:
     title: str = ""
     class_type: str = ""
     summary: str = ""
+    is_final: bool = True
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.node_id else self.message
@@ -65,10 +67,12 @@ class WorkflowFailure:
 
     def to_json(self) -> dict[str, str]:
         """For the submit's ``error``."""
-        return {name: value for name, value in asdict(self).items() if name != "summary"}
+        return {name: getattr(self, name) for name in ("message", "node_id", "title", "class_type")}
 
     @classmethod
-    def at(cls, node_id: object, class_type: object, message: object, titles: Mapping[str, str]) -> WorkflowFailure:
+    def at(
+        cls, node_id: object, class_type: object, message: object, titles: Mapping[str, str], *, is_final: bool = True
+    ) -> WorkflowFailure:
         """The failure of a node. ``titles`` is by node id; a node inside an expanded one has its id in front."""
         node = str(node_id)
         title = titles.get(node) or titles.get(node.split(".")[0].split(":")[0]) or ""
@@ -77,6 +81,7 @@ class WorkflowFailure:
             one_line(node, 80),
             one_line(title, 120),
             one_line(str(class_type or ""), 120),
+            is_final=is_final,
         )
 
 
@@ -88,11 +93,25 @@ class Requeued:
         reason: Why.
         is_attempt: Whether it counts as one of the task's attempts: ComfyUI may have worked on it.
         is_fit: Whether this ComfyUI may get another task. If not, it is gone or gives no useful answer.
+        has_died: Whether it ended while it ran the task.
     """
 
     reason: str
     is_attempt: bool = True
     is_fit: bool = False
+    has_died: bool = False
+
+    @property
+    def give_back(self) -> str:
+        """For the submit's ``give_back``."""
+        return "died" if self.has_died else "lost" if self.is_attempt else "stopping"
+
+
+def outcome_of(error: UnexpectedAnswerError, *, has_begun: bool) -> WorkflowFailure | Requeued:
+    """The outcome when ComfyUI answers with what cannot be used. What it refuses once it may refuse forever."""
+    if 400 <= error.status < 500 and not has_begun:
+        return WorkflowFailure(error.what, summary="ComfyUI refused it", is_final=False)
+    return Requeued(error.what)
 
 
 class OutcomeError(Exception):

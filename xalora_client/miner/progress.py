@@ -16,6 +16,10 @@ from ..protocol.miner import LARGEST_PREVIEW
 
 _PREVIEW, _PREVIEW_WITH_METADATA = 1, 4
 _SIDES = (512, 320, 192, 96)
+_LONGEST_ID = 200
+_MOST_PIXELS = 2**24
+"""Of a preview: a small file may be a picture that takes gigabytes."""
+
 _END_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -42,7 +46,7 @@ class Progress:
         try:
             message = json.loads(text)
             event, data = message["type"], message["data"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return False
         if not isinstance(data, dict) or data.get("prompt_id") != prompt_id:
             return False
@@ -75,7 +79,7 @@ class Progress:
                 self._set(node.get("display_node_id") or node.get("node_id"), node.get("value"), node.get("max"))
 
     def _set(self, node: Any, value: Any, maximum: Any) -> None:
-        self.node = str(node or "")
+        self.node = node[:_LONGEST_ID] if isinstance(node, str) else ""
         self.value, self.maximum = _number(value), _number(maximum)
 
     def to_json(self, titles: Mapping[str, str]) -> dict[str, Any]:
@@ -93,6 +97,8 @@ def small_jpeg(content: bytes) -> str | None:
     """A preview as a data URI of a JPEG of at most ``LARGEST_PREVIEW``; None when it is no picture."""
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                return None
             if picture.format != "JPEG" or len(content) > LARGEST_PREVIEW:
                 content = _shrunk(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

@@ -7,6 +7,7 @@ that is in neither queue nor history was lost with its ComfyUI.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,12 +19,13 @@ import aiohttp
 from ..errors import one_line
 from . import cancel
 from .comfyui import ComfyUI
-from .errors import OutcomeError, Requeued, UnexpectedAnswerError, UnreachableError, WorkflowFailure
+from .errors import OutcomeError, Requeued, UnexpectedAnswerError, UnreachableError, WorkflowFailure, outcome_of
 from .progress import Progress
 from .timeouts import Timeouts
 
 _ACCEPTED_SECONDS = 10.0
 _CONNECT_SECONDS = 3.0
+_NO_MEMORY = re.compile(r"out of memory|allocation on device|not enough memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class PromptRun:
         self._moved = time.monotonic()
         self._unreached_since: float | None = None
         self._is_accepted = False
+        self._has_begun = False  # As far as is known: nothing else is in the queue when it is posted.
 
     async def run(self, prompt: Mapping[str, Any]) -> Outcome:
         """Queue the prompt and wait for its outcome. Canceled, it leaves the prompt in ComfyUI: call ``stop`` then."""
@@ -80,8 +83,8 @@ class PromptRun:
             return read_outcome(await self._wait_for_history(), self.outputs, self.titles)
         except OutcomeError as error:
             return error.outcome
-        except UnexpectedAnswerError as error:  # What ComfyUI refuses once it may refuse forever.
-            return Requeued(error.what)
+        except UnexpectedAnswerError as error:
+            return outcome_of(error, has_begun=self._is_accepted)
         finally:
             await cancel(listening)
 
@@ -127,11 +130,11 @@ class PromptRun:
                 await self._wait_unreached(error)
                 entry, running, waiting = await self._poll()
                 if entry is not None or self.prompt_id in running | waiting:  # Some versions run a repeated id twice.
-                    self._is_accepted = True
+                    self._is_accepted = self._has_begun = True
                     return
         if status == 400:
             raise OutcomeError(rejection(answer, self.titles))
-        self._is_accepted = True
+        self._is_accepted = self._has_begun = True
         failure = dropped(answer, self.titles, self.outputs)
         if failure is not None:
             await self.stop()  # The rest of it is of no use.
@@ -165,7 +168,9 @@ class PromptRun:
             if entry is not None:
                 return entry
             if self.prompt_id not in running | waiting:
-                raise OutcomeError(Requeued("ComfyUI was restarted and has lost the prompt"))
+                reason = "ComfyUI was restarted and has lost the prompt"
+                raise OutcomeError(Requeued(reason, has_died=self._has_begun))
+            self._has_begun = self.prompt_id in running
             now = time.monotonic()
             stalled_since = None if running else stalled_since or now
             if stalled_since is not None and now - stalled_since > self.timeouts.queue_stall:
@@ -192,7 +197,8 @@ class PromptRun:
         self._unreached_since = self._unreached_since or now
         longest = self.timeouts.connection_refused if error.connection_refused else self.timeouts.no_response
         if now - self._unreached_since > longest:
-            raise OutcomeError(Requeued(error.what, is_attempt=self._is_accepted)) from error
+            has_died = self._has_begun and error.connection_refused
+            raise OutcomeError(Requeued(error.what, is_attempt=self._is_accepted, has_died=has_died)) from error
         await asyncio.sleep(min(self.timeouts.poll_without_ws, longest / 4))
 
     async def _listen(self, first_try: asyncio.Event) -> None:
@@ -232,13 +238,16 @@ def read_outcome(history: Mapping[str, Any], outputs: Sequence[str], titles: Map
         if files:
             return Finished(files)
         return WorkflowFailure("The workflow ended without a file", outputs[0], titles.get(outputs[0], ""))
-    for message in reversed(status.get("messages") or []):
+    messages = status.get("messages")
+    for message in reversed(messages if isinstance(messages, list) else []):
         event, data = message if isinstance(message, list) and len(message) == 2 else ("", {})
         if event == "execution_interrupted":
             return Requeued("Somebody stopped the prompt in ComfyUI")
         if event == "execution_error" and isinstance(data, dict):
-            reason = data.get("exception_message")
-            return WorkflowFailure.at(data.get("node_id"), data.get("node_type"), reason, titles)
+            reason = str(data.get("exception_message") or "")
+            # torch.OutOfMemoryError, torch.cuda.OutOfMemoryError, MemoryError: a larger machine may do better.
+            has_memory = not str(data.get("exception_type")).endswith("MemoryError") and not _NO_MEMORY.search(reason)
+            return WorkflowFailure.at(data.get("node_id"), data.get("node_type"), reason, titles, is_final=has_memory)
     return WorkflowFailure("ComfyUI gave no reason")
 
 
@@ -270,7 +279,7 @@ def rejection(answer: Mapping[str, Any], titles: Mapping[str, str]) -> WorkflowF
         return failures[0]
     error = answer.get("error")
     reason = _reason(error) if isinstance(error, dict) else one_line(str(error or "ComfyUI gave no reason"))
-    return WorkflowFailure(reason)
+    return WorkflowFailure(reason, is_final=False)
 
 
 def dropped(answer: Mapping[str, Any], titles: Mapping[str, str], outputs: Iterable[str]) -> WorkflowFailure | None:
@@ -289,7 +298,7 @@ def _node_failures(
         if outputs is not None and isinstance(dependent, list) and outputs.isdisjoint(map(str, dependent)):
             continue
         reasons = [_reason(reason) for reason in error.get("errors") or [] if isinstance(reason, dict)]
-        yield WorkflowFailure.at(node_id, error.get("class_type"), "; ".join(reasons), titles)
+        yield WorkflowFailure.at(node_id, error.get("class_type"), "; ".join(reasons), titles, is_final=False)
 
 
 def _reason(error: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import json
 import re
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..errors import APIStatusError, ConfigurationError, NetworkError, ResponseE
 from ..http.upload import WebTransport
 from ..protocol.answers import check_status
 from ..protocol.miner import LARGEST_INPUT, Assignment, Input, read_seconds
+from ..protocol.parameters import finite, refuse_constant
 from ..protocol.requests import Request, Response
 from ..protocol.urls import Link, display_url
 from .errors import parse_address
@@ -24,6 +26,13 @@ _ANSWER_SECONDS = 30.0
 _FETCH_SECONDS = 300.0
 _UPLOAD_SILENCE = 120.0
 """How long the sequencer may take to store a result that has arrived."""
+
+_FETCH_SILENCE = 10.0
+_LONGEST_PAUSE = 60.0
+"""What a sequencer may ask to wait before the next try. It is asked again then, and may say the same."""
+
+_MOST_VALUES = 500_000
+"""Values in one answer. A few bytes can become a hundred times as many in memory."""
 
 _SLOWEST_BYTES_PER_SECOND = 20_000
 _MOST_NAMES = 100
@@ -87,7 +96,8 @@ class SequencerAPI:
         """Keep the task. Returns why to stop, or None."""
         body = {"task_id": task.task_id, "lease": task.lease, "wait_seconds": wait_seconds}
         answer = await self._ask("miner_heartbeat", body if progress is None else body | {"progress": progress})
-        return one_line(str(answer["stop"])) if answer.get("stop") else None
+        stop = answer.get("stop")
+        return (one_line(stop) if isinstance(stop, str) else "lost") if stop else None
 
     async def submit(self, task: Assignment, **outcome: Any) -> None:
         """Report how the task ended: fields of the protocol's submit."""
@@ -97,7 +107,9 @@ class SequencerAPI:
     async def fetch(self, file: Input) -> bytes:
         """An input's bytes, at most 128 MiB."""
         request = Request(self._own(file.url), {})
-        fetching = self._transport.ask("GET", request.url, largest=LARGEST_INPUT, seconds=_FETCH_SECONDS)
+        fetching = self._transport.ask(
+            "GET", request.url, largest=LARGEST_INPUT, silence=_FETCH_SILENCE, seconds=_FETCH_SECONDS
+        )
         return (await self._answer(fetching, request)).body
 
     async def upload(self, url: str, file: Path) -> str:
@@ -132,7 +144,9 @@ class SequencerAPI:
             self._is_reached = True
             check_status(response, request)
         except APIStatusError as error:
-            raise error.derived(advice=f"It was asked for {_without_token(display_url(request.url))}.") from error
+            advice = f"It was asked for {_without_token(display_url(request.url))}."
+            pause = None if error.retry_after is None else min(error.retry_after, _LONGEST_PAUSE)
+            raise error.derived(advice=advice, retry_after=pause) from error
         except (NetworkError, ResponseError) as error:
             # What worked once may work again: a result waits for that.
             transient = error.transient or (self._is_reached and isinstance(error, NetworkError))
@@ -140,10 +154,10 @@ class SequencerAPI:
         return response
 
     def _object(self, response: Response) -> dict[str, Any]:
-        try:
-            value = json.loads(response.body)
-        except (ValueError, RecursionError):
-            value = None
+        value, body = None, response.body
+        if sum(body.count(mark) for mark in (b",", b"[", b"{")) <= _MOST_VALUES:
+            with suppress(ValueError, RecursionError):
+                value = json.loads(body, parse_constant=refuse_constant, parse_float=finite)
         if not isinstance(value, dict):
             raise self._not_the_protocol()
         return value

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from ..errors import APIStatusError, InvalidParameterError, MediaTooLargeError, XaloraError, one_line
+from ..errors import APIStatusError, InvalidParameterError, MediaTooLargeError, StorageError, XaloraError, one_line
 from ..media.decoding.formats import PNG, SNIFF_BYTES, sniff
 from ..protocol.miner import LARGEST_INPUT, Assignment
 from ..workflows import CheckedWorkflow
 from .comfyui import ComfyUI
-from .errors import OutcomeError, Requeued, UnexpectedAnswerError, UnreachableError, WorkflowFailure
+from .errors import OutcomeError, Requeued, UnexpectedAnswerError, UnreachableError, WorkflowFailure, outcome_of
 from .prompt import Finished, PromptRun
 from .sequencer_api import SequencerAPI
 
-Retry: TypeAlias = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
-"""Repeats a request until the sequencer answers, for as long as that makes sense, and returns the answer."""
+_INPUT_TRIES = 6
+_INPUT_SECONDS = 300.0
+"""How often, and how long, an input is asked for: the sequencer has it, or will never have it."""
+
+
+class Retry(Protocol):
+    """Repeats a request until the sequencer answers, for as long as that makes sense, and returns the answer."""
+
+    def __call__(
+        self, ask: Callable[[], Awaitable[Any]], *, tries: float = math.inf, seconds: float = math.inf
+    ) -> Awaitable[Any]:
+        """Repeat ``ask``, at most ``tries`` times and not after so many seconds."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ async def run_stages(
 ) -> TaskOutcome:
     """Run a task: fetch its inputs, run its workflow, deliver its result. Whatever goes wrong becomes an outcome."""
     try:
-        values = await fetch_inputs(task, comfy, api, retry)
+        values = await fetch_inputs(task, workflow.capability.images, comfy, api, retry)
         prompt = workflow.prompt(values, run=task.prompt_id)
         started = time.monotonic()
         outcome = await run.run(prompt)
@@ -62,24 +73,39 @@ async def run_stages(
         return WorkflowFailure(one_line(str(error), 1000), summary="a value is not allowed")
     except UnreachableError as error:
         return Requeued(error.what, is_attempt=run.is_started)
-    except UnexpectedAnswerError as error:  # What ComfyUI refuses once it may refuse forever.
-        return Requeued(error.what)
+    except UnexpectedAnswerError as error:
+        return outcome_of(error, has_begun=run.is_started)
+    except StorageError as error:
+        return WorkflowFailure(error.what, summary=error.what, is_final=False)
     except XaloraError as error:
         return Requeued(error.what, is_fit=True)
     except OSError as error:
-        return Requeued(f"The miner's disk failed: {error.strerror}", is_fit=True)
+        reason = f"The miner's disk failed: {error.strerror}"
+        return WorkflowFailure(reason, summary=reason, is_final=False)
+    except Exception as error:  # noqa: BLE001 - what a sequencer or a ComfyUI sends must not end the miner
+        return Requeued(f"The miner failed with {type(error).__name__}")
 
 
-async def fetch_inputs(task: Assignment, comfy: ComfyUI, api: SequencerAPI, retry: Retry) -> dict[str, Any]:
-    """Copy the task's inputs to ComfyUI. Returns its parameters, where an input is ComfyUI's name of the file.
+async def fetch_inputs(
+    task: Assignment, images: Set[str], comfy: ComfyUI, api: SequencerAPI, retry: Retry
+) -> dict[str, Any]:
+    """Copy the task's inputs to ComfyUI. Returns its parameters, where an image is ComfyUI's name of the file.
 
-    Raises OutcomeError for an input that is too large.
+    ``images`` are the parameters that are images. Only an input can be one: a name or an address could be that of any
+    file of this machine. Raises OutcomeError for one that is too large or cannot be had, and for what is none.
     """
     values = dict(task.parameters)
+    if wrong := [name for name in [*values, *task.inputs] if (name in images) != (name in task.inputs)]:
+        reason = f"{one_line(wrong[0], 60)} must be an image that the sequencer has, not a name or an address"
+        raise OutcomeError(WorkflowFailure(reason, summary="an image that is no input"))
     for name, file in task.inputs.items():
         if file.size is not None and file.size > LARGEST_INPUT:
             raise OutcomeError(WorkflowFailure(f"{name} is larger than {LARGEST_INPUT // 2**20} MiB"))
-        content = await retry(partial(api.fetch, file))
+        try:
+            content = await retry(partial(api.fetch, file), tries=_INPUT_TRIES, seconds=_INPUT_SECONDS)
+        except XaloraError as error:
+            reason = f"{name} cannot be had from the sequencer: {error.what}"
+            raise OutcomeError(WorkflowFailure(reason, summary=reason, is_final=False)) from error
         # Named by content, so that the same image is stored once. What the sequencer says of its type may be anything.
         found = sniff(content[:SNIFF_BYTES]) or PNG
         stored = f"xalora-{hashlib.sha256(content).hexdigest()[:32]}{found.extension}"
@@ -89,7 +115,8 @@ async def fetch_inputs(task: Assignment, comfy: ComfyUI, api: SequencerAPI, retr
             if error.status != 413:
                 raise
             reason = f"{name} has {len(content) / 1e6:.0f} MB, more than this ComfyUI accepts"
-            raise OutcomeError(WorkflowFailure(f"{reason}: start it with a larger --max-upload-size")) from error
+            advice = "start it with a larger --max-upload-size"
+            raise OutcomeError(WorkflowFailure(f"{reason}: {advice}", is_final=False)) from error
     return values
 
 
@@ -121,9 +148,10 @@ def submit_fields(outcome: TaskOutcome) -> dict[str, Any]:
             latencies = {"inference_latency": outcome.run_seconds, "upload_latency": outcome.upload_seconds}
             return {"success": True, "result": outcome.key, "msg": outcome.remark} | latencies
         case WorkflowFailure():
-            return {"msg": str(outcome), "error": outcome.to_json()}
+            failure = {"msg": str(outcome), "error": outcome.to_json()}
+            return failure if outcome.is_final else failure | {"give_back": "unable"}
         case Requeued():
-            return {"give_back": "lost" if outcome.is_attempt else "stopping", "msg": outcome.reason}
+            return {"give_back": outcome.give_back, "msg": outcome.reason}
 
 
 def log_line(outcome: TaskOutcome) -> str:

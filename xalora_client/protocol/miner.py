@@ -18,9 +18,16 @@ task, or for the end of a lease, before it answers. For ``progress`` see ``read_
 
 A submit reports the outcome of an attempt. ``success`` says whether there is a result, ``result`` is the key of the
 uploaded file; ``inference_latency`` and ``upload_latency`` are the seconds that the workflow and the upload took.
-``give_back`` returns the task to the queue: "lost" counts this attempt, "stopping" does not. ``msg`` says why it failed
-or was returned, or is a note on the result for the consumer. ``error`` is the node that failed: ``node_id``, ``title``,
-``class_type``, ``message``.
+``msg`` says why it failed or was returned, or is a note on the result for the consumer. ``error`` is the node that
+failed: ``node_id``, ``title``, ``class_type``, ``message``. ``give_back`` returns the task to the queue. A sequencer
+that does not know its value takes it for a failure, with ``msg`` and ``error``:
+
+| ``give_back`` | what happened | what it costs the task |
+|---|---|---|
+| "lost" | ComfyUI may have worked on it, and the miner cannot tell how it ended | an attempt |
+| "stopping" | ComfyUI did not begin with it, or the miner ends | nothing |
+| "died" | its ComfyUI ended while it ran, perhaps because of this task | an attempt; after the second it fails |
+| "unable" | this miner cannot run it, another may: no memory, no disk, refused at once | another gets it once |
 
 An assignment has the addresses of its inputs (GET) and of the upload of its result (PUT, answered by ``result``, the
 key to submit).
@@ -58,6 +65,12 @@ LARGEST_INPUT = 128 * 2**20
 
 LARGEST_RESULT = 2 * 2**30
 """Bytes of one result."""
+
+LONGEST_TEXT = 4096
+"""Characters of an id, a lease or an address in an assignment."""
+
+_MOST_SECONDS = {"seconds_left": 30 * 86_400, "lease_seconds": 3600, "long_poll_seconds": 60}
+"""What a sequencer says may be a mistake, or meant to hold a miner up: more counts as this."""
 
 _WORKFLOW_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}")
 _PREVIEWS = ("data:image/jpeg;base64,", "data:image/png;base64,", "data:image/webp;base64,")
@@ -118,17 +131,16 @@ class Assignment:
             details = answer["task_details"]
             if isinstance(details, str):  # Old servers send it as JSON text.
                 details = json.loads(details)
-            workflow_id = answer.get("workflow_id")
             return cls(
-                task_id=str(answer["task_id"]),
-                task_type=str(answer["task_type"]),
-                workflow_id=None if workflow_id in (None, "") else str(workflow_id),
-                parameters=dict(details.get("parameters") or {}),
-                inputs={str(name): _input(file) for name, file in (answer.get("inputs") or {}).items()},
-                prompt_id=str(uuid.UUID(answer["prompt_id"])),  # Becomes a part of ComfyUI's addresses.
-                lease=str(answer["lease"]),
+                task_id=_text(answer["task_id"]),
+                task_type=_text(answer["task_type"]),
+                workflow_id=None if answer.get("workflow_id") in (None, "") else _text(answer["workflow_id"]),
+                parameters=dict((details.get("parameters") or {}).items()),
+                inputs={name: _input(file) for name, file in (answer.get("inputs") or {}).items()},
+                prompt_id=str(uuid.UUID(_text(answer["prompt_id"]))),  # Becomes a part of ComfyUI's addresses.
+                lease=_text(answer["lease"]),
                 seconds_left=read_seconds(answer, "seconds_left"),
-                upload_url=str(answer["credential"]["upload_url"]),
+                upload_url=_text(answer["credential"]["upload_url"]),
                 attempt=int(answer.get("attempt") or 1),
                 lease_seconds=read_seconds(answer, "lease_seconds"),
             )
@@ -136,18 +148,22 @@ class Assignment:
             what = one_line(f"{type(error).__name__}: {error}", 120)
             raise ResponseError(
                 f"The sequencer sent a task that cannot be read ({what})",
-                task_id=one_line(str(answer.get("task_id")), 80),
+                task_id=one_line(answer["task_id"], 80) if isinstance(answer.get("task_id"), str) else None,
                 advice="Use the same version of xalora for the sequencer and the miner.",
             ) from None
 
 
 def _input(file: Mapping[str, Any]) -> Input:
     size = file.get("size")
-    return Input(
-        str(file["url"]),
-        str(file.get("content_type") or "application/octet-stream"),
-        None if size is None else int(size),
-    )
+    content_type = _text(file.get("content_type") or "application/octet-stream")
+    return Input(_text(file["url"]), content_type, None if size is None else int(size))
+
+
+def _text(value: object) -> str:
+    """An id or an address; some servers count their tasks. Raises ValueError for what is none, or too long."""
+    if not isinstance(value, str | int) or len(text := str(value)) > LONGEST_TEXT:
+        raise ValueError(f"not a text of at most {LONGEST_TEXT} characters")
+    return text
 
 
 def read_name(body: Mapping[str, Any], field: str = "erc20_address") -> str:
@@ -211,9 +227,12 @@ def read_progress(progress: object) -> tuple[dict[str, Any], str | None] | None:
 
 
 def read_seconds(body: Mapping[str, Any], name: str) -> float | None:
-    """A number of seconds; None for what is none."""
+    """A number of seconds, at most as many as make sense for that field; None for what is none."""
     value = body.get(name)
-    return float(value) if _is_amount(value) and value < 1e9 else None
+    if not _is_amount(value):
+        return None
+    value = min(value, _MOST_SECONDS.get(name, value))
+    return float(value) if value < 1e9 else None
 
 
 def read_remark(body: Mapping[str, Any]) -> str | None:

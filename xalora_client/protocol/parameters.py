@@ -131,6 +131,12 @@ def refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number that JSON has")
 
 
+def finite(text: str) -> float:
+    """For ``json.loads(…, parse_float=…)``: 1e400 would become Infinity. Raises ValueError."""
+    value = float(text)
+    return value if math.isfinite(value) else refuse_constant(text)
+
+
 def is_data_uri(address: str) -> bool:
     """Whether this is a ``data:`` URI (RFC 2397), which holds bytes in place of an address. Case does not matter."""
     return address[:5].lower() == "data:"

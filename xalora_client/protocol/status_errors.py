@@ -56,12 +56,12 @@ def _message(response: Response) -> str:
     text = response.body[:65536].decode("utf-8", "replace").strip()
     try:
         answer = json.loads(text)
+        if isinstance(answer, dict):
+            message = next((answer[name] for name in ("message", "error", "msg", "detail") if answer.get(name)), None)
+            if message is not None:
+                return message if isinstance(message, str) else json.dumps(message)
     except (ValueError, RecursionError):
         answer = None
-    if isinstance(answer, dict):
-        message = next((answer[name] for name in ("message", "error", "msg", "detail") if answer.get(name)), None)
-        if message is not None:
-            return message if isinstance(message, str) else json.dumps(message)
     if text and answer is None:
         return re.sub(r"<[^>]*>", " ", text) if text.startswith("<") else text
     try:
