@@ -200,7 +200,7 @@ def test_the_workflows_of_the_sequencer_are_used_without_own_ones(farm, tmp_path
         world.options = type(world.options)(**vars(world.options) | {"workflows": folder})
         await world.start_sequencer()
         world.tasks.remove(world.running)
-        world.miner(comfyui.url, workflows=None)
+        world.miner(comfyui.url, workflows=None, accept_workflows=True)
         assert await world.result(await world.create(prompt="a fox")) == picture("a fox")
 
     farm(scenario)

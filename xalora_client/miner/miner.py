@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import ConfigurationError, ResponseError, XaloraError, one_line
+from ..errors import APIStatusError, ConfigurationError, NetworkError, ResponseError, XaloraError, one_line
 from ..http.retry import retry
 from ..protocol.miner import Assignment
-from ..workflows import READY_FOLDER, CheckedWorkflow, Workflow, check, read_folder
+from ..workflows import READY_FOLDER, CheckedWorkflow, Workflow, WorkflowFileError, check, read_folder
 from . import cancel
 from .comfyui import ComfyUI
 from .errors import Requeued, UnexpectedAnswerError, UnreachableError
@@ -34,11 +34,15 @@ _SHORTEST_REQUEST = 1.0
 """Seconds. A faster answer without a task means that the sequencer does not wait for one: pause before the next."""
 
 
+_MOST_LINES = 100
+
+
 class Miner:
     """Runs tasks of one sequencer on one ComfyUI.
 
     ``on_ready`` is called with the miner's name once the sequencer has accepted it. ``log`` gets plain lines, which
-    contain neither keys nor parameters.
+    contain neither keys nor parameters. Without ``workflows`` the files that come with the project are run, or with
+    ``accept_workflows`` those of the sequencer, which can do anything that ComfyUI's nodes can.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Miner:
         *,
         miner_key: str | None = None,
         workflows: Path | None = None,
+        accept_workflows: bool = False,
         on_ready: Callable[[str], None] = lambda name: None,
         log: Callable[[str], None] = lambda line: None,
         timeouts: Timeouts | None = None,
@@ -56,6 +61,7 @@ class Miner:
         self._comfy = ComfyUI(comfyui)
         self._api = SequencerAPI(sequencer, name, miner_key)
         self._folder = workflows
+        self._accept_workflows = accept_workflows
         self._on_ready = on_ready
         self._write_log = log
         self._timeouts = timeouts or Timeouts()
@@ -73,15 +79,25 @@ class Miner:
     async def run(self) -> None:
         """Work until ``finish`` is called. If this is cancelled, the task at hand is returned to the queue first.
 
-        Raises ConfigurationError when no workflow can be run, or the sequencer does not accept the miner.
+        Raises ConfigurationError when no workflow can be run, or the sequencer does not accept the miner, and
+        NetworkError when its address can never be reached. Once it was accepted, it waits for what goes wrong to end.
         """
         async with self._comfy:
             watching = asyncio.create_task(self._watch_comfy())
             try:
                 while not self._stopping.is_set():
-                    capabilities = await self._unless_finished(self._prepare())
+                    try:
+                        capabilities = await self._unless_finished(self._prepare())
+                    except (ResponseError, APIStatusError, NetworkError, ConfigurationError) as error:
+                        # What is said of the setup helps only whoever starts it.
+                        if not self._is_accepted and isinstance(error, NetworkError | ConfigurationError):
+                            raise
+                        self._log_rarely(f"{error.what}. Trying again")
+                        await self._pause(self._timeouts.longest_delay)
+                        continue
                     if capabilities is not None:
                         await self._serve(capabilities)
+                        await self._pause(self._timeouts.poll_without_ws)  # It may say "register" each time.
             finally:
                 await cancel(watching)
 
@@ -105,13 +121,19 @@ class Miner:
             object_info = await self._ask_comfyui(self._comfy.object_info)
             software = await self._ask_comfyui(self._comfy.system_stats)
             files = {} if self._folder else await self._ask_sequencer(self._api.workflows)
-            capabilities = find_capabilities(read_workflows(self._folder, files), object_info, self._log)
+            if files and not self._accept_workflows:
+                raise ConfigurationError(
+                    f"The sequencer at {self._api.display_url} has workflow files for its miners, which can do anything"
+                    " that ComfyUI can do on this machine",
+                    advice="Name a folder of your own after --workflows; or add --accept-workflows if you trust it.",
+                )
+            capabilities = find_capabilities(read_workflows(self._folder, files, self._log), object_info, self._log)
             if not capabilities:
                 what = "This ComfyUI can run none of the workflows"
-                if not self._is_accepted:
+                if not self._is_accepted and not files:
                     advice = "Correct the workflows that are named above, or name another folder after --workflows."
                     raise ConfigurationError(what, advice=advice)
-                # It could before: somebody is changing this ComfyUI.
+                # It could before, or may soon: somebody is changing this ComfyUI, or the sequencer's files.
                 self._log_rarely(what)
                 await asyncio.sleep(self._timeouts.longest_delay)
                 continue
@@ -134,20 +156,25 @@ class Miner:
                 self._log_rarely(f"{error.what}. Waiting for it")
             await asyncio.sleep(self._timeouts.poll_without_ws)
 
-    async def _ask_sequencer(self, ask: Callable[[], Awaitable[T]], seconds: float = math.inf) -> T:
+    async def _ask_sequencer(
+        self, ask: Callable[[], Awaitable[T]], seconds: float = math.inf, tries: float = math.inf
+    ) -> T:
         """The sequencer's answer, asked for again for so many seconds while errors are transient."""
         deadline = time.monotonic() + seconds
         return await retry(
             ask,
+            tries=tries,
             remaining=lambda: max(0.0, deadline - time.monotonic()),
             delays=self._timeouts.delays(),
             report=lambda error, _: self._log_rarely(f"{error.what}. Trying again"),
         )
 
-    async def _ask_until(self, deadline: float, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _ask_until(
+        self, deadline: float, ask: Callable[[], Awaitable[T]], *, tries: float = math.inf, seconds: float = math.inf
+    ) -> T:
         """The sequencer's answer about a task, asked for until the deadline (monotonic), but at least for a while."""
-        seconds = min(deadline - time.monotonic(), self._timeouts.submit)
-        return await self._ask_sequencer(ask, max(self._timeouts.requeue, seconds))
+        seconds = min(deadline - time.monotonic(), self._timeouts.submit, seconds)
+        return await self._ask_sequencer(ask, max(self._timeouts.requeue, seconds), tries)
 
     async def _clear_queue(self) -> None:
         """Stop the prompts of earlier tasks, also of an earlier process, and wait until ComfyUI has none of them.
@@ -281,21 +308,27 @@ class Miner:
     def _log_rarely(self, text: str) -> None:
         """Log it, unless it was logged a short while ago."""
         now = time.monotonic()
+        if len(self._logged) > _MOST_LINES:  # A sequencer may say something else each time.
+            self._logged.clear()
         if now - self._logged.get(text, -self._timeouts.log_interval) >= self._timeouts.log_interval:
             self._logged[text] = now
             self._log(text)
 
 
-def read_workflows(folder: Path | None, of_sequencer: Mapping[str, Any]) -> list[Workflow]:
+def read_workflows(folder: Path | None, of_sequencer: Mapping[str, Any], log: Callable[[str], None]) -> list[Workflow]:
     """The workflows to try: those of the folder, else the sequencer's, else the ones that come with the project.
 
-    Raises ConfigurationError for files that cannot be read as workflows.
+    Those of the sequencer that are none are logged. Raises ConfigurationError for others that are none.
     """
-    if folder is not None:
-        return read_folder(folder)
-    if of_sequencer:
-        return [Workflow.from_nodes(Path(str(name)).name, nodes) for name, nodes in of_sequencer.items()]
-    return read_folder(READY_FOLDER)
+    if folder is not None or not of_sequencer:
+        return read_folder(folder or READY_FOLDER)
+    workflows = []
+    for name, nodes in of_sequencer.items():
+        try:
+            workflows.append(Workflow.from_nodes(Path(name).name, nodes))
+        except WorkflowFileError as error:
+            log(f"left out: {error.what}")
+    return workflows
 
 
 def find_capabilities(
