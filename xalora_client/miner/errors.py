@@ -102,7 +102,7 @@ class Requeued:
     has_died: bool = False
 
     @property
-    def give_back(self) -> str:
+    def kind(self) -> str:
         """For the submit's ``give_back``."""
         return "died" if self.has_died else "lost" if self.is_attempt else "stopping"
 

@@ -151,7 +151,7 @@ def submit_fields(outcome: TaskOutcome) -> dict[str, Any]:
             failure = {"msg": str(outcome), "error": outcome.to_json()}
             return failure if outcome.is_final else failure | {"give_back": "unable"}
         case Requeued():
-            return {"give_back": outcome.give_back, "msg": outcome.reason}
+            return {"give_back": outcome.kind, "msg": outcome.reason}
 
 
 def log_line(outcome: TaskOutcome) -> str:
