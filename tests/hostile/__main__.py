@@ -1,7 +1,8 @@
 """``python -m tests.hostile [WORD...]``: run the attacks whose names hold each word, and print the table.
 
-Exits with 1 where an attack is answered otherwise than it should, or somebody honest notices it. Heartbeats may take
-100 ms: run it on a machine that does nothing else.
+First those against a sequencer, then those against a miner, whose task at hand is the answer. Exits with 1 where an
+attack is answered otherwise than it should, or somebody honest notices it. Heartbeats may take 100 ms: run it on a
+machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from tests.hostile.before_any_key import attacks
+from tests.hostile import against_miners, before_any_key
+from tests.hostile.against_miners import MinerWorld
 from tests.hostile.world import World
 
 LONGEST_PAUSE = 0.1
@@ -21,14 +25,23 @@ MOST_MEMORY = 400.0
 
 def main(words: list[str]) -> int:
     """Print the table."""
-    failed = 0
     print(f"{'attack':70} {'who':12} {'answer':8} {'seconds':>7} {'MiB':>5} {'pause':>7}  others noticed")
+    failed = 0
+    for make, attacks in ((World, before_any_key.attacks()), (MinerWorld, against_miners.attacks())):
+        failed += run(make, [attack for attack in attacks if all(word in attack.name for word in words)])
+    print(f"{failed} not as they should be")
+    return int(failed > 0)
+
+
+def run(make: Callable[[Path], Any], attacks: Sequence[Any]) -> int:
+    """Run attacks in one world, and print a line for each. Returns how many were not as they should be."""
+    failed = 0
+    if not attacks:
+        return failed
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder))
+        world = make(Path(folder))
         try:
-            for attack in attacks():
-                if not all(word in attack.name for word in words):
-                    continue
+            for attack in attacks:
                 found = world.measure(attack)
                 is_good = (
                     all(re.fullmatch(attack.answer, answer) for answer in found.answer.split())
@@ -43,8 +56,7 @@ def main(words: list[str]) -> int:
                 )
         finally:
             world.close()
-    print(f"{failed} not as they should be")
-    return int(failed > 0)
+    return failed
 
 
 if __name__ == "__main__":

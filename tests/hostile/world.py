@@ -108,8 +108,8 @@ class World:
                 beats.append(time.monotonic() - begun)
                 stop.wait(0.02)
 
-        before = self._memory("VmRSS")
-        Path(f"/proc/{self.command.process.pid}/clear_refs").write_text("5")  # The peak counts from here.
+        before = memory(self.command.process.pid, "VmRSS")
+        reset_peak(self.command.process.pid)
         beating = threading.Thread(target=beat)
         beating.start()
         begun = time.monotonic()
@@ -124,12 +124,18 @@ class World:
             noticed.append(f"the task is {status.text[:100]}")
         if self.command.process.poll() is not None:
             noticed.append("the sequencer ended")
-        return Outcome(answer, seconds, self._memory("VmHWM") - before, max(beats), noticed)
+        return Outcome(answer, seconds, memory(self.command.process.pid, "VmHWM") - before, max(beats), noticed)
 
-    def _memory(self, name: str) -> float:
-        text = Path(f"/proc/{self.command.process.pid}/status").read_text()
-        (found,) = re.findall(rf"{name}:\s+(\d+) kB", text)
-        return int(found) / 1024
+
+def memory(pid: int, name: str) -> float:
+    """MiB of a process: "VmRSS" for now, "VmHWM" for the peak."""
+    (found,) = re.findall(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found) / 1024
+
+
+def reset_peak(pid: int) -> None:
+    """Its peak counts from here."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def answer_of(connection: socket.socket) -> str:

@@ -14,6 +14,7 @@ from tests.support.pictures import encoded, png
 from xalora_client.miner.errors import Requeued, WorkflowFailure
 from xalora_client.miner.progress import Progress, small_jpeg
 from xalora_client.miner.prompt import Finished, dropped, output_files, read_outcome, rejection
+from xalora_client.miner.task import submit_fields
 from xalora_client.protocol.miner import LARGEST_PREVIEW
 
 TITLES = {"5": "The sampler", "9": "Save Video"}
@@ -156,3 +157,31 @@ def test_how_a_prompt_ended():
     broken = outcome(record("execution_error", node_id="5.0.1", node_type="VAE", exception_message="no memory\n"))
     assert isinstance(broken, WorkflowFailure)
     assert str(broken) == "Node 5.0.1 The sampler (VAE): no memory"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "is_final"),
+    [
+        ("torch.OutOfMemoryError", "Allocation on device", False),
+        ("torch.cuda.OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB", False),
+        ("MemoryError", "", False),
+        ("RuntimeError", "HIP out of memory", False),
+        ("RuntimeError", "Allocation on device 0 would exceed allowed memory", False),
+        ("ValueError", "the picture has no memory of it", True),
+        (None, None, True),
+    ],
+)
+def test_too_little_memory_is_the_miners_lack(kind, message, is_final):
+    data = {"node_id": "5", "node_type": "VAE", "exception_type": kind, "exception_message": message}
+    record = {"status": {"status_str": "error", "messages": [["execution_error", data]]}}
+    outcome = read_outcome(record, ["9"], TITLES)
+    assert isinstance(outcome, WorkflowFailure)
+    assert outcome.is_final == is_final
+    assert ("give_back" in submit_fields(outcome)) != is_final
+    assert submit_fields(outcome)["error"]["node_id"] == "5"
+
+
+@pytest.mark.parametrize("messages", [5, None, {}, [5, [], ["execution_error", 5], ["x"]], "x"])
+def test_a_history_of_another_form_is_a_failure(messages):
+    outcome = read_outcome({"status": {"status_str": "error", "messages": messages}}, ["9"], TITLES)
+    assert str(outcome) == "ComfyUI gave no reason"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.fake_comfyui import Plan, picture, until
+from tests.support.fake_comfyui import Plan, picture, until, workflow
 from tests.support.farm import KEY, MINER_KEY
 from tests.support.processes import Command
 
@@ -16,10 +18,11 @@ from tests.support.processes import Command
 class Miner(Command):
     """``xalora miner`` for a ComfyUI of the farm."""
 
-    def __init__(self, world, *comfyuis: str, key: str = MINER_KEY) -> None:
+    def __init__(self, world, *comfyuis: str, key: str = MINER_KEY, workflows: Sequence[object] | None = None) -> None:
         addresses = [part for each in comfyuis for part in ("--comfyui", each)]
+        own = ["--workflows", world.folder / "workflows"] if workflows is None else workflows
         super().__init__(
-            "miner", "--sequencer", world.url, *addresses, "--workflows", world.folder / "workflows", "--name", "box",
+            "miner", "--sequencer", world.url, *addresses, *own, "--name", "box",
             cwd=world.folder, home=world.folder / "home", XALORA_MINER_KEY=key,
         )  # fmt: skip
         world.commands.append(self)
@@ -121,5 +124,26 @@ def test_a_sequencer_with_its_own_miner(farm, tmp_path: Path):
         assert await world.result(await world.create(prompt="a fox")) == picture("a fox")
         process.interrupt()
         assert await asyncio.to_thread(process.wait) == 130
+
+    farm(scenario)
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+def test_workflow_files_of_a_sequencer_are_run_only_if_it_is_trusted(farm, accepts):
+    async def scenario(world):
+        comfyui = await world.comfyui()
+        await world.end(world.serving)
+        folder = world.workflows({"txt2img.3.json": workflow()})
+        world.options = replace(world.options, workflows=folder)
+        await world.start_sequencer()
+        miner = Miner(world, comfyui.url, workflows=["--accept-workflows"] if accepts else [])
+        if accepts:
+            await miner.ready()
+            world.ready.append("box")
+            assert await world.result(await world.create(prompt="a fox")) == picture("a fox")
+        else:
+            assert await miner.end() == 2
+            assert "add --accept-workflows if you trust it" in miner.errors()
+            assert comfyui.posted == []
 
     farm(scenario)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import time
 
 import pytest
 
@@ -105,3 +106,45 @@ def test_what_worked_once_may_work_again():
 
     with RawServer(lambda _: iter([next(answers)])) as server:
         asyncio.run(scenario(server.url))
+
+
+def dripping(head):
+    yield head
+    while True:
+        time.sleep(0.01)
+        yield b"1\r\nx\r\n"
+
+
+@pytest.mark.parametrize("what", ["an input", "an upload's answer", "a result", "a queue"])
+def test_a_byte_now_and_then_is_no_progress(monkeypatch, tmp_path, what):
+    monkeypatch.setattr(sequencer_api, "_FETCH_SILENCE", -14.7)  # The transport adds 15 s.
+    monkeypatch.setattr(sequencer_api, "_UPLOAD_SILENCE", -14.7)
+    monkeypatch.setattr(sequencer_api, "_SLOWEST_BYTES_PER_SECOND", 0.1)
+    (tmp_path / "made").write_bytes(b"made")
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def ask(url):
+        api = SequencerAPI(url, "box", None)
+        async with ComfyUI(url, answer_seconds=0.3) as comfy:
+            await {
+                "an input": lambda: api.fetch(Input("http://x/input", "image/png")),
+                "an upload's answer": lambda: api.upload("http://x/upload", tmp_path / "made"),
+                "a result": lambda: comfy.download({"filename": "a"}, tmp_path / "result"),
+                "a queue": comfy.queue,
+            }[what]()
+
+    with RawServer(lambda _: dripping(head)) as server, pytest.raises(NetworkError, match="in time"):
+        asyncio.run(asyncio.wait_for(ask(server.url), 20))
+
+
+def test_a_result_leaves_room_on_the_disk(farm, monkeypatch):
+    monkeypatch.setattr(comfyui, "LEAST_FREE", 2**60)
+
+    async def scenario(world):
+        await world.pair()
+        ended = await world.ended(await world.create(prompt="a fox"))
+        assert ended["status"] == "failed"
+        assert "No space left" in ended["msg"]
+        assert any("No space left" in line for line in world.lines)
+
+    farm(scenario)

@@ -15,6 +15,7 @@ from xalora_client.miner.comfyui import ComfyUI
 from xalora_client.miner.errors import Requeued, UnreachableError, WorkflowFailure
 from xalora_client.miner.progress import Progress
 from xalora_client.miner.prompt import Finished, Outcome, PromptRun
+from xalora_client.miner.task import submit_fields
 from xalora_client.miner.timeouts import Timeouts
 
 QUICK = Timeouts(
@@ -247,5 +248,31 @@ def test_a_login_goes_along_and_is_not_shown():
             assert "s3cret" not in str(raised.value)
             assert "s3cret" not in comfy.display_url
         await world.simulated.start()
+
+    within(scenario)
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_comfyui_that_ends_while_it_runs_a_prompt_has_died(comes_back):
+    async def scenario(world: World) -> None:
+        running = asyncio.ensure_future(world.run())
+        await world.until(lambda: world.seen)
+        await world.simulated.stop()
+        if comes_back:
+            await world.simulated.start()
+        outcome = await running
+        assert isinstance(outcome, Requeued)
+        assert submit_fields(outcome)["give_back"] == "died"
+
+    within(scenario, Plan(seconds=30, steps=100))
+
+
+@pytest.mark.parametrize("status", [400, 403, 413])
+def test_a_prompt_that_is_refused_may_run_elsewhere(status):
+    async def scenario(world: World) -> None:
+        world.simulated.answers["/prompt"] = [status]
+        outcome = await world.run()
+        assert isinstance(outcome, WorkflowFailure)
+        assert submit_fields(outcome)["give_back"] == "unable"
 
     within(scenario)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.support.object_infos import node
+from tests.support.object_infos import node, object_info
+from xalora_client.workflows import Parameter
 
 SAMPLE = {"model": ["save", 0], "seed": 5, "steps": 20, "sampler": "euler", "tiled": False}
 SIZE = {"width": 64, "height": 64, "length": 5}
@@ -142,3 +145,100 @@ def test_a_shared_parameter_allows_what_all_its_widgets_allow(checked):
     assert (length.minimum, length.maximum, length.step) == (13, 90, 12)
     assert (width.minimum, width.maximum, width.step) == (16, 64, 8)
     assert (rate.kind, rate.minimum, rate.maximum) == ("whole", 1, 120)
+
+
+UPLOADS = [
+    ("LoadImage", "image", [["a.png"], {"image_upload": True}]),
+    (
+        "LoadImageOutput",
+        "image",
+        ["COMBO", {"image_upload": True, "image_folder": "output", "remote": {"route": "/x"}}],
+    ),
+    ("LoadVideo", "file", ["COMBO", {"options": ["a.mp4"], "video_upload": True}]),
+    ("LoadAudio", "audio", [[], {"audio_upload": True}]),
+    ("Load3D", "model_file", ["COMBO", {"options": ["none"], "file_upload": True}]),
+    ("Painter", "mask", ["STRING", {"image_upload": True}]),
+    ("Mine", "source", [["x", "A.PNG [output]"]]),
+    ("Mine", "source", ["COMBO", {"options": ["clips/b.webm"]}]),
+    ("LoadLatent", "latent", [["a.latent"]]),
+    ("LoadFolder", "folder", [["trips"]]),
+    ("Mine", "video", [["c.mov"], {}]),
+]
+
+
+@pytest.mark.parametrize(("class_type", "widget", "declaration"), UPLOADS)
+def test_a_file_of_comfyui_is_never_chosen_by_its_name(checked, class_type, widget, declaration):
+    """It is an image: a file that comes with the task."""
+    info = object_info() | {class_type: {"input": {"required": {widget: declaration}}}}
+    workflow = checked(node(class_type, f"input:x={widget}", **{widget: "a.png [temp]"}), info=info)
+    assert [str(fault) for fault in workflow.faults] == []
+    assert workflow.parameters["x"] == Parameter("x", "image")
+
+
+TEXT = ["STRING", {}]
+PATHS = [
+    ("LoadImageFromPath", "image", TEXT), ("Mine", "image_path", TEXT), ("Mine", "filePath", TEXT),
+    ("Mine", "directory", TEXT), ("Mine", "output_folder", TEXT), ("Save", "filename", TEXT), ("Mine", "prefix", TEXT),
+    ("VHS_LoadVideoPath", "video", ["STRING", {"vhs_path_extensions": ["mp4"]}]), ("Mine", "image_url", TEXT),
+    ("Mine", "save.subfolder", TEXT), ("Mine", "file", ["CUSTOM"]), ("Mine", "name", ["COMBO", {"remote": {}}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("class_type", "widget", "declaration"), PATHS)
+def test_a_path_cannot_be_set_from_outside(checked, class_type, widget, declaration):
+    info = object_info() | {class_type: {"input": {"required": {widget: declaration}}}}
+    workflow = checked(node(class_type, f"input:x={widget}", **{widget: "a"}), info=info, saves=False)
+    assert "from outside" in str(workflow.faults[0])
+    assert workflow.parameters == {}
+
+
+def test_a_text_that_leads_to_a_path_cannot_be_set_from_outside(checked):
+    info = object_info() | {
+        "Text": {"input": {"required": {"value": ["STRING", {}]}}},
+        "Join": {"input": {"required": {"a": ["STRING", {}], "b": ["STRING", {}]}}},
+        "Open": {"input": {"required": {"path": ["STRING", {}]}}},
+    }
+    nodes = [node("Text", "input:x", value="a"), node("Join", a=["1", 0], b="x"), node("Open", path=["2", 0])]
+    workflow = checked(*nodes, info=info)
+    assert [fault.node_id for fault in workflow.faults] == ["1"]
+    assert "leads to path of node 3" in str(workflow.faults[0])
+    assert checked(*nodes[:2], node("Prompt", text=["2", 0], clip=["1", 0]), info=info).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("class_type", "widget", "declaration", "value", "kind"),
+    [
+        ("IPAdapter", "ipadapter_file", [["ip.safetensors", "b.bin"]], "b.bin", "choice"),
+        ("UpscaleModelLoader", "model_name", [["x.pth"]], "x.pth", "choice"),
+        ("CheckpointLoader", "config_name", [["v1-inference.yaml"]], "v1-inference.yaml", "choice"),
+        ("SaveVideo", "format", [["video/h264-mp4", "auto"]], "auto", "choice"),
+        ("Mine", "file_type", [["png", "jpg"]], "png", "choice"),
+        ("Mine", "profile", TEXT, "a", "text"),
+        ("Mine", "image_size", ["INT", {}], 5, "whole"),
+        ("LoraLoader", "text", TEXT, "a", "text"),
+    ],
+)  # fmt: skip
+def test_other_widgets_are_what_they_were(checked, class_type, widget, declaration, value, kind):
+    info = object_info() | {class_type: {"input": {"required": {widget: declaration}}}}
+    workflow = checked(node(class_type, f"input:x={widget}", **{widget: value}), info=info)
+    assert (workflow.parameters["x"].kind, workflow.faults) == (kind, ())
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        None, 5, "text", [], {"input": 5}, {"input": {"required": []}},
+        {"input": {"required": {"x": 5}, "optional": 5}},
+        {"input": {"required": {"x": ["COMBO", {"options": 5}]}}},
+        {"input": {"required": {"x": ["COMFY_DYNAMICCOMBO_V3", {"options": [5]}]}}},
+        {"input": {"required": {"x": ["INT", {"min": "many", "max": float("inf"), "step": []}]}}},
+        {"input": {"required": {"x": ["FLOAT", {"min": float("nan"), "max": 10**400}]}}},
+    ],
+)  # fmt: skip
+def test_a_node_that_comfyui_describes_wrongly_is_left_out(checked, described):
+    workflow = checked(
+        node("Odd", "input:x", x=1), node("Fps", "input:fps", fps=24), info=object_info() | {"Odd": described}
+    )
+    assert all(fault.node_id == "1" for fault in workflow.faults)
+    assert "fps" in workflow.parameters
+    json.dumps(workflow.capability.to_json(), allow_nan=False)
