@@ -24,7 +24,7 @@ from tests.support.processes import Command, poll
 from tests.support.raw_server import RawServer, answer
 
 Pieces = Callable[[], Iterator[bytes]]
-PATIENCE = 120.0
+PATIENCE = 200.0
 
 
 @dataclass(frozen=True)

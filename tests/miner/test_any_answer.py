@@ -118,9 +118,9 @@ class Sequencer(FakeSequencer):
 class World:
     """A miner of a hostile sequencer."""
 
-    def __init__(self, sequencer: Sequencer, comfyui: FakeComfyUI, folder: Path, lines: list[str]) -> None:
-        self.sequencer, self.comfyui, self.lines = sequencer, comfyui, lines
-        self.miner = Miner("box", comfyui.url, sequencer.url, workflows=folder, log=lines.append, timeouts=QUICK)
+    def __init__(self, sequencer: Sequencer, comfyui: FakeComfyUI, **options: Any) -> None:
+        self.sequencer, self.comfyui = sequencer, comfyui
+        self.miner = Miner("box", comfyui.url, sequencer.url, timeouts=QUICK, **options)
         self.running = asyncio.create_task(self.miner.run())
 
     async def finishes(self, task_id: str, *before: Answer) -> None:
@@ -138,14 +138,16 @@ class World:
         assert given.is_set()
 
 
-def among_strangers(folder: Path, scenario: Callable[[World], Awaitable[None]]) -> None:
+def among_strangers(folder: Path, scenario: Callable[[World], Awaitable[None]], **options: Any) -> None:
     """Run it with a miner that has the workflow ``upscaler``, with an image."""
     (folder / "upscaler.json").write_text(json.dumps(workflow(image=True)))
 
     async def run() -> None:
         comfyui = await FakeComfyUI().start()
         with closing(Sequencer()) as sequencer:
-            world = World(sequencer, comfyui, folder, [])
+            if "workflows" in options:  # Those that it offers at first.
+                sequencer.script("miner_workflows", Answer({"workflows": {"upscaler.json": workflow(image=True)}}))
+            world = World(sequencer, comfyui, **{"workflows": folder} | options)
             try:
                 await scenario(world)
             finally:
@@ -267,6 +269,39 @@ def test_no_image_is_taken_by_its_name(tmp_path, name):
         assert world.sequencer.submits[0]["success"] is False
         assert "must be an image that the sequencer has" in world.sequencer.submits[0]["msg"]
         assert world.comfyui.posted == world.comfyui.uploads == []
+        await world.finishes("good")
+
+    among_strangers(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("name", ["a.png", "../../x.json", "txt2img.json\r\n", "\ud800.json", "txt2img.json", ""])
+def test_any_workflow_file_of_a_sequencer_that_is_trusted(tmp_path, name):
+    """Its good files are run, whatever the others are."""
+    values = [*VALUES.values(), '{"1": {"class_type": "SimulatedSampler", "inputs": {"steps": [[]], "text": {}}}}']
+
+    async def scenario(world: World) -> None:
+        await world.finishes("good")
+        for number, value in enumerate(values):
+            good = {"upscaler.json": workflow(image=True), name: None}
+            files = with_field({"workflows": good}, "workflows", json.dumps(good).replace("null", value))
+            again = Answer({"workflows": {"upscaler.json": workflow(image=True)}})
+            world.sequencer.script("miner_workflows", with_field({}, "workflows", value), files, again)
+            await world.finishes(f"good-{number}", Answer({"register": True}))
+
+    among_strangers(tmp_path, scenario, workflows=None, accept_workflows=True)
+
+
+def test_an_upload_that_is_hardly_answered_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(sequencer_api, "_UPLOAD_SILENCE", -14.8)  # The transport adds 15 s.
+
+    async def scenario(world: World) -> None:
+        with world.sequencer.silent("upload"):
+            world.sequencer.script("miner_request", Answer(world.sequencer.task("bad")), IDLE)
+            await until(lambda: world.sequencer.submits)
+            assert world.sequencer.submits[0]["give_back"] == "lost"
+            assert "cannot be delivered" in world.sequencer.submits[0]["msg"]
+            assert world.sequencer.count("upload") == 3
+        world.sequencer.good("upload")
         await world.finishes("good")
 
     among_strangers(tmp_path, scenario)

@@ -158,7 +158,9 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
         help=f"what miners must present, or the one of that name; several times for several; better in {MINER_KEY}",
     )  # fmt: skip
     _add_comfyui(parser, required=False)
-    parser.add_argument("--workflows", type=Path, metavar="DIR", help="workflow files for miners with --accept-workflows")
+    parser.add_argument(
+        "--workflows", type=Path, metavar="DIR", help="workflow files for miners with --accept-workflows"
+    )
     parser.add_argument(
         "--allow-private-images", action="store_true",
         help="fetch images also from private networks and from this machine",

@@ -78,8 +78,10 @@ class SequencerAPI:
         except APIStatusError as error:
             self._check_accepted(error)
             raise
-        workflows = answer.get("workflows")
-        return workflows if isinstance(workflows, dict) else {}
+        workflows = {} if answer.get("workflows") is None else answer["workflows"]
+        if not isinstance(workflows, dict):
+            raise self._not_the_protocol()
+        return workflows
 
     async def request(self, workflow_ids: Sequence[str]) -> tuple[Assignment | None, bool]:
         """Ask for a task, and wait for one as long as the sequencer allows.

@@ -12,7 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from ..errors import APIStatusError, InvalidParameterError, MediaTooLargeError, StorageError, XaloraError, one_line
+from ..errors import (
+    APIStatusError,
+    InvalidParameterError,
+    MediaTooLargeError,
+    RequestTimeoutError,
+    StorageError,
+    XaloraError,
+    one_line,
+)
 from ..media.decoding.formats import PNG, SNIFF_BYTES, sniff
 from ..protocol.miner import LARGEST_INPUT, Assignment
 from ..workflows import CheckedWorkflow
@@ -24,6 +32,9 @@ from .sequencer_api import SequencerAPI
 _INPUT_TRIES = 6
 _INPUT_SECONDS = 300.0
 """How often, and how long, an input is asked for: the sequencer has it, or will never have it."""
+
+_LATE_UPLOADS = 3
+"""A sequencer that is away is waited for; one that takes the result and hardly answers is not, after so many times."""
 
 
 class Retry(Protocol):
@@ -124,12 +135,23 @@ async def deliver(
     task: Assignment, finished: Finished, run_seconds: float, comfy: ComfyUI, api: SequencerAPI, retry: Retry
 ) -> Delivered:
     """Copy the result from ComfyUI to the sequencer. Raises OutcomeError when it is refused."""
-    started = time.monotonic()
+    started, late = time.monotonic(), 0
+
+    async def upload() -> str:
+        nonlocal late
+        try:
+            return await api.upload(task.upload_url, path)
+        except RequestTimeoutError as error:
+            late += error.sent != "no"
+            if late == _LATE_UPLOADS:
+                raise OutcomeError(Requeued(f"The result cannot be delivered: {error.what}", is_fit=True)) from error
+            raise
+
     with tempfile.TemporaryDirectory(prefix="xalora-") as folder:
         path = Path(folder) / "result"
         try:
             await comfy.download(finished.files[0], path)
-            key = await retry(partial(api.upload, task.upload_url, path))
+            key = await retry(upload)
         except MediaTooLargeError as error:
             raise OutcomeError(WorkflowFailure(error.what)) from error
         except APIStatusError as error:
