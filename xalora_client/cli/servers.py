@@ -50,6 +50,7 @@ async def sequencer(arguments: argparse.Namespace) -> int:
         public_url=arguments.public_url,
         trusted_proxies=tuple(arguments.trusted_proxy or ()),
         metrics_open=arguments.metrics_open,
+        max_waiting=arguments.max_waiting,
         result_bytes=int(arguments.budget * 1e9),
     )
     key = secrets.token_hex(16) if arguments.comfyui and options.miner_keys else None

@@ -29,7 +29,7 @@ from .database import Database
 from .file_store import Images, Incoming
 from .folder_lock import FolderLock, unusable
 from .inputs import Inputs
-from .options import Options, SequencerOptions, is_loopback
+from .options import MOST_WAITING, Options, SequencerOptions, is_loopback
 from .preview_miner import PreviewMiner, any_workflow, read_known_task
 from .queue import TaskQueue
 from .values import StoreError
@@ -124,12 +124,13 @@ class _Server:
         if isinstance(options, SequencerOptions):
             files = [] if options.workflows is None else read_folder(options.workflows)
             local = options.allow_private_images
-            self._budget = options.result_bytes
+            self._budget, most_waiting = options.result_bytes, options.max_waiting
             if options.public_url is not None:
                 self._app[PUBLIC_URL] = options.public_url.rstrip("/")
         else:
-            files, local = [], True
-        self._queue = queue = TaskQueue(database, clock, workflows=[file.key for file in files])
+            files, local, most_waiting = [], True, MOST_WAITING
+        workflows = [file.key for file in files]
+        self._queue = queue = TaskQueue(database, clock, workflows=workflows, most_waiting=most_waiting)
         self._inputs = Inputs(queue, images, self._results, incoming, clock, local)
         consumers = partial(ConsumerRoutes, queue, self._inputs, keys, service=lock.name, local=local)
         routes = [*MediaRoutes(queue, self._results).routes(), *ImageUploads(queue, images, incoming, keys).routes()]

@@ -37,6 +37,10 @@ KEPT_SECONDS = 90 * 86_400.0
 _AT_ONCE = 5000
 _LONGEST_DATA_URI = 200
 _IS_OPEN = "status IN ('waiting', 'running')"
+_OPEN_COLUMNS = (
+    "task_type, workflow_id, miner, attempts, began, lease, prompt_id, task_id, rowid AS number, owner,"
+    " create_timestamp AS created, timeout_seconds, priority, length(work) AS size, ready, status, upload, revision"
+)
 _SALT = "CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL)"
 _TASKS = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -118,7 +122,8 @@ STEPS: Steps = [
         "CREATE INDEX IF NOT EXISTS tasks_open ON tasks (status) WHERE status IN ('waiting', 'running')",
         "CREATE INDEX IF NOT EXISTS tasks_ended ON tasks (ended) WHERE ended IS NOT NULL",
         "CREATE INDEX IF NOT EXISTS tasks_media ON tasks (media) WHERE media IS NOT NULL",
-    )
+    ),
+    ("ALTER TABLE tasks ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",),
 ]
 
 
@@ -197,10 +202,11 @@ class Database:
 
     def create(self, task: NewTask, now: float) -> OpenTask:
         """Add a task whose job id is new."""
-        task_id = uuid.uuid4().hex
+        task_id, work = uuid.uuid4().hex, json.dumps(task.details)
         number = self.run(
             "INSERT INTO tasks (task_id, owner, consumer_id, job_id, task_type, workflow_id, task_details, work,"
-            " inputs, ready, timeout_seconds, create_timestamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " inputs, ready, timeout_seconds, create_timestamp, priority)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 task_id,
                 task.owner,
@@ -209,16 +215,26 @@ class Database:
                 task.workflow.task_type,
                 task.workflow.workflow_id,
                 json.dumps(_shortened(task.details)),
-                json.dumps(task.details),
+                work,
                 json.dumps(dict.fromkeys(task.inputs)),
                 not task.inputs,
                 task.timeout_seconds,
                 now,
+                task.priority,
             ),
         ).lastrowid
         assert number is not None  # noqa: S101 - sqlite3 gives it after each INSERT
-        deadline = None if task.timeout_seconds is None else now + task.timeout_seconds
-        return OpenTask(task_id, number, task.workflow, now, deadline, ready=not task.inputs)
+        return OpenTask(
+            task_id,
+            number,
+            task.owner,
+            task.workflow,
+            now,
+            task.timeout_seconds,
+            task.priority,
+            len(work),
+            ready=not task.inputs,
+        )
 
     def find(self, task_id: str, owner: bytes) -> TaskView | None:
         """A task that this owner created, as it was last written; None if there is no such task."""
@@ -229,13 +245,21 @@ class Database:
         ).fetchone()
         return None if row is None else TaskView(**dict(row) | {"task_details": json.loads(row["task_details"])})
 
-    def open_tasks(self) -> list[OpenTask]:
-        """All tasks that have not ended, oldest first."""
-        rows = self.run(
-            "SELECT task_type, workflow_id, miner, attempts, began, lease, prompt_id, task_id, rowid AS number,"
-            " create_timestamp AS created, create_timestamp + timeout_seconds AS deadline, ready, status, upload,"
-            " revision FROM tasks WHERE status IN ('waiting', 'running') ORDER BY rowid"
-        )
+    def running_tasks(self) -> list[OpenTask]:
+        """All tasks that run."""
+        return self._open_tasks("status = 'running'")
+
+    def waiting_tasks(self, after: int, count: int) -> list[OpenTask]:
+        """So many of the tasks that wait, the oldest first, after the one with this number."""
+        return self._open_tasks("status = 'waiting' AND rowid > ? ORDER BY rowid LIMIT ?", after, count)
+
+    def waiting_task(self, task_id: str) -> OpenTask | None:
+        """The task with this id if it waits."""
+        return next(iter(self._open_tasks("status = 'waiting' AND task_id = ?", task_id)), None)
+
+    def _open_tasks(self, where: str, *values: Any) -> list[OpenTask]:
+        sql = f"SELECT {_OPEN_COLUMNS} FROM tasks WHERE {where}"  # noqa: S608 - no values in it
+        rows = self.run(sql, values)
         return [_open_task(**row) for row in rows]
 
     def parameters(self, task_id: str) -> dict[str, Any]:
@@ -381,8 +405,9 @@ def _open_task(
 ) -> OpenTask:
     """A task from its row."""
     # An attempt that was lost can still be renewed.
-    attempt = None if lease is None else Lease(miner, fields["attempts"], began, lease, prompt_id, expires_at=began)
-    return OpenTask(workflow=WorkflowKey(task_type, workflow_id), lease=attempt, **fields)
+    attempt = None if lease is None else Lease(miner, fields["attempts"], began, 0.0, lease, prompt_id, expires_at=0.0)
+    was_begun = bool(fields["attempts"])
+    return OpenTask(workflow=WorkflowKey(task_type, workflow_id), lease=attempt, was_begun=was_begun, **fields)
 
 
 def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:

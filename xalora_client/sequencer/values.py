@@ -21,6 +21,7 @@ class NewTask:
         owner: Who creates it, as ``TaskQueue.owner`` gives it.
         consumer_id: With which consumer.
         job_id: With which job id.
+        priority: Among the tasks of its owner that wait, higher ones come first.
     """
 
     workflow: WorkflowKey
@@ -30,6 +31,7 @@ class NewTask:
     owner: bytes
     consumer_id: str
     job_id: str
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,14 +167,20 @@ class Result:
 
 @dataclass(frozen=True)
 class MinerView:
-    """A miner, for people. ``idle_seconds`` have passed since its last request, ``runs`` are its workflows."""
+    """A miner, for people.
+
+    ``idle_seconds`` have passed since its last request, ``runs`` are its workflows. It is not well after several
+    attempts in a row without a result; ``failed`` is how many there were.
+    """
 
     name: str
     is_alive: bool
+    is_well: bool
     is_busy: bool
     idle_seconds: float
     runs: tuple[str, ...]
     done: int
+    failed: int
     software: Mapping[str, str]
 
 
@@ -213,6 +221,10 @@ class Overview:
 
 class LeaseLost(Exception):  # noqa: N818 - an answer, not a failure of this program
     """The lease gives no right to the task, or no longer does. Its text is "canceled", "timed out" or "lost"."""
+
+
+class TooManyWaitingError(Exception):
+    """The owner has as many tasks waiting as it may, or their parameters take as many bytes as they may."""
 
 
 class NoSuchTaskError(Exception):

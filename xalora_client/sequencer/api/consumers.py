@@ -11,7 +11,7 @@ from aiohttp import web
 
 from ...errors import InvalidParameterError
 from ...protocol.miner import is_name
-from ...protocol.parameters import MediaAddress
+from ...protocol.parameters import MediaAddress, Whole
 from ...protocol.tasks import CustomTask, WorkflowTask
 from ...workflows import WorkflowKey
 from ..file_store import image_token_in
@@ -24,6 +24,7 @@ from .json_body import LARGE_BODY, read_json
 from .keys import ConsumerKeys
 
 _ADDRESS = MediaAddress("")
+_PRIORITY = Whole("which of one's waiting tasks comes first", minimum=-100, maximum=100)
 _NOBODY = "; no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
 
 
@@ -101,7 +102,8 @@ class ConsumerRoutes:
         """Queue a task: ``{"task_id", "msg", "revision", "long_poll_seconds"}``.
 
         For a job id that the same consumer used before with the same key, the answer is the existing task, and no new
-        one is created. This is our own addition: no other sequencer is known to promise it.
+        one is created. This is our own addition: no other sequencer is known to promise it. So is ``priority``, from
+        -100 to 100: among the waiting tasks of one key, those with higher ones come first.
         """
         body = await read_json(request, self.keys.consumer_and_key, LARGE_BODY)
         consumer_id, api_key = body["consumer_id"], body["api_key"]
@@ -121,6 +123,7 @@ class ConsumerRoutes:
                 owner=owner,
                 consumer_id=consumer_id,
                 job_id=job_id,
+                priority=_read_priority(body),
             )
             created = await self.queue.create(new)
             task_id = created.task_id
@@ -180,3 +183,9 @@ class ConsumerRoutes:
             check_image_host(value, local=self.local)
         except ImageError as error:
             raise HTTPError(400, str(error)) from None
+
+
+def _read_priority(body: Mapping[str, Any]) -> int:
+    priority = body.get("priority", 0)
+    _PRIORITY.check("priority", priority)
+    return int(priority)

@@ -98,6 +98,8 @@ def _html(now: Overview) -> str:
 
 def _miner(miner: MinerView) -> tuple[object, ...]:
     state = "busy" if miner.is_busy else "idle"
+    if not miner.is_well:
+        state = f"unwell: {miner.failed} attempts in a row without a result"
     if not miner.is_alive:
         state = f"gone for {_duration(miner.idle_seconds)}"
     return miner.name, state, ", ".join(miner.runs[:20]), miner.done, " ".join(miner.software.values())
