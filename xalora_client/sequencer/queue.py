@@ -68,7 +68,7 @@ _RETURNS = 10
 _AVOIDED_SECONDS = 60.0
 """For so long a task that came back from a miner rather goes to others."""
 
-_AT_ONCE = 50
+_AT_ONCE = 10
 """Tasks that are read or checked before others get their answers."""
 
 _LONGEST_PUBLIC_SECONDS = 3600.0
