@@ -12,7 +12,6 @@ from ..errors import ConfigurationError
 from ..http import __version__
 from ..protocol.parameters import Number, Whole
 from ..protocol.tasks import FluxLoraTask, Text2VideoTask, WorkflowTask
-from ..sequencer.options import MOST_WAITING
 
 DEFAULT_TIMEOUT = 900.0
 SEQUENCER_KEYS, MINER_KEY = "XALORA_SEQUENCER_KEYS", "XALORA_MINER_KEY"
@@ -170,9 +169,8 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-waiting",
         type=int,
-        default=MOST_WAITING,
         metavar="N",
-        help="tasks of one consumer that may wait; more are refused (%(default)s)",
+        help="tasks of one consumer that may wait; more are refused (20000)",
     )
     parser.add_argument("--budget", type=float, default=20.0, metavar="GB", help="results that are kept (%(default)g)")
 

@@ -17,6 +17,7 @@ from .. import config
 from ..errors import ConfigurationError
 from ..sequencer import Options, SequencerOptions
 from ..sequencer.log import log_to_stderr
+from ..sequencer.options import MOST_WAITING
 from .arguments import MINER_KEY, SEQUENCER_KEYS
 from .outcome import INTERRUPTED, TERMINATED, print_result
 
@@ -50,7 +51,7 @@ async def sequencer(arguments: argparse.Namespace) -> int:
         public_url=arguments.public_url,
         trusted_proxies=tuple(arguments.trusted_proxy or ()),
         metrics_open=arguments.metrics_open,
-        max_waiting=arguments.max_waiting,
+        max_waiting=MOST_WAITING if arguments.max_waiting is None else arguments.max_waiting,
         result_bytes=int(arguments.budget * 1e9),
     )
     key = secrets.token_hex(16) if arguments.comfyui and options.miner_keys else None
