@@ -13,7 +13,7 @@ from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Watchers
 from .database import Database
 from .open_task import Lease, OpenTask
-from .values import MinerView, NameTakenError
+from .values import MinerView, NameTakenError, TooManyError
 from .waiting import Group
 
 ALIVE_SECONDS = 30.0
@@ -24,6 +24,9 @@ FORGOTTEN_SECONDS = 30 * 86_400.0
 
 _KEPT_SECONDS = 86_400.0
 """A miner that was not here for so long is no longer listed."""
+
+_MOST_MINERS = 10_000
+"""Miners that are listed. When there are more, those that are gone are forgotten at once."""
 
 _FAILURES = 3
 """After so many attempts in a row without a result, a miner rests before the next."""
@@ -296,17 +299,21 @@ class Miners:
     def register(self, miner: MinerRecord) -> set[WorkflowKey]:
         """Add a miner, which may be known from before. Returns the workflows with new capabilities.
 
-        Raises NameTakenError when another process with its name is here. A process that was killed has hung up, so the
-        one that is started in its place gets its name at once.
+        Raises NameTakenError when another process with its name is here, and TooManyError. A process that was
+        killed has hung up, so the one that is started in its place gets its name at once.
         """
         miner.seen = self._clock.monotonic()
         known = self._by_name.get(miner.name)
         if known is not None and known.instance != miner.instance and known.is_alive(miner.seen):
             raise NameTakenError(miner.name)
-        added = set() if miner.is_local else self._capabilities.remember(miner, self._clock.time())
+        is_full = len(self._by_name) >= _MOST_MINERS
         for old in list(self):
-            if miner.seen - old.seen > _KEPT_SECONDS and not old.tasks:
+            is_old = miner.seen - old.seen > _KEPT_SECONDS or (is_full and not old.is_alive(miner.seen))
+            if is_old and old is not known and not old.tasks:
                 del self._by_name[old.name], self._tasks[old.name]
+        if known is None and len(self._by_name) >= _MOST_MINERS:
+            raise TooManyError(f"{_MOST_MINERS} miners are here, the most that there may be")
+        added = set() if miner.is_local else self._capabilities.remember(miner, self._clock.time())
         if known is not None:
             miner.latest, miner.ran, miner.done = known.latest, known.ran, known.done
             miner.failed, miner.rests_until = known.failed, known.rests_until

@@ -14,12 +14,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from secrets import compare_digest
 from typing import Any
 
@@ -45,7 +44,7 @@ from .values import (
     Result,
     StoreError,
     TaskView,
-    TooManyWaitingError,
+    TooManyError,
 )
 from .waiting import Group, WaitingTasks
 
@@ -132,7 +131,7 @@ class TaskQueue:
             if not keep_leases:
                 self._database.set_status(task.task_id, "waiting", 0, drop_lease=True)
                 task.status, task.attempts, task.lease, task.upload = "waiting", 0, None, None
-            self._enter(task)
+            self._enter(task, is_new=False)
         self._run_in_background(self._load())
 
     async def stop(self) -> None:
@@ -163,13 +162,13 @@ class TaskQueue:
     async def create(self, new: NewTask) -> CreateOutcome:
         """Add a task, unless its job id is known. It waits for its inputs first, if it has any.
 
-        Raises TooManyWaitingError.
+        Raises TooManyError.
         """
         if (known := await self.find_by_job_id(new.owner, new.consumer_id, new.job_id)) is not None:
             return CreateOutcome(known, is_new=False, has_miner=True)
         waiting, size = self._waiting_of[new.owner], self._waiting_bytes_of[new.owner]
         if waiting >= self._most_waiting or size >= _MOST_WAITING_BYTES:
-            raise TooManyWaitingError(
+            raise TooManyError(
                 f"{waiting} tasks of this key wait, and their parameters take {size // 2**20} MiB: that is the most "
                 "that may wait here at a time. Send this again when some of them have begun"
             )
@@ -264,9 +263,10 @@ class TaskQueue:
         by_workflow = {capability.key: capability for capability in capabilities}
         added = self._miners.register(MinerRecord(name, instance, by_workflow, software=software))
         if added:
-            unchecked = iter(list(self._open.values()))
-            if self._check_some(unchecked, added):
-                self._run_in_background(self._check_all(unchecked, added))
+            unchecked = deque(task for task in self._open.values() if task.workflow in added)
+            with suppress(StoreError):  # It is tried again in the background.
+                self._check_some(unchecked)
+            self._run_in_background(self._check_all(unchecked))
 
     async def register_local(self, name: str) -> None:
         """Add a miner inside this process. It runs everything, and its leases do not expire."""
@@ -428,10 +428,10 @@ class TaskQueue:
         """The task if it has not ended."""
         task = self._open.get(task_id)
         if task is None and not self._is_loaded and (task := self._database.waiting_task(task_id)) is not None:
-            self._enter(task)
+            self._enter(task, is_new=False)
         return task
 
-    def _enter(self, task: OpenTask) -> None:
+    def _enter(self, task: OpenTask, *, is_new: bool = True) -> None:
         """A task is new, or was read from the database."""
         now, passed = self._clock.monotonic(), max(0.0, self._clock.time() - task.created)
         self._open[task.task_id] = task
@@ -446,12 +446,14 @@ class TaskQueue:
         if task.status == "running" and task.lease is not None:
             self._miners.tasks_of(task.lease.miner).add(task)
             self._extend(task, task.lease)
-            return
-        self._count_waiting(task, 1)
-        if task.ready:
-            self._dispatch(task)
         else:
-            self._awaiting_inputs.put_nowait(task)
+            self._count_waiting(task, 1)
+            if task.ready:
+                self._dispatch(task)
+            else:
+                self._awaiting_inputs.put_nowait(task)
+        if not is_new:
+            task.change(self._clock.time())
 
     async def _load(self) -> None:
         """Read the tasks that wait, the oldest first."""
@@ -461,8 +463,7 @@ class TaskQueue:
                 tasks = self._database.waiting_tasks(last, _AT_ONCE)
                 for task in tasks:
                     if task.task_id not in self._open:
-                        self._enter(task)
-                        task.change(self._clock.time())
+                        self._enter(task, is_new=False)
                     last = task.number
                 self._is_loaded = not tasks
             except StoreError:
@@ -470,22 +471,26 @@ class TaskQueue:
                 await self._clock.sleep(_RETRY_SECONDS)
             await asyncio.sleep(0)
 
-    def _check_some(self, unchecked: Iterator[OpenTask], workflows: set[WorkflowKey]) -> bool:
-        """Check tasks of these workflows against new capabilities. Returns whether there may be more."""
-        tasks = list(islice((task for task in unchecked if task.workflow in workflows and task.ready), _AT_ONCE))
-        for task in tasks:
-            if task.status == "ended":
-                continue
-            before = len(task.accepted)
-            self._note_capabilities(task)
-            if task.group is not None and len(task.accepted) > before:
-                self._waiting.discard(task)
-                self._dispatch(task)
-            self._end_if_nobody_takes(task)
-        return len(tasks) == _AT_ONCE
+    def _check_some(self, unchecked: deque[OpenTask]) -> None:
+        """Check the next tasks against new capabilities."""
+        for _ in range(min(_AT_ONCE, len(unchecked))):
+            task = unchecked[0]
+            if task.ready and task.status != "ended":
+                before = len(task.accepted)
+                self._note_capabilities(task)
+                if task.group is not None and len(task.accepted) > before:
+                    self._waiting.discard(task)
+                    self._dispatch(task)
+                self._end_if_nobody_takes(task)
+            unchecked.popleft()
 
-    async def _check_all(self, unchecked: Iterator[OpenTask], workflows: set[WorkflowKey]) -> None:
-        while self._check_some(unchecked, workflows):  # noqa: ASYNC110 - others get their turn, nothing is waited for
+    async def _check_all(self, unchecked: deque[OpenTask]) -> None:
+        while unchecked:
+            try:
+                self._check_some(unchecked)
+            except StoreError:
+                logger.exception("The database cannot be read")
+                await self._clock.sleep(_RETRY_SECONDS)
             await asyncio.sleep(0)
 
     def _run_in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:

@@ -223,8 +223,8 @@ class LeaseLost(Exception):  # noqa: N818 - an answer, not a failure of this pro
     """The lease gives no right to the task, or no longer does. Its text is "canceled", "timed out" or "lost"."""
 
 
-class TooManyWaitingError(Exception):
-    """The owner has as many tasks waiting as it may, or their parameters take as many bytes as they may."""
+class TooManyError(Exception):
+    """The owner has as many tasks waiting as it may, or as many miners are here as there may be."""
 
 
 class NoSuchTaskError(Exception):

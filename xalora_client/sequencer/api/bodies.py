@@ -13,7 +13,7 @@ from aiohttp import ClientError, web
 from ...errors import InvalidParameterError
 from ...protocol.parameters import Text
 from ..file_store import TooLargeError, is_full
-from ..values import LeaseLost, NameTakenError, NoSuchTaskError, NotUploadedError, StoreError, TooManyWaitingError
+from ..values import LeaseLost, NameTakenError, NoSuchTaskError, NotUploadedError, StoreError, TooManyError
 from .connections import connection_of
 from .errors import HTTPError
 from .keys import WrongKeys
@@ -113,7 +113,7 @@ def _http_error(error: Exception) -> HTTPError | None:
             return HTTPError(413, str(error))
         case web.HTTPException():
             return HTTPError(error.status, error.reason)
-        case TooManyWaitingError():
+        case TooManyError():
             return HTTPError(429, str(error))
         case NoSuchTaskError():
             return HTTPError(404, "there is no such task")
