@@ -67,7 +67,7 @@ class MinerProcess(Command):
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         addresses = [part for each in comfyuis for part in ("--comfyui", each)]
-        where = ["--workflows", workflows] if workflows else []
+        where = ["--workflows", workflows] if workflows else ["--accept-workflows"]
         super().__init__(
             "miner", "--sequencer", sequencer, *addresses, *where, "--name", name,
             cwd=folder, home=folder / "home", XALORA_MINER_KEY=MINER_KEY,

@@ -124,7 +124,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_comfyui(miner, required=True)
     miner.add_argument(
         "--workflows", type=Path, metavar="DIR",
-        help="workflow files to run; else those of the sequencer, else those that come with Xalora",
+        help="workflow files to run; else those that come with Xalora",
+    )  # fmt: skip
+    miner.add_argument(
+        "--accept-workflows", action="store_true",
+        help="run the workflow files of the sequencer: whoever writes them can do here what ComfyUI's nodes can",
     )  # fmt: skip
     miner.add_argument("--name", metavar="N", help="what the sequencer shows (this machine's name)")
 

@@ -96,6 +96,7 @@ async def miner(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         miner_key=os.environ.get(MINER_KEY) or None,
         workflows=arguments.workflows,
+        accepts_workflows=arguments.accept_workflows,
         on_ready=lambda name: print_result(arguments, {"miner": name}, f"Xalora miner {name} ready"),
         log=_log,
     )
@@ -128,7 +129,12 @@ async def _serve_with_miners(
             # "All interfaces" cannot be called.
             url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
             miners = make_miners(
-                comfyuis, url, miner_key=key, on_ready=lambda name: _log(f"Xalora miner {name} ready"), log=_log
+                comfyuis,
+                url,
+                miner_key=key,
+                accepts_workflows=True,
+                on_ready=lambda name: _log(f"Xalora miner {name} ready"),
+                log=_log,
             )
             running.insert(0, asyncio.ensure_future(run_miners(miners)))
             with signal_handlers({signal.SIGTERM: running[0].cancel}):

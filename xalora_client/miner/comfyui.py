@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,10 @@ LARGEST_ANSWER = 256 * 2**20
 _JSON_SECONDS = 300.0
 _FILE_SECONDS = 3600.0
 _CHUNK = 1 << 18
+_FILE_PATIENCE = 120.0
+_SLOWEST_BYTES_PER_SECOND = 20_000
+"""A file may take _FILE_PATIENCE seconds, and a second more for each of these."""
+
 _PROXY_STATUSES = (502, 503, 504)
 
 
@@ -114,7 +119,7 @@ class ComfyUI:
 
         Raises StorageError, and MediaTooLargeError for a file that is larger than a result may be.
         """
-        received = 0
+        received, began = 0, time.monotonic()
         async with self._answer("GET", "view", seconds=_FILE_SECONDS, params=dict(file)) as answer:
             try:
                 with path.open("wb") as target:
@@ -124,6 +129,8 @@ class ComfyUI:
                             most = f"{LARGEST_RESULT // 2**20} MiB"
                             what = f"The result is larger than {most}, the most that a sequencer accepts"
                             raise MediaTooLargeError(what)
+                        if time.monotonic() - began > _FILE_PATIENCE + received / _SLOWEST_BYTES_PER_SECOND:
+                            raise UnreachableError(f"ComfyUI at {self.display_url} sends the result too slowly")
                         await asyncio.to_thread(target.write, chunk)
             except OSError as error:
                 if isinstance(error, aiohttp.ClientError | asyncio.TimeoutError):

@@ -36,7 +36,7 @@ class UnexpectedAnswerError(ResponseError):
 
 @dataclass(frozen=True)
 class WorkflowFailure:
-    """The workflow does not work with these values: another attempt would not help.
+    """The workflow does not work with these values.
 
     Attributes:
         message: Why, for the consumer.
@@ -44,6 +44,7 @@ class WorkflowFailure:
         title: Its title.
         class_type: Its class.
         summary: Why, for the log. It has nothing of the task's values.
+        is_unable: Whether another miner may be able to run it: this one had too little memory, or began no node.
     """
 
     message: str
@@ -51,6 +52,7 @@ class WorkflowFailure:
     title: str = ""
     class_type: str = ""
     summary: str = ""
+    is_unable: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.node_id else self.message
@@ -65,7 +67,7 @@ class WorkflowFailure:
 
     def to_json(self) -> dict[str, str]:
         """For the submit's ``error``."""
-        return {name: value for name, value in asdict(self).items() if name != "summary"}
+        return {name: value for name, value in asdict(self).items() if name not in ("summary", "is_unable")}
 
     @classmethod
     def at(cls, node_id: object, class_type: object, message: object, titles: Mapping[str, str]) -> WorkflowFailure:
@@ -87,12 +89,14 @@ class Requeued:
     Attributes:
         reason: Why.
         is_attempt: Whether it counts as one of the task's attempts: ComfyUI may have worked on it.
+        has_died: Whether ComfyUI ended while it had the prompt.
         is_fit: Whether this ComfyUI may get another task. If not, it is gone or gives no useful answer.
     """
 
     reason: str
     is_attempt: bool = True
     is_fit: bool = False
+    has_died: bool = False
 
 
 class OutcomeError(Exception):

@@ -37,6 +37,10 @@ _SHORTEST_REQUEST = 1.0
 class Miner:
     """Runs tasks of one sequencer on one ComfyUI.
 
+    ``workflows`` is a folder of workflow files. Without one, those of the sequencer are run if ``accepts_workflows``:
+    they can do on this machine whatever its ComfyUI's nodes can. Else, if the sequencer has none, the ones that come
+    with the project are.
+
     ``on_ready`` is called with the miner's name once the sequencer has accepted it. ``log`` gets plain lines, which
     contain neither keys nor parameters.
     """
@@ -49,6 +53,7 @@ class Miner:
         *,
         miner_key: str | None = None,
         workflows: Path | None = None,
+        accepts_workflows: bool = False,
         on_ready: Callable[[str], None] = lambda name: None,
         log: Callable[[str], None] = lambda line: None,
         timeouts: Timeouts | None = None,
@@ -56,6 +61,7 @@ class Miner:
         self._comfy = ComfyUI(comfyui)
         self._api = SequencerAPI(sequencer, name, miner_key)
         self._folder = workflows
+        self._accepts_workflows = accepts_workflows
         self._on_ready = on_ready
         self._write_log = log
         self._timeouts = timeouts or Timeouts()
@@ -79,7 +85,15 @@ class Miner:
             watching = asyncio.create_task(self._watch_comfy())
             try:
                 while not self._stopping.is_set():
-                    capabilities = await self._unless_finished(self._prepare())
+                    try:
+                        capabilities = await self._unless_finished(self._prepare())
+                    except ConfigurationError as error:
+                        if not self._is_accepted:
+                            raise
+                        # It was right before: somebody is changing the sequencer or this ComfyUI.
+                        self._log_rarely(f"{error.what}. Trying again")
+                        await self._pause(self._timeouts.longest_delay)
+                        continue
                     if capabilities is not None:
                         await self._serve(capabilities)
             finally:
@@ -99,31 +113,32 @@ class Miner:
 
     async def _prepare(self) -> Capabilities:
         """Wait for ComfyUI and the sequencer, and register with what can be run."""
-        while True:
-            await self._clear_queue()
-            self._has_comfy_ended = False
-            object_info = await self._ask_comfyui(self._comfy.object_info)
-            software = await self._ask_comfyui(self._comfy.system_stats)
-            files = {} if self._folder else await self._ask_sequencer(self._api.workflows)
-            capabilities = find_capabilities(read_workflows(self._folder, files), object_info, self._log)
-            if not capabilities:
-                what = "This ComfyUI can run none of the workflows"
-                if not self._is_accepted:
-                    advice = "Correct the workflows that are named above, or name another folder after --workflows."
-                    raise ConfigurationError(what, advice=advice)
-                # It could before: somebody is changing this ComfyUI.
-                self._log_rarely(what)
-                await asyncio.sleep(self._timeouts.longest_delay)
-                continue
-            workflows = [checked.capability.to_json() for checked in capabilities.values()]
-            await self._ask_sequencer(partial(self._api.register, workflows, software))
-            names = ", ".join(checked.workflow.name for checked in capabilities.values())
-            self._log(f"ComfyUI {software['comfyui']} on {software['device']} runs {names}")
-            if not self._is_accepted:
-                self._is_accepted = True
-                self._on_ready(self._api.name)
-            self._logged.clear()
-            return capabilities
+        await self._clear_queue()
+        self._has_comfy_ended = False
+        object_info = await self._ask_comfyui(self._comfy.object_info)
+        software = await self._ask_comfyui(self._comfy.system_stats)
+        files = {} if self._folder else await self._ask_sequencer(self._api.workflows)
+        if files and not self._accepts_workflows:
+            raise ConfigurationError(
+                f"The sequencer at {self._api.display_url} sends workflow files of its own. Who writes them can do "
+                "on this machine whatever the nodes of its ComfyUI can",
+                advice="Name a folder after --workflows, or add --accept-workflows if you trust that sequencer.",
+            )
+        capabilities = find_capabilities(read_workflows(self._folder, files), object_info, self._log)
+        if not capabilities:
+            raise ConfigurationError(
+                "This ComfyUI can run none of the workflows",
+                advice="Correct the workflows that are named above, or name another folder after --workflows.",
+            )
+        workflows = [checked.capability.to_json() for checked in capabilities.values()]
+        await self._ask_sequencer(partial(self._api.register, workflows, software))
+        names = ", ".join(checked.workflow.name for checked in capabilities.values())
+        self._log(f"ComfyUI {software['comfyui']} on {software['device']} runs {names}")
+        if not self._is_accepted:
+            self._is_accepted = True
+            self._on_ready(self._api.name)
+        self._logged.clear()
+        return capabilities
 
     async def _ask_comfyui(self, ask: Callable[[], Awaitable[T]]) -> T:
         """ComfyUI's answer, asked for until there is one."""
@@ -225,9 +240,10 @@ class Miner:
         )
 
         ask = partial(self._ask_until, deadline)
+        ask_input = partial(self._ask_until, min(deadline, time.monotonic() + self._timeouts.inputs))
         self._log(f"{_name(task)}: started")
         stopped = asyncio.create_task(heartbeat.run_until_stopped())
-        stages = asyncio.create_task(run_stages(task, workflow, run, self._comfy, self._api, ask))
+        stages = asyncio.create_task(run_stages(task, workflow, run, self._comfy, self._api, ask, ask_input))
         try:
             await asyncio.wait({stopped, stages}, return_when=asyncio.FIRST_COMPLETED)
             if stages.done():
@@ -304,7 +320,11 @@ def find_capabilities(
     """Those that this ComfyUI can run. The others are logged, with what is wrong."""
     capabilities: dict[tuple[str, str | None], CheckedWorkflow] = {}
     for workflow in workflows:
-        checked = check(workflow, object_info)
+        try:
+            checked = check(workflow, object_info)
+        except Exception as error:  # noqa: BLE001 - whatever a ComfyUI says of its nodes, the miner goes on
+            log(f"left out: {workflow.name}: this ComfyUI describes its nodes otherwise than others do ({error!r})")
+            continue
         for fault in checked.faults:
             log(f"left out: {fault}")
         if not checked.faults:

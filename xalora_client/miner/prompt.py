@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -130,12 +130,12 @@ class PromptRun:
                     self._is_accepted = True
                     return
         if status == 400:
-            raise OutcomeError(rejection(answer, self.titles))
+            raise OutcomeError(replace(rejection(answer, self.titles), is_unable=True))
         self._is_accepted = True
         failure = dropped(answer, self.titles, self.outputs)
         if failure is not None:
             await self.stop()  # The rest of it is of no use.
-            raise OutcomeError(failure)
+            raise OutcomeError(replace(failure, is_unable=True))
 
     async def _poll(self) -> tuple[dict[str, Any] | None, dict[str, str], dict[str, str]]:
         """Its history entry if it has ended, and the prompts that run and that wait. Asks until ComfyUI answers."""
@@ -165,7 +165,7 @@ class PromptRun:
             if entry is not None:
                 return entry
             if self.prompt_id not in running | waiting:
-                raise OutcomeError(Requeued("ComfyUI was restarted and has lost the prompt"))
+                raise OutcomeError(Requeued("ComfyUI was restarted and has lost the prompt", has_died=True))
             now = time.monotonic()
             stalled_since = None if running else stalled_since or now
             if stalled_since is not None and now - stalled_since > self.timeouts.queue_stall:
@@ -192,7 +192,8 @@ class PromptRun:
         self._unreached_since = self._unreached_since or now
         longest = self.timeouts.connection_refused if error.connection_refused else self.timeouts.no_response
         if now - self._unreached_since > longest:
-            raise OutcomeError(Requeued(error.what, is_attempt=self._is_accepted)) from error
+            has_died = self._is_accepted and error.connection_refused
+            raise OutcomeError(Requeued(error.what, is_attempt=self._is_accepted, has_died=has_died)) from error
         await asyncio.sleep(min(self.timeouts.poll_without_ws, longest / 4))
 
     async def _listen(self, first_try: asyncio.Event) -> None:
@@ -238,8 +239,15 @@ def read_outcome(history: Mapping[str, Any], outputs: Sequence[str], titles: Map
             return Requeued("Somebody stopped the prompt in ComfyUI")
         if event == "execution_error" and isinstance(data, dict):
             reason = data.get("exception_message")
-            return WorkflowFailure.at(data.get("node_id"), data.get("node_type"), reason, titles)
+            failure = WorkflowFailure.at(data.get("node_id"), data.get("node_type"), reason, titles)
+            return replace(failure, is_unable=_is_out_of_memory(data))
     return WorkflowFailure("ComfyUI gave no reason")
+
+
+def _is_out_of_memory(error: Mapping[str, Any]) -> bool:
+    """Whether a node had too little memory, on the device or beside it."""
+    text = f"{error.get('exception_type')} {error.get('exception_message')}".lower()
+    return any(sign in text for sign in ("outofmemory", "out of memory", "memoryerror", "allocation on device"))
 
 
 def output_files(history: Mapping[str, Any], outputs: Iterable[str]) -> list[dict[str, str]]:

@@ -21,6 +21,7 @@ def make_miners(
     name: str | None = None,
     miner_key: str | None = None,
     workflows: Path | None = None,
+    accepts_workflows: bool = False,
     on_ready: Callable[[str], None] = lambda name: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> list[Miner]:
@@ -31,7 +32,16 @@ def make_miners(
     first = name or socket.gethostname() or "miner"
     names = [first] + [f"{first}-{number}" for number in range(2, len(comfyuis) + 1)]
     return [
-        Miner(name, comfyui, sequencer, miner_key=miner_key, workflows=workflows, on_ready=on_ready, log=log)
+        Miner(
+            name,
+            comfyui,
+            sequencer,
+            miner_key=miner_key,
+            workflows=workflows,
+            accepts_workflows=accepts_workflows,
+            on_ready=on_ready,
+            log=log,
+        )
         for name, comfyui in zip(names, comfyuis, strict=True)
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,11 +45,17 @@ TaskOutcome: TypeAlias = Delivered | WorkflowFailure | Requeued
 
 
 async def run_stages(
-    task: Assignment, workflow: CheckedWorkflow, run: PromptRun, comfy: ComfyUI, api: SequencerAPI, retry: Retry
+    task: Assignment,
+    workflow: CheckedWorkflow,
+    run: PromptRun,
+    comfy: ComfyUI,
+    api: SequencerAPI,
+    retry: Retry,
+    retry_input: Retry,
 ) -> TaskOutcome:
     """Run a task: fetch its inputs, run its workflow, deliver its result. Whatever goes wrong becomes an outcome."""
     try:
-        values = await fetch_inputs(task, comfy, api, retry)
+        values = await fetch_inputs(task, workflow.capability.images, comfy, api, retry_input)
         prompt = workflow.prompt(values, run=task.prompt_id)
         started = time.monotonic()
         outcome = await run.run(prompt)
@@ -68,14 +74,22 @@ async def run_stages(
         return Requeued(error.what, is_fit=True)
     except OSError as error:
         return Requeued(f"The miner's disk failed: {error.strerror}", is_fit=True)
+    except Exception as error:  # noqa: BLE001 - whatever comes from outside, the miner goes on
+        return Requeued(f"The miner failed: {one_line(f'{type(error).__name__}: {error}', 200)}", is_fit=True)
 
 
-async def fetch_inputs(task: Assignment, comfy: ComfyUI, api: SequencerAPI, retry: Retry) -> dict[str, Any]:
+async def fetch_inputs(
+    task: Assignment, images: Iterable[str], comfy: ComfyUI, api: SequencerAPI, retry: Retry
+) -> dict[str, Any]:
     """Copy the task's inputs to ComfyUI. Returns its parameters, where an input is ComfyUI's name of the file.
 
-    Raises OutcomeError for an input that is too large.
+    Raises OutcomeError for an input that is too large, and for one of the parameters ``images`` without an input: the
+    text in its place could name any file of this ComfyUI.
     """
     values = dict(task.parameters)
+    for name in images:
+        if values.get(name) is not None and name not in task.inputs:
+            raise OutcomeError(WorkflowFailure(f"{name} is an image, and the sequencer sent none for it"))
     for name, file in task.inputs.items():
         if file.size is not None and file.size > LARGEST_INPUT:
             raise OutcomeError(WorkflowFailure(f"{name} is larger than {LARGEST_INPUT // 2**20} MiB"))
@@ -89,7 +103,8 @@ async def fetch_inputs(task: Assignment, comfy: ComfyUI, api: SequencerAPI, retr
             if error.status != 413:
                 raise
             reason = f"{name} has {len(content) / 1e6:.0f} MB, more than this ComfyUI accepts"
-            raise OutcomeError(WorkflowFailure(f"{reason}: start it with a larger --max-upload-size")) from error
+            failure = WorkflowFailure(f"{reason}: start it with a larger --max-upload-size", is_unable=True)
+            raise OutcomeError(failure) from error
     return values
 
 
@@ -121,9 +136,11 @@ def submit_fields(outcome: TaskOutcome) -> dict[str, Any]:
             latencies = {"inference_latency": outcome.run_seconds, "upload_latency": outcome.upload_seconds}
             return {"success": True, "result": outcome.key, "msg": outcome.remark} | latencies
         case WorkflowFailure():
-            return {"msg": str(outcome), "error": outcome.to_json()}
+            fields = {"msg": str(outcome), "error": outcome.to_json()}
+            return fields | {"give_back": "unable"} if outcome.is_unable else fields
         case Requeued():
-            return {"give_back": "lost" if outcome.is_attempt else "stopping", "msg": outcome.reason}
+            counted = "died" if outcome.has_died else "lost"
+            return {"give_back": counted if outcome.is_attempt else "stopping", "msg": outcome.reason}
 
 
 def log_line(outcome: TaskOutcome) -> str:

@@ -18,8 +18,9 @@ task, or for the end of a lease, before it answers. For ``progress`` see ``read_
 
 A submit reports the outcome of an attempt. ``success`` says whether there is a result, ``result`` is the key of the
 uploaded file; ``inference_latency`` and ``upload_latency`` are the seconds that the workflow and the upload took.
-``give_back`` returns the task to the queue: "lost" counts this attempt, "stopping" does not. ``msg`` says why it failed
-or was returned, or is a note on the result for the consumer. ``error`` is the node that failed: ``node_id``, ``title``,
+``give_back`` returns the task to the queue: "lost" counts this attempt, "stopping" does not; "died" says that ComfyUI
+ended while it ran the task, and "unable" that this miner cannot run it but another may. ``msg`` says why it failed or
+was returned, or is a note on the result for the consumer. ``error`` is the node that failed: ``node_id``, ``title``,
 ``class_type``, ``message``.
 
 An assignment has the addresses of its inputs (GET) and of the upload of its result (PUT, answered by ``result``, the
