@@ -183,15 +183,20 @@ async def fetch_image(address: str, *, local: bool) -> bytes:
         raise ImageError(f"the image cannot be fetched: no answer within {FETCH_SECONDS} s") from None
     except XaloraError as error:
         raise ImageError(f"the image cannot be fetched: {error.what}") from error
-    except ValueError:
-        raise ImageError("the image cannot be fetched: its address is not http or https") from None
+    except ValueError as error:
+        raise _unusable(error) from None
 
 
 def check_image_host(address: str, *, local: bool) -> None:
-    """Raise ImageError for an address whose host, as it is written, may not be contacted."""
-    with suppress(ValueError):  # An address that cannot be read is an error of the fetch.
-        if not is_data_uri(address):
-            _check_named(Link.parse(address), local)
+    """Raise ImageError for an address that cannot be read, or whose host, as it is written, may not be contacted."""
+    try:
+        _check_named(Link.parse(address), local)
+    except ValueError as error:
+        raise _unusable(error) from None
+
+
+def _unusable(error: ValueError) -> ImageError:
+    return ImageError(f"the image cannot be fetched: its address is not http or https, or cannot be used ({error})")
 
 
 async def _fetch(link: Link, local: bool) -> bytes:

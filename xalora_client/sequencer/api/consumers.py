@@ -11,7 +11,7 @@ from aiohttp import web
 
 from ...errors import InvalidParameterError
 from ...protocol.miner import is_name
-from ...protocol.parameters import MediaAddress
+from ...protocol.parameters import MediaAddress, is_data_uri
 from ...protocol.tasks import CustomTask, WorkflowTask
 from ...workflows import WorkflowKey
 from ..file_store import image_token_in
@@ -172,7 +172,7 @@ class ConsumerRoutes:
 
     async def _check_image(self, request: web.Request, name: str, value: str, owner: bytes) -> None:
         """Refuse at once what could not be fetched in any case."""
-        if await self.inputs.has(value, owner):
+        if is_data_uri(value) or await self.inputs.has(value, owner):
             return
         if image_token_in(value) is not None and value.startswith(address(request, "images/")):
             raise InvalidParameterError(name, "an address of an image that is not here", "one uploaded within a day")
