@@ -17,6 +17,15 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 LONGEST_SHOWN = 200
 
 
+class NumberHostError(ValueError):
+    """An address's host is a number that is no plain IPv4 address."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the address's host is a number, which may lead into a private network; write it like 192.0.2.1"
+        )
+
+
 @dataclass(frozen=True)
 class Link:
     """An http or https address.
@@ -35,7 +44,8 @@ class Link:
     def parse(cls, text: str) -> Link:
         """Read an absolute address. Non-ASCII characters and spaces in it are percent-encoded, nothing else changes.
 
-        Raises ValueError, without the address in its text, for what cannot be connected to.
+        Raises ValueError, without the address in its text, for what cannot be connected to; NumberHostError for a host
+        that libraries may take for another one.
         """
         match = re.fullmatch(r"(https?)://([^/?#]*)([^#]*)(?:#.*)?", text.strip(), re.IGNORECASE | re.DOTALL)
         if match is None or re.search(r"[\x00-\x1f\x7f]", match[0]):
@@ -56,9 +66,7 @@ class Link:
             try:
                 IPv4Address(parts[1])
             except ValueError:
-                raise ValueError(
-                    "the address's host is a number, which may lead into a private network; write it like 192.0.2.1"
-                ) from None
+                raise NumberHostError from None
         if not target.startswith("/"):
             target = f"/{target}"
         return cls(scheme, host, port, target, login if at else None)

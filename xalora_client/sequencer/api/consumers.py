@@ -11,11 +11,12 @@ from aiohttp import web
 
 from ...errors import InvalidParameterError
 from ...protocol.miner import is_name
-from ...protocol.parameters import MediaAddress, is_data_uri
+from ...protocol.parameters import MediaAddress
 from ...protocol.tasks import CustomTask, WorkflowTask
 from ...workflows import WorkflowKey
 from ..file_store import image_token_in
-from ..inputs import ImageError, Inputs, check_image_host
+from ..inputs import Inputs, check_image_host
+from ..pictures import ImageError
 from ..queue import TaskQueue
 from ..values import NewTask
 from .bodies import LONG_POLL_SECONDS, address, read_text, read_wait
@@ -172,7 +173,7 @@ class ConsumerRoutes:
 
     async def _check_image(self, request: web.Request, name: str, value: str, owner: bytes) -> None:
         """Refuse at once what could not be fetched in any case."""
-        if is_data_uri(value) or await self.inputs.has(value, owner):
+        if await self.inputs.has(value, owner):
             return
         if image_token_in(value) is not None and value.startswith(address(request, "images/")):
             raise InvalidParameterError(name, "an address of an image that is not here", "one uploaded within a day")
