@@ -27,12 +27,15 @@ from .keys import ConsumerKeys
 MOST_CUT, MOST_CUT_OF_OWNER = 16, 4
 """Uploads that were cut and are kept to be continued, in all and of one owner. Who has the most gives up the oldest."""
 
+READER_SECONDS = 60.0
+"""How long a piece of 64 KiB may take until its reader has taken it."""
+
 UPLOADS_OF_OWNER = 8
 """Uploads of one owner that may run at once."""
 
 _IMAGE_TYPE = re.compile(r"image/[A-Za-z0-9.+-]{1,90}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
+_PIECE = 64 * 2**10
 _CONTENT_TYPES = {known.extension: known.mime_type for known in FORMATS if known is not APNG}
 
 
@@ -63,12 +66,43 @@ class RunningUploads:
             ended.set()
 
 
+class _FileAnswer(web.FileResponse):
+    """A file, sent in small pieces: those who share a ``pace`` send one of them in each turn of the event loop.
+
+    aiohttp would have the system send it, which fills the whole buffer of a connection in one go. Hundreds of readers
+    would hold up everything else for half a second.
+    """
+
+    def __init__(self, path: Path, content_type: str, pace: asyncio.Lock) -> None:
+        super().__init__(path, headers={"Content-Type": content_type, "X-Content-Type-Options": "nosniff"})
+        self._pace = pace
+
+    async def _sendfile(self, request: web.BaseRequest, fobj: Any, offset: int, count: int) -> Any:
+        async with self._pace:
+            writer: Any = await web.StreamResponse.prepare(self, request)
+            await asyncio.sleep(0)
+        await asyncio.to_thread(fobj.seek, offset)
+        while count > 0 and (piece := await asyncio.to_thread(fobj.read, min(count, _PIECE))):
+            async with self._pace:
+                await writer.write(piece, drain=False)
+                await asyncio.sleep(0)
+            try:
+                await asyncio.wait_for(writer.drain(), READER_SECONDS)
+            except asyncio.TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+                raise ConnectionResetError("the reader is too slow") from None
+            count -= len(piece)
+        return writer
+
+
 @dataclass(frozen=True)
 class MediaRoutes:
     """The media of results, in the folder ``results``. Whoever has an address may have them."""
 
     queue: TaskQueue
     results: Path
+    pace: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
@@ -85,7 +119,7 @@ class MediaRoutes:
         content_type = _CONTENT_TYPES.get(path.suffix)
         if content_type is None or not path.is_file():
             raise HTTPError(410, "this media was removed to make room for newer results")
-        return web.FileResponse(path, headers={"Content-Type": content_type} | _NO_SNIFFING)
+        return _FileAnswer(path, content_type, self.pace)
 
 
 @dataclass(frozen=True)
@@ -97,6 +131,7 @@ class MinerFiles:
     results: Path
     incoming: Incoming
     uploads: RunningUploads = field(default_factory=RunningUploads)
+    pace: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
@@ -113,8 +148,7 @@ class MinerFiles:
         number = int(request.match_info["number"])
         if number >= len(files):
             raise HTTPError(404, "the task has no such input")
-        headers = {"Content-Type": files[number].content_type} | _NO_SNIFFING
-        return web.FileResponse(self.inputs / files[number].file, headers=headers)
+        return _FileAnswer(self.inputs / files[number].file, files[number].content_type, self.pace)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """Take the raw bytes of a result: ``{"result"}`` is what to submit."""
