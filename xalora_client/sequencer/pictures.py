@@ -128,7 +128,7 @@ def _read_gif(data: Data) -> Iterator[tuple[bool, _Size]]:
                 found = _GIF_BLOCK.search(data, at, at + _AT_ONCE)
                 at = at + _AT_ONCE if found is None else found.start()
                 continue
-            while at < len(data) and data[at]:
+            while at < len(data) and data[at] and blocks <= _MOST_BLOCKS:
                 at += 1 + data[at]
                 blocks += 1
             at, blocks = at + 1, blocks + 1
