@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.hostile.before_any_key import attacks
+from tests.hostile import before_any_key, consumers
 from tests.hostile.world import World
 
 LONGEST_PAUSE = 0.1
@@ -26,7 +26,7 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         try:
-            for attack in attacks():
+            for attack in [*before_any_key.attacks(), *consumers.attacks()]:
                 if not all(word in attack.name for word in words):
                     continue
                 found = world.measure(attack)

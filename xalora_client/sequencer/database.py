@@ -288,11 +288,15 @@ class Database:
         return {file["file"] for (inputs,) in rows for file in json.loads(inputs).values() if file is not None}
 
     def input_fetch(self, task: OpenTask) -> InputFetch:
-        """What is to be fetched for a task."""
-        row = self.run("SELECT owner, work, inputs FROM tasks WHERE task_id = ?", (task.task_id,)).fetchone()
-        parameters = json.loads(row["work"])["parameters"]
-        urls = {name: parameters[name] for name, file in json.loads(row["inputs"]).items() if file is None}
-        return InputFetch(task.task_id, row["owner"], urls, task.revision)
+        """A task whose inputs are to be fetched."""
+        (owner,) = self.run("SELECT owner FROM tasks WHERE task_id = ?", (task.task_id,)).fetchone()
+        return InputFetch(task.task_id, owner, task.revision)
+
+    def input_urls(self, task_id: str) -> dict[str, str]:
+        """The addresses of a task's inputs that are not here, by parameter. They may be large ``data:`` URIs."""
+        (inputs,) = self.run("SELECT inputs FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+        parameters = self.parameters(task_id)
+        return {name: parameters[name] for name, file in json.loads(inputs).items() if file is None}
 
     def begin(self, task_id: str, lease: Lease) -> None:
         """An attempt begins."""

@@ -234,6 +234,10 @@ class TaskQueue:
             self._awaiting_inputs.put_nowait(task)
             raise
 
+    async def input_urls(self, task_id: str) -> dict[str, str]:
+        """The addresses of a task's inputs, by parameter; none once it has ended."""
+        return self._database.input_urls(task_id) if task_id in self._open else {}
+
     async def end_fetch(self, task_id: str, inputs: Mapping[str, InputFile]) -> None:
         """The inputs of a task are here, so it can run."""
         task = self._find(task_id)

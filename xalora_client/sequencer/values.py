@@ -100,11 +100,10 @@ class InputFile:
 
 @dataclass(frozen=True)
 class InputFetch:
-    """A task whose inputs are to be fetched: their URLs by parameter, and the task's present revision."""
+    """A task whose inputs are to be fetched, and its present revision."""
 
     task_id: str
     owner: bytes
-    urls: Mapping[str, str]
     revision: int
 
 

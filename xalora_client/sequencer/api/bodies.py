@@ -12,7 +12,7 @@ from aiohttp import ClientError, web
 
 from ...errors import InvalidParameterError
 from ...protocol.parameters import Text
-from ..file_store import TooLargeError, is_full
+from ..file_store import QuotaError, TooLargeError, TooSlowError, is_full
 from ..values import LeaseLost, NameTakenError, NoSuchTaskError, NotUploadedError, StoreError, TooManyError
 from .connections import connection_of
 from .errors import HTTPError
@@ -123,6 +123,10 @@ def _http_error(error: Exception) -> HTTPError | None:
             return HTTPError(409, "the result is not what was uploaded for this attempt; upload it first")
         case NameTakenError():
             return HTTPError(409, f"another miner is called {error}; choose another name")
+        case QuotaError():
+            return HTTPError(429, str(error))
+        case TooSlowError():
+            return HTTPError(408, f"the upload was ended: {error}")
         case ConnectionError() | ClientError():
             return HTTPError(400, "the connection was cut")  # Nobody reads this.
         case StoreError(is_full=True) | OSError() if isinstance(error, StoreError) or is_full(error):

@@ -15,7 +15,8 @@ from ...protocol.parameters import MediaAddress, Whole
 from ...protocol.tasks import CustomTask, WorkflowTask
 from ...workflows import WorkflowKey
 from ..file_store import image_token_in
-from ..inputs import ImageError, Inputs, check_image_host
+from ..inputs import Inputs, check_image_host
+from ..pictures import ImageError
 from ..queue import TaskQueue
 from ..values import NewTask
 from .bodies import LONG_POLL_SECONDS, address, read_text, read_wait
