@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from ..errors import listed
 from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Watchers
 from .database import Database
@@ -122,12 +124,14 @@ class Capabilities:
         if not is_unchecked and not any(capability.accepts(parameters) for capability in capabilities):
             capabilities[0].resolve(parameters)
 
-    def names(self) -> list[str]:
-        """All workflows that can be asked for, in words."""
+    @cached_property
+    def names(self) -> str:
+        """The workflows that can be asked for, as a list in words."""
         known = [str(workflow) for workflow in {*self._known, *self._configured}]
-        return sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)]
+        return listed(sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)])
 
     def _read(self) -> None:
+        self.__dict__.pop("names", None)
         self._known, self._public_ids = {}, set()
         for (text,) in self._database.run("SELECT DISTINCT offer FROM offers"):
             announced = json.loads(text)
