@@ -131,6 +131,7 @@ class _Server:
             files, local, most_waiting = [], True, MOST_WAITING
         workflows = [file.key for file in files]
         self._queue = queue = TaskQueue(database, clock, workflows=workflows, most_waiting=most_waiting)
+        self._owners = frozenset(queue.owner(consumer.api_key) for consumer in keys.accepted)
         self._inputs = Inputs(queue, images, self._results, incoming, clock, local)
         consumers = partial(ConsumerRoutes, queue, self._inputs, keys, service=lock.name, local=local)
         routes = [*MediaRoutes(queue, self._results).routes(), *ImageUploads(queue, images, incoming, keys).routes()]
@@ -169,6 +170,9 @@ class _Server:
             await runner.setup()
             # Before the first request can arrive, so that its task is not queued twice.
             await self._queue.start(keep_leases=self._preview is None)
+            # Without keys, everybody is let in. Then nobody's key was withdrawn.
+            if self._owners and (withdrawn := await self._queue.withdraw_others(self._owners)):
+                logger.warning("%d tasks were canceled: the keys of their consumers were withdrawn", withdrawn)
             self._inputs.start()
             if self._preview is not None:
                 await self._preview.start()

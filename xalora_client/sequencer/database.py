@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -349,12 +349,18 @@ class Database:
         ).fetchone()
         return None if row is None else row["outcome"]
 
-    def find_media(self, media: str, owner: bytes | None) -> str | None:
-        """The file behind the name in a result's address, of a task of this owner if one is given."""
-        row = self.run(
-            "SELECT file FROM tasks WHERE media = ?1 AND (?2 IS NULL OR owner = ?2)", (media, owner)
-        ).fetchone()
-        return None if row is None else row["file"]
+    def find_media(self, media: str, owners: Set[bytes] | None) -> str | None:
+        """The file behind the name in a result's address, of a task of one of these owners; of any if None."""
+        rows = self.run("SELECT file, owner FROM tasks WHERE media = ?", (media,))
+        return next((row["file"] for row in rows if owners is None or row["owner"] in owners), None)
+
+    def withdraw_others(self, owners: Set[bytes]) -> list[str]:
+        """Forget the uploaded images of all but these owners; returns the ids of their open tasks."""
+        for (owner,) in self.run("SELECT DISTINCT owner FROM images").fetchall():
+            if owner not in owners:
+                self.run("DELETE FROM images WHERE owner = ?", (owner,))
+        rows = self.run(f"SELECT task_id, owner FROM tasks WHERE {_IS_OPEN}")  # noqa: S608 - no values in it
+        return [row["task_id"] for row in rows if row["owner"] not in owners]
 
     def ended_tasks(self, count: int, now: float) -> tuple[EndedTask, ...]:
         """The tasks that ended last, newest first."""

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from ..errors import listed
 from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Watchers
 from .database import Database
@@ -170,6 +172,7 @@ class Capabilities:
                 self._database.run("INSERT INTO offers VALUES (?, ?, ?)", (miner.name, text, now))
             self._database.run("UPDATE offers SET seen = ? WHERE miner = ?", (now, miner.name))
         self._of_miner[miner.name] = texts
+        self.__dict__.pop("names", None)  # It is computed again.
         added = {self._add(text) for text in texts - before}
         for text in before - texts:
             self._remove(text)
@@ -192,10 +195,11 @@ class Capabilities:
         if not is_unchecked and not any(capability.accepts(parameters) for capability in capabilities):
             capabilities[0].resolve(parameters)
 
-    def names(self) -> list[str]:
-        """All workflows that can be asked for, in words."""
+    @cached_property
+    def names(self) -> str:
+        """The workflows that can be asked for, as a list in words."""
         known = [str(workflow) for workflow in {*self._known, *self._configured}]
-        return sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)]
+        return listed(sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)])
 
     def _add(self, text: str) -> WorkflowKey | None:
         """Count an announcement; its workflow if it is a capability that was not known."""

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30.0
 TIMED_OUT = "timed out: it did not finish within its timeout_seconds"
+WITHDRAWN = "canceled: the key of its consumer was withdrawn"
 KEPT_RESULT_SECONDS = 3600.0
 """A result stays at least so long, even beyond the budget."""
 
@@ -111,6 +112,7 @@ class TaskQueue:
         self._clock = clock
         self._capabilities = Capabilities(database, workflows, clock.time())
         self._miners = Miners(self._capabilities, clock)
+        self._owners: Set[bytes] | None = None
         self._open: dict[str, OpenTask] = {}
         self._waiting = WaitingTasks()
         self._most_waiting = most_waiting
@@ -199,9 +201,9 @@ class TaskQueue:
         await self._database.flush()
         return before
 
-    async def workflow_names(self) -> list[str]:
-        """All workflows that may be asked for, in words."""
-        return self._capabilities.names()
+    async def workflow_names(self) -> str:
+        """The workflows that may be asked for, as a list in words; empty where there are none."""
+        return self._capabilities.names
 
     async def has_workflow(self, workflow: WorkflowKey) -> bool:
         """Whether it may be asked for."""
@@ -220,7 +222,7 @@ class TaskQueue:
 
     async def find_media(self, media: str, owner: bytes | None = None) -> str | None:
         """The file behind the name in a result's address, of a task of this owner if one is given. None if unknown."""
-        return self._database.find_media(media, owner)
+        return self._database.find_media(media, self._owners if owner is None else {owner})
 
     # For the fetching of inputs.
 
@@ -407,6 +409,19 @@ class TaskQueue:
             tuple(task.view(task.lease, now) for task in self._miners.running() if task.lease is not None),
             self._database.ended_tasks(recent, self._clock.time()),
         )
+
+    async def withdraw_others(self, owners: frozenset[bytes]) -> int:
+        """From now on only these owners count. The open tasks of others end; returns how many.
+
+        Results of others are hidden, not removed: their key may come back. Their images must be uploaded again.
+        """
+        self._owners = owners
+        with self._database.transaction():
+            withdrawn = self._database.withdraw_others(owners)
+            for task_id in withdrawn:
+                self._end(task_id, "canceled", "canceled", WITHDRAWN)
+        await self._database.flush()
+        return len(withdrawn)
 
     async def forget_old_tasks(self) -> None:
         """Forget tasks that ended long ago."""

@@ -40,7 +40,9 @@ def answering_in_json(service: str) -> Any:
         except Exception as error:
             answer = _http_error(error)
             if answer is None or answer.status >= 500:
-                logger.error("%s could not be answered", request.path, exc_info=error)
+                # Not the path itself: it may hold a token, and anything else.
+                resource = request.match_info.route.resource
+                logger.error("%s could not be answered", resource and resource.canonical, exc_info=error)
             clear_frames(error.__traceback__)  # Their variables hold the body, and may hold the error itself.
             answer = answer or HTTPError(500, f"the {service} failed")
             if not request.content.is_eof() and (connection := connection_of(request)) is not None:

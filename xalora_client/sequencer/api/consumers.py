@@ -57,12 +57,12 @@ async def _workflow(queue: TaskQueue, body: Mapping[str, Any]) -> WorkflowKey:
     if not names:
         raise HTTPError(503, "no miner has been here yet, so nothing can run; start one with `xalora miner`")
     if not is_name(task_type):
-        raise InvalidParameterError("task_type", task_type, ", ".join(names))
+        raise InvalidParameterError("task_type", task_type, names)
     if workflow_id is not None and not is_name(workflow_id):
         raise InvalidParameterError("workflow_id", workflow_id, "letters, digits, dashes and underscores")
     workflow = WorkflowKey(str(task_type), workflow_id)
     if not await queue.has_workflow(workflow):
-        raise HTTPError(400, f"no miner offers the workflow {workflow}; offered are: {', '.join(names)}")
+        raise HTTPError(400, f"no miner offers the workflow {workflow}; offered are: {names}")
     return workflow
 
 
