@@ -132,10 +132,12 @@ def results_to_one_address(world: World, count: int) -> str:
 def slow_readers(world: World, count: int, at_once: int) -> str:
     """Many who read the same result, a little at a time."""
     task_id = world.create()
-    task = world.miner.ask()
-    while "task_id" in task and task["task_id"] != task_id:
-        task = world.miner.ask()
-    world.miner.finish(task, png() + bytes(20 * 2**20))
+    miner, task = FakeMiner(world.url, "txt2vid.1", key=MINER_KEY), {}
+    while task.get("task_id") != task_id:
+        task = miner.take()
+        if task["task_id"] != task_id:
+            miner.finish(task)
+    miner.finish(task, png() + bytes(20 * 2**20))
     path = urlsplit(world.post("task_result_query", task_id=task_id).json()["result"]).path
     received = 0
     with ExitStack() as stack:
