@@ -162,6 +162,9 @@ def test_tasks_that_ended_months_ago_are_forgotten(sequencer):
     miner.finish(miner.take())
     waiting = server.make()
     server.stop()
+    for days in (30, 60, 89):
+        server = sequencer(now=1_000_000.0 + days * 86_400)
+        server.stop()
     server = sequencer(now=1_000_000.0 + 89 * 86_400)
     assert server.query(ended)["status"] == "finished"
     server.stop()

@@ -26,10 +26,15 @@ class ManualClock(Clock):
 
     def __init__(self, now: float) -> None:
         self.now = now
+        self.ahead = 0.0
+        """How far the wall clock was set forward."""
         self._calls: list[tuple[float, int, _Call]] = []
         self._numbers = itertools.count()
 
     def time(self) -> float:
+        return self.now + self.ahead
+
+    def monotonic(self) -> float:
         return self.now
 
     def call_later(self, seconds: float, callback: Callable[..., object], *arguments: Any) -> _Call:

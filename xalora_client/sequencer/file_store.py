@@ -19,7 +19,7 @@ from yarl import URL
 
 from ..storage.files import move
 from .clock import Clock
-from .database import Database
+from .database import Database, waits_for_others
 
 KEPT_SECONDS = 86_400.0
 """An uploaded image is kept for so long after its last use."""
@@ -27,6 +27,7 @@ KEPT_SECONDS = 86_400.0
 BUDGET = 10 * 2**30
 """Bytes of all uploaded images; the least recently used go first."""
 
+_AT_ONCE = 200
 _PIECE = 2**20
 _HEAD = 4096
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -132,6 +133,7 @@ class Image:
     is_complete: bool
 
 
+@waits_for_others
 class Images:
     """The table of uploaded images, separate for each owner. Their bytes are in ``folder``, named by their hash."""
 
@@ -146,7 +148,7 @@ class Images:
         self._database.run(
             "INSERT INTO images VALUES (?, ?, ?, ?, ?, 0, ?)"
             " ON CONFLICT (owner, sha256) DO UPDATE SET used = excluded.used",
-            (secrets.token_urlsafe(32), owner, sha256, size, content_type, self._clock.time()),
+            (secrets.token_urlsafe(32), owner, sha256, size, content_type, self._time()),
         )
         (image,) = self._select("owner = ? AND sha256 = ?", owner, sha256)
         if image.is_complete and not (self.folder / sha256).is_file():
@@ -162,34 +164,43 @@ class Images:
         """Its bytes are here, and are of this type."""
         self._database.run(
             "UPDATE images SET complete = 1, content_type = ?, used = ? WHERE token = ?",
-            (content_type, self._clock.time(), image.token),
+            (content_type, self._time(), image.token),
         )
         await self._database.flush()
 
     async def use(self, address: str, owner: bytes) -> Image | None:
         """The owner's image at an address of this server; None if it is none, or not here."""
-        found = self._select("token = ? AND owner = ? AND complete", image_token_in(address), owner)
+        oldest = self._time() - KEPT_SECONDS
+        found = self._select(
+            "token = ? AND owner = ? AND complete AND used >= ?", image_token_in(address), owner, oldest
+        )
         if not found or not (self.folder / found[0].sha256).is_file():
             return None
-        self._database.run("UPDATE images SET used = ? WHERE token = ?", (self._clock.time(), found[0].token))
+        self._database.run("UPDATE images SET used = ? WHERE token = ?", (self._time(), found[0].token))
         return found[0]
 
     async def forget_old(self) -> None:
         """Forget those that were not used for a day, and the least recently used above the budget."""
-        self._database.run("DELETE FROM images WHERE used < ?", (self._clock.time() - KEPT_SECONDS,))
-        self._database.run(
-            "DELETE FROM images WHERE token IN (SELECT token FROM (SELECT token, sum(size) OVER"
-            " (ORDER BY used DESC, token) AS total FROM images WHERE complete) WHERE total > ?)",
-            (BUDGET,),
+        old = await self._database.slow_rows(
+            "SELECT token, used FROM (SELECT token, used, complete, sum(size * complete) OVER"
+            " (ORDER BY used DESC, token) AS total FROM images) WHERE used < ? OR (complete AND total > ?)",
+            (self._time() - KEPT_SECONDS, BUDGET),
         )
+        for number, (token, used) in enumerate(old):
+            self._database.run("DELETE FROM images WHERE token = ? AND used = ?", (token, used))
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def files(self) -> set[str]:
         """The names of the files that are needed."""
-        return {image.sha256 for image in self._select("complete")}
+        return {sha256 for (sha256,) in await self._database.slow_rows("SELECT sha256 FROM images WHERE complete")}
+
+    def _time(self) -> float:
+        return self._database.steady_time(self._clock)
 
     def _select(self, where: str, *values: Any) -> list[Image]:
         sql = f"SELECT token, sha256, size, content_type, complete FROM images WHERE {where}"  # noqa: S608
-        return [Image(*row) for row in self._database.run(sql, values)]
+        return [Image(*row) for row in self._database.rows(sql, values)]
 
 
 def image_token_in(address: str) -> str | None:

@@ -86,22 +86,24 @@ class Capabilities:
     ``configured`` are workflows that count although no miner has announced them yet.
     """
 
-    def __init__(self, database: Database, configured: Iterable[WorkflowKey], now: float) -> None:
+    def __init__(self, database: Database, configured: Iterable[WorkflowKey], clock: Clock) -> None:
         self._database = database
         self._configured = set(configured)
         self._known: dict[WorkflowKey, dict[str, Capability]] = {}
         self._public_ids: set[str] = set()
-        database.run("DELETE FROM offers WHERE seen < ?", (now - FORGOTTEN_SECONDS,))
+        self._clock = clock
+        database.run("DELETE FROM offers WHERE seen < ?", (database.steady_time(clock) - FORGOTTEN_SECONDS,))
         self._read()
 
     def remember(self, miner: MinerRecord) -> None:
         """Replace what is known of the miner. Of the public kind only its workflows' ids are known."""
         announced = [capability.to_json() for capability in miner.capabilities.values()]
+        now = self._database.steady_time(self._clock)
         with self._database.transaction():
             self._database.run("DELETE FROM offers WHERE miner = ?", (miner.name,))
             for item in (*announced, *miner.workflow_ids):
                 self._database.run(
-                    "INSERT OR REPLACE INTO offers VALUES (?, ?, ?)", (miner.name, json.dumps(item), miner.seen)
+                    "INSERT OR REPLACE INTO offers VALUES (?, ?, ?)", (miner.name, json.dumps(item), now)
                 )
         self._read()
 
@@ -129,7 +131,7 @@ class Capabilities:
 
     def _read(self) -> None:
         self._known, self._public_ids = {}, set()
-        for (text,) in self._database.run("SELECT DISTINCT offer FROM offers"):
+        for (text,) in self._database.rows("SELECT DISTINCT offer FROM offers"):
             announced = json.loads(text)
             if isinstance(announced, str):
                 self._public_ids.add(announced)
