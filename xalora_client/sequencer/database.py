@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from functools import wraps
@@ -369,17 +369,18 @@ class Database:
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
-    async def slow_rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """The same beside the event loop, for queries that take long."""
+    async def slow(self, collect: Callable[[Iterable[Any]], T], sql: str, values: Sequence[Any] = ()) -> T:
+        """What ``collect`` makes of the rows of a query that takes long, beside the event loop."""
+
+        def read() -> T:
+            with self._reading:
+                return collect(self._reader.execute(sql, values))
+
         self._check_fault()
         try:
-            return await asyncio.to_thread(self._read, sql, values)
+            return await asyncio.to_thread(read)
         except sqlite3.Error as error:
             raise self._failed(error) from error
-
-    def _read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with self._reading:
-            return self._reader.execute(sql, values).fetchall()
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
         if is_damage(error):
@@ -490,11 +491,11 @@ class Database:
 
     async def input_files(self) -> set[str]:
         """The names of the input files of all open tasks."""
-        rows = await self.slow_rows(
+        return await self.slow(
+            first_values,
             "SELECT DISTINCT json_extract(input.value, '$.file') FROM tasks, json_each(inputs) AS input"
-            " WHERE status IN ('waiting', 'running') AND input.type = 'object'"
+            " WHERE status IN ('waiting', 'running') AND input.type = 'object'",
         )
-        return {file for (file,) in rows}
 
     def input_fetch(self, task: OpenTask) -> InputFetch:
         """What is to be fetched for a task."""
@@ -579,7 +580,8 @@ class Database:
 
     async def results_over(self, budget: int, before: float) -> list[str]:
         """Some of the oldest results, without which the rest fits into so many bytes, but none that was added later."""
-        rows = await self.slow_rows(
+        rows = await self.slow(
+            list,
             "SELECT file FROM (SELECT file, added, sum(size) OVER (ORDER BY added DESC, file) AS total FROM results)"
             " WHERE total > ? AND added < ? ORDER BY added LIMIT ?",
             (budget, before, _AT_ONCE),
@@ -591,6 +593,11 @@ class Database:
     def forget_result(self, file: str) -> None:
         """The file was removed."""
         self.run("DELETE FROM results WHERE file = ?", (file,))
+
+
+def first_values(rows: Iterable[Any]) -> set[Any]:
+    """The first value of each row."""
+    return {value for (value,) in rows}
 
 
 def copy_to(db: sqlite3.Connection, path: Path) -> None:

@@ -19,7 +19,7 @@ from yarl import URL
 
 from ..storage.files import move
 from .clock import Clock
-from .database import Database, waits_for_others
+from .database import Database, first_values, waits_for_others
 
 KEPT_SECONDS = 86_400.0
 """An uploaded image is kept for so long after its last use."""
@@ -27,7 +27,7 @@ KEPT_SECONDS = 86_400.0
 BUDGET = 10 * 2**30
 """Bytes of all uploaded images; the least recently used go first."""
 
-_AT_ONCE = 200
+_AT_ONCE = 50
 _PIECE = 2**20
 _HEAD = 4096
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -181,7 +181,8 @@ class Images:
 
     async def forget_old(self) -> None:
         """Forget those that were not used for a day, and the least recently used above the budget."""
-        old = await self._database.slow_rows(
+        old = await self._database.slow(
+            list,
             "SELECT token, used FROM (SELECT token, used, complete, sum(size * complete) OVER"
             " (ORDER BY used DESC, token) AS total FROM images) WHERE used < ? OR (complete AND total > ?)",
             (self._time() - KEPT_SECONDS, BUDGET),
@@ -193,7 +194,7 @@ class Images:
 
     async def files(self) -> set[str]:
         """The names of the files that are needed."""
-        return {sha256 for (sha256,) in await self._database.slow_rows("SELECT sha256 FROM images WHERE complete")}
+        return await self._database.slow(first_values, "SELECT sha256 FROM images WHERE complete")
 
     def _time(self) -> float:
         return self._database.steady_time(self._clock)

@@ -81,14 +81,13 @@ class Inputs:
     async def prune(self) -> None:
         """Remove the files that neither an open task nor an uploaded image needs."""
         await self.images.forget_old()
-        needed = await self.images.files() | await self.queue.input_files()
-        await asyncio.to_thread(self._remove_unused, needed)
+        await asyncio.to_thread(self._remove_unused, await self.images.files(), await self.queue.input_files())
 
-    def _remove_unused(self, needed: set[str]) -> None:
+    def _remove_unused(self, *needed: set[str]) -> None:
         now, since = self.clock.monotonic(), dict(self._unused)
         self._unused.clear()
         for path in self.images.folder.iterdir():
-            if path.name not in needed:
+            if not any(path.name in names for names in needed):
                 # Its time tells whether it came anew. How old it is does not count: the clock may be wrong.
                 seen = path.name, path.stat().st_mtime_ns
                 if since.get(seen, now) < now - _UNUSED_SECONDS:
