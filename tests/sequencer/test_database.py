@@ -129,7 +129,7 @@ def test_a_create_is_answered_once_it_is_on_the_disk_and_others_go_on_meanwhile(
     assert len(flushes) < 11  # Those that came meanwhile shared one.
 
 
-def test_a_disk_that_fails_is_no_answer(sequencer, monkeypatch):
+def test_a_disk_that_fails_is_no_answer_and_no_later_flush_repairs_it(sequencer, monkeypatch):
     server = sequencer()
     server.miner()
 
@@ -139,9 +139,10 @@ def test_a_disk_that_fails_is_no_answer(sequencer, monkeypatch):
     once = {"workflow_id": "1", "job_id": "sdk-workflow-1"}
     with monkeypatch.context() as patch:
         patch.setattr(database, "_flush_bytes", broken)
-        for _ in range(2):  # Also when it is asked for again: it is not on the disk.
-            assert server.try_create("txt2vid", {"prompt": "x"}, **once).status_code == 500
-    assert server.try_create("txt2vid", {"prompt": "x"}, **once).status_code == 200
+        assert server.try_create("txt2vid", {"prompt": "x"}, **once).status_code == 503
+        with pytest.raises(StorageError, match="did not keep what was written"):
+            server.ended()
+    assert sequencer(now=server.clock.now).try_create("txt2vid", {"prompt": "x"}, **once).status_code == 200
 
 
 def test_after_a_power_cut_all_that_was_answered_is_there(sequencer, monkeypatch, tmp_path):

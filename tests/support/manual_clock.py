@@ -26,19 +26,20 @@ class ManualClock(Clock):
 
     def __init__(self, now: float) -> None:
         self.now = now
-        self._jumped = 0.0
+        self.ahead = 0.0
+        """How far the wall clock was set forward."""
         self._calls: list[tuple[float, int, _Call]] = []
         self._numbers = itertools.count()
 
     def time(self) -> float:
-        return self.now + self._jumped
+        return self.now + self.ahead
 
     def monotonic(self) -> float:
         return self.now
 
     def jump(self, seconds: float) -> None:
         """Somebody sets the machine's clock."""
-        self._jumped += seconds
+        self.ahead += seconds
 
     def call_later(self, seconds: float, callback: Callable[..., object], *arguments: Any) -> _Call:
         call = _Call(callback, arguments)

@@ -157,6 +157,15 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
         "--miner-key", action="append", metavar="[NAME=]K",
         help=f"what miners must present, or the one of that name; several times for several; better in {MINER_KEY}",
     )  # fmt: skip
+    parser.add_argument(
+        "--backup",
+        type=Path,
+        metavar="FILE",
+        help="instead of serving, copy the database into a new file, also of one in use",
+    )
+    parser.add_argument(
+        "--recover", action="store_true", help="instead of serving, save what can be read of a damaged database"
+    )
     _add_comfyui(parser, required=False)
     parser.add_argument("--workflows", type=Path, metavar="DIR", help="workflow files for miners that have none")
     parser.add_argument(

@@ -39,7 +39,15 @@ async def sequencer(arguments: argparse.Namespace) -> int:
     from ..miner.service import signal_handlers
     from ..sequencer.api.connections import raise_file_limit
     from ..sequencer.app import serve  # Imports a web server, which few commands need.
+    from ..sequencer.recovery import backup
 
+    if arguments.backup is not None:
+        backup(arguments.data, arguments.backup)
+        line = f"Copied the database of {arguments.data} to {arguments.backup}, without the files in its folders."
+        print_result(arguments, {"backup": arguments.backup}, line)
+        return 0
+    if arguments.recover:
+        return _recover(arguments)
     if not arguments.budget > 0:
         raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: more than 0 gigabytes.")
     options = SequencerOptions(
@@ -84,6 +92,26 @@ async def sequencer(arguments: argparse.Namespace) -> int:
             if not is_terminated.is_set():
                 raise
     return TERMINATED
+
+
+def _recover(arguments: argparse.Namespace) -> int:
+    """``xalora sequencer --recover``: 1 if something is lost."""
+    from ..sequencer.recovery import recover
+
+    found = recover(arguments.data)
+    if found is None:
+        print_result(arguments, {"recovered": False}, "The database is not damaged.")
+        return 0
+    counts = ", ".join(f"{count} {table}" for table, count in found.recovered.items() if table != "salt")
+    lines = [
+        f"The database was damaged: {found.fault}. It is kept as {found.kept}.",
+        f"What could be read is in the new one: {counts}.",
+        *(f"Lost: task {task_id}" for task_id in found.lost),
+    ]
+    if "salt" not in found.recovered:
+        lines.append("Lost: whose tasks they are. Their consumers cannot ask for them any more.")
+    print_result(arguments, {"recovered": True, **vars(found)}, *lines)
+    return 1 if found.lost or "salt" not in found.recovered else 0
 
 
 async def miner(arguments: argparse.Namespace) -> int:

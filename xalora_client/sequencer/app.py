@@ -108,6 +108,7 @@ class _Server:
         any_address: bool,
     ) -> None:
         self._lock = lock
+        self._database = database
         self._clock = clock
         self._budget: int | None = None
         self._preview: PreviewMiner | None = None
@@ -188,7 +189,12 @@ class _Server:
             reachable = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(url_host, url_host)  # noqa: S104 - not bound
             self._lock.publish(f"http://{reachable}:{real_port}")
             on_ready(f"http://{url_host}:{real_port}")
-            await self._prune_forever()
+            pruning = asyncio.ensure_future(self._prune_forever())
+            try:
+                await self._database.watch()
+            finally:
+                pruning.cancel()
+                await asyncio.gather(pruning, return_exceptions=True)
         finally:
             await self._queue.stop()  # So that long polls do not delay the shutdown.
             await runner.cleanup()
@@ -199,12 +205,14 @@ class _Server:
     async def _prune_forever(self) -> None:
         while True:
             try:
-                if self._budget is not None:
-                    for file in await self._queue.results_over(self._budget):
-                        (self._results / file).unlink(missing_ok=True)
-                        await self._queue.forget_result(file)
-                await self._inputs.prune()
                 await self._queue.forget_old_tasks()
+                if self._budget is not None:
+                    while files := await self._queue.results_over(self._budget):
+                        for file in files:
+                            (self._results / file).unlink(missing_ok=True)
+                            await self._queue.forget_result(file)
+                        await asyncio.sleep(0)
+                await self._inputs.prune()
             except Exception:
                 logger.exception("Old files could not be removed")
             await self._clock.sleep(_PRUNE_SECONDS)

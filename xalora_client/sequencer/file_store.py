@@ -20,7 +20,7 @@ from yarl import URL
 
 from ..storage.files import move
 from .clock import Clock
-from .database import Database
+from .database import Database, first_values, waits_for_others
 
 KEPT_SECONDS = 86_400.0
 """An uploaded image is kept for so long after its last use."""
@@ -46,6 +46,7 @@ RESERVE = 2**30
 RESERVE_SHARE = 20
 """So many bytes of the disk stay free for the database, or one part in 20 where that is less."""
 
+_AT_ONCE = 50
 _PIECE = 2**20
 _HEAD = 4096
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -169,6 +170,7 @@ class Image:
     is_complete: bool
 
 
+@waits_for_others
 class Images:
     """The table of uploaded images, separate for each owner. Their bytes are in ``folder``, named by their hash."""
 
@@ -184,7 +186,7 @@ class Images:
         self._database.run(
             "INSERT INTO images VALUES (?, ?, ?, ?, ?, 0, ?)"
             " ON CONFLICT (owner, sha256) DO UPDATE SET used = excluded.used",
-            (secrets.token_urlsafe(32), owner, sha256, size, content_type, self._clock.time()),
+            (secrets.token_urlsafe(32), owner, sha256, size, content_type, self._time()),
         )
         (image,) = self._select("owner = ? AND sha256 = ?", owner, sha256)
         if image.is_complete and not (self.folder / sha256).is_file():
@@ -205,36 +207,43 @@ class Images:
         """Its bytes are here, and are of this type."""
         self._database.run(
             "UPDATE images SET complete = 1, content_type = ?, used = ? WHERE token = ?",
-            (content_type, self._clock.time(), image.token),
+            (content_type, self._time(), image.token),
         )
         await self._database.flush()
 
     async def use(self, address: str, owner: bytes) -> Image | None:
         """The owner's image at an address of this server; None if it is none, or not here."""
-        found = self._select("token = ? AND owner = ? AND complete", image_token_in(address), owner)
+        oldest = self._time() - KEPT_SECONDS
+        found = self._select(
+            "token = ? AND owner = ? AND complete AND used >= ?", image_token_in(address), owner, oldest
+        )
         if not found or not (self.folder / found[0].sha256).is_file():
             return None
-        self._database.run("UPDATE images SET used = ? WHERE token = ?", (self._clock.time(), found[0].token))
+        self._database.run("UPDATE images SET used = ? WHERE token = ?", (self._time(), found[0].token))
         return found[0]
 
     async def forget_old(self) -> None:
         """Forget those that were not used for long, and the least recently used above the quota and the budget."""
-        now = self._clock.time()
-        self._database.run(
-            "DELETE FROM images WHERE used < CASE WHEN complete THEN ? ELSE ? END",
-            (now - KEPT_SECONDS, now - ANNOUNCED_SECONDS),
+        now = self._time()
+        old = await self._database.slow(
+            list,
+            "SELECT token, used FROM (SELECT token, used, complete,"
+            " sum(size * complete) OVER (PARTITION BY owner ORDER BY used DESC, token) AS of_owner,"
+            " sum(size * complete) OVER (ORDER BY used DESC, token) AS total FROM images)"
+            " WHERE used < CASE WHEN complete THEN ? ELSE ? END OR (complete AND (of_owner > ? OR total > ?))",
+            (now - KEPT_SECONDS, now - ANNOUNCED_SECONDS, QUOTA, BUDGET),
         )
-        self._database.run(
-            "DELETE FROM images WHERE token IN (SELECT token FROM (SELECT token,"
-            " sum(size) OVER (PARTITION BY owner ORDER BY used DESC, token) AS of_owner,"
-            " sum(size) OVER (ORDER BY used DESC, token) AS total FROM images WHERE complete)"
-            " WHERE of_owner > ? OR total > ?)",
-            (QUOTA, BUDGET),
-        )
+        for number, (token, used) in enumerate(old):
+            self._database.run("DELETE FROM images WHERE token = ? AND used = ?", (token, used))
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def files(self) -> set[str]:
         """The names of the files that are needed."""
-        return {image.sha256 for image in self._select("complete")}
+        return await self._database.slow(first_values, "SELECT sha256 FROM images WHERE complete")
+
+    def _time(self) -> float:
+        return self._database.steady_time(self._clock)
 
     def _check_quota(self, owner: bytes, sha256: str, size: int) -> None:
         """Raise QuotaError where there is too much of the owner's beside this image."""
@@ -252,7 +261,7 @@ class Images:
 
     def _select(self, where: str, *values: Any) -> list[Image]:
         sql = f"SELECT token, owner, sha256, size, content_type, complete FROM images WHERE {where}"  # noqa: S608
-        return [Image(*row) for row in self._database.run(sql, values)]
+        return [Image(*row) for row in self._database.rows(sql, values)]
 
 
 def _require_room(folder: Path, size: int) -> None:

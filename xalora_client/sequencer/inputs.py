@@ -6,7 +6,6 @@ import asyncio
 import logging
 import re
 import ssl
-import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -62,6 +61,7 @@ class Inputs:
     clock: Clock
     local: bool
     _slots: FairSlots = field(default_factory=lambda: FairSlots(AT_ONCE, AT_ONCE_OF_OWNER))
+    _unused: dict[tuple[str, int], float] = field(default_factory=dict)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self) -> None:
@@ -82,10 +82,19 @@ class Inputs:
     async def prune(self) -> None:
         """Remove the files that neither an open task nor an uploaded image needs."""
         await self.images.forget_old()
-        needed = await self.images.files() | await self.queue.input_files()
+        await asyncio.to_thread(self._remove_unused, await self.images.files(), await self.queue.input_files())
+
+    def _remove_unused(self, *needed: set[str]) -> None:
+        now, since = self.clock.monotonic(), dict(self._unused)
+        self._unused.clear()
         for path in self.images.folder.iterdir():
-            if path.name not in needed and path.stat().st_mtime < time.time() - _UNUSED_SECONDS:
-                path.unlink(missing_ok=True)
+            if not any(path.name in names for names in needed):
+                # Its time tells whether it came anew. How old it is does not count: the clock may be wrong.
+                seen = path.name, path.stat().st_mtime_ns
+                if since.get(seen, now) < now - _UNUSED_SECONDS:
+                    path.unlink()
+                else:
+                    self._unused[seen] = since.get(seen, now)
 
     def _run(self, fetching: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(fetching)

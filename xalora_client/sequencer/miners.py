@@ -145,15 +145,15 @@ class Capabilities:
     ``configured`` are workflows that count although no miner has announced them yet.
     """
 
-    def __init__(self, database: Database, configured: Iterable[WorkflowKey], now: float) -> None:
+    def __init__(self, database: Database, configured: Iterable[WorkflowKey], clock: Clock) -> None:
         self._database = database
         self._configured = set(configured)
         self._known: dict[WorkflowKey, dict[str, Capability]] = {}
         self._public_ids: set[str] = set()
         self._of_miner: dict[str, set[str]] = {}
         self._counts = Counter[str]()
-        database.run("DELETE FROM offers WHERE seen < ?", (now - FORGOTTEN_SECONDS,))
-        for miner, text in database.run("SELECT miner, offer FROM offers"):
+        database.run("DELETE FROM offers WHERE seen < ?", (database.steady_time(clock) - FORGOTTEN_SECONDS,))
+        for miner, text in database.rows("SELECT miner, offer FROM offers"):
             self._of_miner.setdefault(miner, set()).add(text)
             self._add(text)
 

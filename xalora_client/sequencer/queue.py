@@ -25,7 +25,7 @@ from typing import Any
 from ..errors import InvalidParameterError
 from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Timer
-from .database import Database
+from .database import Database, waits_for_others
 from .miners import Capabilities, MinerRecord, Miners, PendingPoll, best_poll
 from .open_task import ATTEMPTS, Lease, OpenTask
 from .options import MOST_WAITING
@@ -78,6 +78,7 @@ _INPUT, _UPLOAD, _MEDIA = "input", "upload", "media"
 _ID_LENGTH = 32
 
 
+@waits_for_others
 class TaskQueue:
     """The tasks of one data folder, and the miners. Use it inside one event loop.
 
@@ -110,7 +111,7 @@ class TaskQueue:
         self.on_attempt_lost: Callable[[WorkflowKey], object] = lambda workflow: None
         self._database = database
         self._clock = clock
-        self._capabilities = Capabilities(database, workflows, clock.time())
+        self._capabilities = Capabilities(database, workflows, clock)
         self._miners = Miners(self._capabilities, clock)
         self._owners: Set[bytes] | None = None
         self._open: dict[str, OpenTask] = {}
@@ -255,7 +256,7 @@ class TaskQueue:
 
     async def input_files(self) -> set[str]:
         """The names of all input files that are needed."""
-        return self._database.input_files()
+        return await self._database.input_files()
 
     # For miners.
 
@@ -371,7 +372,7 @@ class TaskQueue:
     async def attach_result(self, lease: LeaseId, file: str, size: int) -> None:
         """This attempt has uploaded a file of so many bytes, which can be submitted now. Raises LeaseLost."""
         task = self._renew_lease(lease)
-        self._database.attach_result(task.task_id, file, size, self._clock.time())
+        self._database.attach_result(task.task_id, file, size, self._time())
         task.upload = file
         await self._database.flush()
 
@@ -407,7 +408,7 @@ class TaskQueue:
             tuple(miner.view(now) for miner in self._miners),
             self._waiting.lengths(),
             tuple(task.view(task.lease, now) for task in self._miners.running() if task.lease is not None),
-            self._database.ended_tasks(recent, self._clock.time()),
+            self._database.ended_tasks(recent, self._time()),
         )
 
     async def withdraw_others(self, owners: frozenset[bytes]) -> int:
@@ -425,17 +426,20 @@ class TaskQueue:
 
     async def forget_old_tasks(self) -> None:
         """Forget tasks that ended long ago."""
-        self._database.forget_tasks(self._clock.time())
+        await self._database.forget_tasks(self._time())
 
     async def results_over(self, budget: int) -> list[str]:
-        """The oldest result files, without which the rest fits into so many bytes, but none of the last hour."""
-        return self._database.results_over(budget, self._clock.time() - KEPT_RESULT_SECONDS)
+        """Some of the oldest results, without which the rest fits into so many bytes, but none of the last hour."""
+        return await self._database.results_over(budget, self._time() - KEPT_RESULT_SECONDS)
 
     async def forget_result(self, file: str) -> None:
         """A result file was removed."""
         self._database.forget_result(file)
 
     # The rules.
+
+    def _time(self) -> float:
+        return self._database.steady_time(self._clock)
 
     def _view(self, task_id: str, owner: bytes, after: int = -1) -> TaskView:
         view, task = self._database.find(task_id, owner), self._find(task_id)
@@ -696,15 +700,16 @@ class TaskQueue:
         avoided_seconds: float = _AVOIDED_SECONDS,
     ) -> None:
         """An attempt is over without an end of the task."""
-        self.on_attempt_lost(task.workflow)
         task.last_error = why or task.last_error
         if counts and task.attempts >= ATTEMPTS:
             last = f" ({task.last_error})" if task.last_error else ""
             msg = f"failed after {ATTEMPTS} attempts: each time its miner was lost{last}. Submit it again as a new task"
             self._end(task.task_id, "failed", "lost", msg)
+            self.on_attempt_lost(task.workflow)
             return
         attempts = task.attempts if counts else task.attempts - 1
         self._database.set_status(task.task_id, "waiting", attempts, drop_lease=drop_lease)
+        self.on_attempt_lost(task.workflow)
         if task.lease is not None:
             task.avoided[task.lease.miner] = self._clock.monotonic() + avoided_seconds
         self._count_outcome(task, "lost")
@@ -722,7 +727,7 @@ class TaskQueue:
         if task.lease is None or task.upload is None or result.file != task.upload:
             raise NotUploadedError(result.file)
         media = result.media or task.lease.derived(_MEDIA) + task.upload[task.upload.index(".") :]
-        if not self._database.finish(task.task_id, media, result, revision=task.next_revision(now), now=now):
+        if not self._database.finish(task.task_id, media, result, revision=task.next_revision(now), now=self._time()):
             raise NotUploadedError(result.file)
         self._close(task, "finished")
 
@@ -730,7 +735,7 @@ class TaskQueue:
         """End a task as failed or canceled, unless it has ended."""
         if (task := self._find(task_id)) is not None:
             now = self._clock.time()
-            self._database.end(task_id, status, outcome, msg, revision=task.next_revision(now), now=now)
+            self._database.end(task_id, status, outcome, msg, revision=task.next_revision(now), now=self._time())
             self._close(task, outcome)
 
     def _close(self, task: OpenTask, outcome: str) -> None:

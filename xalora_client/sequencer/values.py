@@ -243,8 +243,12 @@ class NotRegisteredError(Exception):
 
 
 class StoreError(Exception):
-    """The queue's store cannot be read or written now. Nothing was changed. ``is_full``: its disk has no room left."""
+    """The queue's store cannot be read or written now. Nothing was changed.
 
-    def __init__(self, message: str, *, is_full: bool = False) -> None:
+    ``is_full``: its disk has no room left. ``is_busy``: another program keeps it locked.
+    """
+
+    def __init__(self, message: str, *, is_full: bool = False, is_busy: bool = False) -> None:
         super().__init__(message)
         self.is_full = is_full
+        self.is_busy = is_busy
