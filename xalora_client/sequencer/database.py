@@ -26,7 +26,7 @@ from ..storage.files import sync_folder
 from ..storage.sqlite_file import Steps, connect
 from ..workflows import WorkflowKey
 from .open_task import Lease, OpenTask
-from .values import EndedTask, InputFetch, InputFile, NewTask, Result, StoreError, TaskView
+from .values import EndedTask, InputFile, NewTask, Result, StoreError, TaskView
 
 if sys.platform == "darwin":
     import fcntl
@@ -286,11 +286,6 @@ class Database:
         """The names of the input files of all open tasks."""
         rows = self.run(f"SELECT inputs FROM tasks WHERE {_IS_OPEN} AND inputs != '{{}}'")  # noqa: S608
         return {file["file"] for (inputs,) in rows for file in json.loads(inputs).values() if file is not None}
-
-    def input_fetch(self, task: OpenTask) -> InputFetch:
-        """A task whose inputs are to be fetched."""
-        (owner,) = self.run("SELECT owner FROM tasks WHERE task_id = ?", (task.task_id,)).fetchone()
-        return InputFetch(task.task_id, owner, task.revision)
 
     def input_urls(self, task_id: str) -> dict[str, str]:
         """The addresses of a task's inputs that are not here, by parameter. They may be large ``data:`` URIs."""
