@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+from itertools import chain
 from pathlib import Path
 
 from tests.hostile import before_any_key, consumers
 from tests.hostile.world import World
+
+MODULES = (before_any_key, consumers)
+"""Each has ``attacks()``."""
 
 LONGEST_PAUSE = 0.1
 MOST_MEMORY = 400.0
@@ -26,7 +30,7 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         try:
-            for attack in [*before_any_key.attacks(), *consumers.attacks()]:
+            for attack in chain.from_iterable(module.attacks() for module in MODULES):
                 if not all(word in attack.name for word in words):
                     continue
                 found = world.measure(attack)

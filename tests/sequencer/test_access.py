@@ -51,6 +51,8 @@ def test_nor_through_a_proxy(tmp_path, options):
 @pytest.mark.parametrize(
     "options",
     [
+        {"api_keys": ("me#\udcff",)},
+        {"miner_keys": ("\udcff",)},
         {"api_keys": ("nokey",)},
         {"api_keys": ("alice#same", "bob-same")},
         {"miner_keys": (" ",)},

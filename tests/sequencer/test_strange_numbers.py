@@ -90,7 +90,8 @@ def test_it_is_refused_or_ignored(sequencer, number):
     found = server.query(task_id)
     assert found["status"] == "finished"
     assert all(0 <= found.get(each, 0) < 1e9 for each in ("inference_latency", "upload_latency"))
-    assert requests.get(f"{server.url}/metrics", timeout=10).status_code == 200
+    # 501 without the extra that metrics need.
+    assert requests.get(f"{server.url}/metrics", timeout=10).status_code in (200, 501)
 
 
 @pytest.mark.parametrize("seconds", ["9" * 99, "1" + "0" * 400])

@@ -43,7 +43,7 @@ from ..workflows import WorkflowKey
 from .clock import Clock
 from .folder_lock import unusable
 from .open_task import Lease, OpenTask
-from .values import EndedTask, InputFetch, InputFile, NewTask, Result, StoreError, TaskView
+from .values import EndedTask, InputFile, NewTask, Result, StoreError, TaskView
 
 if sys.platform == "darwin":
     import fcntl
@@ -519,11 +519,6 @@ class Database:
             "SELECT DISTINCT json_extract(input.value, '$.file') FROM tasks, json_each(inputs) AS input"
             " WHERE status IN ('waiting', 'running') AND input.type = 'object'",
         )
-
-    def input_fetch(self, task: OpenTask) -> InputFetch:
-        """A task whose inputs are to be fetched."""
-        (owner,) = self.run("SELECT owner FROM tasks WHERE task_id = ?", (task.task_id,)).fetchone()
-        return InputFetch(task.task_id, owner, task.revision)
 
     def input_urls(self, task_id: str) -> dict[str, str]:
         """The addresses of a task's inputs that are not here, by parameter. They may be large ``data:`` URIs."""

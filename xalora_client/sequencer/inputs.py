@@ -103,14 +103,9 @@ class Inputs:
 
     async def _fetch_all(self) -> None:
         while True:
-            try:
-                fetch = await self.queue.next_fetch()
-            except StoreError:
-                logger.exception("The database cannot be read")
-                await self.clock.sleep(_RETRY_SECONDS)
-            else:
-                # The next change of a task without inputs is its end.
-                self._run(first_ended(self._fetch(fetch), self.queue.watch(fetch.task_id, fetch.revision, _FOREVER)))
+            fetch = await self.queue.next_fetch()
+            # The next change of a task without inputs is its end.
+            self._run(first_ended(self._fetch(fetch), self.queue.watch(fetch.task_id, fetch.revision, _FOREVER)))
 
     async def _fetch(self, fetch: InputFetch) -> None:
         msg, tries = None, 0

@@ -14,9 +14,8 @@ from ..errors import listed
 from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Watchers
 from .database import Database
-from .open_task import Lease, OpenTask
+from .open_task import Group, Lease, OpenTask
 from .values import MinerView, NameTakenError, TooManyError
-from .waiting import Group
 
 ALIVE_SECONDS = 30.0
 """A miner that sends nothing for longer counts as gone."""

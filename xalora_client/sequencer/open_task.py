@@ -7,11 +7,14 @@ import secrets
 import uuid
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..workflows import WorkflowKey
 from .clock import Clock, Timer, Watchers
 from .values import RunningTask
+
+Group: TypeAlias = "tuple[WorkflowKey, frozenset[str]]"
+"""The workflow of tasks, and the capabilities that accept their values: the same miners can run them."""
 
 ATTEMPTS = 3
 """How often a task is begun before it fails because its miners were lost."""
@@ -93,7 +96,7 @@ class OpenTask:
         preview: Its last picture, as a ``data:`` URI.
         timer: The call at the deadline.
         accepted: For each capability that miners have, by digest, whether it accepts the task's values.
-        group: Its workflow and the capabilities that accept it, while it is in the queue.
+        group: While it is in the queue, which part of it that is.
         watchers: Those who wait for a change.
     """
 
@@ -122,7 +125,7 @@ class OpenTask:
     preview: str | None = None
     timer: Timer | None = None
     accepted: dict[str, bool] = field(default_factory=dict)
-    group: tuple[WorkflowKey, frozenset[str]] | None = None
+    group: Group | None = None
     watchers: Watchers = field(default_factory=Watchers)
     _preview_revision: int = 0
     _has_news: bool = False

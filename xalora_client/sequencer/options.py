@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from ..errors import ConfigurationError, InvalidParameterError
-from ..protocol.parameters import Number, Whole
+from ..protocol.parameters import Number, Text, Whole
 from ..protocol.requests import Credentials
 from ..protocol.urls import Link
 
@@ -91,8 +91,10 @@ class SequencerOptions:
                     f"{owners[consumer.api_key]} and {consumer.consumer_id} have the same key",
                     advice="Give each consumer a key of its own, a long random text.",
                 )
-        if not all(miner_key(text)[1].strip() for text in self.miner_keys):
-            raise ConfigurationError("A miner key is empty", advice="Set XALORA_MINER_KEY to a long random text.")
+        if not all(Text("").accepts(miner_key(text)[1]) for text in self.miner_keys):
+            raise ConfigurationError(
+                "A miner key is empty, or not a text", advice="Set XALORA_MINER_KEY to a long random text."
+            )
         for proxy in self.trusted_proxies:
             try:
                 ip_network(proxy, strict=False)

@@ -27,7 +27,7 @@ from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Timer
 from .database import Database, waits_for_others
 from .miners import Capabilities, MinerRecord, Miners, PendingPoll, best_poll
-from .open_task import ATTEMPTS, Lease, OpenTask
+from .open_task import ATTEMPTS, Group, Lease, OpenTask
 from .options import MOST_WAITING
 from .values import (
     Attempt,
@@ -46,7 +46,7 @@ from .values import (
     TaskView,
     TooManyError,
 )
-from .waiting import Group, WaitingTasks
+from .waiting import WaitingTasks
 
 logger = logging.getLogger(__name__)
 
@@ -231,11 +231,7 @@ class TaskQueue:
         """A task whose inputs are to be fetched; waits for one."""
         while (task := await self._awaiting_inputs.get()).status == "ended":
             pass
-        try:
-            return self._database.input_fetch(task)
-        except StoreError:
-            self._awaiting_inputs.put_nowait(task)
-            raise
+        return InputFetch(task.task_id, task.owner, task.revision)
 
     async def input_urls(self, task_id: str) -> dict[str, str]:
         """The addresses of a task's inputs, by parameter; none once it has ended."""

@@ -16,18 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
-from typing import TypeAlias
 
 from ..workflows import WorkflowKey
-from .open_task import OpenTask
+from .open_task import Group, OpenTask
 
 _MOST_RETURNED = 100
 """Tasks that came back and are looked at for one miner: one that gives everything back must not make this long."""
 
 _NUMBER = attrgetter("number")
-
-Group: TypeAlias = "tuple[WorkflowKey, frozenset[str]]"
-"""The workflow of tasks and the capabilities that accept their values: the same miners can run them."""
 
 
 @dataclass
