@@ -21,12 +21,15 @@ function row(id, name, show) {
   return { id, name, category: ["Xalora", "Xalora", id.split(".")[1]], type: () => live(show), defaultValue: null };
 }
 
-/** An element that shows the settings in force, now and after each change. */
+/** An element that shows the settings in force, now and after each change. Where `show` returns nothing, all stays. */
 function live(show) {
   const container = element("div.xalora.xalora-setting");
-  const update = (values) => container.replaceChildren(...[show(values)].flat());
-  const stop = onSettings((values) => (container.isConnected ? update(values) : stop()));
-  readSettings().then(update, (error) => container.replaceChildren(error.message || t("offline")));
+  const update = (values, changes) => {
+    const next = show(values, changes);
+    if (next) container.replaceChildren(...[next].flat());
+  };
+  const stop = onSettings((values, changes) => (container.isConnected ? update(values, changes) : stop()));
+  readSettings().then((values) => update(values), (error) => container.replaceChildren(error.message || t("offline")));
   return container;
 }
 
@@ -44,7 +47,9 @@ function showServer(values) {
   return [status, button(t("change"), () => openKeyDialog())];
 }
 
-function showTest() {
+/** The button keeps its place and its answer until another key or server is stored. */
+function showTest(values, changes) {
+  if (changes && !("api_key" in changes) && !("workflow_url" in changes)) return null;
   const answer = element("ul.xalora-answer", { role: "status" });
   const say = (lines) => answer.replaceChildren(...lines.map(([status, text]) => element("li", { "data-status": status }, text)));
   const test = button(t("testConnection"), async () => {
@@ -97,7 +102,7 @@ function showBudget({ media_budget: budget }) {
 const store = (changes) =>
   storeSettings(changes).catch(async (error) => {
     notify({ text: error.message || t("offline"), kind: "error" });
-    await readSettings().then(announce, () => {});
+    await readSettings().then((values) => announce(values, {}), () => {});
   });
 
 function showFolder(values) {

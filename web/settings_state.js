@@ -11,16 +11,16 @@ export const readSettings = () => ask("/config");
 /** Store settings, and notify the listeners. */
 export async function storeSettings(changes) {
   const settings = await send("/config", changes);
-  announce(settings);
+  announce(settings, changes);
   return settings;
 }
 
-/** Notify the listeners of the settings. */
-export function announce(settings) {
-  for (const listener of listeners) listener(settings);
+/** Notify the listeners of the settings, and of those that were stored. */
+export function announce(settings, changes) {
+  for (const listener of listeners) listener(settings, changes);
 }
 
-/** Call the listener with the settings after each change, until the returned function is called. */
+/** Call the listener with the settings and the changes after each store, until the returned function is called. */
 export function onSettings(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);

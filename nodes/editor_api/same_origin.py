@@ -30,7 +30,7 @@ def problem(method: str, headers: Mapping[str, str]) -> str | None:
     if site not in ("", "none"):
         return CROSS_SITE
     host, origin = headers.get("Host", "").lower(), headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host:
+    if origin is not None and origin.partition("://")[2].lower() != host:
         return CROSS_SITE
     return None if _is_local_name(host) else REBOUND_HOST
 

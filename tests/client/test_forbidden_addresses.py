@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 import socket
 from ipaddress import ip_address
 
@@ -13,14 +15,23 @@ from tests.support.fake_file_server import File
 from tests.support.proxy import Proxy
 from tests.support.raw_server import RawServer, answer
 from xalora_client import DownloadError
-from xalora_client.http.ssrf import is_forbidden
+from xalora_client.http.ssrf import Resolver, blocked_address, is_forbidden, is_forbidden_name
+from xalora_client.http.transport import Exchange
+from xalora_client.protocol.urls import Link
 
 PUBLIC = "http://8.8.8.8"
 """Where a sequencer on the internet might be. Nothing is sent there: a finished task needs no question."""
 
+NUMBERS = [
+    "127.1", "0177.1", "0x7f.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.01", "00.0", "0", "127.0.0.1.",
+    "0x7f.0.0.0x1", "127%2e0.0.1", "%31%32%37.1", "１２７.0.0.1", "127。0。0。1", "①②⑦.⓪", "127．1", "08.8.8.8",
+    "169.254.43518", "134744072", "1.2.3.4.5", "8.8.8.8.", "10.0x",
+]  # fmt: skip
+"""Hosts that libraries read as an IPv4 address, or may: each as another one."""
+
 SPELLINGS = [
-    "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127%2e0.0.1", "１２７.0.0.1", "0.0.0.0", "0",
-    "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
+    *NUMBERS, "127.0.0.1", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
     "user:pass@127.0.0.1", "localhost", "LOCALHOST.", "a.localhost", "files.example",
 ]  # fmt: skip
 LINK_LOCAL = ["169.254.169.254", "2852039166", "[fe80::1]", "[::ffff:169.254.169.254]", "[fd00:ec2::254]"]
@@ -71,6 +82,9 @@ def download(subject):
         *((each, True, False) for each in ("::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::1", "::10.0.0.1")),
         *((each, True, True) for each in ("169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "2002:a9fe:a9fe::")),
         *((each, True, True) for each in ("64:ff9b::a9fe:a9fe", "fd00:ec2::254", "100.100.100.200")),
+        *((each, True, True) for each in ("2606:4700::5efe:a9fe:a9fe", "2606:4700::200:5efe:169.254.1.1")),
+        *((each, True, False) for each in ("2606:4700::5efe:7f00:1", "fd00::5efe:8.8.8.8")),
+        ("2606:4700::5efe:8.8.8.8", False, False),
     ],
 )
 def test_which_addresses_they_are(address, from_outside, from_inside):
@@ -89,9 +103,31 @@ def test_this_machine_is_not_asked_for_a_sequencer_elsewhere(download, target, n
     assert left_over(home) == []
 
 
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "１２７.0.0.1", "localhost", "files.example"]
-)
+@pytest.mark.parametrize("host", NUMBERS)
+def test_nor_is_it_under_a_number_for_one_that_is_here(subject, target, home, host):
+    with pytest.raises(DownloadError, match="is a number"):
+        subject.do(lambda c: c.download(finished(f"http://{host}:{target.port}/x.png")))
+    assert target.connections == 0
+
+
+@pytest.mark.parametrize("host", [host for host in NUMBERS if re.fullmatch("[0-9a-fx.]+", host)])
+def test_a_number_is_no_name_whoever_asks(host):
+    assert is_forbidden_name(host, local=True)
+
+
+def test_an_address_is_checked_although_no_library_looks_it_up(target):
+
+    async def ask():
+        resolver = Resolver(lambda address: address.is_loopback, blocked_address)
+        async with Exchange(Link.parse(target.url), None, resolver, True) as exchange:
+            await exchange.ask("GET", {})
+
+    with pytest.raises(DownloadError, match="private network"):
+        asyncio.run(ask())
+    assert target.requests == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "files.example"])
 def test_but_for_one_that_is_here(subject, target, names, host):
     file = subject.do(lambda c: c.download(finished(f"http://{host}:{target.port}/x.png")))
     assert file.path.read_bytes() == PNG

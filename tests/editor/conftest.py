@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import time
@@ -14,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.chromium import launched
+from tests.support.chromium import path_or_skip as chromium_or_skip
 from tests.support.comfyui_process import (
     NO_FRONTEND,
     NONE_FOUND,
@@ -28,24 +29,9 @@ from tests.support.processes import ROOT
 from tests.support.sandbox_process import SandboxProcess
 from tests.support.xalora_panel import XaloraPanel
 
-NO_PLAYWRIGHT = "Playwright is not installed: pip install playwright"
-NO_CHROMIUM = "no Chromium found: install it, or set CHROMIUM to its path"
 PATIENCE = 60.0
 """Seconds that the page may take for anything on a machine that is busy with other things."""
 
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # Other names of this machine, which a page takes for other machines.
-    "--host-resolver-rules=MAP *.example 127.0.0.1",
-)
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
 """As of someone who has used the editor before: no tour at the start, and nothing over the canvas."""
 
@@ -67,11 +53,7 @@ def canary() -> str:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The browser to drive."""
-    pytest.importorskip("playwright", reason=NO_PLAYWRIGHT)
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    if path is None:
-        pytest.skip(NO_CHROMIUM)
-    return path
+    return chromium_or_skip()
 
 
 @pytest.fixture(scope="session")
@@ -120,13 +102,8 @@ def any_editor(
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Any]:
-    """Chromium. Not for the whole session: Playwright keeps an event loop running, which other tests could not bear."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
-        yield browser
-        browser.close()
+    """Chromium."""
+    yield from launched(chromium)
 
 
 @pytest.fixture(scope="session")

@@ -54,12 +54,15 @@ def test_settings_are_changed_in_place(unset: Editor, sandbox: SandboxProcess, c
     dialog.get_by_role("button", name="Test connection").click()
     dialog.locator("[data-status=ok]").filter(has_text="key").first.wait_for()
     assert not dialog.locator("[data-status=problem]").filter(has_text="key").count()
+    dialog.get_by_role("combobox", name="How images reach miners").select_option("bucket")
+    dialog.get_by_role("textbox", name="Bucket").wait_for()
+    assert dialog.locator("[data-status=ok]").filter(has_text="key").count(), "the answer is gone"
 
     stored = json.loads((unset.comfy.base / "xalora" / "config.json").read_text(encoding="utf-8"))
     assert stored == {
         "api_key": f"artist-7#{canary}",
         "workflow_url": sandbox.url,
-        "image_delivery": "data-uri",
+        "image_delivery": "bucket",
         "media_budget": "2.5",
     }
     assert canary not in kept_by_comfyui(unset)

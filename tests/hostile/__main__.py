@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.hostile import against_miners, before_any_key
+from tests.hostile import against_miners, before_any_key, consumers
 from tests.hostile.against_miners import MinerWorld
 from tests.hostile.world import World
+
+ON_SEQUENCERS = [*before_any_key.attacks(), *consumers.attacks()]
 
 LONGEST_PAUSE = 0.1
 MOST_MEMORY = 400.0
@@ -27,7 +29,7 @@ def main(words: list[str]) -> int:
     """Print the table."""
     print(f"{'attack':70} {'who':12} {'answer':8} {'seconds':>7} {'MiB':>5} {'pause':>7}  others noticed")
     failed = 0
-    for make, attacks in ((World, before_any_key.attacks()), (MinerWorld, against_miners.attacks())):
+    for make, attacks in ((World, ON_SEQUENCERS), (MinerWorld, against_miners.attacks())):
         failed += run(make, [attack for attack in attacks if all(word in attack.name for word in words)])
     print(f"{failed} not as they should be")
     return int(failed > 0)

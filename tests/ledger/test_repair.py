@@ -15,7 +15,6 @@ from tests.support.processes import run_together, start_script
 from xalora_client import StorageError
 from xalora_client.cli import main
 from xalora_client.ledger import Ledger, Step
-from xalora_client.ledger import repair as repair_module
 from xalora_client.ledger.repair import repair
 
 PAGE = 4096
@@ -187,7 +186,7 @@ def test_many_who_repair_at_once_repair_once(full, home):
 
 
 def test_a_second_damage_in_the_same_second_gets_a_name_of_its_own(full, home, monkeypatch):
-    monkeypatch.setattr(repair_module.time, "strftime", lambda _: "20260101-000000")
+    monkeypatch.setattr("time.strftime", lambda _: "20260101-000000")
     for _ in range(3):
         full(TABLE)
         repair(home)

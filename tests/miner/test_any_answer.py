@@ -288,7 +288,7 @@ def test_any_workflow_file_of_a_sequencer_that_is_trusted(tmp_path, name):
             world.sequencer.script("miner_workflows", with_field({}, "workflows", value), files, again)
             await world.finishes(f"good-{number}", Answer({"register": True}))
 
-    among_strangers(tmp_path, scenario, workflows=None, accept_workflows=True)
+    among_strangers(tmp_path, scenario, workflows=None, accepts_workflows=True)
 
 
 def test_an_upload_that_is_hardly_answered_is_given_up(tmp_path, monkeypatch):

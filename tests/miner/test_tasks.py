@@ -188,7 +188,7 @@ def test_keys_and_prompts_are_not_logged(farm):
     farm(scenario)
 
 
-def test_the_workflows_of_the_sequencer_are_used_without_own_ones(farm, tmp_path):
+def test_the_workflows_of_the_sequencer_are_used_where_they_are_accepted(farm, tmp_path):
     async def scenario(world):
         comfyui = await world.comfyui()
         world.miner(comfyui.url, workflows=None)
@@ -200,7 +200,11 @@ def test_the_workflows_of_the_sequencer_are_used_without_own_ones(farm, tmp_path
         world.options = type(world.options)(**vars(world.options) | {"workflows": folder})
         await world.start_sequencer()
         world.tasks.remove(world.running)
-        world.miner(comfyui.url, workflows=None, accept_workflows=True)
+        world.miner(comfyui.url, workflows=None)
+        await until(lambda: world.running.done())
+        assert "sends workflow files of its own" in str(world.running.exception())
+        world.tasks.remove(world.running)
+        world.miner(comfyui.url, workflows=None, accepts_workflows=True)
         assert await world.result(await world.create(prompt="a fox")) == picture("a fox")
 
     farm(scenario)

@@ -60,7 +60,7 @@ def submit_twice(scene: Scene) -> None:
     poll(lambda: scene.box.network.passed[SUBMIT] == before + 2, PATIENCE, "the same submit again")
     scene.begin()  # Which its miner begins only when the second answer has come.
     scene.results()
-    assert "did not take its end" not in scene.box.miner.running.errors()
+    assert "did not accept its outcome" not in scene.box.miner.running.errors()
 
 
 def lose_answer_of_create(scene: Scene) -> None:
@@ -99,7 +99,7 @@ def submit_after_the_end(scene: Scene) -> None:
         before = scene.rows()
     finally:
         miner.send_signal(signal.SIGCONT)
-    box.miner.running.said("lost, so it is stopped|did not take its end")
+    box.miner.running.said("lost, so it is stopped|did not accept its outcome")
     assert scene.rows() == before, "the late submit changed something"
 
 
@@ -112,7 +112,7 @@ def submit_while_another_works(scene: Scene) -> None:
         poll(lambda: any(each.is_working() for each in others), PATIENCE, "another miner works")
     finally:
         box.miner.running.process.send_signal(signal.SIGCONT)
-    box.miner.running.said("lost, so it is stopped|did not take its end")
+    box.miner.running.said("lost, so it is stopped|did not accept its outcome")
 
 
 def fill_disk(scene: Scene) -> None:

@@ -108,10 +108,13 @@ class Served(Caller):
 
     def _run(self) -> None:
         with closing(self._loop):
-            try:
-                self._loop.run_until_complete(self._serving)
-            except asyncio.CancelledError:
-                self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.run_until_complete(asyncio.wait([self._serving]))
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+
+    def ended(self) -> None:
+        """Wait until it ends by itself. Raises its error."""
+        self._thread.join(DEADLINE_SECONDS)
+        self._serving.result()
 
     def stop(self) -> None:
         if self._thread.is_alive():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import builtins
+import hashlib
 import socket
 from html.parser import HTMLParser
 
@@ -50,6 +51,8 @@ def test_nor_through_a_proxy(tmp_path, options):
 @pytest.mark.parametrize(
     "options",
     [
+        {"api_keys": ("me#\udcff",)},
+        {"miner_keys": ("\udcff",)},
         {"api_keys": ("nokey",)},
         {"api_keys": ("alice#same", "bob-same")},
         {"miner_keys": (" ",)},
@@ -395,3 +398,53 @@ def test_what_json_does_not_have_is_no_number(sequencer):
     server = sequencer()
     answer = requests.post(f"{server.url}/task_create", data='{"timeout_seconds": NaN}', headers=JSON, timeout=30)
     assert (answer.status_code, answer.json()) == (400, {"message": "the body is not JSON"})
+
+
+def test_who_has_no_key_any_more_has_no_tasks(sequencer):
+    keys = {"api_keys": KEYS, "miner_keys": (MINER_KEY,)}
+    server = sequencer(**keys)
+    server.consumer_id, server.api_key = "alice", "key-of-alice"
+    miner = server.miner(key=MINER_KEY)
+    finished, running, waiting = server.make(), server.make(), server.make()
+    miner.finish(miner.take())
+    result = server.query(finished)["result"]
+    running_task = miner.take()
+    image = {"sha256": hashlib.sha256(png()).hexdigest(), "size": len(png()), "content_type": "image/png"}
+    announced = server.post("image_upload", consumer_id="alice", **image).json()
+    bobs = {"consumer_id": "bob", "api_key": "key-of-bob"}
+    bobs_task = server.make(more=bobs)
+
+    def restarted(**options):
+        server.stop()
+        again = sequencer(now=1_000_001.0, **options)
+        again.consumer_id, again.api_key = "alice", "key-of-alice"
+        return again
+
+    def moved(address):
+        return f"{server.url}/{address.partition('//')[2].partition('/')[2]}"
+
+    # Without any key, nobody was withdrawn: somebody may have forgotten them.
+    for options in ({}, {"miner_keys": (MINER_KEY,)}, keys):
+        server = restarted(**options)
+        assert [server.query(each)["status"] for each in (finished, running, waiting)] == [
+            "finished", "running", "waiting",
+        ]  # fmt: skip
+        assert requests.get(moved(result), timeout=30).content == png()
+
+    server = restarted(**keys | {"api_keys": KEYS[1:]})
+    assert server.post("task_result_query", task_id=waiting).status_code == 401
+    assert requests.get(moved(result), timeout=30).status_code == 404
+    assert requests.put(moved(announced["upload_url"]), data=png(), timeout=30).status_code == 404
+    assert miner.move_to(server.url).beat(running_task) == {"stop": "canceled"}
+    assert server.post("task_result_query", task_id=bobs_task, **bobs).json()["status"] == "waiting"
+
+    server = restarted(**keys)
+    for each in (running, waiting):
+        ended = server.query(each)
+        assert (ended["status"], ended["msg"]) == ("canceled", "canceled: the key of its consumer was withdrawn")
+    assert requests.get(moved(result), timeout=30).content == png()
+    assert server.post("task_result_query", task_id=bobs_task, **bobs).json()["status"] == "waiting"
+
+    server = restarted(**keys | {"api_keys": ("carol#key-of-carol",)})
+    server = restarted(**keys)
+    assert server.post("task_result_query", task_id=bobs_task, **bobs).json()["status"] == "canceled"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
+import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ from tests.support.cut_network import CutNetwork
 from tests.support.fake_miner import IMAGE, workflow
 from tests.support.pictures import png
 from xalora_client import Client, InputImage, UpscalerTask
+from xalora_client.sequencer import file_store
 from xalora_client.sequencer.api import files
 
 CONTENT = png() + os.urandom(3 * 2**20)
@@ -92,6 +95,123 @@ def test_a_few_cut_uploads_are_kept(server, cut_upload, monkeypatch):
     received = [cut_upload(content) for content in contents]
     assert [announce(server, content).get("received") for content in contents] == [None, *received[1:]]
     assert len(list((server.data / "incoming").iterdir())) == 2
+
+
+def test_nobody_throws_out_the_cut_uploads_of_others(server, cut_upload, monkeypatch):
+    monkeypatch.setattr(files, "MOST_CUT", 3)
+    monkeypatch.setattr(files, "MOST_CUT_OF_OWNER", 2)
+    received = cut_upload()
+    own = server.api_key
+    server.api_key = "another"
+    for number in range(4):
+        cut_upload(CONTENT + bytes([number]))
+    assert len(list((server.data / "incoming").iterdir())) == 3
+    server.api_key = own
+    assert announce(server)["received"] == received
+
+
+class Sender:
+    """A raw upload that sends what it is told to. ``rest`` sends all that is left, and returns the answer's status."""
+
+    def __init__(self, upload_url, content):
+        self.url, self.left = urlsplit(upload_url), content
+        self.connection = socket.create_connection((self.url.hostname, self.url.port), timeout=20)
+        head = f"PUT {self.url.path} HTTP/1.1\r\nHost: {self.url.netloc}\r\nContent-Length: {len(content)}\r\n\r\n"
+        self.connection.sendall(head.encode())
+
+    def send(self, count):
+        self.connection.sendall(self.left[:count])
+        self.left = self.left[count:]
+
+    def rest(self):
+        try:
+            self.send(len(self.left))
+            return self.connection.recv(4096).split(b" ")[1].decode()
+        except (OSError, IndexError):
+            return "closed"
+        finally:
+            self.connection.close()
+
+
+@pytest.fixture(params=["image", "result"])
+def upload_url(request, server):
+    """Where an image or a result is uploaded, as often as one likes."""
+    if request.param == "image":
+        return lambda: announce(server)["upload_url"]
+    miner = server.miner()
+    server.make()
+    url = miner.take()["credential"]["upload_url"]
+    return lambda: url
+
+
+def test_an_address_takes_one_upload_at_a_time(server, upload_url, poll):
+    """The last: the connections of the others may be dead."""
+    senders = []
+    for number in range(6):
+        senders.append(Sender(upload_url(), CONTENT))
+        senders[-1].send(2**20 + 1)
+        poll(lambda number=number: len(list((server.data / "incoming").iterdir())) == 1)
+    assert [sender.rest() for sender in reversed(senders)] == ["200"] + ["closed"] * 5
+    assert list((server.data / "incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize("at_once", [0, 1, 700_000])
+def test_an_upload_that_drips_ends(server, upload_url, monkeypatch, at_once):
+    monkeypatch.setattr(file_store, "PATIENCE_SECONDS", 0.4)
+    sender = Sender(upload_url(), CONTENT)
+    sender.send(at_once)
+    with sender.connection:
+        while not select.select([sender.connection], [], [], 0.05)[0]:
+            sender.send(1)
+        answer = sender.connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert put(server, CONTENT).status_code == 200
+
+
+def test_a_few_uploads_of_an_owner_run_at_once(server, monkeypatch, poll):
+    monkeypatch.setattr(files, "UPLOADS_OF_OWNER", 2)
+    contents = [CONTENT + bytes([number]) for number in range(3)]
+    running = [Sender(announce(server, content)["upload_url"], content) for content in contents[:2]]
+    for sender in running:
+        sender.send(1)
+    poll(lambda: len(list((server.data / "incoming").iterdir())) == 2)
+    answer = requests.put(announce(server, contents[2])["upload_url"], data=contents[2], timeout=30)
+    assert (answer.status_code, "2 of your uploads" in answer.json()["message"]) == (429, True)
+    server.api_key = "another"
+    assert put(server, CONTENT).status_code == 200
+    assert [sender.rest() for sender in running] == ["200", "200"]
+
+
+def test_the_last_of_the_disk_is_left_alone(server, upload_url, monkeypatch):
+    usage = shutil.disk_usage(server.data)
+    monkeypatch.setattr(file_store.shutil, "disk_usage", lambda _: usage._replace(free=file_store.RESERVE + 2**20))
+    answer = requests.put(upload_url(), data=CONTENT, timeout=30)
+    assert (answer.status_code, "disk is full" in answer.json()["message"]) == (507, True)
+    chunked = requests.put(upload_url(), data=iter([CONTENT[: 2**20], CONTENT[2**20 :]]), timeout=30)
+    assert chunked.status_code == 507
+    assert list((server.data / "incoming").iterdir()) == []
+
+
+def is_cut(connection):
+    try:
+        return connection.send(b" ") == 0
+    except OSError:
+        return True
+
+
+def test_a_reader_who_takes_nothing_is_cut(server, monkeypatch, poll):
+    monkeypatch.setattr(files, "READER_SECONDS", 0.3)
+    miner = server.miner()
+    task_id = server.make()
+    content = png() + os.urandom(24 * 2**20)
+    miner.finish(miner.take(), content)
+    url = server.query(task_id)["result"]
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect((urlsplit(url).hostname, urlsplit(url).port))
+        reader.sendall(f"GET {urlsplit(url).path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        poll(lambda: is_cut(reader))
+    assert requests.get(url, timeout=30).content == content
 
 
 def test_a_client_goes_on_after_a_cut(server):

@@ -62,7 +62,7 @@ def test_a_file_from_before_versions_were_counted_is_taken_over(sequencer):
 
     second = sequencer(now=first.clock.now)
 
-    assert second.rows("PRAGMA user_version") == [(1,)]
+    assert second.rows("PRAGMA user_version") == [(len(database.STEPS),)]
     assert second.rows("SELECT name FROM sqlite_master WHERE name = 'requests'") == []
     assert {"tasks_open", "tasks_ended", "tasks_media"} <= {
         name for (name,) in second.rows("SELECT name FROM sqlite_master")
@@ -129,7 +129,7 @@ def test_a_create_is_answered_once_it_is_on_the_disk_and_others_go_on_meanwhile(
     assert len(flushes) < 11  # Those that came meanwhile shared one.
 
 
-def test_a_disk_that_fails_is_no_answer(sequencer, monkeypatch):
+def test_a_disk_that_fails_is_no_answer_and_no_later_flush_repairs_it(sequencer, monkeypatch):
     server = sequencer()
     server.miner()
 
@@ -139,15 +139,16 @@ def test_a_disk_that_fails_is_no_answer(sequencer, monkeypatch):
     once = {"workflow_id": "1", "job_id": "sdk-workflow-1"}
     with monkeypatch.context() as patch:
         patch.setattr(database, "_flush_bytes", broken)
-        for _ in range(2):  # Also when it is asked for again: it is not on the disk.
-            assert server.try_create("txt2vid", {"prompt": "x"}, **once).status_code == 500
-    assert server.try_create("txt2vid", {"prompt": "x"}, **once).status_code == 200
+        assert server.try_create("txt2vid", {"prompt": "x"}, **once).status_code == 503
+        with pytest.raises(StorageError, match="did not keep what was written"):
+            server.ended()
+    assert sequencer(now=server.clock.now).try_create("txt2vid", {"prompt": "x"}, **once).status_code == 200
 
 
 def test_after_a_power_cut_all_that_was_answered_is_there(sequencer, monkeypatch, tmp_path):
     """What is on the disk is what the files held at the last flush."""
     server = sequencer()
-    miner = server.miner()
+    miners = [server.miner() for _ in range(4)]
     disk = tmp_path / "disk"
     disk.mkdir()
 
@@ -157,14 +158,15 @@ def test_after_a_power_cut_all_that_was_answered_is_there(sequencer, monkeypatch
 
     monkeypatch.setattr(database, "_flush_bytes", flush)
     waiting, canceled, running, finished = (server.make() for _ in range(4))
-    miner_of = {each["task_id"]: each for each in (miner.take() for _ in range(4))}
-    miner.submit(miner_of[waiting], success=False, give_back="stopping")
+    taken = [miner.take() for miner in miners]
+    assert [task["task_id"] for task in taken] == [waiting, canceled, running, finished]
+    miners[0].submit(taken[0], success=False, give_back="stopping")
     server.cancel(canceled)
-    miner.finish(miner_of[finished])
+    miners[3].finish(taken[3])
     shutil.copytree(server.data / "media", disk / "media")
 
     after = sequencer(disk, now=server.clock.now)
     statuses = [after.query(each)["status"] for each in (waiting, canceled, running, finished)]
     assert statuses == ["waiting", "canceled", "running", "finished"]
-    assert miner.move_to(after.url).beat(miner_of[running]) == {"lease_seconds": 30}
+    assert miners[2].move_to(after.url).beat(taken[2]) == {"lease_seconds": 30}
     assert requests.get(after.query(finished)["result"], timeout=30).content == png()

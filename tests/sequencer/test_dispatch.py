@@ -31,9 +31,9 @@ def test_a_task_goes_from_the_consumer_to_a_miner_and_its_result_back(sequencer)
 
 def test_tasks_are_given_in_their_order_of_arrival(sequencer):
     server = sequencer()
-    miner = server.miner("txt2vid.1", "txt2img.3")
+    miners = [server.miner("txt2vid.1", "txt2img.3") for _ in range(3)]
     made = [server.make(each) for each in ("txt2vid.1", "txt2img.3", "txt2vid.1")]
-    assert [miner.take()["task_id"] for _ in made] == made
+    assert [miner.take()["task_id"] for miner in miners] == made
 
 
 def test_a_miner_gets_the_oldest_that_it_can_run(sequencer):
@@ -96,8 +96,16 @@ def test_a_task_whose_answer_was_lost_is_given_again(sequencer):
     server.make(), server.make()
     lost = miner.ask()  # and the answer never arrives
     assert miner.ask() == lost
-    assert miner.beat(lost) == {"lease_seconds": 30}
-    assert miner.ask()["task_id"] != lost["task_id"]
+
+
+def test_a_miner_gets_one_task_at_a_time(sequencer):
+    server = sequencer()
+    miner = server.miner()
+    first, second = server.make(), server.make()
+    task = miner.take()
+    assert miner.ask() == {"msg": "no task at the moment"}
+    miner.finish(task)
+    assert [task["task_id"], miner.take()["task_id"]] == [first, second]
 
 
 def test_what_a_workflow_says_of_its_failure_is_final(sequencer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
 import gzip
@@ -12,9 +13,10 @@ import os
 import pytest
 import requests
 
+from tests.support.bombs import BOMBS
 from tests.support.fake_miner import IMAGE, workflow
 from tests.support.loopback import HandlerBase, LoopbackServer
-from tests.support.pictures import png
+from tests.support.pictures import noise, png
 from xalora_client.sequencer import file_store, inputs
 
 UPSCALER = workflow("upscaler", IMAGE)
@@ -250,3 +252,132 @@ def test_the_type_of_an_image_is_that_of_its_bytes(server, miner):
     requests.put(answer["upload_url"], data=content, timeout=30)
     server.make("upscaler", image=answer["image"])
     assert miner.waits().result(20)["inputs"]["image"]["content_type"] == "image/png"
+
+
+@pytest.mark.parametrize("bomb", [BOMBS["png"], BOMBS["gif of many frames"]], ids=["a picture", "frames"])
+@pytest.mark.parametrize("way", ["http", "data", "upload", "result"])
+def test_no_bomb_reaches_a_miner(server, miner, website, way, bomb):
+    website.pages["/bomb.png"] = bomb
+    if way == "upload":
+        answer = requests.put(announce(server, bomb).json()["upload_url"], data=bomb, timeout=30)
+        assert (answer.status_code, "too large" in answer.json()["message"]) == (413, True)
+        assert "upload_url" in announce(server, bomb).json()
+        return
+    if way == "result":
+        first = server.make("upscaler", image=data_uri(png()))
+        miner.finish(miner.waits().result(20), bomb)
+        image = server.query(first)["result"]
+    else:
+        image = {"http": f"{website.url}/bomb.png", "data": data_uri(bomb)}[way]
+    state = server.wait(server.make("upscaler", image=image))
+    assert (state["status"], "too large" in state["msg"]) == ("failed", True)
+    assert miner.ask() == {"msg": "no task at the moment"}
+
+
+@pytest.mark.parametrize("host", ["127.1", "0177.1", "00.0", "169.254.43518", "2130706433", "0x7f.1", "127%2e0.0.1"])
+@pytest.mark.parametrize("private", [True, False])
+def test_a_host_that_is_a_number_is_refused_at_once(sequencer, website, host, private):
+    server = sequencer(allow_private_images=private)
+    server.miner(UPSCALER)
+    answer = server.try_create("upscaler", {"image": website.url.replace("127.0.0.1", host)})
+    assert (answer.status_code, "private network" in answer.json()["message"]) == (400, True)
+    assert not website.asked.is_set()
+
+
+def test_silent_servers_of_one_hold_up_only_his_images(server, miner, website, poll):
+    silent = [server.make("upscaler", image=f"{website.url}/silent") for _ in range(40)]
+    poll(website.asked.is_set)
+    other = server.make("upscaler", {"api_key": "another-consumer"}, image=data_uri(png()))
+    assert miner.waits().result(20)["task_id"] == other
+    for task_id in silent:
+        server.cancel(task_id)
+
+
+def test_owners_get_slots_by_turns():
+    async def run():
+        slots, order = inputs.FairSlots(3, 2), []
+
+        async def work(owner):
+            async with slots.of(owner):
+                order.append(owner)
+                await asyncio.sleep(0)
+
+        works = [asyncio.ensure_future(work(owner)) for owner in [b"a"] * 6 + [b"b"] * 2 + [b"c"] * 2]
+        await asyncio.sleep(0)
+        works[2].cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+        assert order[:3] == [b"a", b"a", b"b"]
+        assert set(order[3:6]) == {b"a", b"b", b"c"}
+        assert len(order) == 9
+        async with slots.of(b"a"), slots.of(b"a"), slots.of(b"b"):
+            pass
+
+    asyncio.run(run())
+
+
+def test_an_image_that_cannot_be_stored_ends_its_task(server, miner, monkeypatch, poll):
+    def full(self, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(file_store.IncomingFile, "write", full)
+    monkeypatch.setattr(inputs, "TRIES", 3)
+    task_id = server.make("upscaler", image=data_uri(png()))
+    for _ in range(3):
+        poll(lambda: server.clock.due_in(5))
+        assert server.query(task_id)["status"] == "waiting"
+        server.advance(5)
+    assert "in 3 tries: its disk is full" in server.wait(task_id)["msg"]
+
+
+def announced(server, number, size, **more):
+    return announce(server, b"", sha256=f"{number:064x}", size=size, **more)
+
+
+def test_announcements_are_limited_for_each_owner(server):
+    largest = 128 * 2**20
+    for number in range(file_store.QUOTA // largest):
+        assert announced(server, number, largest).status_code == 200
+    answer = announced(server, 999, largest)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
+    assert "in the last 10 minutes" in answer.json()["message"]
+    assert announced(server, 1, largest).status_code == 200  # It is announced already.
+    assert announced(server, 999, largest, api_key="another").status_code == 200
+    server.advance(601)
+    assert announced(server, 999, largest).status_code == 200
+
+
+def test_the_number_of_announcements_is_limited(server, monkeypatch):
+    monkeypatch.setattr(file_store, "MOST_ANNOUNCED", 3)
+    assert [announced(server, number, 9).status_code for number in range(5)] == [200, 200, 200, 429, 429]
+    content = png(5, 5)
+    assert announced(server, 9, 9, api_key="another").status_code == 200
+    server.advance(601)
+    uploaded(server, content)
+    assert [announced(server, number, 9).status_code for number in range(10, 15)] == [200, 200, 200, 429, 429]
+
+
+def test_announced_long_ago_does_not_mean_uploaded_for_nothing(server, monkeypatch):
+    content = png(4, 4)
+    first = announce(server, content).json()
+    server.advance(601)
+    monkeypatch.setattr(file_store, "QUOTA", 2000)
+    assert announced(server, 1, 1999).status_code == 200
+    assert requests.put(first["upload_url"], data=content, timeout=30).status_code == 429
+
+
+def test_above_the_quota_the_owners_own_oldest_images_go(server, monkeypatch, poll):
+    def here(content, **more):
+        return "upload_url" not in announce(server, content, **more).json()
+
+    contents = [noise(number, 64) for number in range(4)]
+    monkeypatch.setattr(file_store, "QUOTA", len(contents[0]) * 2 + 100)
+    other = announce(server, contents[0], api_key="another").json()["upload_url"]
+    assert requests.put(other, data=contents[0], timeout=30).status_code == 200
+    for content in contents:
+        uploaded(server, content)
+        server.advance(601)
+    server.advance(61)
+    names = {"oldest": contents[0], "newest": contents[3]}
+    poll(lambda: len(server.rows("SELECT 1 FROM images")) == 3)
+    assert {name: here(content) for name, content in names.items()} == {"oldest": False, "newest": True}
+    assert here(contents[0], api_key="another")

@@ -46,6 +46,7 @@ def test_a_lost_task_goes_to_the_head_of_the_queue_as_a_new_attempt(sequencer):
     assert (again["task_id"], again["attempt"]) == (first, 2)
     assert again["prompt_id"] != task["prompt_id"]
     assert again["lease"] != task["lease"]
+    other.finish(again)
     assert other.take()["task_id"] == second
 
 

@@ -9,6 +9,10 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import requests
+
+from tests.support.pictures import noise
+from tests.support.processes import poll
 
 LONG = {"width": 848, "height": 480, "length": 4097}
 SERVE = """
@@ -162,9 +166,45 @@ def test_tasks_that_ended_months_ago_are_forgotten(sequencer):
     miner.finish(miner.take())
     waiting = server.make()
     server.stop()
+    for days in (30, 60, 89):
+        server = sequencer(now=1_000_000.0 + days * 86_400)
+        server.stop()
     server = sequencer(now=1_000_000.0 + 89 * 86_400)
     assert server.query(ended)["status"] == "finished"
     server.stop()
     server = sequencer(now=1_000_001.0 + 90 * 86_400)
     assert server.post("task_result_query", task_id=ended).status_code == 404
     assert server.query(waiting)["status"] == "waiting"
+
+
+@pytest.mark.parametrize("jump", [100 * 86_400.0, -3600.0, 400 * 86_400.0, -3000 * 86_400.0])
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_clock_that_is_wrong_forgets_nothing(sequencer, jump, is_restarted):
+    server = sequencer(result_bytes=2**20)
+    miner = server.miner()
+
+    def prune():
+        server.advance(60)
+        poll(lambda: server.clock.due_in(60))
+
+    def make(job_id):
+        task_id = server.make(more={"job_id": job_id})
+        miner.finish(miner.take(), noise(side=700))  # Each is larger than what is kept longer than an hour.
+        return task_id
+
+    before = make("sdk-workflow-1")
+    prune()
+    if is_restarted:
+        server.stop()
+        server = sequencer(now=1_000_060.0 + jump, result_bytes=2**20)
+        miner.move_to(server.url).register()
+    else:
+        server.clock.ahead = jump
+    prune()
+    after = make("sdk-workflow-2")
+    prune()
+    server.clock.ahead = -jump if is_restarted else 0.0
+    prune()
+    assert server.make(more={"job_id": "sdk-workflow-1"}) == before
+    for task_id in (before, after):
+        assert requests.get(server.query(task_id)["result"], timeout=30).content == noise(side=700)

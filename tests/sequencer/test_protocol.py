@@ -10,6 +10,9 @@ from contextlib import closing
 import pytest
 import requests
 
+from tests.sequencer.conftest import Sandbox
+from xalora_client import StorageError
+
 JSON = {"Content-Type": "application/json"}
 
 
@@ -198,13 +201,15 @@ def test_the_key_is_nowhere_in_the_data_folder(start):
     assert found() == []
 
 
-def test_a_broken_database_is_a_500_in_json(start):
-    sandbox = start()
+def test_a_broken_database_is_answered_in_json_and_ends_it(tmp_path):
+    sandbox = Sandbox(tmp_path)
     with closing(sqlite3.connect(sandbox.data / "sandbox.sqlite3")) as db:
         db.execute("DROP TABLE tasks")
     answer = sandbox.post("task_result_query", task_id="t")
-    assert answer.status_code == 500
-    assert answer.json() == {"message": "the sandbox failed"}
+    assert answer.status_code == 503
+    assert answer.json() == {"message": "the sandbox cannot use its database"}
+    with pytest.raises(StorageError, match="no such table"):
+        sandbox.ended()
 
 
 def test_queries_stay_quick_while_rendering(start):

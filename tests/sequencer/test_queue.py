@@ -121,7 +121,7 @@ def test_what_cannot_be_written_has_not_happened(run, step):
                 await tasks.cancel(task_id, queue.owner)
         if step == "set_status":
             with full_disk(step), pytest.raises(StoreError):
-                await tasks.requeue(attempt.lease, counts=True)
+                await tasks.requeue(attempt.lease, "lost")
         if step == "finish":
             with full_disk(step), pytest.raises(StoreError):
                 await tasks.finish(attempt.lease, Result(file="a.png"))
@@ -205,7 +205,7 @@ def test_an_end_may_be_submitted_twice_and_nothing_else(run):
         lease = (await queue.claim()).lease
         assert await queue.queue.end(lease, "out of memory")
         assert not await queue.queue.end(lease, "out of memory")
-        assert not await queue.queue.requeue(lease, counts=False)
+        assert not await queue.queue.requeue(lease, "stopping")
         with pytest.raises(LeaseLost, match="lost"):
             await queue.queue.renew(lease)
         await queue.create("second")

@@ -23,6 +23,9 @@ class FastClock(Clock):
     def time(self) -> float:
         return time.time() * SPEED
 
+    def monotonic(self) -> float:
+        return time.monotonic() * SPEED
+
     def call_later(self, seconds: float, callback: Callable[..., object], *arguments: Any) -> Timer:
         return super().call_later(seconds / SPEED, callback, *arguments)
 

@@ -22,15 +22,24 @@ class _Call:
 
 
 class ManualClock(Clock):
-    """Stands still until ``advance``. Use both from the loop's thread."""
+    """Stands still until ``advance``. Use both from the loop's thread. ``jump`` sets the Unix time alone."""
 
     def __init__(self, now: float) -> None:
         self.now = now
+        self.ahead = 0.0
+        """How far the wall clock was set forward."""
         self._calls: list[tuple[float, int, _Call]] = []
         self._numbers = itertools.count()
 
     def time(self) -> float:
+        return self.now + self.ahead
+
+    def monotonic(self) -> float:
         return self.now
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the machine's clock."""
+        self.ahead += seconds
 
     def call_later(self, seconds: float, callback: Callable[..., object], *arguments: Any) -> _Call:
         call = _Call(callback, arguments)

@@ -157,6 +157,15 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
         "--miner-key", action="append", metavar="[NAME=]K",
         help=f"what miners must present, or the one of that name; several times for several; better in {MINER_KEY}",
     )  # fmt: skip
+    parser.add_argument(
+        "--backup",
+        type=Path,
+        metavar="FILE",
+        help="instead of serving, copy the database into a new file, also of one in use",
+    )
+    parser.add_argument(
+        "--recover", action="store_true", help="instead of serving, save what can be read of a damaged database"
+    )
     _add_comfyui(parser, required=False)
     parser.add_argument(
         "--workflows", type=Path, metavar="DIR", help="workflow files for miners with --accept-workflows"
@@ -172,6 +181,12 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
         "--trusted-proxy", action="append", metavar="ADDRESS[/BITS]", help="a proxy whose X-Forwarded-For is believed"
     )
     parser.add_argument("--metrics-open", action="store_true", help="/metrics without the token, for scrapers")
+    parser.add_argument(
+        "--max-waiting",
+        type=int,
+        metavar="N",
+        help="tasks of one consumer that may wait; more are refused (20000)",
+    )
     parser.add_argument("--budget", type=float, default=20.0, metavar="GB", help="results that are kept (%(default)g)")
 
 

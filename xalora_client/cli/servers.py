@@ -17,6 +17,7 @@ from .. import config
 from ..errors import ConfigurationError
 from ..sequencer import Options, SequencerOptions
 from ..sequencer.log import log_to_stderr
+from ..sequencer.options import MOST_WAITING
 from .arguments import MINER_KEY, SEQUENCER_KEYS
 from .outcome import INTERRUPTED, TERMINATED, print_result
 
@@ -38,7 +39,15 @@ async def sequencer(arguments: argparse.Namespace) -> int:
     from ..miner.service import signal_handlers
     from ..sequencer.api.connections import raise_file_limit
     from ..sequencer.app import serve  # Imports a web server, which few commands need.
+    from ..sequencer.recovery import backup
 
+    if arguments.backup is not None:
+        backup(arguments.data, arguments.backup)
+        line = f"Copied the database of {arguments.data} to {arguments.backup}, without the files in its folders."
+        print_result(arguments, {"backup": arguments.backup}, line)
+        return 0
+    if arguments.recover:
+        return _recover(arguments)
     if not arguments.budget > 0:
         raise ConfigurationError(f"--budget is {arguments.budget}", advice="Allowed: more than 0 gigabytes.")
     options = SequencerOptions(
@@ -50,6 +59,7 @@ async def sequencer(arguments: argparse.Namespace) -> int:
         public_url=arguments.public_url,
         trusted_proxies=tuple(arguments.trusted_proxy or ()),
         metrics_open=arguments.metrics_open,
+        max_waiting=MOST_WAITING if arguments.max_waiting is None else arguments.max_waiting,
         result_bytes=int(arguments.budget * 1e9),
     )
     key = secrets.token_hex(16) if arguments.comfyui and options.miner_keys else None
@@ -84,6 +94,26 @@ async def sequencer(arguments: argparse.Namespace) -> int:
     return TERMINATED
 
 
+def _recover(arguments: argparse.Namespace) -> int:
+    """``xalora sequencer --recover``: 1 if something is lost."""
+    from ..sequencer.recovery import recover
+
+    found = recover(arguments.data)
+    if found is None:
+        print_result(arguments, {"recovered": False}, "The database is not damaged.")
+        return 0
+    counts = ", ".join(f"{count} {table}" for table, count in found.recovered.items() if table != "salt")
+    lines = [
+        f"The database was damaged: {found.fault}. It is kept as {found.kept}.",
+        f"What could be read is in the new one: {counts}.",
+        *(f"Lost: task {task_id}" for task_id in found.lost),
+    ]
+    if "salt" not in found.recovered:
+        lines.append("Lost: whose tasks they are. Their consumers cannot ask for them any more.")
+    print_result(arguments, {"recovered": True, **vars(found)}, *lines)
+    return 1 if found.lost or "salt" not in found.recovered else 0
+
+
 async def miner(arguments: argparse.Namespace) -> int:
     """``xalora miner --sequencer URL --comfyui URL…``."""
     from ..miner.service import make_miners, run_until_signal  # Imports HTTP, which the sandbox does not need.
@@ -94,7 +124,7 @@ async def miner(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         miner_key=os.environ.get(MINER_KEY) or None,
         workflows=arguments.workflows,
-        accept_workflows=arguments.accept_workflows,
+        accepts_workflows=arguments.accept_workflows,
         on_ready=lambda name: print_result(arguments, {"miner": name}, f"Xalora miner {name} ready"),
         log=_log,
     )
@@ -127,9 +157,13 @@ async def _serve_with_miners(
             # "All interfaces" cannot be called.
             url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
             miners = make_miners(
-                comfyuis, url, miner_key=key, accept_workflows=True,
-                on_ready=lambda name: _log(f"Xalora miner {name} ready"), log=_log,
-            )  # fmt: skip
+                comfyuis,
+                url,
+                miner_key=key,
+                accepts_workflows=True,
+                on_ready=lambda name: _log(f"Xalora miner {name} ready"),
+                log=_log,
+            )
             running.insert(0, asyncio.ensure_future(run_miners(miners)))
             with signal_handlers({signal.SIGTERM: running[0].cancel}):
                 await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
@@ -53,11 +53,21 @@ E = TypeVar("E", bound="XaloraError")
 _UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
 
 
+_MOST_LISTED = 20
+
+
 def one_line(text: str, longest: int = 300) -> str:
     """Text from outside, safe to show: one line of at most ``longest`` characters, without control characters."""
     # Cut before cleaning: a server may send a megabyte.
     line = " ".join(_UNSHOWN.sub(" ", text[: 4 * longest]).split())
     return line if len(line) <= longest and len(text) <= 4 * longest else f"{line[: longest - 1]}…"
+
+
+def listed(names: Sequence[object]) -> str:
+    """Names from outside as a list in words: at most twenty, in less than 2,000 characters, and how many more."""
+    shown = ", ".join(one_line(str(name), 90) for name in names[:_MOST_LISTED])
+    more = len(names) - _MOST_LISTED
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 Sent = Literal["no", "maybe"]

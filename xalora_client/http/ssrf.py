@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ..errors import DownloadError
-from ..protocol.urls import Link
+from ..protocol.urls import Link, is_number
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
@@ -22,6 +22,9 @@ _METADATA = {ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "
 # IPv6 networks whose addresses hold an IPv4 address in their last 32 bits.
 _TRANSLATED = [IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")]
 _COMPATIBLE = IPv6Network("::/96")
+# So do those of ISATAP, in any network: the 32 bits before have this value.
+_ISATAP, _ISATAP_MASK = 0x5EFE, 0xFDFF_FFFF
+FETCH_YOURSELF = "If you trust that address, fetch the file yourself; otherwise ask support."
 _LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
@@ -38,16 +41,24 @@ def is_global(address: Address) -> bool:
 
 def is_forbidden(address: Address, local: bool) -> bool:
     """Whether a download may not contact the address; ``local`` says that the sequencer is not on the internet."""
-    if isinstance(address, IPv6Address) and (inner := _embedded(address)) is not None:
-        return is_forbidden(inner, local)
+    if isinstance(address, IPv6Address):
+        if (inner := _embedded(address)) is not None:
+            return is_forbidden(inner, local)
+        if int(address) >> 32 & _ISATAP_MASK == _ISATAP and is_forbidden(_last_32_bits(address), local):
+            return True
     return address.is_link_local or address in _METADATA or not (local or is_global(address))
 
 
 def is_forbidden_name(host: str, local: bool) -> bool:
-    """Whether a host, as it is written, may not be contacted. What a name stands for is checked by ``Resolver``."""
-    host = host.rstrip(".")
+    """Whether a host, as it is written, may not be contacted. What a name stands for is checked by ``Resolver``.
+
+    A number that is no plain IPv4 address never may, whatever a library makes of it.
+    """
     if (address := literal(host)) is not None:
         return is_forbidden(address, local)
+    if is_number(host):
+        return True
+    host = host.rstrip(".")
     return not local and ("." not in host or f".{host}".endswith(_LOCAL_NAMES))
 
 
@@ -55,7 +66,7 @@ def blocked_address(host: str) -> DownloadError:
     """The error for an address that may not be contacted."""
     return DownloadError(
         f"Nothing was downloaded, because the result's address leads into a private network ({host})",
-        advice="If you trust that address, fetch the file yourself; otherwise ask support.",
+        advice=FETCH_YOURSELF,
     )
 
 
@@ -87,8 +98,13 @@ class Resolver(AbstractResolver):
         found = await look_up(host, port, family)
         allowed = [result for result in found if not self._is_blocked(ip_address(result["host"]))]
         if found and not allowed:
-            raise self._blocked_error(f"{host} is {found[0]['host']}")
+            self.check(host, found[0]["host"])
         return allowed
+
+    def check(self, host: str, address: str) -> None:
+        """Raise the error if the address of a host may not be contacted."""
+        if self._is_blocked(ip_address(address)):
+            raise self._blocked_error(f"{host} is {address}")
 
     async def close(self) -> None:
         """Do nothing: no resources are held."""
@@ -135,5 +151,9 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
     if address.teredo:
         return address.teredo[1]
     if any(address in network for network in _TRANSLATED) or (address in _COMPATIBLE and int(address) > 1):
-        return IPv4Address(int(address) & 0xFFFFFFFF)
+        return _last_32_bits(address)
     return None
+
+
+def _last_32_bits(address: IPv6Address) -> IPv4Address:
+    return IPv4Address(int(address) & 0xFFFF_FFFF)

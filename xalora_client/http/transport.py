@@ -29,7 +29,7 @@ from . import USER_AGENT
 from .error_mapping import FAILURES, CodingError, map_error
 from .limiter import limited
 from .proxies import proxy_for, ssl_context
-from .ssrf import Resolver, blocked_address, is_forbidden, is_forbidden_name, is_local
+from .ssrf import FETCH_YOURSELF, Resolver, blocked_address, is_forbidden, is_forbidden_name, is_local, literal
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout as time_limit
@@ -148,7 +148,7 @@ class HttpTransport:
         try:
             link = Link.parse(fetch.url)
         except ValueError as error:
-            raise DownloadError(f"The result's address cannot be used: {error}") from None
+            raise DownloadError(f"The result's address cannot be used: {error}", advice=FETCH_YOURSELF) from None
         try:
             local = await self._is_local(fetch.sequencer)
             if is_forbidden_name(link.host, local):
@@ -224,6 +224,7 @@ class Exchange:
         self.proxy = proxy
         self.received = 0
         self._trusted = trusted
+        self._resolver = resolver
         self.connector = _OneConnection(resolver)
         self._session = aiohttp.ClientSession(
             connector=self.connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
@@ -264,6 +265,8 @@ class Exchange:
         ``silence`` is the longest time in seconds without a byte. Raises NetworkError.
         """
         link = self.link
+        if self.proxy is None and literal(link.host) is not None:  # aiohttp does not ask the resolver about it.
+            self._resolver.check(link.host, link.host)
         if link.authorization is not None:
             headers = headers | {"Authorization": link.authorization}
         to_proxy: dict[str, str] = {}

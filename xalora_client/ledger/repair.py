@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..storage import files, sqlite_file
-from .task_record import COLUMNS, NAME, SELECT, STEPS, ledger_file, one, usable
+from ..storage import salvage, sqlite_file
+from .task_record import COLUMNS, NAME, SELECT, STEPS, ledger_file, usable
 
 _BY_JOB_ID, _BY_TASK_ID = "sqlite_autoindex_tasks_1", "tasks_by_task_id"
 _INDEXES = {
@@ -67,39 +64,39 @@ def _repair(path: Path) -> Repair | None:
     found = Repair("a repair of it was interrupted")
     if path.exists():
         if aside.exists():  # The last repair stopped just before its end.
-            _rename(aside, _free_name(path))
+            sqlite_file.rename(aside, sqlite_file.free_name(path, "damaged"))
         fault = _fault(path)
         if fault is None:
             return None
         found.fault = fault
-    _rename(path, aside)
+    sqlite_file.rename(path, aside)
     try:
         sqlite_file.build(path, STEPS, NAME, lambda db: _salvage(aside, db, found))
     except BaseException:  # Mostly a full disk.
-        _rename(aside, path)
+        sqlite_file.rename(aside, path)
         raise
-    found.kept = _free_name(path)
-    _rename(aside, found.kept)
+    found.kept = sqlite_file.free_name(path, "damaged")
+    sqlite_file.rename(aside, found.kept)
     return found
 
 
 def _salvage(damaged: Path, db: sqlite3.Connection, found: Repair) -> None:
     copy = damaged.with_name(f"{damaged.name}.copy")
     try:
-        _copy(damaged, copy, db)
-        with closing(_opened(copy)) as old:
+        salvage.copy(damaged, copy, db)
+        with closing(salvage.opened(copy)) as old:
             indexes, complete = _read_indexes(old)
             named = set().union(*indexes.values())
-            numbers = named | {number for (number,) in _rows(old, "SELECT number FROM tasks NOT INDEXED")}
+            numbers = named | {number for (number,) in salvage.rows(old, "SELECT number FROM tasks NOT INDEXED")}
             tasks = {
                 number: row
                 for number in numbers
-                for row in _rows(old, f"{SELECT} NOT INDEXED WHERE number = ?", number)
+                for row in salvage.rows(old, f"{SELECT} NOT INDEXED WHERE number = ?", number)
                 # If one index contradicts the row, the index may be damaged; if two do, the row is.
                 if len(_contradicting(row, indexes)) < 2
             }
         if not complete or named - tasks.keys():
-            for row in _on_any_page(copy):
+            for row in salvage.on_any_page(copy, 2, f"{SELECT} NOT INDEXED"):
                 # A row that no index has may be left from an earlier state.
                 is_known = row["number"] in named or not complete
                 if row["number"] not in tasks and is_known and not _contradicting(row, indexes):
@@ -122,41 +119,6 @@ def _salvage(damaged: Path, db: sqlite3.Connection, found: Repair) -> None:
     if not complete:
         known = sorted({0, *tasks, *named})
         found.untraced = [(one + 1, other - 1) for one, other in pairwise(known) if other - one > 1]
-
-
-def _copy(damaged: Path, copy: Path, fresh: sqlite3.Connection) -> None:
-    """Copy the file. Its first page, if it cannot be used, is replaced by that of a new ledger."""
-    with closing(sqlite3.connect(damaged, timeout=sqlite_file.PATIENCE, isolation_level=None)) as db:
-        with suppress(sqlite3.DatabaseError, UnicodeDecodeError):  # With a damaged log, others cannot write either.
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            db.execute("BEGIN IMMEDIATE")
-        copy.touch(mode=0o600)  # Prompts are private.
-        shutil.copyfile(damaged, copy)
-    with copy.open("r+b") as file:
-        file.seek(28)
-        file.write(bytes(4))  # No page count: SQLite then uses the file's size.
-    try:
-        with closing(_opened(copy)) as old:
-            one(old, "1")
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
-        fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        (size,) = fresh.execute("PRAGMA page_size").fetchone()
-        page = Path(fresh.execute("PRAGMA database_list").fetchone()[2]).read_bytes()[:size]
-        with copy.open("r+b") as file:
-            file.write(page[:28] + bytes(4) + page[32:])
-
-
-def _opened(copy: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{copy.absolute().as_uri()}?immutable=1", uri=True)
-    db.row_factory = sqlite3.Row
-    db.text_factory = lambda content: content.decode("utf-8", "replace")
-    return db
-
-
-def _rows(db: sqlite3.Connection, query: str, *values: Any) -> Iterator[sqlite3.Row]:
-    """The rows up to the first that cannot be read."""
-    with suppress(sqlite3.DatabaseError):
-        yield from db.execute(query, values)
 
 
 def _read_indexes(db: sqlite3.Connection) -> tuple[_Indexes, bool]:
@@ -190,25 +152,6 @@ def _ids_of(number: int, indexes: _Indexes) -> dict[str, Any]:
     return {"number": number, "task_id": next(iter(task_ids), (None,))[0], "job_id": next(iter(job_ids), (None,))[0]}
 
 
-def _on_any_page(copy: Path) -> Iterator[sqlite3.Row]:
-    """The tasks of all pages, also of those that no other page leads to.
-
-    The table begins on page 2, because it is the first that is made. So the pages with tasks are put there one by one.
-    """
-    with closing(_opened(copy)) as db:
-        (size,) = db.execute("PRAGMA page_size").fetchone()
-    with copy.open("r+b") as file:
-        for offset in range(size, copy.stat().st_size, size):
-            file.seek(offset)
-            page = file.read(size)
-            if page[0] == 13:  # A leaf of a table.
-                file.seek(size)
-                file.write(page)
-                file.flush()
-                with closing(_opened(copy)) as db:
-                    yield from _rows(db, f"{SELECT} NOT INDEXED")
-
-
 def _fault(path: Path) -> str | None:
     try:
         with closing(sqlite_file.open_existing(path, STEPS, NAME)) as db:
@@ -221,19 +164,3 @@ def _fault(path: Path) -> str | None:
         if not sqlite_file.is_damage(error):
             raise
         return str(error)
-
-
-def _free_name(path: Path) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    names = (path.with_name(f"{path.name}.damaged-{stamp}{more}") for more in ("", *(f"-{n}" for n in range(2, 100))))
-    return next(name for name in names if not name.exists())
-
-
-def _rename(path: Path, destination: Path) -> None:
-    """Rename a database file and its log, as far as they exist."""
-    # The main file is first: if this stops halfway, no file is left that looks complete without its log.
-    for suffix in ("", "-wal", "-shm"):
-        old = path.with_name(path.name + suffix)
-        if old.exists():
-            old.replace(destination.with_name(destination.name + suffix))
-    files.sync_folder(path.parent)

@@ -92,8 +92,8 @@ class Requeued:
     Attributes:
         reason: Why.
         is_attempt: Whether it counts as one of the task's attempts: ComfyUI may have worked on it.
+        has_died: Whether ComfyUI ended while it had the prompt.
         is_fit: Whether this ComfyUI may get another task. If not, it is gone or gives no useful answer.
-        has_died: Whether it ended while it ran the task.
     """
 
     reason: str

@@ -33,16 +33,19 @@ Capabilities = Mapping[tuple[str, str | None], CheckedWorkflow]
 _SHORTEST_REQUEST = 1.0
 """Seconds. A faster answer without a task means that the sequencer does not wait for one: pause before the next."""
 
-
 _MOST_LINES = 100
+"""Different lines that are remembered, so that each is logged once in a while."""
 
 
 class Miner:
     """Runs tasks of one sequencer on one ComfyUI.
 
+    ``workflows`` is a folder of workflow files. Without one, those of the sequencer are run if ``accepts_workflows``:
+    they can do on this machine whatever its ComfyUI's nodes can. Else, if the sequencer has none, the ones that come
+    with the project are.
+
     ``on_ready`` is called with the miner's name once the sequencer has accepted it. ``log`` gets plain lines, which
-    contain neither keys nor parameters. Without ``workflows`` the files that come with the project are run, or with
-    ``accept_workflows`` those of the sequencer, which can do anything that ComfyUI's nodes can.
+    contain neither keys nor parameters.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Miner:
         *,
         miner_key: str | None = None,
         workflows: Path | None = None,
-        accept_workflows: bool = False,
+        accepts_workflows: bool = False,
         on_ready: Callable[[str], None] = lambda name: None,
         log: Callable[[str], None] = lambda line: None,
         timeouts: Timeouts | None = None,
@@ -61,7 +64,7 @@ class Miner:
         self._comfy = ComfyUI(comfyui)
         self._api = SequencerAPI(sequencer, name, miner_key)
         self._folder = workflows
-        self._accept_workflows = accept_workflows
+        self._accepts_workflows = accepts_workflows
         self._on_ready = on_ready
         self._write_log = log
         self._timeouts = timeouts or Timeouts()
@@ -115,37 +118,32 @@ class Miner:
 
     async def _prepare(self) -> Capabilities:
         """Wait for ComfyUI and the sequencer, and register with what can be run."""
-        while True:
-            await self._clear_queue()
-            self._has_comfy_ended = False
-            object_info = await self._ask_comfyui(self._comfy.object_info)
-            software = await self._ask_comfyui(self._comfy.system_stats)
-            files = {} if self._folder else await self._ask_sequencer(self._api.workflows)
-            if files and not self._accept_workflows:
-                raise ConfigurationError(
-                    f"The sequencer at {self._api.display_url} has workflow files for its miners, which can do anything"
-                    " that ComfyUI can do on this machine",
-                    advice="Name a folder of your own after --workflows; or add --accept-workflows if you trust it.",
-                )
-            capabilities = find_capabilities(read_workflows(self._folder, files, self._log), object_info, self._log)
-            if not capabilities:
-                what = "This ComfyUI can run none of the workflows"
-                if not self._is_accepted and not files:
-                    advice = "Correct the workflows that are named above, or name another folder after --workflows."
-                    raise ConfigurationError(what, advice=advice)
-                # It could before, or may soon: somebody is changing this ComfyUI, or the sequencer's files.
-                self._log_rarely(what)
-                await asyncio.sleep(self._timeouts.longest_delay)
-                continue
-            workflows = [checked.capability.to_json() for checked in capabilities.values()]
-            await self._ask_sequencer(partial(self._api.register, workflows, software))
-            names = ", ".join(checked.workflow.name for checked in capabilities.values())
-            self._log(f"ComfyUI {software['comfyui']} on {software['device']} runs {names}")
-            if not self._is_accepted:
-                self._is_accepted = True
-                self._on_ready(self._api.name)
-            self._logged.clear()
-            return capabilities
+        await self._clear_queue()
+        self._has_comfy_ended = False
+        object_info = await self._ask_comfyui(self._comfy.object_info)
+        software = await self._ask_comfyui(self._comfy.system_stats)
+        files = {} if self._folder else await self._ask_sequencer(self._api.workflows)
+        if files and not self._accepts_workflows:
+            raise ConfigurationError(
+                f"The sequencer at {self._api.display_url} sends workflow files of its own. Who writes them can do "
+                "on this machine whatever the nodes of its ComfyUI can",
+                advice="Name a folder after --workflows, or add --accept-workflows if you trust that sequencer.",
+            )
+        capabilities = find_capabilities(read_workflows(self._folder, files, self._log), object_info, self._log)
+        if not capabilities:
+            raise ConfigurationError(
+                "This ComfyUI can run none of the workflows",
+                advice="Correct the workflows that are named above, or name another folder after --workflows.",
+            )
+        workflows = [checked.capability.to_json() for checked in capabilities.values()]
+        await self._ask_sequencer(partial(self._api.register, workflows, software))
+        names = ", ".join(checked.workflow.name for checked in capabilities.values())
+        self._log(f"ComfyUI {software['comfyui']} on {software['device']} runs {names}")
+        if not self._is_accepted:
+            self._is_accepted = True
+            self._on_ready(self._api.name)
+        self._logged.clear()
+        return capabilities
 
     async def _ask_comfyui(self, ask: Callable[[], Awaitable[T]]) -> T:
         """ComfyUI's answer, asked for until there is one."""
@@ -156,25 +154,20 @@ class Miner:
                 self._log_rarely(f"{error.what}. Waiting for it")
             await asyncio.sleep(self._timeouts.poll_without_ws)
 
-    async def _ask_sequencer(
-        self, ask: Callable[[], Awaitable[T]], seconds: float = math.inf, tries: float = math.inf
-    ) -> T:
+    async def _ask_sequencer(self, ask: Callable[[], Awaitable[T]], seconds: float = math.inf) -> T:
         """The sequencer's answer, asked for again for so many seconds while errors are transient."""
         deadline = time.monotonic() + seconds
         return await retry(
             ask,
-            tries=tries,
             remaining=lambda: max(0.0, deadline - time.monotonic()),
             delays=self._timeouts.delays(),
             report=lambda error, _: self._log_rarely(f"{error.what}. Trying again"),
         )
 
-    async def _ask_until(
-        self, deadline: float, ask: Callable[[], Awaitable[T]], *, tries: float = math.inf, seconds: float = math.inf
-    ) -> T:
+    async def _ask_until(self, deadline: float, ask: Callable[[], Awaitable[T]]) -> T:
         """The sequencer's answer about a task, asked for until the deadline (monotonic), but at least for a while."""
-        seconds = min(deadline - time.monotonic(), self._timeouts.submit, seconds)
-        return await self._ask_sequencer(ask, max(self._timeouts.requeue, seconds), tries)
+        seconds = min(deadline - time.monotonic(), self._timeouts.submit)
+        return await self._ask_sequencer(ask, max(self._timeouts.requeue, seconds))
 
     async def _clear_queue(self) -> None:
         """Stop the prompts of earlier tasks, also of an earlier process, and wait until ComfyUI has none of them.
@@ -252,9 +245,10 @@ class Miner:
         )
 
         ask = partial(self._ask_until, deadline)
+        ask_input = partial(self._ask_until, min(deadline, time.monotonic() + self._timeouts.inputs))
         self._log(f"{_name(task)}: started")
         stopped = asyncio.create_task(heartbeat.run_until_stopped())
-        stages = asyncio.create_task(run_stages(task, workflow, run, self._comfy, self._api, ask))
+        stages = asyncio.create_task(run_stages(task, workflow, run, self._comfy, self._api, ask, ask_input))
         try:
             await asyncio.wait({stopped, stages}, return_when=asyncio.FIRST_COMPLETED)
             if stages.done():
@@ -337,7 +331,11 @@ def find_capabilities(
     """Those that this ComfyUI can run. The others are logged, with what is wrong."""
     capabilities: dict[tuple[str, str | None], CheckedWorkflow] = {}
     for workflow in workflows:
-        checked = check(workflow, object_info)
+        try:
+            checked = check(workflow, object_info)
+        except Exception as error:  # noqa: BLE001 - whatever a ComfyUI says of its nodes, the miner goes on
+            log(f"left out: {workflow.name}: this ComfyUI describes its nodes otherwise than others do ({error!r})")
+            continue
         for fault in checked.faults:
             log(f"left out: {fault}")
         if not checked.faults:

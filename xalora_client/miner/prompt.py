@@ -7,11 +7,10 @@ that is in neither queue nor history was lost with its ComfyUI.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -25,7 +24,6 @@ from .timeouts import Timeouts
 
 _ACCEPTED_SECONDS = 10.0
 _CONNECT_SECONDS = 3.0
-_NO_MEMORY = re.compile(r"out of memory|allocation on device|not enough memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class PromptRun:
         failure = dropped(answer, self.titles, self.outputs)
         if failure is not None:
             await self.stop()  # The rest of it is of no use.
-            raise OutcomeError(failure)
+            raise OutcomeError(replace(failure, is_final=False))
 
     async def _poll(self) -> tuple[dict[str, Any] | None, dict[str, str], dict[str, str]]:
         """Its history entry if it has ended, and the prompts that run and that wait. Asks until ComfyUI answers."""
@@ -244,11 +242,18 @@ def read_outcome(history: Mapping[str, Any], outputs: Sequence[str], titles: Map
         if event == "execution_interrupted":
             return Requeued("Somebody stopped the prompt in ComfyUI")
         if event == "execution_error" and isinstance(data, dict):
-            reason = str(data.get("exception_message") or "")
-            # torch.OutOfMemoryError, torch.cuda.OutOfMemoryError, MemoryError: a larger machine may do better.
-            has_memory = not str(data.get("exception_type")).endswith("MemoryError") and not _NO_MEMORY.search(reason)
-            return WorkflowFailure.at(data.get("node_id"), data.get("node_type"), reason, titles, is_final=has_memory)
+            reason, is_final = data.get("exception_message"), not _is_out_of_memory(data)
+            return WorkflowFailure.at(data.get("node_id"), data.get("node_type"), reason, titles, is_final=is_final)
     return WorkflowFailure("ComfyUI gave no reason")
+
+
+def _is_out_of_memory(error: Mapping[str, Any]) -> bool:
+    """Whether a node had too little memory, on the device or beside it."""
+    text = f"{error.get('exception_type')} {error.get('exception_message')}".lower()
+    return any(
+        sign in text
+        for sign in ("outofmemory", "out of memory", "memoryerror", "allocation on device", "not enough memory")
+    )
 
 
 def output_files(history: Mapping[str, Any], outputs: Iterable[str]) -> list[dict[str, str]]:

@@ -21,7 +21,7 @@ def make_miners(
     name: str | None = None,
     miner_key: str | None = None,
     workflows: Path | None = None,
-    accept_workflows: bool = False,
+    accepts_workflows: bool = False,
     on_ready: Callable[[str], None] = lambda name: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> list[Miner]:
@@ -38,7 +38,7 @@ def make_miners(
             sequencer,
             miner_key=miner_key,
             workflows=workflows,
-            accept_workflows=accept_workflows,
+            accepts_workflows=accepts_workflows,
             on_ready=on_ready,
             log=log,
         )

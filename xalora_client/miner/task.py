@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from ..errors import (
     APIStatusError,
@@ -29,21 +28,12 @@ from .errors import OutcomeError, Requeued, UnexpectedAnswerError, UnreachableEr
 from .prompt import Finished, PromptRun
 from .sequencer_api import SequencerAPI
 
-_INPUT_TRIES = 6
-_INPUT_SECONDS = 300.0
-"""How often, and how long, an input is asked for: the sequencer has it, or will never have it."""
-
 _LATE_UPLOADS = 3
 """A sequencer that is away is waited for; one that takes the result and hardly answers is not, after so many times."""
 
 
-class Retry(Protocol):
-    """Repeats a request until the sequencer answers, for as long as that makes sense, and returns the answer."""
-
-    def __call__(
-        self, ask: Callable[[], Awaitable[Any]], *, tries: float = math.inf, seconds: float = math.inf
-    ) -> Awaitable[Any]:
-        """Repeat ``ask``, at most ``tries`` times and not after so many seconds."""
+Retry: TypeAlias = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Repeats a request until the sequencer answers, for as long as that makes sense, and returns the answer."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +57,17 @@ TaskOutcome: TypeAlias = Delivered | WorkflowFailure | Requeued
 
 
 async def run_stages(
-    task: Assignment, workflow: CheckedWorkflow, run: PromptRun, comfy: ComfyUI, api: SequencerAPI, retry: Retry
+    task: Assignment,
+    workflow: CheckedWorkflow,
+    run: PromptRun,
+    comfy: ComfyUI,
+    api: SequencerAPI,
+    retry: Retry,
+    retry_input: Retry,
 ) -> TaskOutcome:
     """Run a task: fetch its inputs, run its workflow, deliver its result. Whatever goes wrong becomes an outcome."""
     try:
-        values = await fetch_inputs(task, workflow.capability.images, comfy, api, retry)
+        values = await fetch_inputs(task, workflow.capability.images, comfy, api, retry_input)
         prompt = workflow.prompt(values, run=task.prompt_id)
         started = time.monotonic()
         outcome = await run.run(prompt)
@@ -113,7 +109,7 @@ async def fetch_inputs(
         if file.size is not None and file.size > LARGEST_INPUT:
             raise OutcomeError(WorkflowFailure(f"{name} is larger than {LARGEST_INPUT // 2**20} MiB"))
         try:
-            content = await retry(partial(api.fetch, file), tries=_INPUT_TRIES, seconds=_INPUT_SECONDS)
+            content = await retry(partial(api.fetch, file))
         except XaloraError as error:
             reason = f"{name} cannot be had from the sequencer: {error.what}"
             raise OutcomeError(WorkflowFailure(reason, summary=reason, is_final=False)) from error

@@ -57,6 +57,9 @@ MOST_WORKFLOWS = 500
 LONGEST_MESSAGE = 2000
 """Characters of a miner's message about the outcome of a task."""
 
+REQUEUE_REASONS = ("lost", "stopping", "died", "unable")
+"""Why a miner returns a task to the queue."""
+
 LARGEST_PREVIEW = 48_000
 """Bytes of a preview picture: 64 KB as a ``data:`` URI."""
 

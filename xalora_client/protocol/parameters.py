@@ -10,6 +10,9 @@ from urllib.parse import unquote_to_bytes
 
 from ..errors import InvalidParameterError
 
+_MOST_ESCAPES = 2**20
+"""Each takes some hundred bytes of memory while it is decoded."""
+
 MAX_SEED = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly."""
 
@@ -160,11 +163,15 @@ def decode_data_uri(uri: str) -> tuple[str, bytes]:
     head, comma, body = uri[5:].partition(",")
     if not comma:
         raise ValueError("it has no comma")
+    if body.count("%") > _MOST_ESCAPES:
+        raise ValueError("it has too many percent signs; encode it in base64")
     media_type, *options = (part.strip().lower() for part in head.split(";"))
     content = unquote_to_bytes(body)
     if "base64" in options:
         try:
-            content = base64.b64decode(b"".join(content.split()), validate=True)  # Some break it into lines.
+            content = base64.b64decode(
+                content.translate(None, b" \t\r\n\f\v"), validate=True
+            )  # Some break it into lines.
         except ValueError as error:
             raise ValueError(f"it is not base64: {error}") from error
     return media_type, content

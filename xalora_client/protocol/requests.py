@@ -40,12 +40,12 @@ class Credentials:
             Both parts.
 
         Raises:
-            ConfigurationError: One part is missing. The text does not contain the key.
+            ConfigurationError: One part is missing, or it cannot be sent. The text does not contain the key.
         """
         combined = combined.strip()
         separator = "#" if "#" in combined else "-"
         consumer_id, _, api_key = combined.partition(separator)
-        if not consumer_id or not api_key:
+        if not consumer_id or not api_key or not Text("").accepts(combined):
             raise ConfigurationError(code="key_form", remedy="set-key")
         return cls(consumer_id, api_key)
 

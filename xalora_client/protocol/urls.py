@@ -6,16 +6,24 @@ Whoever has a signed link may read its file for some time. S3, Google and Azure 
 from __future__ import annotations
 
 import re
-import socket
 from base64 import b64encode
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import unquote, unquote_plus, unquote_to_bytes
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 LONGEST_SHOWN = 200
+
+
+class NumberHostError(ValueError):
+    """An address's host is a number that is no plain IPv4 address."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the address's host is a number, which may lead into a private network; write it like 192.0.2.1"
+        )
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,8 @@ class Link:
     def parse(cls, text: str) -> Link:
         """Read an absolute address. Non-ASCII characters and spaces in it are percent-encoded, nothing else changes.
 
-        Raises ValueError, without the address in its text, for what cannot be connected to.
+        Raises ValueError, without the address in its text, for what cannot be connected to; NumberHostError for a host
+        that libraries may take for another one.
         """
         match = re.fullmatch(r"(https?)://([^/?#]*)([^#]*)(?:#.*)?", text.strip(), re.IGNORECASE | re.DOTALL)
         if match is None or re.search(r"[\x00-\x1f\x7f]", match[0]):
@@ -53,6 +62,11 @@ class Link:
             host, target = _host(parts[1]), _encoded(match[3])
         except ValueError:  # Its message may contain the address.
             raise ValueError("the address has an impossible host or path") from None
+        if is_number(host):
+            try:
+                IPv4Address(parts[1])
+            except ValueError:
+                raise NumberHostError from None
         if not target.startswith("/"):
             target = f"/{target}"
         return cls(scheme, host, port, target, login if at else None)
@@ -138,14 +152,18 @@ def _host(name: str) -> str:
         name = URL.build(scheme="http", host=name).raw_host or ""
     name = name.lower()
     bare = name.removesuffix(".")
-    # Checked before inet_aton, which ignores everything after a space.
     if len(bare) > 253 or not all(re.fullmatch(r"[a-z0-9_-]{1,63}", label) for label in bare.split(".")):
         raise ValueError
-    with suppress(OSError):
-        return socket.inet_ntoa(socket.inet_aton(bare))  # Also "127.1", "0x7f000001" and "2130706433".
-    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", bare.rpartition(".")[2]):
-        raise ValueError
     return name
+
+
+def is_number(host: str) -> bool:
+    """Whether libraries may read a host as an IPv4 address, each in its own way: its last part is a number.
+
+    Such are "127.1", "0177.1", "0x7f.1" and "2130706433". Only four plain numbers mean the same to all.
+    """
+    last = host.lower().rstrip(".").rpartition(".")[2]
+    return ":" not in host and re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last) is not None
 
 
 _AZURE = {"sv", "ss", "sr", "srt", "sp", "st", "se", "sip", "spr", "sig", "skoid", "sktid", "skt", "ske", "sks", "skv"}

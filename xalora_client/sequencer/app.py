@@ -29,7 +29,7 @@ from .database import Database
 from .file_store import Images, Incoming
 from .folder_lock import FolderLock, unusable
 from .inputs import Inputs
-from .options import Options, SequencerOptions, is_loopback
+from .options import MOST_WAITING, Options, SequencerOptions, is_loopback
 from .preview_miner import PreviewMiner, any_workflow, read_known_task
 from .queue import TaskQueue
 from .values import StoreError
@@ -108,6 +108,7 @@ class _Server:
         any_address: bool,
     ) -> None:
         self._lock = lock
+        self._database = database
         self._clock = clock
         self._budget: int | None = None
         self._preview: PreviewMiner | None = None
@@ -124,12 +125,14 @@ class _Server:
         if isinstance(options, SequencerOptions):
             files = [] if options.workflows is None else read_folder(options.workflows)
             local = options.allow_private_images
-            self._budget = options.result_bytes
+            self._budget, most_waiting = options.result_bytes, options.max_waiting
             if options.public_url is not None:
                 self._app[PUBLIC_URL] = options.public_url.rstrip("/")
         else:
-            files, local = [], True
-        self._queue = queue = TaskQueue(database, clock, workflows=[file.key for file in files])
+            files, local, most_waiting = [], True, MOST_WAITING
+        workflows = [file.key for file in files]
+        self._queue = queue = TaskQueue(database, clock, workflows=workflows, most_waiting=most_waiting)
+        self._owners = frozenset(queue.owner(consumer.api_key) for consumer in keys.accepted)
         self._inputs = Inputs(queue, images, self._results, incoming, clock, local)
         consumers = partial(ConsumerRoutes, queue, self._inputs, keys, service=lock.name, local=local)
         routes = [*MediaRoutes(queue, self._results).routes(), *ImageUploads(queue, images, incoming, keys).routes()]
@@ -168,6 +171,9 @@ class _Server:
             await runner.setup()
             # Before the first request can arrive, so that its task is not queued twice.
             await self._queue.start(keep_leases=self._preview is None)
+            # Without keys, everybody is let in. Then nobody's key was withdrawn.
+            if self._owners and (withdrawn := await self._queue.withdraw_others(self._owners)):
+                logger.warning("%d tasks were canceled: the keys of their consumers were withdrawn", withdrawn)
             self._inputs.start()
             if self._preview is not None:
                 await self._preview.start()
@@ -183,7 +189,12 @@ class _Server:
             reachable = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(url_host, url_host)  # noqa: S104 - not bound
             self._lock.publish(f"http://{reachable}:{real_port}")
             on_ready(f"http://{url_host}:{real_port}")
-            await self._prune_forever()
+            pruning = asyncio.ensure_future(self._prune_forever())
+            try:
+                await self._database.watch()
+            finally:
+                pruning.cancel()
+                await asyncio.gather(pruning, return_exceptions=True)
         finally:
             await self._queue.stop()  # So that long polls do not delay the shutdown.
             await runner.cleanup()
@@ -194,12 +205,14 @@ class _Server:
     async def _prune_forever(self) -> None:
         while True:
             try:
-                if self._budget is not None:
-                    for file in await self._queue.results_over(self._budget):
-                        (self._results / file).unlink(missing_ok=True)
-                        await self._queue.forget_result(file)
-                await self._inputs.prune()
                 await self._queue.forget_old_tasks()
+                if self._budget is not None:
+                    while files := await self._queue.results_over(self._budget):
+                        for file in files:
+                            (self._results / file).unlink(missing_ok=True)
+                            await self._queue.forget_result(file)
+                        await asyncio.sleep(0)
+                await self._inputs.prune()
             except Exception:
                 logger.exception("Old files could not be removed")
             await self._clock.sleep(_PRUNE_SECONDS)

@@ -22,6 +22,10 @@ class Clock:
         """The Unix time in seconds."""
         return time.time()
 
+    def monotonic(self) -> float:
+        """Seconds of a clock that never jumps."""
+        return time.monotonic()
+
     def call_later(self, seconds: float, callback: Callable[..., object], *arguments: Any) -> Timer:
         """Call after so many seconds; at once when there are none left."""
         return asyncio.get_running_loop().call_later(seconds, callback, *arguments)

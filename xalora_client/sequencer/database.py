@@ -8,35 +8,67 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import os
 import secrets
 import sqlite3
 import sys
+import threading
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import StorageError
 from ..protocol.parameters import is_data_uri
 from ..protocol.urls import without_signatures
-from ..storage.files import sync_folder
-from ..storage.sqlite_file import Steps, connect
+from ..storage.files import sync, sync_folder
+from ..storage.sqlite_file import (
+    DamageError,
+    Steps,
+    connect,
+    free_name,
+    is_busy,
+    is_damage,
+    is_full,
+    log_of,
+    open_to_read,
+)
+from ..storage.sqlite_watch import OVERWRITTEN, SqliteWatch
 from ..workflows import WorkflowKey
+from .clock import Clock
+from .folder_lock import unusable
 from .open_task import Lease, OpenTask
-from .values import EndedTask, InputFetch, InputFile, NewTask, Result, StoreError, TaskView
+from .values import EndedTask, InputFile, NewTask, Result, StoreError, TaskView
 
 if sys.platform == "darwin":
     import fcntl
 
+C = TypeVar("C")
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
 KEPT_SECONDS = 90 * 86_400.0
 """A task that ended is known for so long: with its parameters, and so that its job id creates no other one."""
 
-_AT_ONCE = 5000
+NAME = "The sequencer's database"
+
+_AT_ONCE = 200
+_MOST_LOG = 4 * 2**20
+_WATCH_SECONDS = 1.0
+_LONGEST_PAUSE = 30 * 86_400.0
+_PATIENCE = 10.0
+_BETWEEN_TRIES = 0.05
 _LONGEST_DATA_URI = 200
 _IS_OPEN = "status IN ('waiting', 'running')"
+_OPEN_COLUMNS = (
+    "task_type, workflow_id, miner, attempts, began, lease, prompt_id, task_id, rowid AS number, owner,"
+    " create_timestamp AS created, timeout_seconds, priority, length(work) AS size, ready, status, upload, revision"
+)
 _SALT = "CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL)"
 _TASKS = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -103,6 +135,18 @@ def _add_salt(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO salt SELECT ? WHERE NOT EXISTS (SELECT 1 FROM salt)", (secrets.token_bytes(16),))
 
 
+_STEADY_TIME = """
+CREATE TABLE steady_time (            -- one row: the time that was last, which ``Database.steady_time`` goes on from
+    value REAL
+)
+"""
+_LAST_TIME = """
+INSERT INTO steady_time SELECT max(moment) FROM (
+    SELECT max(ended) AS moment FROM tasks UNION SELECT max(used) FROM images
+    UNION SELECT max(added) FROM results UNION SELECT max(seen) FROM offers
+)
+"""
+
 STEPS: Steps = [
     # Files from before versions were counted have these tables, and rows without what was added later.
     (
@@ -118,34 +162,109 @@ STEPS: Steps = [
         "CREATE INDEX IF NOT EXISTS tasks_open ON tasks (status) WHERE status IN ('waiting', 'running')",
         "CREATE INDEX IF NOT EXISTS tasks_ended ON tasks (ended) WHERE ended IS NOT NULL",
         "CREATE INDEX IF NOT EXISTS tasks_media ON tasks (media) WHERE media IS NOT NULL",
-    )
+    ),
+    ("ALTER TABLE tasks ADD COLUMN priority INTEGER NOT NULL DEFAULT 0", _STEADY_TIME, _LAST_TIME),
 ]
+
+OWN_TABLES = {"salt", "tasks", "offers", "results", "images"}
+
+
+def check_file(db: sqlite3.Connection) -> None:
+    """Raise StorageError for a file that is not a sequencer's, and DamageError for one that is damaged."""
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if OWN_TABLES - tables:
+        raise StorageError(f"{NAME} cannot be used: the file is another program's")
+    (report,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if report != "ok":
+        raise DamageError(" ".join(str(report).split()))
+
+
+def waits_for_others(cls: type[C]) -> type[C]:
+    """Let the asynchronous methods of a class wait while another program keeps the database locked, and begin again.
+
+    Each writes before it changes anything else, so that it may be repeated. ``start`` is left alone.
+    """
+    for name, method in list(vars(cls).items()):
+        if asyncio.iscoroutinefunction(method) and not name.startswith("_") and name != "start":
+            setattr(cls, name, _repeated(method))
+    return cls
+
+
+def _repeated(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+    @wraps(method)
+    async def repeated(*arguments: Any, **keywords: Any) -> T:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return await method(*arguments, **keywords)
+            except StoreError as error:
+                if not error.is_busy or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_BETWEEN_TRIES)
+
+    return repeated
 
 
 class Database:
     """The tables of one data folder. Use it from one thread at a time. It holds no keys.
 
     What a method writes outlives a kill of the process when it returns, and a power cut after ``flush``. Each raises
-    StoreError when that is not possible; opening raises StorageError for a file of a newer version, OSError and
-    sqlite3.Error.
+    StoreError when that is not possible; opening raises StorageError for a file of a newer version or of another
+    program, OSError and sqlite3.Error, and has changed nothing then.
+
+    Somebody else who changes the files, damage, or a disk that loses what was written is the end of it: see ``watch``.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
-            self._db = connect(path, STEPS, "The sequencer's database")
+            self._db = connect(path, STEPS, NAME, check_file)
         except StorageError as error:
             raise error.derived(advice="Update this version, or choose another data folder.") from error
         # A commit does not wait for the disk: nothing else could run meanwhile. ``flush`` does, for many at once.
         self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA wal_autocheckpoint = 0")
+        self._db.execute("PRAGMA busy_timeout = 0")
         (self._salt,) = self._db.execute("SELECT value FROM salt").fetchone()
-        self._log = path.with_name(f"{path.name}-wal")
         sync_folder(path.parent)
+        # For other threads. While one reads from the file alone, no program's checkpoint changes the file.
+        self._checkpoints = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        self._checkpoints.execute("PRAGMA fullfsync = ON")
+        self._reader = open_to_read(path)
+        self._changing, self._reading = threading.Lock(), threading.Lock()
+        (page_size,) = self._db.execute("PRAGMA page_size").fetchone()
+        self._watch = SqliteWatch(path, page_size)
+        self._fault: StorageError | None = None
+        self._has_fault = asyncio.Event()
         self._flushed = 0
         self._flushing: asyncio.Future[None] | None = None
+        self._offset: float | None = None
+        self._checkpoint()
 
     def close(self) -> None:
-        """Close the file; it cannot be used any more."""
-        self._db.close()
+        """Close the file; it cannot be used any more. After a fault, nothing of the log is copied into it."""
+        with suppress(StoreError):
+            self._check_files()
+        with self._changing, self._reading:
+            # The last one that is closed makes a checkpoint, unless it may only read.
+            connections = [self._reader, self._checkpoints, self._db]
+            for connection in connections if self._fault is None else reversed(connections):
+                connection.close()
+            with suppress(OSError):
+                if self._fault is not None and self._watch.is_log_left():  # SQLite would mix it into the file there.
+                    log_of(self._path).rename(free_name(log_of(self._path), "left"))
+
+    async def watch(self) -> None:
+        """Look at the files every second, and keep the log short. Raises StorageError after a fault, at once."""
+        while True:
+            with suppress(StoreError):
+                self._check_files()
+            if self._fault is not None:
+                raise self._fault
+            if self._watch.log_size > _MOST_LOG:
+                await self.checkpoint()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._has_fault.wait(), _WATCH_SECONDS)
 
     async def flush(self) -> None:
         """Wait until what was written so far is on the disk. Calls that wait at the same time share one wait."""
@@ -154,23 +273,127 @@ class Database:
             if self._flushing is None:
                 self._flushing = asyncio.ensure_future(self._flush_now())
             await asyncio.shield(self._flushing)
+        self._check_files()
+        self._check_fault()
 
     async def _flush_now(self) -> None:
         written = self._db.total_changes
         try:
-            await asyncio.to_thread(_flush_bytes, self._log)
+            await asyncio.to_thread(_flush_bytes, log_of(self._path))
             self._flushed = written
         except OSError as error:
+            self._check_files()
+            if error.filename is None:  # Not that it cannot be opened.
+                self._break_after(error)
             raise StoreError(str(error)) from error
         finally:
             self._flushing = None
 
+    async def checkpoint(self) -> None:
+        """Copy the log into the file, and empty it. Others go on writing meanwhile."""
+        try:
+            await asyncio.to_thread(self._checkpoint)
+        except sqlite3.Error as error:
+            logger.error("The log of the database cannot be copied into its file: %s", error)
+            if not (is_busy(error) or is_full(error)):
+                self._break_after(error)
+
+    def _checkpoint(self) -> None:
+        with self._changing:
+            if self._watch.change() is not None:
+                return
+            if self._checkpoints.in_transaction:
+                self._checkpoints.execute("COMMIT")
+            try:
+                # The first does not keep others from writing, and leaves little for the second.
+                for mode in ("PASSIVE", "TRUNCATE"):
+                    self._checkpoints.execute(f"PRAGMA wal_checkpoint({mode})")
+            finally:
+                self._checkpoints.execute("BEGIN")
+                self._checkpoints.execute("SELECT value FROM salt").fetchone()
+                self._watch.remember()
+
+    def _check_files(self) -> None:
+        """Note what others did to the files. Raises StoreError when they cannot be looked at."""
+        if self._fault is not None or not self._changing.acquire(blocking=False):
+            return  # A checkpoint changes them now.
+        try:
+            change = self._watch.change()
+        except OSError as error:
+            raise StoreError(str(error)) from error
+        finally:
+            self._changing.release()
+        if change is not None:
+            saved = None if change.what == OVERWRITTEN else self._saved()
+            where = "cannot be read any more" if saved is None else f"is in {saved.name}"
+            self._break(
+                StorageError(
+                    f"{change.file} was {change.what} while the {self._path.stem} ran. What it had until then {where}",
+                    advice="Put the file that you want in its place, and start it again.",
+                )
+            )
+
+    def _saved(self) -> Path | None:
+        """A copy of what is in the files that are open, although they are deleted. None if they cannot be read."""
+        path = free_name(self._path, "saved")
+        try:
+            copy_to(self._db, path)
+        except (OSError, sqlite3.Error):
+            return None
+        return path
+
+    def _break(self, error: StorageError) -> None:
+        if self._fault is None:
+            self._fault = error
+            self._has_fault.set()
+
+    def _break_after(self, error: Exception) -> None:
+        # A later attempt would seem to succeed: the system forgets what it could not write.
+        what = f"The disk of {self._path} did not keep what was written: {error}"
+        self._break(StorageError(what, advice="Check the disk, and start it again."))
+
+    def _check_fault(self) -> None:
+        if self._fault is not None:
+            raise StoreError(str(self._fault))
+
     def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Execute a statement."""
+        """Execute a statement. Use ``rows`` where it may return several."""
+        if not sql.startswith("SELECT"):  # What is written into a log that somebody put there would damage it.
+            self._check_files()
+        self._check_fault()
         try:
             return self._db.execute(sql, values)
         except sqlite3.Error as error:
-            raise StoreError(str(error), is_full="full" in str(error)) from error
+            raise self._failed(error) from error
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """All rows of a query."""
+        try:
+            return self.run(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    async def slow(self, collect: Callable[[Iterable[Any]], T], sql: str, values: Sequence[Any] = ()) -> T:
+        """What ``collect`` makes of the rows of a query that takes long, beside the event loop."""
+
+        def read() -> T:
+            with self._reading:
+                return collect(self._reader.execute(sql, values))
+
+        self._check_fault()
+        try:
+            return await asyncio.to_thread(read)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> StoreError:
+        if is_damage(error):
+            self._check_files()
+            self._break(unusable(self._path.parent, error, self._path.stem))
+        else:
+            with suppress(OSError):
+                self._watch.distrust_end()
+        return StoreError(str(error), is_full=is_full(error), is_busy=is_busy(error))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -183,6 +406,18 @@ class Database:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+
+    def steady_time(self, clock: Clock) -> float:
+        """Unix time for what is kept for long: it goes on from the last start, and never jumps.
+
+        At the start the wall clock is believed as far as it may have gone on since.
+        """
+        if self._offset is None:
+            (before,) = self.run("SELECT value FROM steady_time").fetchone()
+            now = clock.time()
+            is_plausible = before is None or before <= now <= before + _LONGEST_PAUSE
+            self._offset = (now if is_plausible else before) - clock.monotonic()
+        return self._offset + clock.monotonic()
 
     def owner(self, api_key: str) -> bytes:
         """What is stored in place of a key."""
@@ -197,10 +432,11 @@ class Database:
 
     def create(self, task: NewTask, now: float) -> OpenTask:
         """Add a task whose job id is new."""
-        task_id = uuid.uuid4().hex
+        task_id, work = uuid.uuid4().hex, json.dumps(task.details)
         number = self.run(
             "INSERT INTO tasks (task_id, owner, consumer_id, job_id, task_type, workflow_id, task_details, work,"
-            " inputs, ready, timeout_seconds, create_timestamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " inputs, ready, timeout_seconds, create_timestamp, priority)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 task_id,
                 task.owner,
@@ -209,16 +445,26 @@ class Database:
                 task.workflow.task_type,
                 task.workflow.workflow_id,
                 json.dumps(_shortened(task.details)),
-                json.dumps(task.details),
+                work,
                 json.dumps(dict.fromkeys(task.inputs)),
                 not task.inputs,
                 task.timeout_seconds,
                 now,
+                task.priority,
             ),
         ).lastrowid
         assert number is not None  # noqa: S101 - sqlite3 gives it after each INSERT
-        deadline = None if task.timeout_seconds is None else now + task.timeout_seconds
-        return OpenTask(task_id, number, task.workflow, now, deadline, ready=not task.inputs)
+        return OpenTask(
+            task_id,
+            number,
+            task.owner,
+            task.workflow,
+            now,
+            task.timeout_seconds,
+            task.priority,
+            len(work),
+            ready=not task.inputs,
+        )
 
     def find(self, task_id: str, owner: bytes) -> TaskView | None:
         """A task that this owner created, as it was last written; None if there is no such task."""
@@ -229,13 +475,21 @@ class Database:
         ).fetchone()
         return None if row is None else TaskView(**dict(row) | {"task_details": json.loads(row["task_details"])})
 
-    def open_tasks(self) -> list[OpenTask]:
-        """All tasks that have not ended, oldest first."""
-        rows = self.run(
-            "SELECT task_type, workflow_id, miner, attempts, began, lease, prompt_id, task_id, rowid AS number,"
-            " create_timestamp AS created, create_timestamp + timeout_seconds AS deadline, ready, status, upload,"
-            " revision FROM tasks WHERE status IN ('waiting', 'running') ORDER BY rowid"
-        )
+    def running_tasks(self) -> list[OpenTask]:
+        """All tasks that run."""
+        return self._open_tasks("status = 'running'")
+
+    def waiting_tasks(self, after: int, count: int) -> list[OpenTask]:
+        """So many of the tasks that wait, the oldest first, after the one with this number."""
+        return self._open_tasks("status = 'waiting' AND rowid > ? ORDER BY rowid LIMIT ?", after, count)
+
+    def waiting_task(self, task_id: str) -> OpenTask | None:
+        """The task with this id if it waits."""
+        return next(iter(self._open_tasks("status = 'waiting' AND task_id = ?", task_id)), None)
+
+    def _open_tasks(self, where: str, *values: Any) -> list[OpenTask]:
+        sql = f"SELECT {_OPEN_COLUMNS} FROM tasks WHERE {where}"  # noqa: S608 - no values in it
+        rows = self.rows(sql, values)
         return [_open_task(**row) for row in rows]
 
     def parameters(self, task_id: str) -> dict[str, Any]:
@@ -258,17 +512,19 @@ class Database:
             (json.dumps(files), json.dumps(details), task_id),
         )
 
-    def input_files(self) -> set[str]:
+    async def input_files(self) -> set[str]:
         """The names of the input files of all open tasks."""
-        rows = self.run(f"SELECT inputs FROM tasks WHERE {_IS_OPEN} AND inputs != '{{}}'")  # noqa: S608
-        return {file["file"] for (inputs,) in rows for file in json.loads(inputs).values() if file is not None}
+        return await self.slow(
+            first_values,
+            "SELECT DISTINCT json_extract(input.value, '$.file') FROM tasks, json_each(inputs) AS input"
+            " WHERE status IN ('waiting', 'running') AND input.type = 'object'",
+        )
 
-    def input_fetch(self, task: OpenTask) -> InputFetch:
-        """What is to be fetched for a task."""
-        row = self.run("SELECT owner, work, inputs FROM tasks WHERE task_id = ?", (task.task_id,)).fetchone()
-        parameters = json.loads(row["work"])["parameters"]
-        urls = {name: parameters[name] for name, file in json.loads(row["inputs"]).items() if file is None}
-        return InputFetch(task.task_id, row["owner"], urls, task.revision)
+    def input_urls(self, task_id: str) -> dict[str, str]:
+        """The addresses of a task's inputs that are not here, by parameter. They may be large ``data:`` URIs."""
+        (inputs,) = self.run("SELECT inputs FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
+        parameters = self.parameters(task_id)
+        return {name: parameters[name] for name, file in json.loads(inputs).items() if file is None}
 
     def begin(self, task_id: str, lease: Lease) -> None:
         """An attempt begins."""
@@ -321,41 +577,68 @@ class Database:
         ).fetchone()
         return None if row is None else row["outcome"]
 
-    def find_media(self, media: str, owner: bytes | None) -> str | None:
-        """The file behind the name in a result's address, of a task of this owner if one is given."""
-        row = self.run(
-            "SELECT file FROM tasks WHERE media = ?1 AND (?2 IS NULL OR owner = ?2)", (media, owner)
-        ).fetchone()
-        return None if row is None else row["file"]
+    def find_media(self, media: str, owners: Set[bytes] | None) -> str | None:
+        """The file behind the name in a result's address, of a task of one of these owners; of any if None."""
+        rows = self.run("SELECT file, owner FROM tasks WHERE media = ?", (media,))
+        return next((row["file"] for row in rows if owners is None or row["owner"] in owners), None)
+
+    def withdraw_others(self, owners: Set[bytes]) -> list[str]:
+        """Forget the uploaded images of all but these owners; returns the ids of their open tasks."""
+        for (owner,) in self.run("SELECT DISTINCT owner FROM images").fetchall():
+            if owner not in owners:
+                self.run("DELETE FROM images WHERE owner = ?", (owner,))
+        rows = self.run(f"SELECT task_id, owner FROM tasks WHERE {_IS_OPEN}")  # noqa: S608 - no values in it
+        return [row["task_id"] for row in rows if row["owner"] not in owners]
 
     def ended_tasks(self, count: int, now: float) -> tuple[EndedTask, ...]:
         """The tasks that ended last, newest first."""
-        rows = self.run(
+        rows = self.rows(
             "SELECT task_type, workflow_id, task_id, coalesce(outcome, ''), miner, attempts, ended - create_timestamp,"
             " ? - ended FROM tasks WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?",
             (now, count),
         )
         return tuple(EndedTask(WorkflowKey(*row[:2]), *row[2:]) for row in rows)
 
-    def forget_tasks(self, now: float) -> None:
-        """Forget tasks that ended long ago, some at a time."""
-        self.run(
-            "DELETE FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE ended < ? LIMIT ?)",
-            (now - KEPT_SECONDS, _AT_ONCE),
-        )
+    async def forget_tasks(self, now: float) -> None:
+        """Forget tasks that ended long ago, some at a time, and remember the time."""
+        self.run("UPDATE steady_time SET value = ?1 WHERE value IS NULL OR value < ?1", (now,))
+        old = "DELETE FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE ended < ? LIMIT ?)"
+        while self.run(old, (now - KEPT_SECONDS, _AT_ONCE)).rowcount:  # noqa: ASYNC110 - it waits for nothing
+            await asyncio.sleep(0)
 
-    def results_over(self, budget: int, before: float) -> list[str]:
-        """The oldest results, without which the rest fits into so many bytes, but none that was added later."""
-        rows = self.run(
+    async def results_over(self, budget: int, before: float) -> list[str]:
+        """Some of the oldest results, without which the rest fits into so many bytes, but none that was added later."""
+        rows = await self.slow(
+            list,
             "SELECT file FROM (SELECT file, added, sum(size) OVER (ORDER BY added DESC, file) AS total FROM results)"
-            " WHERE total > ? AND added < ? ORDER BY added",
-            (budget, before),
+            " WHERE total > ? AND added < ? ORDER BY added LIMIT ?",
+            (budget, before, _AT_ONCE),
         )
-        return [file for (file,) in rows]
+        # Meanwhile another task may have got the same result.
+        is_old = "SELECT 1 FROM results WHERE file = ? AND added < ?"
+        return [file for (file,) in rows if self.run(is_old, (file, before)).fetchone()]
 
     def forget_result(self, file: str) -> None:
         """The file was removed."""
         self.run("DELETE FROM results WHERE file = ?", (file,))
+
+
+def first_values(rows: Iterable[Any]) -> set[Any]:
+    """The first value of each row."""
+    return {value for (value,) in rows}
+
+
+def copy_to(db: sqlite3.Connection, path: Path) -> None:
+    """Copy all that is in a database into a new file that only its owner reads. Raises OSError and sqlite3.Error."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        with closing(sqlite3.connect(path)) as copy:
+            db.backup(copy)
+            check_file(copy)
+        sync(path)
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def _flush_bytes(file: Path) -> None:
@@ -381,8 +664,9 @@ def _open_task(
 ) -> OpenTask:
     """A task from its row."""
     # An attempt that was lost can still be renewed.
-    attempt = None if lease is None else Lease(miner, fields["attempts"], began, lease, prompt_id, expires_at=began)
-    return OpenTask(workflow=WorkflowKey(task_type, workflow_id), lease=attempt, **fields)
+    attempt = None if lease is None else Lease(miner, fields["attempts"], began, 0.0, lease, prompt_id, expires_at=0.0)
+    was_begun = bool(fields["attempts"])
+    return OpenTask(workflow=WorkflowKey(task_type, workflow_id), lease=attempt, was_begun=was_begun, **fields)
 
 
 def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:

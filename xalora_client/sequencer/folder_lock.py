@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, StorageError
 from ..storage.file_locks import ProcessLock
+from ..storage.sqlite_file import is_busy, is_damage
 
 _ANSWER_SECONDS = 2.0
 
@@ -60,9 +61,14 @@ class FolderLock:
 
 def unusable(data: Path, error: Exception, name: str) -> StorageError:
     """Return the error for a data folder that cannot be made, read or written."""
-    return StorageError(
-        f"The {name} cannot use the data folder {data}: {error}", advice="Choose one that can be written."
-    )
+    advice = "Choose one that can be written."
+    if is_damage(error) and name == "sequencer":
+        advice = f"Save what can be read with `xalora sequencer --data {data} --recover`, or put a backup in its place."
+    elif is_damage(error):
+        advice = f"Remove {name}.sqlite3 there, or choose another one."
+    elif is_busy(error):
+        advice = "Close the program that keeps it locked, and start this again."
+    return StorageError(f"The {name} cannot use the data folder {data}: {error}", advice=advice)
 
 
 def url_of_owner(data: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import logging
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 from ..errors import ConfigurationError
 from .folder_lock import FolderInUseError, FolderLock, url_of_owner
 from .options import Options
+
+logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 10.0
 _STOPPING_SECONDS = 5.0
@@ -91,8 +94,11 @@ class _Server:
             self._loop.run_until_complete(self._serving)
         except asyncio.CancelledError:
             pass
-        except Exception as error:  # noqa: BLE001 - it is raised again where the URL is awaited
-            self._ready.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - raised again where the URL is awaited, or logged
+            if self._ready.done():
+                logger.error("The sandbox has ended: %s", error)
+            else:
+                self._ready.set_exception(error)
         finally:
             self._loop.close()
             lock.close()

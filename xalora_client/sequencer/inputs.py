@@ -6,24 +6,23 @@ import asyncio
 import logging
 import re
 import ssl
-import time
-from collections.abc import Coroutine
-from contextlib import aclosing, suppress
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-
-from PIL import Image as Picture
 
 from ..errors import XaloraError
 from ..http.proxies import proxy_for, ssl_context
 from ..http.ssrf import Resolver, is_forbidden, is_forbidden_name
 from ..http.transport import FETCH_HEADERS, Exchange
 from ..protocol.parameters import decode_data_uri, is_data_uri
-from ..protocol.urls import Link
+from ..protocol.urls import Link, NumberHostError
 from .clock import Clock, first_ended
-from .file_store import Images, Incoming, is_full, part_of
+from .file_store import Images, Incoming, IncomingFile, TooLargeError, is_full, part_of
+from .pictures import ImageError, check_picture_file
 from .queue import TaskQueue
 from .values import InputFetch, InputFile, StoreError
 
@@ -32,7 +31,12 @@ logger = logging.getLogger(__name__)
 MAX_BYTES = 64 * 2**20
 FETCH_SECONDS = 60
 
-_AT_ONCE = 8
+AT_ONCE, AT_ONCE_OF_OWNER = 32, 2
+"""Tasks whose inputs are fetched at once, and how many of them may be of one owner: a silent server takes a minute."""
+
+TRIES = 720
+"""How often the inputs of a task are tried to be stored, in an hour, before it fails."""
+
 _RETRY_SECONDS = 5.0
 _FOREVER = 1e9
 _UNUSED_SECONDS = 600.0
@@ -41,10 +45,6 @@ _UNUSED_SECONDS = 600.0
 _REDIRECTS = 10
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _RESULT = re.compile(r"/media/([0-9a-f]{64}\.[a-z0-9]{1,5})")
-
-
-class ImageError(Exception):
-    """A task's image cannot be used; the text becomes the task's ``msg``."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class Inputs:
     incoming: Incoming
     clock: Clock
     local: bool
-    _slots: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _AT_ONCE))
+    _slots: FairSlots = field(default_factory=lambda: FairSlots(AT_ONCE, AT_ONCE_OF_OWNER))
+    _unused: dict[tuple[str, int], float] = field(default_factory=dict)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self) -> None:
@@ -81,10 +82,19 @@ class Inputs:
     async def prune(self) -> None:
         """Remove the files that neither an open task nor an uploaded image needs."""
         await self.images.forget_old()
-        needed = await self.images.files() | await self.queue.input_files()
+        await asyncio.to_thread(self._remove_unused, await self.images.files(), await self.queue.input_files())
+
+    def _remove_unused(self, *needed: set[str]) -> None:
+        now, since = self.clock.monotonic(), dict(self._unused)
+        self._unused.clear()
         for path in self.images.folder.iterdir():
-            if path.name not in needed and path.stat().st_mtime < time.time() - _UNUSED_SECONDS:
-                path.unlink(missing_ok=True)
+            if not any(path.name in names for names in needed):
+                # Its time tells whether it came anew. How old it is does not count: the clock may be wrong.
+                seen = path.name, path.stat().st_mtime_ns
+                if since.get(seen, now) < now - _UNUSED_SECONDS:
+                    path.unlink()
+                else:
+                    self._unused[seen] = since.get(seen, now)
 
     def _run(self, fetching: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(fetching)
@@ -93,31 +103,30 @@ class Inputs:
 
     async def _fetch_all(self) -> None:
         while True:
-            try:
-                fetch = await self.queue.next_fetch()
-            except StoreError:
-                logger.exception("The database cannot be read")
-                await self.clock.sleep(_RETRY_SECONDS)
-            else:
-                # The next change of a task without inputs is its end.
-                self._run(first_ended(self._fetch(fetch), self.queue.watch(fetch.task_id, fetch.revision, _FOREVER)))
+            fetch = await self.queue.next_fetch()
+            # The next change of a task without inputs is its end.
+            self._run(first_ended(self._fetch(fetch), self.queue.watch(fetch.task_id, fetch.revision, _FOREVER)))
 
     async def _fetch(self, fetch: InputFetch) -> None:
-        msg: str | None = None
+        msg, tries = None, 0
         while True:
             try:
                 if msg is not None:
                     return await self.queue.fail_fetch(fetch.task_id, msg)
-                async with self._slots:
-                    files = {name: await self._file(url, fetch.owner) for name, url in fetch.urls.items()}
+                async with self._slots.of(fetch.owner):
+                    urls = await self.queue.input_urls(fetch.task_id)
+                    files = {name: await self._file(url, fetch.owner) for name, url in urls.items()}
                 return await self.queue.end_fetch(fetch.task_id, files)
             except ImageError as error:
                 msg = str(error)
             except Exception as error:
                 logger.exception("The inputs of task %s cannot be stored", fetch.task_id)
                 if isinstance(error, StoreError) or (isinstance(error, OSError) and is_full(error)):
-                    # A full disk is no fault of the task: it waits until there is room.
+                    # A full disk is no fault of the task: it waits until there is room, but not forever.
                     await self.clock.sleep(_RETRY_SECONDS)
+                    tries += 1
+                    if tries >= TRIES:
+                        msg = f"the sequencer could not store the image in {TRIES} tries: its disk is full"
                 else:
                     # Whatever the error, the task must not wait forever.
                     msg = f"the sequencer could not store the image: {type(error).__name__}"
@@ -127,15 +136,17 @@ class Inputs:
         if image is not None:
             return InputFile(image.sha256, image.content_type, image.size)
         result = await self._result_at(address, owner)
-        if result is None:
-            content = await fetch_image(address, local=self.local)
-        else:
-            _check_bytes(result.stat().st_size)
-            content = await asyncio.to_thread(result.read_bytes)
         file = self.incoming.begin()
         try:
-            await asyncio.to_thread(file.write, content)
-            content_type = await asyncio.to_thread(picture_type, file.path)
+            if result is not None:
+                _check_bytes(result.stat().st_size)
+                await asyncio.to_thread(file.write, await asyncio.to_thread(result.read_bytes))
+            elif is_data_uri(address):
+                # Decoding a large one is slow, and the loop must stay free.
+                await asyncio.to_thread(file.write, await asyncio.to_thread(_decoded, address))
+            else:
+                await fetch_image(address, file, local=self.local)
+            content_type = await asyncio.to_thread(check_picture_file, file.path)
             await file.store(self.images.folder / file.sha256)
         finally:
             file.discard()
@@ -152,49 +163,93 @@ class Inputs:
         return path if path is not None and path.is_file() else None
 
 
-def picture_type(path: Path) -> str:
-    """The media type of a picture's file, by its content. Raises ImageError when it is not a picture."""
-    try:
-        with Picture.open(path) as picture:
-            return picture.get_format_mimetype() or "application/octet-stream"
-    except (Picture.DecompressionBombError, Picture.DecompressionBombWarning):
-        raise ImageError("the image is too large: it has too many pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"the image cannot be decoded: {type(error).__name__}") from error
+class FairSlots:
+    """Slots for what only so many may do at once, and only so many of one owner. Owners get them by turns."""
+
+    def __init__(self, most: int, most_of_owner: int) -> None:
+        self._free = most
+        self._most_of_owner = most_of_owner
+        self._used: Counter[bytes] = Counter()
+        self._waiting: dict[bytes, deque[asyncio.Future[None]]] = {}
+
+    @asynccontextmanager
+    async def of(self, owner: bytes) -> AsyncIterator[None]:
+        """Wait for a slot, and keep it as long as the block runs."""
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(granted)
+        self._give_next()
+        try:
+            await granted
+            yield
+        finally:
+            if granted.cancelled():
+                self._forget(owner, granted)
+            else:
+                self._free += 1
+                self._used[owner] -= 1
+                self._give_next()
+
+    def _give_next(self) -> None:
+        for owner, waiting in self._waiting.items():
+            granted = next((slot for slot in waiting if not slot.cancelled()), None)
+            if granted is not None and self._free and self._used[owner] < self._most_of_owner:
+                self._free -= 1
+                self._used[owner] += 1
+                self._forget(owner, granted)
+                if waiting:  # The others come first now.
+                    self._waiting[owner] = self._waiting.pop(owner)
+                granted.set_result(None)
+                return
+
+    def _forget(self, owner: bytes, granted: asyncio.Future[None]) -> None:
+        self._waiting[owner].remove(granted)
+        if not self._waiting[owner]:
+            del self._waiting[owner]
 
 
-async def fetch_image(address: str, *, local: bool) -> bytes:
-    """Return the bytes behind an http or https URL or in a ``data:`` URI.
+async def fetch_image(address: str, file: IncomingFile, *, local: bool) -> None:
+    """Write the bytes behind an http or https URL to a file.
 
     ``local`` is whether hosts in private networks may be contacted. Cloud metadata services never are.
-    Raises ImageError when there are no bytes, when there are more than 64 MiB, or after 60 seconds.
+    Raises ImageError when there are no bytes, when there are more than 64 MiB, or after 60 seconds; OSError.
     """
-    if is_data_uri(address):
-        try:
-            # Decoding a large one is slow, and the loop must stay free.
-            _, content = await asyncio.to_thread(decode_data_uri, address)
-        except ValueError as error:
-            raise ImageError(f"the image's data: URI cannot be read: {error}") from error
-        _check_bytes(len(content))
-        return content
     try:
-        return await asyncio.wait_for(_fetch(Link.parse(address), local), FETCH_SECONDS)
+        await asyncio.wait_for(_fetch(Link.parse(address), file, local), FETCH_SECONDS)
     except asyncio.TimeoutError:
         raise ImageError(f"the image cannot be fetched: no answer within {FETCH_SECONDS} s") from None
     except XaloraError as error:
         raise ImageError(f"the image cannot be fetched: {error.what}") from error
-    except ValueError:
-        raise ImageError("the image cannot be fetched: its address is not http or https") from None
+    except TooLargeError:
+        raise _too_large() from None
+    except ValueError as error:
+        raise _unusable(error) from None
+
+
+def _decoded(address: str) -> bytes:
+    try:
+        _, content = decode_data_uri(address)
+    except ValueError as error:
+        raise ImageError(f"the image's data: URI cannot be read: {error}") from error
+    _check_bytes(len(content))
+    return content
 
 
 def check_image_host(address: str, *, local: bool) -> None:
     """Raise ImageError for an address whose host, as it is written, may not be contacted."""
-    with suppress(ValueError):  # An address that cannot be read is an error of the fetch.
+    try:
         if not is_data_uri(address):
             _check_named(Link.parse(address), local)
+    except NumberHostError as error:
+        raise _unusable(error) from None
+    except ValueError:
+        return  # An address that cannot be read is an error of the fetch.
 
 
-async def _fetch(link: Link, local: bool) -> bytes:
+def _unusable(error: ValueError) -> ImageError:
+    return ImageError(f"the image cannot be fetched: its address is not http or https, or cannot be used ({error})")
+
+
+async def _fetch(link: Link, file: IncomingFile, local: bool) -> None:
     resolver = Resolver(partial(is_forbidden, local=local), _blocked)
     trusted = await asyncio.to_thread(_certificates)
     for _ in range(_REDIRECTS):
@@ -212,12 +267,9 @@ async def _fetch(link: Link, local: bool) -> bytes:
                 continue
             if answer.status != 200:
                 raise ImageError(f"the image cannot be fetched: its server answered {answer.status}")
-            body = bytearray()
             async with aclosing(exchange.pieces()) as pieces:
-                async for piece in pieces:
-                    body += piece
-                    _check_bytes(len(body))
-            return bytes(body)
+                await file.receive(partial(anext, pieces, b""), MAX_BYTES)
+            return
     raise ImageError("the image cannot be fetched: its address redirects too often")
 
 
@@ -241,4 +293,8 @@ def _blocked(host: str) -> ImageError:
 
 def _check_bytes(count: int) -> None:
     if count > MAX_BYTES:
-        raise ImageError(f"the image is too large: more than {MAX_BYTES} bytes")
+        raise _too_large()
+
+
+def _too_large() -> ImageError:
+    return ImageError(f"the image is too large: more than {MAX_BYTES} bytes")

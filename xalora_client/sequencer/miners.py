@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from ..errors import listed
 from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Watchers
 from .database import Database
-from .open_task import Lease, OpenTask
-from .values import MinerView, NameTakenError
+from .open_task import Group, Lease, OpenTask
+from .values import MinerView, NameTakenError, TooManyError
 
 ALIVE_SECONDS = 30.0
 """A miner that sends nothing for longer counts as gone."""
@@ -22,6 +25,15 @@ FORGOTTEN_SECONDS = 30 * 86_400.0
 
 _KEPT_SECONDS = 86_400.0
 """A miner that was not here for so long is no longer listed."""
+
+_MOST_MINERS = 10_000
+"""Miners that are listed. When there are more, those that are gone are forgotten at once."""
+
+_FAILURES = 3
+"""After so many attempts in a row without a result, a miner rests before the next."""
+
+_SHORTEST_REST = 5.0
+_LONGEST_REST = 300.0
 
 
 @dataclass(eq=False)
@@ -35,11 +47,13 @@ class MinerRecord:
         workflow_ids: What one of the public kind can run: workflows with these ids, whatever their parameters.
         software: What it runs on, for people.
         is_local: Whether it is inside this process: it can run everything, and is never lost.
-        seen: When its last request came, Unix time.
+        seen: When its last request came, by the clock that never jumps.
         tasks: Those that it runs.
         latest: The workflow that it ran last, whose models are loaded.
         ran: When it last began each workflow.
         done: How many tasks it has finished.
+        failed: How many of its last attempts had no result.
+        rests_until: While it rests, others get what they can run as well, by the same clock.
         is_connected: While it waits for an answer: whether it still does. A process that was killed does not.
     """
 
@@ -54,6 +68,8 @@ class MinerRecord:
     latest: WorkflowKey | None = None
     ran: dict[WorkflowKey, float] = field(default_factory=dict)
     done: int = 0
+    failed: int = 0
+    rests_until: float = 0.0
     is_connected: Callable[[], bool] | None = None
 
     def runs(self, workflow: WorkflowKey) -> bool:
@@ -64,6 +80,40 @@ class MinerRecord:
         """Whether it has the task's workflow and takes its parameters."""
         capability = self.capabilities.get(task.workflow)
         return self.runs(task.workflow) if capability is None else task.accepted.get(capability.digest, False)
+
+    def fits(self, group: Group) -> bool:
+        """Whether it can run the tasks of a group."""
+        workflow, digests = group
+        capability = self.capabilities.get(workflow)
+        return self.runs(workflow) if capability is None else capability.digest in digests
+
+    def count_failure(self, now: float) -> None:
+        """An attempt had no result. After several in a row it rests, each time for longer."""
+        self.failed += 1
+        if not self.is_well and not self.is_local:
+            longer = 2.0 ** min(self.failed - _FAILURES, 10)
+            self.rests_until = now + min(_SHORTEST_REST * longer, _LONGEST_REST)
+
+    def forgive_failure(self) -> None:
+        """An attempt without a result was not its fault."""
+        self.failed = max(0, self.failed - 1)
+        if self.is_well:
+            self.rests_until = 0.0
+
+    def count_result(self) -> None:
+        """An attempt had a result."""
+        self.done += 1
+        self.failed, self.rests_until = 0, 0.0
+
+    @property
+    def is_well(self) -> bool:
+        """Whether one of its last attempts had a result, or there were few."""
+        return self.failed < _FAILURES
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether what fails here is believed to be the fault of the task."""
+        return self.failed < _FAILURES - 1
 
     def is_alive(self, now: float) -> bool:
         """Whether it has sent something lately, and has not hung up since."""
@@ -76,7 +126,15 @@ class MinerRecord:
         ids = (f"workflow_id {workflow_id}" for workflow_id in sorted(self.workflow_ids))
         runs = (*sorted(map(str, self.capabilities)), *ids)
         return MinerView(
-            self.name, self.is_alive(now), bool(self.tasks), now - self.seen, runs, self.done, self.software
+            self.name,
+            self.is_alive(now),
+            self.is_well,
+            bool(self.tasks),
+            now - self.seen,
+            runs,
+            self.done,
+            self.failed,
+            self.software,
         )
 
 
@@ -86,24 +144,38 @@ class Capabilities:
     ``configured`` are workflows that count although no miner has announced them yet.
     """
 
-    def __init__(self, database: Database, configured: Iterable[WorkflowKey], now: float) -> None:
+    def __init__(self, database: Database, configured: Iterable[WorkflowKey], clock: Clock) -> None:
         self._database = database
         self._configured = set(configured)
         self._known: dict[WorkflowKey, dict[str, Capability]] = {}
         self._public_ids: set[str] = set()
-        database.run("DELETE FROM offers WHERE seen < ?", (now - FORGOTTEN_SECONDS,))
-        self._read()
+        self._of_miner: dict[str, set[str]] = {}
+        self._counts = Counter[str]()
+        database.run("DELETE FROM offers WHERE seen < ?", (database.steady_time(clock) - FORGOTTEN_SECONDS,))
+        for miner, text in database.rows("SELECT miner, offer FROM offers"):
+            self._of_miner.setdefault(miner, set()).add(text)
+            self._add(text)
 
-    def remember(self, miner: MinerRecord) -> None:
-        """Replace what is known of the miner. Of the public kind only its workflows' ids are known."""
+    def remember(self, miner: MinerRecord, now: float) -> set[WorkflowKey]:
+        """Replace what is known of the miner. Of the public kind only its workflows' ids are known.
+
+        Returns the workflows that have capabilities now that no miner had before.
+        """
         announced = [capability.to_json() for capability in miner.capabilities.values()]
+        texts = {json.dumps(item) for item in (*announced, *sorted(miner.workflow_ids))}
+        before = self._of_miner.get(miner.name, set())
         with self._database.transaction():
-            self._database.run("DELETE FROM offers WHERE miner = ?", (miner.name,))
-            for item in (*announced, *miner.workflow_ids):
-                self._database.run(
-                    "INSERT OR REPLACE INTO offers VALUES (?, ?, ?)", (miner.name, json.dumps(item), miner.seen)
-                )
-        self._read()
+            for text in before - texts:
+                self._database.run("DELETE FROM offers WHERE miner = ? AND offer = ?", (miner.name, text))
+            for text in texts - before:
+                self._database.run("INSERT INTO offers VALUES (?, ?, ?)", (miner.name, text, now))
+            self._database.run("UPDATE offers SET seen = ? WHERE miner = ?", (now, miner.name))
+        self._of_miner[miner.name] = texts
+        self.__dict__.pop("names", None)  # It is computed again.
+        added = {self._add(text) for text in texts - before}
+        for text in before - texts:
+            self._remove(text)
+        return {workflow for workflow in added if workflow is not None}
 
     def of(self, workflow: WorkflowKey) -> tuple[Capability, ...]:
         """Those for a workflow."""
@@ -122,20 +194,38 @@ class Capabilities:
         if not is_unchecked and not any(capability.accepts(parameters) for capability in capabilities):
             capabilities[0].resolve(parameters)
 
-    def names(self) -> list[str]:
-        """All workflows that can be asked for, in words."""
+    @cached_property
+    def names(self) -> str:
+        """The workflows that can be asked for, as a list in words."""
         known = [str(workflow) for workflow in {*self._known, *self._configured}]
-        return sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)]
+        return listed(sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)])
 
-    def _read(self) -> None:
-        self._known, self._public_ids = {}, set()
-        for (text,) in self._database.run("SELECT DISTINCT offer FROM offers"):
-            announced = json.loads(text)
-            if isinstance(announced, str):
-                self._public_ids.add(announced)
-            else:
-                capability = Capability.from_json(announced)
-                self._known.setdefault(capability.key, {})[capability.digest] = capability
+    def _add(self, text: str) -> WorkflowKey | None:
+        """Count an announcement; its workflow if it is a capability that was not known."""
+        self._counts[text] += 1
+        if self._counts[text] > 1:
+            return None
+        announced = json.loads(text)
+        if isinstance(announced, str):
+            self._public_ids.add(announced)
+            return None
+        capability = Capability.from_json(announced)
+        self._known.setdefault(capability.key, {})[capability.digest] = capability
+        return capability.key
+
+    def _remove(self, text: str) -> None:
+        self._counts[text] -= 1
+        if self._counts[text] > 0:
+            return
+        del self._counts[text]
+        announced = json.loads(text)
+        if isinstance(announced, str):
+            self._public_ids.discard(announced)
+            return
+        capability = Capability.from_json(announced)
+        del self._known[capability.key][capability.digest]
+        if not self._known[capability.key]:
+            del self._known[capability.key]
 
 
 class Miners:
@@ -145,14 +235,38 @@ class Miners:
         self._capabilities = capabilities
         self._clock = clock
         self._by_name: dict[str, MinerRecord] = {}
+        self._tasks: dict[str, set[OpenTask]] = {}
 
     def __iter__(self) -> Iterator[MinerRecord]:
         return iter(self._by_name.values())
 
     def alive(self) -> list[MinerRecord]:
         """Those that are connected."""
-        now = self._clock.time()
+        now = self._clock.monotonic()
         return [miner for miner in self if miner.is_alive(now)]
+
+    def tasks_of(self, name: str) -> set[OpenTask]:
+        """The tasks that the miner of this name runs, whether or not it is here."""
+        return self._tasks.setdefault(name, set())
+
+    def running(self) -> Iterator[OpenTask]:
+        """All tasks that run."""
+        return (task for tasks in self._tasks.values() for task in tasks)
+
+    def gets(self, miner: MinerRecord, fits: Callable[[MinerRecord], bool], task: OpenTask | None = None) -> bool:
+        """Whether a miner gets tasks that it can run, for which ``fits`` asks. Given a task, that one.
+
+        Not while it rests or the task avoids it, if another one is here that fits, and neither rests nor is avoided.
+        """
+        now = self._clock.monotonic()
+
+        def is_better(other: MinerRecord) -> bool:
+            is_avoided = task is not None and task.avoided.get(other.name, 0.0) > now
+            return not is_avoided and other.rests_until <= now
+
+        return is_better(miner) or not any(
+            other is not miner and is_better(other) and fits(other) and other.is_alive(now) for other in self
+        )
 
     def get(self, name: str | None) -> MinerRecord | None:
         """The miner of this name."""
@@ -163,13 +277,13 @@ class Miners:
         miner = self._by_name.get(name)
         if miner is None or miner.instance != instance:
             return None
-        miner.seen = self._clock.time()
+        miner.seen = self._clock.monotonic()
         return miner
 
     def mark_seen(self, name: str | None) -> None:
         """A sign of life of a miner."""
         if (miner := self.get(name)) is not None:
-            miner.seen = self._clock.time()
+            miner.seen = self._clock.monotonic()
 
     @contextmanager
     def listening(self, name: str | None, is_connected: Callable[[], bool]) -> Iterator[None]:
@@ -185,25 +299,30 @@ class Miners:
         if is_connected():
             self.mark_seen(name)
 
-    def register(self, miner: MinerRecord, running: Iterable[OpenTask]) -> None:
-        """Add a miner, which may be known from before. ``running`` are all tasks that run.
+    def register(self, miner: MinerRecord) -> set[WorkflowKey]:
+        """Add a miner, which may be known from before. Returns the workflows with new capabilities.
 
-        Raises NameTakenError when another process with its name is here. A process that was killed has hung up, so the
-        one that is started in its place gets its name at once.
+        Raises NameTakenError when another process with its name is here, and TooManyError. A process that was
+        killed has hung up, so the one that is started in its place gets its name at once.
         """
-        miner.seen = self._clock.time()
+        miner.seen = self._clock.monotonic()
         known = self._by_name.get(miner.name)
         if known is not None and known.instance != miner.instance and known.is_alive(miner.seen):
             raise NameTakenError(miner.name)
-        if not miner.is_local:
-            self._capabilities.remember(miner)
+        is_full = len(self._by_name) >= _MOST_MINERS
         for old in list(self):
-            if miner.seen - old.seen > _KEPT_SECONDS and not old.tasks:
-                del self._by_name[old.name]
+            is_old = miner.seen - old.seen > _KEPT_SECONDS or (is_full and not old.is_alive(miner.seen))
+            if is_old and old is not known and not old.tasks:
+                del self._by_name[old.name], self._tasks[old.name]
+        if known is None and len(self._by_name) >= _MOST_MINERS:
+            raise TooManyError(f"{_MOST_MINERS} miners are here, the most that there may be")
+        added = set() if miner.is_local else self._capabilities.remember(miner, self._clock.time())
         if known is not None:
             miner.latest, miner.ran, miner.done = known.latest, known.ran, known.done
-        miner.tasks = {task for task in running if task.lease is not None and task.lease.miner == miner.name}
+            miner.failed, miner.rests_until = known.failed, known.rests_until
+        miner.tasks = self.tasks_of(miner.name)
         self._by_name[miner.name] = miner
+        return added
 
 
 @dataclass(eq=False)
@@ -212,7 +331,7 @@ class PendingPoll:
 
     Attributes:
         miner: The miner.
-        since: When it began to wait, Unix time.
+        since: When it began to wait, by the clock that never jumps.
         is_connected: Whether an answer would still reach it.
         claimed: The task that it gets, once there is one.
         watchers: The request itself; wake it to end the wait.
@@ -225,7 +344,7 @@ class PendingPoll:
     watchers: Watchers = field(default_factory=Watchers)
 
 
-def best_poll(polls: Iterable[PendingPoll], task: OpenTask) -> PendingPoll | None:
+def best_poll(polls: Iterable[PendingPoll], task: OpenTask, miners: Miners) -> PendingPoll | None:
     """The waiting miner that gets the task: of those that can run it, the one that ran its workflow last.
 
     First one that has run nothing else since, for its models are loaded; then the one that waits longest.
@@ -235,5 +354,11 @@ def best_poll(polls: Iterable[PendingPoll], task: OpenTask) -> PendingPoll | Non
         miner = poll.miner
         return (miner.latest == task.workflow, miner.ran.get(task.workflow, 0.0), -poll.since)
 
-    fitting = [poll for poll in polls if poll.is_connected() and poll.miner.can_run(task)]
+    fitting = [
+        poll
+        for poll in polls
+        if poll.is_connected()
+        and poll.miner.can_run(task)
+        and miners.gets(poll.miner, lambda other: other.can_run(task), task)
+    ]
     return max(fitting, key=rank, default=None)

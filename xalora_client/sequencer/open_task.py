@@ -1,20 +1,20 @@
-"""The tasks that have not ended: their order in the queue, attempts, leases and progress."""
+"""The tasks that have not ended: their attempts, leases and progress."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 import uuid
-from bisect import bisect_left, insort
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..workflows import WorkflowKey
 from .clock import Clock, Timer, Watchers
 from .values import RunningTask
+
+Group: TypeAlias = "tuple[WorkflowKey, frozenset[str]]"
+"""The workflow of tasks, and the capabilities that accept their values: the same miners can run them."""
 
 ATTEMPTS = 3
 """How often a task is begun before it fails because its miners were lost."""
@@ -31,9 +31,10 @@ class Lease:
         miner: The miner's name.
         attempt: 1 to 3.
         began: Unix time.
+        since: The same by the clock that never jumps.
         token: What proves the right. Only the miner and this process know it.
         prompt_id: The attempt's id on the miner's ComfyUI.
-        expires_at: Unix time at which it ends without a heartbeat. None for miners inside this process.
+        expires_at: When it ends without a heartbeat, by that clock. None for miners inside this process.
         acknowledged: Whether the miner has sent anything since it got the task.
         over: Why it ended: "canceled", "timed out" or "lost". None while it lasts.
         timer: The next check whether it has expired.
@@ -43,6 +44,7 @@ class Lease:
     miner: str
     attempt: int
     began: float
+    since: float
     token: str = field(default_factory=partial(secrets.token_urlsafe, 32))
     prompt_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     expires_at: float | None = None
@@ -71,27 +73,41 @@ class OpenTask:
     Attributes:
         task_id: The task.
         number: Grows in the order of arrival.
+        owner: Who created it.
         workflow: What it needs.
         created: Unix time.
-        deadline: Unix time by which it must have ended, or None.
+        timeout_seconds: Within how many seconds from its creation it must end, or None.
+        priority: Among the tasks of its owner that wait, higher ones come first.
+        size: Bytes that its parameters take in the database.
+        deadline: When it must have ended, by the clock that never jumps, or None.
         ready: Whether its inputs are here.
         status: "waiting" or "running"; "ended" once it is no longer open.
         attempts: How many have begun.
         lease: The present attempt's, or that of the last lost one while nobody else has begun.
         upload: The name of the file that the present attempt uploaded.
         last_error: Why the last miner gave it back.
+        was_begun: Whether an attempt began and did not end it.
+        returns: How often it was given back without a reason that counts.
+        deaths: How often a ComfyUI ended while it ran this.
+        was_unable: Whether a miner could not run it, so that another gets it once.
+        avoided: The miners that it came back from, and until when it rather goes to others.
         revision: Grows with each change. It is the milliseconds since the creation, so it also grows over restarts.
         progress: How far it is, as answers show it.
         preview: Its last picture, as a ``data:`` URI.
         timer: The call at the deadline.
         accepted: For each capability that miners have, by digest, whether it accepts the task's values.
+        group: While it is in the queue, which part of it that is.
         watchers: Those who wait for a change.
     """
 
     task_id: str
     number: int
+    owner: bytes
     workflow: WorkflowKey
     created: float
+    timeout_seconds: int | None = None
+    priority: int = 0
+    size: int = 0
     deadline: float | None = None
     ready: bool = False
     status: str = "waiting"
@@ -99,19 +115,25 @@ class OpenTask:
     lease: Lease | None = None
     upload: str | None = None
     last_error: str | None = None
+    was_begun: bool = False
+    returns: int = 0
+    deaths: int = 0
+    was_unable: bool = False
+    avoided: dict[str, float] = field(default_factory=dict)
     revision: int = 0
     progress: dict[str, Any] | None = None
     preview: str | None = None
     timer: Timer | None = None
     accepted: dict[str, bool] = field(default_factory=dict)
+    group: Group | None = None
     watchers: Watchers = field(default_factory=Watchers)
     _preview_revision: int = 0
     _has_news: bool = False
     _next_change: Timer | None = None
 
     def view(self, lease: Lease, now: float) -> RunningTask:
-        """The task, for people, while a miner runs it."""
-        return RunningTask(self.task_id, self.workflow, lease.miner, lease.attempt, now - lease.began, self.progress)
+        """The task, for people, while a miner runs it. ``now`` is by the clock that never jumps."""
+        return RunningTask(self.task_id, self.workflow, lease.miner, lease.attempt, now - lease.since, self.progress)
 
     def change(self, now: float) -> None:
         """Count a change, and wake those who wait for one."""
@@ -150,42 +172,3 @@ class OpenTask:
             self._has_news = False
             self.change(clock.time())
             self._next_change = clock.call_later(_BETWEEN_CHANGES, self._change_progress, clock)
-
-
-class WaitingTasks:
-    """The tasks that wait for a miner, by workflow and in order of arrival.
-
-    A task that comes back after a lost attempt has kept its number, so it is at the head again.
-    """
-
-    def __init__(self) -> None:
-        self._by_workflow: dict[WorkflowKey, list[OpenTask]] = {}
-
-    def add(self, task: OpenTask) -> None:
-        """Add a task."""
-        insort(self._by_workflow.setdefault(task.workflow, []), task, key=_NUMBER)
-
-    def discard(self, task: OpenTask) -> None:
-        """Remove a task if it is there."""
-        tasks = self._by_workflow.get(task.workflow, [])
-        index = bisect_left(tasks, task.number, key=_NUMBER)
-        if tasks[index : index + 1] == [task]:
-            del tasks[index]
-            if not tasks:
-                del self._by_workflow[task.workflow]
-
-    def oldest(self, runs: Callable[[WorkflowKey], bool], can_run: Callable[[OpenTask], bool]) -> OpenTask | None:
-        """The task that came first of those whose workflow ``runs`` and which ``can_run``."""
-        oldest: OpenTask | None = None
-        for workflow, tasks in self._by_workflow.items():
-            if runs(workflow):
-                older = tasks if oldest is None else tasks[: bisect_left(tasks, oldest.number, key=_NUMBER)]
-                oldest = next(filter(can_run, older), oldest)
-        return oldest
-
-    def lengths(self) -> dict[WorkflowKey, int]:
-        """How many tasks wait for each workflow."""
-        return {workflow: len(tasks) for workflow, tasks in self._by_workflow.items()}
-
-
-_NUMBER = attrgetter("number")

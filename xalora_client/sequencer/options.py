@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from ..errors import ConfigurationError, InvalidParameterError
-from ..protocol.parameters import Number, Whole
+from ..protocol.parameters import Number, Text, Whole
 from ..protocol.requests import Credentials
 from ..protocol.urls import Link
 
@@ -43,6 +43,9 @@ class Options:
 
 
 _RESULT_BYTES = Whole("bytes of results that are kept", minimum=2**20)
+_MAX_WAITING = Whole("waiting tasks of one consumer", minimum=1)
+MOST_WAITING = 20_000
+"""Tasks of one consumer that may wait, unless another number is set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ class SequencerOptions:
             "https://gpu.example.com". Addresses in answers begin so. None: as the caller wrote it, by http.
         trusted_proxies: Addresses, such as "10.0.0.2" or "10.0.0.0/8", whose ``X-Forwarded-For`` is believed.
         metrics_open: Whether the metrics need no token even where there are keys.
+        max_waiting: How many tasks of one consumer may wait at a time, at least 1.
         result_bytes: How many bytes of results are kept; beyond that the oldest go, but none of the last hour.
 
     Raises:
@@ -73,10 +77,12 @@ class SequencerOptions:
     public_url: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     metrics_open: bool = False
+    max_waiting: int = MOST_WAITING
     result_bytes: int = 20 * 2**30
 
     def __post_init__(self) -> None:
         _RESULT_BYTES.check("result_bytes", self.result_bytes)
+        _MAX_WAITING.check("max_waiting", self.max_waiting)
         owners: dict[str, str] = {}
         for consumer in map(Credentials.parse, self.api_keys):
             # Tasks belong to a key: who has the same one reads them.
@@ -85,8 +91,10 @@ class SequencerOptions:
                     f"{owners[consumer.api_key]} and {consumer.consumer_id} have the same key",
                     advice="Give each consumer a key of its own, a long random text.",
                 )
-        if not all(miner_key(text)[1].strip() for text in self.miner_keys):
-            raise ConfigurationError("A miner key is empty", advice="Set XALORA_MINER_KEY to a long random text.")
+        if not all(Text("").accepts(miner_key(text)[1]) for text in self.miner_keys):
+            raise ConfigurationError(
+                "A miner key is empty, or not a text", advice="Set XALORA_MINER_KEY to a long random text."
+            )
         for proxy in self.trusted_proxies:
             try:
                 ip_network(proxy, strict=False)

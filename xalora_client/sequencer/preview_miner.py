@@ -16,8 +16,8 @@ from typing import Any
 from ..protocol.tasks import UpscalerTask, WorkflowTask
 from ..workflows import WorkflowKey
 from .clock import first_ended
-from .inputs import ImageError
 from .options import Options
+from .pictures import ImageError
 from .queue import TaskQueue
 from .rendering import build_task, check_task_type, render
 from .values import Attempt, LeaseId, LeaseLost, Result

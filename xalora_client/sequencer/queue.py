@@ -1,8 +1,9 @@
 """The task queue: what can be done with tasks, and the rules for it. All else in the sequencer works through this.
 
-Tasks wait in their order of arrival. A miner gets the oldest that it can run, under a lease. A task whose lease runs
-out goes back to the head of the queue; after its third lost attempt it fails. What is decided here is written to the
-database first.
+Consumers take turns, and the tasks of one wait in their order of arrival. A miner gets one task at a time, under a
+lease. A task whose lease runs out goes back to the head of the queue, rather to another miner; after its third lost
+attempt it fails. What is decided here is written to the database first. Times are those of a clock that never jumps,
+but for what is written down.
 
 Another engine, on a database over a network, would replace ``TaskQueue``: its methods take and return the plain values
 of ``values.py``, and each is one transaction.
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -22,9 +25,10 @@ from typing import Any
 from ..errors import InvalidParameterError
 from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Timer
-from .database import Database
+from .database import Database, waits_for_others
 from .miners import Capabilities, MinerRecord, Miners, PendingPoll, best_poll
-from .open_task import ATTEMPTS, Lease, OpenTask, WaitingTasks
+from .open_task import ATTEMPTS, Group, Lease, OpenTask
+from .options import MOST_WAITING
 from .values import (
     Attempt,
     CreateOutcome,
@@ -40,14 +44,32 @@ from .values import (
     Result,
     StoreError,
     TaskView,
+    TooManyError,
 )
+from .waiting import WaitingTasks
 
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30.0
 TIMED_OUT = "timed out: it did not finish within its timeout_seconds"
+WITHDRAWN = "canceled: the key of its consumer was withdrawn"
 KEPT_RESULT_SECONDS = 3600.0
 """A result stays at least so long, even beyond the budget."""
+
+_MOST_WAITING_BYTES = 4 * 2**30
+"""Bytes of their parameters, with the ``data:`` URIs in them."""
+
+_DEATHS = 2
+"""After so many ComfyUIs ended while they ran a task, it fails: it would end the others as well."""
+
+_RETURNS = 10
+"""So often a task may be given back by miners that stop; from then on it counts as lost."""
+
+_AVOIDED_SECONDS = 60.0
+"""For so long a task that came back from a miner rather goes to others."""
+
+_AT_ONCE = 10
+"""Tasks that are read or checked before others get their answers."""
 
 _LONGEST_PUBLIC_SECONDS = 3600.0
 _RETRY_SECONDS = 5.0
@@ -56,6 +78,7 @@ _INPUT, _UPLOAD, _MEDIA = "input", "upload", "media"
 _ID_LENGTH = 32
 
 
+@waits_for_others
 class TaskQueue:
     """The tasks of one data folder, and the miners. Use it inside one event loop.
 
@@ -66,6 +89,7 @@ class TaskQueue:
         database: Where tasks are kept.
         clock: The time.
         workflows: What may be asked for although no miner has been here with it yet.
+        most_waiting: How many tasks of one owner may wait.
 
     Attributes:
         stopped: Whether ``stop`` was called.
@@ -74,16 +98,29 @@ class TaskQueue:
         on_attempt_lost: Called with the workflow of each attempt that is over without an end of its task.
     """
 
-    def __init__(self, database: Database, clock: Clock, *, workflows: Iterable[WorkflowKey] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        workflows: Iterable[WorkflowKey] = (),
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
         self.stopped = False
         self.on_end: Callable[[WorkflowKey, str, float | None], object] = lambda workflow, outcome, seconds: None
         self.on_attempt_lost: Callable[[WorkflowKey], object] = lambda workflow: None
         self._database = database
         self._clock = clock
-        self._capabilities = Capabilities(database, workflows, clock.time())
+        self._capabilities = Capabilities(database, workflows, clock)
         self._miners = Miners(self._capabilities, clock)
+        self._owners: Set[bytes] | None = None
         self._open: dict[str, OpenTask] = {}
         self._waiting = WaitingTasks()
+        self._most_waiting = most_waiting
+        self._waiting_of = Counter[bytes]()
+        self._waiting_bytes_of = Counter[bytes]()
+        self._is_loaded = False
+        self._in_background: set[asyncio.Task[None]] = set()
         self._awaiting_inputs: asyncio.Queue[OpenTask] = asyncio.Queue()
         self._polls: list[PendingPoll] = []
 
@@ -91,25 +128,20 @@ class TaskQueue:
         """Continue the tasks of an earlier process.
 
         Running tasks get a new lease. Without ``keep_leases`` they wait again, for their miners were inside the process
-        that ended.
+        that ended. Those that wait are read in the background: there may be many.
         """
-        for task in self._database.open_tasks():
-            self._open[task.task_id] = task
-            if task.status == "running" and not keep_leases:
+        for task in self._database.running_tasks():
+            if not keep_leases:
                 self._database.set_status(task.task_id, "waiting", 0, drop_lease=True)
                 task.status, task.attempts, task.lease, task.upload = "waiting", 0, None, None
-            if task.status == "running" and task.lease is not None:
-                self._extend(task, task.lease)
-            elif task.ready:
-                self._waiting.add(task)
-            else:
-                self._awaiting_inputs.put_nowait(task)
-            task.change(self._clock.time())
-            self._watch_deadline(task)
+            self._enter(task, is_new=False)
+        self._run_in_background(self._load())
 
     async def stop(self) -> None:
         """End all waits. Later calls do not wait."""
         self.stopped = True
+        for background in self._in_background:
+            background.cancel()
         for poll in self._polls:
             poll.watchers.wake()
         for task in self._open.values():
@@ -131,18 +163,22 @@ class TaskQueue:
         return task_id
 
     async def create(self, new: NewTask) -> CreateOutcome:
-        """Add a task, unless its job id is known. It waits for its inputs first, if it has any."""
+        """Add a task, unless its job id is known. It waits for its inputs first, if it has any.
+
+        Raises TooManyError.
+        """
         if (known := await self.find_by_job_id(new.owner, new.consumer_id, new.job_id)) is not None:
             return CreateOutcome(known, is_new=False, has_miner=True)
+        waiting, size = self._waiting_of[new.owner], self._waiting_bytes_of[new.owner]
+        if waiting >= self._most_waiting or size >= _MOST_WAITING_BYTES:
+            raise TooManyError(
+                f"{waiting} tasks of this key wait, and their parameters take {size // 2**20} MiB: that is the most "
+                "that may wait here at a time. Send this again when some of them have begun"
+            )
         task = self._database.create(new, self._clock.time())
         self._note_capabilities(task, new.details["parameters"])
-        self._open[task.task_id] = task
-        self._watch_deadline(task)
         has_miner = any(miner.can_run(task) for miner in self._miners.alive())
-        if task.ready:
-            self._dispatch(task)
-        else:
-            self._awaiting_inputs.put_nowait(task)
+        self._enter(task)
         await self._database.flush()
         return CreateOutcome(task.task_id, is_new=True, has_miner=has_miner)
 
@@ -155,7 +191,7 @@ class TaskQueue:
 
     async def watch(self, task_id: str, after: int, seconds: float) -> None:
         """Wait until the task's revision is greater than ``after`` or it has ended, at most so many seconds."""
-        task = self._open.get(task_id)
+        task = self._find(task_id)
         if task is not None and task.revision <= after and seconds > 0 and not self.stopped:
             await task.watchers.wait(self._clock, seconds)
 
@@ -166,9 +202,9 @@ class TaskQueue:
         await self._database.flush()
         return before
 
-    async def workflow_names(self) -> list[str]:
-        """All workflows that may be asked for, in words."""
-        return self._capabilities.names()
+    async def workflow_names(self) -> str:
+        """The workflows that may be asked for, as a list in words; empty where there are none."""
+        return self._capabilities.names
 
     async def has_workflow(self, workflow: WorkflowKey) -> bool:
         """Whether it may be asked for."""
@@ -187,7 +223,7 @@ class TaskQueue:
 
     async def find_media(self, media: str, owner: bytes | None = None) -> str | None:
         """The file behind the name in a result's address, of a task of this owner if one is given. None if unknown."""
-        return self._database.find_media(media, owner)
+        return self._database.find_media(media, self._owners if owner is None else {owner})
 
     # For the fetching of inputs.
 
@@ -195,18 +231,19 @@ class TaskQueue:
         """A task whose inputs are to be fetched; waits for one."""
         while (task := await self._awaiting_inputs.get()).status == "ended":
             pass
-        try:
-            return self._database.input_fetch(task)
-        except StoreError:
-            self._awaiting_inputs.put_nowait(task)
-            raise
+        return InputFetch(task.task_id, task.owner, task.revision)
+
+    async def input_urls(self, task_id: str) -> dict[str, str]:
+        """The addresses of a task's inputs, by parameter; none once it has ended."""
+        return self._database.input_urls(task_id) if task_id in self._open else {}
 
     async def end_fetch(self, task_id: str, inputs: Mapping[str, InputFile]) -> None:
         """The inputs of a task are here, so it can run."""
-        task = self._open.get(task_id)
+        task = self._find(task_id)
         if task is not None and not task.ready:
             self._database.set_inputs(task_id, inputs)
             task.ready = True
+            self._note_capabilities(task)
             self._dispatch(task)
 
     async def fail_fetch(self, task_id: str, msg: str) -> None:
@@ -215,7 +252,7 @@ class TaskQueue:
 
     async def input_files(self) -> set[str]:
         """The names of all input files that are needed."""
-        return self._database.input_files()
+        return await self._database.input_files()
 
     # For miners.
 
@@ -224,18 +261,19 @@ class TaskQueue:
     ) -> None:
         """Add a miner. Raises NameTakenError when another process with its name is here.
 
-        Tasks that were created before their parameters could be checked, and are not allowed, end now.
+        Tasks that were created before their parameters could be checked, and are not allowed, end soon.
         """
         by_workflow = {capability.key: capability for capability in capabilities}
-        self._miners.register(MinerRecord(name, instance, by_workflow, software=software), self._running())
-        for task in list(self._open.values()):
-            if task.workflow in by_workflow:
-                self._note_capabilities(task)
-                self._end_if_nobody_takes(task)
+        added = self._miners.register(MinerRecord(name, instance, by_workflow, software=software))
+        if added:
+            unchecked = deque(task for task in self._open.values() if task.workflow in added)
+            with suppress(StoreError):  # It is tried again in the background.
+                self._check_some(unchecked)
+            self._run_in_background(self._check_all(unchecked))
 
     async def register_local(self, name: str) -> None:
         """Add a miner inside this process. It runs everything, and its leases do not expire."""
-        self._miners.register(MinerRecord(name, name, is_local=True), ())
+        self._miners.register(MinerRecord(name, name, is_local=True))
 
     async def renew_public(self, name: str, workflow_ids: frozenset[str]) -> str | None:
         """Note a request of a miner of the public kind, which never registers. Returns the task that it runs, or None.
@@ -247,11 +285,11 @@ class TaskQueue:
         miner = self._miners.find(name, None)
         if miner is None or miner.workflow_ids != workflow_ids:
             miner = MinerRecord(name, None, workflow_ids=workflow_ids)
-            self._miners.register(miner, self._running())
+            self._miners.register(miner)
         for task in list(miner.tasks):
             if task.lease is None:
                 continue
-            if self._clock.time() - task.lease.began <= _LONGEST_PUBLIC_SECONDS:
+            if self._clock.monotonic() - task.lease.since <= _LONGEST_PUBLIC_SECONDS:
                 self._renew_lease(LeaseId(task.task_id, task.lease.token))
                 return task.task_id
             self._attempt_lost(task, drop_lease=True)
@@ -260,11 +298,11 @@ class TaskQueue:
     async def claim_next(
         self, name: str, instance: str | None, *, seconds: float = 0.0, is_connected: Callable[[], bool] = lambda: True
     ) -> Attempt | None:
-        """Give a miner the oldest task that it can run, waiting at most so many seconds for one.
+        """Give a miner the next task that it can run, waiting at most so many seconds for one.
 
         A miner that has not acknowledged its task gets it again, because the answer was lost. That does not renew the
-        lease: some miner may never be able to read the answer. A request of the same miner that still waits ends
-        without a task.
+        lease: some miner may never be able to read the answer. One that has acknowledged it gets no other. A request of
+        the same miner that still waits ends without a task.
 
         ``instance`` is None for the public kind. ``is_connected`` says whether its connection is still open. Raises
         NotRegisteredError.
@@ -330,7 +368,7 @@ class TaskQueue:
     async def attach_result(self, lease: LeaseId, file: str, size: int) -> None:
         """This attempt has uploaded a file of so many bytes, which can be submitted now. Raises LeaseLost."""
         task = self._renew_lease(lease)
-        self._database.attach_result(task.task_id, file, size, self._clock.time())
+        self._database.attach_result(task.task_id, file, size, self._time())
         task.upload = file
         await self._database.flush()
 
@@ -341,37 +379,54 @@ class TaskQueue:
         """
         return await self._submit(lease, partial(self._finish, result=result))
 
-    async def requeue(self, lease: LeaseId, *, counts: bool, why: str | None = None) -> bool:
-        """Put a task back to the head of the queue. False if an end was submitted before.
+    async def requeue(self, lease: LeaseId, reason: str, why: str | None = None) -> bool:
+        """Put a task back to the head of the queue, for another miner if there is one. False if an end was submitted.
 
-        ``counts`` is whether it was an attempt. ``why`` becomes a part of the message when no attempts are left. Raises
-        LeaseLost.
+        ``reason`` is "lost", which counts as an attempt; "stopping", which does not; "died", which ends the task the
+        second time; or "unable", after which another miner gets it once. ``why`` becomes a part of the message when it
+        fails so. Raises LeaseLost.
         """
-        return await self._submit(lease, partial(self._attempt_lost, counts=counts, drop_lease=True, why=why))
+        return await self._submit(lease, partial(self._return, reason=reason, why=why))
 
     async def end(self, lease: LeaseId, msg: str) -> bool:
-        """End a task as failed, for this reason. False if this was submitted before. Raises LeaseLost."""
-        return await self._submit(lease, lambda task: self._end(task.task_id, "failed", "error", msg))
+        """End a task as failed, for this reason. False if this was submitted before. Raises LeaseLost.
+
+        Where the miner is not well, another gets the task once.
+        """
+        return await self._submit(lease, partial(self._fail, msg=msg))
 
     # For people, and for cleaning up.
 
     async def overview(self, recent: int = 0) -> Overview:
         """The miners and tasks, with so many of the tasks that ended last."""
-        now = self._clock.time()
+        now = self._clock.monotonic()
         return Overview(
             tuple(miner.view(now) for miner in self._miners),
             self._waiting.lengths(),
-            tuple(task.view(task.lease, now) for task in self._running() if task.lease is not None),
-            self._database.ended_tasks(recent, now),
+            tuple(task.view(task.lease, now) for task in self._miners.running() if task.lease is not None),
+            self._database.ended_tasks(recent, self._time()),
         )
+
+    async def withdraw_others(self, owners: frozenset[bytes]) -> int:
+        """From now on only these owners count. The open tasks of others end; returns how many.
+
+        Results of others are hidden, not removed: their key may come back. Their images must be uploaded again.
+        """
+        self._owners = owners
+        with self._database.transaction():
+            withdrawn = self._database.withdraw_others(owners)
+            for task_id in withdrawn:
+                self._end(task_id, "canceled", "canceled", WITHDRAWN)
+        await self._database.flush()
+        return len(withdrawn)
 
     async def forget_old_tasks(self) -> None:
         """Forget tasks that ended long ago."""
-        self._database.forget_tasks(self._clock.time())
+        await self._database.forget_tasks(self._time())
 
     async def results_over(self, budget: int) -> list[str]:
-        """The oldest result files, without which the rest fits into so many bytes, but none of the last hour."""
-        return self._database.results_over(budget, self._clock.time() - KEPT_RESULT_SECONDS)
+        """Some of the oldest results, without which the rest fits into so many bytes, but none of the last hour."""
+        return await self._database.results_over(budget, self._time() - KEPT_RESULT_SECONDS)
 
     async def forget_result(self, file: str) -> None:
         """A result file was removed."""
@@ -379,14 +434,95 @@ class TaskQueue:
 
     # The rules.
 
+    def _time(self) -> float:
+        return self._database.steady_time(self._clock)
+
     def _view(self, task_id: str, owner: bytes, after: int = -1) -> TaskView:
-        view, task = self._database.find(task_id, owner), self._open.get(task_id)
+        view, task = self._database.find(task_id, owner), self._find(task_id)
         if view is None:
             raise NoSuchTaskError(task_id)
         return view if task is None else replace(view, revision=task.revision, progress=task.progress_after(after))
 
-    def _running(self) -> Iterator[OpenTask]:
-        return (task for task in self._open.values() if task.status == "running")
+    def _find(self, task_id: str) -> OpenTask | None:
+        """The task if it has not ended."""
+        task = self._open.get(task_id)
+        if task is None and not self._is_loaded and (task := self._database.waiting_task(task_id)) is not None:
+            self._enter(task, is_new=False)
+        return task
+
+    def _enter(self, task: OpenTask, *, is_new: bool = True) -> None:
+        """A task is new, or was read from the database."""
+        now, passed = self._clock.monotonic(), max(0.0, self._clock.time() - task.created)
+        self._open[task.task_id] = task
+        if task.timeout_seconds is not None:
+            task.deadline = now + max(0.0, task.timeout_seconds - passed)
+            end = partial(self._end, task.task_id, "failed", "timed out", TIMED_OUT)
+            task.timer = self._call_at(task.deadline, end)
+        if task.ready:
+            self._note_capabilities(task)
+        if task.lease is not None:
+            task.lease.since = now - max(0.0, self._clock.time() - task.lease.began)
+        if task.status == "running" and task.lease is not None:
+            self._miners.tasks_of(task.lease.miner).add(task)
+            self._extend(task, task.lease)
+        else:
+            self._count_waiting(task, 1)
+            if task.ready:
+                self._dispatch(task)
+            else:
+                self._awaiting_inputs.put_nowait(task)
+        if not is_new:
+            task.change(self._clock.time())
+
+    async def _load(self) -> None:
+        """Read the tasks that wait, the oldest first."""
+        last = 0
+        while not self._is_loaded:
+            try:
+                tasks = self._database.waiting_tasks(last, _AT_ONCE)
+                for task in tasks:
+                    if task.task_id not in self._open:
+                        self._enter(task, is_new=False)
+                    last = task.number
+                self._is_loaded = not tasks
+            except StoreError:
+                logger.exception("The database cannot be read")
+                await self._clock.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(0)
+
+    def _check_some(self, unchecked: deque[OpenTask]) -> None:
+        """Check the next tasks against new capabilities."""
+        for _ in range(min(_AT_ONCE, len(unchecked))):
+            task = unchecked[0]
+            if task.ready and task.status != "ended":
+                before = len(task.accepted)
+                self._note_capabilities(task)
+                if task.group is not None and len(task.accepted) > before:
+                    self._waiting.discard(task)
+                    self._dispatch(task)
+                self._end_if_nobody_takes(task)
+            unchecked.popleft()
+
+    async def _check_all(self, unchecked: deque[OpenTask]) -> None:
+        while unchecked:
+            try:
+                self._check_some(unchecked)
+            except StoreError:
+                logger.exception("The database cannot be read")
+                await self._clock.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(0)
+
+    def _run_in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._in_background.add(task)
+        task.add_done_callback(self._in_background.discard)
+
+    def _count_waiting(self, task: OpenTask, change: int) -> None:
+        """A task waits from now on (1), or does no longer (-1)."""
+        self._waiting_of[task.owner] += change
+        self._waiting_bytes_of[task.owner] += change * task.size
+        if not self._waiting_of[task.owner]:
+            del self._waiting_of[task.owner], self._waiting_bytes_of[task.owner]
 
     def _note_capabilities(self, task: OpenTask, parameters: Mapping[str, Any] | None = None) -> None:
         """Note which capabilities accept the task's parameters. A capability is checked once for a task."""
@@ -406,7 +542,7 @@ class TaskQueue:
 
     def _dispatch(self, task: OpenTask) -> None:
         """Give a waiting task to the best miner that waits, or put it in the queue."""
-        poll = best_poll(self._polls, task)
+        poll = best_poll(self._polls, task, self._miners)
         if poll is None:
             self._waiting.add(task)
             return
@@ -424,17 +560,17 @@ class TaskQueue:
     ) -> tuple[OpenTask, Lease] | None:
         if not miner.is_local:
             for task in miner.tasks:
-                if task.lease is not None and not task.lease.acknowledged:
-                    return task, task.lease
+                if task.lease is not None:
+                    return None if task.lease.acknowledged else (task, task.lease)
             for poll in [poll for poll in self._polls if poll.miner.name == miner.name]:
                 self._polls.remove(poll)
                 poll.watchers.wake()
-        oldest = self._waiting.oldest(miner.runs, miner.can_run)
-        if oldest is not None:
-            return oldest, self._start_attempt(oldest, miner)
+        waiting = self._waiting.next(partial(self._gets, miner), partial(self._gets_again, miner))
+        if waiting is not None:
+            return waiting, self._start_attempt(waiting, miner)
         if seconds <= 0 or self.stopped:
             return None
-        poll = PendingPoll(miner, self._clock.time(), is_connected)
+        poll = PendingPoll(miner, self._clock.monotonic(), is_connected)
         self._polls.append(poll)
         try:
             await poll.watchers.wait(self._clock, seconds)
@@ -442,12 +578,18 @@ class TaskQueue:
             if poll.claimed is not None:
                 task, lease = poll.claimed
                 with suppress(LeaseLost):
-                    await self.requeue(LeaseId(task.task_id, lease.token), counts=False)
+                    await self.requeue(LeaseId(task.task_id, lease.token), "stopping")
             raise
         finally:
             if poll in self._polls:
                 self._polls.remove(poll)
         return poll.claimed if poll.claimed is not None and poll.claimed[1].over is None else None
+
+    def _gets(self, miner: MinerRecord, group: Group) -> bool:
+        return miner.fits(group) and self._miners.gets(miner, lambda other: other.fits(group))
+
+    def _gets_again(self, miner: MinerRecord, task: OpenTask) -> bool:
+        return miner.can_run(task) and self._miners.gets(miner, lambda other: other.can_run(task), task)
 
     def _attempt(self, task: OpenTask, lease: Lease) -> Attempt:
         miner = self._miners.get(lease.miner)
@@ -458,29 +600,33 @@ class TaskQueue:
             self._database.inputs(task.task_id),
             lease.attempt,
             lease.prompt_id,
-            None if task.deadline is None else max(0.0, task.deadline - self._clock.time()),
+            None if task.deadline is None else max(0.0, task.deadline - self._clock.monotonic()),
             _token(task, lease, _INPUT),
             _token(task, lease, _UPLOAD),
             is_public=miner is not None and miner.instance is None,
         )
 
     def _start_attempt(self, task: OpenTask, miner: MinerRecord) -> Lease:
-        lease = Lease(miner.name, task.attempts + 1, self._clock.time())
+        lease = Lease(miner.name, task.attempts + 1, self._clock.time(), self._clock.monotonic())
         self._database.begin(task.task_id, lease)
         self._waiting.discard(task)
+        self._count_waiting(task, -1)
+        if not task.was_begun:
+            self._waiting.count_start(task.owner)
+        task.was_begun = True
         task.status, task.attempts, task.lease, task.upload = "running", lease.attempt, lease, None
         task.forget_progress()
         if not miner.is_local:
             self._extend(task, lease)
-        self._track(task, lease)
+        self._miners.tasks_of(miner.name).add(task)
         miner.latest = task.workflow
-        miner.ran[task.workflow] = lease.began
+        miner.ran[task.workflow] = lease.since
         task.change(lease.began)
         return lease
 
     def _renew_lease(self, lease: LeaseId) -> OpenTask:
         """Renew this lease and return its task. Raises LeaseLost."""
-        task = self._open.get(lease.task_id)
+        task = self._find(lease.task_id)
         present = None if task is None else task.lease
         if task is None or present is None or present.token != lease.token or lease.miner not in (None, present.miner):
             outcome = self._database.outcome_of(lease.task_id, lease.token)
@@ -488,8 +634,9 @@ class TaskQueue:
         if task.status == "waiting":
             self._database.set_status(task.task_id, "running", task.attempts)
             self._waiting.discard(task)
+            self._count_waiting(task, -1)
             task.status, present.over = "running", None
-            self._track(task, present)
+            self._miners.tasks_of(present.miner).add(task)
             task.change(self._clock.time())
         present.acknowledged = True
         if present.expires_at is not None:
@@ -509,20 +656,61 @@ class TaskQueue:
         await self._database.flush()
         return is_new
 
+    def _return(self, task: OpenTask, reason: str, why: str | None) -> None:
+        """A miner gave a task back."""
+        if reason == "unable":
+            self._fail(task, why or "its miner cannot run it", is_unable=True)
+        elif reason == "died" and task.deaths + 1 >= _DEATHS:
+            msg = (
+                f"failed after ComfyUI ended {_DEATHS} times while it ran this ({why or 'no reason given'}). It may "
+                "need more memory than the miners have: make it smaller, and submit it as a new task"
+            )
+            self._end(task.task_id, "failed", "lost", msg)
+        else:
+            counts = reason != "stopping" or task.returns + 1 >= _RETURNS
+            self._attempt_lost(task, counts=counts, drop_lease=True, why=why)
+            task.returns += reason == "stopping"
+            task.deaths += reason == "died"
+
+    def _fail(self, task: OpenTask, msg: str, *, is_unable: bool = False) -> None:
+        """The workflow failed. Another miner gets it once if this one is unable to run it, or may not be well."""
+        miner = self._miners.get(None if task.lease is None else task.lease.miner)
+        others = [other for other in self._miners.alive() if other is not miner and other.can_run(task)]
+        if others and not task.was_unable and (is_unable or (miner is not None and not miner.is_reliable)):
+            self._attempt_lost(task, counts=False, drop_lease=True, why=msg, avoided_seconds=math.inf)
+            task.was_unable = True
+            return
+        self._end(task.task_id, "failed", "error", msg)
+        if task.avoided and miner is not None:  # Where two miners fail, it is the fault of the task.
+            for name in (miner.name, *task.avoided):
+                if (other := self._miners.get(name)) is not None:
+                    other.forgive_failure()
+
     def _attempt_lost(
-        self, task: OpenTask, *, counts: bool = True, drop_lease: bool = False, why: str | None = None
+        self,
+        task: OpenTask,
+        *,
+        counts: bool = True,
+        drop_lease: bool = False,
+        why: str | None = None,
+        avoided_seconds: float = _AVOIDED_SECONDS,
     ) -> None:
         """An attempt is over without an end of the task."""
-        self.on_attempt_lost(task.workflow)
         task.last_error = why or task.last_error
         if counts and task.attempts >= ATTEMPTS:
             last = f" ({task.last_error})" if task.last_error else ""
             msg = f"failed after {ATTEMPTS} attempts: each time its miner was lost{last}. Submit it again as a new task"
             self._end(task.task_id, "failed", "lost", msg)
+            self.on_attempt_lost(task.workflow)
             return
         attempts = task.attempts if counts else task.attempts - 1
         self._database.set_status(task.task_id, "waiting", attempts, drop_lease=drop_lease)
+        self.on_attempt_lost(task.workflow)
+        if task.lease is not None:
+            task.avoided[task.lease.miner] = self._clock.monotonic() + avoided_seconds
+        self._count_outcome(task, "lost")
         self._release(task, "lost")
+        self._count_waiting(task, 1)
         task.status, task.attempts = "waiting", attempts
         task.forget_progress()
         if drop_lease:
@@ -535,40 +723,45 @@ class TaskQueue:
         if task.lease is None or task.upload is None or result.file != task.upload:
             raise NotUploadedError(result.file)
         media = result.media or task.lease.derived(_MEDIA) + task.upload[task.upload.index(".") :]
-        if not self._database.finish(task.task_id, media, result, revision=task.next_revision(now), now=now):
+        if not self._database.finish(task.task_id, media, result, revision=task.next_revision(now), now=self._time()):
             raise NotUploadedError(result.file)
-        if (miner := self._miners.get(task.lease.miner)) is not None:
-            miner.done += 1
         self._close(task, "finished")
 
     def _end(self, task_id: str, status: str, outcome: str, msg: str) -> None:
         """End a task as failed or canceled, unless it has ended."""
-        if (task := self._open.get(task_id)) is not None:
+        if (task := self._find(task_id)) is not None:
             now = self._clock.time()
-            self._database.end(task_id, status, outcome, msg, revision=task.next_revision(now), now=now)
+            self._database.end(task_id, status, outcome, msg, revision=task.next_revision(now), now=self._time())
             self._close(task, outcome)
 
     def _close(self, task: OpenTask, outcome: str) -> None:
         """A task has ended: forget it here, and wake all who wait."""
-        now = self._clock.time()
         del self._open[task.task_id]
         self._waiting.discard(task)
+        if task.status == "waiting":
+            self._count_waiting(task, -1)
+        else:
+            self._count_outcome(task, outcome)
         self._release(task, outcome if outcome in _STOP_REASONS else "lost")
         task.forget_progress()
         if task.timer is not None:
             task.timer.cancel()
         task.status = "ended"
-        task.change(now)
-        self.on_end(task.workflow, outcome, None if task.lease is None else now - task.lease.began)
+        task.change(self._clock.time())
+        seconds = None if task.lease is None else self._clock.monotonic() - task.lease.since
+        self.on_end(task.workflow, outcome, seconds)
 
-    def _track(self, task: OpenTask, lease: Lease) -> None:
-        if (miner := self._miners.get(lease.miner)) is not None:
-            miner.tasks.add(task)
+    def _count_outcome(self, task: OpenTask, outcome: str) -> None:
+        """An attempt is over: note for its miner whether there is a result."""
+        miner = self._miners.get(None if task.lease is None else task.lease.miner)
+        if miner is not None and outcome == "finished":
+            miner.count_result()
+        elif miner is not None and outcome in ("lost", "error"):
+            miner.count_failure(self._clock.monotonic())
 
     def _release(self, task: OpenTask, reason: str) -> None:
         if task.lease is not None:
-            if (miner := self._miners.get(task.lease.miner)) is not None:
-                miner.tasks.discard(task)
+            self._miners.tasks_of(task.lease.miner).discard(task)
             task.lease.end(reason)
 
     def _by_token(self, token: str, purpose: str) -> OpenTask | None:
@@ -581,14 +774,9 @@ class TaskQueue:
 
     # Timers.
 
-    def _watch_deadline(self, task: OpenTask) -> None:
-        if task.deadline is not None:
-            end = partial(self._end, task.task_id, "failed", "timed out", TIMED_OUT)
-            task.timer = self._call_at(task.deadline, end)
-
     def _extend(self, task: OpenTask, lease: Lease) -> None:
         """Let a lease expire later, counted from now."""
-        lease.expires_at = self._clock.time() + LEASE_SECONDS
+        lease.expires_at = self._clock.monotonic() + LEASE_SECONDS
         if lease.timer is None:
             lease.timer = self._call_at(lease.expires_at, partial(self._expire, task, lease))
 
@@ -597,14 +785,14 @@ class TaskQueue:
         lease.timer = None
         if task.lease is not lease or task.status != "running" or lease.expires_at is None:
             return
-        if lease.expires_at > self._clock.time():
+        if lease.expires_at > self._clock.monotonic():
             lease.timer = self._call_at(lease.expires_at, partial(self._expire, task, lease))
         else:
             self._attempt_lost(task)
 
     def _call_at(self, moment: float, change: Callable[[], object]) -> Timer:
-        """Make a change at a Unix time, or at once if that has passed."""
-        return self._clock.call_later(max(0.0, moment - self._clock.time()), self._retry_on_store_error, change)
+        """Make a change at a time, or at once if that has passed."""
+        return self._clock.call_later(max(0.0, moment - self._clock.monotonic()), self._retry_on_store_error, change)
 
     def _retry_on_store_error(self, change: Callable[[], object]) -> None:
         """Nobody waits for the change, so it is made again in a while if the disk cannot be written."""

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..errors import InvalidParameterError
 from ..protocol.tasks import FluxLoraTask, Text2VideoTask, UpscalerTask
-from .inputs import ImageError
+from .pictures import ImageError
 
 KnownTask: TypeAlias = Text2VideoTask | UpscalerTask | FluxLoraTask
 

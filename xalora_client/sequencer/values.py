@@ -21,6 +21,7 @@ class NewTask:
         owner: Who creates it, as ``TaskQueue.owner`` gives it.
         consumer_id: With which consumer.
         job_id: With which job id.
+        priority: Among the tasks of its owner that wait, higher ones come first.
     """
 
     workflow: WorkflowKey
@@ -30,6 +31,7 @@ class NewTask:
     owner: bytes
     consumer_id: str
     job_id: str
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,10 @@ class InputFile:
 
 @dataclass(frozen=True)
 class InputFetch:
-    """A task whose inputs are to be fetched: their URLs by parameter, and the task's present revision."""
+    """A task whose inputs are to be fetched, and its present revision."""
 
     task_id: str
     owner: bytes
-    urls: Mapping[str, str]
     revision: int
 
 
@@ -165,14 +166,20 @@ class Result:
 
 @dataclass(frozen=True)
 class MinerView:
-    """A miner, for people. ``idle_seconds`` have passed since its last request, ``runs`` are its workflows."""
+    """A miner, for people.
+
+    ``idle_seconds`` have passed since its last request, ``runs`` are its workflows. It is not well after several
+    attempts in a row without a result; ``failed`` is how many there were.
+    """
 
     name: str
     is_alive: bool
+    is_well: bool
     is_busy: bool
     idle_seconds: float
     runs: tuple[str, ...]
     done: int
+    failed: int
     software: Mapping[str, str]
 
 
@@ -215,6 +222,10 @@ class LeaseLost(Exception):  # noqa: N818 - an answer, not a failure of this pro
     """The lease gives no right to the task, or no longer does. Its text is "canceled", "timed out" or "lost"."""
 
 
+class TooManyError(Exception):
+    """The owner has as many tasks waiting as it may, or as many miners are here as there may be."""
+
+
 class NoSuchTaskError(Exception):
     """The owner has no task with this id."""
 
@@ -232,8 +243,12 @@ class NotRegisteredError(Exception):
 
 
 class StoreError(Exception):
-    """The queue's store cannot be read or written now. Nothing was changed. ``is_full``: its disk has no room left."""
+    """The queue's store cannot be read or written now. Nothing was changed.
 
-    def __init__(self, message: str, *, is_full: bool = False) -> None:
+    ``is_full``: its disk has no room left. ``is_busy``: another program keeps it locked.
+    """
+
+    def __init__(self, message: str, *, is_full: bool = False, is_busy: bool = False) -> None:
         super().__init__(message)
         self.is_full = is_full
+        self.is_busy = is_busy

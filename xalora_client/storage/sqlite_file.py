@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,27 +54,68 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, DamageError) or any(sign in text for sign in _SIGNS_OF_DAMAGE)
 
 
-def connect(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
+def is_busy(error: Exception) -> bool:
+    """Whether another program keeps the file locked."""
+    return "locked" in str(error) or "for too long" in str(error)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether the disk has no room left."""
+    return "full" in str(error)
+
+
+def connect(
+    path: Path, steps: Steps, name: str, check: Callable[[sqlite3.Connection], object] = lambda db: None
+) -> sqlite3.Connection:
     """Open the file at its newest version, making it if it is missing. ``name`` is what errors call it: "The ledger".
 
     Every statement commits on its own unless it follows a ``BEGIN``; a commit is on the disk when it returns. Rows are
     ``sqlite3.Row``. Any thread may use the connection, one at a time; a forked child may not.
 
-    Raises StorageError when a newer program wrote the file, OSError, and sqlite3.Error, for which ``is_damage`` and
-    ``unusable`` say more.
+    ``check`` may refuse a file: it raises before anything in it is changed. Raises StorageError when a newer program
+    wrote the file, OSError, and sqlite3.Error, for which ``is_damage`` and ``unusable`` say more.
     """
     with alone(path):
         _make_if_missing(path, steps, name)
+        # With a log, that is read as well. Without one, SQLite does not even make files beside this one.
+        log = log_of(path)
+        how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+        with closing(open_to_read(path, how)) as db, damage_in_schema():
+            _version(db, steps, name)
+            check(db)
         return open_existing(path, steps, name)
+
+
+def open_to_read(path: Path, how: str = "mode=ro") -> sqlite3.Connection:
+    """Open an existing file so that nothing in it changes, not even when it is closed.
+
+    ``how`` is "mode=ro", or "immutable=1" for one that nobody writes. Raises sqlite3.Error.
+    """
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{how}", uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+    )
+
+
+@contextmanager
+def damage_in_schema() -> Iterator[None]:
+    """Raise DamageError where SQLite's own description of the file is no text."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DamageError("malformed database schema") from error
+
+
+def log_of(path: Path) -> Path:
+    """The path of a file's log, which has what is not in the file yet."""
+    return path.with_name(f"{path.name}-wal")
 
 
 def unusable(path: Path, name: str, error: Exception, code: str | None = None) -> StorageError:
     """The error for an OSError or sqlite3.Error; ``code`` is the error's code when the file is damaged."""
     if is_damage(error):
         return StorageError(f"{name} {path} is damaged: {error}", code=code, params={"folder": path.parent})
-    busy = "locked" in str(error) or "for too long" in str(error)
     reason = error.strerror if isinstance(error, OSError) else error
-    advice = "Another program keeps it locked: close that program, then try again." if busy else None
+    advice = "Another program keeps it locked: close that program, then try again." if is_busy(error) else None
     return StorageError(f"{name} {path} cannot be used: {reason}", advice=advice)
 
 
@@ -173,6 +214,8 @@ def _make_if_missing(path: Path, steps: Steps, name: str) -> None:
         return
     if aside(path).exists():
         raise DamageError("a repair of it was interrupted")
+    if log_of(path).exists():  # Of a file that was deleted. SQLite would mix what is in it into the new one.
+        log_of(path).rename(free_name(log_of(path), "left"))
     build(path, steps, name, lambda db: None)
 
 
@@ -203,28 +246,34 @@ def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
     db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
-        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise DamageError("it is empty")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA fullfsync = ON")  # On macOS, FULL alone stops at the disk's own cache.
-        _migrate(db, steps, name)
-    except BaseException as error:
+        with damage_in_schema():
+            _version(db, steps, name)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA fullfsync = ON")  # On macOS, FULL alone stops at the disk's own cache.
+            _migrate(db, steps, name)
+    except BaseException:
         db.close()
-        if isinstance(error, UnicodeDecodeError):  # While SQLite's schema was read.
-            raise DamageError("malformed database schema") from error
         raise
     return db
 
 
-def _migrate(db: sqlite3.Connection, steps: Steps, name: str) -> None:
-    """Bring the tables to the newest version, in one transaction."""
+def _version(db: sqlite3.Connection, steps: Steps, name: str) -> int:
+    """The version of an existing file. Raises StorageError for a newer one, and DamageError for an empty file."""
+    if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise DamageError("it is empty")
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > len(steps):
         raise StorageError(
             f"{name} was written by a newer version of this client (schema {version}, known up to {len(steps)})",
             advice="Update the client, or point XALORA_HOME elsewhere.",
         )
+    return int(version)
+
+
+def _migrate(db: sqlite3.Connection, steps: Steps, name: str) -> None:
+    """Bring the tables to the newest version, in one transaction."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
     if version == len(steps):
         return
     with _transaction(db, "BEGIN IMMEDIATE"):
@@ -252,6 +301,23 @@ def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
 def aside(path: Path) -> Path:
     """The path of a damaged file while it is repaired. Until the repair ends, no new file is made."""
     return path.with_name(f"{path.name}.repairing")
+
+
+def free_name(path: Path, word: str) -> Path:
+    """A path beside this one that is free, such as "ledger.sqlite3.damaged-20260131-235959"."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    names = (path.with_name(f"{path.name}.{word}-{stamp}{more}") for more in ("", *(f"-{n}" for n in range(2, 100))))
+    return next(name for name in names if not name.exists())
+
+
+def rename(path: Path, destination: Path) -> None:
+    """Rename a database file and its log, as far as they exist. Raises OSError."""
+    # The main file is first: if this stops halfway, no file is left that looks complete without its log.
+    for suffix in ("", "-wal", "-shm"):
+        old = path.with_name(path.name + suffix)
+        if old.exists():
+            old.replace(destination.with_name(destination.name + suffix))
+    files.sync_folder(path.parent)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

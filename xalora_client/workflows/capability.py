@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..errors import InvalidParameterError, one_line
+from ..errors import InvalidParameterError, listed, one_line
 from ..protocol.miner import is_name
 from .file import WorkflowKey
 from .parameter import Parameter
@@ -50,11 +50,11 @@ class Capability:
             InvalidParameterError: A value is not allowed, a name is not one of the workflow's, or a value is missing
                 that must be sent.
         """
-        takes = ", ".join(self.parameters) or "no parameters"
         resolved = {}
         for name, value in values.items():
             if name not in self.parameters:
                 what = f"Workflow {self.key} does not take {one_line(name, 60)}"
+                takes = listed(list(self.parameters)) or "no parameters"
                 raise InvalidParameterError(name, value, "").derived(what=what, advice=f"It takes: {takes}.")
             resolved[name] = self.parameters[name].resolve(value)
         for name, parameter in self.parameters.items():

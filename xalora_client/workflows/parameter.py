@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import InvalidParameterError, one_line
+from ..errors import InvalidParameterError, listed
 from ..protocol.parameters import MAX_SEED, MediaAddress, Number, Rule, Text, Whole
 
 _VALUE_TYPES = ("text", "whole", "number", "flag", "choice", "image")
@@ -16,7 +16,6 @@ _VALUE_TYPES = ("text", "whole", "number", "flag", "choice", "image")
 MODEL_EXTENSION = ".safetensors"
 """Appended to a choice that matches nothing without it, as the protocol's public miner does for LoRAs."""
 
-_MOST_CHOICES_LISTED = 20
 _LONGEST_NAME = 100
 _LARGEST = sys.float_info.max
 
@@ -56,10 +55,7 @@ class Parameter:
         if self.kind == "flag":
             return "true or false"
         if self.kind == "choice":
-            listed = ", ".join(one_line(str(choice), 80) for choice in self.choices[:_MOST_CHOICES_LISTED])
-            more = len(self.choices) - _MOST_CHOICES_LISTED
-            rest = f" and {more} more" if more > 0 else ""
-            return f"one of {listed}{rest}" if listed else "nothing, the list is empty"
+            return f"one of {listed(self.choices)}" if self.choices else "nothing, the list is empty"
         if self.kind == "number" and (self.minimum is None or self.maximum is None):
             least = "" if self.minimum is None else f" of at least {self.minimum:g}"
             return f"a number{least}" if self.maximum is None else f"a number of at most {self.maximum:g}"

@@ -12,8 +12,8 @@ from aiohttp import ClientError, web
 
 from ...errors import InvalidParameterError
 from ...protocol.parameters import Text
-from ..file_store import TooLargeError, is_full
-from ..values import LeaseLost, NameTakenError, NoSuchTaskError, NotUploadedError, StoreError
+from ..file_store import QuotaError, TooLargeError, TooSlowError, is_full
+from ..values import LeaseLost, NameTakenError, NoSuchTaskError, NotUploadedError, StoreError, TooManyError
 from .connections import connection_of
 from .errors import HTTPError
 from .keys import WrongKeys
@@ -38,14 +38,20 @@ def answering_in_json(service: str) -> Any:
         try:
             return await handler(request)
         except Exception as error:
-            answer = _http_error(error)
-            if answer is None or answer.status >= 500:
-                logger.error("%s could not be answered", request.path, exc_info=error)
+            answer = _http_error(error, service)
+            # Not the path itself: it may hold a token, and anything else.
+            resource = request.match_info.route.resource
+            path = resource and resource.canonical
+            if answer is None:
+                logger.error("%s could not be answered", path, exc_info=error)
+            elif answer.status >= 500:  # Not the fault of this program, so one line will do.
+                logger.error(f"{answer}: %s (%s)", path, error)
             clear_frames(error.__traceback__)  # Their variables hold the body, and may hold the error itself.
             answer = answer or HTTPError(500, f"the {service} failed")
             if not request.content.is_eof() and (connection := connection_of(request)) is not None:
                 connection.refuse()
-            headers = {"Retry-After": "5"} if answer.status == 429 else None
+            is_certain = answer.status == 429 or (isinstance(error, StoreError) and error.is_busy)
+            headers = {"Retry-After": "5"} if is_certain else None  # Clients send even a create again then.
             return web.json_response({"message": str(answer)}, status=answer.status, headers=headers)
 
     return answer_in_json
@@ -102,7 +108,7 @@ def _is_in(address: str, network: IPv4Network | IPv6Network) -> bool:
         return False
 
 
-def _http_error(error: Exception) -> HTTPError | None:
+def _http_error(error: Exception, service: str) -> HTTPError | None:
     """How an error is answered; None for a fault of this program."""
     match error:
         case HTTPError():
@@ -113,6 +119,8 @@ def _http_error(error: Exception) -> HTTPError | None:
             return HTTPError(413, str(error))
         case web.HTTPException():
             return HTTPError(error.status, error.reason)
+        case TooManyError():
+            return HTTPError(429, str(error))
         case NoSuchTaskError():
             return HTTPError(404, "there is no such task")
         case LeaseLost():
@@ -121,10 +129,20 @@ def _http_error(error: Exception) -> HTTPError | None:
             return HTTPError(409, "the result is not what was uploaded for this attempt; upload it first")
         case NameTakenError():
             return HTTPError(409, f"another miner is called {error}; choose another name")
+        case QuotaError():
+            return HTTPError(429, str(error))
+        case TooSlowError():
+            return HTTPError(408, f"the upload was ended: {error}")
         case ConnectionError() | ClientError():
             return HTTPError(400, "the connection was cut")  # Nobody reads this.
         case StoreError(is_full=True) | OSError() if isinstance(error, StoreError) or is_full(error):
-            return HTTPError(507, "the sequencer's disk is full; free some space there, and send this again")
+            return HTTPError(507, f"the {service}'s disk is full; free some space there, and send this again")
+        case StoreError(is_busy=True):
+            return HTTPError(503, f"another program keeps the {service}'s database locked; send this again")
+        case StoreError():
+            return HTTPError(503, f"the {service} cannot use its database")
+        case OSError():
+            return HTTPError(503, f"the {service} cannot use its disk")
     return None
 
 

@@ -11,11 +11,12 @@ from aiohttp import web
 
 from ...errors import InvalidParameterError
 from ...protocol.miner import is_name
-from ...protocol.parameters import MediaAddress
+from ...protocol.parameters import MediaAddress, Whole
 from ...protocol.tasks import CustomTask, WorkflowTask
 from ...workflows import WorkflowKey
 from ..file_store import image_token_in
-from ..inputs import ImageError, Inputs, check_image_host
+from ..inputs import Inputs, check_image_host
+from ..pictures import ImageError
 from ..queue import TaskQueue
 from ..values import NewTask
 from .bodies import LONG_POLL_SECONDS, address, read_text, read_wait
@@ -24,6 +25,7 @@ from .json_body import LARGE_BODY, read_json
 from .keys import ConsumerKeys
 
 _ADDRESS = MediaAddress("")
+_PRIORITY = Whole("which of one's waiting tasks comes first", minimum=-100, maximum=100)
 _NOBODY = "; no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
 
 
@@ -55,12 +57,12 @@ async def _workflow(queue: TaskQueue, body: Mapping[str, Any]) -> WorkflowKey:
     if not names:
         raise HTTPError(503, "no miner has been here yet, so nothing can run; start one with `xalora miner`")
     if not is_name(task_type):
-        raise InvalidParameterError("task_type", task_type, ", ".join(names))
+        raise InvalidParameterError("task_type", task_type, names)
     if workflow_id is not None and not is_name(workflow_id):
         raise InvalidParameterError("workflow_id", workflow_id, "letters, digits, dashes and underscores")
     workflow = WorkflowKey(str(task_type), workflow_id)
     if not await queue.has_workflow(workflow):
-        raise HTTPError(400, f"no miner offers the workflow {workflow}; offered are: {', '.join(names)}")
+        raise HTTPError(400, f"no miner offers the workflow {workflow}; offered are: {names}")
     return workflow
 
 
@@ -101,7 +103,8 @@ class ConsumerRoutes:
         """Queue a task: ``{"task_id", "msg", "revision", "long_poll_seconds"}``.
 
         For a job id that the same consumer used before with the same key, the answer is the existing task, and no new
-        one is created. This is our own addition: no other sequencer is known to promise it.
+        one is created. This is our own addition: no other sequencer is known to promise it. So is ``priority``, from
+        -100 to 100: among the waiting tasks of one key, those with higher ones come first.
         """
         body = await read_json(request, self.keys.consumer_and_key, LARGE_BODY)
         consumer_id, api_key = body["consumer_id"], body["api_key"]
@@ -121,6 +124,7 @@ class ConsumerRoutes:
                 owner=owner,
                 consumer_id=consumer_id,
                 job_id=job_id,
+                priority=_read_priority(body),
             )
             created = await self.queue.create(new)
             task_id = created.task_id
@@ -180,3 +184,9 @@ class ConsumerRoutes:
             check_image_host(value, local=self.local)
         except ImageError as error:
             raise HTTPError(400, str(error)) from None
+
+
+def _read_priority(body: Mapping[str, Any]) -> int:
+    priority = body.get("priority", 0)
+    _PRIORITY.check("priority", priority)
+    return int(priority)

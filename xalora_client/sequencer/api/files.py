@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from aiohttp import ClientError, web
 from ...media.decoding.formats import APNG, FORMATS, describe, sniff
 from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT
 from ..file_store import Image, Images, Incoming, IncomingFile
+from ..pictures import ImageError, TooManyPixelsError, check_picture_file
 from ..queue import TaskQueue
 from .bodies import address
 from .connections import trust
@@ -19,13 +24,76 @@ from .errors import HTTPError
 from .json_body import read_json
 from .keys import ConsumerKeys
 
-MOST_CUT = 16
-"""Uploads that were cut and are kept to be continued; the oldest go first. A restart forgets them."""
+MOST_CUT, MOST_CUT_OF_OWNER = 16, 4
+"""Uploads that were cut and are kept to be continued, in all and of one owner. Who has the most gives up the oldest."""
+
+READER_SECONDS = 60.0
+"""How long a piece of 64 KiB may take until its reader has taken it."""
+
+UPLOADS_OF_OWNER = 8
+"""Uploads of one owner that may run at once."""
 
 _IMAGE_TYPE = re.compile(r"image/[A-Za-z0-9.+-]{1,90}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
+_PIECE = 64 * 2**10
 _CONTENT_TYPES = {known.extension: known.mime_type for known in FORMATS if known is not APNG}
+
+
+class RunningUploads:
+    """The uploads that run: one at a time for each address, and so many of one owner."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, tuple[bytes, web.Request, asyncio.Event]] = {}
+
+    @asynccontextmanager
+    async def alone(self, request: web.Request, owner: bytes = b"") -> AsyncIterator[None]:
+        """End an earlier upload to this address, whose sender may be gone, and be the only one meanwhile.
+
+        Raises HTTPError 429 when too many of the owner run; without one there may be any number.
+        """
+        token, ended = request.match_info["token"], asyncio.Event()
+        while (other := self._running.get(token)) is not None:
+            if other[1].transport is not None:
+                other[1].transport.abort()
+            await other[2].wait()
+        if owner and sum(other[0] == owner for other in self._running.values()) >= UPLOADS_OF_OWNER:
+            raise HTTPError(429, f"{UPLOADS_OF_OWNER} of your uploads run already; try again when one has ended")
+        self._running[token] = owner, request, ended
+        try:
+            yield
+        finally:
+            del self._running[token]
+            ended.set()
+
+
+class _FileAnswer(web.FileResponse):
+    """A file, sent in small pieces: those who share a ``pace`` send one of them in each turn of the event loop.
+
+    aiohttp would have the system send it, which fills the whole buffer of a connection in one go. Hundreds of readers
+    would hold up everything else for half a second.
+    """
+
+    def __init__(self, path: Path, content_type: str, pace: asyncio.Lock) -> None:
+        super().__init__(path, headers={"Content-Type": content_type, "X-Content-Type-Options": "nosniff"})
+        self._pace = pace
+
+    async def _sendfile(self, request: web.BaseRequest, fobj: Any, offset: int, count: int) -> Any:
+        async with self._pace:
+            writer: Any = await web.StreamResponse.prepare(self, request)
+            await asyncio.sleep(0)
+        await asyncio.to_thread(fobj.seek, offset)
+        while count > 0 and (piece := await asyncio.to_thread(fobj.read, min(count, _PIECE))):
+            async with self._pace:
+                await writer.write(piece, drain=False)
+                await asyncio.sleep(0)
+            try:
+                await asyncio.wait_for(writer.drain(), READER_SECONDS)
+            except asyncio.TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+                raise ConnectionResetError("the reader is too slow") from None
+            count -= len(piece)
+        return writer
 
 
 @dataclass(frozen=True)
@@ -34,6 +102,7 @@ class MediaRoutes:
 
     queue: TaskQueue
     results: Path
+    pace: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
@@ -50,7 +119,7 @@ class MediaRoutes:
         content_type = _CONTENT_TYPES.get(path.suffix)
         if content_type is None or not path.is_file():
             raise HTTPError(410, "this media was removed to make room for newer results")
-        return web.FileResponse(path, headers={"Content-Type": content_type} | _NO_SNIFFING)
+        return _FileAnswer(path, content_type, self.pace)
 
 
 @dataclass(frozen=True)
@@ -61,6 +130,8 @@ class MinerFiles:
     inputs: Path
     results: Path
     incoming: Incoming
+    uploads: RunningUploads = field(default_factory=RunningUploads)
+    pace: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
@@ -77,28 +148,29 @@ class MinerFiles:
         number = int(request.match_info["number"])
         if number >= len(files):
             raise HTTPError(404, "the task has no such input")
-        headers = {"Content-Type": files[number].content_type} | _NO_SNIFFING
-        return web.FileResponse(self.inputs / files[number].file, headers=headers)
+        return _FileAnswer(self.inputs / files[number].file, files[number].content_type, self.pace)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """Take the raw bytes of a result: ``{"result"}`` is what to submit."""
         token = request.match_info["token"]
         await self.queue.renew_upload(token)
         trust(request)
-        received = self.incoming.begin()
-        try:
-            await received.receive(request.content, LARGEST_RESULT)
-            lease, before = await self.queue.renew_upload(token)  # The lease may have ended meanwhile.
-            found = sniff(received.head)
-            if found is None:
-                raise HTTPError(415, f"this is not a picture or video: {describe(received.head).partition(':')[0]}")
-            file = received.sha256 + found.extension
-            if before not in (None, file):
-                raise HTTPError(409, "other bytes were uploaded for this attempt before")
-            await received.store(self.results / file)
-            await self.queue.attach_result(lease, file, received.size)
-        finally:
-            received.discard()
+        async with self.uploads.alone(request):
+            received = self.incoming.begin(request.content_length or 0)
+            try:
+                await received.receive(request.content.readany, LARGEST_RESULT)
+                lease, before = await self.queue.renew_upload(token)  # The lease may have ended meanwhile.
+                found = sniff(received.head)
+                if found is None:
+                    what = describe(received.head).partition(":")[0]
+                    raise HTTPError(415, f"this is not a picture or video: {what}")
+                file = received.sha256 + found.extension
+                if before not in (None, file):
+                    raise HTTPError(409, "other bytes were uploaded for this attempt before")
+                await received.store(self.results / file)
+                await self.queue.attach_result(lease, file, received.size)
+            finally:
+                received.discard()
         return web.json_response({"result": file})
 
 
@@ -106,14 +178,15 @@ class MinerFiles:
 class ImageUploads:
     """An image is announced, and then uploaded unless it is here already.
 
-    ``cut`` are the uploads that were cut and can be continued, by the image's token.
+    ``cut`` are the uploads that were cut and can be continued, with their owners, by the image's token.
     """
 
     queue: TaskQueue
     images: Images
     incoming: Incoming
     keys: ConsumerKeys
-    cut: dict[str, IncomingFile] = field(default_factory=dict)
+    cut: dict[str, tuple[bytes, IncomingFile]] = field(default_factory=dict)
+    uploads: RunningUploads = field(default_factory=RunningUploads)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
@@ -138,8 +211,8 @@ class ImageUploads:
         answer: dict[str, Any] = {"image": address(request, f"images/{image.token}")}
         if not image.is_complete:
             answer["upload_url"] = address(request, f"image_upload/{image.token}")
-            if (file := self.cut.get(image.token)) is not None:
-                answer["received"] = file.size
+            if image.token in self.cut:
+                answer["received"] = self.cut[image.token][1].size
         return web.json_response(answer)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
@@ -148,33 +221,35 @@ class ImageUploads:
         if image is None:
             raise HTTPError(404, "no image was announced for this address, or it is a day old; announce it again")
         trust(request)
-        await self.images.mark_complete(image, await self._receive(request, image))
+        async with self.uploads.alone(request, image.owner):
+            await self.images.begin(image)
+            await self.images.mark_complete(image, await self._receive(request, image))
         return web.json_response({"image": address(request, f"images/{image.token}")})
 
     async def _receive(self, request: web.Request, image: Image) -> str:
         """Store the bytes; returns their media type, which they say themselves: what was announced may be anything."""
         offset = request.headers.get("Upload-Offset", "0")
-        file = self.cut.pop(image.token, None)  # While one request continues it, no other does.
+        _, file = self.cut.pop(image.token, (b"", None))
         if file is not None and offset == "0":
             file.discard()
             file = None
-        file = file or self.incoming.begin()
+        file = file or self.incoming.begin(image.size)
         if offset != str(file.size):
             self._note_cut(image, file)
             raise HTTPError(409, "the upload does not continue after the bytes that are here; announce the image again")
         try:
-            await file.receive(request.content, image.size)
+            await file.receive(request.content.readany, image.size)
         except (ConnectionError, ClientError):
             self._note_cut(image, file)
             raise
         try:
             if file.size != image.size or file.sha256 != image.sha256:
                 raise HTTPError(422, "these are not the bytes that were announced: their size or SHA-256 differs")
-            found = sniff(file.head)
-            if found is None or found.kind == "video":
-                raise HTTPError(415, f"this is not an image: {describe(file.head).partition(':')[0]}")
+            content_type = await asyncio.to_thread(check_picture_file, file.path)
             await file.store(self.images.folder / image.sha256)
-            return found.mime_type
+            return content_type
+        except ImageError as error:
+            raise HTTPError(413 if isinstance(error, TooManyPixelsError) else 415, str(error)) from None
         finally:
             file.discard()
 
@@ -182,8 +257,8 @@ class ImageUploads:
         if not file.size:
             file.discard()
             return
-        if (other := self.cut.pop(image.token, None)) is not None:  # Two uploads of it were cut.
-            other.discard()
-        self.cut[image.token] = file
-        while len(self.cut) > MOST_CUT:
-            self.cut.pop(next(iter(self.cut))).discard()
+        self.cut[image.token] = image.owner, file
+        ((crowd, count),) = Counter(owner for owner, _ in self.cut.values()).most_common(1)
+        if count > MOST_CUT_OF_OWNER or len(self.cut) > MOST_CUT:
+            oldest = next(token for token, (owner, _) in self.cut.items() if owner == crowd)
+            self.cut.pop(oldest)[1].discard()

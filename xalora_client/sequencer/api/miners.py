@@ -100,8 +100,8 @@ class MinerRoutes:
         if body.get("success") is True:
             seconds = wire.read_seconds(body, "inference_latency"), wire.read_seconds(body, "upload_latency")
             is_new = await self.queue.finish(lease, Result(str(body.get("result")), *seconds, wire.read_remark(body)))
-        elif give_back in ("lost", "stopping", "died"):
-            is_new = await self.queue.requeue(lease, counts=give_back != "stopping", why=wire.read_remark(body))
+        elif give_back in wire.REQUEUE_REASONS:
+            is_new = await self.queue.requeue(lease, give_back, wire.read_remark(body))
         else:
             is_new = await self.queue.end(lease, wire.read_failure(body))
         return web.json_response({"msg": "thank you" if is_new else "submitted before"})

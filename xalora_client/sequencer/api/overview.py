@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
+from itertools import islice
 from typing import Any
 
 from aiohttp import web
 
+from ...errors import one_line
 from ...http import __version__
 from ...workflows import WorkflowKey
 from ..queue import TaskQueue
@@ -17,6 +19,10 @@ from .keys import check_token
 
 _RECENT = 25
 _MOST_ROWS = 300
+_LONGEST_CELL = 300
+_MOST_LABELS = 300
+"""Workflows that the metrics name. Each has lines for good, and miners choose the names: the others share one."""
+
 _QUERY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _TASK_BUCKETS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 _STYLE = """
@@ -70,14 +76,14 @@ def _html(now: Overview) -> str:
         _table(
             "Miners",
             ("Name", "State", "Runs", "Done", "On"),
-            map(_miner, miners[:_MOST_ROWS]),
+            map(_miner, miners),
             "No miner is connected. Start one with: xalora miner",
         ),
         _table("Queue", ("Workflow", "Waiting"), sorted(now.waiting.items(), key=str), "No task waits."),
         _table(
             "Running",
             ("Task", "Workflow", "Miner", "Attempt", "For", "Progress"),
-            map(_running, now.running[:_MOST_ROWS]),
+            map(_running, now.running),
             "No task runs.",
         ),
         _table(
@@ -98,6 +104,8 @@ def _html(now: Overview) -> str:
 
 def _miner(miner: MinerView) -> tuple[object, ...]:
     state = "busy" if miner.is_busy else "idle"
+    if not miner.is_well:
+        state = f"unwell: {miner.failed} attempts in a row without a result"
     if not miner.is_alive:
         state = f"gone for {_duration(miner.idle_seconds)}"
     return miner.name, state, ", ".join(miner.runs[:20]), miner.done, " ".join(miner.software.values())
@@ -114,11 +122,16 @@ def _ended(task: EndedTask) -> tuple[object, ...]:
 
 
 def _table(title: str, head: Iterable[str], rows: Iterable[Iterable[object]], empty: str) -> str:
-    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    cells = (map(_cell, row) for row in islice(rows, _MOST_ROWS))
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
     if not body:
         return f"<h2>{title}</h2><p>{empty}</p>"
     names = "".join(f"<th>{name}</th>" for name in head)
     return f"<h2>{title}</h2><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: object) -> str:
+    return f"<td>{escape(one_line(str(value), _LONGEST_CELL))}</td>"
 
 
 def _duration(seconds: float) -> str:
@@ -135,13 +148,14 @@ def _short(task_id: str) -> str:
 class Metrics:
     """``GET /metrics`` for Prometheus, through its client library, which is an extra.
 
-    Labels are workflows' names and outcomes.
+    Labels are workflows' names and outcomes; after many workflows the name of a new one is "other".
     """
 
     def __init__(self, queue: TaskQueue, token: str | None) -> None:
         self._queue = queue
         self._token = token
         self._registry: Any = None
+        self._names: set[str] = set()
         try:
             from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
         except ImportError:
@@ -169,7 +183,7 @@ class Metrics:
         self._running = Gauge("xalora_tasks_running", "Tasks that miners run.", registry=registry)
         self._miners = Gauge("xalora_miners", "Miners that are connected.", ["state"], registry=registry)
         queue.on_end = self._count_end
-        queue.on_attempt_lost = lambda workflow: self._lost.labels(str(workflow)).inc()
+        queue.on_attempt_lost = lambda workflow: self._lost.labels(self._name(workflow)).inc()
 
     def query_answered(self, seconds: float) -> None:
         """Count a query; ``seconds`` without the time it waited on request."""
@@ -188,7 +202,7 @@ class Metrics:
         now = await self._queue.overview()
         self._waiting.clear()  # A workflow for which nothing waits any more has no line.
         for workflow, length in now.waiting.items():
-            self._waiting.labels(str(workflow)).set(length)
+            self._waiting.labels(self._name(workflow)).inc(length)
         self._running.set(len(now.running))
         alive = [miner.is_busy for miner in now.miners if miner.is_alive]
         self._miners.labels("busy").set(sum(alive))
@@ -197,6 +211,13 @@ class Metrics:
         return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
 
     def _count_end(self, workflow: WorkflowKey, outcome: str, seconds: float | None) -> None:
-        self._ended.labels(str(workflow), outcome).inc()
+        name = self._name(workflow)
+        self._ended.labels(name, outcome).inc()
         if outcome == "finished" and seconds is not None:
-            self._seconds.labels(str(workflow)).observe(max(0.0, seconds))
+            self._seconds.labels(name).observe(max(0.0, seconds))
+
+    def _name(self, workflow: WorkflowKey) -> str:
+        name = str(workflow)
+        if len(self._names) < _MOST_LABELS:
+            self._names.add(name)
+        return name if name in self._names else "other"

@@ -23,7 +23,7 @@ def check_origin(method: str, headers: Mapping[str, str]) -> None:
     if headers.get("Sec-Fetch-Site", "none").lower() not in ("none", "same-origin"):
         raise HTTPError(403, CROSS_SITE)
     origin = headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("Host", "").lower():
+    if origin is not None and origin.partition("://")[2].lower() != headers.get("Host", "").lower():
         raise HTTPError(403, CROSS_SITE)
     if method == "POST" and headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPError(415, NO_JSON)

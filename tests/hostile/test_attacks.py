@@ -1,4 +1,4 @@
-"""What strangers try against a sequencer with keys is refused, costs little, and nobody else notices.
+"""What strangers and consumers try against a sequencer is refused, costs little, and nobody else notices.
 
 How long others wait is measured by ``python -m tests.hostile``, on a machine that does nothing else.
 """
@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from tests.hostile.before_any_key import attacks, from_a_page
+from tests.hostile.__main__ import MOST_MEMORY, ON_SEQUENCERS
+from tests.hostile.before_any_key import from_a_page
 from tests.hostile.world import World, head
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sequencer's memory is read from /proc")
 
-MOST_MEMORY = 400.0
 HANGS = 5.0
 """Seconds: such attacks once stopped everybody for longer, on a machine without other work."""
 
@@ -27,7 +27,7 @@ def world(tmp_path_factory):
     world.close()
 
 
-@pytest.mark.parametrize("attack", attacks(), ids=lambda attack: attack.name)
+@pytest.mark.parametrize("attack", ON_SEQUENCERS, ids=lambda attack: attack.name)
 def test_nobody_else_notices(world, attack):
     found = world.measure(attack)
     assert all(re.fullmatch(attack.answer, answer) for answer in found.answer.split()), found
