@@ -143,7 +143,7 @@ def test_workflow_files_of_a_sequencer_are_run_only_if_it_is_trusted(farm, accep
             assert await world.result(await world.create(prompt="a fox")) == picture("a fox")
         else:
             assert await miner.end() == 2
-            assert "add --accept-workflows if you trust it" in miner.errors()
+            assert "add --accept-workflows if you trust that sequencer" in miner.errors()
             assert comfyui.posted == []
 
     farm(scenario)

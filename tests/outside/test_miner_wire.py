@@ -20,7 +20,7 @@ from tests.support.pictures import png
 from tests.support.processes import PATIENCE, poll
 from tests.support.snapshot import Snapshot, shape
 
-PLANS = {"good": Plan(), "bad": Plan(error="a latent of no size"), "long": Plan(PATIENCE, 300, preview=png())}
+PLANS = {"good": Plan(), "bad": Plan(error="out of memory"), "long": Plan(PATIENCE, 300, preview=png())}
 
 
 @contextmanager

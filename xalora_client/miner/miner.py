@@ -154,20 +154,23 @@ class Miner:
                 self._log_rarely(f"{error.what}. Waiting for it")
             await asyncio.sleep(self._timeouts.poll_without_ws)
 
-    async def _ask_sequencer(self, ask: Callable[[], Awaitable[T]], seconds: float = math.inf) -> T:
-        """The sequencer's answer, asked for again for so many seconds while errors are transient."""
+    async def _ask_sequencer(
+        self, ask: Callable[[], Awaitable[T]], seconds: float = math.inf, tries: float = math.inf
+    ) -> T:
+        """The sequencer's answer, asked for again for so many seconds and times while errors are transient."""
         deadline = time.monotonic() + seconds
         return await retry(
             ask,
+            tries=tries,
             remaining=lambda: max(0.0, deadline - time.monotonic()),
             delays=self._timeouts.delays(),
             report=lambda error, _: self._log_rarely(f"{error.what}. Trying again"),
         )
 
-    async def _ask_until(self, deadline: float, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _ask_until(self, deadline: float, ask: Callable[[], Awaitable[T]], tries: float = math.inf) -> T:
         """The sequencer's answer about a task, asked for until the deadline (monotonic), but at least for a while."""
         seconds = min(deadline - time.monotonic(), self._timeouts.submit)
-        return await self._ask_sequencer(ask, max(self._timeouts.requeue, seconds))
+        return await self._ask_sequencer(ask, max(self._timeouts.requeue, seconds), tries)
 
     async def _clear_queue(self) -> None:
         """Stop the prompts of earlier tasks, also of an earlier process, and wait until ComfyUI has none of them.
@@ -245,7 +248,8 @@ class Miner:
         )
 
         ask = partial(self._ask_until, deadline)
-        ask_input = partial(self._ask_until, min(deadline, time.monotonic() + self._timeouts.inputs))
+        input_deadline = min(deadline, time.monotonic() + self._timeouts.inputs)
+        ask_input = partial(self._ask_until, input_deadline, tries=self._timeouts.input_tries)
         self._log(f"{_name(task)}: started")
         stopped = asyncio.create_task(heartbeat.run_until_stopped())
         stages = asyncio.create_task(run_stages(task, workflow, run, self._comfy, self._api, ask, ask_input))

@@ -28,7 +28,8 @@ class Timeouts:
         first_delay: Before the second attempt to reach the sequencer. It doubles with each further attempt,
         longest_delay: up to this.
         submit: How long a sequencer that does not answer is asked again, such as for a result's submit.
-        inputs: How long an input that cannot be had is asked for.
+        inputs: How long an input that cannot be had is asked for: the sequencer has it, or never will.
+        input_tries: How often it is asked for.
         requeue: The same at least, also after the task's deadline, so that it returns to the queue.
         log_interval: Between repeated lines in the log.
     """
@@ -47,6 +48,7 @@ class Timeouts:
     longest_delay: float = 15.0
     submit: float = 3600.0
     inputs: float = 300.0
+    input_tries: int = 6
     requeue: float = 5.0
     log_interval: float = 60.0
 
