@@ -11,7 +11,6 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 
@@ -64,16 +63,6 @@ def endless(world: World, beginning: bytes, piece: bytes, lines: int = 8) -> str
         thread.start()
     for thread in threads:
         thread.join()
-    return " ".join(sorted(set(answers)))
-
-
-def eight_at_once(world: World) -> str:
-    """The largest bodies that there may be, all of one consumer."""
-    body = one_text(RIGHT, 120_000_000)
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(
-            pool.map(lambda _: world.raw(head("task_create", length=len(body)), body, patience=120), range(8))
-        )
     return " ".join(sorted(set(answers)))
 
 
@@ -188,12 +177,15 @@ def attacks() -> list[Attack]:
     for name, opening in {"lists": b"[", "objects": b'{"a":'}.items():
         body = nested(opening, 100_000, RIGHT)
         found.append(Attack(f"nested {name}, with a key", "a consumer", partial(with_body, body=body), "400|413"))
-    found.append(
-        Attack("120 MB, with a key", "a consumer", partial(with_body, body=one_text(RIGHT, 120_000_000)), "400|413")
-    )
+    texts = {
+        "a prompt of 120 MB": one_text(RIGHT, 120_000_000),
+        "a name of 60 MB": b'{%s, "task_details": {"parameters": {"data:%s": 1}}}' % (RIGHT, b"A" * 60_000_000),
+        "a job_id of 60 MB": b'{%s, "job_id": "data:%s"}' % (RIGHT, b"A" * 60_000_000),
+    }
+    for name, body in texts.items():
+        found.append(Attack(f"{name}, with a key", "a consumer", partial(with_body, body=body), "400|413"))
     objects = partial(with_body, body=flat(b"{}", 17_000_000, RIGHT))
     found.append(Attack("50 MB of objects, with a key", "a consumer", objects, "413"))
-    found.append(Attack("eight of 120 MB at once, with a key", "a consumer", eight_at_once, "400"))
     streams = {
         "": (b"{", b" " * 65536, REFUSED),
         ", wrong key": (b'{%s, "x": "' % WRONG, b"A" * 65536, "411"),

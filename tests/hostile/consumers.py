@@ -8,13 +8,15 @@ import itertools
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from functools import partial
+from functools import cache, partial
 from urllib.parse import urlsplit
 
 import requests
 
+from tests.hostile.before_any_key import RIGHT
 from tests.hostile.world import MINER_KEY, Attack, World, head
 from tests.support.bombs import BOMBS, gif
 from tests.support.fake_miner import IMAGE, FakeMiner, workflow
@@ -47,6 +49,30 @@ def create(world: World, image: str) -> requests.Response:
         "task_create",
         task_type="upscaler", job_id=f"image-{next(_numbers)}", task_details={"parameters": {"image": image}},
     )  # fmt: skip
+
+
+def large_body(uri: bytes) -> bytes:
+    """A create with this ``data:`` URI, as it is."""
+    parameters = b'{"parameters": {"image": "%s"}}' % uri
+    return b'{%s, "job_id": "%d", "task_type": "upscaler", "task_details": %s}' % (RIGHT, next(_numbers), parameters)
+
+
+@cache
+def large_picture() -> bytes:
+    return base64.b64encode(noise(1, 4300))
+
+
+def with_large(world: World, make: Callable[[], bytes], count: int = 1) -> str:
+    """So many creates with this ``data:`` URI, all at once."""
+    image_miner(world)
+    uri = b"data:image/png;base64," + make()
+
+    def one(_: int) -> str:
+        body = large_body(uri)
+        return world.raw(head("task_create", length=len(body)), body, patience=120)
+
+    with ThreadPoolExecutor(count) as pool:
+        return " ".join(sorted(set(pool.map(one, range(count)))))
 
 
 def with_image(world: World, image: str) -> str:
@@ -174,13 +200,25 @@ def attacks() -> list[Attack]:
         "60 MB of spaces": "data:image/png;base64," + "A " * 30_000_000,
         "60 MB of zeros": "data:," + "0" * 60_000_000,
     }
-    found = [Attack(name, "a consumer", partial(with_image, image=image), "failed") for name, image in images.items()]
+    found = [
+        Attack(name, "a consumer", partial(with_image, image=image), "failed|400|413") for name, image in images.items()
+    ]
     for host in NUMBERS + INSIDE:
         found.append(
             Attack(f"an image on {host}", "a consumer", partial(with_image, image=f"http://{host}:1/x.png"), "400")
         )
     for name in ("png", "apng", "gif of many frames", "webp of many frames", "jpeg"):
         found.append(Attack(f"{name}, uploaded", "a consumer", partial(uploaded, content=BOMBS[name]), "413"))
+    large: dict[str, tuple[Callable[[], bytes], int, str]] = {
+        "60 MB of escaped slashes": (lambda: b"\\/" * 30_000_000, 1, "400"),
+        "60 MB of escaped letters": (lambda: b"\\u0041" * 10_000_000, 1, "400"),
+        "60 MB of wrong bytes": (lambda: b"\xff" * 60_000_000, 1, "400"),
+        "eight of 120 MB at once, with a key": (lambda: b"A" * 120_000_000, 8, "400|413"),
+        "eight pictures of 74 MB at once": (large_picture, 8, "200"),
+        "a picture of 74 MB with escapes": (lambda: large_picture().replace(b"/", b"\\/"), 1, "200"),
+    }
+    for name, (make, count, answer) in large.items():
+        found.append(Attack(name, "a consumer", partial(with_large, make=make, count=count), answer))
     many, few = partial(slow_readers, count=300, at_once=1000), partial(slow_readers, count=300, at_once=1)
     bombs = partial(at_once, image=data_uri(BOMBS["gif of many frames"]), count=200)
     return [

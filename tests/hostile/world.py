@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -65,9 +66,31 @@ class World:
         self.miner = FakeMiner(self.url, "txt2vid.1", key=None if is_open else MINER_KEY)
         self.task_id = self.create()
         self.task = self.miner.take()
+        # A process of its own: beside the attack it would measure the attacker, too.
+        self.heart, other = multiprocessing.Pipe()
+        process = multiprocessing.get_context("fork").Process(target=self._beat, args=(other,), daemon=True)
+        process.start()
 
     def close(self) -> None:
+        self.heart.close()
         self.command.close()
+
+    def _beat(self, commands: Connection) -> None:
+        """Between two commands let the miner's heart beat, and send the longest pause and what went wrong."""
+        while True:
+            commands.recv()
+            longest, noticed = 0.0, []
+            while not commands.poll(0.02):
+                begun = time.monotonic()
+                try:
+                    answer = self.miner.beat(self.task)
+                    if answer != {"lease_seconds": 30}:
+                        noticed.append(f"a heartbeat was answered {answer}")
+                except (OSError, AssertionError) as error:
+                    noticed.append(f"a heartbeat failed: {type(error).__name__} {error}"[:200])
+                longest = max(longest, time.monotonic() - begun)
+            commands.recv()
+            commands.send((longest, noticed))
 
     def post(self, endpoint: str, **body: object) -> requests.Response:
         """As Alice."""
@@ -94,37 +117,22 @@ class World:
 
     def measure(self, attack: Attack) -> Outcome:
         """Run an attack while the honest miner's heart beats."""
-        stop, beats, noticed = threading.Event(), [0.0], []
-
-        def beat() -> None:
-            while not stop.is_set():
-                begun = time.monotonic()
-                try:
-                    answer = self.miner.beat(self.task)
-                    if answer != {"lease_seconds": 30}:
-                        noticed.append(f"a heartbeat was answered {answer}")
-                except (OSError, AssertionError) as error:
-                    noticed.append(f"a heartbeat failed: {type(error).__name__} {error}"[:200])
-                beats.append(time.monotonic() - begun)
-                stop.wait(0.02)
-
         before = memory(self.command.process.pid, "VmRSS")
         reset_peak(self.command.process.pid)
-        beating = threading.Thread(target=beat)
-        beating.start()
+        self.heart.send(None)
         begun = time.monotonic()
         try:
             answer = attack.run(self)
         finally:
             seconds = time.monotonic() - begun
-            stop.set()
-            beating.join()
+            self.heart.send(None)
+            pause, noticed = self.heart.recv()
         status = self.post("task_result_query", task_id=self.task_id)
         if status.status_code != 200 or status.json()["status"] != "running":
             noticed.append(f"the task is {status.text[:100]}")
         if self.command.process.poll() is not None:
             noticed.append("the sequencer ended")
-        return Outcome(answer, seconds, memory(self.command.process.pid, "VmHWM") - before, max(beats), noticed)
+        return Outcome(answer, seconds, memory(self.command.process.pid, "VmHWM") - before, pause, noticed)
 
 
 def memory(pid: int, name: str) -> float:

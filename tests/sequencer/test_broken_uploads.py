@@ -168,6 +168,24 @@ def test_an_upload_that_drips_ends(server, upload_url, monkeypatch, at_once):
     assert put(server, CONTENT).status_code == 200
 
 
+@pytest.mark.parametrize("end", ["cancel", "lost"])
+def test_the_upload_of_an_attempt_that_is_over_ends(server, poll, end):
+    miner = server.miner()
+    task_id = server.make()
+    sender = Sender(miner.take()["credential"]["upload_url"], CONTENT)
+    sender.send(2**20 + 1)
+    poll(lambda: len(list((server.data / "incoming").iterdir())) == 1)
+    if end == "cancel":
+        server.cancel(task_id)
+    else:
+        server.advance(31)
+        assert server.miner(name="another").take()["task_id"] == task_id
+    sender.send(1)
+    assert sender.connection.recv(4096).startswith(b"HTTP/1.1 409")
+    sender.connection.close()
+    assert list((server.data / "incoming").iterdir()) == []
+
+
 def test_a_few_uploads_of_an_owner_run_at_once(server, monkeypatch, poll):
     monkeypatch.setattr(files, "UPLOADS_OF_OWNER", 2)
     contents = [CONTENT + bytes([number]) for number in range(3)]

@@ -8,7 +8,9 @@ import errno
 import gzip
 import hashlib
 import http.server
+import json
 import os
+from urllib.parse import quote_from_bytes
 
 import pytest
 import requests
@@ -72,6 +74,63 @@ def test_the_miner_gets_the_bytes(server, miner, website, way):
     assert content[:20] not in (server.data / "sequencer.sqlite3").read_bytes()
     miner.finish(task)
     assert requests.get(task["inputs"]["image"]["url"], timeout=30).status_code == 404
+
+
+LARGE = noise(side=580)
+IN_LINES = "data:image/png;base64," + base64.encodebytes(LARGE).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(data_uri(LARGE)),
+        json.dumps(data_uri(LARGE)).replace("/", "\\/"),
+        json.dumps(data_uri(LARGE)).replace("A", "\\u0041"),
+        json.dumps(IN_LINES),
+        json.dumps(IN_LINES.replace("\n", "%0D%0A")),
+        json.dumps("DATA:," + quote_from_bytes(LARGE)),
+    ],
+    ids=["plain", "escaped slashes", "escaped letters", "lines", "escaped lines", "percent signs"],
+)
+def test_a_large_data_uri_is_stored_at_the_create(sequencer, text):
+    """Beside a small one and one that is uploaded: each is the image that it was."""
+    server = sequencer()
+    names = ("image", "mask", "style")
+    miner = server.miner(workflow("upscaler", [{"name": name, "kind": "image"} for name in names]))
+    small, sent = png(3, 4), png(5, 6)
+    images = f'{{"style": "{uploaded(server, sent)}", "mask": "{data_uri(small)}", "image": {text}}}'
+    body = (
+        f'{{"consumer_id": "{server.consumer_id}", "api_key": "{server.api_key}", "job_id": "large",'
+        f' "task_type": "upscaler", "task_details": {{"parameters": {images}}}}}'
+    )
+    answer = requests.post(f"{server.url}/task_create", body, headers={"Content-Type": "application/json"}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    task = miner.waits().result(20)
+    received = {name: requests.get(task["inputs"][name]["url"], timeout=30).content for name in names}
+    assert received == {"image": LARGE, "mask": small, "style": sent}
+    shown = server.query(answer.json()["task_id"])["task_details"]["parameters"]["image"]
+    assert shown.lower().startswith("data:")
+    assert len(shown) < 100
+    assert server.rows("SELECT sum(length(work)) FROM tasks")[0][0] < 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("data:image/png;base64," + "A" * 2**20 + "\\ud83d", 400),
+        ("data:image/png;base64," + "A" * 2**20 + "\\", 400),
+        ("data:image/png;base64" + "A" * 2**20, 400),
+        ("data:image/png;base64," + "A" * 2**20, 400),
+        ("http://127.0.0.1/" + "A" * 2**20, 413),
+        ("A" * 2**21, 413),
+    ],
+)
+def test_a_large_text_that_is_no_image_is_refused(server, miner, text, status):
+    answer = server.try_create("upscaler", {"image": "IMAGE"})
+    body = answer.request.body.decode().replace("IMAGE", text)
+    answer = requests.post(f"{server.url}/task_create", body, headers={"Content-Type": "application/json"}, timeout=30)
+    assert answer.status_code == status, answer.text
+    assert server.rows("SELECT count(*) FROM tasks")[0][0] == 0
 
 
 def test_a_task_waits_until_its_image_is_here(server, miner, website, poll):

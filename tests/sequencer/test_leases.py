@@ -202,6 +202,22 @@ def test_after_a_restart_leases_and_timeouts_still_end(sequencer):
     assert (again["task_id"], again["attempt"]) == (lost, 2)
 
 
+@pytest.mark.parametrize("jump", [100 * 86_400.0, -100 * 86_400.0])
+def test_timeouts_do_not_end_early_by_a_clock_that_is_wrong_at_a_start(sequencer, jump):
+    first = sequencer()
+    first.miner()
+    first.advance(60)
+    task_id = first.make(more={"timeout_seconds": 3600})
+    first.advance(60)
+    first.stop()
+    second = sequencer(now=first.clock.now + jump)
+    assert second.query(task_id)["status"] == "waiting"
+    second.advance(3400)
+    assert second.query(task_id)["status"] == "waiting"
+    second.advance(300)
+    assert "timed out" in second.query(task_id)["msg"]
+
+
 def test_a_lost_attempt_is_taken_up_again_even_after_a_restart(sequencer):
     first = sequencer()
     miner = first.miner()

@@ -41,7 +41,7 @@ class Queue:
             NewTask(
                 workflow=WORKFLOW,
                 details={"parameters": {}},
-                inputs=(),
+                inputs={},
                 timeout_seconds=None,
                 owner=self.owner,
                 consumer_id="me",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from urllib.parse import unquote_to_bytes
 
 from ..errors import InvalidParameterError
@@ -160,18 +162,49 @@ def encode_data_uri(content: bytes, media_type: str) -> str:
 
 def decode_data_uri(uri: str) -> tuple[str, bytes]:
     """The media type, in lower case, and the bytes. Raises ValueError, with the reason, if they cannot be decoded."""
-    head, comma, body = uri[5:].partition(",")
+    media_type = uri[5:].partition(",")[0].partition(";")[0].strip().lower()
+    return media_type, b"".join(data_uri_bytes([uri.encode()]))
+
+
+def data_uri_bytes(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The bytes in a ``data:`` URI that comes in pieces, the first of which has its comma.
+
+    Raises ValueError, with the reason, if they cannot be decoded.
+    """
+    rest = iter(pieces)
+    head, comma, first = next(rest, b"").partition(b",")
     if not comma:
         raise ValueError("it has no comma")
-    if body.count("%") > _MOST_ESCAPES:
-        raise ValueError("it has too many percent signs; encode it in base64")
-    media_type, *options = (part.strip().lower() for part in head.split(";"))
-    content = unquote_to_bytes(body)
-    if "base64" in options:
-        try:
-            content = base64.b64decode(
-                content.translate(None, b" \t\r\n\f\v"), validate=True
-            )  # Some break it into lines.
-        except ValueError as error:
-            raise ValueError(f"it is not base64: {error}") from error
-    return media_type, content
+    content = _unquoted(chain([first], rest))
+    options = [option.strip().lower() for option in head.split(b";")[1:]]
+    yield from _decoded(content) if b"base64" in options else content
+
+
+def _unquoted(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest, escapes = b"", 0
+    for piece in pieces:
+        escapes += piece.count(b"%")
+        if escapes > _MOST_ESCAPES:
+            raise ValueError("it has too many percent signs; encode it in base64")
+        rest += piece
+        cut = rest.find(b"%", -2)  # An escape may go on in the next piece.
+        whole = len(rest) if cut < 0 else cut
+        yield unquote_to_bytes(rest[:whole])
+        rest = rest[whole:]
+    yield unquote_to_bytes(rest)
+
+
+def _decoded(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    try:
+        for piece in pieces:
+            rest += piece.translate(None, b" \t\r\n\f\v")  # Some break it into lines.
+            padding = rest.find(b"=")
+            whole = (len(rest) if padding < 0 else padding) // 4 * 4
+            yield base64.b64decode(rest[:whole], validate=True)
+            rest = rest[whole:]
+            if len(rest) > 4:
+                raise ValueError("something follows its padding")
+        yield base64.b64decode(rest, validate=True)
+    except ValueError as error:
+        raise ValueError(f"it is not base64: {error}") from error

@@ -433,6 +433,8 @@ class Database:
     def create(self, task: NewTask, now: float) -> OpenTask:
         """Add a task whose job id is new."""
         task_id, work = uuid.uuid4().hex, json.dumps(task.details)
+        inputs = {name: None if file is None else asdict(file) for name, file in task.inputs.items()}
+        ready = None not in inputs.values()
         number = self.run(
             "INSERT INTO tasks (task_id, owner, consumer_id, job_id, task_type, workflow_id, task_details, work,"
             " inputs, ready, timeout_seconds, create_timestamp, priority)"
@@ -446,8 +448,8 @@ class Database:
                 task.workflow.workflow_id,
                 json.dumps(_shortened(task.details)),
                 work,
-                json.dumps(dict.fromkeys(task.inputs)),
-                not task.inputs,
+                json.dumps(inputs),
+                ready,
                 task.timeout_seconds,
                 now,
                 task.priority,
@@ -462,8 +464,8 @@ class Database:
             now,
             task.timeout_seconds,
             task.priority,
-            len(work),
-            ready=not task.inputs,
+            len(work) + sum(file.size for file in task.inputs.values() if file is not None),
+            ready=ready,
         )
 
     def find(self, task_id: str, owner: bytes) -> TaskView | None:
@@ -505,7 +507,7 @@ class Database:
 
     def set_inputs(self, task_id: str, inputs: Mapping[str, InputFile]) -> None:
         """All inputs of a task are here, so their bytes are no longer needed in its parameters."""
-        files = {name: asdict(file) for name, file in inputs.items()}
+        files = {name: asdict(file) for name, file in {**self.inputs(task_id), **inputs}.items()}
         details = _shortened({"parameters": self.parameters(task_id)})
         self.run(
             "UPDATE tasks SET inputs = ?, work = ?, ready = 1 WHERE task_id = ?",
@@ -521,7 +523,7 @@ class Database:
         )
 
     def input_urls(self, task_id: str) -> dict[str, str]:
-        """The addresses of a task's inputs that are not here, by parameter. They may be large ``data:`` URIs."""
+        """The addresses of a task's inputs that are not here, by parameter."""
         (inputs,) = self.run("SELECT inputs FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
         parameters = self.parameters(task_id)
         return {name: parameters[name] for name, file in json.loads(inputs).items() if file is None}

@@ -201,7 +201,7 @@ class Images:
     async def begin(self, image: Image) -> None:
         """Its bytes begin to come. Raises QuotaError."""
         self._check_quota(image.owner, image.sha256, image.size)
-        self._database.run("UPDATE images SET used = ? WHERE token = ?", (self._clock.time(), image.token))
+        self._database.run("UPDATE images SET used = ? WHERE token = ?", (self._time(), image.token))
 
     async def mark_complete(self, image: Image, content_type: str) -> None:
         """Its bytes are here, and are of this type."""
@@ -250,7 +250,7 @@ class Images:
         count, total = self._database.run(
             "SELECT coalesce(sum(NOT complete), 0), coalesce(sum(size), 0) FROM images"
             " WHERE owner = ? AND sha256 != ? AND used > ?",
-            (owner, sha256, self._clock.time() - LATELY_SECONDS),
+            (owner, sha256, self._time() - LATELY_SECONDS),
         ).fetchone()
         if count >= MOST_ANNOUNCED or total + size > QUOTA:
             raise QuotaError(

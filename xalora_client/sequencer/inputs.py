@@ -7,7 +7,7 @@ import logging
 import re
 import ssl
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -18,7 +18,7 @@ from ..errors import XaloraError
 from ..http.proxies import proxy_for, ssl_context
 from ..http.ssrf import Resolver, is_forbidden, is_forbidden_name
 from ..http.transport import FETCH_HEADERS, Exchange
-from ..protocol.parameters import decode_data_uri, is_data_uri
+from ..protocol.parameters import data_uri_bytes, is_data_uri
 from ..protocol.urls import Link, NumberHostError
 from .clock import Clock, first_ended
 from .file_store import Images, Incoming, IncomingFile, TooLargeError, is_full, part_of
@@ -131,7 +131,18 @@ class Inputs:
                     # Whatever the error, the task must not wait forever.
                     msg = f"the sequencer could not store the image: {type(error).__name__}"
 
+    async def store(self, uri: Iterable[bytes]) -> InputFile:
+        """Store the image in a ``data:`` URI, which comes in pieces. Raises ImageError and OSError."""
+        file = self.incoming.begin()
+        try:
+            await asyncio.to_thread(_write_data_uri, uri, file)
+            return await self._checked(file)
+        finally:
+            file.discard()
+
     async def _file(self, address: str, owner: bytes) -> InputFile:
+        if is_data_uri(address):
+            return await self.store([address.encode()])
         image = await self.images.use(address, owner)
         if image is not None:
             return InputFile(image.sha256, image.content_type, image.size)
@@ -141,15 +152,15 @@ class Inputs:
             if result is not None:
                 _check_bytes(result.stat().st_size)
                 await asyncio.to_thread(file.write, await asyncio.to_thread(result.read_bytes))
-            elif is_data_uri(address):
-                # Decoding a large one is slow, and the loop must stay free.
-                await asyncio.to_thread(file.write, await asyncio.to_thread(_decoded, address))
             else:
                 await fetch_image(address, file, local=self.local)
-            content_type = await asyncio.to_thread(check_picture_file, file.path)
-            await file.store(self.images.folder / file.sha256)
+            return await self._checked(file)
         finally:
             file.discard()
+
+    async def _checked(self, file: IncomingFile) -> InputFile:
+        content_type = await asyncio.to_thread(check_picture_file, file.path)
+        await file.store(self.images.folder / file.sha256)
         return InputFile(file.sha256, content_type, file.size)
 
     async def _result_at(self, address: str, owner: bytes) -> Path | None:
@@ -225,13 +236,14 @@ async def fetch_image(address: str, file: IncomingFile, *, local: bool) -> None:
         raise _unusable(error) from None
 
 
-def _decoded(address: str) -> bytes:
+def _write_data_uri(uri: Iterable[bytes], file: IncomingFile) -> None:
+    """Write the bytes in a ``data:`` URI to a file. Blocks. Raises ImageError and OSError."""
     try:
-        _, content = decode_data_uri(address)
+        for piece in data_uri_bytes(uri):
+            file.write(piece)
+            _check_bytes(file.size)
     except ValueError as error:
         raise ImageError(f"the image's data: URI cannot be read: {error}") from error
-    _check_bytes(len(content))
-    return content
 
 
 def check_image_host(address: str, *, local: bool) -> None:

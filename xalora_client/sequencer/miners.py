@@ -146,6 +146,7 @@ class Capabilities:
 
     def __init__(self, database: Database, configured: Iterable[WorkflowKey], clock: Clock) -> None:
         self._database = database
+        self._clock = clock
         self._configured = set(configured)
         self._known: dict[WorkflowKey, dict[str, Capability]] = {}
         self._public_ids: set[str] = set()
@@ -156,14 +157,14 @@ class Capabilities:
             self._of_miner.setdefault(miner, set()).add(text)
             self._add(text)
 
-    def remember(self, miner: MinerRecord, now: float) -> set[WorkflowKey]:
+    def remember(self, miner: MinerRecord) -> set[WorkflowKey]:
         """Replace what is known of the miner. Of the public kind only its workflows' ids are known.
 
         Returns the workflows that have capabilities now that no miner had before.
         """
         announced = [capability.to_json() for capability in miner.capabilities.values()]
         texts = {json.dumps(item) for item in (*announced, *sorted(miner.workflow_ids))}
-        before = self._of_miner.get(miner.name, set())
+        before, now = self._of_miner.get(miner.name, set()), self._database.steady_time(self._clock)
         with self._database.transaction():
             for text in before - texts:
                 self._database.run("DELETE FROM offers WHERE miner = ? AND offer = ?", (miner.name, text))
@@ -316,7 +317,7 @@ class Miners:
                 del self._by_name[old.name], self._tasks[old.name]
         if known is None and len(self._by_name) >= _MOST_MINERS:
             raise TooManyError(f"{_MOST_MINERS} miners are here, the most that there may be")
-        added = set() if miner.is_local else self._capabilities.remember(miner, self._clock.time())
+        added = set() if miner.is_local else self._capabilities.remember(miner)
         if known is not None:
             miner.latest, miner.ran, miner.done = known.latest, known.ran, known.done
             miner.failed, miner.rests_until = known.failed, known.rests_until

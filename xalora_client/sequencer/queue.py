@@ -57,7 +57,7 @@ KEPT_RESULT_SECONDS = 3600.0
 """A result stays at least so long, even beyond the budget."""
 
 _MOST_WAITING_BYTES = 4 * 2**30
-"""Bytes of their parameters, with the ``data:`` URIs in them."""
+"""Bytes of their parameters, with the ``data:`` URIs that came in them."""
 
 _DEATHS = 2
 """After so many ComfyUIs ended while they ran a task, it fails: it would end the others as well."""
@@ -365,6 +365,10 @@ class TaskQueue:
         lease = LeaseId(task.task_id, task.lease.token)
         return lease, self._renew_lease(lease).upload
 
+    async def expects_upload(self, token: str) -> bool:
+        """Whether this upload token's attempt is not over."""
+        return self._by_token(token, _UPLOAD) is not None
+
     async def attach_result(self, lease: LeaseId, file: str, size: int) -> None:
         """This attempt has uploaded a file of so many bytes, which can be submitted now. Raises LeaseLost."""
         task = self._renew_lease(lease)
@@ -452,7 +456,7 @@ class TaskQueue:
 
     def _enter(self, task: OpenTask, *, is_new: bool = True) -> None:
         """A task is new, or was read from the database."""
-        now, passed = self._clock.monotonic(), max(0.0, self._clock.time() - task.created)
+        now, passed = self._clock.monotonic(), 0.0 if is_new else max(0.0, self._time() - task.created)
         self._open[task.task_id] = task
         if task.timeout_seconds is not None:
             task.deadline = now + max(0.0, task.timeout_seconds - passed)
@@ -461,7 +465,7 @@ class TaskQueue:
         if task.ready:
             self._note_capabilities(task)
         if task.lease is not None:
-            task.lease.since = now - max(0.0, self._clock.time() - task.lease.began)
+            task.lease.since = now - max(0.0, self._time() - task.lease.began)
         if task.status == "running" and task.lease is not None:
             self._miners.tasks_of(task.lease.miner).add(task)
             self._extend(task, task.lease)

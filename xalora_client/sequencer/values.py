@@ -15,8 +15,8 @@ class NewTask:
 
     Attributes:
         workflow: What it needs.
-        details: All of its ``task_details``.
-        inputs: The names of the parameters whose bytes are to be fetched.
+        details: All of its ``task_details``, but for the bytes in long ``data:`` URIs.
+        inputs: The files of the parameters that are images; None for those whose bytes are to be fetched.
         timeout_seconds: Within how many seconds from now it must end, or None.
         owner: Who creates it, as ``TaskQueue.owner`` gives it.
         consumer_id: With which consumer.
@@ -26,7 +26,7 @@ class NewTask:
 
     workflow: WorkflowKey
     details: Mapping[str, Any]
-    inputs: tuple[str, ...]
+    inputs: Mapping[str, InputFile | None]
     timeout_seconds: int | None
     owner: bytes
     consumer_id: str

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ...errors import InvalidParameterError
+from ...errors import InvalidParameterError, one_line
 from ...protocol.miner import is_name
 from ...protocol.parameters import MediaAddress, Whole
 from ...protocol.tasks import CustomTask, WorkflowTask
@@ -18,10 +18,10 @@ from ..file_store import image_token_in
 from ..inputs import Inputs, check_image_host
 from ..pictures import ImageError
 from ..queue import TaskQueue
-from ..values import NewTask
+from ..values import InputFile, NewTask
 from .bodies import LONG_POLL_SECONDS, address, read_text, read_wait
 from .errors import HTTPError
-from .json_body import LARGE_BODY, read_json
+from .json_body import LARGE_BODY, LONG_TEXT, LongText, read_json
 from .keys import ConsumerKeys
 
 _ADDRESS = MediaAddress("")
@@ -112,14 +112,21 @@ class ConsumerRoutes:
         task_id = await self.queue.find_by_job_id(owner, consumer_id, job_id)
         msg = "this job_id was submitted before"
         if task_id is None:
+            long = take_long(body)
             task, images = await self.read_task(body)
+            if wrong := long.keys() - set(images):
+                raise HTTPError(413, f"{one_line(min(wrong), 60)} has more than {LONG_TEXT // 2**20} MiB")
             details: dict[str, Any] = dict(task.task_details)
+            inputs: dict[str, InputFile | None] = dict.fromkeys(images)
             for name in images:
-                await self._check_image(request, name, details["parameters"][name], owner)
+                if name in long:
+                    inputs[name] = await self._store(name, long[name])
+                else:
+                    await self._check_image(request, name, details["parameters"][name], owner)
             new = NewTask(
                 workflow=WorkflowKey(task.task_type, task.workflow_id),
                 details=details,
-                inputs=images,
+                inputs=inputs,
                 timeout_seconds=task.timeout_seconds or None,
                 owner=owner,
                 consumer_id=consumer_id,
@@ -174,6 +181,13 @@ class ConsumerRoutes:
             raise HTTPError(503, "no miner that runs this is connected at the moment; start one with `xalora miner`")
         return web.json_response({"miner_id": miner})
 
+    async def _store(self, name: str, uri: LongText) -> InputFile:
+        """Store the bytes of a large ``data:`` URI: in the database they would hold up everybody else."""
+        try:
+            return await self.inputs.store(uri.pieces())
+        except ImageError as error:
+            raise HTTPError(400, f"{name}: {error}") from None
+
     async def _check_image(self, request: web.Request, name: str, value: str, owner: bytes) -> None:
         """Refuse at once what could not be fetched in any case."""
         if await self.inputs.has(value, owner):
@@ -184,6 +198,17 @@ class ConsumerRoutes:
             check_image_host(value, local=self.local)
         except ImageError as error:
             raise HTTPError(400, str(error)) from None
+
+
+def take_long(body: Mapping[str, Any]) -> dict[str, LongText]:
+    """Take the long texts out of a create's parameters, and leave only their beginnings, to be checked and kept."""
+    details = body.get("task_details")
+    parameters = details.get("parameters") if isinstance(details, dict) else None
+    if not isinstance(parameters, dict):
+        return {}
+    long = {name: text for name, text in parameters.items() if isinstance(text, LongText)}
+    parameters.update((name, str(text)) for name, text in long.items())
+    return long
 
 
 def _read_priority(body: Mapping[str, Any]) -> int:

@@ -18,6 +18,7 @@ from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT
 from ..file_store import Image, Images, Incoming, IncomingFile
 from ..pictures import ImageError, TooManyPixelsError, check_picture_file
 from ..queue import TaskQueue
+from ..values import LeaseLost
 from .bodies import address
 from .connections import trust
 from .errors import HTTPError
@@ -155,10 +156,16 @@ class MinerFiles:
         token = request.match_info["token"]
         await self.queue.renew_upload(token)
         trust(request)
+
+        async def read() -> bytes:
+            if not await self.queue.expects_upload(token):
+                raise LeaseLost("lost")
+            return await request.content.readany()
+
         async with self.uploads.alone(request):
             received = self.incoming.begin(request.content_length or 0)
             try:
-                await received.receive(request.content.readany, LARGEST_RESULT)
+                await received.receive(read, LARGEST_RESULT)
                 lease, before = await self.queue.renew_upload(token)  # The lease may have ended meanwhile.
                 found = sniff(received.head)
                 if found is None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
 from aiohttp import web
 
+from ...errors import one_line
 from ...protocol.parameters import refuse_constant
 from .connections import connection_of, trust
 from .errors import HTTPError
@@ -28,15 +29,21 @@ DEEPEST = 64
 MOST_VALUES = 100_000
 
 LONG_TEXT = 2**20
+"""The most bytes of a text, unless it is a ``data:`` URI among the parameters of a task."""
+
+DATA_URI, PARAMETERS_DEPTH = b"data:", 3
 PIECE, PIECE_OF_TEXT = 8 * 2**10, 64 * 2**10
 """Bytes that are read in one go: each takes a millisecond or two at most."""
+
+_COPIED = 256 * 2**10
 
 BODY_SECONDS = 20.0
 SLOWEST = 32 * 2**10
 """Bytes a second. A body may take BODY_SECONDS, and a second more for each of these that has arrived."""
 
 _TOKEN = re.compile(rb'["{}\[\],:]')
-_END = re.compile(rb'["\\]')
+_WHOLE = re.compile(rb"[^\\]*(?:\\(?:u.{4}|[^u])[^\\]*)*", re.DOTALL)
+_INSIDE = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _LONGEST_FIELD = 2000
 
 LARGE_BODIES = web.AppKey("large_bodies", WeakValueDictionary[str, asyncio.Semaphore])
@@ -121,7 +128,7 @@ def _parsed(body: bytearray, outline: Outline) -> dict[str, Any]:
         long, rest, at = {}, bytearray(), 0
         for number, (begin, end) in enumerate(outline.long):
             name = f"\0{number}"
-            long[name] = str(memoryview(body)[begin:end], "utf-8")
+            long[name] = LongText(body, begin, end)
             rest += body[at:begin] + json.dumps(name)[1:-1].encode()
             at = end
         found = json.loads(rest + body[at:], parse_constant=refuse_constant)
@@ -132,7 +139,30 @@ def _parsed(body: bytearray, outline: Outline) -> dict[str, Any]:
     return dict(_filled(found, long)) if long else found
 
 
-def _filled(value: Any, long: Mapping[str, str]) -> Any:
+class LongText:
+    """A long ``data:`` URI in a body. It is never in one piece: making that would hold up all else."""
+
+    def __init__(self, body: bytearray, begin: int, end: int) -> None:
+        self._body, self._begin, self._end = body, begin, end
+
+    def __str__(self) -> str:
+        """Its beginning, as it is shown."""
+        begin = self._body[self._begin : self._begin + 64].replace(b"\\/", b"/").decode(errors="replace")
+        return f"{one_line(begin)}… ({self._end - self._begin} characters)"
+
+    def pieces(self) -> Iterator[bytes]:
+        """Its bytes. Raises ValueError for what is no text in JSON."""
+        at = self._begin
+        while at < self._end:
+            whole = _WHOLE.match(self._body, at, min(self._end, at + _COPIED))
+            if whole is None or not whole[0]:
+                raise ValueError("it has half an escape")
+            at = whole.end()
+            # A byte for each character: nothing but ASCII belongs here.
+            yield json.loads(f'"{whole[0].decode("latin-1")}"').encode("latin-1") if b"\\" in whole[0] else whole[0]
+
+
+def _filled(value: Any, long: Mapping[str, LongText]) -> Any:
     match value:
         case str():
             return long.get(value, value)
@@ -146,16 +176,17 @@ def _filled(value: Any, long: Mapping[str, str]) -> Any:
 class Outline:
     """The shape of a JSON text that arrives in pieces, without building anything of it.
 
-    ``fields`` are the short texts at its top, by name. ``long`` says where the long texts without escapes begin and
-    end. ``feed`` raises HTTPError when there are too many levels or values. Whether it is JSON at all, the parser says
-    afterwards.
+    ``fields`` are the short texts at its top, by name. ``long`` says where the long ``data:`` URIs begin and end.
+    ``feed`` raises HTTPError when there are too many levels or values, or another text is long. Whether it is JSON at
+    all, the parser says afterwards.
     """
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
         self.long: list[tuple[int, int]] = []
         self._before = 0  # The bytes of the pieces before this one.
-        self._begin: int | None = None  # Of the string that is being read, while it has no escapes.
+        self._begin = 0  # Of the string that is being read.
+        self._start = b""
         self._depth = 0
         self._values = 0
         self._text: bytearray | None = None  # The string that is being read.
@@ -181,7 +212,7 @@ class Outline:
             at = token.end()
             self._read_token(token[0])
             if self._text is not None:
-                self._begin = self._before + at
+                self._begin, self._start = self._before + at, b""
         self._before += len(piece)
 
     def _read_token(self, token: bytes) -> None:
@@ -198,25 +229,31 @@ class Outline:
         elif self._depth == 1:
             self._name = self._last
 
-    def _read_string(self, piece: bytes, at: int) -> int:
-        text = self._text
-        if self._is_escaped:
-            end, self._is_escaped = at + 1, False
-        else:
-            found = _END.search(piece, at)
-            end = len(piece) if found is None else found.end()
-            self._is_escaped = found is not None and found[0] == b"\\"
-            if self._is_escaped:
-                self._begin = None
-            elif found is not None:
-                self._text = None
-                if self._begin is not None and self._before + end - 1 - self._begin >= LONG_TEXT:
-                    self.long.append((self._begin, self._before + end - 1))
+    def _read_string(self, piece: bytes, begin: int) -> int:
+        text, at = self._text, begin + self._is_escaped
+        inside = _INSIDE.match(piece, at)
+        end = at if inside is None else inside.end()
+        # A backslash that is the last byte escapes the first one of the next piece.
+        self._is_escaped = piece[end : end + 1] == b"\\"
+        if piece[end : end + 1] == b'"':
+            self._text = None
+        end = min(len(piece), end + 1)
+        self._check_length(piece, begin, end)
         if text is not None and self._depth == 1 and len(text) <= _LONGEST_FIELD:
-            text += piece[at:end]
+            text += piece[begin:end]
             if self._text is None:
                 self._take_field(bytes(text[:-1]))
         return end
+
+    def _check_length(self, piece: bytes, at: int, end: int) -> None:
+        """A text goes on, or has ended."""
+        self._start += piece[at:end][: len(DATA_URI) - len(self._start)]
+        end += self._before - (self._text is None)
+        if end - self._begin > LONG_TEXT:
+            if self._start.lower() != DATA_URI or self._depth != PARAMETERS_DEPTH:
+                raise HTTPError(413, "a text has more than 1 MiB, and is not the data: URI of an image of a task")
+            if self._text is None:
+                self.long.append((self._begin, end))
 
     def _take_field(self, raw: bytes) -> None:
         try:
