@@ -105,6 +105,11 @@ def fails(miner: FakeMiner, task) -> None:
     miner.submit(task, success=False, msg="KSampler: no kernel image is available")
 
 
+def fails_in_a_node(miner: FakeMiner, task) -> None:
+    error = {"node_id": "3", "title": "KSampler", "class_type": "KSampler", "message": "no kernel image is available"}
+    miner.submit(task, success=False, msg="KSampler: no kernel image is available", error=error)
+
+
 def is_unable(miner: FakeMiner, task) -> None:
     miner.submit(task, success=False, give_back="unable", msg="out of memory")
 
@@ -128,7 +133,7 @@ def sends_junk(miner: FakeMiner, task) -> None:
 
 @pytest.mark.parametrize(
     ("ruin", "most_failed"),
-    [(silent, 0), (fails, 2), (is_unable, 0), (stops, 0), (dies, 0), (loses, 0), (sends_junk, 2)],
+    [(silent, 0), (fails, 0), (fails_in_a_node, 2), (is_unable, 0), (stops, 0), (dies, 0), (loses, 0), (sends_junk, 0)],
 )
 def test_one_bad_miner_ruins_little(sequencer, ruin, most_failed):
     """It asks ten times as often as the good one."""
@@ -176,6 +181,14 @@ def test_what_a_miner_cannot_run_goes_to_another_once(sequencer):
     assert "task_id" not in miners[0].ask()
     is_unable(miners[1], miners[1].take())
     assert (server.query(task_id)["status"], server.query(task_id)["msg"]) == ("failed", "out of memory")
+
+
+def test_an_error_of_a_node_is_final(sequencer):
+    server = sequencer()
+    miner, _ = server.miner(), server.miner()
+    (task_id,) = make(server)
+    fails_in_a_node(miner, miner.take())
+    assert server.query(task_id)["status"] == "failed"
 
 
 def test_what_the_only_miner_cannot_run_fails_at_once(sequencer):

@@ -19,8 +19,9 @@ task, or for the end of a lease, before it answers. For ``progress`` see ``read_
 A submit reports the outcome of an attempt. ``success`` says whether there is a result, ``result`` is the key of the
 uploaded file; ``inference_latency`` and ``upload_latency`` are the seconds that the workflow and the upload took.
 ``msg`` says why it failed or was returned, or is a note on the result for the consumer. ``error`` is the node that
-failed: ``node_id``, ``title``, ``class_type``, ``message``. ``give_back`` returns the task to the queue. A sequencer
-that does not know its value takes it for a failure, with ``msg`` and ``error``:
+failed: ``node_id``, ``title``, ``class_type``, ``message``. Without one, another miner gets the task once.
+``give_back`` returns the task to the queue. A sequencer that does not know its value takes it for a failure, with
+``msg`` and ``error``:
 
 | ``give_back`` | what happened | what it costs the task |
 |---|---|---|
@@ -252,6 +253,12 @@ def read_failure(body: Mapping[str, Any]) -> str:
         parts = [str(error[name]) for name in ("title", "class_type", "message") if isinstance(error.get(name), str)]
         reason = ": ".join(parts)
     return one_line(reason or "the workflow failed on its miner, which did not say why", LONGEST_MESSAGE)
+
+
+def names_node(body: Mapping[str, Any]) -> bool:
+    """Whether a failure is that of a node: then it is the workflow's own, and other miners would fail as well."""
+    error = body.get("error")
+    return isinstance(error, dict) and isinstance(error.get("node_id"), str) and bool(error["node_id"])
 
 
 def _is_amount(value: object) -> TypeGuard[float]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,9 @@ _SHUTDOWN_SECONDS = 1.0
 """How long open requests and downloads may continue when the server stops."""
 
 _PRUNE_SECONDS = 60.0
+
+_THREADS = 64
+"""More than lookups of names can take (``inputs.AT_ONCE``): else the disk would wait for those that take long."""
 
 
 async def serve(
@@ -80,6 +84,7 @@ async def serve_locked(
     clock: Clock | None = None,
 ) -> None:
     """As ``serve``, for a folder that is locked already."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     with ExitStack() as stack:
         try:
             # Making a new file waits for the disk several times.

@@ -151,30 +151,35 @@ class Capabilities:
         self._known: dict[WorkflowKey, dict[str, Capability]] = {}
         self._public_ids: set[str] = set()
         self._of_miner: dict[str, set[str]] = {}
+        self._announced: dict[str, Capability | str] = {}
         self._counts = Counter[str]()
         database.run("DELETE FROM offers WHERE seen < ?", (database.steady_time(clock) - FORGOTTEN_SECONDS,))
         for miner, text in database.rows("SELECT miner, offer FROM offers"):
             self._of_miner.setdefault(miner, set()).add(text)
-            self._add(text)
+            announced = json.loads(text)
+            self._add(text, announced if isinstance(announced, str) else Capability.from_json(announced))
 
     def remember(self, miner: MinerRecord) -> set[WorkflowKey]:
         """Replace what is known of the miner. Of the public kind only its workflows' ids are known.
 
         Returns the workflows that have capabilities now that no miner had before.
         """
-        announced = [capability.to_json() for capability in miner.capabilities.values()]
-        texts = {json.dumps(item) for item in (*announced, *sorted(miner.workflow_ids))}
+        announced: dict[str, Capability | str] = {json.dumps(each): each for each in miner.workflow_ids}
+        announced |= {json.dumps(capability.to_json()): capability for capability in miner.capabilities.values()}
         before, now = self._of_miner.get(miner.name, set()), self._database.steady_time(self._clock)
+        old, new = before - announced.keys(), announced.keys() - before
         with self._database.transaction():
-            for text in before - texts:
-                self._database.run("DELETE FROM offers WHERE miner = ? AND offer = ?", (miner.name, text))
-            for text in texts - before:
-                self._database.run("INSERT INTO offers VALUES (?, ?, ?)", (miner.name, text, now))
+            if old:
+                delete = "DELETE FROM offers WHERE miner = ? AND offer IN (SELECT value FROM json_each(?))"
+                self._database.run(delete, (miner.name, json.dumps([*old])))
+            if new:
+                insert = "INSERT INTO offers SELECT ?, value, ? FROM json_each(?)"
+                self._database.run(insert, (miner.name, now, json.dumps([*new])))
             self._database.run("UPDATE offers SET seen = ? WHERE miner = ?", (now, miner.name))
-        self._of_miner[miner.name] = texts
+        self._of_miner[miner.name] = set(announced)
         self.__dict__.pop("names", None)  # It is computed again.
-        added = {self._add(text) for text in texts - before}
-        for text in before - texts:
+        added = {self._add(text, announced[text]) for text in new}
+        for text in old:
             self._remove(text)
         return {workflow for workflow in added if workflow is not None}
 
@@ -201,32 +206,30 @@ class Capabilities:
         known = [str(workflow) for workflow in {*self._known, *self._configured}]
         return listed(sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)])
 
-    def _add(self, text: str) -> WorkflowKey | None:
+    def _add(self, text: str, announced: Capability | str) -> WorkflowKey | None:
         """Count an announcement; its workflow if it is a capability that was not known."""
         self._counts[text] += 1
         if self._counts[text] > 1:
             return None
-        announced = json.loads(text)
+        self._announced[text] = announced
         if isinstance(announced, str):
             self._public_ids.add(announced)
             return None
-        capability = Capability.from_json(announced)
-        self._known.setdefault(capability.key, {})[capability.digest] = capability
-        return capability.key
+        self._known.setdefault(announced.key, {})[announced.digest] = announced
+        return announced.key
 
     def _remove(self, text: str) -> None:
         self._counts[text] -= 1
         if self._counts[text] > 0:
             return
         del self._counts[text]
-        announced = json.loads(text)
+        announced = self._announced.pop(text)
         if isinstance(announced, str):
             self._public_ids.discard(announced)
             return
-        capability = Capability.from_json(announced)
-        del self._known[capability.key][capability.digest]
-        if not self._known[capability.key]:
-            del self._known[capability.key]
+        del self._known[announced.key][announced.digest]
+        if not self._known[announced.key]:
+            del self._known[announced.key]
 
 
 class Miners:

@@ -102,6 +102,8 @@ class MinerRoutes:
             is_new = await self.queue.finish(lease, Result(str(body.get("result")), *seconds, wire.read_remark(body)))
         elif give_back in wire.REQUEUE_REASONS:
             is_new = await self.queue.requeue(lease, give_back, wire.read_remark(body))
+        elif not wire.names_node(body):
+            is_new = await self.queue.requeue(lease, "unable", wire.read_failure(body))
         else:
             is_new = await self.queue.end(lease, wire.read_failure(body))
         return web.json_response({"msg": "thank you" if is_new else "submitted before"})
