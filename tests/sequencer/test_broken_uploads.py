@@ -19,7 +19,7 @@ from tests.support.fake_miner import IMAGE, workflow
 from tests.support.pictures import png
 from xalora_client import Client, InputImage, UpscalerTask
 from xalora_client.sequencer import app, file_store
-from xalora_client.sequencer.api import connections
+from xalora_client.sequencer.api import connections, files
 
 CONTENT = png() + os.urandom(3 * 2**20)
 LARGE = png() + os.urandom(24 * 2**20)

@@ -86,6 +86,12 @@ def restore(sequencer, *suffixes, by=overwrite):
         by(sequencer.folder / "before" / f"{NAME}{suffix}", sequencer.file(suffix))
 
 
+def checkpoint(file):
+    """Until then, the file itself is the same before and after."""
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def rename_over(source, destination):
     shutil.copy(source, f"{destination}.new")
     Path(f"{destination}.new").replace(destination)
@@ -101,7 +107,7 @@ CHANGES = {
     "log deleted": lambda s: s.file("-wal").unlink(),
     "folder renamed": lambda s: s.data.rename(s.folder / "elsewhere"),
     "file replaced": lambda s: restore(s, "", by=rename_over),
-    "file overwritten": lambda s: restore(s, ""),
+    "file overwritten": lambda s: [checkpoint(s.folder / "before" / NAME), restore(s, "")],
     "file and log overwritten": lambda s: restore(s, "", "-wal"),
     "log replaced": lambda s: restore(s, "-wal", by=rename_over),
     "log overwritten": lambda s: restore(s, "-wal"),
@@ -149,6 +155,20 @@ def test_nothing_is_acknowledged_into_files_that_others_changed(running, change)
         assert running.command.wait() == 2
         assert "Traceback" not in running.command.errors()
         assert str(running.data) in running.command.errors()
+
+
+def write_the_same(file):
+    with file.open("r+b") as opened:
+        opened.write(b"SQLite")
+
+
+@pytest.mark.parametrize("change", [os.utime, lambda file: os.utime(file, (1, 1)), write_the_same])
+def test_the_same_bytes_are_no_change(running, change):
+    change(running.file())
+    assert running.create("after").status_code == 200
+    running.command.process.terminate()
+    assert running.command.wait() == 143
+    assert {"early-0", "late-0", "after"} <= running.jobs()
 
 
 def test_readers_writers_and_checkpoints_of_other_programs_are_no_change(running):

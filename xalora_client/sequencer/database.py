@@ -252,6 +252,7 @@ class Database:
             with suppress(OSError):
                 if self._fault is not None and self._watch.is_log_left():  # SQLite would mix it into the file there.
                     log_of(self._path).rename(free_name(log_of(self._path), "left"))
+            self._watch.close()
 
     async def watch(self) -> None:
         """Look at the files every second, and keep the log short. Raises StorageError after a fault, at once.
