@@ -189,7 +189,7 @@ class _Server:
             reachable = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(url_host, url_host)  # noqa: S104 - not bound
             self._lock.publish(f"http://{reachable}:{real_port}")
             on_ready(f"http://{url_host}:{real_port}")
-            serving = [self._prune_forever(), self._database.watch(), self._lock.keep()]
+            serving = [self._prune_forever(), self._database.watch(), self._lock.renew()]
             tasks = [asyncio.ensure_future(each) for each in serving]
             try:
                 await asyncio.gather(*tasks)

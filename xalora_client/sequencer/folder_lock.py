@@ -15,7 +15,7 @@ from ..storage.file_locks import ProcessLock
 from ..storage.sqlite_file import is_busy, is_damage
 
 _ANSWER_SECONDS = 2.0
-_KEEP_SECONDS = 1.0
+_RENEW_SECONDS = 1.0
 
 
 class FolderInUseError(ConfigurationError):
@@ -50,12 +50,12 @@ class FolderLock:
             )
         return lock
 
-    async def keep(self) -> None:
+    async def renew(self) -> None:
         """Make the lock again whenever its file was deleted. Raises FolderInUseError once another server has it."""
         while True:
-            await asyncio.sleep(_KEEP_SECONDS)
+            await asyncio.sleep(_RENEW_SECONDS)
             with suppress(OSError):
-                if self.data.is_dir() and not self._lock.is_in_place():
+                if self.data.is_dir() and not self._lock.is_present():
                     self._lock = self._acquire()
 
     def publish(self, url: str) -> None:

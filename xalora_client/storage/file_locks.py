@@ -66,7 +66,7 @@ class ProcessLock:
                 if lock is None:
                     os.close(handle)
 
-    def is_in_place(self) -> bool:
+    def is_present(self) -> bool:
         """Whether its file is still there. Where others removed it, it keeps out nobody. Raises OSError."""
         return _is_at(self._handle, self.path)
 
@@ -78,7 +78,7 @@ class ProcessLock:
         if sys.platform == "win32":
             self._closing()
         with contextlib.suppress(OSError):  # Leaves an empty file. On Windows, another process may have it open.
-            if sys.platform == "win32" or self.is_in_place():
+            if sys.platform == "win32" or self.is_present():
                 self.path.unlink(missing_ok=True)
         self._closing()
 
