@@ -11,6 +11,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 
@@ -48,6 +49,23 @@ def flat(value: bytes, count: int, who: bytes = WRONG) -> bytes:
 def one_text(who: bytes, size: int) -> bytes:
     parameters = b'{"parameters": {"prompt": "%s"}}' % (b"A" * size)
     return b'{%s, "job_id": "j", "task_type": "txt2vid", "task_details": %s}' % (who, parameters)
+
+
+def as_utf_16(count: int) -> bytes:
+    """Empty lists, in which whoever reads bytes finds a good key and some texts."""
+    seen = b'":0,%s,"xx":"%s' % (RIGHT, b"xx" * 10_000)
+    lists = "[]," * 100_000 + '"\u2241\u2241",'  # Each of these two is a quote and a byte.
+    shown = seen + b" " * (len(seen) % 2)
+    return '\ufeff{"'.encode("utf-16-le") + shown + ('":["\u2241",' + lists * count + "0]}").encode("utf-16-le")
+
+
+def later_keys(world: World, count: int) -> str:
+    """Large bodies at once that name other keys after the one that was checked."""
+    texts = b'","'.join([b"x" * 1_000_000] * 110)
+    body = b'{%s, "pad": "%s", "api_key": "%%d", "texts": ["%s"]}' % (RIGHT, b"x" * 60_000, texts)
+    with ThreadPoolExecutor(count) as pool:
+        bodies = [body.replace(b"%d", b"%d" % number) for number in range(count)]
+        return " ".join(sorted(set(pool.map(partial(with_body, world), bodies))))
 
 
 def endless(world: World, beginning: bytes, piece: bytes, lines: int = 8) -> str:
@@ -184,6 +202,9 @@ def attacks() -> list[Attack]:
     }
     for name, body in texts.items():
         found.append(Attack(f"{name}, with a key", "a consumer", partial(with_body, body=body), "400|413"))
+    hidden = partial(with_body, body=as_utf_16(100))
+    found.append(Attack("10 million lists in UTF-16, with a key", "a consumer", hidden, "400|413"))
+    found.append(Attack("eight of 110 MB, and other keys behind", "a consumer", partial(later_keys, count=8), "413"))
     objects = partial(with_body, body=flat(b"{}", 17_000_000, RIGHT))
     found.append(Attack("50 MB of objects, with a key", "a consumer", objects, "413"))
     streams = {

@@ -53,7 +53,7 @@ def test_ctrl_c_finishes_the_task_at_hand(farm):
     farm(scenario)
 
 
-@pytest.mark.parametrize("way", ["Ctrl-C twice", "SIGTERM"])
+@pytest.mark.parametrize("way", ["Ctrl-C twice", "SIGTERM", "SIGHUP"])
 def test_the_task_is_given_back(farm, way):
     async def scenario(world):
         comfyui = await world.comfyui(plan=lambda inputs: Plan(seconds=60, steps=600))
@@ -62,13 +62,13 @@ def test_the_task_is_given_back(farm, way):
         world.ready.append("box")
         task_id = await world.create(prompt="a fox")
         await until(lambda: comfyui.running)
-        if way == "SIGTERM":
-            miner.process.send_signal(signal.SIGTERM)
+        if way.startswith("SIG"):
+            miner.process.send_signal(getattr(signal, way))
         else:
             miner.interrupt()
             await until(lambda: "Press Ctrl-C again" in miner.errors())
             miner.interrupt()
-        assert await miner.end() == (0 if way == "SIGTERM" else 130)
+        assert await miner.end() == (0 if way.startswith("SIG") else 130)
         assert comfyui.is_idle
         assert (await world.task(task_id))["status"] == "waiting"
 

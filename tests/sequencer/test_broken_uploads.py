@@ -8,6 +8,7 @@ import select
 import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,10 +18,11 @@ from tests.support.cut_network import CutNetwork
 from tests.support.fake_miner import IMAGE, workflow
 from tests.support.pictures import png
 from xalora_client import Client, InputImage, UpscalerTask
-from xalora_client.sequencer import file_store
-from xalora_client.sequencer.api import files
+from xalora_client.sequencer import app, file_store
+from xalora_client.sequencer.api import connections, files
 
 CONTENT = png() + os.urandom(3 * 2**20)
+LARGE = png() + os.urandom(24 * 2**20)
 
 
 @pytest.fixture
@@ -217,19 +219,49 @@ def is_cut(connection):
         return True
 
 
-def test_a_reader_who_takes_nothing_is_cut(server, monkeypatch, poll):
-    monkeypatch.setattr(files, "READER_SECONDS", 0.3)
+def large_result(server):
+    """Its address."""
     miner = server.miner()
     task_id = server.make()
-    content = png() + os.urandom(24 * 2**20)
-    miner.finish(miner.take(), content)
-    url = server.query(task_id)["result"]
-    with socket.socket() as reader:
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        reader.connect((urlsplit(url).hostname, urlsplit(url).port))
-        reader.sendall(f"GET {urlsplit(url).path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    miner.finish(miner.take(), LARGE)
+    return server.query(task_id)["result"]
+
+
+def reads_nothing(url):
+    """A connection that asks for this, and reads no more than a byte of it."""
+    reader = socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    reader.connect((urlsplit(url).hostname, urlsplit(url).port))
+    reader.sendall(f"GET {urlsplit(url).path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert reader.recv(1)
+    return reader
+
+
+def test_a_reader_who_takes_nothing_is_cut(server, monkeypatch, poll):
+    monkeypatch.setattr(connections, "READER_SECONDS", 0.3)
+    url = large_result(server)
+    with reads_nothing(url) as reader:
         poll(lambda: is_cut(reader))
-    assert requests.get(url, timeout=30).content == content
+    assert requests.get(url, timeout=30).content == LARGE
+
+
+def test_readers_who_take_nothing_are_in_nobodys_way(sequencer, monkeypatch, poll):
+    monkeypatch.setattr(app, "most_connections", lambda: 20)
+    url = large_result(sequencer())
+
+    def is_served():
+        with suppress(requests.ConnectionError):
+            return requests.get(url, timeout=30).content == LARGE
+
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(reads_nothing(url))
+        poll(is_served, 20.0)
+
+
+def test_a_folder_that_somebody_deleted_is_made_again(server):
+    shutil.rmtree(server.data / "incoming")
+    assert requests.get(large_result(server), timeout=30).content == LARGE
 
 
 def test_a_client_goes_on_after_a_cut(server):

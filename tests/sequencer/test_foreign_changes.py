@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import requests
 from tests.sequencer.conftest import SequencerServer
 from tests.support.fake_miner import FakeMiner, in_thread
 from tests.support.processes import Command, poll
+from xalora_client.storage.file_locks import ProcessLock
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there, files that are open cannot be replaced")
 
@@ -84,6 +86,12 @@ def restore(sequencer, *suffixes, by=overwrite):
         by(sequencer.folder / "before" / f"{NAME}{suffix}", sequencer.file(suffix))
 
 
+def checkpoint(file):
+    """Until then, the file itself is the same before and after."""
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def rename_over(source, destination):
     shutil.copy(source, f"{destination}.new")
     Path(f"{destination}.new").replace(destination)
@@ -99,7 +107,7 @@ CHANGES = {
     "log deleted": lambda s: s.file("-wal").unlink(),
     "folder renamed": lambda s: s.data.rename(s.folder / "elsewhere"),
     "file replaced": lambda s: restore(s, "", by=rename_over),
-    "file overwritten": lambda s: restore(s, ""),
+    "file overwritten": lambda s: [checkpoint(s.folder / "before" / NAME), restore(s, "")],
     "file and log overwritten": lambda s: restore(s, "", "-wal"),
     "log replaced": lambda s: restore(s, "-wal", by=rename_over),
     "log overwritten": lambda s: restore(s, "-wal"),
@@ -147,6 +155,20 @@ def test_nothing_is_acknowledged_into_files_that_others_changed(running, change)
         assert running.command.wait() == 2
         assert "Traceback" not in running.command.errors()
         assert str(running.data) in running.command.errors()
+
+
+def write_the_same(file):
+    with file.open("r+b") as opened:
+        opened.write(b"SQLite")
+
+
+@pytest.mark.parametrize("change", [os.utime, lambda file: os.utime(file, (1, 1)), write_the_same])
+def test_the_same_bytes_are_no_change(running, change):
+    change(running.file())
+    assert running.create("after").status_code == 200
+    running.command.process.terminate()
+    assert running.command.wait() == 143
+    assert {"early-0", "late-0", "after"} <= running.jobs()
 
 
 def test_readers_writers_and_checkpoints_of_other_programs_are_no_change(running):
@@ -207,6 +229,60 @@ def test_a_lock_that_stays_is_answered_with_words(sequencer, monkeypatch):
         answer = server.try_create("txt2vid", {"prompt": "x"}, workflow_id="1")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert "locked" in answer.json()["message"]
+
+
+def test_a_foreign_lock_at_the_start_is_waited_for(running):
+    running.command.process.terminate()
+    assert running.command.wait() == 143
+    with closing(sqlite3.connect(running.file(), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        running.start()
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.command.process.wait(3)
+        other.execute("ROLLBACK")
+    assert running.create("after").status_code == 200
+
+
+@pytest.mark.parametrize("change", [lambda lock: lock.unlink(), lambda lock: lock.replace(lock.with_name("old"))])
+def test_another_sequencer_is_kept_out_although_the_lock_was_removed(running, change):
+    lock = running.data / "lock"
+    change(lock)
+    poll(lock.exists)
+    first = running.command
+    running.command = None
+    running.start()
+    assert running.command.wait() == 2
+    assert "Another sequencer uses the data folder" in running.command.errors()
+    running.command.close()
+    running.command = first
+    assert running.create("after").status_code == 200
+
+
+def test_it_ends_once_another_sequencer_has_its_folder(running):
+    lock = running.data / "lock"
+    lock.unlink()
+    with contextlib.ExitStack() as stack:
+        stack.callback(ProcessLock.acquire(lock).release)
+        assert running.command.wait() == 2
+        assert "Another sequencer uses the data folder" in running.command.errors()
+        assert lock.exists()
+
+
+def test_the_database_may_be_a_link(running):
+    running.command.process.terminate()
+    assert running.command.wait() == 143
+    real = running.file().rename(running.folder / "elsewhere.sqlite3")
+    running.file().symlink_to(real)
+    running.start()
+    assert running.create("after").status_code == 200
+    assert "early-0" in running.jobs()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_it_ends_in_order(running, name):
+    running.command.process.send_signal(getattr(signal, name))
+    assert running.command.wait() == 143
+    assert not running.file("-wal").exists()
 
 
 def another_program(path):

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import os
 import secrets
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -36,7 +35,7 @@ async def sandbox(arguments: argparse.Namespace) -> int:
 
 async def sequencer(arguments: argparse.Namespace) -> int:
     """``xalora sequencer --data DIR``, with miners of its own for ``--comfyui URL``."""
-    from ..miner.service import signal_handlers
+    from ..miner.service import signal_handlers, to_end
     from ..sequencer.api.connections import raise_file_limit
     from ..sequencer.app import serve  # Imports a web server, which few commands need.
     from ..sequencer.recovery import backup
@@ -85,7 +84,7 @@ async def sequencer(arguments: argparse.Namespace) -> int:
         is_terminated.set()
         serving.cancel()
 
-    with signal_handlers({signal.SIGTERM: terminate}):  # So that it ends in order, as by Ctrl-C.
+    with signal_handlers(to_end(terminate)):  # So that it ends in order, as by Ctrl-C.
         try:
             await serving
         except asyncio.CancelledError:
@@ -143,7 +142,7 @@ async def _serve_with_miners(
 
     The miners end first, so that they can give back their tasks.
     """
-    from ..miner.service import make_miners, run_miners, signal_handlers
+    from ..miner.service import make_miners, run_miners, signal_handlers, to_end
 
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving: asyncio.Future[None] = asyncio.ensure_future(serve(on_ready=ready.set_result))
@@ -165,7 +164,7 @@ async def _serve_with_miners(
                 log=_log,
             )
             running.insert(0, asyncio.ensure_future(run_miners(miners)))
-            with signal_handlers({signal.SIGTERM: running[0].cancel}):
+            with signal_handlers(to_end(running[0].cancel)):
                 await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for part in running:
             if part.done() and not part.cancelled():

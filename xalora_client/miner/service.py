@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,7 +59,7 @@ async def run_miners(miners: Sequence[Miner]) -> None:
 
 
 async def run_until_signal(miners: Sequence[Miner], log: Callable[[str], None]) -> bool:
-    """Run them until Ctrl-C or SIGTERM. Returns whether it was Ctrl-C.
+    """Run them until Ctrl-C, SIGTERM, or the end of their terminal. Returns whether it was Ctrl-C.
 
     The first Ctrl-C waits for the tasks at hand, the second requeues them. SIGTERM requeues them at once: a service
     manager soon kills what does not end.
@@ -82,9 +83,17 @@ async def run_until_signal(miners: Sequence[Miner], log: Callable[[str], None]) 
         log("Stopping. Tasks at hand are returned to the queue.")
         running.cancel()
 
-    with signal_handlers({signal.SIGINT: press, signal.SIGTERM: terminate}), suppress(asyncio.CancelledError):
+    with signal_handlers({signal.SIGINT: press} | to_end(terminate)), suppress(asyncio.CancelledError):
         await running
     return presses > 0
+
+
+def to_end(action: Callable[[], object]) -> dict[signal.Signals, Callable[[], object]]:
+    """An action for the signals that ask a service to end: SIGTERM, and that its terminal is gone, but for nohup."""
+    found = {signal.SIGTERM: action}
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        found[signal.SIGHUP] = action
+    return found
 
 
 @contextmanager

@@ -194,12 +194,14 @@ class _Server:
             reachable = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(url_host, url_host)  # noqa: S104 - not bound
             self._lock.publish(f"http://{reachable}:{real_port}")
             on_ready(f"http://{url_host}:{real_port}")
-            pruning = asyncio.ensure_future(self._prune_forever())
+            serving = [self._prune_forever(), self._database.watch(), self._lock.renew()]
+            tasks = [asyncio.ensure_future(each) for each in serving]
             try:
-                await self._database.watch()
+                await asyncio.gather(*tasks)
             finally:
-                pruning.cancel()
-                await asyncio.gather(pruning, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await self._queue.stop()  # So that long polls do not delay the shutdown.
             await runner.cleanup()

@@ -216,7 +216,7 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = path = path.resolve()  # The log of a linked file is beside the file itself.
         try:
             self._db = connect(path, STEPS, NAME, check_file)
         except StorageError as error:
@@ -224,7 +224,6 @@ class Database:
         # A commit does not wait for the disk: nothing else could run meanwhile. ``flush`` does, for many at once.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA wal_autocheckpoint = 0")
-        self._db.execute("PRAGMA busy_timeout = 0")
         (self._salt,) = self._db.execute("SELECT value FROM salt").fetchone()
         sync_folder(path.parent)
         # For other threads. While one reads from the file alone, no program's checkpoint changes the file.
@@ -253,9 +252,14 @@ class Database:
             with suppress(OSError):
                 if self._fault is not None and self._watch.is_log_left():  # SQLite would mix it into the file there.
                     log_of(self._path).rename(free_name(log_of(self._path), "left"))
+            self._watch.close()
 
     async def watch(self) -> None:
-        """Look at the files every second, and keep the log short. Raises StorageError after a fault, at once."""
+        """Look at the files every second, and keep the log short. Raises StorageError after a fault, at once.
+
+        From here on no call waits while another program keeps the file locked: others are served meanwhile.
+        """
+        self._db.execute("PRAGMA busy_timeout = 0")
         while True:
             with suppress(StoreError):
                 self._check_files()

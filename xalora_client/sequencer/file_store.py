@@ -152,6 +152,7 @@ class Incoming:
 
     def begin(self, expected: int = 0) -> IncomingFile:
         """A new file, with nothing in it. Raises OSError, also where so many bytes have no room."""
+        self._folder.mkdir(exist_ok=True)  # Somebody may have deleted it.
         _require_room(self._folder, expected)
         path = self._folder / uuid.uuid4().hex
         path.touch()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import secrets
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from ..storage.file_locks import ProcessLock
 from ..storage.sqlite_file import is_busy, is_damage
 
 _ANSWER_SECONDS = 2.0
+_RENEW_SECONDS = 1.0
 
 
 class FolderInUseError(ConfigurationError):
@@ -33,17 +35,28 @@ class FolderLock:
         self.name = name
         self.instance = secrets.token_hex(8)
         try:
-            lock = ProcessLock.acquire(data / "lock")
+            self._lock = self._acquire()
             if name == "sequencer":  # An older one may be open to others, and what is in it as well.
                 data.chmod(0o700)
         except OSError as error:
             raise unusable(data, error, name) from error
+
+    def _acquire(self) -> ProcessLock:
+        lock = ProcessLock.acquire(self.data / "lock")
         if lock is None:
             raise FolderInUseError(
-                f"Another {name} uses the data folder {data}",
+                f"Another {self.name} uses the data folder {self.data}",
                 advice="Use that one, stop it, or choose another folder.",
             )
-        self._lock = lock
+        return lock
+
+    async def renew(self) -> None:
+        """Make the lock again whenever its file was deleted. Raises FolderInUseError once another server has it."""
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            with suppress(OSError):
+                if self.data.is_dir() and not self._lock.is_present():
+                    self._lock = self._acquire()
 
     def publish(self, url: str) -> None:
         """Write the URL of this sandbox for other processes."""

@@ -39,6 +39,7 @@ class ProcessLock:
 
     def __init__(self, path: Path, handle: int) -> None:
         self.path = path
+        self._handle = handle
         # Garbage collection only closes the file. To others, its holder is then dead.
         self._closing = weakref.finalize(self, os.close, handle)
         _open_locks.add(self)
@@ -65,6 +66,10 @@ class ProcessLock:
                 if lock is None:
                     os.close(handle)
 
+    def is_present(self) -> bool:
+        """Whether its file is still there. Where others removed it, it keeps out nobody. Raises OSError."""
+        return _is_at(self._handle, self.path)
+
     def release(self) -> None:
         """Release the lock and remove the file. Does nothing the second time."""
         if not self._closing.alive:
@@ -73,7 +78,8 @@ class ProcessLock:
         if sys.platform == "win32":
             self._closing()
         with contextlib.suppress(OSError):  # Leaves an empty file. On Windows, another process may have it open.
-            self.path.unlink(missing_ok=True)
+            if sys.platform == "win32" or self.is_present():
+                self.path.unlink(missing_ok=True)
         self._closing()
 
 

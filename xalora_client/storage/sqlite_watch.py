@@ -5,6 +5,7 @@ SQLite does not look: it goes on writing to a file that has no name any more, or
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import sys
@@ -17,6 +18,7 @@ OVERWRITTEN = "overwritten"
 _HEAD = 32
 _COUNTERS = slice(12, 20)
 _RECORD_HEAD = 24
+_MOST_COMPARED = 32 * 2**20
 
 
 class Change(NamedTuple):
@@ -38,7 +40,13 @@ class SqliteWatch:
     def __init__(self, path: Path, page_size: int) -> None:
         self._path = path
         self._record = _RECORD_HEAD + page_size
+        # Closing it would release SQLite's locks of the whole process on this file, so it stays open.
+        self._bytes = path.open("rb", buffering=0)
         self.remember()
+
+    def close(self) -> None:
+        """Look no more. SQLite must have closed the file before."""
+        self._bytes.close()
 
     def remember(self) -> None:
         """Take the files as they are. Raises OSError."""
@@ -48,6 +56,7 @@ class SqliteWatch:
         self.log_size = self._unsure = log.st_size
         self._head = self._last = b""
         self._end = 0
+        self._digest = self._read_digest()
 
     def distrust_end(self) -> None:
         """A statement failed: what it left at the end of the log will be written over."""
@@ -59,9 +68,26 @@ class SqliteWatch:
             file = _state(self._path)
         except FileNotFoundError:
             return Change(self._path, "deleted")
-        if file != self._file:
+        if file != self._file and not self._is_as_before(file):
             return Change(self._path, OVERWRITTEN if file[:2] == self._file[:2] else "replaced by another file")
         return self._log_change()
+
+    def _is_as_before(self, file: tuple[int, ...]) -> bool:
+        """Whether only its time is another one, as by ``touch``."""
+        if file[:3] != self._file[:3] or self._digest is None or self._read_digest() != self._digest:
+            return False
+        self._file = file
+        return True
+
+    def _read_digest(self) -> bytes | None:
+        """Of all bytes of the file; None where there are too many for that."""
+        if self._file[2] > _MOST_COMPARED:
+            return None
+        digest = hashlib.blake2b()
+        self._bytes.seek(0)
+        while piece := self._bytes.read(2**20):
+            digest.update(piece)
+        return digest.digest()
 
     def is_log_left(self) -> bool:
         """Whether the log is still here, but not the file that it belongs to."""

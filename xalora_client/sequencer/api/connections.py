@@ -1,8 +1,8 @@
 """The connections of a server that strangers can reach: how many there may be, and how long one may be silent.
 
 aiohttp waits without end for the first request of a connection. Here a connection is expendable until its request has
-arrived whole, and again once its answer was sent. Where there are too many, the oldest expendable one is closed, so
-that those who only hold connections open hold up nobody.
+arrived whole, again while its answer is not read, and once that was sent. Where there are too many, the oldest
+expendable one is closed, so that those who only hold connections open hold up nobody.
 """
 
 from __future__ import annotations
@@ -36,10 +36,14 @@ READ_OF_STRANGERS, READ_OF_OTHERS = 8 * 2**10, 256 * 2**10
 
 
 MOST = 20_000
-FILES_BESIDES = 256
+FILES_OF_EACH, FILES_BESIDES = 2, 256
+"""A connection may have a file that is sent beside its socket."""
 
 MOST_OF_ADDRESS = 512
 """The most connections of one address. This machine itself may have all."""
+
+READER_SECONDS = 60.0
+"""How long some 48 KiB of an answer may take until its reader has taken them."""
 
 SECONDS_BETWEEN_WARNINGS = 60.0
 
@@ -109,6 +113,8 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_admitted = False
         self._is_refused = False
+        self._is_answering = False
+        self._stalled: asyncio.TimerHandle | None = None
         self.slot: asyncio.Semaphore | None = None
         """What its request keeps others from, until it was answered."""
 
@@ -127,6 +133,7 @@ class Connection(asyncio.Protocol):
         if not self._is_admitted:
             return
         self._stop_timer()
+        self._end_stall()
         self._release_slot()
         self._connections.forget(self)
         self._is_admitted = False
@@ -145,9 +152,14 @@ class Connection(asyncio.Protocol):
         return None if self._inner is None else cast("bool | None", self._inner.eof_received())
 
     def pause_writing(self) -> None:
+        # Who does not read an answer must not be in the way of others, nor stay forever.
+        self._connections.set_expendable(self, True)
+        self._stalled = asyncio.get_running_loop().call_later(READER_SECONDS, self.abort)
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
+        self._end_stall()
+        self._connections.set_expendable(self, not self._is_answering)
         self._inner.resume_writing()
 
     def abort(self) -> None:
@@ -166,6 +178,7 @@ class Connection(asyncio.Protocol):
 
     def answer(self) -> None:
         """The whole request is there, and is being answered."""
+        self._is_answering = True
         self._connections.set_expendable(self, False)
 
     def refuse(self) -> None:
@@ -176,6 +189,7 @@ class Connection(asyncio.Protocol):
 
     def end(self) -> None:
         """The answer was sent."""
+        self._is_answering = False
         self._release_slot()
         if self._is_admitted:
             self._connections.set_expendable(self, True)
@@ -189,6 +203,11 @@ class Connection(asyncio.Protocol):
         transport: Any = self._transport
         if hasattr(transport, "max_size"):  # asyncio's own transports on Unix have it.
             transport.max_size = size
+
+    def _end_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -250,7 +269,7 @@ def most_connections() -> int:
     import resource
 
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if limit == resource.RLIM_INFINITY else max(64, min(MOST, limit - FILES_BESIDES))
+    return MOST if limit == resource.RLIM_INFINITY else max(64, min(MOST, (limit - FILES_BESIDES) // FILES_OF_EACH))
 
 
 def raise_file_limit() -> None:
@@ -259,7 +278,8 @@ def raise_file_limit() -> None:
         import resource
 
         limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = MOST + FILES_BESIDES if most == resource.RLIM_INFINITY else min(most, MOST + FILES_BESIDES)
+        wanted = MOST * FILES_OF_EACH + FILES_BESIDES
+        wanted = wanted if most == resource.RLIM_INFINITY else min(most, wanted)
         if limit != resource.RLIM_INFINITY and limit < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 

@@ -28,9 +28,6 @@ from .keys import ConsumerKeys
 MOST_CUT, MOST_CUT_OF_OWNER = 16, 4
 """Uploads that were cut and are kept to be continued, in all and of one owner. Who has the most gives up the oldest."""
 
-READER_SECONDS = 60.0
-"""How long a piece of 64 KiB may take until its reader has taken it."""
-
 UPLOADS_OF_OWNER = 8
 """Uploads of one owner that may run at once."""
 
@@ -87,12 +84,7 @@ class _FileAnswer(web.FileResponse):
             async with self._pace:
                 await writer.write(piece, drain=False)
                 await asyncio.sleep(0)
-            try:
-                await asyncio.wait_for(writer.drain(), READER_SECONDS)
-            except asyncio.TimeoutError:
-                if request.transport is not None:
-                    request.transport.abort()
-                raise ConnectionResetError("the reader is too slow") from None
+            await writer.drain()
             count -= len(piece)
         return writer
 

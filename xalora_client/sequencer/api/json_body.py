@@ -31,6 +31,9 @@ MOST_VALUES = 100_000
 LONG_TEXT = 2**20
 """The most bytes of a text, unless it is a ``data:`` URI among the parameters of a task."""
 
+BESIDE_LONG = 8 * 2**20
+"""The most bytes beside those: they are parsed in one go."""
+
 DATA_URI, PARAMETERS_DEPTH = b"data:", 3
 PIECE, PIECE_OF_TEXT = 8 * 2**10, 64 * 2**10
 """Bytes that are read in one go: each takes a millisecond or two at most."""
@@ -131,7 +134,8 @@ def _parsed(body: bytearray, outline: Outline) -> dict[str, Any]:
             long[name] = LongText(body, begin, end)
             rest += body[at:begin] + json.dumps(name)[1:-1].encode()
             at = end
-        found = json.loads(rest + body[at:], parse_constant=refuse_constant)
+        # As the outline read it: in UTF-16, the parser would see another shape.
+        found = json.loads((rest + body[at:]).decode("utf-8-sig"), parse_constant=refuse_constant)
     except (ValueError, LookupError, RecursionError):
         raise HTTPError(400, "the body is not JSON") from None
     if not isinstance(found, dict):
@@ -177,8 +181,8 @@ class Outline:
     """The shape of a JSON text that arrives in pieces, without building anything of it.
 
     ``fields`` are the short texts at its top, by name. ``long`` says where the long ``data:`` URIs begin and end.
-    ``feed`` raises HTTPError when there are too many levels or values, or another text is long. Whether it is JSON at
-    all, the parser says afterwards.
+    ``feed`` raises HTTPError when there are too many levels, values or bytes, or another text is long. Whether it is
+    JSON at all, the parser says afterwards.
     """
 
     def __init__(self) -> None:
@@ -214,6 +218,9 @@ class Outline:
             if self._text is not None:
                 self._begin, self._start = self._before + at, b""
         self._before += len(piece)
+        beside = self._before if self._text is None else self._begin
+        if beside - sum(end - begin for begin, end in self.long) > BESIDE_LONG:
+            raise HTTPError(413, f"the body has more than {BESIDE_LONG // 2**20} MiB beside long data: URIs")
 
     def _read_token(self, token: bytes) -> None:
         if token == b'"':
@@ -262,7 +269,7 @@ class Outline:
             return
         self._last = text
         if self._name is not None:
-            self.fields[self._name] = text
+            self.fields.setdefault(self._name, text)  # It stays the key that was checked.
             self._name = None
 
     def _count(self) -> None:
