@@ -10,7 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
-from ..errors import XaloraError
+from ..errors import ServerError, XaloraError
 
 logger = logging.getLogger("xalora_client")
 
@@ -29,9 +29,11 @@ def if_transient(error: XaloraError) -> bool:
 def if_not_processed(error: XaloraError) -> bool:
     """The policy for creates: whether the server certainly did nothing, and may accept it later.
 
-    Anything less certain could be charged twice.
+    Anything less certain could be charged twice. A server's own trouble, such as a full disk or no miner, is told at
+    once unless the server says when to come back.
     """
-    return error.transient and error.sent == "no"
+    told_when = error.retry_after is not None or not isinstance(error, ServerError)
+    return error.transient and error.sent == "no" and told_when
 
 
 def growing_delays(delay: float, factor: float, longest: float, rng: random.Random) -> Iterator[float]:

@@ -52,7 +52,10 @@ def answering_in_json(service: str) -> Any:
                 connection.refuse()
             is_certain = answer.status == 429 or (isinstance(error, StoreError) and error.is_busy)
             headers = {"Retry-After": "5"} if is_certain else None  # Clients send even a create again then.
-            return web.json_response({"message": str(answer)}, status=answer.status, headers=headers)
+            body: dict[str, Any] = {"message": str(answer)}
+            if isinstance(error, HTTPError) and (answer.status >= 500 or answer.status == 408):
+                body["processed"] = False  # What its status does not say: a create was refused, and is not in doubt.
+            return web.json_response(body, status=answer.status, headers=headers)
 
     return answer_in_json
 
