@@ -178,7 +178,7 @@ async def request_resource(
     async def attempt() -> str:
         return read_miner_id(await finish(session.send(request)), request)
 
-    return await session.retry(attempt, session.call_deadline(), if_not_processed)
+    return await session.retry(request, attempt, session.call_deadline(), if_not_processed)
 
 
 def unknown_to_server(error: NotFoundError, task_id: str) -> NotFoundError:
@@ -291,7 +291,7 @@ async def _send(
     """Send the create under its job id, and never again once the server may have accepted it. Record the outcome."""
     create_request, claim = pending.request, pending.claim
     request = session.sequencer.create(create_request)
-    started = session.clock()
+    started, origin = session.clock(), (Step.NEW if pending.is_new else Step.RESENT).value
     sending: asyncio.Task[CreatedTask] | None = None
 
     async def send_and_record() -> CreatedTask:
@@ -305,8 +305,7 @@ async def _send(
                 await asyncio.to_thread(ledger.created, claim, task_id)
             except StorageError as error:
                 logger.error("%s", error)  # The task exists and is charged: waiting for it matters more.
-        origin = Step.NEW if pending.is_new else Step.RESENT
-        return CreatedTask(task_id, create_request.credentials, origin.value, long_poll=long_poll)
+        return CreatedTask(task_id, create_request.credentials, origin, long_poll=long_poll)
 
     async def attempt() -> CreatedTask:
         nonlocal sending
@@ -316,7 +315,8 @@ async def _send(
 
     def report(error: XaloraError, delay: float) -> None:
         if on_update is not None:
-            on_update(TaskUpdate("", "submitting", session.clock() - started, delay, **error_fields(error)))
+            elapsed = session.clock() - started
+            on_update(TaskUpdate("", "submitting", elapsed, delay, origin=origin, **error_fields(error)))
 
     try:
         try:
@@ -324,7 +324,7 @@ async def _send(
         except (TypeError, ValueError, RecursionError) as error:
             details = create_request.task.task_details
             raise InvalidParameterError("task_details", details, "JSON values with texts as names") from error
-        return await session.retry(attempt, deadline, if_not_processed, report)
+        return await session.retry(request, attempt, deadline, if_not_processed, report)
     except XaloraError as error:
         if error.sent == "no":
             await _close_without_task(session, [pending], error)

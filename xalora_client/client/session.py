@@ -17,9 +17,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
-from ..errors import ConfigurationError, NotFoundError, RateLimitError, StorageError, XaloraError
+from ..errors import APIStatusError, ConfigurationError, NotFoundError, RateLimitError, StorageError, XaloraError
 from ..http.limiter import pause_left, slow_down
-from ..http.retry import backoff, if_transient, retry
+from ..http.retry import LONGEST_PAUSE, backoff, if_transient, retry
 from ..http.transport import HttpTransport, Transport
 from ..ledger import Claim, Ledger, Step
 from ..protocol import answers
@@ -162,7 +162,7 @@ class Session:
             return await self.send(asked, min(longest, deadline.remaining() or 0.001))
 
         try:
-            return await self.retry(attempt, deadline, report=report)
+            return await self.retry(request, attempt, deadline, report=report)
         except XaloraError as error:
             if error.task_id or not request.task_id:
                 raise
@@ -170,15 +170,23 @@ class Session:
 
     async def retry(
         self,
+        request: Request,
         attempt: Callable[[], Awaitable[T]],
         deadline: Deadline,
         may_repeat: Callable[[XaloraError], bool] = if_transient,
         report: ReportRetry | None = None,
     ) -> T:
-        """Await ``attempt()``, and again while ``may_repeat`` and the deadline allow it."""
+        """Await ``attempt()``, which sends the request, and again while ``may_repeat`` and the deadline allow it.
+
+        The pause that a server asked another call for is kept, but for no more than half of the time that is left.
+        """
 
         async def paced() -> T:
-            await self._pace(deadline)
+            left = pause_left(self.sequencer.url, request.secret, self.clock)
+            if pause := min(left, deadline.remaining() / 2):
+                if report is not None:
+                    report(RateLimitError("the server asked for a pause"), pause)
+                await self.sleep(pause)
             return await attempt()
 
         return await retry(
@@ -198,18 +206,16 @@ class Session:
         try:
             response = await self.transport.send(request, REQUEST_TIMEOUT if timeout is None else timeout)
             answers.check_status(response, request)
-        except RateLimitError as error:
-            slow_down(self.sequencer.url, self.clock, error.retry_after or SHORTEST_PAUSE)
-            raise
+        except APIStatusError as error:
+            asked = error.retry_after or SHORTEST_PAUSE
+            if isinstance(error, RateLimitError):
+                slow_down(self.sequencer.url, request.secret, self.clock, asked)
+            if asked <= LONGEST_PAUSE:
+                raise
+            what = f"{error.what.rstrip('.')}; it asks to wait {asked:,.0f} s"
+            advice = f"Try again later; here, no request is held back for more than {LONGEST_PAUSE:.0f} s."
+            raise error.derived(what=what, advice=advice) from error
         return response
-
-    async def _pace(self, deadline: Deadline) -> None:
-        """Wait until the server may be asked again. Raises RateLimitError if that is after the deadline."""
-        while pause := pause_left(self.sequencer.url, self.clock):
-            if pause >= deadline.remaining():
-                what = f"too many requests; it asked to wait for another {pause:.0f} s"
-                raise RateLimitError(what, status_code=429, retry_after=pause)
-            await self.sleep(pause)
 
     async def with_ledger(self, action: Callable[[Ledger], T]) -> T | None:
         """What ``action`` returns. None without a usable ledger: a charged task matters more than its record."""
