@@ -365,7 +365,7 @@ class _OneConnection(aiohttp.TCPConnector):
 def _as_it_is(link: Link) -> URL:
     """The address for aiohttp. The whole target is the path, which is sent unchanged, even with an empty query."""
     port = None if link.port == URL.build(scheme=link.scheme, host="x").port else link.port
-    return URL.build(scheme=link.scheme, host=link.host, port=port, path=link.target, encoded=True)
+    return URL.build(scheme=link.scheme, host=link.url_host, port=port, path=link.target, encoded=True)
 
 
 class Decoder:
