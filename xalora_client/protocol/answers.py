@@ -322,7 +322,10 @@ def _read_object(response: Response, request: Request) -> dict[str, Any]:
     if answer is _NOT_JSON:  # Not raised within: Python's own error holds on to the whole text.
         body = response.body[:4096].decode("utf-8", "replace")
         start = one_line(without_signatures(redact(body, request.secret)), 100)
-        raise ResponseError(f"The server's answer is not JSON: {start!r}", task_id=request.task_id)
+        what = (
+            f"The server's answer is not JSON: {start!r}" if start else f"The server answered {response.status} alone"
+        )
+        raise ResponseError(what, task_id=request.task_id)
     if not isinstance(answer, dict):
         raise ResponseError("The server's answer is not a JSON object", task_id=request.task_id)
     return answer
