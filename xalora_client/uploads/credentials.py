@@ -57,9 +57,9 @@ def open_store(bucket_url: str, options: Mapping[str, str], region: str | None =
         if region:
             config.pop("default_region", None)
             config["region"] = region
-        set_by_variables = {name.lower(): os.environ.get(name, "") for name in _ENDPOINTS}
-        written = {"endpoint": config["endpoint"]} if "endpoint" in config else set_by_variables
-        config |= {name: _endpoint(text) for name, text in written.items() if _endpoint(text) != text}
+        for place, name in [(config, "endpoint"), *((os.environ, name) for name in _ENDPOINTS)]:
+            if written := place.get(name):  # In its place, because obstore prefers AWS_ENDPOINT_URL_S3 to a config.
+                place[name] = _endpoint(written)
     elif scheme == "az":
         config = _from_azure_variables(options) | config
     try:
