@@ -43,6 +43,8 @@ def status_error(response: Response, request: Request, retry_after: float | None
     kind = _ERRORS.get(status) or (errors.ServerError if status >= 500 else errors.APIStatusError)
     code, params = _redirect(response, request) if 300 <= status < 400 else (_CODES.get(status), {})
     message, answer = _message(response)
+    if status == 413 and not answer:  # A proxy's page.
+        code, message = "proxy_limit", "a proxy before the server refuses so large a body"
     return kind(
         one_line(without_signatures(redact(message, request.secret))),
         status_code=status,
