@@ -125,11 +125,12 @@ class SequencerAPI:
         return key
 
     def _own(self, url: str) -> str:
-        """The same path at the address that this miner uses: behind a proxy, the sequencer may not know it."""
+        """The same file at the address that this miner uses: behind a proxy, the sequencer may have another one."""
         try:
-            return self._at(Link.parse(url).target)
+            target = Link.parse(url).target
         except ValueError:
             raise ResponseError("The sequencer named an address that cannot be used") from None
+        return self._at(target[max(0, target.rfind("/miner_")) :])
 
     def _at(self, path: str) -> str:
         return replace(self._link, target=self._link.target.partition("?")[0].rstrip("/") + path).text
