@@ -26,6 +26,48 @@ def test_a_key_is_split_once(combined, consumer, key):
     assert (credentials.consumer_id, credentials.api_key) == (consumer, key)
 
 
+PASTED = [
+    "'{}'",
+    '"{}"',
+    "`{}`",
+    "\u201c{}\u201d",
+    "\u2018{}\u2019",
+    "\u201e{}\u201c",
+    "\u00ab {} \u00bb",
+    "\u300c{}\u300d",
+]
+PASTED += [
+    "\ufeff{}",
+    "{}\u200b",
+    "\u200e{}\u200f",
+    "\u2060{}\u00ad",
+    "\u00a0{}\u3000",
+    "\t'{}' \r\n",
+    '\ufeff"{}"\u200d',
+]
+
+
+@pytest.mark.parametrize("around", PASTED, ids=ascii)
+def test_what_comes_along_when_a_setting_is_copied_is_dropped(around, monkeypatch):
+    """Quotes of an env file, blanks, a byte order mark, and what cannot be seen."""
+    for name, value in {"API_KEY": KEY, "WORKFLOW_URL": "http://10.0.0.1:87", "BUCKET": "s3://name/prefix"}.items():
+        monkeypatch.setenv(f"XALORA_{name}", around.format(value))
+    loaded = config.load()
+    assert (loaded.credentials.consumer_id, loaded.credentials.api_key) == ("consumer", "a-secret-key")
+    assert (loaded.workflow_url, loaded.bucket) == ("http://10.0.0.1:87", "s3://name/prefix")
+    with Client(around.format(KEY), "http://10.0.0.1:87") as client:
+        assert client.config.credentials.api_key == "a-secret-key"
+
+
+def test_nothing_of_a_key_itself_is_dropped():
+    assert Credentials.parse('me#it\'s "so" long').api_key == 'it\'s "so" long'
+
+
+def test_a_dotenv_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / ".env").write_text(f"XALORA_API_KEY={KEY}\n", encoding="utf-8-sig")
+    assert config.load().credentials.consumer_id == "consumer"
+
+
 @pytest.mark.parametrize("combined", ["nokey", "#key", "me#", "", "-x", "   "])
 def test_a_key_in_the_wrong_form_is_refused_without_showing_it(combined):
     with pytest.raises(ConfigurationError, match="consumer#key") as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, bare_environment
+from tests.support.processes import ROOT, Command, bare_environment
 
 HEAVY = {"PIL", "aiohttp", "asyncio", "av", "certifi", "dotenv", "numpy", "requests", "sqlite3", "ssl", "tqdm"}
 """What brings many modules, or opens libraries. Only commands that use it may import it."""
@@ -53,3 +54,27 @@ def test_help_is_there_at_once(tmp_path: Path, figure: Callable[[str], None]) ->
     seconds = min(start(tmp_path, "--help")["cpu"] for _ in range(ROUNDS))
     figure(f"xalora --help takes {seconds * 1000:.0f} ms of CPU")
     assert seconds <= MOST_SECONDS
+
+
+@pytest.mark.parametrize("file", ["not there/keys.log", "."])
+@pytest.mark.parametrize("arguments", [("status", "t1"), ("doctor",)], ids=" ".join)
+def test_a_key_log_that_cannot_be_written_is_ignored(tmp_path, sequencer, arguments, file):
+    """Analyzers of network traffic leave SSLKEYLOGFILE behind, with which Python makes no TLS context."""
+    settings = {"XALORA_API_KEY": "me#a-long-key", "XALORA_WORKFLOW_URL": sequencer.url, "SSLKEYLOGFILE": file}
+    command = Command(*arguments, cwd=tmp_path, home=tmp_path / "home", **settings)
+    try:
+        command.wait()
+        assert re.search(r"^(finished|ok +server)", command.output(), re.MULTILINE), command.errors()
+        assert "SSLKEYLOGFILE is ignored" in command.errors()
+    finally:
+        command.close()
+
+
+def test_one_that_can_be_is_written(tmp_path, sequencer):
+    settings = {"XALORA_API_KEY": "me#a-long-key", "XALORA_WORKFLOW_URL": sequencer.url, "SSLKEYLOGFILE": "keys.log"}
+    command = Command("status", "t1", cwd=tmp_path, home=tmp_path / "home", **settings)
+    try:
+        assert (command.wait(), command.errors()) == (0, "")
+    finally:
+        command.close()
+    assert (tmp_path / "keys.log").exists()

@@ -6,12 +6,15 @@ import errno
 import logging
 import os
 import socket
+import time
 
 import pytest
 
-from tests.support.loopback import deaf_url
+from tests.support.loopback import deaf_url, full_url
 from tests.support.raw_server import RawServer, answer, header
-from xalora_client import NetworkError, ServerError, Text2VideoTask
+from xalora_client import NetworkError, NotFoundError, ServerError, TaskTimeoutError, Text2VideoTask
+from xalora_client.client import session
+from xalora_client.config.validation import DEFAULT_URL
 from xalora_client.http import transport as http
 
 CREATED = answer(b'{"task_id": "t1"}')
@@ -26,10 +29,22 @@ def query(client):
     return client.query_task_result("t1")
 
 
+def cancel(client):
+    return client.cancel_task("t1")
+
+
+def resource(client):
+    return client.resource_request()
+
+
+real = socket.getaddrinfo
+
+
 @pytest.fixture(autouse=True)
 def nothing_reached_yet(monkeypatch):
     """Earlier tests reached hosts that these think of as never reached."""
     monkeypatch.setattr(http, "_reached", set())
+    monkeypatch.setattr(session, "_reached", set())
 
 
 @pytest.fixture
@@ -78,6 +93,45 @@ class TestNeverSent:
         assert error.transient
         assert len(subject.clock.sleeps) > 3
         assert "Connection refused" in str(error)
+
+    @pytest.mark.parametrize("action", [create, query, cancel, resource], ids=lambda each: each.__name__)
+    def test_and_said_within_ten_seconds(self, subject, refused, action, caplog):
+        """A server of one's own that was never reached is rather off than being restarted."""
+        with deaf_url() as url:
+            refused(url, action)
+        assert subject.clock.now - 1000 < 8
+        assert sum("Connection refused" in each.getMessage() for each in caplog.records) > 3
+
+    def test_one_that_drops_what_is_sent_to_it_is_given_no_longer(self, subject, refused):
+        """Nobody is let in, and nobody turned away, as by a machine that is switched off."""
+        subject.options["clock"] = time.monotonic
+        with full_url() as url:
+            began = time.monotonic()
+            assert refused(url).sent == "no"
+        assert time.monotonic() - began < 10
+
+    @pytest.mark.parametrize("action", [query, cancel, create], ids=lambda each: each.__name__)
+    def test_one_that_was_reached_is_waited_for_as_ever(self, subject, refused, action):
+        with RawServer(lambda _: iter([answer(b"{}", "404 Unknown")])) as server, pytest.raises(NotFoundError):
+            subject.do(query, workflow_url=server.url)
+        refused(server.url, action)
+        assert subject.clock.now - 1000 > 40
+
+    def test_a_public_one_is_too(self, subject, refused, monkeypatch):
+        def connect(self, address):
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: real("192.0.2.1", 443, type=socket.SOCK_STREAM))
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        refused(DEFAULT_URL)
+        assert subject.clock.now - 1000 > 40
+
+    def test_and_so_is_what_may_be_paid(self, subject):
+        updates = []
+        with deaf_url() as url, pytest.raises(TaskTimeoutError, match="Connection refused"):
+            subject.do(lambda c: c.wait_for_result("t1", timeout=300, on_update=updates.append), workflow_url=url)
+        assert subject.clock.now - 1000 > 280
+        assert "Connection refused, trying again in 1 s" in updates[0].describe()
 
     @pytest.mark.parametrize("hello", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x03\x00\x02\x02\x28"])
     def test_a_handshake_that_fails(self, refused, hello):

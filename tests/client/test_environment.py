@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import ssl
 import subprocess
 
+import certifi
 import pytest
 
 from tests.faults import certificates
+from tests.faults.network import PUBLIC, Network
 from tests.support.fake_file_server import File
-from tests.support.fake_sequencer import FakeSequencer
+from tests.support.fake_sequencer import Answer, FakeSequencer
 from tests.support.loopback import deaf_url
 from tests.support.proxy import Proxy
 from xalora_client import (
@@ -21,7 +24,12 @@ from xalora_client import (
     TaskStatus,
     Text2VideoTask,
     WorkflowTaskResult,
+    XaloraError,
 )
+from xalora_client.http import proxies
+from xalora_client.http.proxies import proxy_for, ssl_context
+from xalora_client.miner.comfyui import ComfyUI
+from xalora_client.protocol.urls import Link
 
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -30,6 +38,13 @@ CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CE
 def no_certificates_of_this_machine(monkeypatch):
     for name in CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def public():
+    """The servers of this machine also have the address 93.184.216.34, and names: no proxy is used for loopback."""
+    with Network({"sequencer.example": (PUBLIC,)}).watched():
+        yield lambda url: url.replace("127.0.0.1", PUBLIC)
 
 
 @pytest.fixture
@@ -48,6 +63,10 @@ def asked_through(proxy, sequencer):
 
 
 class TestProxies:
+    @pytest.fixture(autouse=True)
+    def elsewhere(self, subject, sequencer, public):
+        subject.options["workflow_url"] = sequencer.url = public(sequencer.url)
+
     @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
     def test_requests_go_through_it(self, subject, sequencer, proxy, monkeypatch, name):
         monkeypatch.setenv(name, proxy.url)
@@ -60,9 +79,9 @@ class TestProxies:
         assert subject.do(query).status == "finished"
         assert asked_through(proxy, sequencer)
 
-    def test_downloads_go_through_it(self, subject, files, proxy, monkeypatch):
+    def test_downloads_go_through_it(self, subject, files, proxy, public, monkeypatch):
         monkeypatch.setenv("http_proxy", proxy.url)
-        url = files.serve("/x.png", File(b"not for you", 451))
+        url = public(files.serve("/x.png", File(b"not for you", 451)))
         with pytest.raises(DownloadError, match="451"):
             subject.do(lambda c: c.download(WorkflowTaskResult("t1", TaskStatus.FINISHED, media_url=url)))
         assert proxy.targets() == [("GET", url)]
@@ -73,13 +92,19 @@ class TestProxies:
         assert proxy.seen[0][2]["proxy-authorization"] == "Basic bWU6cEBzcw=="
         assert not {"proxy-authorization", "authorization"} & set(sequencer.seen[0].headers)
 
-    @pytest.mark.parametrize("exempt", ["127.0.0.1", "*", "example.com,127.0.0.0/8", "example.com, 127.0.0.1"])
+    @pytest.mark.parametrize("exempt", [PUBLIC, "*", "example.com,93.184.0.0/16", f"example.com, {PUBLIC}"])
     @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
     def test_what_needs_no_proxy_gets_none(self, subject, sequencer, proxy, monkeypatch, name, exempt):
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv(name, exempt)
         assert subject.do(query).status == "finished"
         assert proxy.seen == []
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"])
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+    def test_this_machine_needs_none(self, proxy, monkeypatch, name, host):
+        monkeypatch.setenv(name, proxy.url)
+        assert proxy_for(Link.parse(f"http://{host}:8787/task_create")) is None
 
     def test_other_hosts_still_need_it(self, subject, sequencer, proxy, monkeypatch):
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
@@ -121,7 +146,7 @@ class TestProxies:
     @pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "ftp://127.0.0.1:1", "http://127.0.0.1:x", "http://["])
     def test_one_of_a_kind_that_cannot_be_used(self, subject, sequencer, monkeypatch, address):
         monkeypatch.setenv("ALL_PROXY", address)
-        with pytest.raises(NetworkError, match=r"127\.0\.0\.1"):
+        with pytest.raises(NetworkError, match="its proxy setting"):
             subject.do(query)
         assert sequencer.seen == []
 
@@ -156,6 +181,16 @@ class TestCertificates:
         monkeypatch.setenv(name, str(authorities / ("hashed" if name == "SSL_CERT_DIR" else "ca.pem")))
         assert subject.do(query).status == "finished"
 
+    def test_so_is_one_that_the_system_trusts(self, subject, secure, authorities, monkeypatch):
+        monkeypatch.setattr(proxies, "SYSTEM_BUNDLES", ["not there", str(authorities / "ca.pem")])
+        assert subject.do(query).status == "finished"
+
+    def test_certifis_are_trusted_beside_the_systems(self):
+        trusted = ssl_context().get_ca_certs(binary_form=True)
+        of_certifi, of_system = ssl.create_default_context(cafile=certifi.where()), ssl.create_default_context()
+        for each in (of_certifi, of_system):
+            assert set(each.get_ca_certs(binary_form=True)) <= set(trusted)
+
     def test_a_bundle_may_be_a_folder(self, subject, secure, authorities, monkeypatch):
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authorities / "hashed"))
         assert subject.do(query).status == "finished"
@@ -164,6 +199,21 @@ class TestCertificates:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authorities / "ca.pem"))
         monkeypatch.setenv("SSL_CERT_FILE", ssl.get_default_verify_paths().openssl_cafile)
         assert subject.do(query).status == "finished"
+
+    @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", None])
+    def test_a_miner_trusts_them_too(self, secure, authorities, monkeypatch, name):
+        async def ask():
+            async with ComfyUI(secure.url) as comfyui:
+                return await comfyui.system_stats()
+
+        secure.script("system_stats", Answer({"system": {"comfyui_version": "0.33.0"}}))
+        with pytest.raises(XaloraError, match=r"certificate is not trusted.*REQUESTS_CA_BUNDLE"):
+            asyncio.run(ask())
+        if name:
+            monkeypatch.setenv(name, str(authorities / "ca.pem"))
+        else:
+            monkeypatch.setattr(proxies, "SYSTEM_BUNDLES", [str(authorities / "ca.pem")])
+        assert asyncio.run(ask())["comfyui"] == "0.33.0"
 
     def test_others_are_refused_and_it_is_said_what_to_do(self, subject, secure):
         with pytest.raises(NetworkError, match="REQUESTS_CA_BUNDLE") as caught:
@@ -203,15 +253,20 @@ class TestCertificates:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "left over from an old installation.pem"))
         assert subject.do(query).status == "finished"
 
+    @pytest.fixture
+    def named(self, public, secure, subject):
+        subject.options["workflow_url"] = secure.url = secure.url.replace("127.0.0.1", "sequencer.example")
+        return secure
+
     @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-    def test_a_proxy_tunnels_and_sees_nothing(self, subject, secure, authorities, proxy, monkeypatch, name):
+    def test_a_proxy_tunnels_and_sees_nothing(self, subject, named, authorities, proxy, monkeypatch, name):
         monkeypatch.setenv("SSL_CERT_FILE", str(authorities / "ca.pem"))
         monkeypatch.setenv(name, proxy.url)
         assert subject.do(query).status == "finished"
-        assert proxy.targets() == [("CONNECT", secure.url.removeprefix("https://"))]
+        assert proxy.targets() == [("CONNECT", named.url.removeprefix("https://"))]
         assert "secret-key" not in str(proxy.seen)
 
-    def test_a_proxy_that_opens_no_tunnel(self, subject, secure, authorities, proxy, monkeypatch):
+    def test_a_proxy_that_opens_no_tunnel(self, subject, named, authorities, proxy, monkeypatch):
         monkeypatch.setenv("SSL_CERT_FILE", str(authorities / "ca.pem"))
         monkeypatch.setenv("HTTPS_PROXY", f"http://bob:passphrase@{proxy.address}")
         proxy.refusal = 407
@@ -219,7 +274,7 @@ class TestCertificates:
             subject.do(lambda c: c.execute_workflow(Text2VideoTask("a rabbit")))
         assert caught.value.sent == "no"
         assert "passphrase" not in str(caught.value)
-        assert secure.seen == []
+        assert named.seen == []
 
 
 @pytest.mark.parametrize("variable", [False, True], ids=["~/.netrc", "NETRC"])

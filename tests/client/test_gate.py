@@ -9,12 +9,18 @@ import threading
 
 import pytest
 
-from tests.support.fake_sequencer import Answer, FakeSequencer
-from xalora_client import AsyncClient, Client, NetworkError, RateLimitError, Text2VideoTask
+from tests.support.fake_sequencer import Answer, FakeSequencer, status
+from tests.support.pictures import png
+from xalora_client import AsyncClient, Client, InputImage, NetworkError, RateLimitError, Text2VideoTask, UpscalerTask
 from xalora_client.client import session
 from xalora_client.http.limiter import ORDINARY_AT_ONCE
 
 PATIENCE = 20.0
+TASK = Text2VideoTask("a rabbit")
+
+
+def create(client):
+    return client.execute_workflow(TASK)
 
 
 class Crowd:
@@ -144,47 +150,59 @@ def _asks_in(url):
         return client.cancel_task("t1") == "cancelled" and client.execute_workflow(Text2VideoTask("a rabbit")) == "t1"
 
 
+LATER = ["70", "100000", "999999999", "Fri, 31 Dec 9999 23:59:59 GMT"]
+
+
 class TestPace:
-    def test_a_429_slows_the_others_too(self, subject, sequencer):
-        """One call is told to wait and gives up; the next one waits for it."""
-        busy = Answer({"message": "slow down"}, 429, {"Retry-After": "70"})
-        sequencer.script("task_result_query", busy, Answer({"status": "running"}))
-        with pytest.raises(RateLimitError, match="slow down"):
-            subject.do(lambda c: c.query_task_result("t1"))
-        with pytest.raises(RateLimitError, match="asked to wait for another 70 s"):
-            subject.do(lambda c: c.query_task_result("t2"))
-        assert sequencer.count("task_result_query") == 1
-        subject.clock.now += 30
-        assert subject.do(lambda c: c.query_task_result("t2")).status == "running"
-        assert subject.clock.sleeps == [40]
+    """What one call is told slows the others of its key down, but no longer than they can wait."""
 
-    def test_a_create_that_was_slowed_down_was_not_sent(self, subject, sequencer):
-        sequencer.script("task_result_query", Answer({}, 429, {"Retry-After": "100"}))
-        with pytest.raises(RateLimitError):
-            subject.do(lambda c: c.query_task_result("t1"))
-        with pytest.raises(RateLimitError) as caught:
-            subject.do(lambda c: c.execute_workflow(Text2VideoTask("a rabbit")), ledger=True)
+    @pytest.fixture(params=LATER)
+    def told(self, request, subject, sequencer):
+        """One call was told to wait, for longer than it can."""
+        busy = Answer({"message": "slow down"}, 429, {"Retry-After": request.param})
+        sequencer.script("task_create", busy, Answer({"task_id": "t1"}))
+        with pytest.raises(RateLimitError, match=r"slow down; it asks to wait [\d,]+ s") as caught:
+            subject.do(create, ledger=True)
         assert "may have been created" not in str(caught.value)
-        assert sequencer.count("task_create") == 0
-        subject.clock.now += 100
-        assert subject.do(lambda c: c.execute_workflow(Text2VideoTask("a rabbit")), ledger=True) == "t1"
+        assert subject.clock.sleeps == []
+        return sequencer
 
-    def test_no_server_slows_a_process_down_for_ever(self, subject, sequencer):
-        sequencer.script(
-            "task_result_query", Answer({}, 429, {"Retry-After": "999999999"}), Answer({"status": "running"})
+    @pytest.mark.parametrize("seconds", [10, 60, 600])
+    def test_the_next_create_waits_and_is_sent(self, subject, told, seconds):
+        updates = []
+        done = subject.do(
+            lambda c: c.execute_workflow_and_wait_for_result(TASK, timeout=seconds, on_update=updates.append),
+            ledger=True,
         )
-        with pytest.raises(RateLimitError):
-            subject.do(lambda c: c.query_task_result("t1"))
-        subject.clock.now += 120
-        assert subject.do(lambda c: c.query_task_result("t1")).status == "running"
+        assert done.status == "finished"
+        assert subject.clock.sleeps[0] == pytest.approx(min(seconds, 60) / 2, abs=0.01)
+        assert "the server asked for a pause, trying again in" in updates[0].describe()
 
-    def test_other_servers_are_not_meant(self, subject, sequencer):
-        sequencer.script("task_result_query", Answer({}, 429, {"Retry-After": "100"}))
-        with pytest.raises(RateLimitError):
-            subject.do(lambda c: c.query_task_result("t1"))
+    def test_later_there_is_nothing_to_wait_for(self, subject, told):
+        subject.clock.now += 60
+        assert subject.do(create, ledger=True) == "t1"
+        assert subject.clock.sleeps == []
+
+    def test_another_key_is_not_meant(self, subject, told):
+        assert subject.do(create, api_key="somebody#else") == "t1"
+        assert subject.clock.sleeps == []
+
+    def test_nor_another_server(self, subject, told):
         other = FakeSequencer()
         try:
-            assert subject.do(lambda c: c.query_task_result("t1"), workflow_url=other.url).status == "finished"
+            assert subject.do(create, workflow_url=other.url) == "t1"
         finally:
             other.close()
         assert subject.clock.sleeps == []
+
+    def test_a_wait_for_what_is_paid_asks_again(self, subject, told):
+        told.script("task_result_query", Answer({}, 429, {"Retry-After": LATER[2]}), status("finished"))
+        assert subject.do(lambda c: c.wait_for_result("t1", timeout=600)).status == "finished"
+        assert subject.clock.now < 1200
+
+    def test_so_does_an_upload(self, subject, told):
+        told.script("", Answer({"image_upload": True}))
+        told.script("image_upload", Answer({}, 503, {"Retry-After": LATER[2]}), Answer({"image": "http://x/y.png"}))
+        done = subject.do(lambda c: c.execute_workflow(UpscalerTask(InputImage.from_bytes(png()))))
+        assert done == "t1"
+        assert subject.clock.now < 1200

@@ -10,8 +10,9 @@ from xalora_client import ResponseError, Text2VideoTask, XaloraError
 from xalora_client.ledger import Ledger
 
 TASK = Text2VideoTask("a rabbit")
-REFUSALS = [400, 401, 402, 403, 404, 405, 407, 410, 411, 413, 414, 415, 421, 422, 426, 431, 451, 307, 308]
-DOUBTS = [300, 301, 302, 303, 304, 305, 408, 409, 418, 444, 499, 500, 501, 502, 503, 504, 520, 599]
+REFUSALS = [400, 401, 402, 403, 404, 405, 406, 407, 410, 411, 413, 414, 415, 421, 422, 426, 431, 451, 307, 308]
+REFUSALS += [501, 505, 507, 511]
+DOUBTS = [300, 301, 302, 303, 304, 305, 408, 409, 418, 444, 499, 500, 502, 503, 504, 520, 599]
 
 
 def create(keeper):
@@ -33,6 +34,29 @@ def test_what_says_that_nothing_was_done_is_a_refusal(keeper, sequencer, code):
     create(keeper)
     first, second = job_ids(sequencer)
     assert first != second
+
+
+@pytest.mark.parametrize("code", [500, 503])
+def test_so_is_what_says_it_in_its_body(keeper, sequencer, code):
+    """As our own sequencer does, whose 503 may mean that no miner has been there."""
+    sequencer.script(
+        "task_create", Answer({"message": "no miner", "processed": False}, code), Answer({"task_id": "t1"})
+    )
+    with pytest.raises(XaloraError) as caught:
+        create(keeper)
+    assert "charged" not in str(caught.value)
+    assert keeper.clock.sleeps == []
+    create(keeper)
+    first, second = job_ids(sequencer)
+    assert first != second
+
+
+@pytest.mark.parametrize("code", [408, 500, 503])
+@pytest.mark.parametrize("word", [True, None, "no", 0])
+def test_but_not_what_only_resembles_it(keeper, sequencer, code, word):
+    sequencer.script("task_create", Answer({"processed": word}, code))
+    with pytest.raises(XaloraError, match="may have been created"):
+        create(keeper)
 
 
 @pytest.mark.parametrize("code", DOUBTS)
@@ -83,9 +107,9 @@ def test_without_a_ledger_the_job_is_for_the_user_to_look_for(subject, sequencer
     assert len(job_ids(sequencer)) == 1
 
 
-@pytest.mark.parametrize("code", [425, 429])
+@pytest.mark.parametrize("code", [408, 425, 429])
 def test_what_was_put_off_is_sent_again_by_itself(keeper, sequencer, code):
-    sequencer.script("task_create", Answer({}, code), Answer({"task_id": "t1"}))
+    sequencer.script("task_create", Answer({"processed": False}, code), Answer({"task_id": "t1"}))
     assert create(keeper) == "t1"
     first, second = job_ids(sequencer)
     assert first == second

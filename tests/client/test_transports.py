@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from contextlib import closing
 
 import pytest
 
 from tests.support.fake_sequencer import DROP, Answer
+from tests.support.loopback import full_url
 from xalora_client import APIStatusError, ConfigurationError, NetworkError, RequestTimeoutError, Text2VideoTask
 from xalora_client.client import session
 from xalora_client.http import transport as http
@@ -49,23 +48,10 @@ class TestSlowServers:
 
     def test_no_connection_in_time(self, subject, monkeypatch):
         """A listener with a full queue lets nobody in, and turns nobody away."""
-        monkeypatch.setattr(http, "CONNECT_TIMEOUT", 0.2)
+        monkeypatch.setattr(http, "UNREACHED_SECONDS", 0.2)
         monkeypatch.setattr(session, "CALL_TIMEOUT", 0.4)
-        with closing(socket.socket()) as listener:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(0)
-            waiting = []
-            for _ in range(4):
-                waiting.append(socket.socket())
-                waiting[-1].setblocking(False)
-                waiting[-1].connect_ex(listener.getsockname())
-            subject.options["workflow_url"] = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            try:
-                with pytest.raises(RequestTimeoutError, match="No connection to") as caught:
-                    subject.do(lambda c: c.execute_workflow(TASK))
-            finally:
-                for each in waiting:
-                    each.close()
+        with full_url() as url, pytest.raises(RequestTimeoutError, match="No connection to") as caught:
+            subject.do(lambda c: c.execute_workflow(TASK), workflow_url=url)
         assert caught.value.sent == "no"
 
 

@@ -160,6 +160,29 @@ class TestAnswersThatSayNothing:
         assert subject.do(lambda c: make(c, on_update=updates.append)).status == "finished"
         assert [bool(update.last_error) for update in updates] == [False, False, True]
 
+    @pytest.mark.parametrize("timeout", [3, 7, 25])
+    @pytest.mark.parametrize(
+        ("answer", "said"),
+        [
+            (Answer({"message": "never heard of it"}, 404), "404: never heard of it"),
+            (Answer(b"", 204), "204 alone"),
+            (Answer(b"", 200), "200 alone"),
+            (Answer(b"<html>Log in"), "<html>Log in"),
+            (Answer({"result": "x.mp4"}), "no status"),
+            (Answer([{"status": "finished"}]), "not a JSON object"),
+            (Answer(b"<h1>no</h1>", 502), "502: no"),
+            (DROP, "the connection was closed without one"),
+        ],
+        ids=repr,
+    )
+    def test_what_was_answered_last_is_said_at_the_end(self, subject, sequencer, answer, said, timeout):
+        """However the deadline falls: in a pause, before a query or after its answer."""
+        odd = [Answer(b"nonsense"), answer, answer]
+        sequencer.script("task_result_query", *odd)
+        with pytest.raises((TaskTimeoutError, ResponseError), match=said) as caught:
+            subject.do(lambda c: make(c, timeout=timeout))
+        assert "t1" in str(caught.value)
+
     def test_many_in_a_row_do(self, subject, sequencer):
         sequencer.script("task_result_query", Answer(b"<html>"))
         with pytest.raises(ResponseError, match="t1"):

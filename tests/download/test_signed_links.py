@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from tests.faults.network import PUBLIC, Network
 from tests.support.downloads import PNG
 from tests.support.proxy import Proxy
 from tests.support.raw_server import RawServer, answer, header
@@ -150,7 +151,8 @@ def proxy():
 
 def test_a_login_of_the_link_does_not_go_to_the_proxy(fetch, proxy, server, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", f"http://me:mine@{proxy.address}")
-    fetch(f"http://user:pass@127.0.0.1:{server.port}/x")
+    with Network({}).watched():
+        fetch(f"http://user:pass@{PUBLIC}:{server.port}/x")
     ((_, target, headers),) = proxy.seen
     assert "pass" not in target
     assert headers["proxy-authorization"] == "Basic bWU6bWluZQ=="

@@ -75,3 +75,8 @@ def context(name: str = "trusted-server") -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.load_cert_chain(_folder() / f"{name}.pem", _folder() / f"{name}.key")
     return made
+
+
+def server_files(name: str = "trusted-server") -> tuple[str, str]:
+    """The files of a server's certificate and key, for another process."""
+    return str(_folder() / f"{name}.pem"), str(_folder() / f"{name}.key")

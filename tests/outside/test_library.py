@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def test_what_an_error_offers(
     no_folder.write_text("")
     found["a folder that cannot be written"] = outcome(client(home=no_folder, ledger=True), all_of)
     monkeypatch.setenv("HTTP_PROXY", "nonsense://proxy")
-    found["a proxy that cannot be used"] = outcome(client(), all_of)
+    found["a proxy that cannot be used"] = outcome(client("http://sequencer.example"), all_of)
     snapshot.check("mishaps", found)
 
 
@@ -191,10 +192,10 @@ def test_where_a_task_comes_from(
     given = Text2VideoTask(f"an owl {kind.__name__}", width=64, height=48, length=1)
     note("by its id", "wait_for_result", use(kind, slow.url, home, "execute_workflow", given)[0])
     lost = Text2VideoTask(f"a mole {kind.__name__}", width=64, height=48, length=1)
-    with RawServer(lambda _: iter(())) as deaf:
-        monkeypatch.setenv("HTTP_PROXY", deaf.url)
+    connect = socket.socket.connect
+    with RawServer(lambda _: iter(())) as deaf, monkeypatch.context() as patched:
+        patched.setattr(socket.socket, "connect", lambda self, _: connect(self, ("127.0.0.1", deaf.port)))
         with pytest.raises(xalora_client.NetworkError):
             use(kind, slow.url, home, wait, lost)
-        monkeypatch.delenv("HTTP_PROXY")
     note("again after an answer that was lost", wait, lost)
     snapshot.check("origins", found)

@@ -15,6 +15,7 @@ import requests
 from tests.support.fake_miner import IMAGE, in_thread, workflow
 from tests.support.pictures import png
 from xalora_client.errors import ConfigurationError
+from xalora_client.miner.sequencer_api import SequencerAPI
 from xalora_client.sequencer import SequencerOptions
 from xalora_client.sequencer.app import serve
 
@@ -166,6 +167,51 @@ def test_behind_a_proxy_addresses_are_those_of_the_proxy(sequencer):
     named = [*announced.values(), task["inputs"]["image"]["url"], server.query(task_id)["result"]]
     assert all(each.startswith("https://gpu.example.com/") for each in named)
     assert requests.get(named[-1].replace("https://gpu.example.com", server.url), timeout=30).content == png()
+
+
+PUBLIC = {"Proto": "https", "Host": "gpu.example.com"}
+
+
+@pytest.mark.parametrize(
+    ("trusted", "said", "base"),
+    [
+        ("127.0.0.0/8", PUBLIC, "https://gpu.example.com/"),
+        ("127.0.0.1", PUBLIC | {"Prefix": "/xalora/"}, "https://gpu.example.com/xalora/"),
+        ("127.0.0.1", PUBLIC | {"Host": "gpu.example.com:8443, inner"}, "https://gpu.example.com:8443/"),
+        ("127.0.0.1", {"Prefix": "/xalora"}, "{url}/xalora/"),
+        ("127.0.0.1", PUBLIC | {"Host": "no host"}, "{url}/"),
+        ("127.0.0.1", PUBLIC | {"Proto": "javascript"}, "{url}/"),
+        ("10.0.0.0/8", PUBLIC, "{url}/"),
+    ],
+)
+def test_a_trusted_proxy_says_what_the_addresses_are(sequencer, trusted, said, base):
+    server = sequencer(api_keys=KEYS, miner_keys=(MINER_KEY,), trusted_proxies=(trusted,))
+    body = {
+        "consumer_id": "alice",
+        "api_key": "key-of-alice",
+        "sha256": "0" * 64,
+        "size": 9,
+        "content_type": "image/png",
+    }
+    headers = {f"X-Forwarded-{name}": value for name, value in said.items()}
+    announced = requests.post(f"{server.url}/image_upload", json=body, headers=headers, timeout=30).json()
+    assert all(each.startswith(base.format(url=server.url)) for each in announced.values())
+
+
+def test_under_a_path_results_are_known_again_and_miners_are_not_misled(sequencer):
+    server = sequencer(public_url="https://gpu.example.com/a/b/", api_keys=KEYS, miner_keys=(MINER_KEY,))
+    server.consumer_id, server.api_key = "alice", "key-of-alice"
+    miner = server.miner("txt2vid.1", workflow("upscaler", IMAGE), key=MINER_KEY)
+    task_id, task = server.make(), miner.take()
+    url = task["credential"]["upload_url"]
+    assert url.startswith("https://gpu.example.com/a/b/miner_upload/")
+    assert SequencerAPI(server.url, "box", MINER_KEY)._own(url).startswith(f"{server.url}/miner_upload/")
+    task["credential"]["upload_url"] = url.replace("https://gpu.example.com/a/b", server.url)
+    miner.finish(task)
+    address = server.query(task_id)["result"]
+    assert address.startswith("https://gpu.example.com/a/b/media/")
+    again = server.make("upscaler", image=address)  # Nothing is fetched from gpu.example.com.
+    assert miner.waits().result(20)["task_id"] == again
 
 
 def test_a_result_is_an_image_for_its_owner_only(guarded):

@@ -7,6 +7,9 @@ import json
 import pytest
 
 from tests.support.fake_miner import workflow
+from tests.support.ledger_steps import records_of
+from xalora_client import Client, CustomTask, ServerError
+from xalora_client.ledger import Ledger
 
 LORAS = ["fox.safetensors", "hare.safetensors"]
 
@@ -24,6 +27,17 @@ def refused(server, name, parameters, status=400):
 
 def test_before_any_miner_was_there_the_answer_says_so(sequencer):
     assert "no miner has been here yet" in refused(sequencer(), "txt2vid.1", {"prompt": "x"}, 503)
+
+
+def test_and_the_client_knows_that_nothing_was_created(sequencer, home):
+    with (
+        Client("me#a-long-key", sequencer().url, home=home, ledger=True) as client,
+        pytest.raises(ServerError, match="no miner has been here yet") as caught,
+    ):
+        client.execute_workflow(CustomTask("txt2vid", {"prompt": "x"}))
+    assert (caught.value.sent, "charged" in str(caught.value)) == ("no", False)
+    with Ledger(home) as ledger:
+        assert [record.state for record in records_of(ledger)] == ["refused"]
 
 
 def test_what_no_miner_can_run_is_refused_with_what_they_can(sequencer):

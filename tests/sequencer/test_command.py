@@ -77,7 +77,7 @@ def test_arguments_beat_the_environment(command):
         (("--host", "0.0.0.0"), "XALORA_SEQUENCER_KEYS"),
         (("--budget", "0"), "--budget is 0"),
         (("--api-key", "nothing"), "consumer#key"),
-        (("--public-url", "https://gpu.example.com/path"), "without a path"),
+        (("--public-url", "https://gpu.example.com/?path"), "without a user and a query"),
         (("--workflows", "nowhere"), "no folder nowhere"),
     ],
 )

@@ -135,6 +135,24 @@ def test_nobody_listens(bucket, counted, keeper, monkeypatch):
     refused(keeper, bucket, counted, NetworkError, r"no task was created.*127\.0\.0\.1:9.*endpoint")
 
 
+@pytest.mark.parametrize(
+    "written", ["{host}", " http://{host}\t", '"http://{host}"', "\ufeff{host}/", "http://{host} \r\n"]
+)
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"])
+def test_an_endpoint_as_people_write_it(bucket, counted, keeper, monkeypatch, name, written):
+    """Without its scheme, or with what comes along when it is copied."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv(name, written.format(host=bucket.url.removeprefix("http://")))
+    create(keeper)
+    assert fetch(images_of(counted)[0])[0] == 200
+
+
+@pytest.mark.parametrize("written", ["http://", "my storage", "ftp://10.0.0.1", "http://10.0.0.1:port"])
+def test_an_endpoint_that_is_none(bucket, counted, keeper, monkeypatch, written):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", written)
+    refused(keeper, bucket, counted, ConfigurationError, "endpoint cannot be used.*AWS_ENDPOINT_URL")
+
+
 def test_a_bucket_that_never_answers_is_looked_at_once(bucket, counted, keeper, monkeypatch):
     monkeypatch.setattr(web, "SILENCE", 0.3)
     monkeypatch.setattr(uploads_bucket, "CHECK_SECONDS", 0.2)

@@ -178,7 +178,7 @@ def _add_sequencer(parser: argparse.ArgumentParser) -> None:
         "--public-url", metavar="URL", help="how others reach it through a proxy, such as https://gpu.example.com"
     )
     parser.add_argument(
-        "--trusted-proxy", action="append", metavar="ADDRESS[/BITS]", help="a proxy whose X-Forwarded-For is believed"
+        "--trusted-proxy", action="append", metavar="ADDRESS[/BITS]", help="a proxy whose X-Forwarded-* are believed"
     )
     parser.add_argument("--metrics-open", action="store_true", help="/metrics without the token, for scrapers")
     parser.add_argument(

@@ -30,7 +30,7 @@ from ..protocol.requests import CreateRequest, Credentials
 from ..protocol.tasks import WorkflowTask
 from ..uploads import OnUpload
 from .portal import Unbreakable, finish, wait_until_done
-from .session import Deadline, PendingCreate, Session, cancel_interrupted, check, in_thread, logger
+from .session import Deadline, PendingCreate, ReportRetry, Session, cancel_interrupted, check, in_thread, logger
 from .updates import OnUpdate, TaskUpdate, error_fields
 
 UNKNOWN_AT_FIRST = 30.0
@@ -110,9 +110,9 @@ async def create(
         if claim.step is Step.REUSED:
             if claim.record.sha256 is None:
                 with suppress(XaloraError):  # Its media is still to be downloaded, and links expire.
-                    known = await _check_earlier(session, ledger, claim, created, deadline) or known
+                    known = await _check_earlier(session, ledger, claim, created, deadline, on_update) or known
             return replace(created, result=known)
-        result = await _check_earlier(session, ledger, claim, created, deadline)
+        result = await _check_earlier(session, ledger, claim, created, deadline, on_update)
         failed = result is not None and result.is_final and result.status != TaskStatus.FINISHED
         if failed and created.task_id not in ended:
             ended.add(created.task_id)
@@ -178,7 +178,7 @@ async def request_resource(
     async def attempt() -> str:
         return read_miner_id(await finish(session.send(request)), request)
 
-    return await session.retry(attempt, session.call_deadline(), if_not_processed)
+    return await session.retry(request, attempt, session.call_deadline(), if_not_processed)
 
 
 def unknown_to_server(error: NotFoundError, task_id: str) -> NotFoundError:
@@ -249,12 +249,18 @@ async def _wait_for_other(session: Session, deadline: Deadline, pause: float) ->
 
 
 async def _check_earlier(
-    session: Session, ledger: Ledger, claim: Claim, created: CreatedTask, deadline: Deadline
+    session: Session,
+    ledger: Ledger,
+    claim: Claim,
+    created: CreatedTask,
+    deadline: Deadline,
+    on_update: OnUpdate | None,
 ) -> WorkflowTaskResult | None:
     """The status of a task from an earlier run; None when the server cannot be asked at the moment."""
     task_id, credentials = created.task_id, created.credentials
+    report = _reporting(session, on_update, task_id, TaskStatus.WAITING, created.origin)
     try:
-        return await check(session, task_id, credentials, deadline)
+        return await check(session, task_id, credentials, deadline, report)
     except NotFoundError as error:
         submitted = claim.record.submitted
         if submitted is not None and ledger.clock() - submitted < UNKNOWN_AT_FIRST:
@@ -267,6 +273,20 @@ async def _check_earlier(
     except BaseException as stop:
         await cancel_interrupted(session, task_id, credentials, stop)
         raise
+
+
+def _reporting(
+    session: Session, on_update: OnUpdate | None, task_id: str, status: str, origin: str
+) -> ReportRetry | None:
+    """A function that reports failed requests before there is a wait."""
+    started = session.clock()
+
+    def report(error: XaloraError, delay: float) -> None:
+        if on_update is not None:
+            elapsed = session.clock() - started
+            on_update(TaskUpdate(task_id, status, elapsed, delay, origin=origin, **error_fields(error)))
+
+    return on_update and report
 
 
 async def _upload_and_send(
@@ -291,7 +311,7 @@ async def _send(
     """Send the create under its job id, and never again once the server may have accepted it. Record the outcome."""
     create_request, claim = pending.request, pending.claim
     request = session.sequencer.create(create_request)
-    started = session.clock()
+    origin = (Step.NEW if pending.is_new else Step.RESENT).value
     sending: asyncio.Task[CreatedTask] | None = None
 
     async def send_and_record() -> CreatedTask:
@@ -305,8 +325,7 @@ async def _send(
                 await asyncio.to_thread(ledger.created, claim, task_id)
             except StorageError as error:
                 logger.error("%s", error)  # The task exists and is charged: waiting for it matters more.
-        origin = Step.NEW if pending.is_new else Step.RESENT
-        return CreatedTask(task_id, create_request.credentials, origin.value, long_poll=long_poll)
+        return CreatedTask(task_id, create_request.credentials, origin, long_poll=long_poll)
 
     async def attempt() -> CreatedTask:
         nonlocal sending
@@ -314,17 +333,14 @@ async def _send(
         sending = Unbreakable(send_and_record())
         return await asyncio.shield(sending)
 
-    def report(error: XaloraError, delay: float) -> None:
-        if on_update is not None:
-            on_update(TaskUpdate("", "submitting", session.clock() - started, delay, **error_fields(error)))
-
+    report = _reporting(session, on_update, "", "submitting", origin)
     try:
         try:
             request.content()  # The details may be anything.
         except (TypeError, ValueError, RecursionError) as error:
             details = create_request.task.task_details
             raise InvalidParameterError("task_details", details, "JSON values with texts as names") from error
-        return await session.retry(attempt, deadline, if_not_processed, report)
+        return await session.retry(request, attempt, deadline, if_not_processed, report)
     except XaloraError as error:
         if error.sent == "no":
             await _close_without_task(session, [pending], error)

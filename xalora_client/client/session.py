@@ -14,13 +14,22 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar
 
-from ..errors import ConfigurationError, NotFoundError, RateLimitError, StorageError, XaloraError
+from ..config.validation import is_public
+from ..errors import (
+    APIStatusError,
+    ConfigurationError,
+    NetworkError,
+    NotFoundError,
+    RateLimitError,
+    StorageError,
+    XaloraError,
+)
 from ..http.limiter import pause_left, slow_down
-from ..http.retry import backoff, if_transient, retry
-from ..http.transport import HttpTransport, Transport
+from ..http.retry import LONGEST_PAUSE, backoff, if_transient, retry
+from ..http.transport import UNREACHED_SECONDS, HttpTransport, Transport
 from ..ledger import Claim, Ledger, Step
 from ..protocol import answers
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
@@ -42,6 +51,9 @@ QUERY_TIMEOUT = 15.0
 CALL_TIMEOUT = 60.0
 """Seconds in which a single call (create, query, cancel) is tried again."""
 
+_reached: set[str] = set()
+"""Servers that answered this process, or may have been sent something."""
+
 CANCEL_TIMEOUT = 5.0
 """Seconds for the one cancel that an interruption sends."""
 
@@ -54,10 +66,12 @@ ReportRetry = Callable[[XaloraError, float], object]
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment on a monotonic clock."""
+    """A moment on a monotonic clock. It is at ``unreached_at`` as long as ``is_unreached()``."""
 
     clock: Callable[[], float]
     at: float
+    unreached_at: float = math.inf
+    is_unreached: Callable[[], bool] = lambda: False
 
     @classmethod
     def after(cls, seconds: float, clock: Callable[[], float]) -> Deadline:
@@ -68,11 +82,13 @@ class Deadline:
 
     def excluding_time_since(self, begun: float) -> Deadline:
         """The same deadline, without counting the time since ``begun``."""
-        return Deadline(self.clock, self.at + self.clock() - begun)
+        since = self.clock() - begun
+        return replace(self, at=self.at + since, unreached_at=self.unreached_at + since)
 
     def remaining(self) -> float:
         """Seconds left, never negative."""
-        return max(0.0, self.at - self.clock())
+        at = min(self.at, self.unreached_at) if self.is_unreached() else self.at
+        return max(0.0, at - self.clock())
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +152,10 @@ class Session:
         return Deadline.after(seconds, self.clock)
 
     def call_deadline(self, at_most: float = math.inf) -> Deadline:
-        """When a single call gives up retrying."""
-        return self.deadline(min(at_most, CALL_TIMEOUT))
+        """When a single call gives up retrying: soon where a server of one's own was never reached."""
+        deadline, own = self.deadline(min(at_most, CALL_TIMEOUT)), not is_public(self.sequencer.url)
+        soon = self.clock() + UNREACHED_SECONDS
+        return replace(deadline, unreached_at=soon, is_unreached=lambda: own and self.sequencer.url not in _reached)
 
     async def sleep(self, seconds: float) -> None:
         """Wait. A function that blocks is called in the caller's own thread."""
@@ -162,7 +180,7 @@ class Session:
             return await self.send(asked, min(longest, deadline.remaining() or 0.001))
 
         try:
-            return await self.retry(attempt, deadline, report=report)
+            return await self.retry(request, attempt, deadline, report=report)
         except XaloraError as error:
             if error.task_id or not request.task_id:
                 raise
@@ -170,15 +188,23 @@ class Session:
 
     async def retry(
         self,
+        request: Request,
         attempt: Callable[[], Awaitable[T]],
         deadline: Deadline,
         may_repeat: Callable[[XaloraError], bool] = if_transient,
         report: ReportRetry | None = None,
     ) -> T:
-        """Await ``attempt()``, and again while ``may_repeat`` and the deadline allow it."""
+        """Await ``attempt()``, which sends the request, and again while ``may_repeat`` and the deadline allow it.
+
+        The pause that a server asked another call for is kept, but for no more than half of the time that is left.
+        """
+        report = report or _warn
 
         async def paced() -> T:
-            await self._pace(deadline)
+            left = pause_left(self.sequencer.url, request.secret, self.clock)
+            if pause := min(left, deadline.remaining() / 2):
+                report(RateLimitError("the server asked for a pause"), pause)
+                await self.sleep(pause)
             return await attempt()
 
         return await retry(
@@ -197,19 +223,22 @@ class Session:
         """
         try:
             response = await self.transport.send(request, REQUEST_TIMEOUT if timeout is None else timeout)
+            _reached.add(self.sequencer.url)
             answers.check_status(response, request)
-        except RateLimitError as error:
-            slow_down(self.sequencer.url, self.clock, error.retry_after or SHORTEST_PAUSE)
+        except NetworkError as error:
+            if error.sent != "no":
+                _reached.add(self.sequencer.url)
             raise
+        except APIStatusError as error:
+            asked = error.retry_after or SHORTEST_PAUSE
+            if isinstance(error, RateLimitError):
+                slow_down(self.sequencer.url, request.secret, self.clock, asked)
+            if asked <= LONGEST_PAUSE:
+                raise
+            what = f"{error.what.rstrip('.')}; it asks to wait {asked:,.0f} s"
+            advice = f"Try again later; here, no request is held back for more than {LONGEST_PAUSE:.0f} s."
+            raise error.derived(what=what, advice=advice) from error
         return response
-
-    async def _pace(self, deadline: Deadline) -> None:
-        """Wait until the server may be asked again. Raises RateLimitError if that is after the deadline."""
-        while pause := pause_left(self.sequencer.url, self.clock):
-            if pause >= deadline.remaining():
-                what = f"too many requests; it asked to wait for another {pause:.0f} s"
-                raise RateLimitError(what, status_code=429, retry_after=pause)
-            await self.sleep(pause)
 
     async def with_ledger(self, action: Callable[[Ledger], T]) -> T | None:
         """What ``action`` returns. None without a usable ledger: a charged task matters more than its record."""
@@ -225,6 +254,11 @@ class Session:
 async def in_thread(action: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
     """Run slow local work (disk, decoding) in a thread. An interruption waits until it ends."""
     return await finish(asyncio.to_thread(action, *arguments, **keywords))
+
+
+def _warn(error: XaloraError, delay: float) -> None:
+    """Report a retry of a call that has no other way to report it."""
+    logger.warning("Trying again in %.0f s: %s", delay, error.what)
 
 
 async def query(session: Session, task_id: str) -> WorkflowTaskResult:
@@ -266,8 +300,7 @@ async def check(
     def failed(error: XaloraError, delay: float) -> None:
         nonlocal at_once
         at_once = False
-        if report is not None:
-            report(error, delay)
+        (report or _warn)(error, delay)
 
     response = await session.ask(request, deadline, failed)
     result = answers.read_result(response, request, server=session.sequencer.url)

@@ -59,7 +59,9 @@ class TaskUpdate:
     def _more(self, since: float) -> str:
         """The rest of the text, ``since`` seconds after the update."""
         if self.last_error is not None:
-            what = self.last_error if self.connected else "connection lost"
+            # Before any answer, no connection was lost: the server may be off, or its address wrong.
+            is_lost = not self.connected and (self.result or (self.task_id and self.origin == "new"))
+            what = "connection lost" if is_lost else self.last_error
             left = math.ceil(self.next_poll - since)
             return f" · {what}, trying again{f' in {left} s' if left > 0 else ''}"
         progress = self.progress

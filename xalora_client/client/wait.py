@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import NotFoundError, ResponseError, TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
+from ..http.retry import LONGEST_PAUSE
 from ..ledger import Ledger, Step
 from ..protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
@@ -168,7 +169,7 @@ class Wait:
     async def _pause(self) -> None:
         asked = self.result.retry_after if self.result else None
         long_poll_delay = self.long_polling.pause(self.deadline.remaining() - LAST_CHECK)
-        delay = max(next(self.delays) if long_poll_delay is None else long_poll_delay, asked or 0.0)
+        delay = max(next(self.delays) if long_poll_delay is None else long_poll_delay, min(asked or 0.0, LONGEST_PAUSE))
         if not self.deadline.remaining():
             raise self._timed_out()
         self._report(delay, self.last_error)
@@ -210,6 +211,7 @@ class Wait:
     def _timed_out(self, error: XaloraError | None = None) -> TaskTimeoutError:
         waited = self.session.clock() - self.started
         status = f"its status is {self.result.status}" if self.result else "its status is not known"
+        error = error or self.last_error
         failed = f"; the last query failed: {error.what}" if error else ""
         return TaskTimeoutError(
             f"The task was not finished after {waited:.0f} s, {status}{failed}",

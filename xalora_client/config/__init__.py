@@ -250,7 +250,8 @@ def read_dotenv() -> dict[str, str]:
     """What ``.env`` in the working directory sets. Raises ConfigurationError when it cannot be read."""
     path = Path(".env")
     try:
-        return {name: value for name, value in dotenv_values(path).items() if value}
+        # Some editors put a byte order mark first.
+        return {name: value for name, value in dotenv_values(path, encoding="utf-8-sig").items() if value}
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"{path.absolute()} cannot be read: {error}", advice="Save it as plain UTF-8 text, or remove it."

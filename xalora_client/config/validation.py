@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ..errors import ConfigurationError
+from ..protocol.requests import pasted
 from ..protocol.urls import Link
 
 DEFAULT_URL = "https://sequencer-v2.xalora.xyz"
@@ -27,7 +28,7 @@ def is_public(url: str) -> bool:
 
 def checked_upload_method(word: str) -> str:
     """Return the word in lower case. Raises ConfigurationError unless it is one of UPLOAD_METHODS."""
-    word = word.strip().lower()
+    word = pasted(word).lower()
     if word not in UPLOAD_METHODS:
         raise ConfigurationError(
             f"{IMAGE_DELIVERY} is {word[:40]!r}",
@@ -38,7 +39,7 @@ def checked_upload_method(word: str) -> str:
 
 def checked_bucket(address: str) -> str:
     """Return the address without a trailing slash. Raises ConfigurationError unless it names a bucket alone."""
-    address = address.strip().rstrip("/")
+    address = pasted(address).rstrip("/")
     if not re.fullmatch(r"(s3|gs|az)://[A-Za-z0-9._-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", address):
         raise ConfigurationError(
             f"{BUCKET} is not the address of a bucket",
@@ -51,7 +52,7 @@ def checked_bucket(address: str) -> str:
 
 def checked_url(url: str) -> str:
     """Return the URL without a trailing slash. Raises ConfigurationError where requests could not be sent to it."""
-    url = url.strip()
+    url = pasted(url)
     if url.lower() == SANDBOX:
         return SANDBOX
     try:

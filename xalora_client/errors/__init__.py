@@ -255,13 +255,24 @@ class RequestTimeoutError(NetworkError, TimeoutError):
 
 
 _NOT_PROCESSED = frozenset(
-    {307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 410, 411, 413, 414, 415, 421, 422, 425, 426, 428, 429, 431, 451}
+    # Something on the way or at the door turned the request away, or sent it elsewhere unread.
+    {307, 308, 401, 402, 403, 404, 405, 407, 410, 421, 426, 451, 511}
+    # Its form is refused: head, length, size, coding, method or protocol. That is decided before anything is done.
+    | {400, 406, 411, 413, 414, 415, 422, 428, 431, 501, 505}
+    # The server puts it off, or has no room to store it.
+    | {425, 429, 507}
 )
-"""Statuses of requests that were understood and not processed (RFC 9110)."""
+"""Statuses of requests that were certainly not processed, by their definitions (RFC 9110, 4918 and 6585).
+
+All others may come after the work: 409 from a job that exists, 500 from a fault right after it, 502 and 504 from a
+proxy that lost the answer, 303 in place of one. So may a plain 503; with Retry-After, the server puts requests off.
+"""
 
 
 class APIStatusError(XaloraError):
     """The server answered with an HTTP status outside 2xx.
+
+    ``processed`` is False where the answer says that the request was not, whatever its status means.
 
     Attributes:
         status_code: That status.
@@ -272,7 +283,13 @@ class APIStatusError(XaloraError):
     code = "status"
 
     def __init__(
-        self, message: str, *, status_code: int = 0, retry_after: float | None = None, **rest: Unpack[_Common]
+        self,
+        message: str,
+        *,
+        status_code: int = 0,
+        retry_after: float | None = None,
+        processed: bool = True,
+        **rest: Unpack[_Common],
     ) -> None:
         what = f"The server answered {status_code}: {message}" if status_code else message
         super().__init__(what, **rest)
@@ -281,7 +298,7 @@ class APIStatusError(XaloraError):
         self.retry_after = retry_after
         self.transient = status_code in (408, 425, 429) or status_code >= 500
         busy = status_code == 503 and retry_after is not None
-        self.sent = "no" if busy or status_code in _NOT_PROCESSED else "maybe"
+        self.sent = "no" if busy or not processed or status_code in _NOT_PROCESSED else "maybe"
 
 
 class BadRequestError(APIStatusError):

@@ -82,6 +82,9 @@ MESSAGES: dict[str, Message] = {
     "request_too_large": Message(
         "The request is too large for this server: use smaller images, or an image's http address."
     ),
+    "proxy_limit": Message(
+        "Use smaller images, or raise the proxy's limit: in nginx, it is client_max_body_size (1 MB unless it is set)."
+    ),
     "too_early": Message("The server did not process the request yet: try again."),
     "https_required": Message("The server requires another protocol: set {SERVER} to its https address."),
     "headers_too_large": Message(

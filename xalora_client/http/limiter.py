@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
+from .retry import LONGEST_PAUSE
+
 ORDINARY_AT_ONCE = 12
 """The most requests to one server at the same time on one event loop."""
 
@@ -25,23 +27,20 @@ async def limited(origin: str, *, urgent: bool = False) -> AsyncIterator[None]:
         yield
 
 
-LONGEST_PAUSE = 120.0
-"""The longest pause in seconds after one answer. A server that is still overloaded will say so again."""
-
-# When each server may be asked again, by each clock: times of different clocks cannot be compared.
-_pauses: dict[tuple[str, Callable[[], float]], float] = {}
+# When each server may be asked again with a key, by each clock: times of different clocks cannot be compared.
+_pauses: dict[tuple[str, str, Callable[[], float]], float] = {}
 
 
-def slow_down(server: str, clock: Callable[[], float], seconds: float) -> None:
-    """Send nothing more to the server for so many seconds, also from other clients of this process."""
+def slow_down(server: str, key: str, clock: Callable[[], float], seconds: float) -> None:
+    """Ask for a pause of so many seconds, at most LONGEST_PAUSE, from all clients of this process with this key."""
     resume = clock() + min(seconds, LONGEST_PAUSE)
-    _pauses[server, clock] = max(resume, _pauses.get((server, clock), resume))
+    _pauses[server, key, clock] = max(resume, _pauses.get((server, key, clock), resume))
 
 
-def pause_left(server: str, clock: Callable[[], float]) -> float:
-    """Seconds until the server may be asked again, 0 for now."""
-    left = _pauses.get((server, clock), 0.0) - clock()
+def pause_left(server: str, key: str, clock: Callable[[], float]) -> float:
+    """Seconds until the server may be asked again with this key, 0 for now."""
+    left = _pauses.get((server, key, clock), 0.0) - clock()
     if left <= 0:
-        _pauses.pop((server, clock), None)
+        _pauses.pop((server, key, clock), None)
         return 0.0
     return left

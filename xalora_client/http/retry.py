@@ -10,13 +10,16 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
-from ..errors import XaloraError
+from ..errors import ServerError, XaloraError
 
 logger = logging.getLogger("xalora_client")
 
 T = TypeVar("T")
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
+LONGEST_PAUSE = 60.0
+"""The longest pause in seconds, whatever a server asks for. One that is still overloaded then will say so again."""
+
 JITTER = 0.15
 """Delays are shortened by up to this share, so that clients that started together drift apart."""
 
@@ -29,9 +32,11 @@ def if_transient(error: XaloraError) -> bool:
 def if_not_processed(error: XaloraError) -> bool:
     """The policy for creates: whether the server certainly did nothing, and may accept it later.
 
-    Anything less certain could be charged twice.
+    Anything less certain could be charged twice. A server's own trouble, such as a full disk or no miner, is told at
+    once unless the server says when to come back; and so is that this takes longer than LONGEST_PAUSE.
     """
-    return error.transient and error.sent == "no"
+    told_when = error.retry_after is not None or not isinstance(error, ServerError)
+    return error.transient and error.sent == "no" and told_when and (error.retry_after or 0.0) <= LONGEST_PAUSE
 
 
 def growing_delays(delay: float, factor: float, longest: float, rng: random.Random) -> Iterator[float]:
@@ -63,7 +68,7 @@ async def retry(
         may_repeat: The policy.
         tries: The most attempts.
         remaining: The seconds that are left. A pause that would take longer is not begun.
-        delays: The pauses in seconds. A server that asks for more gets more.
+        delays: The pauses in seconds. A server that asks for more gets more, up to LONGEST_PAUSE.
         sleep: Waits so many seconds.
         report: ``report(error, delay)`` is called before each pause.
 
@@ -78,7 +83,7 @@ async def retry(
         try:
             return await attempt()
         except XaloraError as error:
-            delay = max(next(delays), error.retry_after or 0.0)
+            delay = max(next(delays), min(error.retry_after or 0.0, LONGEST_PAUSE))
             if number >= tries or not may_repeat(error) or delay >= remaining():
                 raise
             last_error = error

@@ -70,6 +70,13 @@ def blocked_address(host: str) -> DownloadError:
     )
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host, as it is written, is this machine. "All interfaces" is, too, as an address to connect to."""
+    if (address := literal(host)) is not None:
+        return address.is_loopback or address.is_unspecified
+    return f".{host.rstrip('.')}".endswith(".localhost")
+
+
 async def is_local(link: Link) -> bool:
     """Whether the host is on this machine or in a private network. Raises OSError if it cannot be resolved."""
     written = literal(link.host)

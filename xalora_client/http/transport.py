@@ -47,8 +47,11 @@ FETCH_HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "
 CONNECT_TIMEOUT = 15.0
 """Seconds to connect. Well under a request's own timeout, so that "never connected" can be recognized."""
 
-_reached: set[str] = set()
-"""Hosts that were reached before."""
+UNREACHED_SECONDS = 8.0
+"""Seconds for a server in one's own network that was never reached: it rather is off than slow."""
+
+_reached: set[tuple[str, int]] = set()
+"""Hosts and ports that were reached before."""
 
 LARGEST_ANSWER = 16 * 1024 * 1024
 """The most bytes of an answer of the sequencer, encoded or decoded."""
@@ -274,6 +277,8 @@ class Exchange:
             to_proxy = {"Proxy-Authorization": self.proxy.authorization}
             if link.scheme == "http":  # Such a request goes to the proxy itself, without a tunnel.
                 headers = headers | to_proxy
+        to = self.proxy or link
+        is_near = (to.host, to.port) not in _reached and is_forbidden_name(to.host, local=False)
         with self._mapped_errors():
             self._response = await self._session.request(
                 method,
@@ -281,7 +286,10 @@ class Exchange:
                 data=data,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(
-                    total=None, connect=CONNECT_TIMEOUT, sock_read=silence, ceil_threshold=math.inf
+                    total=None,
+                    connect=UNREACHED_SECONDS if is_near else CONNECT_TIMEOUT,
+                    sock_read=silence,
+                    ceil_threshold=math.inf,
                 ),
                 allow_redirects=False,
                 proxy=None if self.proxy is None else URL(self.proxy.origin),
@@ -336,8 +344,8 @@ class Exchange:
 
     def mapped(self, error: BaseException) -> NetworkError:
         """The error to raise for one of aiohttp's. It is not chained: aiohttp's texts have addresses with passwords."""
-        reached = (self.proxy or self.link).host in _reached
-        return map_error(error, self.link, self.proxy, sent=self.sent, reached=reached)
+        to = self.proxy or self.link
+        return map_error(error, self.link, self.proxy, sent=self.sent, reached=(to.host, to.port) in _reached)
 
     @contextmanager
     def _mapped_errors(self) -> Iterator[None]:
@@ -358,14 +366,15 @@ class _OneConnection(aiohttp.TCPConnector):
         """Connect, through a proxy's tunnel and TLS where needed. The request is sent right after."""
         connection = await super().connect(req, *args, **kwargs)
         self.transport = connection.transport
-        _reached.add((req.proxy or req.url).host)
+        to = req.proxy or req.url
+        _reached.add((to.host, to.port))
         return connection
 
 
 def _as_it_is(link: Link) -> URL:
     """The address for aiohttp. The whole target is the path, which is sent unchanged, even with an empty query."""
     port = None if link.port == URL.build(scheme=link.scheme, host="x").port else link.port
-    return URL.build(scheme=link.scheme, host=link.host, port=port, path=link.target, encoded=True)
+    return URL.build(scheme=link.scheme, host=link.url_host, port=port, path=link.target, encoded=True)
 
 
 class Decoder:

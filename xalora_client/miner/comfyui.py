@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from ..errors import MediaTooLargeError, StorageError, one_line
+from ..http.proxies import ssl_context
 from ..http.transport import LEAST_PROGRESS
 from ..protocol.miner import LARGEST_RESULT
 from .errors import UnexpectedAnswerError, UnreachableError, parse_address
@@ -57,9 +58,14 @@ class ComfyUI:
         self._answer_seconds = answer_seconds
 
     async def __aenter__(self) -> ComfyUI:
+        trusted = await asyncio.to_thread(ssl_context) if self._base.scheme == "https" else True
         # Direct, without the environment's proxies: ComfyUI is on this machine or near it.
         self._session = aiohttp.ClientSession(
-            headers=self._headers, timeout=self._timeout(), trust_env=False, auto_decompress=False
+            connector=aiohttp.TCPConnector(ssl=trusted),
+            headers=self._headers,
+            timeout=self._timeout(),
+            trust_env=False,
+            auto_decompress=False,
         )
         return self
 
@@ -229,6 +235,8 @@ class ComfyUI:
         refused = isinstance(getattr(error, "os_error", error), ConnectionRefusedError)
         late = isinstance(error, TimeoutError | asyncio.TimeoutError)
         reason = "nobody listens there" if refused else "no answer in time" if late else "the connection broke"
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            reason = "its certificate is not trusted; if it is yours, set REQUESTS_CA_BUNDLE to its authority's file"
         what = f"No connection to ComfyUI at {self.display_url}: {reason}"
         return UnreachableError(what, connection_refused=refused)
 

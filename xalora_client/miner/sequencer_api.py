@@ -18,7 +18,7 @@ from ..http.upload import WebTransport
 from ..protocol.answers import check_status
 from ..protocol.miner import LARGEST_INPUT, Assignment, Input, read_seconds
 from ..protocol.parameters import finite, refuse_constant
-from ..protocol.requests import Request, Response
+from ..protocol.requests import Request, Response, pasted
 from ..protocol.urls import Link, display_url
 from .errors import parse_address
 
@@ -51,7 +51,7 @@ class SequencerAPI:
         self.display_url = self._link.display_url.rstrip("/")
         self.name = name
         self._wanted_name = name
-        self._key = {} if miner_key is None else {"miner_key": miner_key}
+        self._key = {} if miner_key is None else {"miner_key": pasted(miner_key)}
         self._instance = secrets.token_hex(16)
         self._long_poll_seconds = 0.0
         self._transport = WebTransport()
@@ -125,11 +125,12 @@ class SequencerAPI:
         return key
 
     def _own(self, url: str) -> str:
-        """The same path at the address that this miner uses: behind a proxy, the sequencer may not know it."""
+        """The same file at the address that this miner uses: behind a proxy, the sequencer may have another one."""
         try:
-            return self._at(Link.parse(url).target)
+            target = Link.parse(url).target
         except ValueError:
             raise ResponseError("The sequencer named an address that cannot be used") from None
+        return self._at(target[max(0, target.rfind("/miner_")) :])
 
     def _at(self, path: str) -> str:
         return replace(self._link, target=self._link.target.partition("?")[0].rstrip("/") + path).text

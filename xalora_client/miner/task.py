@@ -142,6 +142,12 @@ async def deliver(
             if late == _LATE_UPLOADS:
                 raise OutcomeError(Requeued(f"The result cannot be delivered: {error.what}", is_fit=True)) from error
             raise
+        except APIStatusError as error:
+            if error.code != "proxy_limit":
+                raise
+            # The work is done: while the task may still be delivered, the limit can be raised.
+            what = "The result is too large for a proxy before the sequencer: in nginx, set client_max_body_size 2g"
+            raise error.derived(what=what, transient=True) from error
 
     with tempfile.TemporaryDirectory(prefix="xalora-") as folder:
         path = Path(folder) / "result"
@@ -153,6 +159,8 @@ async def deliver(
         except APIStatusError as error:
             if error.status_code not in (413, 415, 422):
                 raise
+            if error.code == "proxy_limit":
+                raise OutcomeError(WorkflowFailure(error.what, is_final=False)) from error
             raise OutcomeError(WorkflowFailure(f"The result was refused: {error.message}")) from error
     count = len(finished.files)
     remark = "" if count == 1 else f"{count} files were made; the first is the result"

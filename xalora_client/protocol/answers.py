@@ -154,6 +154,7 @@ class WorkflowTaskResult:
         status = _status(answer["status"])
         finished = status == TaskStatus.FINISHED
         revision, long_poll_seconds = read_long_poll(answer) or (None, None)
+        is_ours = revision is not None
         return cls(
             task_id=task_id,
             status=status,
@@ -166,7 +167,7 @@ class WorkflowTaskResult:
             timeout_seconds=_number(answer.get("timeout_seconds")),
             workflow_id=_text(answer.get("workflow_id")),
             msg=_words(answer.get("msg")),
-            media_url=_media_url(answer.get("result"), server) if finished else None,
+            media_url=_media_url(answer.get("result"), server, is_ours=is_ours) if finished else None,
             retry_after=retry_after,
             progress=read_progress(answer.get("progress")) if status == TaskStatus.RUNNING else None,
             revision=revision,
@@ -181,8 +182,16 @@ _OURS = {"media_url", "retry_after", "progress", "revision", "long_poll_seconds"
 _KNOWN = frozenset(WorkflowTaskResult.__dataclass_fields__) - _OURS
 
 
-def _media_url(result: Any, server: str) -> str | None:
-    """Find the address in each form that the docs show: a URL, ``{"url": ...}``, or a bare file name."""
+_OWN_RESULT = re.compile(r"(?:/[^?]*)?(/media/[0-9a-f]{32,64}\.[a-z0-9]{1,5})")
+"""The path of a result that a sequencer of ours keeps, maybe behind the path of a proxy."""
+
+
+def _media_url(result: Any, server: str, *, is_ours: bool) -> str | None:
+    """Find the address in each form that the docs show: a URL, ``{"url": ...}``, or a bare file name.
+
+    A result that a sequencer of ours keeps is at the address that is known to reach it: behind a proxy, it may know
+    neither host nor path of that.
+    """
     if isinstance(result, Mapping):
         result = result.get("url")
     if not isinstance(result, str) or not result.strip():
@@ -192,8 +201,9 @@ def _media_url(result: Any, server: str) -> str | None:
     try:
         if scheme is None:
             return Link.parse(f"{server}/").join(address.replace("#", "%23")).text
-        Link.parse(address)  # Any other scheme (file:, data:, ...) is not downloaded from.
-        return address
+        link = Link.parse(address)  # Any other scheme (file:, data:, ...) is not downloaded from.
+        own = _OWN_RESULT.fullmatch(link.target) if is_ours else None
+        return f"{server}{own[1]}" if own else address
     except ValueError:
         return None
 
@@ -322,7 +332,10 @@ def _read_object(response: Response, request: Request) -> dict[str, Any]:
     if answer is _NOT_JSON:  # Not raised within: Python's own error holds on to the whole text.
         body = response.body[:4096].decode("utf-8", "replace")
         start = one_line(without_signatures(redact(body, request.secret)), 100)
-        raise ResponseError(f"The server's answer is not JSON: {start!r}", task_id=request.task_id)
+        what = (
+            f"The server's answer is not JSON: {start!r}" if start else f"The server answered {response.status} alone"
+        )
+        raise ResponseError(what, task_id=request.task_id)
     if not isinstance(answer, dict):
         raise ResponseError("The server's answer is not a JSON object", task_id=request.task_id)
     return answer

@@ -7,6 +7,7 @@ those recorded from the npm package ``heurist`` 0.0.43.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,10 @@ from .tasks import WorkflowTask
 
 _TASK_ID = Text("a task's id")
 HIDDEN = "***"
+
+_QUOTES = "\"'`\u00ab\u00b4\u00bb\u2018-\u201f\u2039\u203a\u300c-\u300f\uff02\uff07"
+_AROUND = re.compile(rf"^[\s{_QUOTES}]+|[\s{_QUOTES}]+$")
+_INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 SHORTEST_SECRET = 6
 """Keys shorter than this are not searched for in texts: they would match by accident."""
@@ -42,12 +47,17 @@ class Credentials:
         Raises:
             ConfigurationError: One part is missing, or it cannot be sent. The text does not contain the key.
         """
-        combined = combined.strip()
+        combined = pasted(combined)
         separator = "#" if "#" in combined else "-"
         consumer_id, _, api_key = combined.partition(separator)
         if not consumer_id or not api_key or not Text("").accepts(combined):
             raise ConfigurationError(code="key_form", remedy="set-key")
         return cls(consumer_id, api_key)
+
+
+def pasted(text: str) -> str:
+    """A setting without what comes along when it is copied: blanks and quotes around it, and invisible characters."""
+    return _AROUND.sub("", _INVISIBLE.sub("", text))
 
 
 def redact(text: str, secret: str) -> str:

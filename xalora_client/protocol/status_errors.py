@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from http import HTTPStatus
+from typing import Any
 
 from .. import errors
 from ..errors import one_line
@@ -41,33 +42,42 @@ def status_error(response: Response, request: Request, retry_after: float | None
     status = response.status
     kind = _ERRORS.get(status) or (errors.ServerError if status >= 500 else errors.APIStatusError)
     code, params = _redirect(response, request) if 300 <= status < 400 else (_CODES.get(status), {})
+    message, answer = _message(response)
+    if status == 413 and not answer:  # A proxy's page.
+        code, message = "proxy_limit", "a proxy before the server refuses so large a body"
     return kind(
-        one_line(without_signatures(redact(_message(response), request.secret))),
+        one_line(without_signatures(redact(message, request.secret))),
         status_code=status,
         retry_after=retry_after,
+        processed=answer.get("processed") is not False,
         task_id=request.task_id,
         code=code,
         params=params,
     )
 
 
-def _message(response: Response) -> str:
-    """The server's words: ``message`` or ``error`` of a JSON object, else the text, else the status in words."""
+def _message(response: Response) -> tuple[str, dict[str, Any]]:
+    """The server's words, and its JSON object, which may be empty.
+
+    They are ``message`` or ``error`` of that object, else the text, else the status in words.
+    """
     text = response.body[:65536].decode("utf-8", "replace").strip()
+    fields: dict[str, Any] = {}
     try:
         answer = json.loads(text)
         if isinstance(answer, dict):
+            fields = answer
             message = next((answer[name] for name in ("message", "error", "msg", "detail") if answer.get(name)), None)
             if message is not None:
-                return message if isinstance(message, str) else json.dumps(message)
+                return message if isinstance(message, str) else json.dumps(message), fields
     except (ValueError, RecursionError):
         answer = None
     if text and answer is None:
-        return re.sub(r"<[^>]*>", " ", text) if text.startswith("<") else text
+        return re.sub(r"<[^>]*>", " ", text) if text.startswith("<") else text, fields
     try:
-        return HTTPStatus(response.status).phrase
+        return HTTPStatus(response.status).phrase, fields
     except ValueError:
-        return "no message"
+        return "no message", fields
 
 
 def _redirect(response: Response, request: Request) -> tuple[str, dict[str, str]]:

@@ -30,8 +30,8 @@ class NumberHostError(ValueError):
 class Link:
     """An http or https address.
 
-    ``host`` is what is connected to: ASCII, in lower case, an IPv6 address without brackets. ``target`` is the path and
-    query as they are sent. ``login`` is the address's own ``user:password``, as written.
+    ``host`` is what is connected to: ASCII, in lower case, an IPv6 address without brackets, or the IPv4 address in it.
+    ``target`` is the path and query as they are sent. ``login`` is the address's own ``user:password``, as written.
     """
 
     scheme: str
@@ -62,7 +62,7 @@ class Link:
             host, target = _host(parts[1]), _encoded(match[3])
         except ValueError:  # Its message may contain the address.
             raise ValueError("the address has an impossible host or path") from None
-        if is_number(host):
+        if is_number(host) and not parts[1].startswith("["):
             try:
                 IPv4Address(parts[1])
             except ValueError:
@@ -98,6 +98,11 @@ class Link:
         return Link.parse(self._prefix(self.login) + target)
 
     @property
+    def url_host(self) -> str:
+        """The host as it stands in an address: an IPv6 address in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
     def origin(self) -> str:
         """Scheme, host, and the port unless it is the scheme's default."""
         return self._prefix(None)
@@ -122,9 +127,8 @@ class Link:
         return "Basic " + b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password)).decode()
 
     def _prefix(self, login: str | None) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
-        return f"{self.scheme}://{login + '@' if login is not None else ''}{host}{port}"
+        return f"{self.scheme}://{login + '@' if login is not None else ''}{self.url_host}{port}"
 
 
 def display_url(text: str) -> str:
@@ -144,7 +148,8 @@ def _encoded(text: str) -> str:
 def _host(name: str) -> str:
     """The host in one spelling, which is then resolved, checked and connected to."""
     if name.startswith("["):
-        return IPv6Address(name[1:-1]).compressed
+        address = IPv6Address(name[1:-1])
+        return str(address.ipv4_mapped or address.compressed)
     name = unquote(name, errors="strict")
     if not name.isascii():
         from yarl import URL  # Here, because it would slow down every start of ComfyUI.

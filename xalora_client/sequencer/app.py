@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -17,7 +18,7 @@ from aiohttp import web
 from ..errors import ConfigurationError
 from ..protocol.requests import Credentials
 from ..workflows import read_folder
-from .api.bodies import PUBLIC_URL, answering_in_json, checking_callers
+from .api.bodies import PUBLIC_URL, TRUSTED_PROXIES, answering_in_json, checking_callers
 from .api.connections import IDLE_SECONDS, AnswersSent, Connections, Site, most_connections
 from .api.consumers import ConsumerRoutes, read_task, read_workflow
 from .api.files import ImageUploads, MediaRoutes, MinerFiles
@@ -124,9 +125,10 @@ class _Server:
         if isinstance(options, SequencerOptions):
             keys, proxies = ConsumerKeys(list(map(Credentials.parse, options.api_keys))), options.trusted_proxies
         is_open = not (keys.accepted or (isinstance(options, SequencerOptions) and options.miner_keys))
-        check_caller = checking_callers(is_open=is_open, any_address=any_address, trusted_proxies=proxies)
+        check_caller = checking_callers(is_open=is_open, any_address=any_address)
         self._app = web.Application(middlewares=[answering_in_json(lock.name), check_caller])
         self._app[LARGE_BODIES] = WeakValueDictionary()
+        self._app[TRUSTED_PROXIES] = [ip_network(proxy, strict=False) for proxy in proxies]
         if isinstance(options, SequencerOptions):
             files = [] if options.workflows is None else read_folder(options.workflows)
             local = options.allow_private_images

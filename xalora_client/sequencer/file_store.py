@@ -50,7 +50,7 @@ _AT_ONCE = 50
 _PIECE = 2**20
 _HEAD = 4096
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_IMAGE = re.compile(r"/images/([A-Za-z0-9_-]{43})")
+_IMAGE = re.compile(r".*/images/([A-Za-z0-9_-]{43})")
 
 
 class TooLargeError(Exception):

@@ -44,7 +44,7 @@ _UNUSED_SECONDS = 600.0
 
 _REDIRECTS = 10
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-_RESULT = re.compile(r"/media/([0-9a-f]{64}\.[a-z0-9]{1,5})")
+_RESULT = re.compile(r".*/media/([0-9a-f]{64}\.[a-z0-9]{1,5})")
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,10 @@ class SequencerOptions:
         workflows: A folder of workflow files for miners that have none.
         allow_private_images: Whether images are fetched from private networks and from this machine. A sequencer on
             loopback does not do so by default either: a proxy in front of it may let others in.
-        public_url: How others reach it, where that is through a proxy: scheme, host and port, such as
-            "https://gpu.example.com". Addresses in answers begin so. None: as the caller wrote it, by http.
-        trusted_proxies: Addresses, such as "10.0.0.2" or "10.0.0.0/8", whose ``X-Forwarded-For`` is believed.
+        public_url: How others reach it, where that is through a proxy: scheme, host, port and path, such as
+            "https://gpu.example.com/xalora". Addresses in answers begin so. None: as the caller wrote it, by http.
+        trusted_proxies: Addresses, such as "10.0.0.2" or "10.0.0.0/8", whose ``X-Forwarded-For``, ``-Proto``, ``-Host``
+            and ``-Prefix`` are believed.
         metrics_open: Whether the metrics need no token even where there are keys.
         max_waiting: How many tasks of one consumer may wait at a time, at least 1.
         result_bytes: How many bytes of results are kept; beyond that the oldest go, but none of the last hour.
@@ -102,10 +103,10 @@ class SequencerOptions:
                 raise ConfigurationError(
                     f"--trusted-proxy is {proxy[:60]!r}", advice="Write its IP address, or a range like 10.0.0.0/8."
                 ) from None
-        if self.public_url is not None and not _is_origin(self.public_url):
+        if self.public_url is not None and not _is_base(self.public_url):
             raise ConfigurationError(
                 "The address after --public-url cannot be used",
-                advice="Write it without a path, like https://gpu.example.com.",
+                advice="Write it without a user and a query, like https://gpu.example.com/xalora.",
             )
 
     @property
@@ -142,10 +143,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _is_origin(address: str) -> bool:
-    """Whether an address has a scheme, a host and maybe a port, and nothing else."""
+def _is_base(address: str) -> bool:
+    """Whether an address has a scheme, a host, maybe a port and a path, and nothing else."""
     try:
         link = Link.parse(address)
     except ValueError:
         return False
-    return link.target == "/" and link.login is None
+    return not set("?#") & set(address) and link.login is None

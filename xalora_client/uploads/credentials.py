@@ -17,6 +17,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from ..errors import ConfigurationError, StorageError
+from ..http.ssrf import is_forbidden_name
+from ..protocol.requests import pasted
+from ..protocol.urls import Link
 from .bucket_errors import no_credentials
 
 logger = logging.getLogger("xalora_client")
@@ -24,6 +27,7 @@ logger = logging.getLogger("xalora_client")
 ASK_AGAIN = timedelta(minutes=10)
 """The lifetime that obstore sees of credentials that botocore renews: it asks for new ones before that ends."""
 
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _KEYS = {"access_key_id", "secret_access_key", "session_token", "token"}
 
 
@@ -53,6 +57,9 @@ def open_store(bucket_url: str, options: Mapping[str, str], region: str | None =
         if region:
             config.pop("default_region", None)
             config["region"] = region
+        for place, name in [(config, "endpoint"), *((os.environ, name) for name in _ENDPOINTS)]:
+            if written := place.get(name):  # In its place, because obstore prefers AWS_ENDPOINT_URL_S3 to a config.
+                place[name] = _endpoint(written)
     elif scheme == "az":
         config = _from_azure_variables(options) | config
     try:
@@ -112,6 +119,22 @@ def _stored_keys(config: Mapping[str, str], bucket_url: str) -> Callable[[], dic
     return lambda: found | ({"token": token} if token else {}) | {"expires_at": None}
 
 
+def _endpoint(written: str) -> str:
+    """The address of a storage service with its scheme. Raises ConfigurationError for what is no address."""
+    text = pasted(written)
+    if not text:
+        return written
+    try:
+        link = Link.parse(text if "://" in text else f"https://{text}")
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The bucket's endpoint cannot be used: {error}", advice="Write AWS_ENDPOINT_URL like https://host:port."
+        ) from None
+    if "://" not in text:  # Storage in one's own network rarely has a certificate.
+        return f"http://{text}" if is_forbidden_name(link.host, local=False) else f"https://{text}"
+    return text
+
+
 def _has_profiles() -> bool:
     """Whether Amazon's tools have a file here. Without one, their library need not be loaded, which takes long."""
     files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
@@ -157,7 +180,7 @@ def _from_profile(profile: Mapping[str, str]) -> dict[str, Any]:
     if "region" in profile and not {"AWS_REGION", "AWS_DEFAULT_REGION"} & set(os.environ):
         found["region"] = profile["region"]
     ignored = profile.get("ignore_configured_endpoint_urls", "").lower() == "true"
-    is_set = {"AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & set(os.environ)
+    is_set = set(_ENDPOINTS) & set(os.environ)
     if "endpoint_url" in profile and not ignored and not is_set:
         found["endpoint"] = profile["endpoint_url"]
     return found

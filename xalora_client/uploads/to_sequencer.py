@@ -9,11 +9,13 @@ import asyncio
 import hashlib
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ..errors import APIStatusError, BadRequestError, ResponseError
 from ..http.retry import retry
+from ..http.transport import UNREACHED_SECONDS
 from ..http.upload import WebTransport
 from ..protocol import answers
 from ..protocol.requests import Credentials, Request, Response
@@ -45,7 +47,8 @@ class SequencerUploads:
                 answers.check_status(answer, Request(self._url, {}))
             return answer
 
-        answer = await retry(attempt, tries=TRIES, sleep=self._sleep)
+        give_up = time.monotonic() + UNREACHED_SECONDS
+        answer = await retry(attempt, tries=TRIES, remaining=lambda: give_up - time.monotonic(), sleep=self._sleep)
         return answer.status == 200 and takes_uploads(json_object(answer))
 
     async def put(

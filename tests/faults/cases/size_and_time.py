@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.faults.steps import (
     CLOSE,
     HONEST,
@@ -42,8 +44,15 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1
 _DRIPPED_HEAD = Drip(b"HTTP/1.1 200 OK\r\n" + b"X-Slow: yes\r\n" * 100, passes=1.0)
 _DRIPPED_BODY: tuple[Answer, ...] = (Raw(_HEAD), Drip(b" " * 1000, passes=1.0))
 _LONG_SILENCE = Silence(40)
-_PROXY = {"HTTP_PROXY": "http://{proxy}"}
-_SECURE_PROXY = {"HTTPS_PROXY": "http://{proxy}"}
+
+
+def _through(proxy: str = "http://{proxy}", name: str = "HTTP_PROXY") -> dict[str, Any]:
+    """The fields of a case with that proxy, which is not used for this machine."""
+    return {"environment": {name: proxy}, "public": True}
+
+
+_PROXY = _through()
+_SECURE_PROXY = _through(name="HTTPS_PROXY")
 
 _IMPOSSIBLE = (
     "http://", "https://", "http:///x", "http://a b/", "http://:80/", "http://127.0.0.1:99999/", "http://127.0.0.1:0/",
@@ -109,30 +118,30 @@ CASES = (
     Case("a name that nobody knows", "NetworkError", url="http://nowhere.invalid", creates=0, at_once=True),
     Case("an address that no way leads to", "NetworkError",
          url="http://255.255.255.255", creates=0, at_once=True, contacts=("255.255.255.255",)),
-    Case("proxy: nobody listens", "NetworkError", environment={"HTTP_PROXY": "http://{nobody}"}, creates=0),
-    Case("proxy: resets", "NetworkError", environment=_PROXY, proxy=(RESET,), creates=0),
-    Case("proxy: closes", "NetworkError", environment=_PROXY, proxy=(CLOSE,), creates=0),
-    Case("proxy: silent", "RequestTimeoutError", environment=_PROXY, proxy=(SILENCE,), creates=0, slow=True),
-    Case("proxy: drips", "RequestTimeoutError", environment=_PROXY, proxy=(_DRIPPED_HEAD,), creates=0, slow=True),
-    Case("proxy: wants a login", "APIStatusError", environment=_PROXY, proxy=(Reply(407),), creates=0),
-    Case("proxy: bad gateway", "ServerError", environment=_PROXY, proxy=(Reply(502),), creates=0),
-    Case("proxy: garbage", "NetworkError", environment=_PROXY, proxy=(Raw(b"what?\r\n\r\n"), ), creates=0),
+    Case("proxy: nobody listens", "NetworkError", **_through("http://{nobody}"), creates=0),
+    Case("proxy: resets", "NetworkError", **_PROXY, proxy=(RESET,), creates=0),
+    Case("proxy: closes", "NetworkError", **_PROXY, proxy=(CLOSE,), creates=0),
+    Case("proxy: silent", "RequestTimeoutError", **_PROXY, proxy=(SILENCE,), creates=0, slow=True),
+    Case("proxy: drips", "RequestTimeoutError", **_PROXY, proxy=(_DRIPPED_HEAD,), creates=0, slow=True),
+    Case("proxy: wants a login", "APIStatusError", **_PROXY, proxy=(Reply(407),), creates=0),
+    Case("proxy: bad gateway", "ServerError", **_PROXY, proxy=(Reply(502),), creates=0),
+    Case("proxy: garbage", "NetworkError", **_PROXY, proxy=(Raw(b"what?\r\n\r\n"), ), creates=0),
     Case("proxy: its password in no text", "NetworkError",
-         environment={"HTTP_PROXY": f"http://me:{PASSWORD}@{{proxy}}"}, proxy=(RESET,), creates=0),
+         **_through(f"http://me:{PASSWORD}@{{proxy}}"), proxy=(RESET,), creates=0),
     Case("proxy: the password of one that is not there", "NetworkError",
-         environment={"HTTP_PROXY": f"http://me:{PASSWORD}@{{nobody}}"}, creates=0),
-    *(Case(f"proxy: no tunnel, {status}", "NetworkError", environment=_SECURE_PROXY, secure=("sequencer",),
+         **_through(f"http://me:{PASSWORD}@{{nobody}}"), creates=0),
+    *(Case(f"proxy: no tunnel, {status}", "NetworkError", **_SECURE_PROXY, secure=("sequencer",),
            proxy=(Reply(status, b"no"),), creates=0) for status in (400, 403, 405, 407, 502, 503)),
     Case("proxy: no tunnel, silence", "RequestTimeoutError",
-         environment=_SECURE_PROXY, secure=("sequencer",), proxy=(_LONG_SILENCE,), creates=0, slow=True, seconds=8),
+         **_SECURE_PROXY, secure=("sequencer",), proxy=(_LONG_SILENCE,), creates=0, slow=True, seconds=8),
     Case("proxy: no tunnel, reset", "NetworkError",
-         environment=_SECURE_PROXY, secure=("sequencer",), proxy=(RESET,), creates=0),
+         **_SECURE_PROXY, secure=("sequencer",), proxy=(RESET,), creates=0),
     Case("proxy: no tunnel, garbage", "NetworkError",
-         environment=_SECURE_PROXY, secure=("sequencer",), proxy=((Raw(b"\0\1\2\3\r\n\r\n"), CLOSE),), creates=0),
+         **_SECURE_PROXY, secure=("sequencer",), proxy=((Raw(b"\0\1\2\3\r\n\r\n"), CLOSE),), creates=0),
     Case("proxy: a tunnel to nowhere", "NetworkError",
-         environment=_SECURE_PROXY, secure=("sequencer",), proxy=((Reply(200), CLOSE),), creates=0),
+         **_SECURE_PROXY, secure=("sequencer",), proxy=((Reply(200), CLOSE),), creates=0),
     *(Case(f"proxy: cannot be one, {address}", "NetworkError or ConfigurationError",
-           environment={"HTTP_PROXY": address}, creates=0, at_once=True)
+           **_through(address), creates=0, at_once=True)
       for address in ("http://", "http://a b:1", "http://:80", "socks5://127.0.0.1:1", "http://[", "ftp://127.0.0.1")),
     *(Case(f"no address: {address!a:.40}", "ConfigurationError", url=address, creates=0, at_once=True)
       for address in _IMPOSSIBLE),

@@ -96,7 +96,8 @@ def _check_proxies() -> Check:
     )
     if any(address.startswith("socks") for address in proxies.values()) and not find_spec("aiohttp_socks"):
         return Check("proxies", PROBLEM, text, "SOCKS proxies cannot be used. Set an address like http://host:port.")
-    return Check("proxies", OK, f"{text}; exceptions: {one_line(getproxies().get('no') or 'none', 80)}")
+    exceptions = one_line(f"this machine,{getproxies().get('no', '')}".rstrip(","), 80)
+    return Check("proxies", OK, f"{text}; exceptions: {exceptions}")
 
 
 def _folders() -> list[Path]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from traceback import clear_frames
 from typing import Any
 
@@ -12,6 +13,7 @@ from aiohttp import ClientError, web
 
 from ...errors import InvalidParameterError
 from ...protocol.parameters import Text
+from ...protocol.urls import Link
 from ..file_store import QuotaError, TooLargeError, TooSlowError, is_full
 from ..values import LeaseLost, NameTakenError, NoSuchTaskError, NotUploadedError, StoreError, TooManyError
 from .connections import connection_of
@@ -24,6 +26,9 @@ LONG_POLL_SECONDS = 25
 
 PUBLIC_URL = web.AppKey("public_url", str)
 """The key under which an application has its address for others, if one is configured."""
+
+TRUSTED_PROXIES = web.AppKey("trusted_proxies", Sequence[IPv4Network | IPv6Network])
+"""The key under which an application has the networks of the proxies whose ``X-Forwarded-*`` are believed."""
 
 _TEXT = Text("")
 
@@ -52,21 +57,22 @@ def answering_in_json(service: str) -> Any:
                 connection.refuse()
             is_certain = answer.status == 429 or (isinstance(error, StoreError) and error.is_busy)
             headers = {"Retry-After": "5"} if is_certain else None  # Clients send even a create again then.
-            return web.json_response({"message": str(answer)}, status=answer.status, headers=headers)
+            body: dict[str, Any] = {"message": str(answer)}
+            if isinstance(error, HTTPError) and (answer.status >= 500 or answer.status == 408):
+                body["processed"] = False  # What its status does not say: a create was refused, and is not in doubt.
+            return web.json_response(body, status=answer.status, headers=headers)
 
     return answer_in_json
 
 
-def checking_callers(*, is_open: bool, any_address: bool, trusted_proxies: Sequence[str]) -> Any:
+def checking_callers(*, is_open: bool, any_address: bool) -> Any:
     """Middleware for a server that strangers can reach.
 
     Args:
         is_open: Whether it has no keys, so that only names of this machine are served.
         any_address: Whether it listens on more than loopback.
-        trusted_proxies: Whose ``X-Forwarded-For`` is believed.
     """
     wrong_keys = WrongKeys()
-    networks = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
 
     @web.middleware
     async def check_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -77,7 +83,7 @@ def checking_callers(*, is_open: bool, any_address: bool, trusted_proxies: Seque
         if is_open:
             check_host(request.headers.get("Host", ""), any_address=any_address)
         check_origin(request.method, request.headers)
-        caller = caller_address(request, networks)
+        caller = caller_address(request, request.app.get(TRUSTED_PROXIES, ()))
         try:
             return await handler(request)
         except HTTPError as error:
@@ -161,6 +167,14 @@ def read_wait(body: Mapping[str, Any]) -> float:
 
 
 def address(request: web.Request, path: str) -> str:
-    """The full address of a path of this server: that of the proxy before it, else with the host the caller used."""
-    base = request.app.get(PUBLIC_URL, f"{request.scheme}://{request.host}")
+    """The full address of a path of this server: as configured, as a trusted proxy says, or as the caller wrote it."""
+    if public := request.app.get(PUBLIC_URL):
+        return f"{public}/{path}"
+    base = f"{request.scheme}://{request.host}"
+    if any(_is_in(request.remote or "", network) for network in request.app.get(TRUSTED_PROXIES, ())):
+        usual = {"Proto": request.scheme, "Host": request.host, "Prefix": ""}
+        said = {name: request.headers.get(f"X-Forwarded-{name}", text) for name, text in usual.items()}
+        proto, host, prefix = (text.partition(",")[0].strip() for text in said.values())
+        with suppress(ValueError):
+            base = Link.parse(f"{proto}://{host}/{prefix.strip('/')}").text.rstrip("/")
     return f"{base}/{path}"
