@@ -23,17 +23,18 @@ TaskOf = Callable[[int], WorkflowTask]
 
 
 async def run_batch(
-    count: int, task_of: TaskOf, *, parallel: int, reuse: bool, alpha: bool
+    count: int, task_of: TaskOf, *, size: tuple[int, int], parallel: int, reuse: bool, alpha: bool
 ) -> tuple[list[str], Any, dict[str, Any]]:
     """Create the tasks and wait for them; returns their ids, their images as one batch, and the preview.
 
-    The batch is an IMAGE ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``. Raises MediaError when the images have
-    different sizes.
+    The batch is an IMAGE ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``. ``size`` are the width and height that
+    are expected of it. Raises MediaError when the images have different sizes.
     """
 
     async def create(run: NodeRun) -> tuple[tuple[list[str], Any, dict[str, Any]], str]:
         from .tensors import load_batch
 
+        run.warn_of_size(count, *size)
         batch = _Batch(run, count, task_of, parallel)
 
         async def create_one(number: int, task: WorkflowTask) -> tuple[str, xalora_client.MediaFile]:

@@ -9,6 +9,9 @@ from .batch import run_batch, submit_batch
 from .comfy.outputs import blocked
 from .widgets import CATEGORY, common_options
 
+USUAL_FACTOR = 4
+"""How many times as wide and high the shipped workflow makes an image. Others may do more or less."""
+
 
 class XaloraUpscale:
     """Larger versions of images, made on remote GPUs, several at a time."""
@@ -66,6 +69,13 @@ class XaloraUpscale:
 
         if not wait:
             return blocked(), await submit_batch(count, task_of, parallel=max_parallel, reuse=reuse)
-        alpha = image.shape[3] == 4
-        task_ids, images, preview = await run_batch(count, task_of, parallel=max_parallel, reuse=reuse, alpha=alpha)
+        height, width, channels = image.shape[1:]
+        task_ids, images, preview = await run_batch(
+            count,
+            task_of,
+            size=(USUAL_FACTOR * width, USUAL_FACTOR * height),
+            parallel=max_parallel,
+            reuse=reuse,
+            alpha=channels == 4,
+        )
         return {"ui": preview, "result": (images, task_ids)}

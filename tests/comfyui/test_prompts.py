@@ -87,6 +87,19 @@ def test_a_cached_video_outlives_the_stored_file(comfy: ComfyUIProcess, sandbox:
     assert mark.requests("media/*") == []
 
 
+def test_frames_are_decoded_only_for_a_node_that_needs_them(comfy: ComfyUIProcess, sandbox: SandboxProcess) -> None:
+    """When one is connected later, they are decoded then, and the task is not paid for again."""
+    mark, make = sandbox.mark(), text2video(seed=79)
+    prompt = {"make": make, "save": save_video(["make", 1], "undecoded")}
+    for _ in range(2):
+        run = comfy.run(prompt).ok()
+        assert not any(text.startswith("decoding") for text in run.texts("make"))
+    assert frames_of(run.files("save")[0])[:2] == (5, (64, 48))
+    run = comfy.run(prompt | {"keep": keep(["make", 0])}).ok()
+    assert np.load(run.files("keep")[0]).shape == (5, 48, 64, 3)
+    assert len(mark.requests("task_create")) == 1
+
+
 def test_progress_is_told_in_the_node(comfy: ComfyUIProcess, paced: SandboxProcess) -> None:
     comfy.use(paced.url)
     run = comfy.run({"told": text2video(seed=77), "show": show(["told", 3])}).ok()

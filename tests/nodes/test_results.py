@@ -16,8 +16,10 @@ from tests.support.fake_sequencer import Answer, status
 from tests.support.fake_xalora import FakeXalora
 from tests.support.pictures import png
 from tests.support.sandbox_process import SandboxProcess
+from xalora_client.media.decoding.limits import HEADROOM, FreeMemory
 
 SMALL_VIDEO = {"prompt": "a rabbit on a hill", "width": 64, "height": 48, "length": 5, "steps": 1, "fps": 12}
+NO_MEMORY = FreeMemory(HEADROOM, "this test")
 SMALL_PICTURE = {"prompt": "a gecko", "lora_name": "gecko.safetensors", "width": 64, "height": 80, "steps": 1}
 
 
@@ -70,6 +72,41 @@ def test_an_animated_webp_is_all_its_frames(pack: Any, webp_sandbox: SandboxProc
     # ComfyUI's VIDEO cannot be such a file, so it is the frames and their rate.
     assert video[0] is frames
     assert video[1] == 20
+
+
+def test_without_a_node_that_needs_them_no_frames_are_decoded(
+    pack: Any, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack.part("nodes.execution"), "is_wanted", lambda output: False)
+    monkeypatch.setattr(pack.part("xalora_client.media.decoding.limits"), "free_memory", lambda: NO_MEMORY)
+    frames, video, fps, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO)
+    assert pack.is_blocked(frames)
+    assert (video.suffix, fps) == (".mp4", 12.0)
+    monkeypatch.setattr(pack.part("nodes.task_status"), "is_wanted", lambda output: False)
+    status, frames, video, _, _ = pack.run("XaloraTaskStatus", task_id=task_id)
+    assert (status, video.suffix, pack.is_blocked(frames)) == ("finished", ".mp4", True)
+
+
+@pytest.mark.parametrize("enlarges", [False, True])
+def test_what_may_not_fit_into_memory_is_said_before_it_is_paid_for(
+    pack: Any, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, enlarges: bool
+) -> None:
+    monkeypatch.setattr(pack.part("xalora_client.media.decoding.limits"), "free_memory", lambda: NO_MEMORY)
+    said: list[str] = []
+
+    def ends(*_: Any) -> bytes:
+        said.extend(record.message for record in caplog.records)
+        return png()
+
+    miner.ends = ends
+    arguments = {"image": picture(3)} if enlarges else {**SMALL_VIDEO}
+    with pytest.raises(pack.error("MediaTooLargeError")) as caught:
+        pack.run("XaloraUpscale" if enlarges else "XaloraText2Video", **arguments)
+    size = "3 frames of 112 x 80" if enlarges else "5 frames of 64 x 48"
+    assert f"as {size}" in said[0]
+    if not enlarges:
+        assert str(caught.value.path) in str(caught.value)
+        assert caught.value.path.read_bytes() == png()
 
 
 def test_flux_lora(pack: Any, sandbox: SandboxProcess) -> None:

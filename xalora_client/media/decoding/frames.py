@@ -94,7 +94,7 @@ class FrameArray:
 
     def _grow(self) -> None:
         self._limits.check_frames(self._capacity + 1, self._subject)
-        target = min(self._capacity + max(self._capacity // 8, 16), self._limits.max_frames)
+        target = int(min(self._capacity + max(self._capacity // 8, 16), self._limits.max_frames))
         with self._allocation(target - self._capacity, 3 if self._mask is None else 4):
             self._resize(target)
 
