@@ -224,7 +224,7 @@ def _without_metadata(file: BinaryIO, file_format: Format, metadata: dict[str, b
     if file_format == AVIF:  # By its specification, EXIF does not turn the picture.
         meta = next((box for box in iso_boxes(file, 0, size) if box.name == b"meta"), Part(b"", 0, 0))
         content = read_at(file, 0, size)
-        boxes = content[meta.start : meta.end].replace(b"Exif\0", b"free\0")
+        boxes = content[meta.start : meta.end].replace(b"Exif", b"free")
         return io.BytesIO(content[: meta.start] + boxes + content[meta.end :])
     return file
 
