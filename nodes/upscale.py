@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from ..xalora_client import InvalidParameterError, UpscalerTask
+from ..xalora_client import UpscalerTask
 from .batch import run_batch, submit_batch
 from .comfy.outputs import blocked
 from .widgets import CATEGORY, common_options
@@ -57,20 +58,18 @@ class XaloraUpscale:
         reuse: bool = True,
     ) -> Any:
         """Take images [B, H, W, 3 or 4] (0..1); return them enlarged, and a list of B task ids."""
-        count = image.shape[0]
-        if count == 0:
-            raise InvalidParameterError("image", tuple(image.shape), "a batch of one image or more")
+        from .tensors import checked_images, input_image  # Imports torch, which would slow down ComfyUI's start.
 
-        from .tensors import input_image  # Imports torch, which would slow down ComfyUI's start.
+        images = await asyncio.to_thread(checked_images, image)
+        count, height, width, channels = images.shape
 
         def task_of(number: int) -> UpscalerTask:
             name = "the image" if count == 1 else f"image {number + 1} of {count}"
-            return UpscalerTask(input_image(image[number], name), timeout_seconds=timeout_seconds)
+            return UpscalerTask(input_image(images[number], name), timeout_seconds=timeout_seconds)
 
         if not wait:
             return blocked(), await submit_batch(count, task_of, parallel=max_parallel, reuse=reuse)
-        height, width, channels = image.shape[1:]
-        task_ids, images, preview = await run_batch(
+        task_ids, enlarged, preview = await run_batch(
             count,
             task_of,
             size=(USUAL_FACTOR * width, USUAL_FACTOR * height),
@@ -78,4 +77,4 @@ class XaloraUpscale:
             reuse=reuse,
             alpha=channels == 4,
         )
-        return {"ui": preview, "result": (images, task_ids)}
+        return {"ui": preview, "result": (enlarged, task_ids)}

@@ -144,6 +144,57 @@ def test_upscale_is_lanczos_to_the_pixel(pack: Any, sandbox: SandboxProcess, cha
     assert len(set(task_ids)) == 3
 
 
+NO_IMAGES = {
+    "nothing": None,
+    "a list": [picture()],
+    "a number": 3,
+    "NumPy": picture().numpy(),
+    "NaN": picture().index_fill(1, torch.tensor([3]), float("nan")),
+    "infinity": picture().index_fill(2, torch.tensor([5]), float("-inf")),
+    "255": picture() * 255,
+    "255 in the last": torch.cat([picture(2), picture() * 255]),
+    "-255": picture() * -255,
+    "16 bits": (picture() * 65535).to(torch.int32),
+    "half 255": (picture() * 255).half(),
+    "two axes": torch.zeros(8, 8),
+    "channels first": torch.zeros(1, 3, 20, 28),
+    "five axes": torch.zeros(1, 1, 8, 8, 3),
+    "no image": torch.zeros(0, 8, 8, 3),
+    "no row": torch.zeros(1, 0, 8, 3),
+}
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize("image", NO_IMAGES.values(), ids=NO_IMAGES)
+def test_what_is_no_image_is_refused_before_it_is_paid_for(
+    pack: Any, miner: FakeXalora, image: Any, wait: bool
+) -> None:
+    with pytest.raises(pack.error("InvalidParameterError"), match="image is"):
+        pack.run("XaloraUpscale", image=image, wait=wait)
+    assert miner.parameters == {}
+
+
+@pytest.mark.parametrize("form", ["uint8", "int64", "no batch axis", "half", "double", "default dtype"])
+def test_what_is_meant_is_put_right(pack: Any, sandbox: SandboxProcess, form: str) -> None:
+    image = picture()
+    given = {
+        "uint8": (image * 255).round().to(torch.uint8),
+        "int64": (image * 255).round().long(),
+        "no batch axis": image[0],
+        "half": image.half(),
+        "double": image.double(),
+        "default dtype": image,
+    }[form]
+    if form == "default dtype":
+        torch.set_default_dtype(torch.float16)
+    try:
+        result, _ = pack.run("XaloraUpscale", image=given)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (result.dtype, result.shape) == (torch.float32, (1, 40, 56, 3))
+    np.testing.assert_allclose(result[0].numpy(), enlarged(image[0]), atol=1 / 255 + 1e-3)
+
+
 @pytest.mark.parametrize(
     "image",
     [

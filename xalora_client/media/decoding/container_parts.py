@@ -173,13 +173,16 @@ def missing_end(path: Path, file_format: Format) -> str | None:
     None is no proof: a picture may be damaged inside, which only decoding shows. Raises OSError when the file cannot be
     read.
     """
-    check = _CHECKS.get(file_format.name)
-    if check is None:
-        return None
     with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        return check(file, size)
+        return missing_end_in(file, file_format)
+
+
+def missing_end_in(file: BinaryIO, file_format: Format) -> str | None:
+    """The same for an open file."""
+    check = _CHECKS.get(file_format.name)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return None if check is None else check(file, size)
 
 
 def _past_end(part: Part, size: int) -> str | None:
