@@ -152,7 +152,7 @@ def is_wanted(output: int) -> bool:
     node_id, prompt, _ = _running_node() or ("", {}, {})
     if node_id not in prompt:  # Another node has made it while the prompt runs, or a program runs it.
         return True
-    return any([node_id, output] in node["inputs"].values() for node in prompt.values())
+    return any([node_id, output] in node.get("inputs", {}).values() for node in prompt.values())
 
 
 def caller() -> dict[str, str] | None:
