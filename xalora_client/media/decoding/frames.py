@@ -202,10 +202,15 @@ class Pixels:
 def from_image(path: Path, image: Image.Image, *, opaque_alpha: bool = False) -> Pixels:
     """Convert a loaded Pillow image of any mode; its colors become 8-bit RGB as Pillow converts them.
 
+    Grayscale of more bits keeps 16 of them: whole numbers are 0..65535, others 0..1.
     Alpha that is opaque everywhere is left out, unless ``opaque_alpha``. Raises DecodeError where the image cannot be
     converted; ``path`` is the file.
     """
     alpha = None
+    if image.mode[0] in "IF":
+        gray = np.nan_to_num(np.asarray(image, np.float64)) * (65535 if image.mode == "F" else 1)
+        levels = np.rint(gray.clip(0, 65535)).astype(np.uint16)
+        return Pixels(np.stack((levels, levels, levels), axis=2), None)
     with library_errors(path, "its colors cannot be converted"):
         mode = "RGBA" if image.has_transparency_data else "RGB"
         if image.mode != mode:
