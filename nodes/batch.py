@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from .. import xalora_client
-from ..xalora_client import MediaError, WorkflowTask, XaloraError
+from ..xalora_client import MediaError, WorkflowTask, WorkflowTaskResult, XaloraError
 from .comfy import outputs
 from .comfy.prompt import Interrupted
 from .execution import NodeRun, create_and_wait, execute
@@ -37,11 +37,11 @@ async def run_batch(
         run.warn_of_size(count, *size)
         batch = _Batch(run, count, task_of, parallel)
 
-        async def create_one(number: int, task: WorkflowTask) -> tuple[str, xalora_client.MediaFile]:
+        async def create_one(number: int, task: WorkflowTask) -> tuple[WorkflowTaskResult, xalora_client.MediaFile]:
             result = await create_and_wait(run, task, lambda update: batch.show_task(number, update))
             file = await run.client.download(result, run.show_download if count == 1 else None)
             batch.updates.pop(number, None)
-            return result.task_id, file
+            return result, file
 
         results = await batch.for_each(create_one)
         files = [file for _, file in results]
@@ -51,7 +51,9 @@ async def run_batch(
         )
         preview = await asyncio.to_thread(outputs.preview, [file.path for file in files], moving=False)
         line = run.tasks.batch_done_line(list(batch.origins.values()), files[0].info.describe())
-        return ([task_id for task_id, _ in results], images, preview), line
+        left_behind = next(filter(None, (result.left_behind for result, _ in results)), None)
+        line = " · ".join(filter(None, [line, left_behind]))
+        return ([result.task_id for result, _ in results], images, preview), line
 
     return await execute(create, reuse=reuse, images_at_once=parallel)
 

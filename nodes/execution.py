@@ -250,4 +250,5 @@ async def _media(run: NodeRun, result: WorkflowTaskResult, task_details: object,
     elif moving:
         video = outputs.video_from_frames(frames, fps, await asyncio.to_thread(load_audio, file.info))
     preview = await asyncio.to_thread(outputs.preview, [file.path], moving=moving)
-    return Media(result.task_id, frames, video, fps, preview), file.info.describe(task_details, frames=count)
+    words = filter(None, [file.info.describe(task_details, frames=count), result.left_behind])
+    return Media(result.task_id, frames, video, fps, preview), " · ".join(words)

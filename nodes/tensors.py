@@ -119,7 +119,7 @@ def checked_images(images: Any) -> torch.Tensor:
         logger.warning("The image has no batch axis, and is taken for a batch of one")
         batch = batch[None]
     if batch.ndim != 4 or batch.shape[3] not in _COLOR_TYPES or 0 in batch.shape:
-        allowed = "a batch of images [count, height, width, 1, 3 or 4 channels]"
+        allowed = "a batch of one image or more [count, height, width, 1, 3 or 4 channels]"
         raise InvalidParameterError("image", tuple(batch.shape), allowed)
     if batch.dtype == torch.bool:
         batch = batch.float()

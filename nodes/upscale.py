@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from ..xalora_client import UpscalerTask
@@ -60,7 +59,7 @@ class XaloraUpscale:
         """Take images [B, H, W, 3 or 4] (0..1); return them enlarged, and a list of B task ids."""
         from .tensors import checked_images, input_image  # Imports torch, which would slow down ComfyUI's start.
 
-        images = await asyncio.to_thread(checked_images, image)
+        images = checked_images(image)
         count, height, width, channels = images.shape
 
         def task_of(number: int) -> UpscalerTask:

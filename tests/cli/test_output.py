@@ -18,6 +18,7 @@ from tests.support.fake_sequencer import Answer, status
 from tests.support.pictures import encoded
 from tests.support.processes import PATIENCE, ROOT
 from tests.support.subject import KEY
+from xalora_client.protocol.answers import MORE_FILES
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,13 @@ def test_what_is_paid_for_is_saved_even_where_it_cannot_be_decoded(xalora, scrip
     assert (tmp_path / name).read_bytes() == KEPT[name]
     (stored,) = (tmp_path / "home" / "media").glob("??/*")
     assert stored.suffix == Path(name).suffix
+
+
+def test_files_that_were_left_behind_are_told(xalora, scripted, files):
+    words = f"3 {MORE_FILES}, the others are only on the miner"
+    scripted.script("task_result_query", status("finished", result=f"{files.url}/result.png", msg=words))
+    assert f"xalora: {words}\n" in xalora("fetch", "t1", "-o", "x.png").err
+    assert xalora("fetch", "t1", "-o", "x.png", "--json").json["message"] == words
 
 
 def test_an_old_file_is_replaced_and_nothing_else_left(xalora, scripted, tmp_path):

@@ -136,6 +136,8 @@ async def _run_task(
 
 def _save(file: MediaFile, result: WorkflowTaskResult, path: Path) -> dict[str, Any]:
     """Copy the file out of the store, completely or not at all, and describe it."""
+    if result.left_behind:
+        print(f"xalora: {result.left_behind}", file=sys.stderr)
     format_ = file.info.format
     if path.suffix.lower() != format_.extension and mimetypes.guess_type(path.name)[0] != format_.mime_type:
         print(f"xalora: {path} contains {format_.name}, although its name says otherwise", file=sys.stderr)
