@@ -37,19 +37,19 @@ def _with_targets(classes: set[str], request: dict[str, Any]) -> dict[str, Any]:
         number for number, node in graph.items() if getattr(known.get(node.get("class_type")), "OUTPUT_NODE", False)
     }
     in_the_middle = _sources(graph, outputs, lambda *_: True)
-    ends = {
+    roots = {
         number for number in outputs if graph[number].get("class_type") not in classes or number not in in_the_middle
     }
-    targets = outputs & (ends | _sources(graph, ends, lambda node, name: not is_lazy(node, name)))
+    targets = outputs & (roots | _sources(graph, roots, lambda node, name: not is_lazy(node, name)))
     if targets != outputs and request.get("partial_execution_targets") is None:  # Else somebody has chosen.
         request["partial_execution_targets"] = list(targets)
     return request
 
 
-def _sources(graph: Graph, ends: Iterable[str], follow: Callable[[dict[str, Any], str], bool]) -> set[str]:
+def _sources(graph: Graph, roots: Iterable[str], follow: Callable[[dict[str, Any], str], bool]) -> set[str]:
     """The nodes from which links lead to these, as far as they are followed."""
     found: set[str] = set()
-    pending = list(ends)
+    pending = list(roots)
     while pending:
         node = graph[pending.pop()]
         for name, value in node.get("inputs", {}).items():
