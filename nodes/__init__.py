@@ -3,10 +3,12 @@
 Every node is an output node (``OUTPUT_NODE``), so that one node and Run are enough, and so that ComfyUI sends a cached
 node's preview again. The price: a node that nothing is connected to runs too, and what it makes is paid for. That is
 what people expect who dragged it there. Muted and bypassed nodes never run, and the same inputs are not charged twice.
+One that only a lazy switch may need runs if the switch takes its branch (``comfy/selection.py``).
 """
 
 from . import error_messages
 from .cancel_task import XaloraCancelTask
+from .comfy import selection
 from .editor_api import routes, settings
 from .flux_lora import XaloraFluxLora
 from .run_workflow import XaloraRunWorkflow
@@ -36,4 +38,5 @@ for _node in NODE_CLASS_MAPPINGS.values():
     error_messages.wrap_errors(_node)
 error_messages.set_up_log()
 settings.log_at_start()
+selection.run_selected_only(NODE_CLASS_MAPPINGS)
 routes.register()

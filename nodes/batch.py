@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from .. import xalora_client
-from ..xalora_client import MediaError, WorkflowTask, XaloraError
+from ..xalora_client import MediaError, WorkflowTask, WorkflowTaskResult, XaloraError
 from .comfy import outputs
 from .comfy.prompt import Interrupted
 from .execution import NodeRun, create_and_wait, execute
@@ -23,24 +23,25 @@ TaskOf = Callable[[int], WorkflowTask]
 
 
 async def run_batch(
-    count: int, task_of: TaskOf, *, parallel: int, reuse: bool, alpha: bool
+    count: int, task_of: TaskOf, *, size: tuple[int, int], parallel: int, reuse: bool, alpha: bool
 ) -> tuple[list[str], Any, dict[str, Any]]:
     """Create the tasks and wait for them; returns their ids, their images as one batch, and the preview.
 
-    The batch is an IMAGE ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``. Raises MediaError when the images have
-    different sizes.
+    The batch is an IMAGE ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``. ``size`` are the width and height that
+    are expected of it. Raises MediaError when the images have different sizes.
     """
 
     async def create(run: NodeRun) -> tuple[tuple[list[str], Any, dict[str, Any]], str]:
         from .tensors import load_batch
 
+        run.warn_of_size(count, *size)
         batch = _Batch(run, count, task_of, parallel)
 
-        async def create_one(number: int, task: WorkflowTask) -> tuple[str, xalora_client.MediaFile]:
+        async def create_one(number: int, task: WorkflowTask) -> tuple[WorkflowTaskResult, xalora_client.MediaFile]:
             result = await create_and_wait(run, task, lambda update: batch.show_task(number, update))
             file = await run.client.download(result, run.show_download if count == 1 else None)
             batch.updates.pop(number, None)
-            return result.task_id, file
+            return result, file
 
         results = await batch.for_each(create_one)
         files = [file for _, file in results]
@@ -50,7 +51,9 @@ async def run_batch(
         )
         preview = await asyncio.to_thread(outputs.preview, [file.path for file in files], moving=False)
         line = run.tasks.batch_done_line(list(batch.origins.values()), files[0].info.describe())
-        return ([task_id for task_id, _ in results], images, preview), line
+        left_behind = next(filter(None, (result.left_behind for result, _ in results)), None)
+        line = " · ".join(filter(None, [line, left_behind]))
+        return ([result.task_id for result, _ in results], images, preview), line
 
     return await execute(create, reuse=reuse, images_at_once=parallel)
 

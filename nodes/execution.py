@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from ..xalora_client import WorkflowTask, WorkflowTaskResult
 from . import comfy
 from .comfy import outputs
 from .comfy.progress import Progress
-from .comfy.prompt import Interrupted, Prompt, caller
+from .comfy.prompt import Interrupted, Prompt, caller, is_wanted
 from .status_lines import NodeTasks, submitted_line
+
+logger = logging.getLogger("xalora_client")
 
 T = TypeVar("T")
 
@@ -46,6 +49,15 @@ class Media:
         return {"ui": self.ui, "result": values}
 
 
+class DecodesOnDemand:
+    """A node that decodes its media only where another is connected to its first output, the frames."""
+
+    @classmethod
+    def IS_CHANGED(cls, reuse: bool = True, **_: Any) -> bool:
+        """Run again once frames are needed that were not decoded. With ``reuse``, that is not paid for again."""
+        return not reuse or is_wanted(0)
+
+
 async def run_task(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
     """Create the task, and with ``wait`` return its media. With ``reuse``, continue an existing task or use its result.
 
@@ -54,12 +66,15 @@ async def run_task(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
     """
 
     async def create(run: NodeRun) -> tuple[Media, str]:
+        if wait:
+            asked = xalora_client.asked_for(task.task_details)
+            run.warn_of_size(asked.get("length", 1), asked.get("width", 0), asked.get("height", 0))
         run.show_text("submitting")
         if not wait:
             task_id = await run.client.execute_workflow(task, run.show_task, reuse=reuse)
             return Media.nothing(task_id), submitted_line([run.tasks.origins[task_id]])
         result = await create_and_wait(run, task, run.show_task)
-        media, words = await _media(run, result, task.task_details)
+        media, words = await _media(run, result, task.task_details, decoded=not reuse or is_wanted(0))
         origin = run.tasks.origins.get(result.task_id, "")
         if origin == "finished":
             media.ui["xalora_reused"] = (True,)  # The editor's extension then offers a new seed.
@@ -68,8 +83,10 @@ async def run_task(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
     return await execute(create, reuse=reuse)
 
 
-async def collect(task_id: str, *, wait: bool, timeout_seconds: float) -> tuple[WorkflowTaskResult, Media]:
-    """Query a task that was created before, and get its media if it is finished.
+async def collect(
+    task_id: str, *, wait: bool, timeout_seconds: float, decoded: bool
+) -> tuple[WorkflowTaskResult, Media]:
+    """Query a task that was created before, and get its media if it is finished, with the frames if ``decoded``.
 
     With ``wait``, a task that fails or is canceled is an error; without, it is a status.
     """
@@ -82,7 +99,7 @@ async def collect(task_id: str, *, wait: bool, timeout_seconds: float) -> tuple[
         if result.status != xalora_client.TaskStatus.FINISHED:
             line = " · ".join(filter(None, [str(result.status), result.message]))
             return (result, Media.nothing(task_id)), line
-        media, words = await _media(run, result, result.task_details)
+        media, words = await _media(run, result, result.task_details, decoded=decoded)
         return (result, media), f"done · {words}"
 
     return await execute(query, stopped="stopped, the task was not canceled")
@@ -116,6 +133,7 @@ class NodeRun:
         self.tasks = NodeTasks(reuse)
         self.progress = Progress()
         self.status_text: Callable[[], str] = str
+        self.warning = ""
         self.client = xalora_client.AsyncClient(
             fallback_home=comfy.home(),
             ledger=True,
@@ -129,7 +147,16 @@ class NodeRun:
     def tick(self) -> None:
         """Update the text."""
         if text := self.status_text():
-            self.progress.text(text)
+            self.progress.text(text + self.warning)
+
+    def warn_of_size(self, frames: int, width: int, height: int) -> None:
+        """Before the create, say that the result's frames may not fit into memory, if they are to be decoded."""
+        try:
+            xalora_client.require_memory(frames, width, height, 3, "The result")
+        except xalora_client.MediaTooLargeError as error:
+            if is_wanted(0):
+                self.warning = " · the result may not fit into memory"
+                logger.warning("%s", error)
 
     def show_text(self, text: str) -> None:
         """Show this text from now on."""
@@ -202,21 +229,26 @@ async def create_and_wait(
     return result
 
 
-async def _media(run: NodeRun, result: WorkflowTaskResult, task_details: object) -> tuple[Media, str]:
-    """Download and decode; returns the outputs, and in words what they are and where that was not asked for."""
-    from .tensors import load_audio, load_frames  # Imports torch, which would slow down ComfyUI's start.
+async def _media(run: NodeRun, result: WorkflowTaskResult, task_details: object, *, decoded: bool) -> tuple[Media, str]:
+    """Download and decode; returns the outputs, and in words what they are and where that was not asked for.
+
+    Without ``decoded``, the frames are blocked, and decoded only for a VIDEO that has to be made of them.
+    """
+    from .tensors import STILL_FPS, load_audio, load_frames  # Imports torch, which would slow down ComfyUI's start.
 
     file = await run.client.download(result, on_progress=run.show_download)
-    run.show_text("decoding")
-    frames, _, fps = await asyncio.to_thread(load_frames, file.info, progress=run.show_decoding)
-    if file.info.kind == "image":
-        video = outputs.blocked()
-    elif file.info.remuxable:
+    moving = file.info.kind != "image"
+    frames, video, fps = outputs.blocked(), outputs.blocked(), file.info.fps or STILL_FPS
+    count = None
+    if decoded or (moving and not file.info.remuxable):
+        run.show_text("decoding")
+        frames, _, fps = await asyncio.to_thread(load_frames, file.info, progress=run.show_decoding)
+        count = len(frames)
+    if moving and file.info.remuxable:
         # In a thread, because the file is copied if ComfyUI's temporary folder is on another disk.
         video = await asyncio.to_thread(outputs.video_from_file, file.path)
-    else:
+    elif moving:
         video = outputs.video_from_frames(frames, fps, await asyncio.to_thread(load_audio, file.info))
-    moving = file.info.kind != "image"
     preview = await asyncio.to_thread(outputs.preview, [file.path], moving=moving)
-    words = file.info.describe(task_details, frames=len(frames))
-    return Media(result.task_id, frames, video, fps, preview), words
+    words = filter(None, [file.info.describe(task_details, frames=count), result.left_behind])
+    return Media(result.task_id, frames, video, fps, preview), " · ".join(words)

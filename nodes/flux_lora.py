@@ -12,7 +12,7 @@ WORKFLOW_ID = "3"
 """FluxLora, from the product's "FluxLora Workflow" page."""
 
 
-class XaloraFluxLora:
+class XaloraFluxLora(execution.DecodesOnDemand):
     """An image from a text with Flux and a LoRA, made on a remote GPU."""
 
     CATEGORY = CATEGORY

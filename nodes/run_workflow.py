@@ -10,7 +10,7 @@ from . import execution
 from .widgets import CATEGORY, common_options, text
 
 
-class XaloraRunWorkflow:
+class XaloraRunWorkflow(execution.DecodesOnDemand):
     """Any workflow of the sequencer, by its task type and parameters."""
 
     CATEGORY = CATEGORY

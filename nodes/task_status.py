@@ -7,6 +7,7 @@ from typing import Any
 
 from ..xalora_client import WorkflowTaskResult
 from . import execution
+from .comfy.prompt import is_wanted
 from .widgets import CATEGORY, checked_id, switch, text, timeout_seconds
 
 
@@ -59,14 +60,16 @@ class XaloraTaskStatus:
         if still_open is None or still_open:
             number += 1
             cls._queries[unique_id] = (number, None)
-        return number
+        return number if is_wanted(1) else ~number  # Frames that were not decoded may be needed later.
 
     async def query(self, task_id: str, wait: bool = False, timeout_seconds: int = 600, unique_id: str = "") -> Any:
         """Return status, frames [F, H, W, 3] (0..1), video, the media's URL, and JSON about the task.
 
         With ``wait``, a task that fails or is canceled is an error; without, it is a status.
         """
-        result, media = await execution.collect(checked_id(task_id), wait=wait, timeout_seconds=timeout_seconds)
+        result, media = await execution.collect(
+            checked_id(task_id), wait=wait, timeout_seconds=timeout_seconds, decoded=is_wanted(1)
+        )
         number, still_open = self._queries.get(unique_id, (0, None))
         others = (still_open or set()) - {result.task_id}
         self._queries[unique_id] = (number, others if result.is_final else others | {result.task_id})

@@ -7,6 +7,7 @@ ComfyUI's conventions: IMAGE is ``[F, H, W, 3]`` float32 of 0..1, not premultipl
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import struct
 import weakref
@@ -23,6 +24,8 @@ import torch
 from blake3 import blake3
 
 from ..xalora_client import InputImage, InvalidParameterError, MediaInfo, decode, decode_sound, require_memory
+
+logger = logging.getLogger("xalora_client")
 
 STILL_FPS = 1.0
 """The frame rate of a single image, which has none of its own."""
@@ -87,7 +90,7 @@ def load_batch(
     """
     width, height, channels = files[0].width, files[0].height, 4 if alpha else 3
     require_memory(len(files), width, height, channels, "The batch")
-    batch = torch.ones(len(files), height, width, channels)
+    batch = torch.ones(len(files), height, width, channels, dtype=torch.float32)
     for number, file in enumerate(files):
         frames, mask, _ = load_frames(file)
         batch[number, :, :, :3] = frames[0]
@@ -95,6 +98,41 @@ def load_batch(
             batch[number, :, :, 3] = 1 - mask[0]
         if progress is not None:
             progress(number + 1, len(files))
+    return batch
+
+
+LARGEST_VALUE = 2.0
+"""The most that a pixel may be, and its negative the least: beyond that it is not meant as 0..1, but as 0..255."""
+
+
+def checked_images(images: Any) -> torch.Tensor:
+    """An IMAGE as a batch ``[B, H, W, C]`` of floats, before any task is created for it.
+
+    What is meant is put right, and the log says so: an image without a batch axis, and whole numbers of 0..255. Blocks
+    while it looks at all values. Raises InvalidParameterError for what is no tensor of images, for NaN and infinities,
+    and for values far beyond 0..1.
+    """
+    if not isinstance(images, torch.Tensor):
+        raise InvalidParameterError("image", type(images).__name__, "an IMAGE, which is a tensor")
+    batch: torch.Tensor = images
+    if batch.ndim == 3 and batch.shape[2] in _COLOR_TYPES:
+        logger.warning("The image has no batch axis, and is taken for a batch of one")
+        batch = batch[None]
+    if batch.ndim != 4 or batch.shape[3] not in _COLOR_TYPES or 0 in batch.shape:
+        allowed = "a batch of one image or more [count, height, width, 1, 3 or 4 channels]"
+        raise InvalidParameterError("image", tuple(batch.shape), allowed)
+    if batch.dtype == torch.bool:
+        batch = batch.float()
+    elif not batch.dtype.is_floating_point:
+        logger.warning("The image has whole numbers (%s), which are taken for 0..255", batch.dtype)
+        batch = batch.float() / 255
+    for number, image in enumerate(batch, 1):
+        least, most = (float(value) for value in torch.aminmax(image))
+        if not -LARGEST_VALUE <= least <= most <= LARGEST_VALUE:  # NaN is neither.
+            found = f"values of {least:g} to {most:g} in image {number} of {len(batch)}"
+            raise InvalidParameterError(
+                "image", found, "values of 0 to 1, without NaN; those of 0 to 255 divided by 255"
+            )
     return batch
 
 
@@ -146,7 +184,7 @@ def input_image(image: torch.Tensor, name: str) -> InputImage:
         # BLAKE3 of the pixels, because SHA-256 of so many bytes takes a good part of the encoder's time.
         return hashlib.sha256(f"{pixels.shape}\n{blake3(pixels).hexdigest()}".encode()).hexdigest()
 
-    return InputImage(content, sha256, "image/png", name)
+    return InputImage(content, sha256, "image/png", name, is_checked=True)
 
 
 def to_pixels(image: torch.Tensor) -> Any:

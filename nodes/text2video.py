@@ -12,7 +12,7 @@ WORKFLOWS = {"Hunyuan": "1", "Mochi": "2"}
 """The server's text-to-video workflows by name, from the product's "Text2Video Workflow" page."""
 
 
-class XaloraText2Video:
+class XaloraText2Video(execution.DecodesOnDemand):
     """A video from a text, made on a remote GPU."""
 
     CATEGORY = CATEGORY

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..xalora_client import InvalidParameterError, UpscalerTask
+from ..xalora_client import UpscalerTask
 from .batch import run_batch, submit_batch
 from .comfy.outputs import blocked
 from .widgets import CATEGORY, common_options
+
+USUAL_FACTOR = 4
+"""How many times as wide and high the shipped workflow makes an image. Others may do more or less."""
 
 
 class XaloraUpscale:
@@ -54,18 +57,23 @@ class XaloraUpscale:
         reuse: bool = True,
     ) -> Any:
         """Take images [B, H, W, 3 or 4] (0..1); return them enlarged, and a list of B task ids."""
-        count = image.shape[0]
-        if count == 0:
-            raise InvalidParameterError("image", tuple(image.shape), "a batch of one image or more")
+        from .tensors import checked_images, input_image  # Imports torch, which would slow down ComfyUI's start.
 
-        from .tensors import input_image  # Imports torch, which would slow down ComfyUI's start.
+        images = checked_images(image)
+        count, height, width, channels = images.shape
 
         def task_of(number: int) -> UpscalerTask:
             name = "the image" if count == 1 else f"image {number + 1} of {count}"
-            return UpscalerTask(input_image(image[number], name), timeout_seconds=timeout_seconds)
+            return UpscalerTask(input_image(images[number], name), timeout_seconds=timeout_seconds)
 
         if not wait:
             return blocked(), await submit_batch(count, task_of, parallel=max_parallel, reuse=reuse)
-        alpha = image.shape[3] == 4
-        task_ids, images, preview = await run_batch(count, task_of, parallel=max_parallel, reuse=reuse, alpha=alpha)
-        return {"ui": preview, "result": (images, task_ids)}
+        task_ids, enlarged, preview = await run_batch(
+            count,
+            task_of,
+            size=(USUAL_FACTOR * width, USUAL_FACTOR * height),
+            parallel=max_parallel,
+            reuse=reuse,
+            alpha=channels == 4,
+        )
+        return {"ui": preview, "result": (enlarged, task_ids)}

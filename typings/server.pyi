@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 class PromptServer:
@@ -9,4 +10,5 @@ class PromptServer:
     client_id: str | None
 
     def send_progress_text(self, text: str, node_id: str, sid: str | None = None) -> None: ...
+    def add_on_prompt_handler(self, handler: Callable[[dict[str, Any]], dict[str, Any]]) -> None: ...
     def send_sync(self, event: str, data: dict[str, Any], sid: str | None = None) -> None: ...

@@ -54,6 +54,12 @@ def at_start(action: Callable[[], object]) -> None:
         server.app.on_startup.append(lambda _: asyncio.to_thread(action))
 
 
+def at_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Have this change the request of each prompt, after other packs have."""
+    if server := _server():
+        server.app.on_startup.append(lambda app: asyncio.to_thread(server.add_on_prompt_handler, change))
+
+
 def send(event: str, data: dict[str, Any]) -> None:
     """Send a message to every open editor, from any thread."""
     if server := _server():

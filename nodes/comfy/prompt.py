@@ -136,17 +136,35 @@ class Prompt:
             pause.wait(SECONDS_BETWEEN_CHECKS)
 
 
-def caller() -> dict[str, str] | None:
-    """The ``node`` id, its ``title`` and the ``workflow`` id of the node that runs, as far as they are known."""
+def _running_node() -> tuple[str, dict[str, Any], dict[str, Any]] | None:
+    """The id of the node that runs, its prompt, and what was sent beside it, which are empty where not known."""
     context = get_executing_context() if IN_COMFYUI else None
     if context is None:
         return None
-    found = {"node": str(context.node_id)}
     for _, prompt_id, prompt, extra, *_ in list(PromptServer.instance.prompt_queue.currently_running.values()):
         if prompt_id == context.prompt_id:
-            # A prompt that a program sends in place of the editor has no titles, and no workflow.
-            with suppress(KeyError, TypeError):
-                found["title"] = str(prompt[context.node_id]["_meta"]["title"])[:200]
-            with suppress(KeyError, TypeError):
-                found["workflow"] = str(extra["extra_pnginfo"]["workflow"]["id"])[:200]
+            return str(context.node_id), prompt, extra
+    return str(context.node_id), {}, {}
+
+
+def is_wanted(output: int) -> bool:
+    """Whether a node is connected to this output of the node that runs. Where that is not known, it is presumed."""
+    node_id, prompt, _ = _running_node() or ("", {}, {})
+    if node_id not in prompt:  # Another node has made it while the prompt runs, or a program runs it.
+        return True
+    return any([node_id, output] in node.get("inputs", {}).values() for node in prompt.values())
+
+
+def caller() -> dict[str, str] | None:
+    """The ``node`` id, its ``title`` and the ``workflow`` id of the node that runs, as far as they are known."""
+    running = _running_node()
+    if running is None:
+        return None
+    node_id, prompt, extra = running
+    found = {"node": node_id}
+    # A prompt that a program sends in place of the editor has no titles, and no workflow.
+    with suppress(KeyError, TypeError):
+        found["title"] = str(prompt[node_id]["_meta"]["title"])[:200]
+    with suppress(KeyError, TypeError):
+        found["workflow"] = str(extra["extra_pnginfo"]["workflow"]["id"])[:200]
     return found

@@ -6,14 +6,19 @@ import os
 import re
 import subprocess
 import sys
+import zlib
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.support.command_line import picture
+from tests.support.fake_file_server import File
 from tests.support.fake_sequencer import Answer, status
+from tests.support.pictures import encoded
 from tests.support.processes import PATIENCE, ROOT
 from tests.support.subject import KEY
+from xalora_client.protocol.answers import MORE_FILES
 
 
 @pytest.mark.parametrize(
@@ -75,6 +80,37 @@ def test_a_name_that_says_something_else(xalora, scripted, tmp_path):
     assert (done.code, done.out) == (0, "x.mp4\n")
     assert "x.mp4 contains png, although its name says otherwise" in done.err
     assert (tmp_path / "x.mp4").read_bytes() == picture(32, 16)
+
+
+GIGANTIC = encoded(Image.new("1", (1, 1))).replace(b"\0\0\0\1\0\0\0\1", b"\0\0\xf0\0\0\0\xf0\0", 1)
+HEAD = GIGANTIC[12:29]
+KEPT = {
+    "gigantic.png": GIGANTIC.replace(HEAD + GIGANTIC[29:33], HEAD + zlib.crc32(HEAD).to_bytes(4, "big")),
+    "x.exr": b"v/1\1\2\0\0\0channels\0chlist\0" + bytes(range(256)),
+    "x.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0\0\0\x08meta",
+    "x.jxl": b"\xff\x0a" + bytes(range(256)),
+    "x.bmp": encoded(Image.new("RGB", (32, 16), "red"), "BMP"),
+    "x.tiff": encoded(Image.new("RGB", (32, 16), "red"), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_is_paid_for_is_saved_even_where_it_cannot_be_decoded(xalora, scripted, files, tmp_path, name):
+    """Larger than any free memory, or of a format that has no decoder here."""
+    files.serve("/result.png", File(KEPT[name]))
+    done = xalora("fetch", "t1", "-o", name)
+    assert (done.code, done.out) == (0, f"{name}\n")
+    assert "otherwise" not in done.err
+    assert (tmp_path / name).read_bytes() == KEPT[name]
+    (stored,) = (tmp_path / "home" / "media").glob("??/*")
+    assert stored.suffix == Path(name).suffix
+
+
+def test_files_that_were_left_behind_are_told(xalora, scripted, files):
+    words = f"3 {MORE_FILES}, the others are only on the miner"
+    scripted.script("task_result_query", status("finished", result=f"{files.url}/result.png", msg=words))
+    assert f"xalora: {words}\n" in xalora("fetch", "t1", "-o", "x.png").err
+    assert xalora("fetch", "t1", "-o", "x.png", "--json").json["message"] == words
 
 
 def test_an_old_file_is_replaced_and_nothing_else_left(xalora, scripted, tmp_path):

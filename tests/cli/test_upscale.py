@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from PIL import Image
 
 from tests.support.command_line import picture
 from tests.support.fake_file_server import File
 from tests.support.fake_sequencer import Answer, status
+from tests.support.pictures import encoded
 from tests.support.quick_time import FastClock, hurry
 from xalora_client import AsyncClient
 
@@ -46,11 +49,35 @@ def test_one_to_a_folder(xalora, preview, tmp_path):
 
 def test_a_url_and_a_data_uri(xalora, scripted, files, tmp_path):
     url = f"{files.url}/cat.png?token=1"
-    done = xalora("upscale", url, "data:image/png;base64,AAAA", "-o", "out")
+    uri = f"data:image/png;base64,{base64.b64encode(picture()).decode()}"
+    done = xalora("upscale", url, uri, "-o", "out")
     assert done.code == 0
     assert done.out.splitlines() == ["out/cat-upscaled.png", "out/image-upscaled.png"]
     sent = [seen.body["task_details"]["parameters"]["image"] for seen in scripted.seen if seen.path == "/task_create"]
-    assert set(sent) == {url, "data:image/png;base64,AAAA"}
+    assert set(sent) == {url, uri}
+
+
+@pytest.mark.parametrize("kind", ["cut.png", "cut.jpg", "moving.gif", "data"])
+def test_what_would_not_be_enlarged_is_refused_before_it_is_paid_for(xalora, scripted, tmp_path, kind):
+    whole = encoded(Image.effect_noise((200, 200), 50), "JPEG" if kind == "cut.jpg" else "PNG")
+    image = kind
+    if kind == "data":
+        image = f"data:image/png;base64,{base64.b64encode(whole[:3000]).decode()}"
+    elif kind == "moving.gif":
+        Image.new("L", (8, 8)).save(tmp_path / kind, save_all=True, append_images=[Image.new("L", (8, 8), 255)])
+    else:
+        (tmp_path / kind).write_bytes(whole[:3000])
+    refused = xalora("upscale", image, "-o", "out.png", "--json")
+    assert refused.code == 2
+    assert kind in refused.json["message"] or kind == "data"
+    assert "/task_create" not in [seen.path for seen in scripted.seen]
+
+
+def test_a_bmp_is_sent_as_png(xalora, preview, tmp_path):
+    (tmp_path / "a.bmp").write_bytes(encoded(Image.new("RGB", (24, 16), "red"), "BMP"))
+    assert xalora("upscale", "a.bmp", "-o", "b.png").code == 0
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.size == (48, 32)
 
 
 def test_a_url_that_the_sandbox_fetches(xalora, preview, files, tmp_path):

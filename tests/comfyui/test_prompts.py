@@ -87,6 +87,65 @@ def test_a_cached_video_outlives_the_stored_file(comfy: ComfyUIProcess, sandbox:
     assert mark.requests("media/*") == []
 
 
+def test_frames_are_decoded_only_for_a_node_that_needs_them(comfy: ComfyUIProcess, sandbox: SandboxProcess) -> None:
+    """When one is connected later, they are decoded then, and the task is not paid for again."""
+    mark, make = sandbox.mark(), text2video(seed=79)
+    prompt = {"undecoded": make, "save": save_video(["undecoded", 1], "undecoded")}
+    for _ in range(2):
+        run = comfy.run(prompt).ok()
+        assert not any(text.startswith("decoding") for text in run.texts("undecoded"))
+    assert frames_of(run.files("save")[0])[:2] == (5, (64, 48))
+    run = comfy.run(prompt | {"keep": keep(["undecoded", 0])}).ok()
+    assert np.load(run.files("keep")[0]).shape == (5, 48, 64, 3)
+    assert len(mark.requests("task_create")) == 1
+
+
+@pytest.mark.parametrize("switch", ["TestSwitch", "ComfySwitchNode"])
+def test_only_the_branch_that_a_switch_takes_is_paid_for(
+    comfy: ComfyUIProcess, sandbox: SandboxProcess, switch: str
+) -> None:
+    """Also where ours lead to ours; what stands alone, and what something else needs, runs in any case."""
+    if not comfy.get(f"/object_info/{switch}").json():
+        pytest.skip(f"this ComfyUI has no {switch}")
+
+    def prompts_of(prompt: dict[str, Any]) -> list[str]:
+        mark = sandbox.mark()
+        comfy.run(prompt).ok()
+        made = [task_id for _, task_id, _ in mark.requests("task_create")]
+        rows = [sandbox.rows("SELECT task_details FROM tasks WHERE task_id = ?", each)[0][0] for each in made]
+        return sorted(json.loads(row)["parameters"].get("prompt", "upscale") for row in rows)
+
+    name = switch[:4]
+    branches = {
+        "left": flux_lora(f"{name} left"),
+        "right": flux_lora(f"{name} right"),
+        "larger": upscale(["right", 0]),
+        "switch": node(switch, switch=True, on_true=["left", 0], on_false=["larger", 0]),
+        "keep": keep(["switch", 0]),
+    }
+    assert prompts_of(branches) == [f"{name} left"]
+    assert prompts_of(branches) == []
+    branches["alone"] = flux_lora(f"{name} alone")
+    assert prompts_of(branches) == [f"{name} alone"]
+    branches["switch"]["inputs"]["switch"] = False
+    assert prompts_of(branches) == [f"{name} right", "upscale"]
+    both = {
+        "left": flux_lora(f"{name} other left"),
+        "right": flux_lora(f"{name} other right"),
+        "switch": node(switch, switch=True, on_true=["left", 0], on_false=["right", 0]),
+        "keep": keep(["switch", 0]),
+        "show": show(["right", 1]),
+    }
+    assert prompts_of(both) == [f"{name} other left", f"{name} other right"]
+    ours = {
+        "left": flux_lora(f"{name} last left"),
+        "right": flux_lora(f"{name} last right"),
+        "switch": node(switch, switch=False, on_true=["left", 0], on_false=["right", 0]),
+        "larger": upscale(["switch", 0]),
+    }
+    assert prompts_of(ours) == [f"{name} last right", "upscale"]
+
+
 def test_progress_is_told_in_the_node(comfy: ComfyUIProcess, paced: SandboxProcess) -> None:
     comfy.use(paced.url)
     run = comfy.run({"told": text2video(seed=77), "show": show(["told", 3])}).ok()

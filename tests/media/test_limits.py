@@ -112,8 +112,10 @@ def test_what_a_decoder_takes_for_itself_is_refused_before_it_is_taken(tmp_path,
     first.save(tmp_path / "a", format=kind, **many)
     free = memory.FreeMemory(memory.HEADROOM + 200 * 2**20, "this test")
     monkeypatch.setattr(memory, "free_memory", lambda: free)
-    with pytest.raises(MediaTooLargeError, match=r"a needs .* of memory to decode pictures of 4200 x 4200"):
-        inspect(tmp_path / "a")
+    info = inspect(tmp_path / "a")
+    assert (info.width, info.height, info.frames) == (4200, 4200, 2 if many else 1)
+    with pytest.raises(MediaTooLargeError, match=r"a needs .* of memory as . frames of 4200 x 4200"):
+        decode(tmp_path / "a", progress=pytest.fail)
 
 
 def test_what_a_video_decoder_takes_for_itself_is_refused_before_it_is_taken(ffmpeg, tmp_path, monkeypatch):
@@ -121,8 +123,10 @@ def test_what_a_video_decoder_takes_for_itself_is_refused_before_it_is_taken(ffm
     ffmpeg.run(*source, "-c:v", "mpeg4", "-pix_fmt", "yuv420p", tmp_path / "a.mp4")
     free = memory.FreeMemory(memory.HEADROOM + 200 * 2**20, "this test")
     monkeypatch.setattr(memory, "free_memory", lambda: free)
+    info = inspect(tmp_path / "a.mp4")
+    assert (info.width, info.height, info.frames) == (5000, 5000, 1)
     with pytest.raises(MediaTooLargeError, match=r"a\.mp4 needs .* of memory to decode pictures of 5000 x 5000"):
-        inspect(tmp_path / "a.mp4")
+        decode(tmp_path / "a.mp4")
 
 
 def test_the_decoders_memory_counts_beside_the_frames(clip, monkeypatch):
@@ -154,13 +158,14 @@ REFUSED = """
 import re, sys
 from pathlib import Path
 from xalora_client.errors import MediaTooLargeError
-from xalora_client.media.decoding import decode, inspect
+from xalora_client.media.decoding import decode, inspect, thumbnail
 from xalora_client.media.decoding import limits as memory
 status = lambda name: 1024 * int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 memory.free_memory = lambda: memory.FreeMemory(2**30, "this test")
 Path("/proc/self/clear_refs").write_text("5")
 before = status("VmRSS")
-for question in (inspect, decode):
+inspect(sys.argv[1])
+for question in (decode, thumbnail):
     try:
         question(sys.argv[1])
     except MediaTooLargeError as error:
@@ -189,12 +194,13 @@ def test_free_memory_of_a_container(tmp_path):
     assert memory._from_cgroup(tmp_path) is None
 
 
-def test_free_memory_without_any_source_lets_through(monkeypatch, tmp_path):
+def test_without_any_source_as_much_is_taken_as_most_machines_have(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "nothing")
     monkeypatch.setattr(memory, "_from_psutil", lambda: None)
-    assert free_memory() is None
-    require_memory(10**9, 10**4, 10**4, 3, "unknown.mp4")
+    require_memory(1, 16_128, 12_096, 3, "a photo enlarged four times")
+    with pytest.raises(MediaTooLargeError, match=r"8\.00 GiB|7\.75 GiB"):
+        require_memory(10**9, 10**4, 10**4, 3, "unknown.mp4")
 
 
 def test_psutil_is_used_where_it_is_installed(monkeypatch):

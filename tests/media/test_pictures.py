@@ -73,6 +73,31 @@ def test_png_of_16_bit_colors(ffmpeg, tmp_path, pixel_format):
         expect(path, expected)
 
 
+@pytest.mark.parametrize("name", ["tiff", "bmp"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_tiff_and_bmp(tmp_path, name, mode):
+    picture = Image.fromarray(np.random.default_rng(5).integers(0, 256, (24, 32, 3), np.uint8)).convert(mode)
+    picture.save(tmp_path / "a", name)
+    assert inspect(tmp_path / "a").format.name == name
+    np.testing.assert_array_equal(
+        decode(tmp_path / "a").frames[0], np.asarray(picture.convert("RGB")) / np.float32(255)
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "shown"),
+    [
+        (0x8001, np.uint16, 0x8001 / 65535),
+        (40_000, np.int32, 40_000 / 65535),
+        (0.25, np.float32, 0.25),
+        (7.5, np.float32, 1),
+    ],
+)
+def test_tiff_of_more_than_8_bits(tmp_path, value, kind, shown):
+    Image.fromarray(np.full((5, 6), value, kind)).save(tmp_path / "a.tiff")
+    np.testing.assert_allclose(decode(tmp_path / "a.tiff").frames, shown, atol=1e-5)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_jpeg(tmp_path, mode):
     Image.fromarray(NOISE).convert("RGB").convert(mode).save(tmp_path / "a.png.bin", format="JPEG", quality=90)

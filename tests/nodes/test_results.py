@@ -16,8 +16,10 @@ from tests.support.fake_sequencer import Answer, status
 from tests.support.fake_xalora import FakeXalora
 from tests.support.pictures import png
 from tests.support.sandbox_process import SandboxProcess
+from xalora_client.media.decoding.limits import HEADROOM, FreeMemory
 
 SMALL_VIDEO = {"prompt": "a rabbit on a hill", "width": 64, "height": 48, "length": 5, "steps": 1, "fps": 12}
+NO_MEMORY = FreeMemory(HEADROOM, "this test")
 SMALL_PICTURE = {"prompt": "a gecko", "lora_name": "gecko.safetensors", "width": 64, "height": 80, "steps": 1}
 
 
@@ -72,6 +74,41 @@ def test_an_animated_webp_is_all_its_frames(pack: Any, webp_sandbox: SandboxProc
     assert video[1] == 20
 
 
+def test_without_a_node_that_needs_them_no_frames_are_decoded(
+    pack: Any, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack.part("nodes.execution"), "is_wanted", lambda output: False)
+    monkeypatch.setattr(pack.part("xalora_client.media.decoding.limits"), "free_memory", lambda: NO_MEMORY)
+    frames, video, fps, task_id = pack.run("XaloraText2Video", **SMALL_VIDEO)
+    assert pack.is_blocked(frames)
+    assert (video.suffix, fps) == (".mp4", 12.0)
+    monkeypatch.setattr(pack.part("nodes.task_status"), "is_wanted", lambda output: False)
+    status, frames, video, _, _ = pack.run("XaloraTaskStatus", task_id=task_id)
+    assert (status, video.suffix, pack.is_blocked(frames)) == ("finished", ".mp4", True)
+
+
+@pytest.mark.parametrize("enlarges", [False, True])
+def test_what_may_not_fit_into_memory_is_said_before_it_is_paid_for(
+    pack: Any, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, enlarges: bool
+) -> None:
+    monkeypatch.setattr(pack.part("xalora_client.media.decoding.limits"), "free_memory", lambda: NO_MEMORY)
+    said: list[str] = []
+
+    def ends(*_: Any) -> bytes:
+        said.extend(record.message for record in caplog.records)
+        return png()
+
+    miner.ends = ends
+    arguments = {"image": picture(3)} if enlarges else {**SMALL_VIDEO}
+    with pytest.raises(pack.error("MediaTooLargeError")) as caught:
+        pack.run("XaloraUpscale" if enlarges else "XaloraText2Video", **arguments)
+    size = "3 frames of 112 x 80" if enlarges else "5 frames of 64 x 48"
+    assert f"as {size}" in said[0]
+    if not enlarges:
+        assert str(caught.value.path) in str(caught.value)
+        assert caught.value.path.read_bytes() == png()
+
+
 def test_flux_lora(pack: Any, sandbox: SandboxProcess) -> None:
     image, task_id = pack.run("XaloraFluxLora", **SMALL_PICTURE, seed=2**53 - 1, guidance=4.25)
     check_frames(image, 1, 80, 64, 3)
@@ -105,6 +142,57 @@ def test_upscale_is_lanczos_to_the_pixel(pack: Any, sandbox: SandboxProcess, cha
     for number in range(3):
         np.testing.assert_allclose(result[number].numpy(), enlarged(images[number]), atol=1 / 255 + 1e-6)
     assert len(set(task_ids)) == 3
+
+
+NO_IMAGES = {
+    "nothing": None,
+    "a list": [picture()],
+    "a number": 3,
+    "NumPy": picture().numpy(),
+    "NaN": picture().index_fill(1, torch.tensor([3]), float("nan")),
+    "infinity": picture().index_fill(2, torch.tensor([5]), float("-inf")),
+    "255": picture() * 255,
+    "255 in the last": torch.cat([picture(2), picture() * 255]),
+    "-255": picture() * -255,
+    "16 bits": (picture() * 65535).to(torch.int32),
+    "half 255": (picture() * 255).half(),
+    "two axes": torch.zeros(8, 8),
+    "channels first": torch.zeros(1, 3, 20, 28),
+    "five axes": torch.zeros(1, 1, 8, 8, 3),
+    "no image": torch.zeros(0, 8, 8, 3),
+    "no row": torch.zeros(1, 0, 8, 3),
+}
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize("image", NO_IMAGES.values(), ids=NO_IMAGES)
+def test_what_is_no_image_is_refused_before_it_is_paid_for(
+    pack: Any, miner: FakeXalora, image: Any, wait: bool
+) -> None:
+    with pytest.raises(pack.error("InvalidParameterError"), match="image is"):
+        pack.run("XaloraUpscale", image=image, wait=wait)
+    assert miner.parameters == {}
+
+
+@pytest.mark.parametrize("form", ["uint8", "int64", "no batch axis", "half", "double", "default dtype"])
+def test_what_is_meant_is_put_right(pack: Any, sandbox: SandboxProcess, form: str) -> None:
+    image = picture()
+    given = {
+        "uint8": (image * 255).round().to(torch.uint8),
+        "int64": (image * 255).round().long(),
+        "no batch axis": image[0],
+        "half": image.half(),
+        "double": image.double(),
+        "default dtype": image,
+    }[form]
+    if form == "default dtype":
+        torch.set_default_dtype(torch.float16)
+    try:
+        result, _ = pack.run("XaloraUpscale", image=given)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (result.dtype, result.shape) == (torch.float32, (1, 40, 56, 3))
+    np.testing.assert_allclose(result[0].numpy(), enlarged(image[0]), atol=1 / 255 + 1e-3)
 
 
 @pytest.mark.parametrize(

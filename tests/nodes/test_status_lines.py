@@ -19,6 +19,7 @@ from tests.support.pictures import png
 from tests.support.processes import PATIENCE
 from tests.support.sandbox_process import SandboxProcess
 from xalora_client import encode_data_uri
+from xalora_client.protocol.answers import MORE_FILES
 
 VIDEO = {"prompt": "a rabbit", "width": 64, "height": 48, "length": 5, "steps": 1}
 FLUX = {"prompt": "a gecko", "lora_name": "x", "width": 16, "height": 16}
@@ -63,6 +64,17 @@ def test_done(pack: Any, screen: Screen, sandbox: SandboxProcess) -> None:
 def test_what_differs_from_what_was_asked_for(pack: Any, screen: Screen, miner: FakeXalora) -> None:
     pack.run("XaloraText2Video", **VIDEO)
     assert re.fullmatch(r"done · 0:\d\d · \d+×\d+, asked for 64×48 · 1 frame, asked for 5", screen.last)
+
+
+def test_files_that_were_left_behind_are_told(pack: Any, screen: Screen, miner: FakeXalora) -> None:
+    words = f"3 {MORE_FILES}, the others are only on the miner"
+    miner.ends = lambda number, _: status("finished", result=miner._serve(number, png(8, 8)), msg=words)
+    pack.run("XaloraFluxLora", **FLUX)
+    assert screen.last.endswith(f"8×8, asked for 16×16 · {words}")
+    pack.run("XaloraUpscale", image=images(2))
+    assert screen.last.endswith(f" · {words}")
+    pack.run("XaloraTaskStatus", task_id="task-1")
+    assert screen.last.endswith(f" · {words}")
 
 
 def test_reused_images_are_counted(pack: Any, screen: Screen, miner: FakeXalora) -> None:

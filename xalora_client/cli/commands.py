@@ -16,8 +16,8 @@ from typing import Any
 from ..client.async_ import AsyncClient
 from ..client.download import MediaFile
 from ..config import validation
-from ..errors import ConfigurationError, InvalidParameterError, StorageError
-from ..media.decoding.formats import SNIFF_BYTES, sniff
+from ..errors import ConfigurationError, StorageError
+from ..media.inputs import input_file
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.inputs import InputImage
 from ..protocol.parameters import MediaAddress, is_data_uri
@@ -136,6 +136,8 @@ async def _run_task(
 
 def _save(file: MediaFile, result: WorkflowTaskResult, path: Path) -> dict[str, Any]:
     """Copy the file out of the store, completely or not at all, and describe it."""
+    if result.left_behind:
+        print(f"xalora: {result.left_behind}", file=sys.stderr)
     format_ = file.info.format
     if path.suffix.lower() != format_.extension and mimetypes.guess_type(path.name)[0] != format_.mime_type:
         print(f"xalora: {path} contains {format_.name}, although its name says otherwise", file=sys.stderr)
@@ -223,12 +225,4 @@ def _input_image(image: str) -> str | InputImage:
     """
     if MediaAddress("the image").accepts(image):
         return image
-    path = Path(image)
-    try:
-        with path.open("rb") as file:
-            kind = sniff(file.read(SNIFF_BYTES))
-    except OSError as error:
-        raise InvalidParameterError("IMAGE", image, f"a file that can be read ({error.strerror})") from error
-    if kind is None or not kind.mime_type.startswith("image/"):
-        raise InvalidParameterError("IMAGE", image, "an image file, such as PNG, JPEG or WebP")
-    return InputImage.from_file(path, kind.mime_type)
+    return input_file(Path(image))

@@ -14,6 +14,7 @@ from ..errors import XaloraError
 from ..http.transport import HttpTransport, Transport
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
+from ..media.inputs import sendable
 from ..media.store import MediaStore, budget_of
 from ..protocol.requests import Sequencer
 from ..sequencer import local_sandbox
@@ -96,7 +97,7 @@ class BaseClient:
                 nap=sleep or asyncio.sleep,
                 rng=rng or random.Random(),  # noqa: S311 - it only spreads requests
             )
-            session.uploads = Uploads(config, url, images_at_once, session.sleep)
+            session.uploads = Uploads(config, url, images_at_once, session.sleep, check=sendable)
             return session
 
         self._new_session = new_session

@@ -21,6 +21,7 @@ from ..errors import (
     one_line,
 )
 from ..media.decoding.formats import PNG, SNIFF_BYTES, sniff
+from ..protocol.answers import MORE_FILES
 from ..protocol.miner import LARGEST_INPUT, Assignment
 from ..workflows import CheckedWorkflow
 from .comfyui import ComfyUI
@@ -163,7 +164,7 @@ async def deliver(
                 raise OutcomeError(WorkflowFailure(error.what, is_final=False)) from error
             raise OutcomeError(WorkflowFailure(f"The result was refused: {error.message}")) from error
     count = len(finished.files)
-    remark = "" if count == 1 else f"{count} files were made; the first is the result"
+    remark = "" if count == 1 else f"{count} {MORE_FILES}, the others are only on the miner"
     return Delivered(key, round(run_seconds, 3), round(time.monotonic() - started, 3), remark)
 
 

@@ -75,6 +75,10 @@ class TaskProgress:
         return self.value / self.maximum
 
 
+MORE_FILES = "files were made; the first is the result"
+"""How a miner says that a task made more than its result."""
+
+
 @dataclass(frozen=True)
 class WorkflowTaskResult:
     """The server's answer about one task. A field that it left out, or that cannot be read, is None.
@@ -130,6 +134,12 @@ class WorkflowTaskResult:
             # Not an address: it may be signed, and a message is shown and stored.
             candidates.append(None if "//" in str(self.result) else self.result)
         return next(filter(None, map(_words, candidates)), None)
+
+    @property
+    def left_behind(self) -> str | None:
+        """What a finished task made beside its result, in the miner's words; None where it made nothing more."""
+        found = self.message or ""
+        return found if self.status == TaskStatus.FINISHED and MORE_FILES in found else None
 
     @property
     def shown_details(self) -> object:

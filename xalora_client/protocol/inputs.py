@@ -26,6 +26,7 @@ class InputImage:
             bytes, or of the pixels. It is called in a thread, once.
         media_type: The type of the encoded bytes, such as "image/png".
         name: What messages call the image.
+        is_checked: It is one whole PNG, JPEG, WebP or GIF. Else it is decoded before it is sent, to find out.
     """
 
     def __init__(
@@ -34,7 +35,10 @@ class InputImage:
         sha256: Callable[[], str],
         media_type: str,
         name: str = "the image",
+        *,
+        is_checked: bool = False,
     ) -> None:
+        self.is_checked = is_checked
         self.media_type = media_type
         self.name = name
         self.content = content

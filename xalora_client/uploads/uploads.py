@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -29,7 +30,7 @@ from ..protocol import inputs as images
 from ..protocol.inputs import InputImage, images_in, stored_hashes
 from ..protocol.parameters import encode_data_uri
 from ..protocol.requests import CreateRequest
-from ..protocol.tasks import WorkflowTask
+from ..protocol.tasks import UpscalerTask, WorkflowTask
 from ..protocol.urls import expiry
 from .bucket import Bucket
 from .to_sequencer import SequencerUploads
@@ -75,6 +76,7 @@ class UploadProgress:
     total: int
 
 
+Check = Callable[..., bytes]
 OnUpload = Callable[[UploadProgress], object]
 
 Claimed = tuple[CreateRequest, bool]
@@ -111,11 +113,17 @@ class EncoderSlot:
             await self._slots.acquire()
             self._acquired = True
 
-    async def encode(self, file: InputImage) -> bytes:
-        """Encode the input, and release the slot."""
+    async def encode(self, file: InputImage, check: Callable[[bytes], bytes]) -> tuple[bytes, str]:
+        """Encode the input, and release the slot. Returns what ``check`` makes of it, and its type."""
+
+        def encoded() -> tuple[bytes, str]:
+            content = file.content()
+            checked = content if file.is_checked else check(content)
+            return checked, file.media_type if checked is content else "image/png"
+
         await self.acquire()
         try:
-            return await asyncio.to_thread(file.content)
+            return await asyncio.to_thread(encoded)
         finally:
             self.release()
 
@@ -136,6 +144,8 @@ class Uploads:
         url: The sequencer's address.
         at_once: The most inputs that are held encoded at a time.
         sleep: ``await sleep(seconds)`` between tries.
+        check: ``check(content, name, single=…)`` returns what is sent of an image, or raises InvalidParameterError.
+            ``single``: its task takes one picture.
     """
 
     def __init__(
@@ -144,8 +154,11 @@ class Uploads:
         url: str,
         at_once: int = 8,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        *,
+        check: Check,
     ) -> None:
         self._config = config
+        self._check = check
         self._at_once = at_once
         self._limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, UploadLimiter] = WeakKeyDictionary()
         web = WebTransport()
@@ -277,24 +290,26 @@ class Uploads:
             if on_upload is not None:
                 on_upload(UploadProgress(file.name, sent, total))
 
+        single = request.task.task_type == UpscalerTask.type_name
+        check = partial(self._check, name=file.name, single=single)
         bucket = self._bucket
         if bucket is None:
             by_data_uri = await self._method() == BY_DATA_URI
-            content = await slot.encode(file)
+            content, media_type = await slot.encode(file, check)
             if by_data_uri:
-                return await asyncio.to_thread(_data_uri, file, content)
-            return await self._sequencer.put(content, file.media_type, request.credentials, on_sent)
+                return await asyncio.to_thread(_data_uri, file.name, content, media_type)
+            return await self._sequencer.put(content, media_type, request.credentials, on_sent)
         name = object_name(self._folder, request.job_id, file.sha256(), file.media_type)
         # The first answer says what is wrong with the bucket, before anything is encoded.
         if resent or not bucket.answered:
             slot.release()  # A bucket that does not answer must not keep others from encoding.
             if await bucket.has(name):
                 return name
-        content = await slot.encode(file)
+        content, media_type = await slot.encode(file, check)
         if self.removes:
             self._stored.setdefault(request.job_id, set()).add(name)
         try:
-            await bucket.put(name, content, file.media_type, on_sent)
+            await bucket.put(name, content, media_type, on_sent)
         except asyncio.CancelledError:
             if self.removes:
                 self._interrupted.add(name)
@@ -370,12 +385,12 @@ def _by_hash(inputs: list[InputImage]) -> dict[str, InputImage]:
     return {file.sha256(): file for file in inputs}
 
 
-def _data_uri(file: InputImage, content: bytes) -> str:
+def _data_uri(name: str, content: bytes, media_type: str) -> str:
     if len(content) > LARGEST_INLINE:
         limit = f"{LARGEST_INLINE / 1e6:.0f} MB"
-        error = InvalidParameterError("image", f"{file.name}, {len(content) / 1e6:.0f} MB", limit)
+        error = InvalidParameterError("image", f"{name}, {len(content) / 1e6:.0f} MB", limit)
         raise error.derived(code="input_too_large", params={"limit": limit})
-    return encode_data_uri(content, file.media_type)
+    return encode_data_uri(content, media_type)
 
 
 def _check_links(details: Any) -> None:

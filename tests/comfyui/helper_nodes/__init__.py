@@ -74,6 +74,25 @@ class TestShow:
         return {"ui": {"values": list(value)}}
 
 
+class TestSwitch:
+    """Takes one of two values, and asks for that alone."""
+
+    CATEGORY = "test"
+    FUNCTION = "take"
+    RETURN_TYPES = (Anything("*"),)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        lazy = (Anything("*"), {"lazy": True})
+        return {"required": {"switch": ("BOOLEAN", {})}, "optional": {"on_true": lazy, "on_false": lazy}}
+
+    def check_lazy_status(self, switch, on_true=None, on_false=None):
+        return ["on_true" if switch else "on_false"]
+
+    def take(self, switch, on_true=None, on_false=None):
+        return (on_true if switch else on_false,)
+
+
 class TestFail:
     """Fails after some seconds."""
 
@@ -120,4 +139,6 @@ class TestSampler:
         return ()
 
 
-NODE_CLASS_MAPPINGS = {each.__name__: each for each in (TestImage, TestKeep, TestShow, TestFail, TestSampler)}
+NODE_CLASS_MAPPINGS = {
+    each.__name__: each for each in (TestImage, TestKeep, TestShow, TestSwitch, TestFail, TestSampler)
+}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ...errors import MediaTooLargeError
 from .container_parts import missing_end
 from .formats import SNIFF_BYTES, MediaInfo, describe, sniff
 from .frames import Decoded, Progress
@@ -26,10 +29,11 @@ def inspect(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Me
     """Find out what a media file contains, and that it is complete and can be decoded.
 
     The format is detected by content. Headers are read, for a video also every packet (not decoded), and the first
-    frame is decoded, so garbage and cut-off files are found.
+    frame is decoded, so garbage and cut-off files are found. What has no decoder here, or does not fit into free
+    memory, is described by its headers alone: it may be saved and read elsewhere.
 
     Raises DecodeError when it is not media, is cut off or damaged, or contains no picture (``path`` is the file, which
-    is kept); MediaTooLargeError when it exceeds a limit; OSError when the file cannot be read at all.
+    is kept); MediaTooLargeError when it exceeds a limit of ``limits``; OSError when the file cannot be read at all.
     """
     file = Path(path).absolute()
     with file.open("rb") as stream:
@@ -62,12 +66,13 @@ def decode(
     ``progress(done, expected)`` is called after each frame, in the calling thread; what it raises ends the decoding.
 
     Raises what ``inspect`` raises, for damage in any frame; MediaTooLargeError also when the frames do not fit into
-    free memory.
+    free memory, and DecodeError also for a format that is not decoded.
     """
     info = media if isinstance(media, MediaInfo) else inspect(media, limits)
-    if info.kind == "video":
-        return decode_video(info, limits, progress)
-    return decode_picture(info, limits, progress)
+    with _file_named(info.path):
+        if info.kind == "video":
+            return decode_video(info, limits, progress)
+        return decode_picture(info, limits, progress)
 
 
 def decode_sound(media: str | os.PathLike[str] | MediaInfo, limits: Limits = DEFAULT_LIMITS) -> Sound | None:
@@ -76,7 +81,20 @@ def decode_sound(media: str | os.PathLike[str] | MediaInfo, limits: Limits = DEF
     Images and animations have none. Raises what ``inspect`` raises; DecodeError also when the sound is damaged, and
     MediaTooLargeError when it does not fit into free memory.
     """
-    return decode_first_sound(media if isinstance(media, MediaInfo) else inspect(media, limits), limits)
+    info = media if isinstance(media, MediaInfo) else inspect(media, limits)
+    with _file_named(info.path):
+        return decode_first_sound(info, limits)
+
+
+@contextmanager
+def _file_named(path: Path) -> Iterator[None]:
+    """What does not fit into memory may be read from the file, so its error says where that is."""
+    try:
+        yield
+    except MediaTooLargeError as error:
+        if error.own_advice is None:
+            raise
+        raise error.derived(path=path, advice=f"{error.own_advice} The file is {path}.") from error
 
 
 def thumbnail(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -97,7 +115,7 @@ def thumbnail(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> 
     info = inspect(path, limits)
     if info.kind == "video":
         with open_video(info.path, info.format, limits) as (container, stream):
-            first = next(decoded_frames(info.path, container, stream, decoder(stream)))
+            first = next(decoded_frames(info.path, container, stream, decoder(info.path, stream)))
             colors = ToRgb(info.path, first, alpha=False).pixels(first).colors
     else:
         with open_pictures(info.path, info.format, limits) as pictures:

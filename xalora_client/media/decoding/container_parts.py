@@ -89,6 +89,32 @@ def webp_size(file: BinaryIO) -> tuple[int, int]:
     return 0, 0
 
 
+def webp_frames(file: BinaryIO) -> int:
+    """How many pictures a WebP has: those of an animation, if it says that it is one."""
+    head = read_at(file, 12, 9)
+    animated = head[:4] == b"VP8X" and head[8:] and head[8] & 2
+    return sum(chunk.name == b"ANMF" for chunk in riff_chunks(file)) if animated else 1
+
+
+JPEG_PIXEL_SEGMENTS = frozenset(bytes((0xFF, marker)) for marker in [*range(0xC0, 0xE1), 0xEE])
+"""The segments of a JPEG that its pixels need: tables and frames, and the application segments JFIF and Adobe."""
+
+
+def jpeg_segments(file: BinaryIO) -> Iterator[Part]:
+    """Segments of a JPEG before its pixels, as a whole: a marker, which names them, length, data."""
+    at = 2
+    for _ in range(_MAX_PARTS):
+        head = read_at(file, at, 4)
+        if head[:2] == b"\xff\xff":  # Padding.
+            at += 1
+            continue
+        if len(head) < 4 or head[0] != 0xFF or head[1] in (0xD9, 0xDA):
+            return
+        end = at + 2 + int.from_bytes(head[2:], "big")
+        yield Part(head[:2], at, end)
+        at = end
+
+
 def png_chunks(file: BinaryIO) -> Iterator[Part]:
     """Chunks of a PNG: length, 4 letters, data, checksum. The checksum counts as the part's."""
     at = 8
@@ -147,13 +173,16 @@ def missing_end(path: Path, file_format: Format) -> str | None:
     None is no proof: a picture may be damaged inside, which only decoding shows. Raises OSError when the file cannot be
     read.
     """
-    check = _CHECKS.get(file_format.name)
-    if check is None:
-        return None
     with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        return check(file, size)
+        return missing_end_in(file, file_format)
+
+
+def missing_end_in(file: BinaryIO, file_format: Format) -> str | None:
+    """The same for an open file."""
+    check = _CHECKS.get(file_format.name)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return None if check is None else check(file, size)
 
 
 def _past_end(part: Part, size: int) -> str | None:

@@ -20,7 +20,8 @@ Kind = Literal["image", "animation", "video"]
 class Format:
     """A file format.
 
-    * ``name``: "mp4", "mov", "webm", "mkv", "gif", "webp", "apng", "png", "jpeg" or "avif".
+    * ``name``: "mp4", "mov", "webm", "mkv", "gif", "webp", "apng", "png", "jpeg", "avif", "bmp" or "tiff"; or "exr",
+      "heic" or "jxl", whose pictures are not decoded.
     * ``kind``: the most a file of it can hold: "image" one picture, "animation" also several, "video" also sound.
     * ``extension``: what a file name ends with, dot included.
     * ``mime_type``: as HTTP and browsers name it.
@@ -42,18 +43,32 @@ APNG = Format("apng", "animation", ".png", "image/apng")
 PNG = Format("png", "image", ".png", "image/png")
 JPEG = Format("jpeg", "image", ".jpg", "image/jpeg")
 AVIF = Format("avif", "animation", ".avif", "image/avif")
+BMP = Format("bmp", "image", ".bmp", "image/bmp")
+TIFF = Format("tiff", "image", ".tiff", "image/tiff")
+EXR = Format("exr", "image", ".exr", "image/x-exr")
+HEIC = Format("heic", "image", ".heic", "image/heic")
+JXL = Format("jxl", "image", ".jxl", "image/jxl")
 
-FORMATS = (MP4, MOV, WEBM, MKV, GIF, WEBP, APNG, PNG, JPEG, AVIF)
-"""Every format that can be read."""
+FORMATS = (MP4, MOV, WEBM, MKV, GIF, WEBP, APNG, PNG, JPEG, AVIF, BMP, TIFF, EXR, HEIC, JXL)
+"""Every format that is known. The last three are kept as files, and not decoded."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EBML_SIGNATURE = b"\x1a\x45\xdf\xa3"
+_OTHER_PICTURES = {
+    b"II*\0": TIFF,
+    b"MM\0*": TIFF,
+    b"II+\0": TIFF,
+    b"MM\0+": TIFF,
+    b"v/1\1": EXR,
+    b"\xff\x0a": JXL,
+    b"\0\0\0\x0cJXL ": JXL,
+}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _QUICKTIME_ATOMS = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 
 
 def sniff(head: bytes) -> Format | None:
-    """Return the format of a file that begins with ``head``, or None when it is none that can be read.
+    """Return the format of a file that begins with ``head``, or None when it is none that is known.
 
     ``head`` is the file's first ``SNIFF_BYTES`` bytes, or all of a shorter file. An APNG that announces its animation
     only after more than that is taken for a PNG; ``inspect``, which opens the file, corrects it.
@@ -68,6 +83,12 @@ def sniff(head: bytes) -> Format | None:
         return WEBP
     if head.startswith(_EBML_SIGNATURE):
         return _sniff_ebml(head)
+    for signature, picture in _OTHER_PICTURES.items():
+        if head.startswith(signature):
+            return picture
+    # Two letters are too few to tell a BMP from a text: what must be zero has to be, too.
+    if head[:2] == b"BM" and head[6:10] == bytes(4) and len(head) >= 26:
+        return BMP
     return _sniff_iso(head)
 
 
@@ -102,7 +123,7 @@ def _sniff_iso(head: bytes) -> Format | None:
     if major in (b"avif", b"avis") or (major in (b"mif1", b"msf1", b"miaf") and brands & {b"avif", b"avis"}):
         return AVIF
     if major in _HEIF_BRANDS:
-        return None
+        return HEIC
     if major == b"qt  ":
         return MOV
     return MP4 if len(head) >= 12 else None
@@ -118,7 +139,7 @@ def describe(head: bytes) -> str:
         if head.startswith(signature):
             return f"it looks like {name}"
     if head[4:8] == b"ftyp":
-        return "it looks like HEIC, which is not read" if head[8:12] in _HEIF_BRANDS else "its first box is cut off"
+        return "its first box is cut off"
     text = _as_text(head)
     if text is None:
         return f"it starts with the bytes {head[:16].hex(' ')}"
@@ -141,10 +162,6 @@ _OTHERS = {
     b"FLV\x01": "Flash video, which is not read",
     b"RIFF": "AVI or WAV, which is not read",
     b"ID3": "MP3 sound",
-    b"BM": "a BMP picture, which is not read",
-    b"II*\0": "a TIFF picture, which is not read",
-    b"MM\0*": "a TIFF picture, which is not read",
-    b"\0\0\0\x0cJXL ": "JPEG XL, which is not read",
     _EBML_SIGNATURE: "a Matroska-like file of an unknown kind",
 }
 
@@ -169,7 +186,7 @@ class MediaInfo:
     * ``path``, ``size``: the file and its bytes.
     * ``format``: the format of its content.
     * ``kind``: "image" one picture without sound, "animation" a sequence of pictures in an image format, "video".
-    * ``width``, ``height``: pixels as displayed, after rotation.
+    * ``width``, ``height``: pixels as displayed, after rotation; 0 of a format that is not decoded.
     * ``frames``: how many a decoder is expected to return, or None when only decoding shows it.
     * ``fps``: frames per second over the whole duration (so also right where frames last unequally long), or None for
       an image.
@@ -207,7 +224,9 @@ class MediaInfo:
         Returns:
             For example "848×480 · 73 frames, asked for 37".
         """
-        asked = _parameters(task_details)
+        asked = asked_for(task_details)
+        if not self.width:
+            return f"{self.format.extension[1:].upper()} file"
         parts = [f"{self.width}×{self.height}"]
         size = asked.get("width", self.width), asked.get("height", self.height)
         # A named aspect ratio decides in place of width and height.
@@ -228,8 +247,15 @@ RATE_TOLERANCE = 0.02
 """The share by which a rate may differ without a remark: files hold frame times in whole milliseconds or ticks."""
 
 
-def _parameters(task_details: object) -> dict[str, Any]:
-    """The parameters of a task that determine what its media should be. Anything else in them is left out."""
+def asked_for(task_details: object) -> dict[str, Any]:
+    """The parameters of a task that determine what its media should be.
+
+    Args:
+        task_details: What the task sends, as in ``WorkflowTask.task_details``.
+
+    Returns:
+        "width", "height", "length" and "fps" as whole numbers, and "aspect_ratio", as far as they are there.
+    """
     parameters = task_details.get("parameters") if isinstance(task_details, Mapping) else None
     if not isinstance(parameters, Mapping):
         return {}

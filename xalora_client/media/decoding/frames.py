@@ -94,7 +94,7 @@ class FrameArray:
 
     def _grow(self) -> None:
         self._limits.check_frames(self._capacity + 1, self._subject)
-        target = min(self._capacity + max(self._capacity // 8, 16), self._limits.max_frames)
+        target = int(min(self._capacity + max(self._capacity // 8, 16), self._limits.max_frames))
         with self._allocation(target - self._capacity, 3 if self._mask is None else 4):
             self._resize(target)
 
@@ -202,10 +202,15 @@ class Pixels:
 def from_image(path: Path, image: Image.Image, *, opaque_alpha: bool = False) -> Pixels:
     """Convert a loaded Pillow image of any mode; its colors become 8-bit RGB as Pillow converts them.
 
+    Grayscale of more bits keeps 16 of them: whole numbers are 0..65535, others 0..1.
     Alpha that is opaque everywhere is left out, unless ``opaque_alpha``. Raises DecodeError where the image cannot be
     converted; ``path`` is the file.
     """
     alpha = None
+    if image.mode[0] in "IF":
+        gray = np.nan_to_num(np.asarray(image, np.float64)) * (65535 if image.mode == "F" else 1)
+        levels = np.rint(gray.clip(0, 65535)).astype(np.uint16)
+        return Pixels(np.stack((levels, levels, levels), axis=2), None)
     with library_errors(path, "its colors cannot be converted"):
         mode = "RGBA" if image.has_transparency_data else "RGB"
         if image.mode != mode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,24 +18,24 @@ from ...errors import DecodeError, InvalidParameterError, MediaError, MediaTooLa
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The most that a media file may be. The defaults allow everything that miners are known to return.
+    """The most that a media file may be. By default, only the free memory limits what can be decoded.
 
     * ``max_bytes``: size of the file, 4 GiB.
-    * ``max_pixels``: width times height of one frame, 16384 x 8192.
-    * ``max_frames``: frames of a video or animation, 20 minutes at 30 per second.
-    * ``max_animation_pixels``: width times height times frames of an animation in an image format, 258 frames of
-      1920 x 1080. There a frame may take 30 bytes of the file, whatever its size.
-    * ``max_duration_seconds``: how long a video or animation plays, one hour.
+    * ``max_pixels``: width times height of one frame.
+    * ``max_frames``: frames of a video or animation.
+    * ``max_animation_pixels``: width times height times frames of an animation in an image format. There a frame may
+      take 30 bytes of the file, whatever its size.
+    * ``max_duration_seconds``: how long a video or animation plays.
 
     The ``check_*`` methods raise MediaTooLargeError, which names the limit and the value that exceeds it; ``subject``
     is the file's name for the message. Raises InvalidParameterError for a limit that is not positive.
     """
 
     max_bytes: int = 4 * 2**30
-    max_pixels: int = 16384 * 8192
-    max_frames: int = 36_000
-    max_animation_pixels: int = 2**29
-    max_duration_seconds: float = 3600.0
+    max_pixels: float = math.inf
+    max_frames: float = math.inf
+    max_animation_pixels: float = math.inf
+    max_duration_seconds: float = math.inf
 
     def __post_init__(self) -> None:
         for limit in fields(self):
@@ -90,21 +91,24 @@ class FreeMemory:
     source: str
 
 
-def free_memory() -> FreeMemory | None:
-    """Return the smallest amount of free memory any source on this system knows of, or None when none does.
+_ASSUMED = FreeMemory(8 * 2**30, "assumption: the “psutil” package would know")
+
+
+def free_memory() -> FreeMemory:
+    """Return the smallest amount of free memory any source on this system knows of.
 
     The sources are the container's own limit (cgroup v2), and psutil where it is installed (ComfyUI requires it), else
-    ``/proc/meminfo``.
+    ``/proc/meminfo``. Where none knows, 8 GiB are assumed: a small file may ask for any amount.
     """
     sources = [_from_cgroup(_CGROUP), _from_psutil() or _from_meminfo(_MEMINFO)]
-    return min((memory for memory in sources if memory), key=lambda memory: memory.size, default=None)
+    return min((memory for memory in sources if memory), key=lambda memory: memory.size, default=_ASSUMED)
 
 
 def require_memory(frames: int, width: int, height: int, planes: int, subject: str, beside: int = 0) -> None:
     """Raise MediaTooLargeError when float32 frames of ``planes`` values a pixel do not fit into free memory.
 
     ``beside`` are the bytes that decoding takes beside them, of which ``HEADROOM`` bytes are free anyway. The error
-    says what is needed and free, and what to do. Nothing is raised when the free memory is unknown.
+    says what is needed and free, and what to do.
     """
     _require(
         frames * width * height * planes * 4 + max(beside - HEADROOM, 0),
@@ -128,7 +132,7 @@ def require_decoder_memory(width: int, height: int, bytes_a_pixel: float, subjec
 
 def _require(needed: int, purpose: str, subject: str, advice: str) -> None:
     free = free_memory()
-    if free is None or needed + HEADROOM <= free.size:
+    if needed + HEADROOM <= free.size:
         return
     raise MediaTooLargeError(
         f"{subject} needs {_size(needed)} of memory {purpose}, and {_size(max(free.size - HEADROOM, 0))} are free"

@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +19,7 @@ import av
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from .container_parts import Part, png_chunks
+from .container_parts import Part, png_chunks, read_at
 from .formats import PNG_SIGNATURE
 from .frames import Disposal, Integers, Placement, compose
 from .limits import Limits, fail, library_errors
@@ -39,7 +41,7 @@ class AnimationFrame:
 
 @dataclass
 class PngParts:
-    """What a PNG's chunks contain. ``frames`` is empty for a PNG without animation."""
+    """What a PNG's chunks contain. ``frames`` is empty for a PNG without animation, ``still`` is its picture's data."""
 
     width: int = 0
     height: int = 0
@@ -49,6 +51,7 @@ class PngParts:
     palette: bytes | None = None
     transparency: bytes | None = None
     metadata: list[Part] = field(default_factory=list)
+    still: list[Part] = field(default_factory=list)
     frames: list[AnimationFrame] = field(default_factory=list)
 
     @property
@@ -63,10 +66,12 @@ class PngParts:
 
 
 def read_parts(path: Path, file: BinaryIO, limits: Limits) -> PngParts:
-    """Read the chunks of a PNG, but not its pixels. Raises DecodeError, and MediaTooLargeError for too many frames."""
+    """Read the chunks of a PNG, but not its pixels. Raises DecodeError, and MediaTooLargeError for too many frames.
+
+    An animation may have fewer frames than it announces. What is beside the pixels, and damaged, is left out.
+    """
     parts = PngParts()
-    announced = 0  # Frames of the animation; the number comes before the picture.
-    has_picture, numbers = False, 0
+    announced, numbers = _announced(file), 0
     current: AnimationFrame | None = None
     for chunk in png_chunks(file):
         if chunk.name == b"IHDR" and not parts.header:
@@ -79,14 +84,11 @@ def read_parts(path: Path, file: BinaryIO, limits: Limits) -> PngParts:
         elif chunk.name == b"PLTE" and parts.palette is None:
             parts.palette = content(path, file, chunk)
         elif chunk.name == b"tRNS":
-            parts.transparency = content(path, file, chunk)
+            parts.transparency = _intact(file, chunk)
         elif chunk.name in _METADATA:
             parts.metadata.append(chunk)
-        elif chunk.name == b"acTL" and not has_picture:
-            announced = _number(content(path, file, chunk), 0)
-            limits.check_frames(announced, path.name)
         elif chunk.name == b"IDAT":
-            has_picture = True
+            parts.still.append(chunk)
             if current is not None and len(parts.frames) == 1:
                 current.data.append(chunk)
         elif chunk.name == b"fcTL" and announced:
@@ -97,22 +99,36 @@ def read_parts(path: Path, file: BinaryIO, limits: Limits) -> PngParts:
             numbers = _in_sequence(path, control, numbers)
             current = _frame(path, control, parts)
             parts.frames.append(current)
-        elif chunk.name == b"fdAT" and has_picture and current is not None:
+            limits.check_frames(len(parts.frames), path.name)
+        elif chunk.name == b"fdAT" and parts.still and current is not None:
             numbers = _in_sequence(path, content(path, file, chunk), numbers)
             current.data.append(chunk)
         elif chunk.name == b"IEND":
             break
+    parts.frames = [frame for frame in parts.frames if frame.data]
     return parts
+
+
+def _announced(file: BinaryIO) -> int:
+    """How many frames the animation may have: the most that is said before the picture, 0 where nothing is."""
+    before = takewhile(lambda chunk: chunk.name != b"IDAT", png_chunks(file))
+    return max((_number(_intact(file, chunk) or b"", 0) for chunk in before if chunk.name == b"acTL"), default=0)
 
 
 def content(path: Path, file: BinaryIO, chunk: Part) -> bytes:
     """Return a chunk's data, checked against its checksum. Raises DecodeError."""
-    file.seek(chunk.start - 4)
-    named = file.read(chunk.end - chunk.start)
-    checksum = file.read(4)
-    if len(named) < 4 or len(checksum) < 4 or zlib.crc32(named) != int.from_bytes(checksum, "big"):
+    data = _intact(file, chunk)
+    if data is None:
         fail(path, f"its part “{chunk.name.decode('latin-1')}” is damaged (its checksum is wrong)")
-    return named[4:]
+    return data
+
+
+def _intact(file: BinaryIO, chunk: Part) -> bytes | None:
+    """A chunk's data, or None where its checksum is wrong."""
+    named = read_at(file, chunk.start - 4, chunk.end - chunk.start)
+    checksum = file.read(4)
+    intact = len(named) >= 4 and len(checksum) == 4 and zlib.crc32(named) == int.from_bytes(checksum, "big")
+    return named[4:] if intact else None
 
 
 def _number(data: bytes, at: int) -> int:
@@ -153,6 +169,13 @@ def composed(path: Path, file: BinaryIO, parts: PngParts) -> Iterator[Integers]:
     return compose(parts.width, parts.height, dtype, decoded())
 
 
+def plain_still(file: BinaryIO, parts: PngParts) -> bytes:
+    """A file of the picture that is no animation, without what Pillow refuses beside the pixels."""
+    # Pillow does not heed the checksums of pixels, which have one of their own.
+    data = b"".join(read_at(file, chunk.start, chunk.end - 4 - chunk.start) for chunk in parts.still)
+    return _plain_png(parts, parts.width, parts.height, data)
+
+
 def _plain_png(parts: PngParts, width: int, height: int, data: bytes) -> bytes:
     """A file of one frame alone."""
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + parts.header[8:]
@@ -164,10 +187,18 @@ def _plain_png(parts: PngParts, width: int, height: int, data: bytes) -> bytes:
     return _png(*chunks, (b"IDAT", data))
 
 
-def metadata_picture(path: Path, file: BinaryIO, parts: PngParts) -> bytes:
-    """A file of one pixel that has the animation's metadata, for Pillow to read."""
-    metadata = [(chunk.name, content(path, file, chunk)) for chunk in parts.metadata]
-    return _png((b"IHDR", b"\0\0\0\1\0\0\0\1\x08\0\0\0\0"), *metadata, (b"IDAT", zlib.compress(b"\0\0")))
+def metadata(file: BinaryIO, parts: PngParts) -> Iterator[dict[Any, Any]]:
+    """Each intact piece of metadata, as Pillow names it."""
+    for chunk in parts.metadata:
+        data = _intact(file, chunk)
+        if data is None:
+            continue
+        pixel = zlib.compress(b"\0\0")
+        whole = _png((b"IHDR", b"\0\0\0\1\0\0\0\1\x08\0\0\0\0"), (chunk.name, data), (b"IDAT", pixel))
+        with suppress(Exception):  # It may be anything, and Pillow raises anything.
+            info = PngImagePlugin.PngImageFile(io.BytesIO(whole)).info
+            profile = info.get("Raw profile type exif")
+            yield info if profile is None else {"exif": bytes.fromhex("".join(profile.split("\n")[3:]))}
 
 
 def _png(*chunks: tuple[bytes, bytes]) -> bytes:
@@ -178,10 +209,10 @@ def _png(*chunks: tuple[bytes, bytes]) -> bytes:
     return b"".join(parts)
 
 
-def rgba(path: Path, picture: Image.Image, parts: PngParts, whole: bytes | None = None) -> Integers:
+def rgba(path: Path, picture: Image.Image, parts: PngParts, whole: bytes) -> Integers:
     """Return a loaded picture of a PNG as ``[H, W, 4]``: 8 bits, or 16 of 16-bit grayscale.
 
-    ``whole`` is the file of that picture alone; without it, ``path`` is.
+    ``whole`` is the file of that picture alone.
     """
     key = parts.color_key
     if parts.sixteen_bits:
@@ -193,7 +224,7 @@ def rgba(path: Path, picture: Image.Image, parts: PngParts, whole: bytes | None 
             return np.asarray(picture.convert("RGBA"))
         pixels = np.array(picture.convert("RGB").convert("RGBA"))
     if parts.color_type == _RGB:
-        pixels[..., 3] = _deep_alpha(path, path.read_bytes() if whole is None else whole)
+        pixels[..., 3] = _deep_alpha(path, whole)
     else:
         levels = (1 << parts.depth) - 1
         pixels[..., 3][pixels[..., 0] == (_level(key) & levels) * 255 // levels] = 0

@@ -109,7 +109,7 @@ class ToRgb:
 def decode_video(info: MediaInfo, limits: Limits, progress: Progress | None) -> Decoded:
     """Decode every frame of a video that was inspected. See ``decode``."""
     with open_video(info.path, info.format, limits) as (container, stream):
-        context = decoder(stream)
+        context = decoder(info.path, stream)
         context.thread_type = "AUTO"
         frames = decoded_frames(info.path, container, stream, context)
         first = next(frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +20,12 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from ...errors import MediaTooLargeError
 from .formats import Format, MediaInfo
 from .frames import UPRIGHT, Orientation, from_display_matrix
 from .limits import Limits, fail, library_errors, require_decoder_memory
+
+logger = logging.getLogger("xalora_client")
 
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "webm": "matroska", "mkv": "matroska"}
 _MAX_FPS = 1000
@@ -42,7 +46,8 @@ def open_video(path: Path, file_format: Format, limits: Limits) -> Iterator[tupl
     FFmpeg open other files or addresses. Raises DecodeError when it cannot be opened or has no picture, and
     MediaTooLargeError.
     """
-    allowed = str(2 * limits.max_pixels)  # decoders count padding; the exact limit is checked below
+    # Decoders count padding; the exact limit is checked below. FFmpeg's own limit is what it can count to.
+    allowed = str(int(min(2 * limits.max_pixels, 2**31 - 1)))
     demuxer = _DEMUXERS[file_format.name]
     with library_errors(path, f"FFmpeg does not open it as {file_format.name}"):
         try:
@@ -55,7 +60,6 @@ def open_video(path: Path, file_format: Format, limits: Limits) -> Iterator[tupl
         stream = _picture_stream(path, container)
         width, height = stream.codec_context.width, stream.codec_context.height
         limits.check_pixels(width, height, path.name)
-        require_decoder_memory(width, height, DECODER_FRAMES * bytes_a_pixel(stream.codec_context.format), path.name)
         stream.codec_context.options = {"max_pixels": allowed}
         yield container, stream
 
@@ -70,11 +74,14 @@ def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
     return stream
 
 
-def decoder(stream: VideoStream) -> VideoCodecContext:
+def decoder(path: Path, stream: VideoStream) -> VideoCodecContext:
     """Return the decoder of a stream's packets: its own context, or libvpx's where there is a hidden alpha plane.
 
-    FFmpeg's own VP8 and VP9 decoders drop the alpha that WebM stores beside the picture.
+    FFmpeg's own VP8 and VP9 decoders drop the alpha that WebM stores beside the picture. Raises MediaTooLargeError
+    where the decoder's frames do not fit into free memory.
     """
+    width, height = stream.codec_context.width, stream.codec_context.height
+    require_decoder_memory(width, height, DECODER_FRAMES * bytes_a_pixel(stream.codec_context.format), path.name)
     name = _ALPHA_DECODERS.get(stream.codec_context.codec.name, "")
     # The name of Matroska's tag is in capitals where FFmpeg has copied it from another file.
     tags = {tag.lower(): value for tag, value in stream.metadata.items()}
@@ -149,31 +156,37 @@ class Timing:
 
 
 def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) -> MediaInfo:
-    """Read all packets but decode only the first frame. See ``inspect``."""
+    """Read all packets but decode only the first frame, and not even that if it is too large. See ``inspect``."""
     with open_video(path, file_format, limits) as (container, stream):
-        context = decoder(stream)
-        context.thread_count = 1
+        context: VideoCodecContext | None = None
+        try:
+            context = decoder(path, stream)
+            context.thread_count = 1
+        except MediaTooLargeError as error:
+            logger.warning("%s was not checked: %s", path.name, error.what)
         timing, first = Timing(), None
         packets = container.demux(stream)
         while True:
             with library_errors(path, f"its video is damaged near frame {max(timing.packets - 1, 0)}"):
                 packet = next(packets, None)
-                if packet is not None and first is None:
+                if packet is not None and first is None and context is not None:
                     first = next(iter(context.decode(packet if packet.size else None)), None)
             if packet is None:
                 break
             if packet.size and not packet.is_discard:
                 timing.add(packet.pts, packet.duration)
                 limits.check_frames(timing.packets, path.name)
-        if first is None:
+        if first is None and context is not None:
             found = f"{timing.packets} packets of it, and no frame comes out" if timing.packets else "no frame in it"
             fail(path, f"there is a video stream, but {found}")
-        limits.check_pixels(first.width, first.height, path.name)
+        shape = stream.codec_context if first is None else first
+        limits.check_pixels(shape.width, shape.height, path.name)
         seconds = timing.seconds(stream.time_base)
         fps = _rate(path, stream, timing.packets, seconds)
         duration = seconds or timing.packets / fps
         limits.check_duration(duration, path.name)
-        width, height = frame_orientation(path, first).size(first.width, first.height)
+        orientation = UPRIGHT if first is None else frame_orientation(path, first)
+        width, height = orientation.size(shape.width, shape.height)
         return MediaInfo(
             path=path,
             size=size,
@@ -185,7 +198,7 @@ def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) ->
             fps=fps,
             duration=duration,
             has_audio=any(audio.codec_context is not None for audio in container.streams.audio),
-            has_alpha=has_alpha(first),
+            has_alpha=first is not None and has_alpha(first),
             codec=stream.codec_context.codec.canonical_name,
             remuxable=can_remux(container),
         )

@@ -1,0 +1,3 @@
+from typing import Any
+
+def get_input_info(class_def: Any, input_name: str) -> tuple[Any, Any, dict[str, Any] | None]: ...
