@@ -115,7 +115,7 @@ class IncomingFile:
                     piece += chunk
                     received = self.size + len(piece)
                     if received > most:
-                        raise TooLargeError(f"this is larger than {most // 2**20} MiB")
+                        raise TooLargeError(f"this is larger than {most:,} bytes")
                     if received >= counted + LEAST_PROGRESS:
                         counted, since = received, loop.time()
                     if len(piece) >= _PIECE:

@@ -123,6 +123,7 @@ class TaskQueue:
         self._in_background: set[asyncio.Task[None]] = set()
         self._awaiting_inputs: asyncio.Queue[OpenTask] = asyncio.Queue()
         self._polls: list[PendingPoll] = []
+        self._overviews = asyncio.Lock()
 
     async def start(self, *, keep_leases: bool) -> None:
         """Continue the tasks of an earlier process.
@@ -403,6 +404,8 @@ class TaskQueue:
 
     async def overview(self, recent: int = 0) -> Overview:
         """The miners and tasks, with so many of the tasks that ended last."""
+        async with self._overviews:  # With many miners one takes a while: others get a turn before the next.
+            await asyncio.sleep(0)
         now = self._clock.monotonic()
         return Overview(
             tuple(miner.view(now) for miner in self._miners),
