@@ -70,6 +70,39 @@ def test_a_locked_folder(sequencer, tmp_path, arguments):
     assert sequencer.seen == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        (["text2video", "x"], "x.png"),
+        (["text2video", "x"], "x.JPEG"),
+        (["text2video", "x"], "new/"),
+        (["run", "--task-type", "t"], "new/"),
+        (["flux-lora", "x", "--lora", "l"], "x.mp4"),
+        (["upscale", "a.png"], "x.mov"),
+        (["upscale", "a.png", "b.png"], "x.png"),
+        (["upscale", "a.png", "b.png"], "x.webp"),
+        (["upscale", "a.png", "b.png"], "old"),
+    ],
+)
+def test_a_name_for_another_kind_or_number_of_files_is_refused_before_anything_is_sent(
+    xalora, scripted, tmp_path, arguments, output
+):
+    for name in ("a.png", "b.png", "old"):
+        (tmp_path / name).write_bytes(picture())
+    refused = xalora(*arguments, "-o", output, "--json")
+    assert (refused.code, refused.json["error"]) == (2, "ConfigurationError")
+    assert output in refused.json["message"]
+    assert (scripted.seen, sorted(each.name for each in tmp_path.iterdir())) == ([], ["a.png", "b.png", "old"])
+
+
+@pytest.mark.parametrize("arguments", [["upscale", "a.png"], ["upscale", "a.png", "b.png"]])
+def test_a_name_without_an_extension_is_a_new_folder_for_one_image_as_for_two(xalora, scripted, tmp_path, arguments):
+    for width, name in enumerate(("a.png", "b.png"), 16):
+        (tmp_path / name).write_bytes(picture(width))
+    assert xalora(*arguments, "-o", "new").code == 0
+    assert len(list((tmp_path / "new").glob("?-upscaled.png"))) == len(arguments) - 1
+
+
 def test_a_name_that_says_something_else(xalora, scripted, tmp_path):
     done = xalora("fetch", "t1", "-o", "x.mp4")
     assert (done.code, done.out) == (0, "x.mp4\n")

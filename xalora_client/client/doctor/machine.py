@@ -38,8 +38,8 @@ def _check_comfyui(version: str | None) -> Check:
     """Whether the ComfyUI that asks, or the first that is found, is new enough for this version of the pack."""
     folder: Path | None = None
     if version is None:
-        installed = ((folder, _version_in(folder / "comfyui_version.py")) for folder in _folders())
-        folder, version = next((found for found in installed if found[1]), (None, None))
+        versions = ((folder, _version_in(folder / "comfyui_version.py")) for folder in _folders())
+        folder, version = next((found for found in versions if found[1]), (None, None))
     if version is None:
         advice = "For the nodes, set COMFYUI_PATH to its folder. The library and the command line do not need it."
         return Check("ComfyUI", WARNING, "not found", advice)
@@ -47,8 +47,13 @@ def _check_comfyui(version: str | None) -> Check:
     text = f"version {one_line(version, 40)}{where}; this is version {__version__} of the pack"
     if _numbers(version) < _numbers(OLDEST_COMFYUI):
         return Check("ComfyUI", PROBLEM, text, f"Update ComfyUI: the nodes need {OLDEST_COMFYUI} or newer.")
-    if folder and (other := _other_pack(folder)):
-        return Check("ComfyUI", WARNING, f"{text}, and {other} is in its custom_nodes", "Install the same one in both.")
+    installed = _packs_in(folder) if folder else {__version__}
+    if not installed:
+        advice = "The nodes are not in it: see “In ComfyUI” in the README. The command line does not need them."
+        return Check("ComfyUI", WARNING, f"{text}, which is not in its custom_nodes", advice)
+    if others := installed - {__version__}:
+        which = ", ".join(f"version {one_line(other, 40)}" for other in sorted(others))
+        return Check("ComfyUI", WARNING, f"{text}, and {which} is in its custom_nodes", "Install the same one in both.")
     return Check("ComfyUI", OK, text)
 
 
@@ -115,13 +120,10 @@ def _version_in(file: Path) -> str | None:
     return found[1] if found else None
 
 
-def _other_pack(comfyui: Path) -> str | None:
-    """The version of the pack in that ComfyUI, if it is another than this."""
-    for file in sorted(comfyui.glob("custom_nodes/*/xalora_client/http/__init__.py")):
-        version = _version_in(file)
-        if version is not None and version != __version__:
-            return f"version {one_line(version, 40)}"
-    return None
+def _packs_in(comfyui: Path) -> set[str]:
+    """The versions of the pack in that ComfyUI's custom_nodes."""
+    found = map(_version_in, comfyui.glob("custom_nodes/*/xalora_client/http/__init__.py"))
+    return {version for version in found if version is not None}
 
 
 def _numbers(version: str) -> tuple[int, ...]:
