@@ -68,7 +68,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     video.set_defaults(result="video")
 
     upscale = add("upscale", "commands.upscale", "Enlarge images.", "upscale photo.png drawing.jpg -o larger/")
-    upscale.add_argument("images", metavar="IMAGE", nargs="+", help="a file, or a URL the miner can fetch")
+    upscale.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="a file, a folder of images, a pattern such as photos/*.png, or a URL that the miner can fetch",
+    )
     upscale.add_argument("--max-parallel", type=int, default=8, metavar="N", help="images at once (%(default)s)")
     _add_task_options(upscale)
     _add_output(upscale, "FILE_OR_DIR")

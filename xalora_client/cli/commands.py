@@ -6,7 +6,8 @@ import argparse
 import asyncio
 import mimetypes
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
     if arguments.max_parallel < 1:
         raise ConfigurationError(f"--max-parallel is {arguments.max_parallel}", advice="Allowed: 1 or more.")
     options = {"workflow_id": arguments.workflow_id, "timeout_seconds": arguments.timeout_seconds}
-    images = arguments.images
+    images = [image for given in arguments.images for image in _files(given)]
     tasks = [UpscalerTask(_input_image(image), **options) for image in images]
     in_folder = output.goes_into_folder(arguments.output, len(images), as_json=arguments.json)
     slots = asyncio.Semaphore(arguments.max_parallel)
@@ -166,6 +167,31 @@ def _print_saved(arguments: argparse.Namespace, saved: dict[str, Any]) -> int:
     return 0
 
 
+def _files(image: str) -> list[str]:
+    """The images that are meant: those in a folder, or those that fit a pattern, which Windows' shells leave as it is.
+
+    Raises InvalidParameterError when there are none.
+    """
+    path = Path(image)
+    with suppress(OSError):  # Reading it will say why.
+        if MediaAddress("the image").accepts(image) or path.is_file():
+            return [image]
+        if path.is_dir():
+            files = sorted(str(file) for file in path.iterdir() if file.is_file() and _image_type(file))
+            if not files:
+                raise InvalidParameterError("IMAGE", image, "a folder with images in it")
+            return files
+        return sorted(glob(image)) or [image]  # noqa: PTH207 - a Path's takes no absolute pattern
+    return [image]
+
+
+def _image_type(path: Path) -> str | None:
+    """The media type of an image file, None for any other. Raises OSError."""
+    with path.open("rb") as file:
+        kind = sniff(file.read(SNIFF_BYTES))
+    return kind.mime_type if kind is not None and kind.mime_type.startswith("image/") else None
+
+
 def _input_image(image: str) -> str | InputImage:
     """The image for the task: an address unchanged, a file as one that is read when it is needed.
 
@@ -175,10 +201,9 @@ def _input_image(image: str) -> str | InputImage:
         return image
     path = Path(image)
     try:
-        with path.open("rb") as file:
-            kind = sniff(file.read(SNIFF_BYTES))
+        media_type = _image_type(path)
     except OSError as error:
         raise InvalidParameterError("IMAGE", image, f"a file that can be read ({error.strerror})") from error
-    if kind is None or not kind.mime_type.startswith("image/"):
+    if media_type is None:
         raise InvalidParameterError("IMAGE", image, "an image file, such as PNG, JPEG or WebP")
-    return InputImage.from_file(path, kind.mime_type)
+    return InputImage.from_file(path, media_type)

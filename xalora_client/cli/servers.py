@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import os
 import secrets
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +22,7 @@ from ..sequencer import Options, SequencerOptions
 from ..sequencer.log import log_to_stderr
 from ..sequencer.options import MOST_WAITING, is_loopback
 from .arguments import MINER_KEY, SEQUENCER_KEYS
-from .outcome import INTERRUPTED, TERMINATED, print_result
+from .outcome import INTERRUPTED, print_result
 
 
 async def sandbox(arguments: argparse.Namespace) -> int:
@@ -40,7 +39,6 @@ async def sandbox(arguments: argparse.Namespace) -> int:
 
 async def sequencer(arguments: argparse.Namespace) -> int:
     """``xalora sequencer --data DIR``, with miners of its own for ``--comfyui URL``."""
-    from ..miner.service import signal_handlers
     from ..sequencer.api.connections import raise_file_limit
     from ..sequencer.app import serve  # Imports a web server, which few commands need.
     from ..sequencer.recovery import backup
@@ -86,21 +84,9 @@ async def sequencer(arguments: argparse.Namespace) -> int:
     run = partial(serve, arguments.host, arguments.port, arguments.data, options)
     if arguments.comfyui:
         await _serve_with_miners(run, on_ready, arguments.comfyui, key)
-        return 0
-    serving = asyncio.ensure_future(run(on_ready=on_ready))
-    is_terminated = asyncio.Event()
-
-    def terminate() -> None:
-        is_terminated.set()
-        serving.cancel()
-
-    with signal_handlers({signal.SIGTERM: terminate}):  # So that it ends in order, as by Ctrl-C.
-        try:
-            await serving
-        except asyncio.CancelledError:
-            if not is_terminated.is_set():
-                raise
-    return TERMINATED
+    else:
+        await run(on_ready=on_ready)
+    return 0
 
 
 def _recover(arguments: argparse.Namespace) -> int:
@@ -174,7 +160,7 @@ async def _serve_with_miners(
 
     The miners end first, so that they can give back their tasks.
     """
-    from ..miner.service import make_miners, run_miners, signal_handlers
+    from ..miner.service import make_miners, run_miners
 
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving: asyncio.Future[None] = asyncio.ensure_future(serve(on_ready=ready.set_result))
@@ -196,8 +182,7 @@ async def _serve_with_miners(
                 log=_log,
             )
             running.insert(0, asyncio.ensure_future(run_miners(miners)))
-            with signal_handlers({signal.SIGTERM: running[0].cancel}):
-                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for part in running:
             if part.done() and not part.cancelled():
                 part.result()

@@ -173,14 +173,27 @@ def go_together(key_source: str, url: str, url_source: str) -> bool:
 
 
 def home_folder(home: str | os.PathLike[str] | None = None, fallback_home: Path | None = None) -> Path:
-    """The folder for the ledger, media and the stored settings, from the first source that has one."""
+    """The folder for the ledger, media and the stored settings, from the first source that has one.
+
+    Raises ConfigurationError where that is in the home of a user who has none, as in many containers.
+    """
     folder = find("home", {}, os.fspath(home) if home else None).value
-    return Path(folder).expanduser() if folder else fallback_home or default_home()
+    path = Path(os.path.expanduser(folder)) if folder else fallback_home or default_home()  # noqa: PTH111 - that raises
+    if path is None or str(path).startswith("~"):
+        raise ConfigurationError(
+            "There is no folder for tasks and results: this user has no home folder",
+            advice="Set XALORA_HOME to a folder that can be written.",
+        )
+    return path
 
 
-def default_home() -> Path:
-    """The platform's folder for user data of the application "xalora"."""
-    return platformdirs.user_data_path("xalora", appauthor=False)
+def default_home() -> Path | None:
+    """The platform's folder for user data of the application "xalora"; None for a user without a home folder."""
+    try:
+        home = platformdirs.user_data_path("xalora", appauthor=False)
+    except RuntimeError:
+        return None
+    return home if home.is_absolute() else None
 
 
 def store(home: Path, *, bucket_options: Mapping[str, str] | None = None, **changes: str) -> Path:
@@ -257,7 +270,9 @@ def read_dotenv() -> dict[str, str]:
         ) from error
 
 
-def _read_stored(home: Path) -> dict[str, Any]:
+def _read_stored(home: Path | None) -> dict[str, Any]:
+    if home is None:
+        return {}
     path = home / _STORED_FILE
     try:
         settings: Any = json.loads(path.read_text(encoding="utf-8"))

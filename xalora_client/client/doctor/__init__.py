@@ -63,7 +63,7 @@ async def examine(
         if about.takes_uploads and not settings.is_sandbox:
             note(*await check_miners(settings, web))
         note(*await check_images(settings, web, takes_uploads=about.takes_uploads))
-    folder, budget = fallback_home or default_home(), budget_of(None)
+    folder, budget = fallback_home or default_home() or Path(), budget_of(None)
     with suppress(ConfigurationError):  # It is noted above.
         folder = home_folder(home, fallback_home)
         budget = budget_of(find("media_budget", stored_settings(folder, fallback_home)).value)

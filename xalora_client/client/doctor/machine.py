@@ -106,10 +106,11 @@ def _check_proxies() -> Check:
 
 def _folders() -> list[Path]:
     """The folders where ComfyUI may be: those of COMFYUI_PATH, those around this pack, and the usual ones."""
-    named = [Path(name).expanduser() for name in os.environ.get("COMFYUI_PATH", "").split(os.pathsep) if name]
+    names = [*filter(None, os.environ.get("COMFYUI_PATH", "").split(os.pathsep)), "~/ComfyUI", "~/comfy"]
+    # Path.expanduser raises for a user without a home folder.
+    *named, usual, comfy = (Path(os.path.expanduser(name)) for name in names)  # noqa: PTH111
     around = [folder for folder in Path(__file__).absolute().parents if (folder / "custom_nodes").is_dir()]
-    usual = [Path.home() / "ComfyUI", *sorted(Path.home().glob("comfy/ComfyUI*"))]
-    return named + around + usual
+    return [*named, *around, usual, *sorted(comfy.glob("ComfyUI*"))]
 
 
 def _version_in(file: Path) -> str | None:
