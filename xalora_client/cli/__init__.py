@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from functools import partial
 from importlib import import_module
 
 from ..errors import XaloraError
+from . import streams
 from .arguments import parse
 from .outcome import described, exit_code
 from .signals import ending_in_order
@@ -21,9 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 task failed or canceled (or its result unusable), 2 usage or configuration, 3 network or server,
     4 timed out; after the remote cancel 130 interrupted, 143 ended by SIGTERM, 129 by SIGHUP.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # File names may contain what cannot be printed.
+    streams.prepare()
     as_json = "--json" in (sys.argv[1:] if argv is None else argv)
     try:
         with ending_in_order() as run:

@@ -16,9 +16,12 @@ TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def print_result(arguments: argparse.Namespace, summary: Mapping[str, Any], *lines: str) -> None:
-    """Print the result of a command on stdout: the summary with ``--json``, else the lines."""
-    for line in [json.dumps(summary, default=str)] if arguments.json else lines:
-        print(line, flush=True)
+    """Print the result of a command on stdout: the summary with ``--json``, else the lines. Raises StorageError."""
+    try:
+        for line in [json.dumps(summary, default=str)] if arguments.json else lines:
+            print(line, flush=True)
+    except OSError as error:
+        raise errors.StorageError(f"stdout cannot be written: {error.strerror}", advice="Free some space.") from error
 
 
 def exit_code(error: BaseException) -> int:

@@ -85,9 +85,10 @@ def save(file: MediaFile, task_id: str, output: str) -> None:
     path = Path(output)
     try:
         if output == STDOUT:
-            with file.path.open("rb") as source:
-                shutil.copyfileobj(source, sys.stdout.buffer)
             sys.stdout.flush()
+            # Not by sys.stdout, which drops what nobody reads any more.
+            with file.path.open("rb") as source, open(sys.stdout.fileno(), "wb", closefd=False) as target:
+                shutil.copyfileobj(source, target)
             return
         if _is_written_into(path):
             with file.path.open("rb") as source, path.open("wb") as target:
@@ -101,7 +102,7 @@ def save(file: MediaFile, task_id: str, output: str) -> None:
             fresh.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{output} cannot be written: {error.strerror}",
+            f"{'stdout' if output == STDOUT else output} cannot be written: {error.strerror}",
             task_id=task_id,
             advice=f"The result is safe in {file.path}.",
         ) from error
