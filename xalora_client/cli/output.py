@@ -13,6 +13,7 @@ from pathlib import Path
 from ..client.download import MediaFile
 from ..errors import ConfigurationError, StorageError
 from ..protocol.parameters import is_data_uri
+from ..storage import files
 
 STDOUT = "-"
 
@@ -97,7 +98,7 @@ def save(file: MediaFile, task_id: str, output: str) -> None:
         fresh = path.with_name(f".{uuid.uuid4().hex}.new")
         try:
             shutil.copyfile(file.path, fresh)
-            fresh.replace(path)
+            files.replace(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)
     except OSError as error:

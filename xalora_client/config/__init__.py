@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dotenv import dotenv_values
 
 from ..errors import ConfigurationError, StorageError
 from ..protocol.requests import Credentials
+from ..storage import files
 from .validation import (
     AUTO,
     BUCKET,
@@ -226,8 +228,10 @@ def store(home: Path, *, bucket_options: Mapping[str, str] | None = None, **chan
         # Created with its mode, so that others can never read the key.
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(settings, file, indent=2)
-        fresh.replace(path)
+        files.replace(fresh, path)
     except OSError as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
         raise StorageError(
             f"The settings cannot be written to {path}: {error.strerror}",
             advice="Make the folder writable, or point XALORA_HOME elsewhere.",
