@@ -316,3 +316,28 @@ def run_without_home(folder, command, home):
         [sys.executable, "-c", NO_HOME, *command.split()],
         cwd=folder, env=environment, input="consumer-1#secret-key\n", capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("times", [1, 5, 1000])
+def test_a_virus_scanner_that_holds_a_new_file_for_a_moment(home, monkeypatch, times):
+    """For good is an error, with nothing left behind."""
+    refused, real, waited = [], Path.replace, []
+
+    def replace(path, target):
+        refused.append(path)
+        if len(refused) <= times:
+            raise PermissionError(13, "Access is denied")
+        return real(path, target)
+
+    config.store(home, api_key=KEY)
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr("time.sleep", waited.append)
+    if times > 100:
+        with pytest.raises(StorageError, match="Access is denied"):
+            config.store(home, workflow_url="https://example.com")
+    else:
+        config.store(home, workflow_url="https://example.com")
+        assert "workflow_url" in config.stored_settings(home)
+    assert sum(waited) < 5
+    assert config.stored_settings(home)["api_key"] == KEY
+    assert [path.name for path in home.iterdir()] == ["config.json"]

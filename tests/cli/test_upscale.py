@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from PIL import Image
 
@@ -110,10 +112,16 @@ def test_one_failure_does_not_stop_the_others(xalora, preview, files, tmp_path):
     done = xalora(*arguments)
     assert done.code == 1
     assert done.out == "out/good-upscaled.png\n"
-    assert done.err.count("answered 404") == 2
+    for each in gone:
+        assert re.search(rf"^xalora: {re.escape(each)}: .*answered 404", done.err, re.MULTILINE)
+    assert "xalora: good.png: " not in done.err
     done = xalora(*arguments, "--json")
     assert done.code == 1
     assert done.json["error"] == "TaskFailedError"
+    assert [(each["image"], each["error"]) for each in done.json["failed"]] == [
+        (each, "TaskFailedError") for each in gone
+    ]
+    assert [each["image"] for each in done.json["results"]] == ["good.png"]
 
 
 def test_each_image_is_named_in_the_progress(xalora, scripted, tmp_path):

@@ -14,7 +14,7 @@ from typing import Any
 from ..client.async_ import AsyncClient
 from ..client.download import MediaFile
 from ..config import validation
-from ..errors import ConfigurationError, InvalidParameterError
+from ..errors import ConfigurationError, InvalidParameterError, one_line
 from ..media.decoding.formats import SNIFF_BYTES, sniff
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.inputs import InputImage
@@ -73,11 +73,14 @@ async def upscale(arguments: argparse.Namespace) -> int:
         work = (upscale_one(client, number) for number in range(len(images)))
         outcomes = await asyncio.gather(*work, return_exceptions=True)
     saved = [outcome for outcome in outcomes if isinstance(outcome, dict)]
-    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    for error in errors:
-        print(f"xalora: {text(error)}", file=sys.stderr)
+    failed = [(image, error) for image, error in zip(images, outcomes, strict=True) if isinstance(error, BaseException)]
+    errors = [error for _, error in failed]
+    for image, error in failed:
+        print(f"xalora: {one_line(image, 200)}: {text(error)}", file=sys.stderr)
     # Results are charged, so they are reported even if other images failed.
-    summary = {"results": saved} | (described(errors[0]) if errors else {})
+    summary: dict[str, Any] = {"results": saved}
+    if failed:
+        summary |= described(errors[0]) | {"failed": [{"image": image, **described(error)} for image, error in failed]}
     print_result(arguments, summary, *(result["path"] for result in saved if arguments.output != output.STDOUT))
     return exit_code(errors[0]) if errors else 0
 

@@ -52,6 +52,5 @@ def _replaced(stream: io.TextIOWrapper, allows: type[OSError]) -> io.TextIOWrapp
         io.BufferedWriter(_Stream(stream.fileno(), allows)),
         encoding=stream.encoding,
         errors=stream.errors,
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
+        line_buffering=stream.line_buffering or stream.write_through,
     )

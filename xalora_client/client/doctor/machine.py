@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
-from contextlib import suppress
+import tempfile
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import getproxies
 
 from ...errors import StorageError, one_line
 from ...http import __version__
+from ...ledger.task_record import ledger_file
 from ...media.decoding.limits import free_memory
+from ...media.store import MediaStore
 from ...protocol.urls import display_url
 from .check import OK, PROBLEM, WARNING, Check, failed
 
@@ -57,12 +61,34 @@ def _check_comfyui(version: str | None) -> Check:
     return Check("ComfyUI", OK, text)
 
 
+def _try_disk(home: Path) -> None:
+    """Do what the commands do with the ledger and a result, in a folder that is removed again. Raises StorageError."""
+    home = home.absolute()
+    made = next((folder for folder in (*reversed(home.parents), home) if not folder.exists()), None)
+    with ExitStack() as stack:
+        if made is not None:
+            stack.callback(shutil.rmtree, made, ignore_errors=True)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            trial = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".doctor-", dir=home)))
+        except OSError as error:
+            raise StorageError(f"{home} cannot be written: {error.strerror}") from error
+        for folder in (trial, *([home] if (home / "ledger.sqlite3").exists() else [])):
+            ledger = ledger_file(folder)
+            stack.callback(ledger.close)
+            ledger.run(lambda db: None)
+        store = MediaStore(trial)
+        part, sha256 = store.incoming("doctor"), hashlib.sha256().hexdigest()
+        store.commit(store.mark_complete(part, "doctor", sha256), sha256, ".txt")
+
+
 def _check_disk(home: Path) -> Check:
-    """Whether the home can be written, and how much space is free."""
+    """Whether the home can be used, and how much space is free."""
+    try:
+        _try_disk(home)
+    except StorageError as error:
+        return failed("disk", error)
     existing = next(folder for folder in (home.absolute(), *home.absolute().parents) if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        advice = "Make the folder writable, or point XALORA_HOME elsewhere."
-        return Check("disk", PROBLEM, f"{home} cannot be written", advice)
     free = shutil.disk_usage(existing).free
     text = f"{free / 1e9:.1f} GB free for {home}"
     if free < LITTLE_DISK:
