@@ -188,3 +188,18 @@ def test_the_command(server, capsys):
     out = capsys.readouterr().out
     assert re.search(r"^problem +key at the server: ", out, re.MULTILINE)
     assert SECRET not in out
+
+
+@pytest.mark.parametrize("home", ["home", "new/home"])
+def test_the_disk_is_tried_and_nothing_stays_behind(server, tmp_path, monkeypatch, home):
+    monkeypatch.setenv("XALORA_HOME", str(tmp_path / home))
+    assert checks()["disk"].status == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ledger_that_no_command_can_use_is_a_problem(server, home):
+    home.mkdir(exist_ok=True)
+    (home / "ledger.sqlite3").write_bytes(b"no database at all, but long enough to be one" * 30)
+    disk = checks()["disk"]
+    assert (disk.status, "xalora repair" in disk.advice) == ("problem", True)
+    assert [path.name for path in home.iterdir()] == ["ledger.sqlite3"]

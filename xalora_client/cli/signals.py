@@ -62,7 +62,8 @@ def ending_in_order() -> Iterator[Callable[[Callable[[], Coroutine[Any, Any, int
         try:
             code = asyncio.run(main())
         except asyncio.CancelledError:
-            code = 0
+            if not received:
+                raise
         if received:
             raise EndedBySignal(received[-1])
         return code

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import getproxies
@@ -63,23 +63,23 @@ def _check_comfyui(version: str | None) -> Check:
 
 def _try_disk(home: Path) -> None:
     """Do what the commands do with the ledger and a result, in a folder that is removed again. Raises StorageError."""
-    home = home.absolute()
-    made = next((folder for folder in (*reversed(home.parents), home) if not folder.exists()), None)
-    with ExitStack() as stack:
-        if made is not None:
-            stack.callback(shutil.rmtree, made, ignore_errors=True)
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-            trial = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".doctor-", dir=home)))
-        except OSError as error:
-            raise StorageError(f"{home} cannot be written: {error.strerror}") from error
-        for folder in (trial, *([home] if (home / "ledger.sqlite3").exists() else [])):
-            ledger = ledger_file(folder)
-            stack.callback(ledger.close)
-            ledger.run(lambda db: None)
-        store = MediaStore(trial)
-        part, sha256 = store.incoming("doctor"), hashlib.sha256().hexdigest()
-        store.commit(store.mark_complete(part, "doctor", sha256), sha256, ".txt")
+    made = [folder for folder in (home.absolute(), *home.absolute().parents) if not folder.exists()]
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=home, ignore_cleanup_errors=True) as name:
+            trial = Path(name)
+            for folder in (trial, *([home] if (home / "ledger.sqlite3").exists() else [])):
+                with closing(ledger_file(folder)) as ledger:
+                    ledger.run(lambda db: None)
+            store = MediaStore(trial)
+            part, sha256 = store.incoming("doctor"), hashlib.sha256().hexdigest()
+            store.commit(store.mark_complete(part, "doctor", sha256), sha256, ".txt")
+    except OSError as error:
+        raise StorageError(f"{home} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):  # Another program may have begun to use them.
+            for folder in made:
+                folder.rmdir()
 
 
 def _check_disk(home: Path) -> Check:
