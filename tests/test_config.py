@@ -3,10 +3,13 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.processes import PATIENCE, ROOT, bare_environment
 from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, StorageError, config, read_settings
 from xalora_client.config import validation
 from xalora_client.protocol.requests import Sequencer
@@ -319,3 +322,64 @@ def test_the_sources_of_key_and_address_are_known(tmp_path, monkeypatch):
     assert sources() == (".env", ".env", ".env")
     monkeypatch.setenv("XALORA_WORKFLOW_URL", "sandbox")
     assert sources() == ("default", ".env", "environment")
+
+
+NO_HOME = """
+import pwd, sys
+def nobody(_): raise KeyError("no such user")
+pwd.getpwuid = nobody
+from xalora_client.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows' users have accounts")
+@pytest.mark.parametrize("command", ["tasks", "login", "status t1 --sandbox", "prune", "repair", "sandbox --port 0"])
+@pytest.mark.parametrize("home", ["", "~/xalora", "~nobody-here/xalora"])
+def test_a_user_without_an_account_is_told_what_to_set(tmp_path, command, home):
+    done = run_without_home(tmp_path, command, home)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Set XALORA_HOME to a folder" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows' users have accounts")
+@pytest.mark.parametrize("command", ["tasks", "login", "status t1 --sandbox", "doctor --sandbox"])
+def test_a_user_without_an_account_who_has_set_it(tmp_path, command):
+    done = run_without_home(tmp_path, command, str(tmp_path / "home"))
+    assert "Traceback" not in done.stderr
+    assert "XALORA_HOME" not in done.stderr + done.stdout
+
+
+def run_without_home(folder, command, home):
+    environment = {name: value for name, value in bare_environment(PYTHONPATH=str(ROOT)).items() if name != "HOME"}
+    environment |= {"XALORA_HOME": home, "COMFYUI_PATH": "~/ComfyUI"}
+    return subprocess.run(
+        [sys.executable, "-c", NO_HOME, *command.split()],
+        cwd=folder, env=environment, input="consumer-1#secret-key\n", capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("times", [1, 5, 1000])
+def test_a_virus_scanner_that_holds_a_new_file_for_a_moment(home, monkeypatch, times):
+    """For good is an error, with nothing left behind."""
+    refused, real, waited = [], Path.replace, []
+
+    def replace(path, target):
+        refused.append(path)
+        if len(refused) <= times:
+            raise PermissionError(13, "Access is denied")
+        return real(path, target)
+
+    config.store(home, api_key=KEY)
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr("time.sleep", waited.append)
+    if times > 100:
+        with pytest.raises(StorageError, match="Access is denied"):
+            config.store(home, workflow_url="https://example.com")
+    else:
+        config.store(home, workflow_url="https://example.com")
+        assert "workflow_url" in config.stored_settings(home)
+    assert sum(waited) < 5
+    assert config.stored_settings(home)["api_key"] == KEY
+    assert [path.name for path in home.iterdir()] == ["config.json"]

@@ -10,6 +10,9 @@ import { registerTab } from "./sidebar.js";
 import { tellOfEarlierTasks } from "./startup.js";
 import { loadTexts } from "./texts.js";
 
+/** The pack in ComfyUI's registry. A workflow that has it says which pack and version it needs. */
+const PACK = { cnr_id: "xalora-nodes", ver: "0.1.0" };
+
 app.registerExtension({
   name: "Xalora",
   settings,
@@ -23,5 +26,8 @@ app.registerExtension({
     // The editor does not wait for this; and when it fails, the tab says why.
     tellOfEarlierTasks().catch(() => {});
   },
-  nodeCreated: keepSeed,
+  nodeCreated(node) {
+    if (node.comfyClass?.startsWith("Xalora")) Object.assign(node.properties, PACK);
+    keepSeed(node);
+  },
 });

@@ -135,6 +135,17 @@ class TestPast:
         assert refused.code == 2
         assert "never" in refused.json["message"]
 
+    def test_what_a_task_was_about_is_shown_in_words(self, xalora, past, tmp_path):
+        past.script("task_create", lambda _: Answer({"task_id": "more"}))
+        (tmp_path / "holiday photo.png").write_bytes(picture())
+        assert xalora("upscale", "holiday photo.png", "-o", "x.png").code == 0
+        assert xalora("run", "--task-type", "t", "--param", "mask=data:image/png;base64,AAAA", "-o", "x.png").code == 0
+        assert (
+            xalora("run", "--task-type", "t", "--param", "text=two\nlines", "--param", "n=2", "-o", "x.png").code == 0
+        )
+        shown = [line.partition("  cli  ")[2].strip() for line in xalora("tasks", "--limit", 3).out.splitlines()[1:]]
+        assert shown == ["n=2, text=two lines", "mask=image", "image=holiday photo.png"]
+
     def test_downloads_are_pruned(self, xalora, command, scripted, tmp_path):
         made = ["run", "--task-type", "first", "-o", "x.png"]
         # In a process of its own: what a living one has fetched is in use.

@@ -40,7 +40,7 @@ def test_1_the_result_is_no_media(xalora, scripted, files):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["nonsense"], ["text2video"], ["text2video", "x"], ["text2video", "x", "-o", "y", "--len", "5"],
+    [["nonsense"], ["text2video"], ["text2video", "x"], ["text2video", "x", "-o", "y", "--len", "5"],
      ["flux-lora", "x", "-o", "y"], ["run", "-o", "y"], ["upscale", "-o", "y"], ["status"], ["fetch", "t1"],
      ["text2video", "x", "-o", "y", "--width", "wide"], ["sandbox", "--video-format", "gif"]],
     ids=" ".join,
@@ -60,7 +60,7 @@ def test_2_usage_in_json(xalora, arguments):
     assert "--help" in refused.json["message"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["text2video", "--help"], ["sandbox", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["text2video", "--help"], ["sandbox", "--help"], [], ["workflows"]])
 def test_0_help(xalora, arguments):
     done = xalora(*arguments)
     assert done.code == 0

@@ -36,7 +36,7 @@ class TestText2Video:
         assert done.json["bytes"] == (tmp_path / "x.mp4").stat().st_size
 
     def test_only_what_was_set_is_sent(self, xalora, scripted):
-        assert xalora("text2video", "a rabbit", "--seed", 7, "-o", "x.png").code == 0
+        assert xalora("text2video", "a rabbit", "--seed", 7, "-o", "x.webp").code == 0
         body = next(seen.body for seen in scripted.seen if seen.method == "POST")
         assert (body["consumer_id"], body["task_type"], body["workflow_id"]) == ("consumer-1", "txt2vid", "1")
         assert body["task_details"] == {"parameters": {"prompt": "a rabbit", "seed": 7}}

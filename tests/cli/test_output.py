@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,39 @@ def test_a_locked_folder(sequencer, tmp_path, arguments):
     assert sequencer.seen == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        (["text2video", "x"], "x.png"),
+        (["text2video", "x"], "x.JPEG"),
+        (["text2video", "x"], "new/"),
+        (["run", "--task-type", "t"], "new/"),
+        (["flux-lora", "x", "--lora", "l"], "x.mp4"),
+        (["upscale", "a.png"], "x.mov"),
+        (["upscale", "a.png", "b.png"], "x.png"),
+        (["upscale", "a.png", "b.png"], "x.webp"),
+        (["upscale", "a.png", "b.png"], "old"),
+    ],
+)
+def test_a_name_for_another_kind_or_number_of_files_is_refused_before_anything_is_sent(
+    xalora, scripted, tmp_path, arguments, output
+):
+    for name in ("a.png", "b.png", "old"):
+        (tmp_path / name).write_bytes(picture())
+    refused = xalora(*arguments, "-o", output, "--json")
+    assert (refused.code, refused.json["error"]) == (2, "ConfigurationError")
+    assert output in refused.json["message"]
+    assert (scripted.seen, sorted(each.name for each in tmp_path.iterdir())) == ([], ["a.png", "b.png", "old"])
+
+
+@pytest.mark.parametrize("arguments", [["upscale", "a.png"], ["upscale", "a.png", "b.png"]])
+def test_a_name_without_an_extension_is_a_new_folder_for_one_image_as_for_two(xalora, scripted, tmp_path, arguments):
+    for width, name in enumerate(("a.png", "b.png"), 16):
+        (tmp_path / name).write_bytes(picture(width))
+    assert xalora(*arguments, "-o", "new").code == 0
+    assert len(list((tmp_path / "new").glob("?-upscaled.png"))) == len(arguments) - 1
+
+
 def test_a_name_that_says_something_else(xalora, scripted, tmp_path):
     done = xalora("fetch", "t1", "-o", "x.mp4")
     assert (done.code, done.out) == (0, "x.mp4\n")
@@ -111,6 +146,68 @@ def test_files_that_were_left_behind_are_told(xalora, scripted, files):
     scripted.script("task_result_query", status("finished", result=f"{files.url}/result.png", msg=words))
     assert f"xalora: {words}\n" in xalora("fetch", "t1", "-o", "x.png").err
     assert xalora("fetch", "t1", "-o", "x.png", "--json").json["message"] == words
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes and devices in its folders")
+@pytest.mark.parametrize("arguments", [["fetch", "t1"], ["upscale", "a.png"], ["flux-lora", "x", "--lora", "l"]])
+def test_a_pipe_a_device_or_a_link_is_written_into_and_stays(xalora, scripted, tmp_path, arguments):
+    (tmp_path / "a.png").write_bytes(picture())
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    (tmp_path / "there.png").write_bytes(b"old")
+    (tmp_path / "link.png").symlink_to("there.png")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit((tmp_path / "pipe").read_bytes)
+        assert xalora(*arguments, "-o", "pipe").code == 0
+        assert read.result(PATIENCE) == picture(32, 16)
+    for output in ("null", "/dev/null", "link.png"):
+        assert xalora(*arguments, "-o", output).code == 0
+    assert (tmp_path / "there.png").read_bytes() == picture(32, 16)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    assert (tmp_path / "null").is_symlink()
+    assert (tmp_path / "link.png").is_symlink()
+
+
+@pytest.mark.parametrize("arguments", [["fetch", "t1"], ["upscale", "a.png"], ["run", "--task-type", "t"]])
+def test_a_dash_is_stdout(command, scripted, tmp_path, arguments):
+    (tmp_path / "a.png").write_bytes(picture())
+    code = "import os, subprocess, sys; sys.exit(subprocess.run([sys.executable, '-m', 'xalora_client', *sys.argv[1:]]"
+    code += ", stdout=open('out', 'wb')).returncode)"
+    run = command(*arguments, "-o", "-", program=("-c", code), XALORA_API_KEY=KEY, XALORA_WORKFLOW_URL=scripted.url)
+    assert run.wait() == 0, run.errors()
+    assert (tmp_path / "out").read_bytes() == picture(32, 16)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.png", "home", "out"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        (["fetch", "t1"], "x" * 300),
+        (["text2video", "x"], "é" * 150 + ".mp4"),
+        (["run", "--task-type", "t"], "a/" * 3000 + "x.png"),
+        (["upscale", "a.png"], "x" * 300),
+        (["upscale", "a.png", "a.png"], "x" * 300 + "/"),
+        (["fetch", "t1", "--json"], "-"),
+        (["upscale", "a.png", "--json"], "-"),
+        (["upscale", "a.png", "a.png"], "-"),
+    ],
+)
+def test_what_cannot_be_a_file_is_refused_before_anything_is_sent(xalora, scripted, tmp_path, arguments, output):
+    (tmp_path / "a.png").write_bytes(picture())
+    refused = xalora(*arguments, "-o", output)
+    assert refused.code == 2
+    assert "Traceback" not in refused.err
+    assert scripted.seen == []
+
+
+def test_names_as_long_as_the_system_allows(xalora, scripted, tmp_path):
+    longest = "é" * 125 + ".png"
+    (tmp_path / longest).write_bytes(picture())
+    assert xalora("fetch", "t1", "-o", longest).code == 0
+    assert (tmp_path / longest).read_bytes() == picture(32, 16)
+    done = xalora("upscale", longest, "-o", "new/", "--json")
+    assert (done.code, (tmp_path / done.json["results"][0]["path"]).read_bytes()) == (0, picture(32, 16))
 
 
 def test_an_old_file_is_replaced_and_nothing_else_left(xalora, scripted, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import ROOT, Command, bare_environment
+from xalora_client.workflows import READY_FOLDER, check, read_folder
 
 HEAVY = {"PIL", "aiohttp", "asyncio", "av", "certifi", "dotenv", "numpy", "requests", "sqlite3", "ssl", "tqdm"}
 """What brings many modules, or opens libraries. Only commands that use it may import it."""
@@ -78,3 +79,16 @@ def test_one_that_can_be_is_written(tmp_path, sequencer):
     finally:
         command.close()
     assert (tmp_path / "keys.log").exists()
+
+
+def test_help_says_what_each_flag_does_if_it_is_not_given(tmp_path: Path) -> None:
+    """The values are those of the workflows that come with Xalora."""
+    workflows = {workflow.key.task_type: workflow for workflow in read_folder(READY_FOLDER)}
+    for command, task_type in (("text2video", "txt2vid"), ("flux-lora", "txt2img")):
+        printed = " ".join(start(tmp_path, command, "--help")["printed"].split())
+        for parameter in check(workflows[task_type], None).parameters.values():
+            if parameter.name not in ("prompt", "lora_name", "strength_model"):
+                flag = f"--{parameter.name.replace('_', '-')}"
+                assert re.search(rf" {flag} [A-Z]+ [^)]* usually {parameter.default}\)", printed), flag
+        assert f"example: xalora {command} " in printed
+    assert "1 is Hunyuan, 2 is Mochi" in " ".join(start(tmp_path, "text2video", "--help")["printed"].split())

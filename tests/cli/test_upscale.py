@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
 from PIL import Image
@@ -110,6 +111,26 @@ def test_at_most_so_many_at_once(xalora, scripted, tmp_path):
     assert "--max-parallel" in refused.err
 
 
+def test_a_folder_and_a_pattern_that_the_shell_left_as_it_is(xalora, scripted, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for width, name in enumerate(("b.png", "a.png", "c.JPG", "d[1].png"), 16):
+        kind = "JPEG" if name.endswith("JPG") else "PNG"
+        (tmp_path / "photos" / name).write_bytes(picture(width, kind=kind))
+    for name in ("notes.txt", ".DS_Store", "empty.png"):
+        (tmp_path / "photos" / name).write_text("")
+
+    def enlarged(*images):
+        return [each["image"] for each in xalora("upscale", *images, "-o", "new/", "--json").json["results"]]
+
+    names = [f"photos/{name}" for name in ("a.png", "b.png", "c.JPG", "d[1].png")]
+    assert enlarged("photos") == enlarged("photos/") == names
+    assert enlarged("photos/?.png", "photos/c.*") == names[:3]
+    assert enlarged("photos/d[1].png") == names[3:]
+    for none in ("photos/*.gif", "*/nowhere/*", "x" * 300):
+        refused = xalora("upscale", none, "-o", "new/", "--json")
+        assert (refused.code, none[:50] in refused.json["message"]) == (2, True)
+
+
 def test_one_failure_does_not_stop_the_others(xalora, preview, files, tmp_path):
     gone = [files.serve(f"/{name}.png", File(b"gone", 404)) for name in ("gone", "lost")]
     (tmp_path / "good.png").write_bytes(picture())
@@ -117,10 +138,16 @@ def test_one_failure_does_not_stop_the_others(xalora, preview, files, tmp_path):
     done = xalora(*arguments)
     assert done.code == 1
     assert done.out == "out/good-upscaled.png\n"
-    assert done.err.count("answered 404") == 2
+    for each in gone:
+        assert re.search(rf"^xalora: {re.escape(each)}: .*answered 404", done.err, re.MULTILINE)
+    assert "xalora: good.png: " not in done.err
     done = xalora(*arguments, "--json")
     assert done.code == 1
     assert done.json["error"] == "TaskFailedError"
+    assert [(each["image"], each["error"]) for each in done.json["failed"]] == [
+        (each, "TaskFailedError") for each in gone
+    ]
+    assert [each["image"] for each in done.json["results"]] == ["good.png"]
 
 
 def test_each_image_is_named_in_the_progress(xalora, scripted, tmp_path):

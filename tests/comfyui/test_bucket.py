@@ -28,7 +28,7 @@ def bucket(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
     skip_but_on_newest(source)
     for needed in ("obstore", "moto", "flask"):
         if find_spec(needed) is None:
-            pytest.skip(f'{needed} is not installed; it comes with pip install "xalora-nodes[bucket,bucket-test]"')
+            pytest.skip(f'{needed} is not installed; it comes with pip install ".[bucket,bucket-test]"')
     server = moto(tmp_path_factory.mktemp("moto"))
     opened = Bucket(server)
     yield opened

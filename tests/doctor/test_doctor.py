@@ -138,6 +138,22 @@ def test_another_copy_of_the_pack_in_comfyui(server, tmp_path, monkeypatch):
     assert "0.0.1" in found.text
 
 
+def test_a_comfyui_without_the_pack_is_not_praised(server, tmp_path, monkeypatch):
+    comfyui = tmp_path / "ComfyUI"
+    (comfyui / "custom_nodes" / "another_pack").mkdir(parents=True)
+    (comfyui / "comfyui_version.py").write_text('__version__ = "0.33.0"\n')
+    monkeypatch.setenv("COMFYUI_PATH", str(comfyui))
+    assert checks()["ComfyUI"].status == "warning"
+    (comfyui / "custom_nodes" / "xalora").symlink_to(ROOT)
+    assert checks()["ComfyUI"].status == "ok"
+
+
+@pytest.mark.parametrize(("answer", "status"), [(503, "warning"), (200, "ok")])
+def test_whether_a_miner_is_connected(server, answer, status):
+    server.script("resource_request", Answer({"miner_id": "m"}, answer))
+    assert checks()["miners"].status == status
+
+
 def test_a_home_that_cannot_be_written(server, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XALORA_HOME", str(tmp_path / "file" / "home"))
@@ -172,3 +188,18 @@ def test_the_command(server, capsys):
     out = capsys.readouterr().out
     assert re.search(r"^problem +key at the server: ", out, re.MULTILINE)
     assert SECRET not in out
+
+
+@pytest.mark.parametrize("home", ["home", "new/home"])
+def test_the_disk_is_tried_and_nothing_stays_behind(server, tmp_path, monkeypatch, home):
+    monkeypatch.setenv("XALORA_HOME", str(tmp_path / home))
+    assert checks()["disk"].status == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ledger_that_no_command_can_use_is_a_problem(server, home):
+    home.mkdir(exist_ok=True)
+    (home / "ledger.sqlite3").write_bytes(b"no database at all, but long enough to be one" * 30)
+    disk = checks()["disk"]
+    assert (disk.status, "xalora repair" in disk.advice) == ("problem", True)
+    assert [path.name for path in home.iterdir()] == ["ledger.sqlite3"]

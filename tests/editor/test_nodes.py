@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import xalora_client
+
 if TYPE_CHECKING:
     from conftest import Editor
 
@@ -52,3 +54,5 @@ def test_a_node_is_found_by_its_name_and_starts_as_designed(editor: Editor, node
     assert added == node_type
     assert list(editor.widgets(node).items()) == list(defaults.items())
     assert editor.js("id => app.graph.getNodeById(id).title", node) == name
+    saved = next(each for each in editor.export()["workflow"]["nodes"] if each["id"] == node)["properties"]
+    assert (saved["cnr_id"], saved["ver"]) == ("xalora-nodes", xalora_client.__version__)

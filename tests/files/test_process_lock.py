@@ -9,8 +9,11 @@ import threading
 
 import pytest
 
+from tests.support.ledger_steps import SERVER, claim
 from tests.support.processes import run_together, start_script
-from xalora_client.storage.file_locks import ProcessLock, is_held
+from xalora_client import StorageError
+from xalora_client.ledger import Ledger
+from xalora_client.storage.file_locks import FileSystemError, ProcessLock, is_held
 
 unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -152,3 +155,11 @@ def test_a_forked_child_holds_nothing(tmp_path):
         "parent holds True True",
         "after the parent's release False",
     ]
+
+
+def test_a_file_system_that_gives_a_file_another_number_each_time_is_an_error_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.path.samestat", lambda one, other: False)
+    with pytest.raises(FileSystemError, match="does not say which file is which"):
+        ProcessLock.acquire(tmp_path / "lock")
+    with pytest.raises(StorageError, match=r"does not say which file is which; nothing was sent\. Set XALORA_HOME"):
+        claim(Ledger(tmp_path, SERVER))

@@ -47,7 +47,7 @@ class Case:
 
 NO = Answer({"message": "no"}, 400)
 RUN = "run --task-type t -o x.png"
-VIDEO = "text2video rabbit --width 64 --height 48 --length 5 -o x.png"
+VIDEO = "text2video rabbit --width 64 --height 48 --length 5 -o x.webp"
 UPSCALE = "upscale a.png b.png --max-parallel 1 -o out"
 
 CASES = {

@@ -370,7 +370,7 @@ def test_without_the_library_metrics_say_what_to_install(sequencer, monkeypatch)
     miner.finish(miner.take())
     answer = requests.get(f"{server.url}/metrics", timeout=30)
     assert answer.status_code == 501
-    assert "xalora-nodes[sequencer]" in answer.json()["message"]
+    assert "pip install prometheus-client" in answer.json()["message"]
 
 
 def test_no_key_is_in_the_data_folder(busy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -86,6 +87,31 @@ def test_what_cannot_be_served_is_an_error(command, arguments, said):
     assert process.process.wait(30) == 2
     assert said in process.errors()
     assert process.output() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        (["--host", "0.0.0.0"], r"http://(?!127|0\.)[\w.-]+:{port}"),
+        (["--host", "::"], r"http://(?!127|\[::1?\])[\w.:\[\]-]+:{port}"),
+        (["--host", "0.0.0.0", "--public-url", "https://gpu.example.com"], "https://gpu.example.com"),
+        (["--public-url", "https://gpu.example.com"], "https://gpu.example.com"),
+    ],
+)
+def test_it_says_how_other_machines_reach_it_and_what_to_type_there(command, arguments, address):
+    process = command(*arguments, XALORA_SEQUENCER_KEYS="alice#key-a bob#key-b", XALORA_MINER_KEY="key-m")
+    address = address.format(port=process.first_line().rpartition(":")[2])
+    line = process.said(rf"export XALORA_WORKFLOW_URL=({address}) XALORA_API_KEY='alice#KEY'\n")
+    process.said(rf"XALORA_MINER_KEY=KEY xalora miner --sequencer {re.escape(line[1])} --comfyui ")
+    assert re.search("key-[abm]", process.errors()) is None
+
+
+def test_a_sequencer_for_this_machine_alone_names_no_others(command):
+    process = command()
+    process.first_line()
+    process.interrupt()
+    process.wait()
+    assert "Other machines" not in process.errors()
 
 
 def test_one_sequencer_per_folder(command):

@@ -17,7 +17,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """An S3 server."""
     for needed in ("obstore", "moto", "flask"):
         if find_spec(needed) is None:
-            pytest.skip(f'{needed} is not installed; it comes with pip install "xalora-nodes[bucket,bucket-test]"')
+            pytest.skip(f'{needed} is not installed; it comes with pip install ".[bucket,bucket-test]"')
     server = moto(tmp_path_factory.mktemp("moto"))
     yield server
     server.close()

@@ -26,7 +26,7 @@ from xalora_client import AsyncClient, InputImage, StorageError, UpscalerTask
 from xalora_client.http.upload import WebTransport
 from xalora_client.uploads import Bucket
 
-pytest.importorskip("obstore", reason='obstore is not installed; it comes with pip install "xalora-nodes[bucket]"')
+pytest.importorskip("obstore", reason='obstore is not installed; it comes with pip install ".[bucket]"')
 ROOT = Path(__file__).parents[2]
 AZURE_ACCOUNT = "devstoreaccount1"
 AZURE_KEY = base64.b64encode(b"a key for tests, of 64 bytes, as Azure's are" + b"." * 20).decode()
@@ -71,7 +71,7 @@ def azure(azurite, monkeypatch):
 @pytest.fixture(scope="session")
 def gcs_server(tmp_path_factory):
     if find_spec("gcp_storage_emulator") is None:
-        pytest.skip('gcp-storage-emulator is not installed; it comes with pip install "xalora-nodes[bucket-test]"')
+        pytest.skip('gcp-storage-emulator is not installed; it comes with pip install ".[bucket-test]"')
     program = "from gcp_storage_emulator.__main__ import main; import sys; sys.exit(main())"
     server = Process(
         lambda port: [sys.executable, "-c", program, "start", "--port", str(port), "--in-memory"],

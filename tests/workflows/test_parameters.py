@@ -136,3 +136,14 @@ def test_any_capability_is_read_or_refused(data, value):
 def test_what_is_no_capability_is_refused(data):
     with pytest.raises(ValueError, match=r"[a-z]"):
         Capability.from_json(data)
+
+
+@pytest.mark.parametrize("slashes", ["/\\", "\\/"])
+def test_a_model_in_a_folder_is_found_by_the_slashes_of_another_system(slashes):
+    own, other = slashes
+    choice = Parameter(
+        "lora_name", "choice", choices=(f"a{own}b{own}ink.safetensors", f"x{own}y.gguf", f"x{other}y.gguf")
+    )
+    for sent in (f"a{other}b{other}ink.safetensors", f"a{other}b{other}ink", f"a{own}b{own}ink"):
+        assert choice.resolve(sent) == f"a{own}b{own}ink.safetensors"
+    assert choice.resolve(f"x{other}y.gguf") == f"x{other}y.gguf"  # Just that is there.

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import ConfigurationError
 from ..http import __version__
-from ..protocol.parameters import Number, Whole
+from ..protocol.parameters import Number, Text, Whole
 from ..protocol.tasks import FluxLoraTask, Text2VideoTask, WorkflowTask
 
 DEFAULT_TIMEOUT = 900.0
+USUAL_VIDEO = dict[str, float | str](width=848, height=480, length=37, steps=30, seed=0, fps=24, quality=80)
+USUAL_IMAGE = dict[str, float | str](
+    width=680, height=1024, guidance=3.5, steps=15, noise_seed=0, aspect_ratio="custom"
+)
+"""What servers use for a parameter that is not given, as the workflows that come with Xalora do."""
+
 SEQUENCER_KEYS, MINER_KEY = "XALORA_SEQUENCER_KEYS", "XALORA_MINER_KEY"
 
 
@@ -28,44 +35,66 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     What only a command needs is not imported, so that help comes at once. Raises ConfigurationError on bad usage.
     """
-    parser = _Parser(prog="xalora", description="Run heavy work on Xalora's GPU miners.", allow_abbrev=False)
+    parser = _Parser(
+        prog="xalora",
+        description="Run heavy work on Xalora's GPU miners.",
+        epilog='Try it without an account: xalora text2video "a rabbit in the snow" -o rabbit.mp4 --sandbox',
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action="version", version=f"xalora {__version__}")
     commands_of = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(name: str, command: str, help_text: str, group: Any = commands_of) -> argparse.ArgumentParser:
+    def add(
+        name: str, command: str, help_text: str, example: str = "", group: Any = commands_of
+    ) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = group.add_parser(
-            name, help=help_text, description=help_text, allow_abbrev=False
+            name,
+            help=help_text,
+            description=help_text,
+            epilog=example and f"example:\n  xalora {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,  # The example stays in one line.
+            allow_abbrev=False,
         )
         added.set_defaults(command=command)
         added.add_argument("--json", action="store_true", help="print one JSON object on stdout")
         return added
 
-    video = add("text2video", "commands.known_task", "Make a video from a text.")
+    example = 'text2video "a rabbit in the snow" --length 37 -o rabbit.mp4'
+    video = add("text2video", "commands.known_task", "Make a video from a text.", example)
     video.add_argument("prompt", metavar="PROMPT")
-    _add_parameters(video, Text2VideoTask)
-    _add_task_options(video, workflow_id="1")
+    _add_parameters(video, Text2VideoTask, USUAL_VIDEO)
+    _add_task_options(video, "1", "1 is Hunyuan, 2 is Mochi")
     _add_output(video, "FILE")
+    video.set_defaults(result="video")
 
-    upscale = add("upscale", "commands.upscale", "Enlarge images.")
-    upscale.add_argument("images", metavar="IMAGE", nargs="+", help="a file, or a URL the miner can fetch")
+    upscale = add("upscale", "commands.upscale", "Enlarge images.", "upscale photo.png drawing.jpg -o larger/")
+    upscale.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="a file, a folder of images, a pattern such as photos/*.png, or a URL that the miner can fetch",
+    )
     upscale.add_argument("--max-parallel", type=int, default=8, metavar="N", help="images at once (%(default)s)")
-    _add_task_options(upscale, workflow_id=None)
-    _add_output(upscale, "FILE_OR_DIR", str)
+    _add_task_options(upscale)
+    _add_output(upscale, "FILE_OR_DIR")
 
-    flux = add("flux-lora", "commands.known_task", "Make an image from a text with Flux and a LoRA.")
+    example = 'flux-lora "a gecko" --lora gecko.safetensors -o gecko.jpg'
+    flux = add("flux-lora", "commands.known_task", "Make an image from a text with Flux and a LoRA.", example)
     flux.add_argument("prompt", metavar="PROMPT")
     flux.add_argument("--lora", dest="lora_name", metavar="NAME", required=True, help="file name on the miners")
-    _add_parameters(flux, FluxLoraTask)
-    _add_task_options(flux, workflow_id="3")
+    _add_parameters(flux, FluxLoraTask, USUAL_IMAGE)
+    _add_task_options(flux, "3", "3 is Flux LoRA")
     _add_output(flux, "FILE")
+    flux.set_defaults(result="picture")
 
-    run = add("run", "commands.run", "Run any other workflow.")
-    run.add_argument("--task-type", required=True, metavar="T")
+    example = 'run --task-type txt2vid --workflow-id 1 --param prompt="a rabbit" --param length=5 -o rabbit.mp4'
+    run = add("run", "commands.run", "Run any other workflow.", example)
+    run.add_argument("--task-type", required=True, metavar="T", help="such as txt2vid; the server says what it offers")
     run.add_argument(
         "--param", dest="parameters", type=_parameter, action="append", default=[], metavar="K=JSON",
         help='a parameter, such as steps=30 or prompt="a rabbit"; what is not JSON is taken as text',
     )  # fmt: skip
-    _add_task_options(run, workflow_id=None)
+    _add_task_options(run)
     _add_output(run, "FILE")
 
     status = add("status", "commands.status", "Show the status of a task.")
@@ -111,15 +140,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sandbox = add("sandbox", "servers.sandbox", "Run a local sequencer that renders previews, to try things out.")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     sandbox.add_argument("--port", type=int, default=8787, help="0 takes any free port (%(default)s)")
-    sandbox.add_argument("--data", type=Path, metavar="DIR", help="where tasks and media are kept")
+    sandbox.add_argument("--data", type=Path, metavar="DIR", help="where tasks and media are kept (in XALORA_HOME)")
     sandbox.add_argument("--workers", type=int, default=2, metavar="N", help="renders at once (%(default)s)")
-    sandbox.add_argument("--render-seconds", type=float, default=0.0, metavar="S", help="shortest time a render takes")
+    sandbox.add_argument(
+        "--render-seconds", type=float, default=0.0, metavar="S", help="shortest time a render takes (%(default)g)"
+    )
     sandbox.add_argument("--video-format", choices=("mp4", "webp"), default="mp4", help="(%(default)s)")
 
-    sequencer = add("sequencer", "servers.sequencer", "Hand tasks to miners on your own GPUs.")
+    example = "sequencer --data sequencer --host 0.0.0.0 --comfyui http://127.0.0.1:8188"
+    sequencer = add("sequencer", "servers.sequencer", "Hand tasks to miners on your own GPUs.", example)
     _add_sequencer(sequencer)
 
-    miner = add("miner", "servers.miner", "Run a sequencer's tasks on your ComfyUI.")
+    example = "miner --sequencer http://192.168.1.5:8787 --comfyui http://127.0.0.1:8188"
+    miner = add("miner", "servers.miner", "Run a sequencer's tasks on your ComfyUI.", example)
     miner.add_argument("--sequencer", required=True, metavar="URL", help="where `xalora sequencer` listens")
     _add_comfyui(miner, required=True)
     miner.add_argument(
@@ -135,13 +168,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     help_text = "Check the workflow files that a miner runs, or copy those that come with Xalora."
     workflows = commands_of.add_parser("workflows", help=help_text, description=help_text, allow_abbrev=False)
     group = workflows.add_subparsers(metavar="check|copy", required=True)
-    check = add("check", "workflow_files.check", "Show what each workflow takes, and what is wrong with it.", group)
+    example = "workflows check my-workflows --comfyui http://127.0.0.1:8188"
+    help_text = "Show what each workflow takes, and what is wrong with it."
+    check = add("check", "workflow_files.check", help_text, example, group)
     check.add_argument("folder", type=Path, metavar="DIR", help="a folder of <task_type>.<workflow_id>.json files")
     check.add_argument("--comfyui", metavar="URL", help="compare with this ComfyUI, such as http://127.0.0.1:8188")
-    copy = add("copy", "workflow_files.copy", "Copy the workflows that come with Xalora, to change them.", group)
+    help_text = "Copy the workflows that come with Xalora, to change them."
+    copy = add("copy", "workflow_files.copy", help_text, "workflows copy my-workflows --small", group)
     copy.add_argument("folder", type=Path, metavar="DIR", help="where they go")
     copy.add_argument("--small", action="store_true", help="those that need no model and run on a CPU, for trying out")
-    return parser.parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    return parser.parse_args([*words, "--help"] if words in ([], ["workflows"]) else words)
 
 
 def _add_sequencer(parser: argparse.ArgumentParser) -> None:
@@ -197,26 +234,33 @@ def _add_comfyui(parser: argparse.ArgumentParser, *, required: bool) -> None:
     )  # fmt: skip
 
 
-def _add_parameters(parser: argparse.ArgumentParser, task_class: type[WorkflowTask]) -> None:
+def _add_parameters(
+    parser: argparse.ArgumentParser, task_class: type[WorkflowTask], usual: Mapping[str, float | str]
+) -> None:
     parser.set_defaults(task_class=task_class)
     for name, rule, required in task_class.rules():
         if not required:
             kind = int if isinstance(rule, Whole) else float if isinstance(rule, Number) else str
             flag = f"--{name.replace('_', '-')}"
-            parser.add_argument(
-                flag, dest=name, type=kind, metavar=kind.__name__.upper(), help=f"{rule.help}: {rule.allowed}"
-            )
+            allowed = "" if isinstance(rule, Text) else f": {rule.allowed}"
+            text = f"{rule.help}{allowed} (the server's, usually {usual[name]})"
+            parser.add_argument(flag, dest=name, type=kind, metavar=kind.__name__.upper(), help=text)
 
 
-def _add_task_options(parser: argparse.ArgumentParser, workflow_id: str | None) -> None:
-    default = f" ({workflow_id})" if workflow_id else ""
+def _add_task_options(parser: argparse.ArgumentParser, workflow_id: str | None = None, known: str = "") -> None:
+    default = f": {known} (%(default)s)" if workflow_id else " (that without an id)"
     parser.add_argument("--workflow-id", default=workflow_id, metavar="W", help=f"the server's workflow{default}")
-    parser.add_argument("--timeout-seconds", type=int, metavar="S", help="time the sequencer gives the task")
+    parser.add_argument(
+        "--timeout-seconds",
+        type=int,
+        metavar="S",
+        help="time the sequencer gives the task (as long as the server says)",
+    )
     parser.add_argument(
         "--reuse",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="reuse a task or result with exactly these inputs instead of paying for it again",
+        help="reuse a task or result with exactly these inputs instead of paying for it again (on)",
     )
     _add_timeout(parser)
     _add_sandbox(parser)
@@ -232,8 +276,9 @@ def _add_sandbox(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sandbox", action="store_true", help="use the local sandbox: no account, previews only")
 
 
-def _add_output(parser: argparse.ArgumentParser, metavar: str, kind: type[Path | str] = Path) -> None:
-    parser.add_argument("-o", "--output", type=kind, required=True, metavar=metavar, help="where the result goes")
+def _add_output(parser: argparse.ArgumentParser, metavar: str) -> None:
+    # As typed: a Path would not keep the slash at its end.
+    parser.add_argument("-o", "--output", required=True, metavar=metavar, help="where the result goes")
 
 
 def _parameter(text: str) -> tuple[str, Any]:

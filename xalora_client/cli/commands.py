@@ -5,23 +5,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import mimetypes
-import os
-import re
-import shutil
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 from ..client.async_ import AsyncClient
 from ..client.download import MediaFile
 from ..config import validation
-from ..errors import ConfigurationError, StorageError
+from ..errors import ConfigurationError, InvalidParameterError, one_line
 from ..media.inputs import input_file
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.inputs import InputImage
-from ..protocol.parameters import MediaAddress, is_data_uri
+from ..protocol.parameters import MediaAddress
 from ..protocol.tasks import CustomTask, UpscalerTask, WorkflowTask
+from . import output
 from .outcome import described, exit_code, print_result, text
 from .progress import Progress
 
@@ -49,36 +48,40 @@ async def upscale(arguments: argparse.Namespace) -> int:
     if arguments.max_parallel < 1:
         raise ConfigurationError(f"--max-parallel is {arguments.max_parallel}", advice="Allowed: 1 or more.")
     options = {"workflow_id": arguments.workflow_id, "timeout_seconds": arguments.timeout_seconds}
-    images = arguments.images
+    images = [image for given in arguments.images for image in _files(given)]
     tasks = [UpscalerTask(_input_image(image), **options) for image in images]
-    in_folder = _is_folder(arguments.output, len(images))
+    in_folder = output.goes_into_folder(arguments.output, len(images), as_json=arguments.json)
     slots = asyncio.Semaphore(arguments.max_parallel)
     # As many images are uploaded ahead as are worked on. Each holds a claim in the ledger, which is an open file.
     window = asyncio.Semaphore(2 * arguments.max_parallel)
 
     async def upscale_one(client: AsyncClient, number: int) -> dict[str, Any]:
-        image, task, path = images[number], tasks[number], Path(arguments.output)
+        image, task, target = images[number], tasks[number], arguments.output
         async with window:
             with closing(Progress(image if len(images) > 1 else None)) as progress:
                 await client.upload_images(task, progress.upload, reuse=arguments.reuse)
                 async with slots:
                     file, result = await _run_task(client, task, arguments, progress)
         if in_folder:
-            stem = _stem(image)
-            earlier = [_stem(other).casefold() for other in images[:number]].count(stem.casefold())
-            path /= f"{stem}-upscaled{f'-{earlier + 1}' if earlier else ''}{file.info.format.extension}"
-        return {"image": image, **_save(file, result, path)}
+            stem = output.stem(image)
+            earlier = [output.stem(other).casefold() for other in images[:number]].count(stem.casefold())
+            name = f"{stem}-upscaled{f'-{earlier + 1}' if earlier else ''}{file.info.format.extension}"
+            target = str(Path(target, name))
+        return {"image": image, **_save(file, result, target)}
 
     async with _client(arguments, images_at_once=arguments.max_parallel) as client:
         work = (upscale_one(client, number) for number in range(len(images)))
         outcomes = await asyncio.gather(*work, return_exceptions=True)
     saved = [outcome for outcome in outcomes if isinstance(outcome, dict)]
-    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    for error in errors:
-        print(f"xalora: {text(error)}", file=sys.stderr)
+    failed = [(image, error) for image, error in zip(images, outcomes, strict=True) if isinstance(error, BaseException)]
+    errors = [error for _, error in failed]
+    for image, error in failed:
+        print(f"xalora: {one_line(image, 200)}: {text(error)}", file=sys.stderr)
     # Results are charged, so they are reported even if other images failed.
-    summary = {"results": saved} | (described(errors[0]) if errors else {})
-    print_result(arguments, summary, *(result["path"] for result in saved))
+    summary: dict[str, Any] = {"results": saved}
+    if failed:
+        summary |= described(errors[0]) | {"failed": [{"image": image, **described(error)} for image, error in failed]}
+    print_result(arguments, summary, *(result["path"] for result in saved if arguments.output != output.STDOUT))
     return exit_code(errors[0]) if errors else 0
 
 
@@ -93,7 +96,7 @@ async def status(arguments: argparse.Namespace) -> int:
 
 async def fetch(arguments: argparse.Namespace) -> int:
     """``xalora fetch ID -o FILE``: wait until the task is finished, then download."""
-    _check_writable(arguments.output)
+    output.check_file(arguments.output, as_json=arguments.json)
     async with _client(arguments) as client:
         with closing(Progress()) as progress:
             result = await client.wait_for_result(arguments.task_id, timeout=arguments.timeout, on_update=progress.task)
@@ -116,7 +119,7 @@ def _client(arguments: argparse.Namespace, images_at_once: int = 8) -> AsyncClie
 
 
 async def _create(arguments: argparse.Namespace, task: WorkflowTask) -> int:
-    _check_writable(arguments.output)
+    output.check_file(arguments.output, getattr(arguments, "result", None), as_json=arguments.json)
     async with _client(arguments) as client:
         with closing(Progress()) as progress:
             file, result = await _run_task(client, task, arguments, progress)
@@ -134,25 +137,17 @@ async def _run_task(
     return file, result
 
 
-def _save(file: MediaFile, result: WorkflowTaskResult, path: Path) -> dict[str, Any]:
-    """Copy the file out of the store, completely or not at all, and describe it."""
+def _save(file: MediaFile, result: WorkflowTaskResult, target: str) -> dict[str, Any]:
+    """Save the file and describe it."""
     if result.left_behind:
         print(f"xalora: {result.left_behind}", file=sys.stderr)
-    format_ = file.info.format
-    if path.suffix.lower() != format_.extension and mimetypes.guess_type(path.name)[0] != format_.mime_type:
-        print(f"xalora: {path} contains {format_.name}, although its name says otherwise", file=sys.stderr)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        shutil.copyfile(file.path, fresh)
-        fresh.replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written: {error.strerror}",
-            task_id=result.task_id,
-            advice=f"The result is safe in {file.path}.",
-        ) from error
+    format_, name = file.info.format, Path(target).name
+    is_named_so = Path(target).suffix.lower() == format_.extension or mimetypes.guess_type(name)[0] == format_.mime_type
+    if not is_named_so and target != output.STDOUT:
+        print(f"xalora: {target} contains {format_.name}, although its name says otherwise", file=sys.stderr)
+    output.save(file, result.task_id, target)
     return _described(result) | {
-        "path": str(path),
+        "path": target,
         "bytes": file.size,
         "width": file.info.width,
         "height": file.info.height,
@@ -173,49 +168,33 @@ def _described(result: WorkflowTaskResult) -> dict[str, Any]:
 
 
 def _print_saved(arguments: argparse.Namespace, saved: dict[str, Any]) -> int:
-    print_result(arguments, saved, saved["path"])
+    print_result(arguments, saved, *([] if arguments.output == output.STDOUT else [saved["path"]]))
     return 0
 
 
-def _check_writable(output: Path) -> None:
-    """Refuse before anything is charged."""
-    if output.is_dir():
-        raise ConfigurationError(f"{output} is a folder", advice="Name a file after -o.")
-    _check_folder(output.parent)
+def _files(image: str) -> list[str]:
+    """The images that are meant: those in a folder, or those that fit a pattern, which Windows' shells leave as it is.
 
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ConfigurationError(f"There is no folder {folder} to write to", advice="Make it first.")
-    if not os.access(folder, os.W_OK):
-        raise ConfigurationError(
-            f"The folder {folder} cannot be written", advice="Make it writable, or name another after -o."
-        )
-
-
-def _is_folder(output: str, count: int) -> bool:
-    """Whether results go *into* the output. It is prepared in either case, before anything is charged.
-
-    ``output`` is the text as typed: a Path would not keep the slash at its end.
+    Raises InvalidParameterError when there are none.
     """
-    folder = Path(output)
-    if count == 1 and not folder.is_dir() and not output.endswith(("/", os.sep)):
-        _check_writable(folder)
-        return False
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{folder} cannot be made: {error.strerror}", advice="Name another folder after -o."
-        ) from error
-    _check_folder(folder)
-    return True
+    path = Path(image)
+    with suppress(OSError):  # Reading it will say why.
+        if MediaAddress("the image").accepts(image) or path.is_file():
+            return [image]
+        if path.is_dir():
+            files = sorted(str(file) for file in path.iterdir() if file.is_file() and _is_image(file))
+            if not files:
+                raise InvalidParameterError("IMAGE", image, "a folder with images in it")
+            return files
+        return sorted(glob(image)) or [image]  # noqa: PTH207 - a Path's takes no absolute pattern
+    return [image]
 
 
-def _stem(image: str) -> str:
-    """What an image's result is named after: its file name, in characters that every system allows."""
-    stem = "" if is_data_uri(image) else Path(image.split("?")[0]).stem
-    return re.sub(r'[<>:"|*\\\x00-\x1f]', "_", stem) or "image"
+def _is_image(path: Path) -> bool:
+    with suppress(InvalidParameterError):
+        input_file(path)
+        return True
+    return False
 
 
 def _input_image(image: str) -> str | InputImage:

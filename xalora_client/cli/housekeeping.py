@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 
@@ -113,8 +112,15 @@ def _table(records: list[TaskRecord]) -> list[str]:
 
 
 def _subject(record: TaskRecord) -> str:
-    """The prompt, or the parameters, in a few words."""
+    """The prompt, or the parameters with the names of files, in a few words."""
     parameters = record.parameters if isinstance(record.parameters, dict) else {}
-    text = parameters.get("prompt") or json.dumps(record.parameters, ensure_ascii=False)
-    line = " ".join(str(text).split())
+    others = (f"{name}={_word(value)}" for name, value in parameters.items())
+    line = " ".join(str(parameters.get("prompt") or ", ".join(others) or "-").split())
     return line if len(line) <= WIDEST_TEXT else f"{line[: WIDEST_TEXT - 1]}…"
+
+
+def _word(value: object) -> object:
+    """A parameter's value. Of an image and a long text the ledger has the hash, and of a file the name."""
+    if not isinstance(value, dict) or "sha256" not in value:
+        return value
+    return value.get("name") or ("image" if "media_type" in value else "a long text")

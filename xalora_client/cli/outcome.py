@@ -10,14 +10,18 @@ from typing import Any
 from .. import errors
 from ..errors import XaloraError
 from ..errors.messages import COMMAND
+from .signals import EndedBySignal
 
-TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 130, 143
+TASK_FAILED, USAGE, NETWORK, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def print_result(arguments: argparse.Namespace, summary: Mapping[str, Any], *lines: str) -> None:
-    """Print the result of a command on stdout: the summary with ``--json``, else the lines."""
-    for line in [json.dumps(summary, default=str)] if arguments.json else lines:
-        print(line, flush=True)
+    """Print the result of a command on stdout: the summary with ``--json``, else the lines. Raises StorageError."""
+    try:
+        for line in [json.dumps(summary, default=str)] if arguments.json else lines:
+            print(line, flush=True)
+    except OSError as error:
+        raise errors.StorageError(f"stdout cannot be written: {error.strerror}", advice="Free some space.") from error
 
 
 def exit_code(error: BaseException) -> int:
@@ -28,6 +32,8 @@ def exit_code(error: BaseException) -> int:
         return TIMED_OUT
     if isinstance(error, errors.NetworkError | errors.APIStatusError | errors.ResponseError | errors.DownloadError):
         return NETWORK
+    if isinstance(error, EndedBySignal):
+        return 128 + error.number
     return TASK_FAILED if isinstance(error, XaloraError) else INTERRUPTED
 
 

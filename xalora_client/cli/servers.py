@@ -6,19 +6,23 @@ import argparse
 import asyncio
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 from .. import config
 from ..errors import ConfigurationError
+from ..protocol.requests import Credentials
 from ..sequencer import Options, SequencerOptions
 from ..sequencer.log import log_to_stderr
-from ..sequencer.options import MOST_WAITING
+from ..sequencer.options import MOST_WAITING, is_loopback
 from .arguments import MINER_KEY, SEQUENCER_KEYS
-from .outcome import INTERRUPTED, TERMINATED, print_result
+from .outcome import INTERRUPTED, print_result
 
 
 async def sandbox(arguments: argparse.Namespace) -> int:
@@ -35,7 +39,6 @@ async def sandbox(arguments: argparse.Namespace) -> int:
 
 async def sequencer(arguments: argparse.Namespace) -> int:
     """``xalora sequencer --data DIR``, with miners of its own for ``--comfyui URL``."""
-    from ..miner.service import signal_handlers, to_end
     from ..sequencer.api.connections import raise_file_limit
     from ..sequencer.app import serve  # Imports a web server, which few commands need.
     from ..sequencer.recovery import backup
@@ -67,6 +70,11 @@ async def sequencer(arguments: argparse.Namespace) -> int:
 
     def on_ready(url: str) -> None:
         _print_url(arguments, "sequencer", url)
+        if addresses := _reachable_at(arguments.host, url, options.public_url):
+            consumer = Credentials.parse(options.api_keys[0]).consumer_id
+            _log(f"Other machines reach it at {' or '.join(addresses)}. There, with a key in place of KEY:")
+            _log(f"  export XALORA_WORKFLOW_URL={addresses[0]} XALORA_API_KEY='{consumer}#KEY'")
+            _log(f"  XALORA_MINER_KEY=KEY xalora miner --sequencer {addresses[0]} --comfyui http://127.0.0.1:8188")
         if options.page_token is not None:
             _log(f"See what is going on: {url}/?token={options.page_token}")
 
@@ -76,21 +84,9 @@ async def sequencer(arguments: argparse.Namespace) -> int:
     run = partial(serve, arguments.host, arguments.port, arguments.data, options)
     if arguments.comfyui:
         await _serve_with_miners(run, on_ready, arguments.comfyui, key)
-        return 0
-    serving = asyncio.ensure_future(run(on_ready=on_ready))
-    is_terminated = asyncio.Event()
-
-    def terminate() -> None:
-        is_terminated.set()
-        serving.cancel()
-
-    with signal_handlers(to_end(terminate)):  # So that it ends in order, as by Ctrl-C.
-        try:
-            await serving
-        except asyncio.CancelledError:
-            if not is_terminated.is_set():
-                raise
-    return TERMINATED
+    else:
+        await run(on_ready=on_ready)
+    return 0
 
 
 def _recover(arguments: argparse.Namespace) -> int:
@@ -131,6 +127,28 @@ async def miner(arguments: argparse.Namespace) -> int:
     return INTERRUPTED if was_interrupted else 0
 
 
+def _reachable_at(host: str, url: str, public_url: str | None) -> list[str]:
+    """The addresses by which other machines reach a sequencer that listens on ``host``; none for this one alone."""
+    if public_url is not None:
+        return [public_url.rstrip("/")]
+    if host not in ("", "0.0.0.0", "::"):  # noqa: S104 - not bound
+        return [] if is_loopback(host) else [url]
+    family = socket.AF_INET if host == "0.0.0.0" else socket.AF_UNSPEC  # noqa: S104 - not bound
+    found: list[str] = []
+    for far in ("192.0.2.1", "2001:db8::1"):
+        with suppress(OSError):
+            ((kind, *_, address),) = socket.getaddrinfo(far, 9, family, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
+            # A datagram socket sends nothing here. It has the address of the interface that leads there.
+            with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+                probe.connect(address)
+                found.append(str(probe.getsockname()[0]))
+    with suppress(OSError):
+        found += [str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), 0, family, socket.SOCK_STREAM)]
+    port = url.rpartition(":")[2]
+    usable = [name for name in dict.fromkeys(found) if not (is_loopback(name) or ip_address(name).is_link_local)]
+    return [f"http://{f'[{name}]' if ':' in name else name}:{port}" for name in usable or [socket.gethostname()]]
+
+
 def _print_url(arguments: argparse.Namespace, name: str, url: str) -> None:
     print_result(arguments, {"url": url}, f"Xalora {name} listening on {url}")
 
@@ -142,7 +160,7 @@ async def _serve_with_miners(
 
     The miners end first, so that they can give back their tasks.
     """
-    from ..miner.service import make_miners, run_miners, signal_handlers, to_end
+    from ..miner.service import make_miners, run_miners
 
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving: asyncio.Future[None] = asyncio.ensure_future(serve(on_ready=ready.set_result))
@@ -164,8 +182,7 @@ async def _serve_with_miners(
                 log=_log,
             )
             running.insert(0, asyncio.ensure_future(run_miners(miners)))
-            with signal_handlers(to_end(running[0].cancel)):
-                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for part in running:
             if part.done() and not part.cancelled():
                 part.result()

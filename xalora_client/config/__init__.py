@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dotenv import dotenv_values
 
 from ..errors import ConfigurationError, StorageError
 from ..protocol.requests import Credentials
+from ..storage import files
 from .validation import (
     AUTO,
     BUCKET,
@@ -173,14 +175,27 @@ def go_together(key_source: str, url: str, url_source: str) -> bool:
 
 
 def home_folder(home: str | os.PathLike[str] | None = None, fallback_home: Path | None = None) -> Path:
-    """The folder for the ledger, media and the stored settings, from the first source that has one."""
+    """The folder for the ledger, media and the stored settings, from the first source that has one.
+
+    Raises ConfigurationError where that is in the home of a user who has none, as in many containers.
+    """
     folder = find("home", {}, os.fspath(home) if home else None).value
-    return Path(folder).expanduser() if folder else fallback_home or default_home()
+    path = Path(os.path.expanduser(folder)) if folder else fallback_home or default_home()  # noqa: PTH111 - that raises
+    if path is None or str(path).startswith("~"):
+        raise ConfigurationError(
+            "There is no folder for tasks and results: this user has no home folder",
+            advice="Set XALORA_HOME to a folder that can be written.",
+        )
+    return path
 
 
-def default_home() -> Path:
-    """The platform's folder for user data of the application "xalora"."""
-    return platformdirs.user_data_path("xalora", appauthor=False)
+def default_home() -> Path | None:
+    """The platform's folder for user data of the application "xalora"; None for a user without a home folder."""
+    try:
+        home = platformdirs.user_data_path("xalora", appauthor=False)
+    except RuntimeError:
+        return None
+    return home if home.is_absolute() else None
 
 
 def store(home: Path, *, bucket_options: Mapping[str, str] | None = None, **changes: str) -> Path:
@@ -213,8 +228,10 @@ def store(home: Path, *, bucket_options: Mapping[str, str] | None = None, **chan
         # Created with its mode, so that others can never read the key.
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(settings, file, indent=2)
-        fresh.replace(path)
+        files.replace(fresh, path)
     except OSError as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
         raise StorageError(
             f"The settings cannot be written to {path}: {error.strerror}",
             advice="Make the folder writable, or point XALORA_HOME elsewhere.",
@@ -258,7 +275,9 @@ def read_dotenv() -> dict[str, str]:
         ) from error
 
 
-def _read_stored(home: Path) -> dict[str, Any]:
+def _read_stored(home: Path | None) -> dict[str, Any]:
+    if home is None:
+        return {}
     path = home / _STORED_FILE
     try:
         settings: Any = json.loads(path.read_text(encoding="utf-8"))

@@ -142,7 +142,7 @@ MESSAGES: dict[str, Message] = {
         nodes=f"Remove the bucket in {_SETTINGS} and set it again; its credentials then come from the environment.",
     ),
     "bucket_package": Message(
-        'Install it with `pip install "xalora-nodes[bucket]"`, in ComfyUI with ComfyUI\'s own Python.'
+        "Run `python -m pip install obstore botocore isal`, in ComfyUI with ComfyUI's own Python."
     ),
     "inputs_stay": Message(
         "`xalora prune --bucket` removes them.",

@@ -84,7 +84,7 @@ def _readable(value: Any, secret: str) -> Any:
             return _readable_text(value, secret)
         case InputImage():
             sha256 = value.sha256()
-            return _Replacement(sha256, {"sha256": sha256, "media_type": value.media_type})
+            return _Replacement(sha256, {"sha256": sha256, "media_type": value.media_type, "name": value.name})
         case dict():
             return {_name(name, secret): _readable(item, secret) for name, item in value.items()}
         case list() | tuple():

@@ -70,7 +70,7 @@ class MediaStore:
         whole = part.with_name(f"{name}-{sha256}.whole")
         with _storage_errors(part.parent):
             # The new name comes first: a process that is killed during a slow flush then still has the complete file.
-            part.replace(whole)
+            files.replace(part, whole)
             with contextlib.suppress(FileNotFoundError):  # Another run has stored it already.
                 files.sync(whole)
         return whole
@@ -95,12 +95,12 @@ class MediaStore:
         with _storage_errors(path.parent):
             if _is_intact(path, sha256):
                 # It may be open in another process, and Windows does not replace an open file.
-                os.utime(path)
+                files.touch(path)
                 if not keep_source:
                     file.unlink(missing_ok=True)
                 return path
             try:
-                os.utime(file)
+                files.touch(file)
                 files.move(_second_name(file) if keep_source else file, path)
             except FileNotFoundError:  # Another run that found it complete may have just stored it.
                 if not _is_intact(path, sha256):
@@ -135,7 +135,7 @@ class MediaStore:
         path = self.folder / "rejected" / re.sub(r"[^\w.-]", "_", name)[:100]
         with _storage_errors(path.parent):
             files.make_folder(path.parent)
-            file.replace(path)
+            files.replace(file, path)
         return path
 
     def prune(self, budget: int | None = None) -> Pruned:

@@ -141,6 +141,11 @@ _WIDTH = Whole("width in pixels", minimum=16, maximum=4096)
 _HEIGHT = Whole("height in pixels", minimum=16, maximum=4096)
 _VIDEO_WIDTH = Whole("width in pixels", minimum=16, maximum=4096, step=16)
 _VIDEO_HEIGHT = Whole("height in pixels", minimum=16, maximum=4096, step=16)
+_ASPECT_RATIO = (
+    "aspect ratio by the name that the server's workflow has for it: “custom” uses width and height; usual others are "
+    "“1:1 square 1024x1024”, “3:4 portrait 896x1152”, “9:16 portrait 768x1344”, “4:3 landscape 1152x896” and “16:9 "
+    "landscape 1344x768”"
+)
 _STEPS = Whole("sampling steps", minimum=1, maximum=1000)
 
 
@@ -219,7 +224,7 @@ class FluxLoraTask(_KnownTask):
 
     prompt: str = _required(Text("what the image shows"))
     lora_name: str = _required(Text("file name of the LoRA on the miners"))
-    aspect_ratio: str | None = _optional(Text("aspect ratio by name; “custom” uses width and height"))
+    aspect_ratio: str | None = _optional(Text(_ASPECT_RATIO))
     width: int | None = _optional(_WIDTH)
     height: int | None = _optional(_HEIGHT)
     guidance: float | None = _optional(Number("guidance scale", minimum=0, maximum=100))

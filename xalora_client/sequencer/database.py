@@ -6,6 +6,7 @@ The queue also has the open tasks in memory: each change is written here first.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import logging
@@ -26,6 +27,7 @@ from typing import Any, TypeVar
 from ..errors import StorageError
 from ..protocol.parameters import is_data_uri
 from ..protocol.urls import without_signatures
+from ..storage.file_locks import FileSystemError
 from ..storage.files import sync, sync_folder
 from ..storage.sqlite_file import (
     DamageError,
@@ -221,6 +223,8 @@ class Database:
             self._db = connect(path, STEPS, NAME, check_file)
         except StorageError as error:
             raise error.derived(advice="Update this version, or choose another data folder.") from error
+        if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            raise FileSystemError(errno.ENODEV, "its file system cannot share a file in memory")
         # A commit does not wait for the disk: nothing else could run meanwhile. ``flush`` does, for many at once.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA wal_autocheckpoint = 0")

@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import ClientError
 from yarl import URL
 
-from ..storage.files import move
+from ..storage.files import move, touch
 from .clock import Clock
 from .database import Database, first_values, waits_for_others
 
@@ -135,7 +135,7 @@ class IncomingFile:
         """Move it to ``path``, and flush it to the disk. Raises OSError."""
         await asyncio.to_thread(move, self.path, path)
         # A file that was there already counts as new: it is not removed as unused right now.
-        await asyncio.to_thread(os.utime, path)
+        await asyncio.to_thread(touch, path)
 
     def discard(self) -> None:
         """Remove it, unless it is stored."""

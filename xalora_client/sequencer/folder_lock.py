@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, StorageError
-from ..storage.file_locks import ProcessLock
+from ..storage import files
+from ..storage.file_locks import FileSystemError, ProcessLock
 from ..storage.sqlite_file import is_busy, is_damage
 
 _ANSWER_SECONDS = 2.0
@@ -63,7 +64,7 @@ class FolderLock:
         new = self.data / "url.new"
         try:
             new.write_text(json.dumps({"url": url, "instance": self.instance}), encoding="utf-8")
-            new.replace(self.data / "url")
+            files.replace(new, self.data / "url")
         except OSError as error:
             raise unusable(self.data, error, self.name) from error
 
@@ -79,9 +80,12 @@ def unusable(data: Path, error: Exception, name: str) -> StorageError:
         advice = f"Save what can be read with `xalora sequencer --data {data} --recover`, or put a backup in its place."
     elif is_damage(error):
         advice = f"Remove {name}.sqlite3 there, or choose another one."
+    elif isinstance(error, FileSystemError):
+        advice = "Choose one on a disk of this machine."
     elif is_busy(error):
         advice = "Close the program that keeps it locked, and start this again."
-    return StorageError(f"The {name} cannot use the data folder {data}: {error}", advice=advice)
+    reason = error.strerror if isinstance(error, FileSystemError) else error
+    return StorageError(f"The {name} cannot use the data folder {data}: {reason}", advice=advice)
 
 
 def url_of_owner(data: Path) -> str | None:

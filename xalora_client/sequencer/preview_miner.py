@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol.tasks import UpscalerTask, WorkflowTask
+from ..storage import files
 from ..workflows import WorkflowKey
 from .clock import first_ended
 from .options import Options
@@ -121,7 +122,7 @@ class PreviewMiner:
             rendered = time.monotonic()
             media = attempt.lease.task_id + suffix
             size = unfinished.stat().st_size
-            unfinished.replace(self._results / media)
+            files.replace(unfinished, self._results / media)
             # Nothing waits since the sleep: a task that was stopped never gets here.
             await self._queue.attach_result(attempt.lease, media, size)
             seconds = rendered - begun, time.monotonic() - rendered

@@ -9,6 +9,7 @@ does not hold its parent's locks.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import weakref
@@ -29,6 +30,14 @@ else:
 
     def _lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # SQLite's kind. A file system may have one of them alone.
+
+
+_TRIES = 100
+
+
+class FileSystemError(OSError):
+    """The file system lacks what is needed; ``strerror`` says what."""
 
 
 class ProcessLock:
@@ -48,10 +57,10 @@ class ProcessLock:
     def acquire(cls, path: Path) -> ProcessLock | None:
         """Lock the file, making it and its folder if they are missing; None while another holds it.
 
-        Raises OSError when the file cannot be made or its file system has no locks.
+        Raises OSError when the file cannot be made, and FileSystemError when its file system has no locks.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
+        for _ in range(_TRIES):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             lock = None
             try:
@@ -62,9 +71,12 @@ class ProcessLock:
                     return lock
             except (BlockingIOError, PermissionError):  # What flock and msvcrt raise while another holds it.
                 return None
+            except OSError as error:
+                raise FileSystemError(error.errno, "its file system has no locks", str(path)) from error
             finally:
                 if lock is None:
                     os.close(handle)
+        raise FileSystemError(errno.ENOLCK, "its file system does not say which file is which", str(path))
 
     def is_present(self) -> bool:
         """Whether its file is still there. Where others removed it, it keeps out nobody. Raises OSError."""

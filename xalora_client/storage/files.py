@@ -1,10 +1,43 @@
-"""Files that survive crashes: a file is moved as a whole or not at all."""
+"""Files that survive crashes: a file is moved as a whole or not at all.
+
+Network disks and foreign file systems lack some of what local ones have. What can be done without is left out.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import time
 from pathlib import Path
+
+_PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
+"""Seconds between tries of a move: on Windows, a virus scanner that reads a new file keeps it from being moved."""
+
+_NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EACCES}
+"""What file systems answer that cannot do something, such as flush a folder."""
+
+
+def replace(file: Path, destination: Path) -> None:
+    """Rename a file, replacing what is at its destination. Raises OSError."""
+    for pause in _PAUSES:
+        try:
+            file.replace(destination)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    file.replace(destination)
+
+
+def touch(file: Path) -> None:
+    """Set a file's times to now, if the file system can. Raises FileNotFoundError."""
+    try:
+        os.utime(file)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        pass
 
 
 def move(file: Path, destination: Path) -> None:
@@ -14,7 +47,7 @@ def move(file: Path, destination: Path) -> None:
     """
     make_folder(destination.parent)
     _flush(file, os.O_RDWR)
-    file.replace(destination)
+    replace(file, destination)
     sync_folder(destination.parent)
 
 
@@ -42,5 +75,8 @@ def _flush(path: Path, flags: int) -> None:
     handle = os.open(path, flags)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
     finally:
         os.close(handle)

@@ -7,8 +7,10 @@ between threads, processes and forks.
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 import sqlite3
+import tempfile
 import threading
 import time
 import weakref
@@ -19,9 +21,12 @@ from typing import TypeVar
 
 from ..errors import StorageError
 from . import files
-from .file_locks import ProcessLock
+from .file_locks import FileSystemError, ProcessLock
 
 T = TypeVar("T")
+
+LONGEST_PATH = 490
+"""Bytes. SQLite allows 512 for a path, with what it puts behind the names of its other files."""
 
 PATIENCE = 10.0
 """Seconds to wait while another process writes."""
@@ -116,6 +121,10 @@ def unusable(path: Path, name: str, error: Exception, code: str | None = None) -
         return StorageError(f"{name} {path} is damaged: {error}", code=code, params={"folder": path.parent})
     reason = error.strerror if isinstance(error, OSError) else error
     advice = "Another program keeps it locked: close that program, then try again." if is_busy(error) else None
+    if isinstance(error, FileSystemError):
+        advice = "Set XALORA_HOME to a folder on a disk of this machine."
+    elif len(os.fsencode(path.absolute())) > LONGEST_PATH:
+        reason, advice = f"its path is longer than {LONGEST_PATH} bytes", "Set XALORA_HOME to a shorter path."
     return StorageError(f"{name} {path} cannot be used: {reason}", advice=advice)
 
 
@@ -231,7 +240,8 @@ def build(path: Path, steps: Steps, name: str, fill: Callable[[sqlite3.Connectio
     os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     db = sqlite3.connect(fresh, isolation_level=None)
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        if _shares_memory(path.parent):
+            db.execute("PRAGMA journal_mode = WAL")
         _migrate(db, steps, name)
         fill(db)
     finally:
@@ -243,12 +253,19 @@ def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
     """Open an existing file as ``connect`` does, in a block of ``alone``."""
     # With mode=rw, a missing file is not made: only ``build`` does that.
     uri = f"{path.absolute().as_uri()}?mode=rw"
+    shares_memory = _shares_memory(path.parent)
+    if not shares_memory:
+        # A log that another file system left is read by a program that is alone, as this one is now.
+        with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)) as db:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("PRAGMA journal_mode = DELETE")
     db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
         with damage_in_schema():
             _version(db, steps, name)
-            db.execute("PRAGMA journal_mode = WAL")
+            if shares_memory:
+                db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA fullfsync = ON")  # On macOS, FULL alone stops at the disk's own cache.
             _migrate(db, steps, name)
@@ -256,6 +273,17 @@ def open_existing(path: Path, steps: Steps, name: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _shares_memory(folder: Path) -> bool:
+    """Whether programs can share a file in memory there, as they must the index of a log (WAL)."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(mmap.PAGESIZE)
+        try:
+            mmap.mmap(file.fileno(), mmap.PAGESIZE).close()
+        except OSError:
+            return False
+    return True
 
 
 def _version(db: sqlite3.Connection, steps: Steps, name: str) -> int:
@@ -313,10 +341,10 @@ def free_name(path: Path, word: str) -> Path:
 def rename(path: Path, destination: Path) -> None:
     """Rename a database file and its log, as far as they exist. Raises OSError."""
     # The main file is first: if this stops halfway, no file is left that looks complete without its log.
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", "-journal"):
         old = path.with_name(path.name + suffix)
         if old.exists():
-            old.replace(destination.with_name(destination.name + suffix))
+            files.replace(old, destination.with_name(destination.name + suffix))
     files.sync_folder(path.parent)
 
 

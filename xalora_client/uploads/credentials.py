@@ -138,7 +138,8 @@ def _endpoint(written: str) -> str:
 def _has_profiles() -> bool:
     """Whether Amazon's tools have a file here. Without one, their library need not be loaded, which takes long."""
     files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
-    return any(Path(os.environ.get(name) or usual).expanduser().is_file() for name, usual in files.items())
+    # Path.expanduser raises for a user without a home folder.
+    return any(Path(os.path.expanduser(os.environ.get(name) or usual)).is_file() for name, usual in files.items())  # noqa: PTH111
 
 
 def _from_aws_tools(config: dict[str, Any], bucket_url: str) -> tuple[dict[str, Any], dict[str, Any]]:

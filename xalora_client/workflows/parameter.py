@@ -68,7 +68,7 @@ class Parameter:
             value: The value as it came in JSON.
 
         Returns:
-            The value to use: a choice gets ``.safetensors`` appended where only that matches.
+            The value to use: a choice gets ``.safetensors`` appended, or the other slashes, where only that matches.
 
         Raises:
             InvalidParameterError: The value is not allowed.
@@ -140,7 +140,12 @@ class Parameter:
 
     def _match(self, value: object) -> Any:
         """The choice that a value means, or None. True is not 1."""
-        for meant in (value, f"{value}{MODEL_EXTENSION}" if isinstance(value, str) else value):
+        meanings: list[object] = [value]
+        if isinstance(value, str):
+            # Windows names the models of a folder with the other slash.
+            names = (value, value.replace("\\", "/"), value.replace("/", "\\"))
+            meanings = [f"{name}{extension}" for extension in ("", MODEL_EXTENSION) for name in names]
+        for meant in meanings:
             for choice in self.choices:
                 if choice == meant and isinstance(choice, bool) == isinstance(meant, bool):
                     return choice

@@ -14,7 +14,7 @@ from ...http.upload import WebTransport
 from ...media.store import budget_of
 from .check import OK, PROBLEM, WARNING, Check, failed
 from .machine import check_machine
-from .network import check_clock, check_images, check_key, check_key_is_set, check_server
+from .network import check_clock, check_images, check_key, check_key_is_set, check_miners, check_server
 
 __all__ = ["Check", "examine", "worst"]
 
@@ -60,8 +60,10 @@ async def examine(
         note(about.check)
         if about.reached:
             note(check_clock(about), *await check_key(settings, web))
+        if about.takes_uploads and not settings.is_sandbox:
+            note(*await check_miners(settings, web))
         note(*await check_images(settings, web, takes_uploads=about.takes_uploads))
-    folder, budget = fallback_home or default_home(), budget_of(None)
+    folder, budget = fallback_home or default_home() or Path(), budget_of(None)
     with suppress(ConfigurationError):  # It is noted above.
         folder = home_folder(home, fallback_home)
         budget = budget_of(find("media_budget", stored_settings(folder, fallback_home)).value)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
-from contextlib import suppress
+import tempfile
+from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import getproxies
 
 from ...errors import StorageError, one_line
 from ...http import __version__
+from ...ledger.task_record import ledger_file
 from ...media.decoding.limits import free_memory
+from ...media.store import MediaStore
 from ...protocol.urls import display_url
 from .check import OK, PROBLEM, WARNING, Check, failed
 
@@ -38,8 +42,8 @@ def _check_comfyui(version: str | None) -> Check:
     """Whether the ComfyUI that asks, or the first that is found, is new enough for this version of the pack."""
     folder: Path | None = None
     if version is None:
-        installed = ((folder, _version_in(folder / "comfyui_version.py")) for folder in _folders())
-        folder, version = next((found for found in installed if found[1]), (None, None))
+        versions = ((folder, _version_in(folder / "comfyui_version.py")) for folder in _folders())
+        folder, version = next((found for found in versions if found[1]), (None, None))
     if version is None:
         advice = "For the nodes, set COMFYUI_PATH to its folder. The library and the command line do not need it."
         return Check("ComfyUI", WARNING, "not found", advice)
@@ -47,17 +51,44 @@ def _check_comfyui(version: str | None) -> Check:
     text = f"version {one_line(version, 40)}{where}; this is version {__version__} of the pack"
     if _numbers(version) < _numbers(OLDEST_COMFYUI):
         return Check("ComfyUI", PROBLEM, text, f"Update ComfyUI: the nodes need {OLDEST_COMFYUI} or newer.")
-    if folder and (other := _other_pack(folder)):
-        return Check("ComfyUI", WARNING, f"{text}, and {other} is in its custom_nodes", "Install the same one in both.")
+    installed = _packs_in(folder) if folder else {__version__}
+    if not installed:
+        advice = "The nodes are not in it: see “In ComfyUI” in the README. The command line does not need them."
+        return Check("ComfyUI", WARNING, f"{text}, which is not in its custom_nodes", advice)
+    if others := installed - {__version__}:
+        which = ", ".join(f"version {one_line(other, 40)}" for other in sorted(others))
+        return Check("ComfyUI", WARNING, f"{text}, and {which} is in its custom_nodes", "Install the same one in both.")
     return Check("ComfyUI", OK, text)
 
 
+def _try_disk(home: Path) -> None:
+    """Do what the commands do with the ledger and a result, in a folder that is removed again. Raises StorageError."""
+    made = [folder for folder in (home.absolute(), *home.absolute().parents) if not folder.exists()]
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=home, ignore_cleanup_errors=True) as name:
+            trial = Path(name)
+            for folder in (trial, *([home] if (home / "ledger.sqlite3").exists() else [])):
+                with closing(ledger_file(folder)) as ledger:
+                    ledger.run(lambda db: None)
+            store = MediaStore(trial)
+            part, sha256 = store.incoming("doctor"), hashlib.sha256().hexdigest()
+            store.commit(store.mark_complete(part, "doctor", sha256), sha256, ".txt")
+    except OSError as error:
+        raise StorageError(f"{home} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):  # Another program may have begun to use them.
+            for folder in made:
+                folder.rmdir()
+
+
 def _check_disk(home: Path) -> Check:
-    """Whether the home can be written, and how much space is free."""
+    """Whether the home can be used, and how much space is free."""
+    try:
+        _try_disk(home)
+    except StorageError as error:
+        return failed("disk", error)
     existing = next(folder for folder in (home.absolute(), *home.absolute().parents) if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        advice = "Make the folder writable, or point XALORA_HOME elsewhere."
-        return Check("disk", PROBLEM, f"{home} cannot be written", advice)
     free = shutil.disk_usage(existing).free
     text = f"{free / 1e9:.1f} GB free for {home}"
     if free < LITTLE_DISK:
@@ -102,10 +133,11 @@ def _check_proxies() -> Check:
 
 def _folders() -> list[Path]:
     """The folders where ComfyUI may be: those of COMFYUI_PATH, those around this pack, and the usual ones."""
-    named = [Path(name).expanduser() for name in os.environ.get("COMFYUI_PATH", "").split(os.pathsep) if name]
+    names = [*filter(None, os.environ.get("COMFYUI_PATH", "").split(os.pathsep)), "~/ComfyUI", "~/comfy"]
+    # Path.expanduser raises for a user without a home folder.
+    *named, usual, comfy = (Path(os.path.expanduser(name)) for name in names)  # noqa: PTH111
     around = [folder for folder in Path(__file__).absolute().parents if (folder / "custom_nodes").is_dir()]
-    usual = [Path.home() / "ComfyUI", *sorted(Path.home().glob("comfy/ComfyUI*"))]
-    return named + around + usual
+    return [*named, *around, usual, *sorted(comfy.glob("ComfyUI*"))]
 
 
 def _version_in(file: Path) -> str | None:
@@ -116,13 +148,10 @@ def _version_in(file: Path) -> str | None:
     return found[1] if found else None
 
 
-def _other_pack(comfyui: Path) -> str | None:
-    """The version of the pack in that ComfyUI, if it is another than this."""
-    for file in sorted(comfyui.glob("custom_nodes/*/xalora_client/http/__init__.py")):
-        version = _version_in(file)
-        if version is not None and version != __version__:
-            return f"version {one_line(version, 40)}"
-    return None
+def _packs_in(comfyui: Path) -> set[str]:
+    """The versions of the pack in that ComfyUI's custom_nodes."""
+    found = map(_version_in, comfyui.glob("custom_nodes/*/xalora_client/http/__init__.py"))
+    return {version for version in found if version is not None}
 
 
 def _numbers(version: str) -> tuple[int, ...]:

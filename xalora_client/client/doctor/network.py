@@ -92,6 +92,21 @@ async def check_key(settings: Config, web: WebTransport) -> list[Check]:
     return [failed(name, untried, WARNING)]
 
 
+async def check_miners(settings: Config, web: WebTransport) -> list[Check]:
+    """Ask a sequencer of ours for any miner. It is not kept, and costs nothing."""
+    if settings.credentials is None:
+        return []
+    request = Sequencer(settings.workflow_url, settings.credentials).resource(None, None, None)
+    try:
+        answer = await web.send(request, SECONDS)
+    except XaloraError as error:
+        return [failed("miners", error, WARNING)]
+    if answer.status == 503:
+        advice = "Start one beside a ComfyUI with `xalora miner`; until then tasks wait."
+        return [Check("miners", WARNING, "none is connected to the sequencer", advice)]
+    return [Check("miners", OK, "at least one is connected")] if answer.status == 200 else []
+
+
 def check_clock(about: About) -> Check:
     """Compare the clocks: signed links are only valid for a time."""
     if about.skew is None:

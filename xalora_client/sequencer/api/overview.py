@@ -198,7 +198,7 @@ class Metrics:
         """Answer in Prometheus's text format; 501 without its library."""
         check_token(request, self._token)
         if self._registry is None:
-            raise HTTPError(501, "metrics need the package prometheus-client: pip install 'xalora-nodes[sequencer]'")
+            raise HTTPError(501, "metrics need a package: python -m pip install prometheus-client")
         now = await self._queue.overview()
         self._waiting.clear()  # A workflow for which nothing waits any more has no line.
         for workflow, length in now.waiting.items():

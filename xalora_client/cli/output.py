@@ -1,0 +1,134 @@
+"""Where results go: what cannot be written is refused before anything is charged."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import sys
+import uuid
+from pathlib import Path
+
+from ..client.download import MediaFile
+from ..errors import ConfigurationError, StorageError
+from ..protocol.parameters import is_data_uri
+from ..storage import files
+
+STDOUT = "-"
+
+_NAMES = {
+    "picture": {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".heic", ".avif"},
+    "video": {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"},
+}
+"""What the names of files end with that hold nothing else. GIF and WebP may hold both."""
+
+_LONGEST_STEM = 200
+"""Bytes. Most systems allow 255 for a name, and what is put behind it needs some."""
+
+
+def check_file(output: str, result: str | None = None, *, as_json: bool = False) -> None:
+    """Refuse a file that cannot be written, or that is named after another kind than the result's.
+
+    ``output`` is as typed, "-" for stdout. ``result`` is "picture", "video", or None where that is not known.
+    ``as_json`` says that a JSON object goes to stdout.
+    """
+    if output == STDOUT:
+        if as_json or sys.stdout.isatty():
+            other = "the JSON object goes" if as_json else "a terminal is"
+            raise ConfigurationError(
+                f"The result cannot go to stdout, where {other}", advice="Name a file, or send stdout to a program."
+            )
+        return
+    path = Path(output)
+    for kind, names in _NAMES.items():
+        if result not in (None, kind) and path.suffix.lower() in names:
+            advice = f"Name it something like {path.stem}{'.mp4' if result == 'video' else '.png'}."
+            raise ConfigurationError(f"{output} is the name of a {kind}, and the result is a {result}", advice=advice)
+    mode = _mode(path)
+    if stat.S_ISDIR(mode) or output.endswith(("/", os.sep)):
+        raise ConfigurationError(f"{output} is a folder", advice="Name a file after -o.")
+    if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode) or (_is_written_into(path) and mode and not os.access(path, os.W_OK)):
+        raise ConfigurationError(f"{output} cannot be written", advice="Name another file after -o.")
+    if not _is_written_into(path):
+        _check_folder(path.parent)
+
+
+def goes_into_folder(output: str, count: int, *, as_json: bool = False) -> bool:
+    """Whether ``count`` pictures go *into* the output. It is prepared in either case, before anything is charged."""
+    folder = Path(output)
+    is_file_name = output == STDOUT or folder.suffix.lower() in {".gif", ".webp"}.union(*_NAMES.values())
+    mode = 0 if output == STDOUT else _mode(folder)
+    if not stat.S_ISDIR(mode) and not output.endswith(("/", os.sep)) and (is_file_name or mode):
+        if count > 1:
+            raise ConfigurationError(f"{output} is one file, for {count} images", advice="Name a folder after -o.")
+        check_file(output, "picture", as_json=as_json)
+        return False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} cannot be made: {error.strerror}", advice="Name another folder after -o."
+        ) from error
+    _check_folder(folder)
+    return True
+
+
+def stem(image: str) -> str:
+    """What an image's result is named after: its file name, in characters and a length that every system allows."""
+    name = "" if is_data_uri(image) else Path(image.split("?")[0]).stem
+    name = re.sub(r'[<>:"|*\\\x00-\x1f]', "_", name)
+    return os.fsencode(name)[:_LONGEST_STEM].decode(errors="ignore") or "image"
+
+
+def save(file: MediaFile, task_id: str, output: str) -> None:
+    """Copy the file out of the store: as a whole or not at all, but for a pipe or a device. Raises StorageError."""
+    path = Path(output)
+    try:
+        if output == STDOUT:
+            sys.stdout.flush()
+            # Not by sys.stdout, which drops what nobody reads any more.
+            with file.path.open("rb") as source, open(sys.stdout.fileno(), "wb", closefd=False) as target:
+                shutil.copyfileobj(source, target)
+            return
+        if _is_written_into(path):
+            with file.path.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            return
+        fresh = path.with_name(f".{uuid.uuid4().hex}.new")
+        try:
+            shutil.copyfile(file.path, fresh)
+            files.replace(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{'stdout' if output == STDOUT else output} cannot be written: {error.strerror}",
+            task_id=task_id,
+            advice=f"The result is safe in {file.path}.",
+        ) from error
+
+
+def _mode(path: Path) -> int:
+    """What kind of file is there, as in ``st_mode``; 0 for none. Raises ConfigurationError for an impossible name."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(f"{path} cannot be written: {reason}", advice="Name another after -o.") from error
+
+
+def _is_written_into(path: Path) -> bool:
+    """Whether the file stays, and gets other content: a pipe, a device, or a link such as /dev/stdout."""
+    return path.is_symlink() or (path.exists() and not path.is_file())
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ConfigurationError(f"There is no folder {folder} to write to", advice="Make it first.")
+    if not os.access(folder, os.W_OK):
+        raise ConfigurationError(
+            f"The folder {folder} cannot be written", advice="Make it writable, or name another after -o."
+        )
