@@ -24,7 +24,7 @@ _BLUEPRINT = """async graph => {
     const blueprint = app.graph.nodes[0];
     const add = type => { const node = LiteGraph.createNode(type); app.graph.add(node); return node };
     const loaders = {IMAGE: 'LoadImage', MASK: 'LoadImageMask', VIDEO: 'LoadVideo', AUDIO: 'LoadAudio'};
-    const savers = {IMAGE: 'SaveImage', VIDEO: 'SaveVideo', AUDIO: 'SaveAudio', LATENT: 'SaveLatent', SVG: 'SaveSVGNode'};
+    const savers = {IMAGE: 'SaveImage', VIDEO: 'SaveVideo', AUDIO: 'SaveAudio', LATENT: 'SaveLatent'};
     blueprint.inputs.forEach((input, slot) => {
         if (input.link == null && loaders[input.type]) add(loaders[input.type]).connect(0, blueprint, slot);
     });

@@ -195,7 +195,8 @@ class ComfyUIProcess:
             self.process = subprocess.Popen(
                 [
                     python_of(self.source), self.source / "main.py", "--cpu", "--port", str(port),
-                    *([] if self.has_api_nodes else ["--disable-api-nodes"]), "--base-directory", self.base, "--database-url", f"sqlite:///{self.base}/user/comfyui.db",
+                    *([] if self.has_api_nodes else ["--disable-api-nodes"]),
+                    "--base-directory", self.base, "--database-url", f"sqlite:///{self.base}/user/comfyui.db",
                     *self.arguments,
                 ],
                 cwd=self.base, env=bare_environment(**self.environment), stdout=log, stderr=subprocess.STDOUT,

@@ -47,6 +47,97 @@ def test_what_it_can_run_is_not(checked):
     assert [str(fault) for fault in workflow.faults] == []
 
 
+TYPES = {
+    "Start": ["IMAGE", "LATENT", ["a", "b"], "STRING,INT", "COMFY_MATCHTYPE_V3", "*"],
+    "Takes": {
+        "image": ["IMAGE"], "text": ["STRING", {}], "whole": ["INT", {"min": 1, "max": 9}], "number": ["FLOAT", {}],
+        "flag": ["BOOLEAN", {}], "old": [["a", "b"]], "new": ["COMBO", {"options": ["a", "b"]}], "any": ["*"],
+        "many": ["COMBO", {"options": ["a", "b"], "multiselect": True}], "either": ["IMAGE,MASK"],
+        "open": ["COMBO", {"options": []}],
+        "match": ["COMFY_MATCHTYPE_V3", {"template": {"allowed_types": "IMAGE"}}], "LoadedFile": [["a.wav"], {}],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "sound", "broken"),
+    [
+        ("image", [["start", 0], ["start", -6], ["start", 4], ["start", 5], None, "x"],
+         [["start", 1], ["start", 6], ["start", -7], ["start", "0"], ["start", None], ["start", 0, 0], [], [0, 0],
+          ["gone", 0], ["1", 0], ["save", 0], [["start"], 0]]),
+        ("text", ["", 5, None, {"a": 1}, ["start", 3]], [["start", 0], ["a"], ["a", "b"]]),
+        ("whole", [5, "5", " 7 ", 5.9, True, {"__value__": "5"}], [None, "", "5.5", "x", 0, 10, {}, 1e400, False]),
+        ("number", [5, "1e2", -1.5, True, {"__value__": 5}], [None, "x", {}, {"__value__": None}]),
+        ("flag", [None, 0, "x", {}], [["start", 0]]),
+        ("old", ["a", {"__value__": "b"}, ["start", 5]], ["c", None, 1, {}, ["start", 0], ["start", 1]]),
+        ("new", ["a", ["start", 2], ["start", 4]], ["c", None, ["start", 1]]),
+        ("many", [{"__value__": ["a", "b"]}, "a"], [{"__value__": ["a", "c"]}, "c"]),
+        ("any", [["start", 0], ["start", 2], "x", None], [["start", 9]]),
+        ("either", [["start", 0]], [["start", 1]]),
+        ("match", [["start", 0], ["start", 1]], []),
+        ("open", ["mine", 5], ["mine.safetensors"]),
+        ("LoadedFile", ["a.wav", "sub/b.wav", "b.wav [output]", "b.wav[temp]", ""],
+         ["b.wav", "../b.wav [input]", 5, None]),
+    ],
+)  # fmt: skip
+def test_values_and_links_are_judged_as_comfyui_judges_them(name, sound, broken):
+    """tests/comfyui compares more of them with the real one."""
+    info = {
+        "Start": {"input": {}, "output": TYPES["Start"]},
+        "Takes": {"input": {"required": {name: TYPES["Takes"][name]}}, "output": ["IMAGE"], "output_node": False},
+        "Save": {"input": {"required": {"images": ["IMAGE"]}}, "output": ["IMAGE"], "output_node": True},
+    }
+
+    def is_sound(**inputs):
+        nodes = {
+            "start": node("Start"), "1": node("Takes", **inputs),
+            "save": node("Save", images=["1", 0], filename_prefix="x"),
+        }  # fmt: skip
+        return not check(Workflow.from_nodes("a.json", nodes), info).faults
+
+    assert [value for value in sound if not is_sound(**{name: value})] == []
+    assert [value for value in broken if is_sound(**{name: value})] == []
+    assert not is_sound()
+
+
+@pytest.mark.parametrize(
+    "unneeded",
+    [
+        node("Preview"), node("Preview", images=["gone", 0]), node("LoadImage", image="gone.png"),
+        node("Load", model_name="gone.pth"), node("Sample"), node("Fps", fps=["2", 0]),
+        node("Save", filename_prefix="x"),
+    ],
+)  # fmt: skip
+def test_what_the_result_does_not_need_does_not_count(checked, unneeded):
+    result = node("Save", "output", images=["start", 0], filename_prefix="x")
+    assert checked(result, unneeded, saves=False).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("types", "kind"),
+    [
+        (["AUDIO"], "audio"), (["STRING"], "text"), (["SVG"], "SVG"), (["MESH"], "3D"), (["FILE_3D_GLB"], "3D"),
+        (["LATENT"], "latent"), (["STRING", "AUDIO"], "audio"),
+        (["IMAGE"], "image"), (["VIDEO"], "video"), (["IMAGE", "AUDIO"], "image"), (["MYTYPE"], ""), (["*"], ""),
+        (["MYTYPE", "STRING"], ""), (["FLOAT", "MASK"], "image"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("saver", [{"filename_prefix": "x"}, {}], ids=["saved", "shown"])
+def test_what_comes_out_is_known_before_a_run(types, kind, saver):
+    info = {
+        "Start": {"input": {}, "output": types, "output_node": False},
+        "End": {"input": {"required": {f"in{n}": ["*"] for n in range(len(types))}}, "output_node": True},
+    }
+    links = {f"in{n}": ["start", n] for n in range(len(types))}
+    nodes = {"start": node("Start"), "end": node("End", **links, **saver)}
+    workflow = check(Workflow.from_nodes("a.json", nodes), info)
+    said = [fault.message for fault in workflow.faults]
+    if kind not in ("", "image", "video"):
+        assert said == [f"only {kind} comes out, and only images and videos come back: add Save Image or Save Video"]
+    elif saver:
+        assert (workflow.kind, said) == (kind, [])
+
+
 def test_every_fault_is_reported(checked):
     workflow = checked(node("Magic", "input:x", fps=["2", 0]), node("Fps", "input:fps=speed", fps=0.5))
     assert [fault.node_id for fault in workflow.faults] == ["1", "1", "2", "2"]

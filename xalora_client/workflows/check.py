@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,12 +13,14 @@ from typing import Any, NamedTuple
 
 from ..errors import one_line
 from .capability import Capability
-from .file import TitleError, Workflow, find_widget, read_title
+from .file import TitleError, Workflow, find_widget, read_title, shown_title
 from .object_info import CHOICES, declared, guessed, is_link, names_file, parameter, read
 from .parameter import MergeError, Parameter, merge
-from .validation import Declarations, circle, converted, link_problem, needed, value_problem
+from .validation import Declarations, circle, converted, link_problem, needed, result_kind, value_problem
 
 PREFIX = "filename_prefix"
+_TEXT = ["STRING"]
+_OUTSIDE = re.compile(r"([A-Za-z]:)?/|\.\.(/|$)")
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 
 
@@ -55,8 +58,9 @@ class CheckedWorkflow:
         parameters: What it takes, by name, in the order of its nodes.
         faults: What is wrong with it.
         outputs: The ids of the nodes whose files are the result: one, where there are no faults.
-        titles: Each node's title, or its class where it has none, by node id.
+        titles: Each node's title without the words that bind, or its class where it has none, by node id.
         bindings: For each parameter the widgets it sets, as (node id, widget).
+        kind: What comes out, as far as it can be told: see ``validation.result_kind``.
     """
 
     workflow: Workflow
@@ -65,6 +69,7 @@ class CheckedWorkflow:
     outputs: tuple[str, ...]
     titles: Mapping[str, str]
     bindings: Mapping[str, tuple[tuple[str, str], ...]]
+    kind: str = ""
 
     @property
     def capability(self) -> Capability:
@@ -76,8 +81,9 @@ class CheckedWorkflow:
 
         Args:
             values: The values that were sent. An image is ComfyUI's name of the uploaded file, such as "a.png [temp]".
-            run: A name of this run alone, 1 to 100 of A-Z a-z 0-9 _ -. It ends every ``filename_prefix``: ComfyUI
-                would answer a prompt that it knows with the files of an earlier run.
+            run: A name of this run alone, 1 to 100 of A-Z a-z 0-9 _ -. It ends every ``filename_prefix``, or
+                replaces it where it comes from another node: ComfyUI would answer a prompt that it knows with the
+                files of an earlier run.
 
         Raises:
             InvalidParameterError: A value is not allowed, or one is missing.
@@ -101,9 +107,9 @@ class CheckedWorkflow:
             for node_id, widget in self.bindings[name]:
                 nodes[node_id]["inputs"][widget] = value
         for node in nodes.values():
-            prefix = node["inputs"].get(PREFIX)
-            if isinstance(prefix, str):
-                node["inputs"][PREFIX] = f"{prefix}_{run}"
+            if PREFIX in node["inputs"]:
+                prefix = node["inputs"][PREFIX]
+                node["inputs"][PREFIX] = run if is_link(prefix) else f"{converted(prefix, _TEXT)}_{run}"
         return nodes
 
 
@@ -158,8 +164,9 @@ class _Check:
             self.parameters,
             outputs=outputs,
             faults=tuple(self.faults),
-            titles=self.titles,
+            titles={key: shown_title(title) or nodes[key]["class_type"] for key, title in self.titles.items()},
             bindings={name: tuple(widgets) for name, widgets in self.bindings.items()},
+            kind=self._kind(outputs[0]) if outputs else "",
         )
 
     def _fault(self, node_id: str, message: str) -> None:
@@ -191,8 +198,8 @@ class _Check:
             can_be_text = is_link(value) and name != PREFIX and read(declaration)[0] in (*CHOICES, "STRING")
             if can_be_text and names_file(node.class_type, name, declaration):
                 self.file_links.append((node_id, name, value[0]))
-        if is_link(inputs.get(PREFIX)):
-            self._fault(node_id, f"{PREFIX} comes from another node: type it in, it is made unique for each run")
+        if _OUTSIDE.match(posixpath.normpath(str(inputs.get(PREFIX, "")).replace("\\", "/"))):
+            self._fault(node_id, f"{PREFIX} leads out of ComfyUI's output folder: write a path inside it")
         try:
             bindings, is_output = read_title(self.titles[node_id])
         except TitleError as error:
@@ -316,10 +323,23 @@ class _Check:
         if looped := circle(sources):
             self._fault(looped[0], f"its links make a circle (nodes {', '.join(looped)}): remove one of them")
 
+    def _is_output(self, node_id: str) -> bool:
+        """Whether the node is an output by ComfyUI's word; without it, every node may be one."""
+        described = (self.object_info or {}).get(self.workflow.nodes[node_id]["class_type"])
+        return not isinstance(described, Mapping) or bool(described.get("output_node", True))
+
+    def _kind(self, node_id: str) -> str:
+        node = self.workflow.nodes[node_id]
+        return result_kind(
+            node["class_type"], node["inputs"], self.declared[node_id], self.workflow.nodes, self.object_info
+        )
+
     def _outputs(self) -> tuple[str, ...]:
         marked = self.marked
-        saving = [node_id for node_id, node in self.workflow.nodes.items() if PREFIX in node["inputs"]]
+        ends = [node_id for node_id in self.workflow.nodes if self._is_output(node_id)]
+        saving = [node_id for node_id in ends if PREFIX in self.workflow.nodes[node_id]["inputs"]]
         found = [node_id for node_id in marked if node_id in saving]
+        kinds = {self._kind(node_id) for node_id in (found if marked else saving or ends)}
         for node_id in marked:
             if node_id not in saving:
                 self._fault(
@@ -327,6 +347,9 @@ class _Check:
                 )
         if len(found) > 1:
             self._fault("", f"'output' marks nodes {', '.join(found)}: a task has one result, so mark one of them")
+        elif kinds and kinds.isdisjoint(("image", "video", "")):
+            made = f"only {' and '.join(sorted(kinds))} comes out"
+            self._fault("", f"{made}, and only images and videos come back: add Save Image or Save Video")
         elif not marked and not saving:
             self._fault("", "no node saves a file: add Save Image or Save Video")
         elif not marked and len(saving) > 1:

@@ -16,6 +16,13 @@ Declarations = Mapping[str, tuple[Any, bool]]
 
 _TYPES: Mapping[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 _ANY = {"*", "COMFY_MATCHTYPE_V3"}
+_WIDGETS = ("INT", "FLOAT", "BOOLEAN", "COMBO")
+_KINDS = {
+    "IMAGE": "image", "MASK": "image", "VIDEO": "video", "AUDIO": "audio", "MESH": "3D", "VOXEL": "3D", "SPLAT": "3D",
+    "SVG": "SVG", "STRING": "text", "LATENT": "latent", "MODEL": "model", "CLIP": "model", "VAE": "model",
+    "LORA_MODEL": "model",
+}  # fmt: skip
+_MOVING = re.compile("video|webm|gif|animat|apng", re.IGNORECASE)
 _MODEL_FILE = re.compile(r".*\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx)", re.IGNORECASE)
 # Files whose folder /object_info does not list. ComfyUI looks whether they are there; from here it cannot be told.
 _UNLISTED = re.compile(r"(?!/|(.*/)?\.\./)(.*\[(input|output|temp)\]|.*/.*)", re.DOTALL)
@@ -87,8 +94,7 @@ def link_problem(
     source, slot = link
     if source not in nodes:
         return f"{name} comes from node {source}, which is not in the file: export again"
-    described = (object_info or {}).get(nodes[source]["class_type"])
-    given = described.get("output") if isinstance(described, Mapping) else None
+    given = outputs_of(nodes[source]["class_type"], object_info)
     if given is None:
         return None
     try:
@@ -100,6 +106,44 @@ def link_problem(
     if _fits(received, taken):
         return None
     return f"{name} takes {_type(taken)}, and output {slot} of node {source} is {_type(received)}: connect another"
+
+
+def outputs_of(class_type: str, object_info: Mapping[str, Any] | None) -> list[Any] | None:
+    """The types of a class's outputs; None where they are not known."""
+    described = (object_info or {}).get(class_type)
+    return described.get("output") if isinstance(described, Mapping) else None
+
+
+def result_kind(
+    class_type: str,
+    inputs: Mapping[str, Any],
+    declared: Declarations,
+    nodes: Mapping[str, Any],
+    object_info: Mapping[str, Any] | None,
+) -> str:
+    """What an output node makes a file of: "image", "video", "audio", "3D", "SVG", "text", "latent" or "model".
+
+    It is told by the types of what leads to the node. "" is what cannot be told.
+    """
+    kinds = []
+    for name, (declaration, _) in declared.items():
+        link: Any = inputs.get(name)
+        given = outputs_of(nodes[link[0]]["class_type"], object_info) if is_sound(link) and link[0] in nodes else None
+        if given is None or name == "filename_prefix" or link_problem(name, link, declaration, nodes, object_info):
+            continue
+        received = given[link[1]]
+        if received not in _WIDGETS:
+            kinds.append(_kind(received) or _kind(declaration[0]))
+    known = [kind for kind in kinds if kind not in ("", "text")]
+    kind = known[0] if known else "text" if kinds and "" not in kinds else ""
+    return "video" if kind == "image" and _MOVING.search(class_type) else kind
+
+
+def _kind(types: Any) -> str:
+    for each in types.split(",") if isinstance(types, str) else ():
+        if kind := "3D" if each.strip().startswith("FILE_3D") else _KINDS.get(each.strip()):
+            return kind
+    return ""
 
 
 def _fits(received: Any, taken: Any) -> bool:
