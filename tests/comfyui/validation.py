@@ -99,6 +99,10 @@ GRAPHS: dict[str, Prompt] = {
 }  # fmt: skip
 """Sound graphs that need no model, by name. Those with nodes that a ComfyUI has not are left out there."""
 
+OWN_RULES = ("come back", "leads out of")
+"""Words of faults that are no matter of ComfyUI's."""
+
+CHOICES = ("; allowed: one of", "no model file")
 BLIND = ("0.3.64",)
 """Versions that do not look at the choices of V3 nodes: the node fails in the run instead. The check does look."""
 
@@ -215,8 +219,7 @@ def judge(comfy: ComfyUIProcess, info: Mapping[str, Any], what: str, prompt: Pro
         checked = check(Workflow.from_nodes("a.json", prompt), info)
     except WorkflowFileError as error:
         return Verdict(what, [str(error)], is_accepted, "")
-    # Which kinds come back is no matter of ComfyUI's, and some versions leave it to the run to find an unknown choice.
-    passed = ["come back", *(["; allowed: one of", "no model file"] if is_accepted and comfy.version in BLIND else [])]
+    passed = OWN_RULES + (CHOICES if is_accepted and comfy.version in BLIND else ())
     faults = [str(fault) for fault in checked.faults if not any(each in fault.message for each in passed)]
     return Verdict(what, faults, is_accepted, checked.kind)
 

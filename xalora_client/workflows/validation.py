@@ -17,7 +17,7 @@ Declarations = Mapping[str, tuple[Any, bool]]
 _TYPES: Mapping[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 _ANY = {"*", "COMFY_MATCHTYPE_V3"}
 _WIDGETS = ("INT", "FLOAT", "BOOLEAN", "COMBO")
-_KINDS = {
+_RESULTS = {
     "IMAGE": "image", "MASK": "image", "VIDEO": "video", "AUDIO": "audio", "MESH": "3D", "VOXEL": "3D", "SPLAT": "3D",
     "SVG": "SVG", "STRING": "text", "LATENT": "latent", "MODEL": "model", "CLIP": "model", "VAE": "model",
     "LORA_MODEL": "model",
@@ -141,7 +141,7 @@ def result_kind(
 
 def _kind(types: Any) -> str:
     for each in types.split(",") if isinstance(types, str) else ():
-        if kind := "3D" if each.strip().startswith("FILE_3D") else _KINDS.get(each.strip()):
+        if kind := "3D" if each.strip().startswith("FILE_3D") else _RESULTS.get(each.strip()):
             return kind
     return ""
 
