@@ -163,7 +163,7 @@ def mutants(sound: Prompt, save: str = "save") -> Iterator[tuple[str, Prompt]]:
 
 _MODEL = re.compile(r"[^\n]+\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx|pkl)", re.IGNORECASE)
 _FILE = re.compile(
-    r"([^\n]+\.(?:png|jpe?g|webp|gif|mp4|webm|mov|wav|mp3|flac|m4a|ogg|glb|obj|ply|latent|exr|svg))( \[input\])?",
+    r"([^\n]+\.(?:png|jpe?g|webp|gif|mp4|webm|mov|wav|mp3|flac|m4a|ogg|glb|obj|ply|fbx|latent|exr|svg))( \[input\])?",
     re.IGNORECASE,
 )
 

@@ -55,6 +55,7 @@ TYPES = {
         "many": ["COMBO", {"options": ["a", "b"], "multiselect": True}], "either": ["IMAGE,MASK"],
         "open": ["COMBO", {"options": []}],
         "match": ["COMFY_MATCHTYPE_V3", {"template": {"allowed_types": "IMAGE"}}], "LoadedFile": [["a.wav"], {}],
+        "drawn": ["STRING", {"image_upload": True}],
     },
 }  # fmt: skip
 
@@ -76,6 +77,7 @@ TYPES = {
         ("either", [["start", 0]], [["start", 1]]),
         ("match", [["start", 0], ["start", 1]], []),
         ("open", ["mine", 5], ["mine.safetensors"]),
+        ("drawn", ["b.png", ""], []),
         ("LoadedFile", ["a.wav", "sub/b.wav", "b.wav [output]", "b.wav[temp]", ""],
          ["b.wav", "../b.wav [input]", 5, None]),
     ],
@@ -175,6 +177,19 @@ def test_a_bound_choice_needs_no_default_as_long_as_there_are_others(checked):
         node("Lora", "input:lora_name", model=["start", 0], lora_name="mine.safetensors", strength=1)
     ).parameters
     assert parameter["lora_name"].required
+
+
+def test_a_bound_choice_that_only_the_editor_knows_takes_any_text(checked):
+    info = object_info() | {"CustomCombo": {"input": {"required": {"choice": ["COMBO", {"options": []}]}}}}
+    combo = node("CustomCombo", "input:style=choice", choice="ink", index=0, option1="ink", option2="oil")
+    workflow = checked(combo, info=info)
+    assert (workflow.faults, workflow.parameters["style"].kind) == ((), "text")
+
+
+def test_values_that_comfyui_converts_are_defaults_of_the_right_type(checked):
+    sample = SAMPLE | {"steps": "20", "sampler": {"__value__": "heun"}}
+    parameters = checked(node("Sample", "input:steps input:sampler", **sample)).parameters
+    assert (parameters["steps"].default, parameters["sampler"].default) == (20, "heun")
 
 
 def test_a_bound_choice_of_nothing_is_a_fault(fault):

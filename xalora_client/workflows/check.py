@@ -16,7 +16,16 @@ from .capability import Capability
 from .file import TitleError, Workflow, find_widget, read_title, shown_title
 from .object_info import CHOICES, declared, guessed, is_link, names_file, parameter, read
 from .parameter import MergeError, Parameter, merge
-from .validation import Declarations, circle, converted, link_problem, needed, result_kind, value_problem
+from .validation import (
+    Declarations,
+    circle,
+    converted,
+    is_filled_by_editor,
+    link_problem,
+    needed,
+    result_kind,
+    value_problem,
+)
 
 PREFIX = "filename_prefix"
 _TEXT = ["STRING"]
@@ -252,6 +261,8 @@ class _Check:
             found = parameter(name, value, declaration)
         if found is None and read(declaration)[0] not in CHOICES:  # Some types, such as COLOR, declare no range.
             found = guessed(name, value, node.class_type, widget)
+        if found is not None and found.kind == "choice" and is_filled_by_editor(node.class_type, value, found.choices):
+            found = Parameter(name, "text", value)
         if found is not None and found.kind in ("text", "choice") and names_file(node.class_type, widget, declaration):
             if found.kind == "text":
                 raise TitleError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import one_line
@@ -48,6 +48,11 @@ def converted(value: Any, declaration: Any) -> Any:
 def is_model_file(value: object) -> bool:
     """Whether a choice is the name of a model's file."""
     return isinstance(value, str) and _MODEL_FILE.fullmatch(value) is not None
+
+
+def is_filled_by_editor(class_type: str, value: object, choices: Sequence[Any]) -> bool:
+    """Whether only the editor knows a list, such as that of Custom Combo: it is empty here, and not one of files."""
+    return not choices and not is_model_file(value) and "load" not in class_type.lower()
 
 
 def needed(
@@ -168,21 +173,21 @@ def value_problem(class_type: str, name: str, value: Any, declaration: Any) -> s
         value = converted(value, declaration)
     except (TypeError, ValueError, OverflowError):
         return refused
-    if _JUDGED_BY_ITSELF.get(class_type, "") in (None, name):
-        return None
     choices = options.get("options") or []
-    if rule.kind == "image" or (kind == "COMBO" and lists_files(class_type, name, declaration)):
+    if kind == "COMBO" and (rule.kind == "image" or lists_files(class_type, name, declaration)):
         if value in choices or (isinstance(value, str) and (not value or _UNLISTED.fullmatch(value))):
             return None
         return f"this ComfyUI has no image {one_line(str(value), 120)}: put it into its input folder"
+    if _JUDGED_BY_ITSELF.get(class_type, "") in (None, name):
+        return None
     if ("min" in options and value < options["min"]) or ("max" in options and value > options["max"]):
         return refused
     if kind != "COMBO" or "remote" in options:
         return None
     chosen = value if options.get("multiselect") and isinstance(value, list) else [value]
     unknown = [each for each in chosen if each not in choices]
-    if not unknown or (not choices and not is_model_file(value) and "load" not in class_type.lower()):
-        return None  # A list that is empty here is filled by the editor, unless it is one of files.
+    if not unknown or is_filled_by_editor(class_type, value, choices):
+        return None
     text = one_line(str(unknown[0]), 120)
     if is_model_file(unknown[0]):
         return f"this ComfyUI has no model file {text} for {name}: put it into its models folder, or choose another"
