@@ -140,6 +140,15 @@ def test_what_comes_out_is_known_before_a_run(types, kind, saver):
         assert (workflow.kind, said) == (kind, [])
 
 
+@pytest.mark.parametrize("output", [5, "IMAGE", [], [5], [["a"], None], {}, None])
+@pytest.mark.parametrize("saver", ["Save", "Magic"])
+def test_a_comfyui_that_describes_outputs_wrongly_ends_no_check(output, saver):
+    info = object_info()
+    info["Start"]["output"] = output
+    nodes = {"1": node("Start"), "2": node(saver, "output", images=["1", 0], filename_prefix="x")}
+    assert check(Workflow.from_nodes("a.json", nodes), info).kind == ""
+
+
 def test_every_fault_is_reported(checked):
     workflow = checked(node("Magic", "input:x", fps=["2", 0]), node("Fps", "input:fps=speed", fps=0.5))
     assert [fault.node_id for fault in workflow.faults] == ["1", "1", "2", "2"]

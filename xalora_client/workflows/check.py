@@ -215,7 +215,8 @@ class _Check:
             self._fault(node_id, str(error))
         else:
             self._bind(node, bindings)
-            self.marked += [node_id] * is_output
+            if is_output:
+                self.marked.append(node_id)
 
     def _declarations(self, node_id: str, class_type: str, inputs: Mapping[str, Any]) -> Declarations | None:
         """What the node's class declares of its inputs; None where that is not known."""

@@ -116,7 +116,8 @@ def link_problem(
 def outputs_of(class_type: str, object_info: Mapping[str, Any] | None) -> list[Any] | None:
     """The types of a class's outputs; None where they are not known."""
     described = (object_info or {}).get(class_type)
-    return described.get("output") if isinstance(described, Mapping) else None
+    given = described.get("output") if isinstance(described, Mapping) else None
+    return given if isinstance(given, list) else None
 
 
 def result_kind(
@@ -138,7 +139,7 @@ def result_kind(
             continue
         received = given[link[1]]
         if received not in _WIDGETS:
-            kinds.append(_kind(received) or _kind(declaration[0]))
+            kinds.append(_kind(received) or _kind(read(declaration)[0]))
     known = [kind for kind in kinds if kind not in ("", "text")]
     kind = known[0] if known else "text" if kinds and "" not in kinds else ""
     return "video" if kind == "image" and _MOVING.search(class_type) else kind
