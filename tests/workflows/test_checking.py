@@ -149,6 +149,16 @@ def test_a_comfyui_that_describes_outputs_wrongly_ends_no_check(output, saver):
     assert check(Workflow.from_nodes("a.json", nodes), info).kind == ""
 
 
+def test_the_path_of_a_model_is_no_text():
+    info = {
+        "Start": {"input": {}, "output": ["STRING"], "output_node": False},
+        "Preview3D": {"input": {"required": {"file": ["STRING,FILE_3D_GLB"]}}, "output_node": True},
+    }
+    nodes = {"1": node("Start"), "2": node("Preview3D", file=["1", 0])}
+    (fault,) = check(Workflow.from_nodes("a.json", nodes), info).faults
+    assert fault.message.startswith("only 3D comes out")
+
+
 def test_every_fault_is_reported(checked):
     workflow = checked(node("Magic", "input:x", fps=["2", 0]), node("Fps", "input:fps=speed", fps=0.5))
     assert [fault.node_id for fault in workflow.faults] == ["1", "1", "2", "2"]

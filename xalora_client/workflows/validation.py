@@ -139,17 +139,16 @@ def result_kind(
             continue
         received = given[link[1]]
         if received not in _WIDGETS:
-            kinds.append(_kind(received) or _kind(read(declaration)[0]))
+            kinds.append(_kind(f"{received},{read(declaration)[0]}"))
     known = [kind for kind in kinds if kind not in ("", "text")]
     kind = known[0] if known else "text" if kinds and "" not in kinds else ""
     return "video" if kind == "image" and _MOVING.search(class_type) else kind
 
 
-def _kind(types: Any) -> str:
-    for each in types.split(",") if isinstance(types, str) else ():
-        if kind := "3D" if each.strip().startswith("FILE_3D") else _RESULTS.get(each.strip()):
-            return kind
-    return ""
+def _kind(types: str) -> str:
+    """The kind of the first type that has one; of a text only where there is no other: it may be a file's path."""
+    found = ["3D" if each.startswith("FILE_3D") else _RESULTS.get(each, "") for each in re.split(r"\s*,\s*", types)]
+    return next((kind for kind in found if kind not in ("", "text")), "text" if "text" in found else "")
 
 
 def _fits(received: Any, taken: Any) -> bool:
