@@ -173,13 +173,13 @@ def value_problem(class_type: str, name: str, value: Any, declaration: Any) -> s
         value = converted(value, declaration)
     except (TypeError, ValueError, OverflowError):
         return refused
+    if _JUDGED_BY_ITSELF.get(class_type, "") in (None, name):
+        return None
     choices = options.get("options") or []
     if kind == "COMBO" and (rule.kind == "image" or lists_files(class_type, name, declaration)):
         if value in choices or (isinstance(value, str) and (not value or _UNLISTED.fullmatch(value))):
             return None
         return f"this ComfyUI has no image {one_line(str(value), 120)}: put it into its input folder"
-    if _JUDGED_BY_ITSELF.get(class_type, "") in (None, name):
-        return None
     if ("min" in options and value < options["min"]) or ("max" in options and value > options["max"]):
         return refused
     if kind != "COMBO" or "remote" in options:
