@@ -48,8 +48,9 @@ def test_an_error_of_the_workflow_is_final_and_names_the_node(farm):
         comfyui = await world.pair(plan=lambda inputs: Plan(error="out of memory"))
         answer = await world.ended(await world.create(prompt="a fox"))
         assert answer["status"] == "failed"
-        for word in ("Node 1", "input:prompt=text", "SimulatedSampler", "out of memory"):
+        for word in ("Node 1", "My sampler", "SimulatedSampler", "out of memory"):
             assert word in answer["msg"]
+        assert "input:" not in answer["msg"]
         assert len(comfyui.posted) == 1
 
     farm(scenario)
@@ -73,7 +74,7 @@ def test_progress_and_preview_reach_the_consumer(farm):
             preview = progress.get("preview", "")
         assert progress["maximum"] == 20
         assert 0 < progress["value"] <= 20
-        assert progress["title"].startswith("input:prompt")
+        assert progress["title"] == "My sampler"  # Without the words that bind.
         assert len(preview) <= 64 * 1024
         with Image.open(io.BytesIO(base64.b64decode(preview.partition(",")[2]))) as shown:
             assert (shown.format, shown.width / shown.height) == ("JPEG", 4 / 3)

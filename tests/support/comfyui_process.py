@@ -173,6 +173,7 @@ class ComfyUIProcess:
     def __init__(self, source: Path, base: Path, *arguments: str, **environment: str) -> None:
         self.source = source
         self.arguments = arguments
+        self.has_api_nodes = False
         self.version = version_of(source)
         self.base = base
         self.key = environment.pop("XALORA_API_KEY", "")
@@ -194,7 +195,8 @@ class ComfyUIProcess:
             self.process = subprocess.Popen(
                 [
                     python_of(self.source), self.source / "main.py", "--cpu", "--port", str(port),
-                    "--disable-api-nodes", "--base-directory", self.base, "--database-url", f"sqlite:///{self.base}/user/comfyui.db",
+                    *([] if self.has_api_nodes else ["--disable-api-nodes"]),
+                    "--base-directory", self.base, "--database-url", f"sqlite:///{self.base}/user/comfyui.db",
                     *self.arguments,
                 ],
                 cwd=self.base, env=bare_environment(**self.environment), stdout=log, stderr=subprocess.STDOUT,

@@ -20,7 +20,7 @@ from PIL import Image
 
 from tests.support.processes import PATIENCE
 
-TITLE = "input:prompt=text input:steps"
+TITLE = "My sampler input:prompt=text input:steps"
 SAMPLER, SAVER, LOADER = "SimulatedSampler", "SimulatedSave", "LoadImage"
 
 OBJECT_INFO: dict[str, Any] = {

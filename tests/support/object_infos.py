@@ -17,6 +17,7 @@ def object_info(*, v3: bool = False, loras: tuple[str, ...] = ("ink.safetensors"
     side = ["INT", {"default": 512, "min": 16, "max": 16384, "step": 8}]
     text = ["STRING", {"multiline": True}]
     inputs: dict[str, dict[str, Any]] = {
+        "Start": {},
         "Load": {"model_name": _choices(v3, "flux.safetensors")},
         "Lora": {"model": ["MODEL"], "lora_name": _choices(v3, *loras), "strength": ["FLOAT", {"min": -10, "max": 10}]},
         "Prompt": {"text": text, "clip": ["CLIP"]},

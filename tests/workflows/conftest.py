@@ -19,10 +19,11 @@ def info(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture
 def checked(info: dict[str, Any]) -> Callable[..., CheckedWorkflow]:
-    """Check these nodes, numbered from 1, and one more that saves."""
+    """Check these nodes, numbered from 1, one to begin with, and one more that saves."""
 
     def make(*nodes: dict[str, Any], saves: bool = True, **options: Any) -> CheckedWorkflow:
         numbered = {str(number): each for number, each in enumerate(nodes, 1)}
+        numbered["start"] = {"class_type": "Start", "inputs": {}}
         if saves:
             numbered["save"] = node("Save", images=["1", 0], filename_prefix="a/b")
         return check(Workflow.from_nodes("txt2img.3.json", numbered), options.get("info", info))

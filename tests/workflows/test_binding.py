@@ -9,18 +9,20 @@ import pytest
 from tests.support.object_infos import node, object_info
 from xalora_client.workflows import Parameter
 
-SAMPLE = {"model": ["save", 0], "seed": 5, "steps": 20, "sampler": "euler", "tiled": False}
+SAMPLE = {"model": ["start", 0], "seed": 5, "steps": 20, "sampler": "euler", "tiled": False}
 SIZE = {"width": 64, "height": 64, "length": 5}
 
 
-def test_a_word_binds_the_widget_of_its_name(checked):
-    workflow = checked(node("Sample", "My sampler input:seed input:steps", **SAMPLE))
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u3000", "\u200b", "\n"])
+def test_a_word_binds_the_widget_of_its_name(checked, blank):
+    title = blank.join(["", "My", "sampler", "input:seed", "input:steps", ""])
+    workflow = checked(node("Sample", title, **SAMPLE))
     assert workflow.faults == ()
     assert workflow.bindings == {"seed": (("1", "seed"),), "steps": (("1", "steps"),)}
 
 
 def test_a_word_binds_the_only_value_of_a_node_whatever_it_is_called(checked):
-    workflow = checked(node("Prompt", "input:prompt", text="a fox", clip=["save", 0]))
+    workflow = checked(node("Prompt", "input:prompt", text="a fox", clip=["start", 0]))
     assert (workflow.faults, workflow.bindings) == ((), {"prompt": (("1", "text"),)})
     assert workflow.parameters["prompt"].default == "a fox"
 
@@ -48,6 +50,14 @@ def test_several_nodes_and_widgets_may_take_one_parameter(checked):
         ("input: seed", "'input:' binds nothing: write input:NAME, with spaces only between words"),
         ("input:seed,input:steps", "'input:seed,input:steps' binds nothing"),
         ("Input:seed", "'Input:seed' binds nothing"),
+        ("INPUTS=seed", "'INPUTS=seed' binds nothing"),
+        ("input：seed", "'input：seed' binds nothing"),
+        ("Sampler (input:seed)", "'(input:seed)' binds nothing"),
+        ("[input:seed input:steps]", "'[input:seed' binds nothing"),
+        ("„input:seed“", "'„input:seed“' binds nothing"),
+        ("input :seed", "'input :seed' binds nothing"),
+        ("input\u200b:seed", "'input :seed' binds nothing"),
+        ("Sampler,input:seed", "'Sampler,input:seed' binds nothing"),
         ("input:seed =steps", "'input:seed =steps' is cut by a space: write input:NAME=WIDGET in one word"),
         ("input:seed = steps", "'input:seed =' is cut by a space"),
         ("input:a=seed input:b=seed", "input:a and input:b both set seed: remove one"),
@@ -59,13 +69,25 @@ def test_what_a_title_says_wrongly_is_reported(fault, title, said):
 
 def test_a_node_without_values_binds_nothing(fault):
     assert "input:x binds nothing: the node has no value of its own" in fault(
-        node("Preview", "input:x", images=["save", 0])
+        node("Preview", "input:x", images=["start", 0])
     )
 
 
-def test_ordinary_titles_bind_nothing(checked):
-    workflow = checked(node("Sample", "The input of my Outputs, inputs and so on", **SAMPLE))
+@pytest.mark.parametrize("title", ["The input of my Outputs, inputs and so on", "user_input: x", "Output: input"])
+def test_ordinary_titles_bind_nothing(checked, title):
+    workflow = checked(node("Sample", title, **SAMPLE))
     assert (workflow.parameters, workflow.faults) == ({}, ())
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("Sampler input:seed input:steps", "Sampler"), ("input:x=seed My  one output", "My one"),
+        ("output input:seed", "Sample"), ("My Output", "My Output"), ("输入 input:seed", "输入"),
+    ],
+)  # fmt: skip
+def test_words_that_bind_are_not_shown_to_users(checked, title, shown):
+    assert checked(node("Sample", title, **SAMPLE)).titles["1"] == shown
 
 
 def test_the_same_word_twice_means_once(checked):
@@ -74,22 +96,22 @@ def test_the_same_word_twice_means_once(checked):
 
 
 def test_a_file_name_is_never_bound(fault):
-    said = fault(node("Save", "input:filename_prefix", images=["1", 0], filename_prefix="x"), saves=False)
+    said = fault(node("Save", "input:filename_prefix", images=["start", 0], filename_prefix="x"), saves=False)
     assert "filename_prefix cannot be bound" in said
 
 
 def test_an_export_without_titles_is_no_use(fault):
-    bare = {"class_type": "Save", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}
+    bare = {"class_type": "Save", "inputs": {"images": ["start", 0], "filename_prefix": "x"}}
     assert "no node has a title, so nothing is bound" in fault(bare, saves=False)
 
 
 def test_a_node_without_title_is_named_by_its_class(checked):
-    workflow = checked({"class_type": "Preview", "inputs": {"images": ["save", 0]}}, node("Fps", "input:fps", fps=24))
-    assert workflow.titles == {"1": "Preview", "2": "input:fps", "save": "Save"}
+    workflow = checked({"class_type": "Preview", "inputs": {"images": ["start", 0]}}, node("Fps", "input:fps", fps=24))
+    assert workflow.titles == {"1": "Preview", "2": "Fps", "start": "Start", "save": "Save"}
 
 
 def save(title="Save"):
-    return node("Save", title, images=["1", 0], filename_prefix="x")
+    return node("Save", title, images=["start", 0], filename_prefix="x")
 
 
 def test_the_only_node_that_saves_has_the_result(checked):
@@ -106,18 +128,24 @@ def test_the_marked_node_has_the_result(checked):
     [
         ([save(), save()], "nodes 1, 2 save files: put 'output' into the title of the one with the result"),
         ([save("output"), save("output")], "'output' marks nodes 1, 2: a task has one result, so mark one of them"),
-        ([node("Preview", images=["1", 0])], "no node saves a file: add Save Image or Save Video"),
-        ([save(), node("Preview", "output", images=["1", 0])], "'output' marks a node that saves no file"),
+        ([node("Preview", images=["start", 0])], "no node saves a file: add Save Image or Save Video"),
+        ([save(), node("Preview", "output", images=["start", 0])], "'output' marks a node that saves no file"),
     ],
 )
 def test_there_is_one_result(fault, nodes, said):
     assert said in fault(*nodes, saves=False)
 
 
-def test_a_file_name_from_another_node_cannot_be_made_unique(fault):
-    assert "filename_prefix comes from another node" in fault(
-        node("Save", images=["1", 0], filename_prefix=["1", 0]), saves=False
-    )
+@pytest.mark.parametrize(
+    ("prefix", "is_outside"),
+    [
+        ("/tmp/x", True), ("../x", True), ("a/../../x", True), ("C:\\x", True), ("\\\\host\\x", True), ("..", True),
+        ("..\\x", True), ("a/../x", False), ("..x", False), ("%date:yyyy-MM-dd%/a", False), ("", False), (5, False),
+    ],
+)  # fmt: skip
+def test_a_file_name_stays_in_the_output_folder(checked, prefix, is_outside):
+    faults = checked(node("Save", images=["start", 0], filename_prefix=prefix), saves=False).faults
+    assert ["leads out of ComfyUI's output folder" in str(fault) for fault in faults] == [True] * is_outside
 
 
 @pytest.mark.parametrize(
@@ -136,7 +164,7 @@ def test_a_shared_parameter_allows_what_all_its_widgets_allow(checked):
     workflow = checked(
         node("Size", "input:length input:width", **SIZE),
         node("MochiSize", "input:length", length=7),
-        node("Scale", "input:width", width=16, image=["save", 0]),
+        node("Scale", "input:width", width=16, image=["start", 0]),
         node("Fps", "input:rate", fps=24),
         node("Count", "input:rate", count=24),
     )

@@ -7,7 +7,7 @@ import pytest
 from tests.support.object_infos import node, object_info
 from xalora_client.workflows import Workflow, check
 
-SAMPLE = {"model": ["save", 0], "seed": 5, "steps": 20, "sampler": "euler", "tiled": False}
+SAMPLE = {"model": ["start", 0], "seed": 5, "steps": 20, "sampler": "euler", "tiled": False}
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,125 @@ def test_what_it_can_run_is_not(checked):
         node("LoadImage", image="example.png"),
         node("LoadImage", image="folder/of/mine.png"),
         node("LoadImage", image="mine.png [temp]"),
-        node("Scale", "Odd but fine in ComfyUI", width=17, image=["save", 0]),
+        node("Scale", "Odd but fine in ComfyUI", width=17, image=["start", 0]),
     )
     assert [str(fault) for fault in workflow.faults] == []
 
 
+TYPES = {
+    "Start": ["IMAGE", "LATENT", ["a", "b"], "STRING,INT", "COMFY_MATCHTYPE_V3", "*"],
+    "Takes": {
+        "image": ["IMAGE"], "text": ["STRING", {}], "whole": ["INT", {"min": 1, "max": 9}], "number": ["FLOAT", {}],
+        "flag": ["BOOLEAN", {}], "old": [["a", "b"]], "new": ["COMBO", {"options": ["a", "b"]}], "any": ["*"],
+        "many": ["COMBO", {"options": ["a", "b"], "multiselect": True}], "either": ["IMAGE,MASK"],
+        "open": ["COMBO", {"options": []}],
+        "match": ["COMFY_MATCHTYPE_V3", {"template": {"allowed_types": "IMAGE"}}], "LoadedFile": [["a.wav"], {}],
+        "drawn": ["STRING", {"image_upload": True}],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "sound", "broken"),
+    [
+        ("image", [["start", 0], ["start", -6], ["start", 4], ["start", 5], None, "x"],
+         [["start", 1], ["start", 6], ["start", -7], ["start", "0"], ["start", None], ["start", 0, 0], [], [0, 0],
+          ["gone", 0], ["1", 0], ["save", 0], [["start"], 0]]),
+        ("text", ["", 5, None, {"a": 1}, ["start", 3]], [["start", 0], ["a"], ["a", "b"]]),
+        ("whole", [5, "5", " 7 ", 5.9, True, {"__value__": "5"}], [None, "", "5.5", "x", 0, 10, {}, 1e400, False]),
+        ("number", [5, "1e2", -1.5, True, {"__value__": 5}], [None, "x", {}, {"__value__": None}]),
+        ("flag", [None, 0, "x", {}], [["start", 0]]),
+        ("old", ["a", {"__value__": "b"}, ["start", 5]], ["c", None, 1, {}, ["start", 0], ["start", 1]]),
+        ("new", ["a", ["start", 2], ["start", 4]], ["c", None, ["start", 1]]),
+        ("many", [{"__value__": ["a", "b"]}, "a"], [{"__value__": ["a", "c"]}, "c"]),
+        ("any", [["start", 0], ["start", 2], "x", None], [["start", 9]]),
+        ("either", [["start", 0]], [["start", 1]]),
+        ("match", [["start", 0], ["start", 1]], []),
+        ("open", ["mine", 5], ["mine.safetensors"]),
+        ("drawn", ["b.png", ""], []),
+        ("LoadedFile", ["a.wav", "sub/b.wav", "b.wav [output]", "b.wav[temp]", ""],
+         ["b.wav", "../b.wav [input]", 5, None]),
+    ],
+)  # fmt: skip
+def test_values_and_links_are_judged_as_comfyui_judges_them(name, sound, broken):
+    """tests/comfyui compares more of them with the real one."""
+    info = {
+        "Start": {"input": {}, "output": TYPES["Start"]},
+        "Takes": {"input": {"required": {name: TYPES["Takes"][name]}}, "output": ["IMAGE"], "output_node": False},
+        "Save": {"input": {"required": {"images": ["IMAGE"]}}, "output": ["IMAGE"], "output_node": True},
+    }
+
+    def is_sound(**inputs):
+        nodes = {
+            "start": node("Start"), "1": node("Takes", **inputs),
+            "save": node("Save", images=["1", 0], filename_prefix="x"),
+        }  # fmt: skip
+        return not check(Workflow.from_nodes("a.json", nodes), info).faults
+
+    assert [value for value in sound if not is_sound(**{name: value})] == []
+    assert [value for value in broken if is_sound(**{name: value})] == []
+    assert not is_sound()
+
+
+@pytest.mark.parametrize(
+    "unneeded",
+    [
+        node("Preview"), node("Preview", images=["gone", 0]), node("LoadImage", image="gone.png"),
+        node("Load", model_name="gone.pth"), node("Sample"), node("Fps", fps=["2", 0]),
+        node("Save", filename_prefix="x"),
+    ],
+)  # fmt: skip
+def test_what_the_result_does_not_need_does_not_count(checked, unneeded):
+    result = node("Save", "output", images=["start", 0], filename_prefix="x")
+    assert checked(result, unneeded, saves=False).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("types", "kind"),
+    [
+        (["AUDIO"], "audio"), (["STRING"], "text"), (["SVG"], "SVG"), (["MESH"], "3D"), (["FILE_3D_GLB"], "3D"),
+        (["LATENT"], "latent"), (["STRING", "AUDIO"], "audio"),
+        (["IMAGE"], "image"), (["VIDEO"], "video"), (["IMAGE", "AUDIO"], "image"), (["MYTYPE"], ""), (["*"], ""),
+        (["MYTYPE", "STRING"], ""), (["FLOAT", "MASK"], "image"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("saver", [{"filename_prefix": "x"}, {}], ids=["saved", "shown"])
+def test_what_comes_out_is_known_before_a_run(types, kind, saver):
+    info = {
+        "Start": {"input": {}, "output": types, "output_node": False},
+        "End": {"input": {"required": {f"in{n}": ["*"] for n in range(len(types))}}, "output_node": True},
+    }
+    links = {f"in{n}": ["start", n] for n in range(len(types))}
+    nodes = {"start": node("Start"), "end": node("End", **links, **saver)}
+    workflow = check(Workflow.from_nodes("a.json", nodes), info)
+    said = [fault.message for fault in workflow.faults]
+    if kind not in ("", "image", "video"):
+        assert said == [f"only {kind} comes out, and only images and videos come back: add Save Image or Save Video"]
+    elif saver:
+        assert (workflow.kind, said) == (kind, [])
+
+
+@pytest.mark.parametrize("output", [5, "IMAGE", [], [5], [["a"], None], {}, None])
+@pytest.mark.parametrize("saver", ["Save", "Magic"])
+def test_a_comfyui_that_describes_outputs_wrongly_ends_no_check(output, saver):
+    info = object_info()
+    info["Start"]["output"] = output
+    nodes = {"1": node("Start"), "2": node(saver, "output", images=["1", 0], filename_prefix="x")}
+    assert check(Workflow.from_nodes("a.json", nodes), info).kind == ""
+
+
+def test_the_path_of_a_model_is_no_text():
+    info = {
+        "Start": {"input": {}, "output": ["STRING"], "output_node": False},
+        "Preview3D": {"input": {"required": {"file": ["STRING,FILE_3D_GLB"]}}, "output_node": True},
+    }
+    nodes = {"1": node("Start"), "2": node("Preview3D", file=["1", 0])}
+    (fault,) = check(Workflow.from_nodes("a.json", nodes), info).faults
+    assert fault.message.startswith("only 3D comes out")
+
+
 def test_every_fault_is_reported(checked):
-    workflow = checked(node("Magic", "input:x"), node("Fps", "input:fps=speed", fps=0.5))
+    workflow = checked(node("Magic", "input:x", fps=["2", 0]), node("Fps", "input:fps=speed", fps=0.5))
     assert [fault.node_id for fault in workflow.faults] == ["1", "1", "2", "2"]
 
 
@@ -81,13 +193,26 @@ def test_kinds_ranges_and_defaults_are_those_of_the_widgets(checked):
 def test_a_bound_choice_needs_no_default_as_long_as_there_are_others(checked):
     """Each miner has LoRAs of its own; the file's need not be among them."""
     parameter = checked(
-        node("Lora", "input:lora_name", model=["1", 0], lora_name="mine.safetensors", strength=1)
+        node("Lora", "input:lora_name", model=["start", 0], lora_name="mine.safetensors", strength=1)
     ).parameters
     assert parameter["lora_name"].required
 
 
+def test_a_bound_choice_that_only_the_editor_knows_takes_any_text(checked):
+    info = object_info() | {"CustomCombo": {"input": {"required": {"choice": ["COMBO", {"options": []}]}}}}
+    combo = node("CustomCombo", "input:style=choice", choice="ink", index=0, option1="ink", option2="oil")
+    workflow = checked(combo, info=info)
+    assert (workflow.faults, workflow.parameters["style"].kind) == ((), "text")
+
+
+def test_values_that_comfyui_converts_are_defaults_of_the_right_type(checked):
+    sample = SAMPLE | {"steps": "20", "sampler": {"__value__": "heun"}}
+    parameters = checked(node("Sample", "input:steps input:sampler", **sample)).parameters
+    assert (parameters["steps"].default, parameters["sampler"].default) == (20, "heun")
+
+
 def test_a_bound_choice_of_nothing_is_a_fault(fault):
-    lora = node("Lora", "input:lora_name", model=["1", 0], lora_name="mine.safetensors", strength=1)
+    lora = node("Lora", "input:lora_name", model=["start", 0], lora_name="mine.safetensors", strength=1)
     assert "lora_name: this ComfyUI has no file to choose from" in fault(lora, info=object_info(loras=()))
 
 
@@ -107,13 +232,9 @@ def test_inputs_that_a_choice_brings_with_it_are_known():
 
     good = checked(**{"format": "auto", "format.codec": "h264", "format.codec.crf": 20})
     assert (good.faults, good.parameters["crf"].maximum) == ((), 51)
-    said = [
-        fault.message for fault in checked(**{"format": "auto", "format.codec": "av1", "format.codec.crf": 20}).faults
-    ]
-    assert said == [
-        "input:crf: Save has no widget format.codec.crf: export again",
-        "format.codec is av1; allowed: one of h264",
-    ]
+    # ComfyUI does not look at an unknown dynamic choice; the inputs of the others are then left over.
+    (fault,) = checked(**{"format": "auto", "format.codec": "av1", "format.codec.crf": 20}).faults
+    assert fault.message == "input:crf: Save has no widget format.codec.crf: export again"
 
 
 def test_inputs_that_a_choice_brings_may_be_missing():
@@ -139,7 +260,7 @@ def test_a_widget_of_an_unknown_type_takes_what_its_value_is_like():
             "input:color input:either input:curve",
             color="#fff",
             either=1,
-            curve=[[0, 1], [1, 0]],
+            curve={"__value__": [[0, 1], [1, 0]]},
             filename_prefix="x",
         )
     }

@@ -60,6 +60,18 @@ def test_what_is_wrong_is_said_and_the_exit_code_is_1(xalora, folder, comfyui):
     assert "fps  a number from 1 to 120" in out
 
 
+def test_it_says_where_titles_are_lost_and_what_comes_out(xalora, folder, files, comfyui):
+    info = object_info()
+    info["Start"]["output"] = ["IMAGE"]
+    files.serve("/object_info", File(json.dumps(info).encode()))
+    nodes = {"1:2": node("Start"), "3": node("Save", images=["1:2", 0], filename_prefix="x")}
+    (folder / "txt2vid.1.json").write_text(json.dumps(nodes))
+    code, out, _ = xalora("check", folder, "--comfyui", comfyui)
+    assert (code, "loses the titles of subgraph nodes: write input:NAME on a node inside" in out) == (0, True)
+    assert "result: node 3 (Save), image\n" in out
+    assert json.loads(xalora("check", folder, "--comfyui", comfyui, "--json")[1])["workflows"][0]["kind"] == "image"
+
+
 def test_json_has_all_of_it_in_one_object(xalora, folder, comfyui):
     (folder / "b.json").write_text('{"nodes": []}')
     code, out, _ = xalora("check", folder, "--comfyui", comfyui, "--json")

@@ -80,6 +80,12 @@ def test_a_byte_order_mark_is_no_fault(tmp_path):
     assert read_folder(tmp_path)[0].name == "upscaler"
 
 
+@pytest.mark.parametrize("name", ["upscaler.JSON", "txt2vid.1.Json"])
+def test_a_name_in_capitals_is_refused_not_passed_over(tmp_path, name):
+    (tmp_path / name).write_text(GOOD)
+    assert [each.file.name for each in try_folder(tmp_path)[1]] == [name]
+
+
 def test_all_faults_of_a_folder_are_said_at_once(tmp_path):
     for name, text in {"a.json": "{}", "b.1.2.json": GOOD, "good.json": GOOD}.items():
         (tmp_path / name).write_text(text)

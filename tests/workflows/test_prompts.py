@@ -40,6 +40,19 @@ def test_every_file_gets_a_name_of_this_run(workflow):
     ]
 
 
+def test_what_a_removed_node_left_over_is_not_sent(checked):
+    """ComfyUI accepts it, and then cannot run it."""
+    workflow = checked(node("Fps", fps=24, old=["gone", 0], also=["start", 0]))
+    assert workflow.faults == ()
+    assert workflow.prompt({}, run="r")["1"]["inputs"] == {"fps": 24, "also": ["start", 0]}
+
+
+@pytest.mark.parametrize(("prefix", "sent"), [(5, "5_r"), ({"__value__": "a"}, "a_r"), (["start", 0], "r")])
+def test_every_kind_of_name_is_of_this_run(checked, prefix, sent):
+    workflow = checked(node("Save", images=["start", 0], filename_prefix=prefix), saves=False)
+    assert (workflow.faults, workflow.prompt({}, run="r")["1"]["inputs"]["filename_prefix"]) == ((), sent)
+
+
 def test_the_file_itself_is_not_changed(workflow):
     before = copy.deepcopy(workflow.workflow.nodes)
     workflow.prompt({"image": "a.png", "side": 128}, run="r")["2"]["inputs"]["width"] = 7

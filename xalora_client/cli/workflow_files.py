@@ -49,9 +49,12 @@ def _lines(checked: CheckedWorkflow) -> Iterator[str]:
     for name, parameter in checked.parameters.items():
         yield f"  {name:<{width}}  {parameter.allowed} ({_default(parameter)})"
     if not checked.parameters:
-        yield "  takes no parameters"
+        lost = any(":" in node_id for node_id in checked.workflow.nodes)
+        advice = " (an export loses the titles of subgraph nodes: write input:NAME on a node inside)" if lost else ""
+        yield f"  takes no parameters{advice}"
     for node_id in checked.outputs:
-        yield f"  result: node {node_id} ({one_line(checked.titles[node_id], 80)})"
+        kind = f", {checked.kind}" if checked.kind else ""
+        yield f"  result: node {node_id} ({one_line(checked.titles[node_id], 80)}){kind}"
     yield from (f"  {fault}" for fault in checked.faults)
 
 
@@ -66,6 +69,7 @@ def _described(checked: CheckedWorkflow) -> dict[str, Any]:
         "file": checked.workflow.file.name,
         **checked.capability.to_json(),
         "outputs": list(checked.outputs),
+        **({"kind": checked.kind} if checked.kind else {}),
         "faults": [fault.to_json() for fault in checked.faults],
     }
 

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import copy
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import one_line
 from .capability import Capability
-from .file import TitleError, Workflow, find_widget, read_title
+from .file import TitleError, Workflow, find_widget, read_title, shown_title
 from .object_info import CHOICES, declared, guessed, is_link, names_file, parameter, read
 from .parameter import MergeError, Parameter, merge
+from .validation import (
+    Declarations,
+    circle,
+    converted,
+    is_filled_by_editor,
+    link_problem,
+    needed,
+    result_kind,
+    value_problem,
+)
 
 PREFIX = "filename_prefix"
+_TEXT = ["STRING"]
+_OUTSIDE = re.compile(r"([A-Za-z]:)?/|\.\.(/|$)")
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
-_MODEL_FILE = re.compile(r".*\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx)", re.IGNORECASE)
-_UPLOADED = re.compile(r".*(\[(input|output|temp)\]|/.*)")
-# Types of V3 whose inputs are named by rules of their own.
-_NOT_CHECKED = ("COMFY_AUTOGROW", "COMFY_MATCHTYPE")
 
 
 @dataclass(frozen=True)
@@ -57,8 +67,9 @@ class CheckedWorkflow:
         parameters: What it takes, by name, in the order of its nodes.
         faults: What is wrong with it.
         outputs: The ids of the nodes whose files are the result: one, where there are no faults.
-        titles: Each node's title, or its class where it has none, by node id.
+        titles: Each node's title without the words that bind, or its class where it has none, by node id.
         bindings: For each parameter the widgets it sets, as (node id, widget).
+        kind: What comes out, as far as it can be told: see ``validation.result_kind``.
     """
 
     workflow: Workflow
@@ -67,6 +78,7 @@ class CheckedWorkflow:
     outputs: tuple[str, ...]
     titles: Mapping[str, str]
     bindings: Mapping[str, tuple[tuple[str, str], ...]]
+    kind: str = ""
 
     @property
     def capability(self) -> Capability:
@@ -78,8 +90,9 @@ class CheckedWorkflow:
 
         Args:
             values: The values that were sent. An image is ComfyUI's name of the uploaded file, such as "a.png [temp]".
-            run: A name of this run alone, 1 to 100 of A-Z a-z 0-9 _ -. It ends every ``filename_prefix``: ComfyUI
-                would answer a prompt that it knows with the files of an earlier run.
+            run: A name of this run alone, 1 to 100 of A-Z a-z 0-9 _ -. It ends every ``filename_prefix``, or
+                replaces it where it comes from another node: ComfyUI would answer a prompt that it knows with the
+                files of an earlier run.
 
         Raises:
             InvalidParameterError: A value is not allowed, or one is missing.
@@ -95,13 +108,17 @@ class CheckedWorkflow:
             node_id: {name: copy.deepcopy(value) for name, value in node.items() if name != "_meta"}
             for node_id, node in self.workflow.nodes.items()
         }
+        for node in nodes.values():  # ComfyUI accepts what is left over of a removed node, and cannot run it.
+            node["inputs"] = {
+                name: value for name, value in node["inputs"].items() if not is_link(value) or value[0] in nodes
+            }
         for name, value in resolved.items():
             for node_id, widget in self.bindings[name]:
                 nodes[node_id]["inputs"][widget] = value
         for node in nodes.values():
-            prefix = node["inputs"].get(PREFIX)
-            if isinstance(prefix, str):
-                node["inputs"][PREFIX] = f"{prefix}_{run}"
+            if PREFIX in node["inputs"]:
+                prefix = node["inputs"][PREFIX]
+                node["inputs"][PREFIX] = run if is_link(prefix) else f"{converted(prefix, _TEXT)}_{run}"
         return nodes
 
 
@@ -120,7 +137,11 @@ class _Node(NamedTuple):
     node_id: str
     class_type: str
     inputs: Mapping[str, Any]
-    declarations: Mapping[str, Any] | None
+    declarations: Declarations | None
+
+    def declaration(self, name: str) -> Any:
+        """What the node's class declares of an input; None where that is not known."""
+        return (self.declarations or {}).get(name, (None,))[0]
 
 
 @dataclass
@@ -132,6 +153,8 @@ class _Check:
     bindings: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
     file_links: list[tuple[str, str, str]] = field(default_factory=list)
+    declared: dict[str, Declarations] = field(default_factory=dict)
+    marked: list[str] = field(default_factory=list)
 
     def done(self) -> CheckedWorkflow:
         nodes = self.workflow.nodes
@@ -140,51 +163,62 @@ class _Check:
             self.titles[node_id] = title if isinstance(title, str) and title.strip() else node["class_type"]
         if not any("_meta" in node for node in nodes.values()):
             self._fault("", "no node has a title, so nothing is bound: use File → Export (API) of a newer ComfyUI")
-        marked = [node_id for node_id, node in nodes.items() if self._node(node_id, node["class_type"], node["inputs"])]
+        for node_id, node in nodes.items():
+            self._node(node_id, node["class_type"], node["inputs"])
         self._check_file_links()
+        outputs = self._outputs()
+        self._check_inputs(outputs)
         return CheckedWorkflow(
             self.workflow,
             self.parameters,
-            # First, because it reports too.
-            outputs=self._outputs(marked),
+            outputs=outputs,
             faults=tuple(self.faults),
-            titles=self.titles,
+            titles={key: shown_title(title) or nodes[key]["class_type"] for key, title in self.titles.items()},
             bindings={name: tuple(widgets) for name, widgets in self.bindings.items()},
+            kind=self._kind(outputs[0]) if outputs else "",
         )
 
     def _fault(self, node_id: str, message: str) -> None:
         self.faults.append(Fault(self.workflow.file, message, node_id, self.titles.get(node_id, "")))
 
-    def _node(self, node_id: str, class_type: str, inputs: Mapping[str, Any]) -> bool:
-        """Check a node. Returns whether its title marks it as the output."""
+    @contextmanager
+    def _describing(self, node_id: str) -> Iterator[None]:
+        """Report what goes wrong inside because ComfyUI describes the node's class in another form."""
         try:
-            return self._described(_Node(node_id, class_type, inputs, self._declarations(node_id, class_type, inputs)))
-        except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
-            unknown = one_line(class_type, 80)
+            yield
+        except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError, StopIteration):
+            unknown = one_line(self.workflow.nodes[node_id]["class_type"], 80)
             self._fault(node_id, f"this ComfyUI describes {unknown} in a form that is not known: update its pack")
-            return False
 
-    def _described(self, node: _Node) -> bool:
-        """Check a node by what its class declares. Returns whether its title marks it as the output."""
+    def _node(self, node_id: str, class_type: str, inputs: Mapping[str, Any]) -> None:
+        """Check a node's title and bind it."""
+        self.declared[node_id] = {}
+        with self._describing(node_id):
+            declarations = self._declarations(node_id, class_type, inputs)
+            # Without a ComfyUI all links are followed.
+            self.declared[node_id] = dict.fromkeys(inputs, (None, False)) if declarations is None else declarations
+            self._described(_Node(node_id, class_type, inputs, declarations))
+
+    def _described(self, node: _Node) -> None:
+        """Check a node's title by what its class declares."""
         node_id, inputs = node.node_id, node.inputs
         for name, value in inputs.items():
-            if is_link(value) and value[0] not in self.workflow.nodes:
-                self._fault(node_id, f"{name} comes from node {value[0]}, which is not in the file: export again")
-            declaration = (node.declarations or {}).get(name)
+            declaration = node.declaration(name)
             can_be_text = is_link(value) and name != PREFIX and read(declaration)[0] in (*CHOICES, "STRING")
             if can_be_text and names_file(node.class_type, name, declaration):
                 self.file_links.append((node_id, name, value[0]))
-        if is_link(inputs.get(PREFIX)):
-            self._fault(node_id, f"{PREFIX} comes from another node: type it in, it is made unique for each run")
+        if _OUTSIDE.match(posixpath.normpath(str(inputs.get(PREFIX, "")).replace("\\", "/"))):
+            self._fault(node_id, f"{PREFIX} leads out of ComfyUI's output folder: write a path inside it")
         try:
             bindings, is_output = read_title(self.titles[node_id])
         except TitleError as error:
             self._fault(node_id, str(error))
-            bindings, is_output = [], False
-        self._check_values(node, set(self._bind(node, bindings)))
-        return is_output
+        else:
+            self._bind(node, bindings)
+            if is_output:
+                self.marked.append(node_id)
 
-    def _declarations(self, node_id: str, class_type: str, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def _declarations(self, node_id: str, class_type: str, inputs: Mapping[str, Any]) -> Declarations | None:
         """What the node's class declares of its inputs; None where that is not known."""
         if self.object_info is None:
             return None
@@ -192,15 +226,11 @@ class _Check:
             unknown = one_line(class_type, 80)
             self._fault(node_id, f"this ComfyUI has no node {unknown}: install its pack, or update ComfyUI")
             return None
-        declarations = {}
-        for name, declaration, required in declared(self.object_info[class_type].get("input") or {}, inputs):
-            declarations[name] = declaration
-            if required and name not in inputs and not read(declaration)[0].startswith(_NOT_CHECKED):
-                self._fault(node_id, f"{name} has no value: connect or set it, and export again")
-        return declarations
+        groups = self.object_info[class_type].get("input") or {}
+        return {name: (declaration, required) for name, declaration, required in declared(groups, inputs)}
 
-    def _bind(self, node: _Node, bindings: list[tuple[str, str | None]]) -> Iterator[str]:
-        """Make the parameters that a title binds, and yield their widgets."""
+    def _bind(self, node: _Node, bindings: list[tuple[str, str | None]]) -> None:
+        """Make the parameters that a title binds."""
         links = [name for name, value in node.inputs.items() if is_link(value)]
         values = [name for name in node.inputs if name not in links]
         bound: dict[str, str] = {}
@@ -216,20 +246,24 @@ class _Check:
             except TitleError as error:
                 self._fault(node.node_id, str(error))
             else:
-                yield widget
                 self._add(node.node_id, widget, found)
 
     def _parameter(self, node: _Node, name: str, widget: str) -> Parameter:
         """The parameter that a widget makes. Raises TitleError when it makes none."""
-        value, found, declaration = node.inputs[widget], None, None
+        value, found, declaration = node.inputs[widget], None, node.declaration(widget)
         if node.declarations is not None:
             if widget not in node.declarations:
                 class_type = one_line(node.class_type, 80)
                 raise TitleError(f"input:{name}: {class_type} has no widget {widget}: export again")
-            declaration = node.declarations[widget]
+            if value is not None:
+                with suppress(TypeError, ValueError, OverflowError):  # Reported with the other values.
+                    used = converted(value, declaration)
+                    value = value if value == used else used
             found = parameter(name, value, declaration)
         if found is None and read(declaration)[0] not in CHOICES:  # Some types, such as COLOR, declare no range.
             found = guessed(name, value, node.class_type, widget)
+        if found is not None and found.kind == "choice" and is_filled_by_editor(node.class_type, value, found.choices):
+            found = Parameter(name, "text", value)
         if found is not None and found.kind in ("text", "choice") and names_file(node.class_type, widget, declaration):
             if found.kind == "text":
                 raise TitleError(
@@ -238,10 +272,10 @@ class _Check:
             found = Parameter(name, "image")
         if found is None:
             raise TitleError(f"input:{name}: {widget} holds nothing that can be set from outside")
-        if found.kind == "choice" and not found.choices:
-            missing = f"{widget}: this ComfyUI has no file to choose from: put one into its models folder"
-            self._fault(node.node_id, missing)
-        elif found.kind == "choice" and value not in found.choices:
+        if found.kind == "choice" and value not in found.choices:
+            if not found.choices:
+                missing = f"{widget}: this ComfyUI has no file to choose from: put one into its models folder"
+                self._fault(node.node_id, missing)
             # Whoever sends a task can still choose one of those there are.
             return Parameter(name, "choice", choices=found.choices)
         return found
@@ -278,28 +312,46 @@ class _Check:
             return
         self.bindings.setdefault(found.name, []).append((node_id, widget))
 
-    def _check_values(self, node: _Node, bound: set[str]) -> None:
-        """Check the values in the file. Those of ``bound`` widgets are replaced by what is sent."""
-        for widget, declaration in (node.declarations or {}).items():
-            value = node.inputs.get(widget)
-            rule = parameter(widget, value, declaration, sent=False)
-            if value is None or is_link(value) or rule is None:
-                continue
-            fault = None
-            if rule.kind == "image" and widget not in bound:
-                options = read(declaration)[1].get("options") or []
-                if value not in options and not _UPLOADED.fullmatch(str(value)):
-                    fault = f"this ComfyUI has no image {one_line(str(value), 120)}: put it into its input folder"
-            elif rule.kind == "choice" and widget not in bound and value not in rule.choices:
-                fault = _missing(widget, value, rule)
-            elif rule.kind in ("whole", "number") and not _in_range(value, rule):
-                fault = f"{widget} is {one_line(repr(value), 80)}; allowed: {rule.allowed}"
-            if fault is not None:
-                self._fault(node.node_id, fault)
+    def _check_inputs(self, outputs: tuple[str, ...]) -> None:
+        """Check the inputs of what the outputs need, as ComfyUI does."""
+        nodes = self.workflow.nodes
+        replaced = {
+            each for name, widgets in self.bindings.items() if self.parameters[name].required for each in widgets
+        }
+        sources = needed(nodes, self.declared, outputs)
+        for node_id in [node_id for node_id in nodes if node_id in sources]:
+            class_type, inputs = nodes[node_id]["class_type"], nodes[node_id]["inputs"]
+            with self._describing(node_id):
+                for name, (declaration, required) in self.declared[node_id].items():
+                    value, problem = inputs.get(name), None
+                    if name not in inputs:
+                        problem = f"{name} has no value: connect or set it, and export again" if required else None
+                    elif isinstance(value, list):
+                        problem = link_problem(name, value, declaration, nodes, self.object_info)
+                    elif self.object_info is not None and (node_id, name) not in replaced:
+                        problem = value_problem(class_type, name, value, declaration)
+                    if problem is not None:
+                        self._fault(node_id, problem)
+        if looped := circle(sources):
+            self._fault(looped[0], f"its links make a circle (nodes {', '.join(looped)}): remove one of them")
 
-    def _outputs(self, marked: list[str]) -> tuple[str, ...]:
-        saving = [node_id for node_id, node in self.workflow.nodes.items() if PREFIX in node["inputs"]]
+    def _is_output(self, node_id: str) -> bool:
+        """Whether the node is an output by ComfyUI's word; without it, every node may be one."""
+        described = (self.object_info or {}).get(self.workflow.nodes[node_id]["class_type"])
+        return not isinstance(described, Mapping) or bool(described.get("output_node", True))
+
+    def _kind(self, node_id: str) -> str:
+        node = self.workflow.nodes[node_id]
+        return result_kind(
+            node["class_type"], node["inputs"], self.declared[node_id], self.workflow.nodes, self.object_info
+        )
+
+    def _outputs(self) -> tuple[str, ...]:
+        marked = self.marked
+        ends = [node_id for node_id in self.workflow.nodes if self._is_output(node_id)]
+        saving = [node_id for node_id in ends if PREFIX in self.workflow.nodes[node_id]["inputs"]]
         found = [node_id for node_id in marked if node_id in saving]
+        kinds = {self._kind(node_id) for node_id in (found if marked else saving or ends)}
         for node_id in marked:
             if node_id not in saving:
                 self._fault(
@@ -307,6 +359,9 @@ class _Check:
                 )
         if len(found) > 1:
             self._fault("", f"'output' marks nodes {', '.join(found)}: a task has one result, so mark one of them")
+        elif kinds and kinds.isdisjoint(("image", "video", "")):
+            made = f"only {' and '.join(sorted(kinds))} comes out"
+            self._fault("", f"{made}, and only images and videos come back: add Save Image or Save Video")
         elif not marked and not saving:
             self._fault("", "no node saves a file: add Save Image or Save Video")
         elif not marked and len(saving) > 1:
@@ -314,19 +369,3 @@ class _Check:
                 "", f"nodes {', '.join(saving)} save files: put 'output' into the title of the one with the result"
             )
         return tuple(found if marked else saving)
-
-
-def _missing(widget: str, value: object, rule: Parameter) -> str:
-    text = one_line(str(value), 120)
-    if isinstance(value, str) and _MODEL_FILE.fullmatch(value):
-        return f"this ComfyUI has no model file {text} for {widget}: put it into its models folder, or choose another"
-    return f"{widget} is {text}; allowed: {rule.allowed}"
-
-
-def _in_range(value: object, rule: Parameter) -> bool:
-    """As ComfyUI checks it: whole numbers may be written as 24.0, and above 2**53."""
-    return (
-        isinstance(value, int | float)
-        and (rule.minimum is None or value >= rule.minimum)
-        and (rule.maximum is None or value <= rule.maximum)
-    )

@@ -15,7 +15,10 @@ from ..protocol.parameters import finite, refuse_constant
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{1,100})(?:\.([A-Za-z0-9_-]{1,100}))?\.json", re.ASCII)
 _EXPORT = "In ComfyUI, open the workflow and use File → Export (API)"
 _BINDING = re.compile(r"input:([A-Za-z_][A-Za-z0-9_-]{0,99})(?:=(\S+))?", re.ASCII)
-_MEANT_AS_ONE = re.compile(r"inputs?[:=]", re.IGNORECASE)
+_BLANK = re.compile(r"[\s\u200b\u2060\ufeff]+")
+"""Between the words of a title; some blanks nobody sees."""
+# Other spellings: capitals, the colons of other scripts, blanks inside, brackets around it.
+_MEANT_AS_ONE = re.compile(r"\S*(?<!\w)inputs?\s*[:=：﹕︓∶꞉ː]\S*", re.IGNORECASE)
 
 
 class WorkflowKey(NamedTuple):
@@ -115,7 +118,7 @@ def read_workflow(file: Path) -> Workflow:
 
 
 def try_folder(folder: Path) -> tuple[list[Workflow], list[WorkflowFileError]]:
-    """Read every ``*.json`` of a folder, except hidden ones.
+    """Read every ``*.json`` of a folder, except hidden ones; ``*.JSON`` is an error.
 
     Args:
         folder: The folder.
@@ -130,7 +133,7 @@ def try_folder(folder: Path) -> tuple[list[Workflow], list[WorkflowFileError]]:
         raise ConfigurationError(f"There is no folder {folder}", advice="Name a folder of workflow files.")
     workflows: list[Workflow] = []
     errors: list[WorkflowFileError] = []
-    for file in sorted(folder.glob("[!.]*.json")):
+    for file in sorted(folder.glob("[!.]*.[jJ][sS][oO][nN]")):  # Those in capitals are refused, not passed over.
         try:
             workflows.append(read_workflow(file))
         except WorkflowFileError as error:
@@ -169,16 +172,22 @@ def read_title(title: str) -> tuple[list[tuple[str, str | None]], bool]:
         TitleError: A word looks like a binding and is none.
     """
     bindings: dict[tuple[str, str | None], None] = {}  # The same word twice means nothing more than once.
-    before = ""
-    for word in title.split():
+    words, before = _BLANK.split(title), ""
+    for word in words:
         if match := _BINDING.fullmatch(word):
             bindings[match[1], match[2]] = None
         elif word.startswith("=") and _BINDING.fullmatch(before):
             raise TitleError(f"'{before} {word[:60]}' is cut by a space: write input:NAME=WIDGET in one word")
-        elif _MEANT_AS_ONE.match(word):
-            raise TitleError(f"{one_line(word, 60)!r} binds nothing: write input:NAME, with spaces only between words")
         before = word
-    return list(bindings), "output" in title.split()
+    if meant := _MEANT_AS_ONE.search(" ".join(word for word in words if not _BINDING.fullmatch(word))):
+        advice = "write input:NAME, with spaces only between words"
+        raise TitleError(f"{one_line(meant[0], 60)!r} binds nothing: {advice}")
+    return list(bindings), "output" in words
+
+
+def shown_title(title: str) -> str:
+    """A title as people read it, without the words that bind."""
+    return " ".join(word for word in _BLANK.split(title) if word != "output" and not _BINDING.fullmatch(word)).strip()
 
 
 def find_widget(name: str, widget: str | None, values: Sequence[str], links: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from ..protocol.parameters import MAX_SEED
 from .parameter import Parameter
 
-_DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+_DYNAMIC, _SLOT, _AUTOGROW = "COMFY_DYNAMICCOMBO_V3", "COMFY_DYNAMICSLOT_V3", "COMFY_AUTOGROW_V3"
 _NUMBERS = {"INT": "whole", "FLOAT": "number"}
 CHOICES = ("COMBO", _DYNAMIC)
 
@@ -35,7 +35,7 @@ def is_link(value: object) -> bool:
 
 
 def declared(groups: Mapping[str, Any], inputs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, bool]]:
-    """The inputs that a class declares.
+    """The inputs that a class declares, as ComfyUI expands them for these values.
 
     Args:
         groups: The ``input`` of the class in ``/object_info``, or of one of its choices.
@@ -48,13 +48,27 @@ def declared(groups: Mapping[str, Any], inputs: Mapping[str, Any], prefix: str =
     for group in ("required", "optional"):
         for name, declaration in (groups.get(group) or {}).items():
             full = f"{prefix}{name}"
-            # ComfyUI accepts and runs prompts without what a choice brings, such as exports of older versions.
-            yield full, declaration, group == "required" and not prefix
             kind, options = read(declaration)
-            if kind == _DYNAMIC:
-                for option in options.get("options") or []:
-                    if option.get("key") == inputs.get(full):
-                        yield from declared(option.get("inputs") or {}, inputs, f"{full}.")
+            if kind == _AUTOGROW:
+                yield from _grown(full, options["template"])
+            elif kind in (_DYNAMIC, _SLOT):
+                # ComfyUI does not look at one that is missing or unknown: exports of older versions are without some.
+                chosen = options.get("options") or [] if kind == _DYNAMIC else [{**options, "key": inputs.get(full)}]
+                for choice in chosen:
+                    if full in inputs and choice.get("key") == inputs[full]:
+                        yield full, declaration, True
+                        yield from declared(choice.get("inputs") or {}, inputs, f"{full}.")
+            else:
+                yield full, declaration, group == "required"
+
+
+def _grown(name: str, template: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
+    """The inputs of a node that grows another one whenever the last is connected: the first few must have values."""
+    names = template.get("names") or [f"{template['prefix']}{number}" for number in range(template["max"])]
+    group, inputs = next((group, inputs) for group, inputs in template["input"].items() if inputs)
+    (declaration, *_) = inputs.values()
+    for number, each in enumerate(names):
+        yield f"{name}.{each}", declaration, group == "required" and number < template["min"]
 
 
 def read(declaration: Any) -> tuple[str, Mapping[str, Any]]:
@@ -120,13 +134,16 @@ def names_file(class_type: str, widget: str, declaration: Any) -> bool:
     kind, options = read(declaration)
     if kind in (*_NUMBERS, "BOOLEAN"):
         return False
-    if _MEDIA.fullmatch(widget) and "load" in class_type.lower():
-        return True
-    choices = options.get("options") or []
-    if any(isinstance(choice, str) and _FILE.fullmatch(choice) for choice in choices):
-        return True
-    word = _FOLDER_WORD if choices else _PATH_WORD  # A choice by its file may be a model.
-    return any(map(word.fullmatch, re.split(r"[\W_]+", widget.lower())))
+    word = _FOLDER_WORD if options.get("options") else _PATH_WORD  # A choice by its file may be a model.
+    return lists_files(class_type, widget, declaration) or any(map(word.fullmatch, re.split(r"[\W_]+", widget.lower())))
+
+
+def lists_files(class_type: str, widget: str, declaration: Any) -> bool:
+    """Whether a widget, which is neither number nor flag, takes files of ComfyUI's input, output or temp folder."""
+    choices = read(declaration)[1].get("options") or []
+    return bool(_MEDIA.fullmatch(widget) and "load" in class_type.lower()) or any(
+        isinstance(choice, str) and _FILE.fullmatch(choice) for choice in choices
+    )
 
 
 def guessed(name: str, value: Any, class_type: str, widget: str) -> Parameter | None:
