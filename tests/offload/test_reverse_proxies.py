@@ -11,7 +11,7 @@ from tests.support.fake_comfyui import Plan, until
 from tests.support.farm import Farm
 from tests.support.pictures import noise
 from tests.support.processes import Command
-from xalora_client import APIStatusError, AsyncClient, CustomTask, Text2VideoTask
+from xalora_client import APIStatusError, AsyncClient, CustomTask, Text2VideoTask, encode_data_uri
 
 
 @pytest.fixture
@@ -58,7 +58,9 @@ def test_a_create_that_is_too_large_for_it_is_refused_in_words(sandbox, behind, 
 
     async def run():
         async with AsyncClient("me#some-long-key", url, home=home, ledger=True) as client:
-            await client.execute_workflow(CustomTask("upscaler", {"image": "data:image/png;base64," + "A" * 20_000}))
+            await client.execute_workflow(
+                CustomTask("upscaler", {"image": encode_data_uri(noise(side=90), "image/png")})
+            )
 
     with pytest.raises(APIStatusError, match=r"413: a proxy before the server.*client_max_body_size") as caught:
         asyncio.run(run())
