@@ -6,9 +6,11 @@ import base64
 import io
 import re
 
+import pytest
 from PIL import Image
 
 from tests.support.fake_comfyui import Plan, picture, until, workflow
+from tests.support.farm import quick
 from xalora_client.miner.comfyui import ComfyUI
 from xalora_client.miner.sequencer_api import SequencerAPI
 
@@ -207,5 +209,40 @@ def test_the_workflows_of_the_sequencer_are_used_where_they_are_accepted(farm, t
         world.tasks.remove(world.running)
         world.miner(comfyui.url, workflows=None, accepts_workflows=True)
         assert await world.result(await world.create(prompt="a fox")) == picture("a fox")
+
+    farm(scenario)
+
+
+@pytest.mark.parametrize("fault", [404, 403, 500, 503, "empty", "cut", "drop"])
+@pytest.mark.parametrize("times", [2, 99])
+def test_a_file_that_is_not_served_is_fetched_again_and_not_made_again(farm, fault, times):
+    async def scenario(world):
+        box = await world.pair()
+        box.answers["/view"] = [fault] * times
+        ended = await world.ended(await world.create(prompt="a fox"))
+        assert len(box.posted) == 1
+        if times == 2:
+            assert ended["status"] == "finished"
+            return
+        assert ended["status"] == "failed"
+        assert f"{box.posted[0]}_00001_.png cannot be fetched" in ended["msg"]
+        assert ended["msg"].startswith("Node 2 Save Image")
+        assert len(box.answers["/view"]) > 90
+        box.answers.clear()
+        assert await world.result(await world.create(prompt="another")) == picture("another")
+
+    farm(scenario)
+
+
+def test_a_comfyui_that_ends_before_its_file_is_fetched_is_no_missing_file(farm):
+    async def scenario(world):
+        gone = await world.comfyui()
+        gone.answers["/view"] = ["drop"] * 99
+        world.miner(gone.url, timeouts=quick(first_delay=0.3, longest_delay=1.0))
+        task_id = await world.create(prompt="a fox")
+        await until(lambda: len(gone.answers["/view"]) < 99)
+        await gone.stop()
+        await world.pair()
+        assert await world.result(task_id) == picture("a fox")
 
     farm(scenario)

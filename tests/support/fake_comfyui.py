@@ -96,8 +96,8 @@ class FakeComfyUI:
         most_waiting: How many prompts it had at once at most, with the one that runs.
         finished: The prompts that ran to their end.
         is_worker_dead: Whether the worker takes no prompt any more, while HTTP still answers.
-        answers: What the next requests to a path get in the place of an answer: a status, or "drop" for a connection
-            that breaks after the request was processed.
+        answers: What the next requests to a path get in the place of an answer: a status, "empty", "cut" for one that
+            breaks off, or "drop" for a connection that breaks after the request was processed.
     """
 
     plan: Callable[[dict[str, Any]], Plan] = lambda inputs: Plan()
@@ -195,6 +195,15 @@ class FakeComfyUI:
         fault = scripted.pop(0) if scripted else None
         if isinstance(fault, int):
             return web.Response(status=fault)
+        if fault == "empty":
+            return web.Response()
+        if fault == "cut":
+            half = web.StreamResponse(headers={"Content-Length": "100"})
+            await half.prepare(request)
+            await half.write(picture()[:50])
+            assert request.transport is not None
+            request.transport.close()
+            return half
         answer = await handler(request)
         if fault == "drop" and request.transport is not None:
             request.transport.abort()

@@ -155,6 +155,8 @@ class ComfyUI:
                             what = f"The result is larger than {most}, the most that a sequencer accepts"
                             raise MediaTooLargeError(what)
                         await asyncio.to_thread(store, chunk)
+                if not received:
+                    raise self._unexpected(answer, ": /view gave an empty file")
             except OSError as error:
                 if isinstance(error, aiohttp.ClientError | asyncio.TimeoutError):
                     raise

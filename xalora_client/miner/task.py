@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,9 +32,12 @@ from .sequencer_api import SequencerAPI
 _LATE_UPLOADS = 3
 """A sequencer that is away is waited for; one that takes the result and hardly answers is not, after so many times."""
 
+_DOWNLOADS = 4
+"""How often ComfyUI is asked for a file that it has made."""
 
-Retry: TypeAlias = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
-"""Repeats a request until the sequencer answers, for as long as that makes sense, and returns the answer."""
+Retry: TypeAlias = Callable[..., Awaitable[Any]]
+"""Repeats a request while its errors are transient, for as long as that makes sense, at most ``tries`` times where that
+is given, and returns the answer."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ async def run_stages(
         started = time.monotonic()
         outcome = await run.run(prompt)
         if isinstance(outcome, Finished):
-            return await deliver(task, outcome, time.monotonic() - started, comfy, api, retry)
+            return await deliver(task, outcome, time.monotonic() - started, run, api, retry)
         return outcome
     except OutcomeError as error:
         return error.outcome
@@ -129,9 +132,9 @@ async def fetch_inputs(
 
 
 async def deliver(
-    task: Assignment, finished: Finished, run_seconds: float, comfy: ComfyUI, api: SequencerAPI, retry: Retry
+    task: Assignment, finished: Finished, run_seconds: float, run: PromptRun, api: SequencerAPI, retry: Retry
 ) -> Delivered:
-    """Copy the result from ComfyUI to the sequencer. Raises OutcomeError when it is refused."""
+    """Copy the result from ComfyUI to the sequencer. Raises OutcomeError when one does not give it or one refuses it."""
     started, late = time.monotonic(), 0
 
     async def upload() -> str:
@@ -153,7 +156,7 @@ async def deliver(
     with tempfile.TemporaryDirectory(prefix="xalora-") as folder:
         path = Path(folder) / "result"
         try:
-            await comfy.download(finished.files[0], path)
+            await _download(finished.files[0], path, run, retry)
             key = await retry(upload)
         except MediaTooLargeError as error:
             raise OutcomeError(WorkflowFailure(error.what)) from error
@@ -166,6 +169,23 @@ async def deliver(
     count = len(finished.files)
     remark = "" if count == 1 else f"{count} {MORE_FILES}, the others are only on the miner"
     return Delivered(key, round(run_seconds, 3), round(time.monotonic() - started, 3), remark)
+
+
+async def _download(file: Mapping[str, str], path: Path, run: PromptRun, retry: Retry) -> None:
+    """Fetch a file that the prompt made. Raises OutcomeError when ComfyUI answers and does not give it."""
+
+    async def download() -> None:
+        try:
+            await run.comfy.download(file, path)
+        except UnexpectedAnswerError as error:
+            raise error.derived(transient=True) from error
+
+    try:
+        await retry(download, tries=_DOWNLOADS)
+    except (UnreachableError, UnexpectedAnswerError) as error:
+        await run.comfy.queue()  # Raises when it is not the file but ComfyUI that is gone.
+        reason = f"{one_line(file['filename'], 200)} cannot be fetched from ComfyUI: {error.what}"
+        raise OutcomeError(WorkflowFailure.at(run.outputs[0], "", reason, run.titles)) from error
 
 
 def submit_fields(outcome: TaskOutcome) -> dict[str, Any]:
