@@ -51,6 +51,7 @@ def mining(box: ComfyUIProcess, tmp_path: Path) -> Callable[[Callable[[Farm], Aw
                 slow["_meta"]["title"] = "Slow input:seconds input:steps"
                 broken["_meta"]["title"] = "The broken one"
                 world.workflows({"test.slow.json": {"1": picture, "2": slow, "3": save}})
+                world.workflows({"test.shown.json": {"1": picture, "2": node("PreviewImage", images=["1", 0])}})
                 world.workflows({"test.broken.json": {"1": picture, "2": broken, "3": save}})
                 world.miner(box.url, timeouts=Timeouts())
                 await until(lambda: world.ready)
@@ -113,6 +114,15 @@ def test_the_same_task_twice_gives_a_result_twice(mining):
         results = [await world.result(await create(world, "txt2img.3", prompt="a fox", noise_seed=5)) for _ in range(2)]
         with Image.open(io.BytesIO(results[0])) as first, Image.open(io.BytesIO(results[1])) as second:
             assert np.array_equal(np.asarray(first), np.asarray(second))
+
+    mining(scenario)
+
+
+def test_an_output_without_a_prefix_makes_its_file_for_each_run(mining, box):
+    async def scenario(world):
+        for _ in range(2):
+            shutil.rmtree(box.base / "temp", ignore_errors=True)
+            assert await world.result(await create(world, "test.shown"))
 
     mining(scenario)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import re
 
 import pytest
 from PIL import Image
 
-from tests.support.fake_comfyui import Plan, picture, until, workflow
+from tests.support.fake_comfyui import SAVER, Plan, picture, until, workflow
 from tests.support.farm import quick
 from xalora_client.miner.comfyui import ComfyUI
 from xalora_client.miner.sequencer_api import SequencerAPI
@@ -230,6 +231,46 @@ def test_a_file_that_is_not_served_is_fetched_again_and_not_made_again(farm, fau
         assert len(box.answers["/view"]) > 90
         box.answers.clear()
         assert await world.result(await world.create(prompt="another")) == picture("another")
+
+    farm(scenario)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"caption.txt": b"a fox"}, {"caption.json": b'{"text": "a fox"}', "more": b"\0" * 9000}, {"empty.txt": b""},
+        {"caption.png": b"a fox"},
+    ],
+)  # fmt: skip
+def test_the_first_file_that_is_a_picture_or_video_is_the_result(farm, files):
+    async def scenario(world):
+        await world.pair(plan=lambda inputs: Plan(files=files))
+        assert await world.result(await world.create(prompt="a fox")) == picture("a fox")
+
+    farm(scenario)
+
+
+def test_a_picture_that_is_not_served_is_named_although_its_caption_is(farm):
+    async def scenario(world):
+        box = await world.pair(plan=lambda inputs: Plan(files={"caption.txt": b"a fox"}, content=b""))
+        ended = await world.ended(await world.create(prompt="a fox"))
+        assert ended["status"] == "failed"
+        assert ended["msg"].startswith(f"Node 2 Save Image: ComfyUI_{box.posted[0]}_00001_.png cannot be fetched")
+        assert len(box.posted) == 1
+
+    farm(scenario)
+
+
+def test_a_saver_without_a_name_for_its_files_has_the_result(farm):
+    async def scenario(world):
+        box = await world.comfyui()
+        box.object_info = copy.deepcopy(box.object_info)
+        del box.object_info[SAVER]["input"]["required"]["filename_prefix"]
+        nodes = workflow()
+        del nodes["2"]["inputs"]["filename_prefix"]
+        world.workflows({"txt2img.3.json": nodes})
+        world.miner(box.url)
+        assert await world.result(await world.create(prompt="a fox")) == picture("a fox")
 
     farm(scenario)
 

@@ -77,13 +77,17 @@ def picture(text: str = "", size: tuple[int, int] = (32, 24)) -> bytes:
 
 @dataclass
 class Plan:
-    """How a prompt goes: ``seconds`` in all, in equal ``steps``; ``error`` ends it after the last."""
+    """How a prompt goes: ``seconds`` in all, in equal ``steps``; ``error`` ends it after the last.
+
+    Its file has the ``content``, or the sampler's text as a picture; ``files`` are reported before it, by their names.
+    """
 
     seconds: float = 0.0
     steps: int = 1
     error: str = ""
     preview: bytes = b""
     content: bytes | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -319,11 +323,13 @@ class FakeComfyUI:
                 await self._tell(client_id, struct.pack(">II", 1, 2) + plan.preview)
         if plan.error:
             return _entry("error", "execution_error", about | {"exception_message": plan.error, "traceback": []})
-        name = f"{prompt[saver]['inputs']['filename_prefix']}_00001_.png"
+        name = f"{prompt[saver]['inputs'].get('filename_prefix', prompt_id)}_00001_.png"
+        self._files |= plan.files
         self._files[name] = picture(str(inputs["text"])) if plan.content is None else plan.content
         self.finished.append(prompt_id)
         entry = _entry("success", "execution_success", {"prompt_id": prompt_id})
-        entry["outputs"] = {saver: {"images": [{"filename": name, "subfolder": "", "type": "output"}]}}
+        listed = [{"filename": each, "subfolder": "", "type": "output"} for each in [*plan.files, name]]
+        entry["outputs"] = {saver: {"images": listed}}
         return entry
 
 

@@ -123,13 +123,25 @@ def test_the_marked_node_has_the_result(checked):
     assert (workflow.outputs, workflow.faults) == (("2",), ())
 
 
+@pytest.mark.parametrize("nodes", [[], [save()], [node("Fps", fps=24)]])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_any_output_of_comfyui_may_have_the_result(checked, info, nodes, is_known):
+    """Savers of packs need no ``filename_prefix``. What a run makes is its own all the same."""
+    title = "output" if nodes or not is_known else "Their saver"
+    saver = node("Preview", title, images=["start", 0])
+    workflow = checked(saver, *nodes, saves=False, info=info if is_known else None)
+    assert (workflow.outputs, workflow.faults) == (("1",), ())
+    assert workflow.prompt({}, run="a")["1"] != workflow.prompt({}, run="b")["1"]
+
+
 @pytest.mark.parametrize(
     ("nodes", "said"),
     [
         ([save(), save()], "nodes 1, 2 save files: put 'output' into the title of the one with the result"),
         ([save("output"), save("output")], "'output' marks nodes 1, 2: a task has one result, so mark one of them"),
-        ([node("Preview", images=["start", 0])], "no node saves a file: add Save Image or Save Video"),
-        ([save(), node("Preview", "output", images=["start", 0])], "'output' marks a node that saves no file"),
+        ([node("Fps", fps=24)], "no node saves a file: add Save Image or Save Video"),
+        ([save(), node("Fps", "output", fps=24)], "'output' marks a node that is no output of ComfyUI"),
+        ([node("Preview", images=["start", 0])] * 2, "nodes 1, 2 save files"),
     ],
 )
 def test_there_is_one_result(fault, nodes, said):

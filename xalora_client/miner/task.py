@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -134,7 +134,7 @@ async def fetch_inputs(
 async def deliver(
     task: Assignment, finished: Finished, run_seconds: float, run: PromptRun, api: SequencerAPI, retry: Retry
 ) -> Delivered:
-    """Copy the result from ComfyUI to the sequencer. Raises OutcomeError when one does not give it or one refuses it."""
+    """Copy the result from ComfyUI to the sequencer. Raises OutcomeError when it is not given or refused."""
     started, late = time.monotonic(), 0
 
     async def upload() -> str:
@@ -156,7 +156,7 @@ async def deliver(
     with tempfile.TemporaryDirectory(prefix="xalora-") as folder:
         path = Path(folder) / "result"
         try:
-            await _download(finished.files[0], path, run, retry)
+            await _download(finished.files, path, run, retry)
             key = await retry(upload)
         except MediaTooLargeError as error:
             raise OutcomeError(WorkflowFailure(error.what)) from error
@@ -171,21 +171,32 @@ async def deliver(
     return Delivered(key, round(run_seconds, 3), round(time.monotonic() - started, 3), remark)
 
 
-async def _download(file: Mapping[str, str], path: Path, run: PromptRun, retry: Retry) -> None:
-    """Fetch a file that the prompt made. Raises OutcomeError when ComfyUI answers and does not give it."""
+async def _download(files: Sequence[Mapping[str, str]], path: Path, run: PromptRun, retry: Retry) -> None:
+    """Fetch the first of the files that is a picture or video: a node may report a caption before it.
 
-    async def download() -> None:
+    Without any, it is the last: the sequencer says what is wrong with it. Raises OutcomeError when ComfyUI answers and
+    does not give one that it names.
+    """
+
+    async def download(file: Mapping[str, str]) -> None:
         try:
             await run.comfy.download(file, path)
         except UnexpectedAnswerError as error:
             raise error.derived(transient=True) from error
 
-    try:
-        await retry(download, tries=_DOWNLOADS)
-    except (UnreachableError, UnexpectedAnswerError) as error:
-        await run.comfy.queue()  # Raises when it is not the file but ComfyUI that is gone.
-        reason = f"{one_line(file['filename'], 200)} cannot be fetched from ComfyUI: {error.what}"
-        raise OutcomeError(WorkflowFailure.at(run.outputs[0], "", reason, run.titles)) from error
+    missing = []
+    for file in files:
+        try:
+            await retry(partial(download, file), tries=_DOWNLOADS)
+        except (UnreachableError, UnexpectedAnswerError) as error:
+            await run.comfy.queue()  # Raises when it is not the file but ComfyUI that is gone.
+            missing.append(f"{one_line(file['filename'], 200)} cannot be fetched from ComfyUI: {error.what}")
+            continue
+        with path.open("rb") as stored:
+            if sniff(stored.read(SNIFF_BYTES)) is not None:
+                return
+    if missing:
+        raise OutcomeError(WorkflowFailure.at(run.outputs[0], "", missing[0], run.titles))
 
 
 def submit_fields(outcome: TaskOutcome) -> dict[str, Any]:

@@ -91,8 +91,8 @@ class CheckedWorkflow:
         Args:
             values: The values that were sent. An image is ComfyUI's name of the uploaded file, such as "a.png [temp]".
             run: A name of this run alone, 1 to 100 of A-Z a-z 0-9 _ -. It ends every ``filename_prefix``, or
-                replaces it where it comes from another node: ComfyUI would answer a prompt that it knows with the
-                files of an earlier run.
+                replaces it where it comes from another node; an output without one gets another input. ComfyUI would
+                answer a prompt that it knows with the files of an earlier run.
 
         Raises:
             InvalidParameterError: A value is not allowed, or one is missing.
@@ -115,10 +115,12 @@ class CheckedWorkflow:
         for name, value in resolved.items():
             for node_id, widget in self.bindings[name]:
                 nodes[node_id]["inputs"][widget] = value
-        for node in nodes.values():
+        for node_id, node in nodes.items():
             if PREFIX in node["inputs"]:
                 prefix = node["inputs"][PREFIX]
                 node["inputs"][PREFIX] = run if is_link(prefix) else f"{converted(prefix, _TEXT)}_{run}"
+            elif node_id in self.outputs:
+                node["inputs"]["xalora_run"] = run  # ComfyUI compares what a node does not take, too, and drops it.
         return nodes
 
 
@@ -335,10 +337,11 @@ class _Check:
         if looped := circle(sources):
             self._fault(looped[0], f"its links make a circle (nodes {', '.join(looped)}): remove one of them")
 
-    def _is_output(self, node_id: str) -> bool:
-        """Whether the node is an output by ComfyUI's word; without it, every node may be one."""
+    def _is_output(self, node_id: str) -> bool | None:
+        """Whether the node is an output by ComfyUI's word; None without it: every node may be one."""
         described = (self.object_info or {}).get(self.workflow.nodes[node_id]["class_type"])
-        return not isinstance(described, Mapping) or bool(described.get("output_node", True))
+        said = described.get("output_node") if isinstance(described, Mapping) else None
+        return None if said is None else bool(said)
 
     def _kind(self, node_id: str) -> str:
         node = self.workflow.nodes[node_id]
@@ -348,15 +351,14 @@ class _Check:
 
     def _outputs(self) -> tuple[str, ...]:
         marked = self.marked
-        ends = [node_id for node_id in self.workflow.nodes if self._is_output(node_id)]
+        ends = [node_id for node_id in self.workflow.nodes if self._is_output(node_id) is not False]
         saving = [node_id for node_id in ends if PREFIX in self.workflow.nodes[node_id]["inputs"]]
-        found = [node_id for node_id in marked if node_id in saving]
+        saving = saving or [node_id for node_id in ends if self._is_output(node_id)]
+        found = [node_id for node_id in marked if node_id in ends]
         kinds = {self._kind(node_id) for node_id in (found if marked else saving or ends)}
         for node_id in marked:
-            if node_id not in saving:
-                self._fault(
-                    node_id, f"'output' marks a node that saves no file (it has no {PREFIX}): mark one that does"
-                )
+            if node_id not in ends:
+                self._fault(node_id, "'output' marks a node that is no output of ComfyUI: mark one that saves a file")
         if len(found) > 1:
             self._fault("", f"'output' marks nodes {', '.join(found)}: a task has one result, so mark one of them")
         elif kinds and kinds.isdisjoint(("image", "video", "")):
