@@ -275,6 +275,24 @@ def test_a_saver_without_a_name_for_its_files_has_the_result(farm):
     farm(scenario)
 
 
+@pytest.mark.parametrize("query", ["token=s3cret%2B/x==", "s3cret", "a=1&token=s3cret%20+x&a=2"])
+def test_the_query_of_a_comfyui_goes_along_and_is_not_shown(farm, query):
+    async def scenario(world):
+        box = await world.comfyui()
+        world.miner(f"{box.url}/?{query}")
+        assert await world.result(await world.create(image=data_uri(picture("the input")))) == picture("")
+        asked = {target.partition("?")[0].partition("history")[0] for target in box.targets}
+        assert asked >= {"/object_info", "/upload/image", "/prompt", "/queue", "/view", "/ws", "/"}
+        assert [target for target in box.targets if query not in target] == []
+        box.answers["/view"] = [404] * 99
+        ended = await world.ended(await world.create(prompt="a fox"))
+        await box.stop()
+        await until(lambda: any("nobody listens" in line for line in world.lines))
+        assert "s3cret" not in "".join([ended["msg"], *world.lines])
+
+    farm(scenario)
+
+
 def test_a_comfyui_that_ends_before_its_file_is_fetched_is_no_missing_file(farm):
     async def scenario(world):
         gone = await world.comfyui()

@@ -115,6 +115,7 @@ class FakeComfyUI:
     interrupted: list[str] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
     authorizations: set[str] = field(default_factory=set)
+    targets: list[str] = field(default_factory=list)
     answers: dict[str, list[int | str]] = field(default_factory=dict)
     most_waiting: int = 0
     is_worker_dead: bool = False
@@ -194,6 +195,7 @@ class FakeComfyUI:
     async def _faulty(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if "Origin" in request.headers:
             self.origins.append(request.headers["Origin"])
+        self.targets.append(request.path_qs)
         self.authorizations.add(request.headers.get("Authorization", ""))
         scripted = self.answers.get(request.path, [])
         fault = scripted.pop(0) if scripted else None

@@ -43,7 +43,9 @@ _PROXY_STATUSES = (502, 503, 504)
 
 
 class ComfyUI:
-    """An async context manager. ``address`` may contain ``user:password@``; ``display_url`` is without it.
+    """An async context manager. ``address`` may contain ``user:password@`` and a query.
+
+    Each request carries these, and ``display_url`` is without them.
 
     Every method raises UnreachableError when no answer comes, and UnexpectedAnswerError for a status outside 2xx and an
     answer that is too large.
@@ -53,7 +55,9 @@ class ComfyUI:
         link = parse_address(address, "--comfyui", "http://127.0.0.1:8188")
         login = {} if link.authorization is None else {"Authorization": link.authorization}
         self._headers = {"Accept-Encoding": "identity"} | login
-        self._base = URL(link.origin + link.target.partition("?")[0].rstrip("/"))
+        path, mark, query = link.target.partition("?")
+        self._base = URL(link.origin + path.rstrip("/"))
+        self._query = mark + query
         self.display_url = str(self._base)
         self._answer_seconds = answer_seconds
 
@@ -74,6 +78,9 @@ class ComfyUI:
 
     def _timeout(self, total: float | None = None) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=total, sock_connect=self._answer_seconds, sock_read=self._answer_seconds)
+
+    def _url(self, path: str) -> URL:
+        return URL(f"{self._base / path}{self._query}", encoded=True)  # As it was written: it may be signed.
 
     async def object_info(self) -> dict[str, Any]:
         """The node classes it has, with their widgets, ranges and model files."""
@@ -168,7 +175,7 @@ class ComfyUI:
     @asynccontextmanager
     async def websocket(self, client_id: str) -> AsyncIterator[Any]:
         """A connection on which ComfyUI reports on the prompts of ``client_id``; it yields ``aiohttp.WSMessage``."""
-        url = (self._base / "ws").with_query(clientId=client_id)
+        url = self._url("ws").extend_query(clientId=client_id)
         try:
             # ComfyUI sends previews in one message each. A heartbeat notices a lost connection.
             async with self._session.ws_connect(url, max_msg_size=LARGEST_ANSWER, heartbeat=ANSWER_SECONDS) as socket:
@@ -214,7 +221,7 @@ class ComfyUI:
     async def _answer(
         self, method: str, path: str, *, allowed: tuple[int, ...] = (), seconds: float = _JSON_SECONDS, **request: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        url, timeout = self._base / path, self._timeout(seconds)
+        url, timeout = self._url(path), self._timeout(seconds)
         try:
             async with self._session.request(method, url, timeout=timeout, allow_redirects=False, **request) as answer:
                 if answer.status in _PROXY_STATUSES:
