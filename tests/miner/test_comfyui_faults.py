@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from functools import partial
 
 import pytest
 
-from tests.support.fake_comfyui import Plan, picture, until, workflow
+from tests.support.fake_comfyui import FakeComfyUI, Plan, picture, until, workflow
 from tests.support.farm import quick
 from xalora_client import ConfigurationError
+from xalora_client.miner import miner
+from xalora_client.miner.comfyui import ComfyUI
+
+SILENCE = 0.5
+"""Seconds that ComfyUI may be silent elsewhere."""
 
 
 def left_by(world, name: str) -> str:
@@ -47,6 +53,33 @@ def test_a_comfyui_that_is_not_there_is_waited_for(farm):
         assert not world.ready
         await comfyui.start()
         assert await world.result(await world.create(prompt="a fox")) == picture("a fox")
+
+    farm(scenario)
+
+
+class SlowToDescribe(FakeComfyUI):
+    """Describes its nodes once, and is silent meanwhile, also on the websockets."""
+
+    described = 0
+
+    async def _object_info(self, request):
+        self.described += 1
+        assert self.described == 1
+        await until(lambda: self._sockets)
+        await self.drop_sockets()
+        await asyncio.sleep(4 * SILENCE)
+        return await super()._object_info(request)
+
+
+def test_a_comfyui_that_takes_long_to_describe_its_nodes_is_waited_for(farm, monkeypatch):
+    monkeypatch.setattr(miner, "ComfyUI", partial(ComfyUI, answer_seconds=SILENCE))
+
+    async def scenario(world):
+        slow = SlowToDescribe()
+        world.comfyuis.append(slow)
+        world.miner((await slow.start()).url)
+        assert await world.result(await world.create(prompt="a fox")) == picture("a fox")
+        assert not said(world, "no answer in time")
 
     farm(scenario)
 

@@ -76,15 +76,16 @@ class ComfyUI:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    def _timeout(self, total: float | None = None) -> aiohttp.ClientTimeout:
-        return aiohttp.ClientTimeout(total=total, sock_connect=self._answer_seconds, sock_read=self._answer_seconds)
+    def _timeout(self, total: float | None = None, silence: float | None = None) -> aiohttp.ClientTimeout:
+        seconds = self._answer_seconds
+        return aiohttp.ClientTimeout(total=total, sock_connect=seconds, sock_read=silence or seconds)
 
     def _url(self, path: str) -> URL:
         return URL(f"{self._base / path}{self._query}", encoded=True)  # As it was written: it may be signed.
 
     async def object_info(self) -> dict[str, Any]:
-        """The node classes it has, with their widgets, ranges and model files."""
-        return await self._json("GET", "object_info")
+        """The node classes it has, with their widgets, ranges and model files. Slow disks make that take minutes."""
+        return await self._json("GET", "object_info", silence=_JSON_SECONDS)
 
     async def system_stats(self) -> dict[str, str]:
         """Its version and its device, for people."""
@@ -219,9 +220,16 @@ class ComfyUI:
 
     @asynccontextmanager
     async def _answer(
-        self, method: str, path: str, *, allowed: tuple[int, ...] = (), seconds: float = _JSON_SECONDS, **request: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        allowed: tuple[int, ...] = (),
+        seconds: float = _JSON_SECONDS,
+        silence: float | None = None,
+        **request: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        url, timeout = self._url(path), self._timeout(seconds)
+        url, timeout = self._url(path), self._timeout(seconds, silence)
         try:
             async with self._session.request(method, url, timeout=timeout, allow_redirects=False, **request) as answer:
                 if answer.status in _PROXY_STATUSES:

@@ -119,8 +119,8 @@ class Miner:
     async def _prepare(self) -> Capabilities:
         """Wait for ComfyUI and the sequencer, and register with what can be run."""
         await self._clear_queue()
-        self._has_comfy_ended = False
         object_info = await self._ask_comfyui(self._comfy.object_info)
+        self._has_comfy_ended = False  # It sends nothing while it describes its nodes, so that the websocket may end.
         software = await self._ask_comfyui(self._comfy.system_stats)
         files = {} if self._folder else await self._ask_sequencer(self._api.workflows)
         if files and not self._accepts_workflows:
