@@ -20,7 +20,7 @@ from . import cancel
 from .comfyui import ComfyUI
 from .errors import Requeued, UnexpectedAnswerError, UnreachableError
 from .heartbeat import Heartbeat
-from .prompt import PromptRun
+from .prompt import BUSY, WAITS_FOR_TASK, PromptRun
 from .sequencer_api import SequencerAPI
 from .task import TaskOutcome, log_line, run_stages, submit_fields
 from .timeouts import Timeouts
@@ -178,7 +178,7 @@ class Miner:
         A ComfyUI whose worker is dead answers as before, and keeps the prompt until it is restarted.
         """
         while True:
-            running, waiting = await self._ask_comfyui(self._comfy.queue)
+            running, waiting, _ = await self._ask_comfyui(self._comfy.queue)
             clients = (running | waiting).items()
             left = [prompt_id for prompt_id, client_id in clients if client_id.startswith(self._client_id_prefix)]
             if not left:
@@ -199,9 +199,18 @@ class Miner:
         while not self._stopping.is_set() and not self._has_comfy_ended:
             started = time.monotonic()
             try:
-                running, waiting = await self._comfy.queue()
+                running, waiting, waits_for_task = await self._comfy.queue()
                 if running or waiting:
                     self._log_rarely(f"ComfyUI at {self._comfy.display_url} is busy with prompts of others")
+                    if waits_for_task is not None:
+                        self._log_rarely(
+                            "The prompt there has Xalora nodes. If they wait for a task that only this miner runs, "
+                            "both wait for each other: name another ComfyUI after --comfyui, or use nodes in that "
+                            "prompt that run there"
+                        )
+                    reason = BUSY if waits_for_task is None else WAITS_FOR_TASK
+                    with suppress(XaloraError):  # Other sequencers do not know it. The next request shows the rest.
+                        await self._unless_finished(self._api.busy(reason, waits_for_task))
                     await self._pause(self._timeouts.poll_without_ws)
                     continue
                 answer = await self._unless_finished(self._api.request(ids))

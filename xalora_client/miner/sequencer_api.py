@@ -92,6 +92,10 @@ class SequencerAPI:
         answer = await self._ask("miner_request", body)
         return (Assignment.from_json(answer) if answer.get("task_id") else None), answer.get("register") is True
 
+    async def busy(self, reason: str, prompt_id: str | None) -> None:
+        """Say why this miner does not ask for tasks now, and which prompt may itself wait for one."""
+        await self._ask("miner_busy", {"instance": self._instance, "msg": reason, "prompt_id": prompt_id})
+
     async def heartbeat(
         self, task: Assignment, *, wait_seconds: float = 0, progress: Mapping[str, Any] | None = None
     ) -> str | None:

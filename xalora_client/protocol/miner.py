@@ -9,12 +9,17 @@ requests and writes answers.
 | ``miner_register`` | ``instance, workflows, software`` | ``lease_seconds, long_poll_seconds``; 409: name taken |
 | ``miner_workflows`` | | ``workflows``: the sequencer's workflow files by name |
 | ``miner_request`` | ``workflow_ids, instance, wait_seconds`` | an ``Assignment``, or ``msg``, or ``register: true`` |
+| ``miner_busy`` | ``instance, msg``, ``prompt_id`` | ``msg``, or ``register: true`` |
 | ``miner_heartbeat`` | ``task_id, lease, wait_seconds``, ``progress`` | ``lease_seconds``, or ``stop``: why |
 | ``miner_submit`` | ``task_id, lease, miner_id, success, ...`` | ``msg``; 409: the attempt is over |
 
 ``instance`` names the miner's process. ``workflows`` are what it can run: task type, workflow id and parameters;
 ``workflow_ids`` are their ids alone, for other sequencers. ``wait_seconds`` is how long the sequencer may wait for a
 task, or for the end of a lease, before it answers. For ``progress`` see ``read_progress``.
+
+While a miner does not ask for tasks, ``miner_busy`` says why, about once a second: consumers whose tasks wait for it
+are told ``msg``. ``prompt_id`` is the prompt that its ComfyUI runs, if that has Xalora nodes. Where each miner that
+could run a task has one, the task's answers name them as ``blocked_by``: a node of such a prompt waits for itself.
 
 A submit reports the outcome of an attempt. ``success`` says whether there is a result, ``result`` is the key of the
 uploaded file; ``inference_latency`` and ``upload_latency`` are the seconds that the workflow and the upload took.

@@ -31,6 +31,7 @@ from .open_task import ATTEMPTS, Group, Lease, OpenTask
 from .options import MOST_WAITING
 from .values import (
     Attempt,
+    Busy,
     CreateOutcome,
     InputFetch,
     InputFile,
@@ -51,6 +52,7 @@ from .waiting import WaitingTasks
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30.0
+NOBODY = "no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
 TIMED_OUT = "timed out: it did not finish within its timeout_seconds"
 WITHDRAWN = "canceled: the key of its consumer was withdrawn"
 KEPT_RESULT_SECONDS = 3600.0
@@ -169,7 +171,7 @@ class TaskQueue:
         Raises TooManyError.
         """
         if (known := await self.find_by_job_id(new.owner, new.consumer_id, new.job_id)) is not None:
-            return CreateOutcome(known, is_new=False, has_miner=True)
+            return CreateOutcome(known, is_new=False)
         waiting, size = self._waiting_of[new.owner], self._waiting_bytes_of[new.owner]
         if waiting >= self._most_waiting or size >= _MOST_WAITING_BYTES:
             raise TooManyError(
@@ -178,10 +180,12 @@ class TaskQueue:
             )
         task = self._database.create(new, self._clock.time())
         self._note_capabilities(task, new.details["parameters"])
-        has_miner = any(miner.can_run(task) for miner in self._miners.alive())
+        why, _ = self._why_waiting(task)
         self._enter(task)
+        if why is not None:
+            task.change(self._clock.time())  # The first query does not wait for a change: its answer says why.
         await self._database.flush()
-        return CreateOutcome(task.task_id, is_new=True, has_miner=has_miner)
+        return CreateOutcome(task.task_id, is_new=True, why_waiting=why)
 
     async def query(self, task_id: str, owner: bytes, after: int = -1) -> TaskView:
         """A task that this owner created. Previews older than ``after`` are left out. Raises NoSuchTaskError."""
@@ -245,6 +249,7 @@ class TaskQueue:
             self._database.set_inputs(task_id, inputs)
             task.ready = True
             self._note_capabilities(task)
+            task.change(self._clock.time())  # Only now it can be told what it waits for.
             self._dispatch(task)
 
     async def fail_fetch(self, task_id: str, msg: str) -> None:
@@ -275,6 +280,13 @@ class TaskQueue:
     async def register_local(self, name: str) -> None:
         """Add a miner inside this process. It runs everything, and its leases do not expire."""
         self._miners.register(MinerRecord(name, name, is_local=True))
+
+    async def note_busy(self, name: str, instance: str | None, busy: Busy) -> None:
+        """A miner does not ask for tasks for now. Raises NotRegisteredError."""
+        miner = self._miners.find(name, instance)
+        if miner is None:
+            raise NotRegisteredError(name)
+        self._set_busy(miner, busy)
 
     async def renew_public(self, name: str, workflow_ids: frozenset[str]) -> str | None:
         """Note a request of a miner of the public kind, which never registers. Returns the task that it runs, or None.
@@ -311,6 +323,7 @@ class TaskQueue:
         miner = self._miners.find(name, instance)
         if miner is None:
             raise NotRegisteredError(name)
+        self._set_busy(miner, None)
         with self._miners.listening(name, is_connected):
             claimed = await self._claim(miner, seconds, is_connected)
         if claimed is None:
@@ -448,7 +461,39 @@ class TaskQueue:
         view, task = self._database.find(task_id, owner), self._find(task_id)
         if view is None:
             raise NoSuchTaskError(task_id)
-        return view if task is None else replace(view, revision=task.revision, progress=task.progress_after(after))
+        if task is None:
+            return view
+        view = replace(view, revision=task.revision, progress=task.progress_after(after))
+        if task.status != "waiting" or not task.ready:
+            return view
+        why, blocked_by = self._why_waiting(task)
+        return replace(view, msg=why, blocked_by=blocked_by)
+
+    def _why_waiting(self, task: OpenTask) -> tuple[str | None, tuple[str, ...] | None]:
+        """Why no miner takes a task that waits, and the prompts that keep all from it; None where one does or will."""
+        busy: list[Busy] = []
+        first = ""
+        for miner in self._miners.alive():
+            if miner.can_run(task):
+                if miner.busy is None:
+                    return None, None
+                first = first or miner.name
+                busy.append(miner.busy)
+        if not busy:
+            return NOBODY, None
+        prompts = {each.prompt_id for each in busy}
+        blocked_by = tuple(sorted(prompt_id for prompt_id in prompts if prompt_id))
+        why = f"no miner that runs this is free; {first}: {busy[0].reason}"
+        return why, None if None in prompts else blocked_by
+
+    def _set_busy(self, miner: MinerRecord, busy: Busy | None) -> None:
+        """Note whether a miner asks for tasks, and let those who wait for it know."""
+        if miner.busy != busy:
+            miner.busy = busy
+            now = self._clock.time()
+            for task in self._open.values():
+                if task.status == "waiting" and miner.can_run(task):
+                    task.change(now)
 
     def _find(self, task_id: str) -> OpenTask | None:
         """The task if it has not ended."""
@@ -463,8 +508,7 @@ class TaskQueue:
         self._open[task.task_id] = task
         if task.timeout_seconds is not None:
             task.deadline = now + max(0.0, task.timeout_seconds - passed)
-            end = partial(self._end, task.task_id, "failed", "timed out", TIMED_OUT)
-            task.timer = self._call_at(task.deadline, end)
+            task.timer = self._call_at(task.deadline, partial(self._time_out, task))
         if task.ready:
             self._note_capabilities(task)
         if task.lease is not None:
@@ -740,6 +784,10 @@ class TaskQueue:
             now = self._clock.time()
             self._database.end(task_id, status, outcome, msg, revision=task.next_revision(now), now=self._time())
             self._close(task, outcome)
+
+    def _time_out(self, task: OpenTask) -> None:
+        why, _ = self._why_waiting(task) if task.status == "waiting" and task.ready else (None, None)
+        self._end(task.task_id, "failed", "timed out", "; ".join(filter(None, [TIMED_OUT, why])))
 
     def _close(self, task: OpenTask, outcome: str) -> None:
         """A task has ended: forget it here, and wake all who wait."""
