@@ -7,9 +7,9 @@ import hashlib
 
 import pytest
 
-from tests.support.fake_comfyui import OBJECT_INFO, Plan, picture, until, workflow
+from tests.support.fake_comfyui import LOADER, OBJECT_INFO, Plan, picture, until, workflow
 from tests.support.farm import quick
-from xalora_client import ConfigurationError
+from xalora_client import ConfigurationError, encode_data_uri
 
 
 def left_by(world, name: str) -> str:
@@ -187,5 +187,23 @@ def test_a_comfyui_that_would_wait_for_its_own_miner_is_told_at_once(farm, miner
         assert said(world, "name another ComfyUI after --comfyui")
         await world.session.post(f"{comfyui.url}/interrupt", json={"prompt_id": "client"})
         assert await world.result(task_id) == picture("a fox")
+
+    farm(scenario)
+
+
+def test_who_waits_for_a_workflow_that_the_miner_left_out_is_told_what_it_lacks(farm):
+    async def scenario(world):
+        await world.pair()
+        await world.end(world.running)
+        nodes = {name: info for name, info in OBJECT_INFO.items() if name != LOADER}
+        world.miner((await world.comfyui(object_info=nodes)).url, "attic")
+        await until(lambda: "attic" in world.ready)
+        task_id = await world.create(image=encode_data_uri(picture(), "image/png"))
+        answer = await world.task(task_id)
+        while "msg" not in answer:  # Its image is stored first.
+            answer = await world.ask("task_result_query", task_id=task_id, wait_seconds=20, after=answer["revision"])
+        assert answer["status"] == "waiting"
+        for word in ("the miner attic left it out: upscaler.json", "node 3", LOADER):
+            assert word in answer["msg"]
 
     farm(scenario)

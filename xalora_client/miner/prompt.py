@@ -25,7 +25,7 @@ from .timeouts import Timeouts
 _ACCEPTED_SECONDS = 10.0
 _CONNECT_SECONDS = 3.0
 
-BUSY = "ComfyUI is busy with prompts of others"
+OTHERS_RUN = "ComfyUI is busy with prompts of others"
 WAITS_FOR_TASK = "ComfyUI runs a prompt with Xalora nodes, which may wait for this task"
 
 

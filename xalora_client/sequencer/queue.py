@@ -31,7 +31,6 @@ from .open_task import ATTEMPTS, Group, Lease, OpenTask
 from .options import MOST_WAITING
 from .values import (
     Attempt,
-    Busy,
     CreateOutcome,
     InputFetch,
     InputFile,
@@ -41,6 +40,7 @@ from .values import (
     NoSuchTaskError,
     NotRegisteredError,
     NotUploadedError,
+    Occupied,
     Overview,
     Result,
     StoreError,
@@ -215,6 +215,10 @@ class TaskQueue:
         """Whether it may be asked for."""
         return workflow in self._capabilities
 
+    async def why_left_out(self, workflow: WorkflowKey) -> str | None:
+        """What a connected miner lacks for it, in words; None where none has told."""
+        return self._why_left_out(workflow)
+
     async def check(self, workflow: WorkflowKey, parameters: Mapping[str, Any]) -> set[str]:
         """The names of the parameters that may be images. Raises InvalidParameterError when no miner takes these."""
         self._capabilities.check(workflow, parameters)
@@ -263,14 +267,22 @@ class TaskQueue:
     # For miners.
 
     async def register(
-        self, name: str, instance: str, capabilities: Iterable[Capability], software: Mapping[str, str]
+        self,
+        name: str,
+        instance: str,
+        capabilities: Iterable[Capability],
+        software: Mapping[str, str],
+        left_out: Mapping[tuple[str, str | None], str],
     ) -> None:
         """Add a miner. Raises NameTakenError when another process with its name is here.
 
         Tasks that were created before their parameters could be checked, and are not allowed, end soon.
         """
         by_workflow = {capability.key: capability for capability in capabilities}
-        added = self._miners.register(MinerRecord(name, instance, by_workflow, software=software))
+        miner = MinerRecord(name, instance, by_workflow, software=software, left_out=left_out)
+        added = self._miners.register(miner)
+        if left_out:
+            self._tell_waiting(lambda task: task.workflow in left_out)
         if added:
             unchecked = deque(task for task in self._open.values() if task.workflow in added)
             with suppress(StoreError):  # It is tried again in the background.
@@ -281,12 +293,12 @@ class TaskQueue:
         """Add a miner inside this process. It runs everything, and its leases do not expire."""
         self._miners.register(MinerRecord(name, name, is_local=True))
 
-    async def note_busy(self, name: str, instance: str | None, busy: Busy) -> None:
+    async def note_occupied(self, name: str, instance: str | None, occupied: Occupied) -> None:
         """A miner does not ask for tasks for now. Raises NotRegisteredError."""
         miner = self._miners.find(name, instance)
         if miner is None:
             raise NotRegisteredError(name)
-        self._set_busy(miner, busy)
+        self._set_occupied(miner, occupied)
 
     async def renew_public(self, name: str, workflow_ids: frozenset[str]) -> str | None:
         """Note a request of a miner of the public kind, which never registers. Returns the task that it runs, or None.
@@ -323,7 +335,7 @@ class TaskQueue:
         miner = self._miners.find(name, instance)
         if miner is None:
             raise NotRegisteredError(name)
-        self._set_busy(miner, None)
+        self._set_occupied(miner, None)
         with self._miners.listening(name, is_connected):
             claimed = await self._claim(miner, seconds, is_connected)
         if claimed is None:
@@ -471,29 +483,34 @@ class TaskQueue:
 
     def _why_waiting(self, task: OpenTask) -> tuple[str | None, tuple[str, ...] | None]:
         """Why no miner takes a task that waits, and the prompts that keep all from it; None where one does or will."""
-        busy: list[Busy] = []
-        first = ""
-        for miner in self._miners.alive():
-            if miner.can_run(task):
-                if miner.busy is None:
-                    return None, None
-                first = first or miner.name
-                busy.append(miner.busy)
-        if not busy:
-            return NOBODY, None
-        prompts = {each.prompt_id for each in busy}
-        blocked_by = tuple(sorted(prompt_id for prompt_id in prompts if prompt_id))
-        why = f"no miner that runs this is free; {first}: {busy[0].reason}"
-        return why, None if None in prompts else blocked_by
+        able = [miner for miner in self._miners.alive() if miner.can_run(task)]
+        occupied = [miner.occupied for miner in able if miner.occupied is not None]
+        if len(occupied) < len(able):
+            return None, None
+        if not able:
+            why = self._why_left_out(task.workflow)
+            return f"no connected miner runs this with these values; {why}" if why else NOBODY, None
+        prompts = {each.prompt_id for each in occupied}
+        blocked_by = None if None in prompts else tuple(sorted(filter(None, prompts)))
+        return f"no miner that runs this is free; {able[0].name}: {occupied[0].reason}", blocked_by
 
-    def _set_busy(self, miner: MinerRecord, busy: Busy | None) -> None:
+    def _set_occupied(self, miner: MinerRecord, occupied: Occupied | None) -> None:
         """Note whether a miner asks for tasks, and let those who wait for it know."""
-        if miner.busy != busy:
-            miner.busy = busy
-            now = self._clock.time()
-            for task in self._open.values():
-                if task.status == "waiting" and miner.can_run(task):
-                    task.change(now)
+        if miner.occupied != occupied:
+            miner.occupied = occupied
+            self._tell_waiting(miner.can_run)
+
+    def _tell_waiting(self, concerns: Callable[[OpenTask], bool]) -> None:
+        """Let those who wait for some tasks know that these wait for something else now."""
+        now = self._clock.time()
+        for task in self._open.values():
+            if task.status == "waiting" and concerns(task):
+                task.change(now)
+
+    def _why_left_out(self, workflow: WorkflowKey) -> str | None:
+        """What a connected miner lacks for a workflow; None where none has told."""
+        told = ((miner.name, miner.left_out.get(workflow)) for miner in self._miners.alive())
+        return next((f"the miner {name} left it out: {why}" for name, why in told if why), None)
 
     def _find(self, task_id: str) -> OpenTask | None:
         """The task if it has not ended."""

@@ -167,7 +167,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Busy:
+class Occupied:
     """Why a miner does not ask for tasks, and the prompt on its ComfyUI that may itself wait for one."""
 
     reason: str

@@ -61,7 +61,9 @@ async def _workflow(queue: TaskQueue, body: Mapping[str, Any]) -> WorkflowKey:
         raise InvalidParameterError("workflow_id", workflow_id, "letters, digits, dashes and underscores")
     workflow = WorkflowKey(str(task_type), workflow_id)
     if not await queue.has_workflow(workflow):
-        raise HTTPError(400, f"no miner offers the workflow {workflow}; offered are: {names}")
+        why = await queue.why_left_out(workflow)
+        lacking = f"no miner offers the workflow {workflow}; " + (f"{why}; " if why else "")
+        raise HTTPError(400, f"{lacking}offered are: {names}")
     return workflow
 
 
