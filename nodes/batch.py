@@ -154,7 +154,9 @@ class _Batch:
 
     def _status_text(self) -> str:
         lost = any(not update.connected for update in self.updates.values())
-        more = " · connection lost, trying again" if lost else ""
+        results = (update.result for update in self.updates.values())
+        why = next((result.why_waiting for result in results if result and result.why_waiting), None)
+        more = " · connection lost, trying again" if lost else f" · {why}" if why else ""
         if self.done + len(self.updates) < self.parallel and self.uploads:
             sent = sum(progress.sent for progress in self.uploads.values())
             return f"uploading {len(self.uploads)} / {self.count} · {sent / 1e6:.1f} MB{more}"

@@ -14,7 +14,7 @@ from ..xalora_client import WorkflowTask, WorkflowTaskResult
 from . import comfy
 from .comfy import outputs
 from .comfy.progress import Progress
-from .comfy.prompt import Interrupted, Prompt, caller, is_wanted
+from .comfy.prompt import Interrupted, Prompt, caller, is_wanted, prompt_id
 from .status_lines import NodeTasks, submitted_line
 
 logger = logging.getLogger("xalora_client")
@@ -130,7 +130,7 @@ class NodeRun:
 
     def __init__(self, *, reuse: bool, images_at_once: int) -> None:
         self.prompt = Prompt.current()
-        self.tasks = NodeTasks(reuse)
+        self.tasks = NodeTasks(reuse, prompt_id())
         self.progress = Progress()
         self.status_text: Callable[[], str] = str
         self.warning = ""

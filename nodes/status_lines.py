@@ -15,6 +15,7 @@ class NodeTasks:
 
     Attributes:
         reuse: Whether earlier tasks may be continued, and their results used again.
+        prompt_id: The prompt that the node runs in; "" where that is not known.
         origins: Where each task comes from, as in TaskUpdate.
         open: The tasks that exist and are not known to have ended.
         canceled: The tasks that an interruption canceled, each with the error of its cancel, or None.
@@ -22,13 +23,17 @@ class NodeTasks:
     """
 
     reuse: bool
+    prompt_id: str = ""
     origins: dict[str, str] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
     canceled: dict[str, xalora_client.XaloraError | None] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
     def note(self, update: xalora_client.TaskUpdate, submitted_here: set[str]) -> xalora_client.TaskUpdate:
-        """Remember where a task comes from. One that this prompt itself submitted is not from an earlier run."""
+        """Remember where a task comes from. One that this prompt itself submitted is not from an earlier run.
+
+        Raises TaskTimeoutError when no miner can begin the task before this prompt has ended.
+        """
         if not update.task_id:
             return update
         if update.origin in ("new", "resend"):
@@ -38,6 +43,13 @@ class NodeTasks:
         self.origins[update.task_id] = update.origin
         is_open = update.result is None or not update.result.is_final
         (self.open.add if is_open else self.open.discard)(update.task_id)
+        if update.result is not None and update.result.extra.get("blocked_by") == [self.prompt_id]:
+            raise xalora_client.TaskTimeoutError(
+                "The only miner for this task uses this ComfyUI, and waits until this prompt has ended",
+                task_id=update.task_id,
+                result=update.result,
+                advice="Give the miner another ComfyUI with --comfyui, or use nodes in this workflow that run here.",
+            )
         return update
 
     def elapsed(self) -> str:

@@ -147,6 +147,12 @@ def _running_node() -> tuple[str, dict[str, Any], dict[str, Any]] | None:
     return str(context.node_id), {}, {}
 
 
+def prompt_id() -> str:
+    """The id of the prompt that runs; "" where it is not known."""
+    context = get_executing_context() if IN_COMFYUI else None
+    return "" if context is None else str(context.prompt_id)
+
+
 def is_wanted(output: int) -> bool:
     """Whether a node is connected to this output of the node that runs. Where that is not known, it is presumed."""
     node_id, prompt, _ = _running_node() or ("", {}, {})

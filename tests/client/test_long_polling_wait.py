@@ -182,6 +182,12 @@ def test_the_wait_ends_before_the_deadline_and_the_last_look_is_no_timeout_of_th
     assert script.now <= 30 + 1e-6
 
 
+def test_the_timeout_of_a_task_that_no_miner_takes_says_why():
+    script = Script(CREATED, (0.1, running(1, status="waiting", msg="no miner is free")))
+    with pytest.raises(TaskTimeoutError, match="its status is waiting: no miner is free"):
+        script.make(timeout=30)
+
+
 def test_no_server_makes_a_client_wait_longer_than_proxies_allow():
     script = Script((0.1, CREATED[1] | {"long_poll_seconds": 3600}), (1.0, DONE))
     script.make()

@@ -9,8 +9,12 @@ import pytest
 
 from tests.support.fake_sequencer import DROP, Answer, status
 from tests.support.pictures import png
-from xalora_client import TaskProgress, TaskUpdate, Text2VideoTask, encode_data_uri
+from xalora_client import TaskProgress, TaskStatus, TaskUpdate, Text2VideoTask, WorkflowTaskResult, encode_data_uri
 from xalora_client.client.updates import estimate
+
+
+def answered(**more):
+    return WorkflowTaskResult("t1", TaskStatus.WAITING, msg="no miner is free", **more)
 
 
 def said(elapsed=None, **fields):
@@ -32,6 +36,8 @@ def said(elapsed=None, **fields):
         ({"last_error": "503: busy", "next_poll": 2.0}, "running 0:48 · 503: busy, trying again in 2 s"),
         ({"origin": "attach"}, "running 0:48 · continued from an earlier run"),
         ({"origin": "given"}, "running 0:48"),
+        ({"status": "waiting", "result": answered(revision=1)}, "queued 0:48 · no miner is free"),
+        ({"status": "waiting", "result": answered(), "origin": "given"}, "queued 0:48"),  # Another kind of server.
     ],
 )  # fmt: skip
 def test_in_words(fields, words):

@@ -259,3 +259,24 @@ def test_offloading_takes_few_requests(
     # Progress is a change at most twice a second; besides there are the beginning and the end.
     assert 2 <= asked.pop("POST /task_result_query") <= 4 + 2 * took
     assert sorted(asked.values()) == [1, 1], asked  # The create and the download.
+
+
+def test_a_comfyui_that_would_wait_for_its_own_miner_fails_at_once(server: ComfyUIProcess, tmp_path: Path) -> None:
+    """It is the artist's and the miner's at once. Once the prompt has failed, the miner runs the task."""
+    workflows = write_workflows(tmp_path / "workflows")
+    (workflows / "upscaler.model.json").unlink()
+    process = SequencerProcess(tmp_path, "--comfyui", server.url, "--workflows", workflows)
+    process.said(r"Xalora miner .* ready")
+    server.use(process.url, XALORA_API_KEY=KEY)
+    prompt = {"pictures": image(seed=11), "large": upscale(["pictures", 0]), "kept": keep(["large", 0])}
+    try:
+        failed, began = server.queue(prompt), time.monotonic()
+        failed.wait()
+        assert time.monotonic() - began < 30
+        assert "The only miner for this task uses this ComfyUI" in failed.error["exception_message"]
+        process.said("name another ComfyUI after --comfyui")
+        process.said("task .*: done")
+        server.run(prompt).ok()
+    finally:
+        process.close()
+        server.settle()

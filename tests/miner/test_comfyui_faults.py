@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 
-from tests.support.fake_comfyui import FakeComfyUI, Plan, picture, until, workflow
+from tests.support.fake_comfyui import LOADER, OBJECT_INFO, FakeComfyUI, Plan, picture, until, workflow
 from tests.support.farm import quick
-from xalora_client import ConfigurationError
+from xalora_client import ConfigurationError, encode_data_uri
 from xalora_client.miner import miner
 from xalora_client.miner.comfyui import ComfyUI
 
@@ -181,5 +181,62 @@ def test_with_nothing_to_run_it_ends(farm):
         world.miner(comfyui.url)
         with pytest.raises(ConfigurationError, match="none of the workflows"):
             await world.running
+
+    farm(scenario)
+
+
+@pytest.mark.parametrize("miner_comes_first", [True, False])
+def test_a_comfyui_that_would_wait_for_its_own_miner_is_told_at_once(farm, miner_comes_first):
+    """Either the miner already waits at the sequencer when the prompt begins, or it sees the prompt before."""
+
+    async def scenario(world):
+        plan = {"a client": Plan(seconds=600)}
+        nodes = OBJECT_INFO | {"XaloraRunWorkflow": {"input": {}, "output": ["IMAGE"]}}
+        comfyui = await world.comfyui(plan=lambda inputs: plan.get(inputs["text"], Plan()), object_info=nodes)
+        client = workflow() | {"3": {"class_type": "XaloraRunWorkflow", "inputs": {}}}
+        client["1"]["inputs"]["text"] = "a client"
+
+        async def begin() -> None:
+            body = {"prompt": client, "prompt_id": "client", "client_id": "editor"}
+            await world.session.post(f"{comfyui.url}/prompt", json=body)
+            await until(lambda: comfyui.running == "client")
+
+        if not miner_comes_first:
+            await begin()
+        world.miner(comfyui.url)
+        await until(lambda: world.ready)
+        if miner_comes_first:
+            # Once a first task is done, the miner waits at the sequencer for the next.
+            await world.result(await world.create(prompt="a hare"))
+            await begin()
+        task_id = await world.create(prompt="a fox", timeout_seconds=600)
+        answer = await world.task(task_id)
+        while answer.get("blocked_by") != ["client"]:
+            answer = await world.ask("task_result_query", task_id=task_id, wait_seconds=20, after=answer["revision"])
+        assert (answer["status"], "box: ComfyUI runs a prompt with Xalora nodes" in answer["msg"]) == (
+            "waiting",
+            True,
+        )
+        assert said(world, "name another ComfyUI after --comfyui")
+        await world.session.post(f"{comfyui.url}/interrupt", json={"prompt_id": "client"})
+        assert await world.result(task_id) == picture("a fox")
+
+    farm(scenario)
+
+
+def test_who_waits_for_a_workflow_that_the_miner_left_out_is_told_what_it_lacks(farm):
+    async def scenario(world):
+        await world.pair()
+        await world.end(world.running)
+        nodes = {name: info for name, info in OBJECT_INFO.items() if name != LOADER}
+        world.miner((await world.comfyui(object_info=nodes)).url, "attic")
+        await until(lambda: "attic" in world.ready)
+        task_id = await world.create(image=encode_data_uri(picture(), "image/png"))
+        answer = await world.task(task_id)
+        while "msg" not in answer:  # Its image is stored first.
+            answer = await world.ask("task_result_query", task_id=task_id, wait_seconds=20, after=answer["revision"])
+        assert answer["status"] == "waiting"
+        for word in ("the miner attic left it out: upscaler.json", "node 3", LOADER):
+            assert word in answer["msg"]
 
     farm(scenario)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.support.fake_miner import workflow
+from tests.support.fake_miner import in_thread, workflow
 from tests.support.ledger_steps import records_of
 from xalora_client import Client, CustomTask, ServerError
 from xalora_client.ledger import Ledger
@@ -201,3 +201,47 @@ def test_a_create_says_when_only_a_miner_that_is_gone_takes_the_values(sequencer
     more = {"workflow_id": "3"}
     assert server.try_create("txt2img", {"lora_name": "hare"}, **more).json()["msg"] == "queued in the sequencer"
     assert "with these values" in server.try_create("txt2img", {"lora_name": "fox"}, **more).json()["msg"]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        ([{"task_type": "txt2vid", "workflow_id": "1", "msg": "node 3:\x1b[31m\nWanSampler is missing"}], True),
+        ([5, {"task_type": "txt2vid", "workflow_id": ["1"], "msg": "x"}, {"task_type": [], "msg": "x"}], False),
+        ([{"task_type": "txt2vid", "workflow_id": "2", "msg": "of another"}], False),
+        ([{"task_type": "txt2vid", "workflow_id": "1", "msg": 5}], False),
+        ("txt2vid.1", False),
+        (None, False),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_the_connected_miners_lack_is_said_in_the_first_answer(sequencer, left_out, said, is_known):
+    """Where a miner that had the workflow is gone, the task waits; else its create is refused."""
+    server = sequencer()
+    if is_known:
+        server.miner("txt2vid.1")
+        server.advance(3600)
+    server.miner("upscaler", name="box", register=False).register(left_out=left_out)
+    answer = server.try_create("txt2vid", {"prompt": "x"}, workflow_id="1")
+    what = "the miner box left it out: node 3: [31m WanSampler is missing"
+    if not is_known:
+        assert (answer.status_code, what in answer.json()["message"]) == (400, said)
+        return
+    made = answer.json()
+    query = {"task_id": made["task_id"], "wait_seconds": 25, "after": made["revision"]}
+    for each in (made, server.post("task_result_query", **query).json()):  # The clock stands still.
+        assert (what in each["msg"], "start one with" in each["msg"]) == (said, not said)
+
+
+def test_who_waits_is_told_what_a_miner_lacks_that_comes_later(sequencer):
+    server = sequencer()
+    server.miner("txt2vid.1")
+    server.advance(3600)
+    task_id = server.make("txt2vid.1")
+    query = {"task_id": task_id, "wait_seconds": 25, "after": server.query(task_id)["revision"]}
+    waiting = in_thread(server.post, "task_result_query", **query)
+    server.miner("upscaler", register=False).register(
+        left_out=[{"task_type": "txt2vid", "workflow_id": "1", "msg": "WanSampler is missing"}]
+    )
+    assert "WanSampler is missing" in waiting.result(10).json()["msg"]

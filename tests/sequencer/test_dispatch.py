@@ -220,3 +220,55 @@ def test_what_a_miner_says_of_a_result_is_told(sequencer):
     task_id = server.make()
     miner.finish(miner.take())
     assert "msg" not in server.query(task_id)
+
+
+OTHERS, OWN = {"msg": "its ComfyUI is busy"}, {"msg": "it runs <b>Xalora</b> nodes", "prompt_id": "p1"}
+
+
+@pytest.mark.parametrize(
+    ("states", "said", "blocked_by"),
+    [
+        ([], "no miner that runs this with these values is connected", None),
+        ([OTHERS], "is free; miner-1: its ComfyUI is busy", None),
+        ([OWN], "is free; miner-1: it runs <b>Xalora</b> nodes", ["p1"]),
+        ([OWN, OWN | {"prompt_id": "p0"}], "miner-1: it runs", ["p0", "p1"]),
+        ([OWN, OTHERS], "miner-1: it runs", None),
+        ([OWN, None], None, None),
+    ],
+)
+def test_a_task_that_no_miner_takes_now_says_why(sequencer, states, said, blocked_by):
+    """In the create's answer, in the first query's, which does not wait, and in its timeout's."""
+    server = sequencer()
+    server.miner(name="gone")
+    server.advance(3600)
+    for number, state in enumerate(states, 1):
+        miner = server.miner(name=f"miner-{number}")
+        if state is not None:
+            miner.post("miner_busy", {"erc20_address": miner.name, "instance": miner.instance, **state})
+    made = server.try_create("txt2vid", {"prompt": "a hare"}, workflow_id="1", timeout_seconds=20).json()
+    if said is None:
+        assert made["msg"] == "queued in the sequencer"
+        assert "msg" not in server.query(made["task_id"])
+        return
+    query = {"task_id": made["task_id"], "wait_seconds": 25, "after": made["revision"]}
+    first = server.post("task_result_query", **query).json()  # The clock stands still: no wait would end.
+    server.advance(20)
+    last = server.query(made["task_id"])
+    assert (first["status"], first.get("blocked_by"), last["status"]) == ("waiting", blocked_by, "failed")
+    for answer in (made, first, last):
+        assert said in answer["msg"]
+
+
+def test_who_waits_already_is_told_when_a_miner_becomes_busy_and_when_it_no_longer_is(sequencer):
+    server = sequencer()
+    miner = server.miner()
+    task_id, revision = server.make(), 0
+    about = {"erc20_address": miner.name, "instance": miner.instance}
+    changes = [(lambda: miner.post("miner_busy", about | OTHERS), "waiting"), (miner.ask, "running")]
+    for change, status in changes:
+        waiting = in_thread(server.post, "task_result_query", task_id=task_id, wait_seconds=25, after=revision)
+        change()
+        answer = waiting.result(10).json()
+        assert (answer["status"], "busy" in answer.get("msg", "")) == (status, status == "waiting")
+        revision = answer["revision"]
+    assert miner.post("miner_busy", about | OTHERS | {"instance": "0"}).json()["register"] is True

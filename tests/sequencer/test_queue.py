@@ -34,7 +34,7 @@ class Queue:
         self.owner = self.queue.owner("a key")
 
     async def register(self, name="box"):
-        await self.queue.register(name, "0a", [Capability(WORKFLOW, {})], {})
+        await self.queue.register(name, "0a", [Capability(WORKFLOW, {})], {}, {})
 
     async def create(self, job_id="job"):
         return await self.queue.create(

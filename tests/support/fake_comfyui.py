@@ -246,7 +246,8 @@ class FakeComfyUI:
 
     async def _get_queue(self, _: web.Request) -> web.Response:
         queued = [[0, prompt_id, {}, {"client_id": client_id}, []] for prompt_id, client_id in self._queue]
-        running = [] if self._running is None else [[0, self._running, {}, {"client_id": self._client}, []]]
+        now = self._running
+        running = [] if now is None else [[0, now, self.prompts[now], {"client_id": self._client}, []]]
         return await _json({"queue_running": running, "queue_pending": queued})
 
     async def _delete(self, request: web.Request) -> web.Response:

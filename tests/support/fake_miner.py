@@ -61,7 +61,7 @@ class FakeMiner:
         self.url = url
         return self
 
-    def register(self) -> requests.Response:
+    def register(self, **more: Any) -> requests.Response:
         software = {"comfyui": "0.33.0", "device": "a <b>GPU</b>"}
         return self.post(
             "miner_register",
@@ -70,6 +70,7 @@ class FakeMiner:
                 "instance": self.instance,
                 "workflows": self.workflows,
                 "software": software,
+                **more,
             },
         )
 

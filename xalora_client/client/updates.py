@@ -71,6 +71,8 @@ class TaskUpdate:
         if progress is not None:
             title = f"{progress.title} " if progress.title else ""
             return f" · {title}{progress.value:g} / {progress.maximum:g}"
+        if self.result is not None and self.result.why_waiting:
+            return f" · {self.result.why_waiting}"
         return _ORIGINS.get(self.origin, "")
 
 

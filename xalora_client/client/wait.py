@@ -211,6 +211,8 @@ class Wait:
     def _timed_out(self, error: XaloraError | None = None) -> TaskTimeoutError:
         waited = self.session.clock() - self.started
         status = f"its status is {self.result.status}" if self.result else "its status is not known"
+        if self.result and self.result.why_waiting:
+            status += f": {self.result.why_waiting}"
         error = error or self.last_error
         failed = f"; the last query failed: {error.what}" if error else ""
         return TaskTimeoutError(

@@ -36,6 +36,7 @@ _MOST_VALUES = 3_000_000
 """Values in one answer: ``/object_info`` names every model file in every node that takes one."""
 
 _LONGEST_NAME = 500
+_NODE_PREFIX = "Xalora"
 _JSON_SECONDS = 300.0
 _FILE_SECONDS = 3600.0
 _CHUNK = 1 << 18
@@ -122,10 +123,21 @@ class ComfyUI:
                 return answer.status, await self._read_json(answer)
             return answer.status, {}
 
-    async def queue(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The prompts that run, and those that wait: their clients' ids by prompt id."""
+    async def queue(self) -> tuple[dict[str, str], dict[str, str], str | None]:
+        """The prompts that run, and those that wait: their clients' ids by prompt id.
+
+        Third, a prompt that runs and has Xalora nodes, which may wait for a task themselves; None without one.
+        """
         answer = await self._json("GET", "queue")
-        return _clients(answer.get("queue_running")), _clients(answer.get("queue_pending"))
+        running = answer.get("queue_running")
+        waits_for_task = (
+            _text(item[1])
+            for item in (running if isinstance(running, list) else [])
+            if isinstance(item, list) and len(item) > 2
+            for node in _object(item[2]).values()
+            if _text(_object(node).get("class_type")).startswith(_NODE_PREFIX)
+        )
+        return _clients(running), _clients(answer.get("queue_pending")), next(waits_for_task, None)
 
     async def history(self, prompt_id: str) -> dict[str, Any] | None:
         """How a prompt ended, or None when it is not in the history."""

@@ -20,7 +20,7 @@ from . import cancel
 from .comfyui import ComfyUI
 from .errors import Requeued, UnexpectedAnswerError, UnreachableError
 from .heartbeat import Heartbeat
-from .prompt import PromptRun
+from .prompt import OTHERS_RUN, WAITS_FOR_TASK, PromptRun
 from .sequencer_api import SequencerAPI
 from .task import TaskOutcome, log_line, run_stages, submit_fields
 from .timeouts import Timeouts
@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 Capabilities = Mapping[tuple[str, str | None], CheckedWorkflow]
 """The workflows that a ComfyUI can run, by task type and workflow id."""
+
+LeftOut = Mapping[tuple[str, str | None], str]
+"""Why a ComfyUI cannot run the other workflows, by the same."""
 
 _SHORTEST_REQUEST = 1.0
 """Seconds. A faster answer without a task means that the sequencer does not wait for one: pause before the next."""
@@ -129,14 +132,15 @@ class Miner:
                 "on this machine whatever the nodes of its ComfyUI can",
                 advice="Name a folder after --workflows, or add --accept-workflows if you trust that sequencer.",
             )
-        capabilities = find_capabilities(read_workflows(self._folder, files, self._log), object_info, self._log)
+        read = read_workflows(self._folder, files, self._log)
+        capabilities, left_out = find_capabilities(read, object_info, self._log)
         if not capabilities:
             raise ConfigurationError(
                 "This ComfyUI can run none of the workflows",
                 advice="Correct the workflows that are named above, or name another folder after --workflows.",
             )
         workflows = [checked.capability.to_json() for checked in capabilities.values()]
-        await self._ask_sequencer(partial(self._api.register, workflows, software))
+        await self._ask_sequencer(partial(self._api.register, workflows, software, left_out))
         names = ", ".join(checked.workflow.name for checked in capabilities.values())
         self._log(f"ComfyUI {software['comfyui']} on {software['device']} runs {names}")
         if not self._is_accepted:
@@ -178,7 +182,7 @@ class Miner:
         A ComfyUI whose worker is dead answers as before, and keeps the prompt until it is restarted.
         """
         while True:
-            running, waiting = await self._ask_comfyui(self._comfy.queue)
+            running, waiting, _ = await self._ask_comfyui(self._comfy.queue)
             clients = (running | waiting).items()
             left = [prompt_id for prompt_id, client_id in clients if client_id.startswith(self._client_id_prefix)]
             if not left:
@@ -199,9 +203,18 @@ class Miner:
         while not self._stopping.is_set() and not self._has_comfy_ended:
             started = time.monotonic()
             try:
-                running, waiting = await self._comfy.queue()
+                running, waiting, waits_for_task = await self._comfy.queue()
                 if running or waiting:
                     self._log_rarely(f"ComfyUI at {self._comfy.display_url} is busy with prompts of others")
+                    if waits_for_task is not None:
+                        self._log_rarely(
+                            "The prompt there has Xalora nodes. If they wait for a task that only this miner runs, "
+                            "both wait for each other: name another ComfyUI after --comfyui, or use nodes in that "
+                            "prompt that run there"
+                        )
+                    reason = OTHERS_RUN if waits_for_task is None else WAITS_FOR_TASK
+                    with suppress(XaloraError):  # Other sequencers do not know it. The next request shows the rest.
+                        await self._unless_finished(self._api.report_occupied(reason, waits_for_task))
                     await self._pause(self._timeouts.poll_without_ws)
                     continue
                 answer = await self._unless_finished(self._api.request(ids))
@@ -331,20 +344,25 @@ def read_workflows(folder: Path | None, of_sequencer: Mapping[str, Any], log: Ca
 
 def find_capabilities(
     workflows: list[Workflow], object_info: Mapping[str, Any], log: Callable[[str], None]
-) -> Capabilities:
-    """Those that this ComfyUI can run. The others are logged, with what is wrong."""
+) -> tuple[Capabilities, LeftOut]:
+    """Those that this ComfyUI can run, and what is wrong with the others, which is logged as well."""
     capabilities: dict[tuple[str, str | None], CheckedWorkflow] = {}
+    left_out: dict[tuple[str, str | None], str] = {}
     for workflow in workflows:
         try:
             checked = check(workflow, object_info)
         except Exception as error:  # noqa: BLE001 - whatever a ComfyUI says of its nodes, the miner goes on
-            log(f"left out: {workflow.name}: this ComfyUI describes its nodes otherwise than others do ({error!r})")
+            reason = f"{workflow.name}: this ComfyUI describes its nodes otherwise than others do ({error!r})"
+            left_out[workflow.key] = reason
+            log(f"left out: {reason}")
             continue
         for fault in checked.faults:
             log(f"left out: {fault}")
-        if not checked.faults:
+        if checked.faults:
+            left_out[workflow.key] = "; ".join(map(str, checked.faults))
+        else:
             capabilities[workflow.key] = checked
-    return capabilities
+    return capabilities, left_out
 
 
 def _name(task: Assignment) -> str:

@@ -25,6 +25,9 @@ from .timeouts import Timeouts
 _ACCEPTED_SECONDS = 10.0
 _CONNECT_SECONDS = 3.0
 
+OTHERS_RUN = "ComfyUI is busy with prompts of others"
+WAITS_FOR_TASK = "ComfyUI runs a prompt with Xalora nodes, which may wait for this task"
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -94,7 +97,7 @@ class PromptRun:
         while True:
             try:
                 await self.comfy.interrupt(self.prompt_id)
-                running, waiting = await self.comfy.queue()
+                running, waiting, _ = await self.comfy.queue()
                 if self.prompt_id not in running | waiting:
                     return True
             except UnreachableError as error:
@@ -126,7 +129,7 @@ class PromptRun:
                 raise
             except UnreachableError as error:
                 await self._wait_unreached(error)
-                entry, running, waiting = await self._poll()
+                entry, running, waiting, _ = await self._poll()
                 if entry is not None or self.prompt_id in running | waiting:  # Some versions run a repeated id twice.
                     self._is_accepted = self._has_begun = True
                     return
@@ -138,15 +141,16 @@ class PromptRun:
             await self.stop()  # The rest of it is of no use.
             raise OutcomeError(replace(failure, is_final=False))
 
-    async def _poll(self) -> tuple[dict[str, Any] | None, dict[str, str], dict[str, str]]:
-        """Its history entry if it has ended, and the prompts that run and that wait. Asks until ComfyUI answers."""
+    async def _poll(self) -> tuple[dict[str, Any] | None, dict[str, str], dict[str, str], str | None]:
+        """Its history entry if it has ended, and what ``ComfyUI.queue`` returns. Asks until ComfyUI answers."""
         while True:
             try:
                 running: dict[str, str] = {}
                 waiting: dict[str, str] = {}
+                waits_for_task: str | None = None
                 entry = await self.comfy.history(self.prompt_id)
                 if entry is None:
-                    running, waiting = await self.comfy.queue()
+                    running, waiting, waits_for_task = await self.comfy.queue()
                     # From queue to history it goes in one step, so the history is asked once more.
                     if self.prompt_id not in running | waiting:
                         entry = await self.comfy.history(self.prompt_id)
@@ -154,7 +158,7 @@ class PromptRun:
                 await self._wait_unreached(error)
             else:
                 self._unreached_since = None
-                return entry, running, waiting
+                return entry, running, waiting, waits_for_task
 
     async def _wait_for_history(self) -> dict[str, Any]:
         """Wait until it has ended. Returns its history entry."""
@@ -162,7 +166,7 @@ class PromptRun:
         self._moved = time.monotonic()
         while True:
             self._news.clear()
-            entry, running, waiting = await self._poll()
+            entry, running, waiting, waits_for_task = await self._poll()
             if entry is not None:
                 return entry
             if self.prompt_id not in running | waiting:
@@ -174,6 +178,10 @@ class PromptRun:
             if stalled_since is not None and now - stalled_since > self.timeouts.queue_stall:
                 reason = "ComfyUI answers, but does not begin what is in its queue"
                 raise OutcomeError(Requeued(reason, is_attempt=False))
+            if self.prompt_id in waiting and waits_for_task is not None:
+                # Perhaps for this very task: without it, the miner can say so.
+                await self.stop()
+                raise OutcomeError(Requeued(WAITS_FOR_TASK, is_attempt=False, is_fit=True))
             if self.prompt_id in waiting:
                 self._moved = now
             elif now - self._moved > self.timeouts.progress_stall:

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import APIStatusError, ConfigurationError, NetworkError, ResponseError, one_line
 from ..http.upload import WebTransport
 from ..protocol.answers import check_status
-from ..protocol.miner import LARGEST_INPUT, Assignment, Input, read_seconds
+from ..protocol.miner import LARGEST_INPUT, Assignment, Input, left_out_to_json, read_seconds
 from ..protocol.parameters import finite, refuse_constant
 from ..protocol.requests import Request, Response, pasted
 from ..protocol.urls import Link, display_url
@@ -57,9 +57,22 @@ class SequencerAPI:
         self._transport = WebTransport()
         self._is_reached = False
 
-    async def register(self, workflows: Sequence[Mapping[str, Any]], software: Mapping[str, str]) -> None:
-        """Report what this miner runs. Raises ConfigurationError when the sequencer does not accept it."""
-        body = {"instance": self._instance, "workflows": workflows, "software": software}
+    async def register(
+        self,
+        workflows: Sequence[Mapping[str, Any]],
+        software: Mapping[str, str],
+        left_out: Mapping[tuple[str, str | None], str],
+    ) -> None:
+        """Report what this miner runs, and why not the rest.
+
+        Raises ConfigurationError when the sequencer does not accept it.
+        """
+        body = {
+            "instance": self._instance,
+            "workflows": workflows,
+            "software": software,
+            "left_out": left_out_to_json(left_out),
+        }
         for number in itertools.count(2):
             try:
                 answer = await self._ask("miner_register", body)
@@ -91,6 +104,10 @@ class SequencerAPI:
         body = {"workflow_ids": workflow_ids, "instance": self._instance, "wait_seconds": self._long_poll_seconds}
         answer = await self._ask("miner_request", body)
         return (Assignment.from_json(answer) if answer.get("task_id") else None), answer.get("register") is True
+
+    async def report_occupied(self, reason: str, prompt_id: str | None) -> None:
+        """Say why this miner does not ask for tasks now, and which prompt may itself wait for one."""
+        await self._ask("miner_busy", {"instance": self._instance, "msg": reason, "prompt_id": prompt_id})
 
     async def heartbeat(
         self, task: Assignment, *, wait_seconds: float = 0, progress: Mapping[str, Any] | None = None

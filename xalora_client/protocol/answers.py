@@ -136,6 +136,11 @@ class WorkflowTaskResult:
         return next(filter(None, map(_words, candidates)), None)
 
     @property
+    def why_waiting(self) -> str | None:
+        """Why no miner takes the waiting task now, in the words of `xalora sequencer`; None where one does or will."""
+        return self.msg if self.status == TaskStatus.WAITING and self.revision is not None else None
+
+    @property
     def left_behind(self) -> str | None:
         """What a finished task made beside its result, in the miner's words; None where it made nothing more."""
         found = self.message or ""

@@ -6,15 +6,21 @@ requests and writes answers.
 
 | endpoint | request | answer |
 |---|---|---|
-| ``miner_register`` | ``instance, workflows, software`` | ``lease_seconds, long_poll_seconds``; 409: name taken |
+| ``miner_register`` | ``instance, workflows, software, left_out`` | ``lease_seconds, long_poll_seconds``; 409: taken |
 | ``miner_workflows`` | | ``workflows``: the sequencer's workflow files by name |
 | ``miner_request`` | ``workflow_ids, instance, wait_seconds`` | an ``Assignment``, or ``msg``, or ``register: true`` |
+| ``miner_busy`` | ``instance, msg``, ``prompt_id`` | ``msg``, or ``register: true`` |
 | ``miner_heartbeat`` | ``task_id, lease, wait_seconds``, ``progress`` | ``lease_seconds``, or ``stop``: why |
 | ``miner_submit`` | ``task_id, lease, miner_id, success, ...`` | ``msg``; 409: the attempt is over |
 
 ``instance`` names the miner's process. ``workflows`` are what it can run: task type, workflow id and parameters;
-``workflow_ids`` are their ids alone, for other sequencers. ``wait_seconds`` is how long the sequencer may wait for a
-task, or for the end of a lease, before it answers. For ``progress`` see ``read_progress``.
+``workflow_ids`` are their ids alone, for other sequencers. ``left_out`` are at most 500 that it has and cannot run:
+``task_type, workflow_id``, and as ``msg`` what is missing, which consumers are told. ``wait_seconds`` is how long the
+sequencer may wait for a task, or for the end of a lease, before it answers. For ``progress`` see ``read_progress``.
+
+While a miner does not ask for tasks, ``miner_busy`` says why, about once a second: consumers whose tasks wait for it
+are told ``msg``. ``prompt_id`` is the prompt that its ComfyUI runs, if that has Xalora nodes. Where each miner that
+could run a task has one, the task's answers name them as ``blocked_by``: a node of such a prompt waits for itself.
 
 A submit reports the outcome of an attempt. ``success`` says whether there is a result, ``result`` is the key of the
 uploaded file; ``inference_latency`` and ``upload_latency`` are the seconds that the workflow and the upload took.
@@ -216,6 +222,25 @@ def read_software(body: Mapping[str, Any]) -> dict[str, str]:
     software = body.get("software")
     named = software if isinstance(software, dict) else {}
     return {name: one_line(named[name], 80) for name in ("comfyui", "device") if isinstance(named.get(name), str)}
+
+
+def left_out_to_json(left_out: Mapping[tuple[str, str | None], str]) -> list[dict[str, str | None]]:
+    """The field of a registration, from why a miner cannot run workflows, by task type and workflow id."""
+    return [
+        {"task_type": task_type, "workflow_id": workflow_id, "msg": one_line(msg)}
+        for (task_type, workflow_id), msg in list(left_out.items())[:MOST_WORKFLOWS]
+    ]
+
+
+def read_left_out(body: Mapping[str, Any]) -> dict[tuple[str, str | None], str]:
+    """Why a miner cannot run workflows. What makes no sense is left away: it is only shown."""
+    left_out = body.get("left_out")
+    return {
+        (item["task_type"], item.get("workflow_id")): one_line(item["msg"])
+        for item in (left_out[:MOST_WORKFLOWS] if isinstance(left_out, list) else [])
+        if isinstance(item, dict) and is_name(item.get("task_type")) and isinstance(item.get("msg"), str)
+        if item.get("workflow_id") is None or is_name(item["workflow_id"])
+    }
 
 
 def read_progress(progress: object) -> tuple[dict[str, Any], str | None] | None:

@@ -15,7 +15,7 @@ from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Watchers
 from .database import Database
 from .open_task import Group, Lease, OpenTask
-from .values import MinerView, NameTakenError, TooManyError
+from .values import MinerView, NameTakenError, Occupied, TooManyError
 
 ALIVE_SECONDS = 30.0
 """A miner that sends nothing for longer counts as gone."""
@@ -46,6 +46,7 @@ class MinerRecord:
         capabilities: What it can run, by workflow.
         workflow_ids: What one of the public kind can run: workflows with these ids, whatever their parameters.
         software: What it runs on, for people.
+        left_out: What is missing there for other workflows, in its words.
         is_local: Whether it is inside this process: it can run everything, and is never lost.
         seen: When its last request came, by the clock that never jumps.
         tasks: Those that it runs.
@@ -54,6 +55,7 @@ class MinerRecord:
         done: How many tasks it has finished.
         failed: How many of its last attempts had no result.
         rests_until: While it rests, others get what they can run as well, by the same clock.
+        occupied: Why it does not ask for tasks; None while it does or runs one.
         is_connected: While it waits for an answer: whether it still does. A process that was killed does not.
     """
 
@@ -62,6 +64,7 @@ class MinerRecord:
     capabilities: Mapping[WorkflowKey, Capability] = field(default_factory=dict)
     workflow_ids: frozenset[str] = frozenset()
     software: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[tuple[str, str | None], str] = field(default_factory=dict)
     is_local: bool = False
     seen: float = 0.0
     tasks: set[OpenTask] = field(default_factory=set)
@@ -70,6 +73,7 @@ class MinerRecord:
     done: int = 0
     failed: int = 0
     rests_until: float = 0.0
+    occupied: Occupied | None = None
     is_connected: Callable[[], bool] | None = None
 
     def runs(self, workflow: WorkflowKey) -> bool:
@@ -260,13 +264,14 @@ class Miners:
     def gets(self, miner: MinerRecord, fits: Callable[[MinerRecord], bool], task: OpenTask | None = None) -> bool:
         """Whether a miner gets tasks that it can run, for which ``fits`` asks. Given a task, that one.
 
-        Not while it rests or the task avoids it, if another one is here that fits, and neither rests nor is avoided.
+        Not while it rests or the task avoids it, if another one is here that fits, and is neither resting, avoided nor
+        busy.
         """
         now = self._clock.monotonic()
 
         def is_better(other: MinerRecord) -> bool:
             is_avoided = task is not None and task.avoided.get(other.name, 0.0) > now
-            return not is_avoided and other.rests_until <= now
+            return not is_avoided and other.rests_until <= now and other.occupied is None
 
         return is_better(miner) or not any(
             other is not miner and is_better(other) and fits(other) and other.is_alive(now) for other in self

@@ -40,6 +40,7 @@ from .values import (
     NoSuchTaskError,
     NotRegisteredError,
     NotUploadedError,
+    Occupied,
     Overview,
     Result,
     StoreError,
@@ -51,6 +52,7 @@ from .waiting import WaitingTasks
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30.0
+NOBODY = "no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
 TIMED_OUT = "timed out: it did not finish within its timeout_seconds"
 WITHDRAWN = "canceled: the key of its consumer was withdrawn"
 KEPT_RESULT_SECONDS = 3600.0
@@ -71,6 +73,7 @@ _AVOIDED_SECONDS = 60.0
 _AT_ONCE = 10
 """Tasks that are read or checked before others get their answers."""
 
+_BETWEEN_TELLING = 0.5
 _LONGEST_PUBLIC_SECONDS = 3600.0
 _RETRY_SECONDS = 5.0
 _STOP_REASONS = ("canceled", "timed out")
@@ -124,6 +127,8 @@ class TaskQueue:
         self._awaiting_inputs: asyncio.Queue[OpenTask] = asyncio.Queue()
         self._polls: list[PendingPoll] = []
         self._overviews = asyncio.Lock()
+        self._watched: dict[OpenTask, str | None] = {}
+        self._telling: Timer | None = None
 
     async def start(self, *, keep_leases: bool) -> None:
         """Continue the tasks of an earlier process.
@@ -169,7 +174,7 @@ class TaskQueue:
         Raises TooManyError.
         """
         if (known := await self.find_by_job_id(new.owner, new.consumer_id, new.job_id)) is not None:
-            return CreateOutcome(known, is_new=False, has_miner=True)
+            return CreateOutcome(known, is_new=False)
         waiting, size = self._waiting_of[new.owner], self._waiting_bytes_of[new.owner]
         if waiting >= self._most_waiting or size >= _MOST_WAITING_BYTES:
             raise TooManyError(
@@ -178,10 +183,12 @@ class TaskQueue:
             )
         task = self._database.create(new, self._clock.time())
         self._note_capabilities(task, new.details["parameters"])
-        has_miner = any(miner.can_run(task) for miner in self._miners.alive())
+        why, _ = self._why_waiting(task)
         self._enter(task)
+        if why is not None:
+            task.change(self._clock.time())  # The first query does not wait for a change: its answer says why.
         await self._database.flush()
-        return CreateOutcome(task.task_id, is_new=True, has_miner=has_miner)
+        return CreateOutcome(task.task_id, is_new=True, why_waiting=why)
 
     async def query(self, task_id: str, owner: bytes, after: int = -1) -> TaskView:
         """A task that this owner created. Previews older than ``after`` are left out. Raises NoSuchTaskError."""
@@ -194,6 +201,8 @@ class TaskQueue:
         """Wait until the task's revision is greater than ``after`` or it has ended, at most so many seconds."""
         task = self._find(task_id)
         if task is not None and task.revision <= after and seconds > 0 and not self.stopped:
+            if task.group is not None:
+                self._watched[task], _ = self._why_waiting(task)
             await task.watchers.wait(self._clock, seconds)
 
     async def cancel(self, task_id: str, owner: bytes) -> TaskView:
@@ -210,6 +219,10 @@ class TaskQueue:
     async def has_workflow(self, workflow: WorkflowKey) -> bool:
         """Whether it may be asked for."""
         return workflow in self._capabilities
+
+    async def why_left_out(self, workflow: WorkflowKey) -> str | None:
+        """What a connected miner lacks for it, in words; None where none has told."""
+        return self._why_left_out(workflow)
 
     async def check(self, workflow: WorkflowKey, parameters: Mapping[str, Any]) -> set[str]:
         """The names of the parameters that may be images. Raises InvalidParameterError when no miner takes these."""
@@ -245,6 +258,7 @@ class TaskQueue:
             self._database.set_inputs(task_id, inputs)
             task.ready = True
             self._note_capabilities(task)
+            task.change(self._clock.time())  # Only now it can be told what it waits for.
             self._dispatch(task)
 
     async def fail_fetch(self, task_id: str, msg: str) -> None:
@@ -258,14 +272,21 @@ class TaskQueue:
     # For miners.
 
     async def register(
-        self, name: str, instance: str, capabilities: Iterable[Capability], software: Mapping[str, str]
+        self,
+        name: str,
+        instance: str,
+        capabilities: Iterable[Capability],
+        software: Mapping[str, str],
+        left_out: Mapping[tuple[str, str | None], str],
     ) -> None:
         """Add a miner. Raises NameTakenError when another process with its name is here.
 
         Tasks that were created before their parameters could be checked, and are not allowed, end soon.
         """
         by_workflow = {capability.key: capability for capability in capabilities}
-        added = self._miners.register(MinerRecord(name, instance, by_workflow, software=software))
+        miner = MinerRecord(name, instance, by_workflow, software=software, left_out=left_out)
+        added = self._miners.register(miner)
+        self._tell_soon()
         if added:
             unchecked = deque(task for task in self._open.values() if task.workflow in added)
             with suppress(StoreError):  # It is tried again in the background.
@@ -275,6 +296,13 @@ class TaskQueue:
     async def register_local(self, name: str) -> None:
         """Add a miner inside this process. It runs everything, and its leases do not expire."""
         self._miners.register(MinerRecord(name, name, is_local=True))
+
+    async def note_occupied(self, name: str, instance: str | None, occupied: Occupied) -> None:
+        """A miner does not ask for tasks for now. Raises NotRegisteredError."""
+        miner = self._miners.find(name, instance)
+        if miner is None:
+            raise NotRegisteredError(name)
+        self._set_occupied(miner, occupied)
 
     async def renew_public(self, name: str, workflow_ids: frozenset[str]) -> str | None:
         """Note a request of a miner of the public kind, which never registers. Returns the task that it runs, or None.
@@ -311,6 +339,7 @@ class TaskQueue:
         miner = self._miners.find(name, instance)
         if miner is None:
             raise NotRegisteredError(name)
+        self._set_occupied(miner, None)
         with self._miners.listening(name, is_connected):
             claimed = await self._claim(miner, seconds, is_connected)
         if claimed is None:
@@ -448,7 +477,57 @@ class TaskQueue:
         view, task = self._database.find(task_id, owner), self._find(task_id)
         if view is None:
             raise NoSuchTaskError(task_id)
-        return view if task is None else replace(view, revision=task.revision, progress=task.progress_after(after))
+        if task is None:
+            return view
+        view = replace(view, revision=task.revision, progress=task.progress_after(after))
+        if task.status != "waiting" or not task.ready:
+            return view
+        why, blocked_by = self._why_waiting(task)
+        return replace(view, msg=why, blocked_by=blocked_by)
+
+    def _why_waiting(self, task: OpenTask) -> tuple[str | None, tuple[str, ...] | None]:
+        """Why no miner takes a task that waits, and the prompts that keep all from it; None where one does or will."""
+        occupied: list[tuple[str, Occupied]] = []
+        for miner in self._miners.alive():
+            if miner.can_run(task):
+                if miner.occupied is None:
+                    return None, None
+                occupied.append((miner.name, miner.occupied))
+        if not occupied:
+            why = self._why_left_out(task.workflow)
+            return f"no connected miner runs this with these values; {why}" if why else NOBODY, None
+        name, first = occupied[0]
+        prompts = {each.prompt_id for _, each in occupied}
+        blocked_by = None if None in prompts else tuple(sorted(filter(None, prompts)))
+        return f"no miner that runs this is free; {name}: {first.reason}", blocked_by
+
+    def _set_occupied(self, miner: MinerRecord, occupied: Occupied | None) -> None:
+        """Note whether a miner asks for tasks, and let those who wait for it know."""
+        if miner.occupied != occupied:
+            miner.occupied = occupied
+            self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        """Let those who wait know why, if that is something else now. Miners may change that as often as they like."""
+        if self._telling is None:
+            self._telling = self._clock.call_later(_BETWEEN_TELLING, self._tell)
+
+    def _tell(self) -> None:
+        self._telling = None
+        now, found = self._clock.time(), dict[Group, str | None]()
+        for task, told in list(self._watched.items()):
+            if task.status != "waiting" or task.group is None:
+                continue
+            if task.group not in found:
+                found[task.group], _ = self._why_waiting(task)
+            if found[task.group] != told:
+                self._watched[task] = found[task.group]
+                task.change(now)
+
+    def _why_left_out(self, workflow: WorkflowKey) -> str | None:
+        """What a connected miner lacks for a workflow; None where none has told."""
+        told = ((miner.name, miner.left_out.get(workflow)) for miner in self._miners.alive())
+        return next((f"the miner {name} left it out: {why}" for name, why in told if why), None)
 
     def _find(self, task_id: str) -> OpenTask | None:
         """The task if it has not ended."""
@@ -463,8 +542,7 @@ class TaskQueue:
         self._open[task.task_id] = task
         if task.timeout_seconds is not None:
             task.deadline = now + max(0.0, task.timeout_seconds - passed)
-            end = partial(self._end, task.task_id, "failed", "timed out", TIMED_OUT)
-            task.timer = self._call_at(task.deadline, end)
+            task.timer = self._call_at(task.deadline, partial(self._time_out, task))
         if task.ready:
             self._note_capabilities(task)
         if task.lease is not None:
@@ -741,9 +819,14 @@ class TaskQueue:
             self._database.end(task_id, status, outcome, msg, revision=task.next_revision(now), now=self._time())
             self._close(task, outcome)
 
+    def _time_out(self, task: OpenTask) -> None:
+        why, _ = self._why_waiting(task) if task.status == "waiting" and task.ready else (None, None)
+        self._end(task.task_id, "failed", "timed out", "; ".join(filter(None, [TIMED_OUT, why])))
+
     def _close(self, task: OpenTask, outcome: str) -> None:
         """A task has ended: forget it here, and wake all who wait."""
         del self._open[task.task_id]
+        self._watched.pop(task, None)
         self._waiting.discard(task)
         if task.status == "waiting":
             self._count_waiting(task, -1)

@@ -41,12 +41,12 @@ class CreateOutcome:
     Attributes:
         task_id: The task.
         is_new: False when the job id was known: this is the task that it created then.
-        has_miner: Whether a miner is connected that could run it, now or later.
+        why_waiting: Why no miner takes it now; None where one does or will.
     """
 
     task_id: str
     is_new: bool
-    has_miner: bool
+    why_waiting: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,10 @@ class TaskView:
         timeout_seconds: As it was created with.
         workflow_id: Its workflow among those of its kind.
         media: The name in the address of its result.
-        msg: A note on its end.
+        msg: A note on its end, or why no miner takes it now.
         revision: Grows with each change.
         progress: ``value``, ``maximum``, maybe ``title``, and ``preview`` where it is newer than what was asked for.
+        blocked_by: Prompts that keep all miners from taking it, and may wait for it themselves.
     """
 
     task_id: str
@@ -82,6 +83,7 @@ class TaskView:
     msg: str | None
     revision: int
     progress: Mapping[str, Any] | None = None
+    blocked_by: tuple[str, ...] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -162,6 +164,14 @@ class Result:
     upload_latency: float | None = None
     msg: str | None = None
     media: str | None = None
+
+
+@dataclass(frozen=True)
+class Occupied:
+    """Why a miner does not ask for tasks, and the prompt on its ComfyUI that may itself wait for one."""
+
+    reason: str
+    prompt_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from .keys import ConsumerKeys
 
 _ADDRESS = MediaAddress("")
 _PRIORITY = Whole("which of one's waiting tasks comes first", minimum=-100, maximum=100)
-_NOBODY = "; no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
 
 
 async def read_task(queue: TaskQueue, body: Mapping[str, Any]) -> tuple[WorkflowTask, tuple[str, ...]]:
@@ -62,7 +61,9 @@ async def _workflow(queue: TaskQueue, body: Mapping[str, Any]) -> WorkflowKey:
         raise InvalidParameterError("workflow_id", workflow_id, "letters, digits, dashes and underscores")
     workflow = WorkflowKey(str(task_type), workflow_id)
     if not await queue.has_workflow(workflow):
-        raise HTTPError(400, f"no miner offers the workflow {workflow}; offered are: {names}")
+        why = await queue.why_left_out(workflow)
+        lacking = f"no miner offers the workflow {workflow}; " + (f"{why}; " if why else "")
+        raise HTTPError(400, f"{lacking}offered are: {names}")
     return workflow
 
 
@@ -136,7 +137,7 @@ class ConsumerRoutes:
             created = await self.queue.create(new)
             task_id = created.task_id
             if created.is_new:
-                msg = f"queued in the {self.service}{'' if created.has_miner else _NOBODY}"
+                msg = "; ".join(filter(None, [f"queued in the {self.service}", created.why_waiting]))
         return web.json_response(
             {"task_id": task_id, "msg": msg, "revision": 0, "long_poll_seconds": LONG_POLL_SECONDS}
         )

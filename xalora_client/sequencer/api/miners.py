@@ -13,7 +13,7 @@ from ...errors import one_line
 from ...protocol import miner as wire
 from ...workflows import Capability
 from ..queue import LEASE_SECONDS, TaskQueue
-from ..values import Attempt, LeaseId, LeaseLost, NotRegisteredError, Result
+from ..values import Attempt, LeaseId, LeaseLost, NotRegisteredError, Occupied, Result
 from .bodies import LONG_POLL_SECONDS, address, read_text, read_wait
 from .errors import HTTPError
 from .json_body import read_json
@@ -36,6 +36,7 @@ class MinerRoutes:
             web.post("/miner_register", self.register),
             web.post("/miner_workflows", self.workflows),
             web.post("/miner_request", self.request),
+            web.post("/miner_busy", self.occupied),
             web.post("/miner_heartbeat", self.heartbeat),
             web.post("/miner_submit", self.submit),
         ]
@@ -51,7 +52,7 @@ class MinerRoutes:
             capabilities = [Capability.from_json(workflow) for workflow in announced]
         except (ValueError, OverflowError) as error:
             raise HTTPError(400, f"workflows cannot be read: {one_line(str(error))}") from None
-        await self.queue.register(name, instance, capabilities, wire.read_software(body))
+        await self.queue.register(name, instance, capabilities, wire.read_software(body), wire.read_left_out(body))
         return web.json_response({"lease_seconds": LEASE_SECONDS, "long_poll_seconds": LONG_POLL_SECONDS})
 
     async def workflows(self, request: web.Request) -> web.StreamResponse:
@@ -77,6 +78,17 @@ class MinerRoutes:
         if attempt is None:
             return web.json_response({"msg": "no task at the moment"})
         return web.json_response(_assignment(request, attempt).to_json())
+
+    async def occupied(self, request: web.Request) -> web.StreamResponse:
+        """Note why a miner does not ask for tasks: ``{"msg"}``, or ``{"register": true}`` as for ``miner_request``."""
+        body = await read_json(request, self.keys.name)
+        prompt_id = read_text(body, "prompt_id") if body.get("prompt_id") is not None else None
+        occupied = Occupied(one_line(wire.read_remark(body) or "it does not say why"), prompt_id)
+        try:
+            await self.queue.note_occupied(self.keys.name(body), wire.read_instance(body), occupied)
+        except NotRegisteredError:
+            return web.json_response({"msg": "register first", "register": True})
+        return web.json_response({"msg": "noted"})
 
     async def heartbeat(self, request: web.Request) -> web.StreamResponse:
         """Renew a lease, and wait on request for its end: ``{"lease_seconds"}`` or ``{"stop": why}``."""
