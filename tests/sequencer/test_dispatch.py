@@ -268,6 +268,7 @@ def test_who_waits_already_is_told_when_a_miner_becomes_busy_and_when_it_no_long
     for change, status in changes:
         waiting = in_thread(server.post, "task_result_query", task_id=task_id, wait_seconds=25, after=revision)
         change()
+        server.advance(1)
         answer = waiting.result(10).json()
         assert (answer["status"], "busy" in answer.get("msg", "")) == (status, status == "waiting")
         revision = answer["revision"]

@@ -202,7 +202,10 @@ class TaskQueue:
         task = self._find(task_id)
         if task is not None and task.revision <= after and seconds > 0 and not self.stopped:
             if task.group is not None:
-                self._watched[task], _ = self._why_waiting(task)
+                told, (why, _) = self._watched.get(task), self._why_waiting(task)
+                self._watched[task] = why
+                if why != told:
+                    return
             await task.watchers.wait(self._clock, seconds)
 
     async def cancel(self, task_id: str, owner: bytes) -> TaskView:
