@@ -67,8 +67,7 @@ async def run_task(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
 
     async def create(run: NodeRun) -> tuple[Media, str]:
         if wait:
-            asked = xalora_client.asked_for(task.task_details)
-            run.warn_of_size(asked.get("length", 1), asked.get("width", 0), asked.get("height", 0))
+            run.warn_of_size(*xalora_client.asked_size(task.task_details))
         run.show_text("submitting")
         if not wait:
             task_id = await run.client.execute_workflow(task, run.show_task, reuse=reuse)

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from .http.transport import Fetch, Transport
     from .ledger import TaskRecord
     from .media.decoding import decode, decode_sound, thumbnail
-    from .media.decoding.formats import Format, Kind, MediaInfo, asked_for
+    from .media.decoding.formats import Format, Kind, MediaInfo, asked_size
     from .media.decoding.frames import Array, Decoded, Progress
     from .media.decoding.limits import Limits, require_memory
     from .media.decoding.video_decoding import Sound
@@ -77,7 +77,7 @@ else:
         ".http.transport": "Fetch Transport",
         ".ledger": "TaskRecord",
         ".media.decoding": "decode decode_sound thumbnail",
-        ".media.decoding.formats": "Format Kind MediaInfo asked_for",
+        ".media.decoding.formats": "Format Kind MediaInfo asked_size",
         ".media.decoding.frames": "Array Decoded Progress",
         ".media.decoding.limits": "Limits require_memory",
         ".media.decoding.video_decoding": "Sound",
@@ -156,7 +156,7 @@ __all__ = [
     "WorkflowTaskResult",
     "XaloraError",
     "__version__",
-    "asked_for",
+    "asked_size",
     "change_settings",
     "decode",
     "decode_sound",

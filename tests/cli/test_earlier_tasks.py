@@ -12,6 +12,9 @@ import pytest
 from tests.support.command_line import SMALL, picture
 from tests.support.fake_sequencer import Answer, status
 from tests.support.subject import KEY
+from xalora_client import encode_data_uri
+
+MASK = encode_data_uri(picture(), "image/png")
 
 
 @pytest.fixture
@@ -139,7 +142,7 @@ class TestPast:
         past.script("task_create", lambda _: Answer({"task_id": "more"}))
         (tmp_path / "holiday photo.png").write_bytes(picture())
         assert xalora("upscale", "holiday photo.png", "-o", "x.png").code == 0
-        assert xalora("run", "--task-type", "t", "--param", "mask=data:image/png;base64,AAAA", "-o", "x.png").code == 0
+        assert xalora("run", "--task-type", "t", "--param", f"mask={MASK}", "-o", "x.png").code == 0
         assert (
             xalora("run", "--task-type", "t", "--param", "text=two\nlines", "--param", "n=2", "-o", "x.png").code == 0
         )

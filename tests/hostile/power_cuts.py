@@ -29,6 +29,7 @@ from tests.support.processes import Command
 SHIM = Path(__file__).with_name("power_cut.c")
 PAGE = 4096
 WHO = {"consumer_id": "alice", "api_key": "key"}
+ERROR = {"node_id": "3", "title": "KSampler", "class_type": "KSampler", "message": "a latent of no size"}
 
 BROKEN = {
     "creates are not flushed": "xalora_client.sequencer.database._flush_bytes = lambda log: None",
@@ -284,7 +285,7 @@ class Cuts:
             content = png(rng.randint(1, 300), rng.randint(1, 300))
             known.is_asked = True
             if rng.random() < 0.2:
-                if miner.submit(task, success=False, msg="out of memory").status_code == 200:
+                if miner.submit(task, success=False, error=ERROR).status_code == 200:
                     known.status, known.is_asked = "failed", False
                     self.count += 1
                 return

@@ -68,11 +68,12 @@ class World:
         self.task = self.miner.take()
         # A process of its own: beside the attack it would measure the attacker, too.
         self.heart, other = multiprocessing.Pipe()
-        process = multiprocessing.get_context("fork").Process(target=self._beat, args=(other,), daemon=True)
-        process.start()
+        self._beating = multiprocessing.get_context("fork").Process(target=self._beat, args=(other,), daemon=True)
+        self._beating.start()
 
     def close(self) -> None:
-        self.heart.close()
+        self._beating.kill()
+        self._beating.join()
         self.command.close()
 
     def _beat(self, commands: Connection) -> None:

@@ -278,10 +278,10 @@ def test_the_database_may_be_a_link(running):
     assert "early-0" in running.jobs()
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_it_ends_in_order(running, name):
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_it_ends_in_order(running, name, code):
     running.command.process.send_signal(getattr(signal, name))
-    assert running.command.wait() == 143
+    assert running.command.wait() == code
     assert not running.file("-wal").exists()
 
 

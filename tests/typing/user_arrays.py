@@ -20,6 +20,7 @@ from xalora_client import (
     Progress,
     Sound,
     WorkflowTaskResult,
+    asked_size,
     decode,
     decode_sound,
     require_memory,
@@ -53,4 +54,6 @@ def frames(client: Client, result: WorkflowTaskResult) -> npt.NDArray[np.float32
         assert_type(sound.samples, npt.NDArray[np.float32])
         assert_type(sound.rate, int)
     require_memory(37, 848, 480, 3, "The batch")
+    frames, width, height = asked_size({"parameters": {"length": 37, "width": 848, "height": 480}})
+    require_memory(frames, width, height, 3, "The result")
     return decoded.frames

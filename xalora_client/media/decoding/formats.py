@@ -247,6 +247,16 @@ RATE_TOLERANCE = 0.02
 """The share by which a rate may differ without a remark: files hold frame times in whole milliseconds or ticks."""
 
 
+def asked_size(task_details: object) -> tuple[int, int, int]:
+    """How many frames a task asks for, and of which width and height; 1 and 0 where it does not say.
+
+    Args:
+        task_details: What the task sends, as in ``WorkflowTask.task_details``.
+    """
+    asked = asked_for(task_details)
+    return asked.get("length", 1), asked.get("width", 0), asked.get("height", 0)
+
+
 def asked_for(task_details: object) -> dict[str, Any]:
     """The parameters of a task that determine what its media should be.
 

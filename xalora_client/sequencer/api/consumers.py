@@ -188,6 +188,8 @@ class ConsumerRoutes:
             return await self.inputs.store(uri.pieces())
         except ImageError as error:
             raise HTTPError(400, f"{name}: {error}") from None
+        finally:
+            uri.release()
 
     async def _check_image(self, request: web.Request, name: str, value: str, owner: bytes) -> None:
         """Refuse at once what could not be fetched in any case."""

@@ -154,6 +154,10 @@ class LongText:
         begin = self._body[self._begin : self._begin + 64].replace(b"\\/", b"/").decode(errors="replace")
         return f"{one_line(begin)}… ({self._end - self._begin} characters)"
 
+    def release(self) -> None:
+        """Let go of the body, which is large, although errors and what they hold may live on."""
+        self._body, self._begin, self._end = bytearray(), 0, 0
+
     def pieces(self) -> Iterator[bytes]:
         """Its bytes. Raises ValueError for what is no text in JSON."""
         at = self._begin
