@@ -60,23 +60,11 @@ def repair(home: Path) -> Repair | None:
 
 
 def _repair(path: Path) -> Repair | None:
-    aside = sqlite_file.aside(path)
-    found = Repair("a repair of it was interrupted")
-    if path.exists():
-        if aside.exists():  # The last repair stopped just before its end.
-            sqlite_file.rename(aside, sqlite_file.free_name(path, "damaged"))
-        fault = _fault(path)
-        if fault is None:
-            return None
-        found.fault = fault
-    sqlite_file.rename(path, aside)
-    try:
-        sqlite_file.build(path, STEPS, NAME, lambda db: _salvage(aside, db, found))
-    except BaseException:  # Mostly a full disk.
-        sqlite_file.rename(aside, path)
-        raise
-    found.kept = sqlite_file.free_name(path, "damaged")
-    sqlite_file.rename(aside, found.kept)
+    found = Repair()
+    replaced = salvage.replace_damaged(path, STEPS, NAME, _check, lambda damaged, db: _salvage(damaged, db, found))
+    if replaced is None:
+        return None
+    found.fault, found.kept = replaced
     return found
 
 
@@ -152,15 +140,12 @@ def _ids_of(number: int, indexes: _Indexes) -> dict[str, Any]:
     return {"number": number, "task_id": next(iter(task_ids), (None,))[0], "job_id": next(iter(job_ids), (None,))[0]}
 
 
-def _fault(path: Path) -> str | None:
-    try:
-        with closing(sqlite_file.open_existing(path, STEPS, NAME)) as db:
-            usable(db, "")
-            for _ in db.execute(SELECT):  # Texts that are not UTF-8 are no fault to SQLite.
-                pass
-            (report,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-            return None if report == "ok" else " ".join(str(report).split())
-    except sqlite3.Error as error:
-        if not sqlite_file.is_damage(error):
-            raise
-        return str(error)
+def _check(path: Path) -> None:
+    """Raise sqlite3.Error for a damaged ledger."""
+    with closing(sqlite_file.open_existing(path, STEPS, NAME)) as db:
+        usable(db, "")
+        for _ in db.execute(SELECT):  # Texts that are not UTF-8 are no fault to SQLite.
+            pass
+        (report,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+        if report != "ok":
+            raise sqlite_file.DamageError(" ".join(str(report).split()))

@@ -73,7 +73,7 @@ _AVOIDED_SECONDS = 60.0
 _AT_ONCE = 10
 """Tasks that are read or checked before others get their answers."""
 
-_BETWEEN_TELLING = 0.5
+_BETWEEN_REPORTS = 0.5
 _LONGEST_PUBLIC_SECONDS = 3600.0
 _RETRY_SECONDS = 5.0
 _STOP_REASONS = ("canceled", "timed out")
@@ -128,7 +128,7 @@ class TaskQueue:
         self._polls: list[PendingPoll] = []
         self._overviews = asyncio.Lock()
         self._watched: dict[OpenTask, str | None] = {}
-        self._telling: Timer | None = None
+        self._reporting: Timer | None = None
 
     async def start(self, *, keep_leases: bool) -> None:
         """Continue the tasks of an earlier process.
@@ -289,7 +289,7 @@ class TaskQueue:
         by_workflow = {capability.key: capability for capability in capabilities}
         miner = MinerRecord(name, instance, by_workflow, software=software, left_out=left_out)
         added = self._miners.register(miner)
-        self._tell_soon()
+        self._report_soon()
         if added:
             unchecked = deque(task for task in self._open.values() if task.workflow in added)
             with suppress(StoreError):  # It is tried again in the background.
@@ -508,15 +508,15 @@ class TaskQueue:
         """Note whether a miner asks for tasks, and let those who wait for it know."""
         if miner.occupied != occupied:
             miner.occupied = occupied
-            self._tell_soon()
+            self._report_soon()
 
-    def _tell_soon(self) -> None:
+    def _report_soon(self) -> None:
         """Let those who wait know why, if that is something else now. Miners may change that as often as they like."""
-        if self._telling is None:
-            self._telling = self._clock.call_later(_BETWEEN_TELLING, self._tell)
+        if self._reporting is None:
+            self._reporting = self._clock.call_later(_BETWEEN_REPORTS, self._report_reasons)
 
-    def _tell(self) -> None:
-        self._telling = None
+    def _report_reasons(self) -> None:
+        self._reporting = None
         now, found = self._clock.time(), dict[Group, str | None]()
         for task, told in list(self._watched.items()):
             if task.status != "waiting" or task.group is None:

@@ -32,7 +32,7 @@ class Recovery:
     table are in the new one. ``lost`` has the ids of tasks that only an index still names.
     """
 
-    fault: str
+    fault: str = ""
     kept: Path | None = None
     recovered: dict[str, int] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
@@ -76,28 +76,17 @@ def recover(data: Path) -> Recovery | None:
 
 
 def _recover(path: Path) -> Recovery | None:
-    aside = sqlite_file.aside(path)
-    found = Recovery("a recovery of it was interrupted")
-    if path.exists():
-        if aside.exists():  # The last recovery stopped just before its end.
-            sqlite_file.rename(aside, sqlite_file.free_name(path, "damaged"))
-        try:
-            with closing(sqlite_file.open_to_read(path)) as db, sqlite_file.damage_in_schema():
-                check_file(db)
-            return None
-        except sqlite3.Error as error:
-            if not sqlite_file.is_damage(error):
-                raise
-            found.fault = str(error)
-    sqlite_file.rename(path, aside)
-    try:
-        sqlite_file.build(path, STEPS, NAME, lambda db: _salvage(aside, db, found))
-    except BaseException:  # Mostly a full disk.
-        sqlite_file.rename(aside, path)
-        raise
-    found.kept = sqlite_file.free_name(path, "damaged")
-    sqlite_file.rename(aside, found.kept)
+    found = Recovery()
+    replaced = salvage.replace_damaged(path, STEPS, NAME, _check, lambda damaged, db: _salvage(damaged, db, found))
+    if replaced is None:
+        return None
+    found.fault, found.kept = replaced
     return found
+
+
+def _check(path: Path) -> None:
+    with closing(sqlite_file.open_to_read(path)) as db, sqlite_file.damage_in_schema():
+        check_file(db)
 
 
 def _salvage(damaged: Path, db: sqlite3.Connection, found: Recovery) -> None:

@@ -4,12 +4,55 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from .sqlite_file import PATIENCE
+from .sqlite_file import PATIENCE, Steps, aside, build, free_name, is_damage, rename
+
+
+def replace_damaged(
+    path: Path,
+    steps: Steps,
+    name: str,
+    check: Callable[[Path], object],
+    fill: Callable[[Path, sqlite3.Connection], object],
+) -> tuple[str, Path] | None:
+    """Put a new file in the place of a damaged one; None if it is not damaged.
+
+    Whoever stopped it halfway calls it again. If it fails, the damaged file is where it was.
+
+    Args:
+        path: The file.
+        steps: Those of its schema.
+        name: What it is called in messages.
+        check: ``check(path)`` raises sqlite3.Error for a damaged file.
+        fill: ``fill(damaged, new)`` copies what can be read.
+
+    Returns:
+        What is wrong with the damaged file, and where it is now.
+    """
+    damaged, fault = aside(path), "a repair of it was interrupted"
+    if path.exists():
+        if damaged.exists():  # The last one stopped just before its end.
+            rename(damaged, free_name(path, "damaged"))
+        try:
+            check(path)
+            return None
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            fault = str(error)
+    rename(path, damaged)
+    try:
+        build(path, steps, name, lambda db: fill(damaged, db))
+    except BaseException:  # Mostly a full disk.
+        rename(damaged, path)
+        raise
+    kept = free_name(path, "damaged")
+    rename(damaged, kept)
+    return fault, kept
 
 
 def copy(damaged: Path, to: Path, fresh: sqlite3.Connection) -> None:
