@@ -165,9 +165,10 @@ class LongText:
             whole = _WHOLE.match(self._body, at, min(self._end, at + _COPIED))
             if whole is None or not whole[0]:
                 raise ValueError("it has half an escape")
-            at = whole.end()
+            piece, at = whole[0], whole.end()
+            del whole  # It holds the body, also in the traceback of an error.
             # A byte for each character: nothing but ASCII belongs here.
-            yield json.loads(f'"{whole[0].decode("latin-1")}"').encode("latin-1") if b"\\" in whole[0] else whole[0]
+            yield json.loads(f'"{piece.decode("latin-1")}"').encode("latin-1") if b"\\" in piece else piece
 
 
 def _filled(value: Any, long: Mapping[str, LongText]) -> Any:
