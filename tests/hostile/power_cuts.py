@@ -32,7 +32,7 @@ WHO = {"consumer_id": "alice", "api_key": "key"}
 ERROR = {"node_id": "3", "title": "KSampler", "class_type": "KSampler", "message": "a latent of no size"}
 
 BROKEN = {
-    "creates are not flushed": "xalora_client.sequencer.database._flush_bytes = lambda log: None",
+    "creates are not flushed": "xalora_client.sequencer.database_file._flush_bytes = lambda log: None",
     "results are not flushed": "xalora_client.storage.files._flush = lambda path, flags: None",
 }
 """Statements after which the promise cannot hold, to try the cuts themselves."""
@@ -201,7 +201,7 @@ class Cuts:
     def __init__(self, folder: Path, library: Path, seed: int, broken: str | None = None) -> None:
         self.folder, self.data, self.library = folder, folder / "data", library
         self.rng = random.Random(seed)
-        self.program = f"import xalora_client.sequencer.database, xalora_client.storage.files\n{broken or ''}\n"
+        self.program = f"import xalora_client.sequencer.database_file, xalora_client.storage.files\n{broken or ''}\n"
         self.program += "import sys\nfrom xalora_client.cli import main\nsys.exit(main())"
         self.known: dict[str, Known] = {}
         self.count = 0

@@ -16,7 +16,7 @@ import requests
 from tests.support.fake_miner import in_thread
 from tests.support.pictures import png
 from xalora_client.errors import StorageError
-from xalora_client.sequencer import SequencerOptions, database
+from xalora_client.sequencer import SequencerOptions, database_file, schema
 from xalora_client.sequencer.app import serve
 
 BEFORE = """
@@ -62,7 +62,7 @@ def test_a_file_from_before_versions_were_counted_is_taken_over(sequencer):
 
     second = sequencer(now=first.clock.now)
 
-    assert second.rows("PRAGMA user_version") == [(len(database.STEPS),)]
+    assert second.rows("PRAGMA user_version") == [(len(schema.STEPS),)]
     assert second.rows("SELECT name FROM sqlite_master WHERE name = 'requests'") == []
     assert {"tasks_open", "tasks_ended", "tasks_media"} <= {
         name for (name,) in second.rows("SELECT name FROM sqlite_master")
@@ -117,7 +117,7 @@ def test_a_create_is_answered_once_it_is_on_the_disk_and_others_go_on_meanwhile(
         begun.set()
         assert done.wait(20)
 
-    monkeypatch.setattr(database, "_flush_bytes", slow)
+    monkeypatch.setattr(database_file, "_flush_bytes", slow)
     creates = [in_thread(server.make)]
     assert begun.wait(20)
     creates += [in_thread(server.make) for _ in range(10)]
@@ -138,7 +138,7 @@ def test_a_disk_that_fails_is_no_answer_and_no_later_flush_repairs_it(sequencer,
 
     once = {"workflow_id": "1", "job_id": "sdk-workflow-1"}
     with monkeypatch.context() as patch:
-        patch.setattr(database, "_flush_bytes", broken)
+        patch.setattr(database_file, "_flush_bytes", broken)
         assert server.try_create("txt2vid", {"prompt": "x"}, **once).status_code == 503
         with pytest.raises(StorageError, match="did not keep what was written"):
             server.ended()
@@ -156,7 +156,7 @@ def test_after_a_power_cut_all_that_was_answered_is_there(sequencer, monkeypatch
         for file in (log.with_name(log.name.removesuffix("-wal")), log):
             shutil.copy(file, disk)
 
-    monkeypatch.setattr(database, "_flush_bytes", flush)
+    monkeypatch.setattr(database_file, "_flush_bytes", flush)
     waiting, canceled, running, finished = (server.make() for _ in range(4))
     taken = [miner.take() for miner in miners]
     assert [task["task_id"] for task in taken] == [waiting, canceled, running, finished]

@@ -221,7 +221,7 @@ def test_a_foreign_lock_is_waited_for_beside_everything_else(sequencer, begin):
 
 
 def test_a_lock_that_stays_is_answered_with_words(sequencer, monkeypatch):
-    monkeypatch.setattr("xalora_client.sequencer.database._PATIENCE", 0.2)
+    monkeypatch.setattr("xalora_client.sequencer.database_file._PATIENCE", 0.2)
     server = sequencer()
     server.miner()
     with closing(sqlite3.connect(server.data / NAME, isolation_level=None)) as other:

@@ -279,14 +279,15 @@ def _reporting(
     session: Session, on_update: OnUpdate | None, task_id: str, status: str, origin: str
 ) -> ReportRetry | None:
     """A function that reports failed requests before there is a wait."""
+    if on_update is None:
+        return None
     started = session.clock()
 
     def report(error: XaloraError, delay: float) -> None:
-        if on_update is not None:
-            elapsed = session.clock() - started
-            on_update(TaskUpdate(task_id, status, elapsed, delay, origin=origin, **error_fields(error)))
+        elapsed = session.clock() - started
+        on_update(TaskUpdate(task_id, status, elapsed, delay, origin=origin, **error_fields(error)))
 
-    return on_update and report
+    return report
 
 
 async def _upload_and_send(

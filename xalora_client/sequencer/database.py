@@ -6,415 +6,42 @@ The queue also has the open tasks in memory: each change is written here first.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import json
-import logging
-import os
-import secrets
-import sqlite3
-import sys
-import threading
-import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict
-from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from ..errors import StorageError
 from ..protocol.parameters import is_data_uri
 from ..protocol.urls import without_signatures
-from ..storage.file_locks import FileSystemError
-from ..storage.files import sync, sync_folder
-from ..storage.sqlite_file import (
-    DamageError,
-    Steps,
-    connect,
-    free_name,
-    is_busy,
-    is_damage,
-    is_full,
-    log_of,
-    open_to_read,
-)
-from ..storage.sqlite_watch import OVERWRITTEN, SqliteWatch
 from ..workflows import WorkflowKey
 from .clock import Clock
-from .folder_lock import unusable
+from .database_file import DatabaseFile
 from .open_task import Lease, OpenTask
-from .values import EndedTask, InputFile, NewTask, Result, StoreError, TaskView
-
-if sys.platform == "darwin":
-    import fcntl
-
-C = TypeVar("C")
-T = TypeVar("T")
-logger = logging.getLogger(__name__)
+from .values import EndedTask, InputFile, NewTask, Result, TaskView
 
 KEPT_SECONDS = 90 * 86_400.0
 """A task that ended is known for so long: with its parameters, and so that its job id creates no other one."""
 
-NAME = "The sequencer's database"
-
 _AT_ONCE = 200
-_MOST_LOG = 4 * 2**20
-_WATCH_SECONDS = 1.0
 _LONGEST_PAUSE = 30 * 86_400.0
-_PATIENCE = 10.0
-_BETWEEN_TRIES = 0.05
 _LONGEST_DATA_URI = 200
 _IS_OPEN = "status IN ('waiting', 'running')"
 _OPEN_COLUMNS = (
     "task_type, workflow_id, miner, attempts, began, lease, prompt_id, task_id, rowid AS number, owner,"
     " create_timestamp AS created, timeout_seconds, priority, length(work) AS size, ready, status, upload, revision"
 )
-_SALT = "CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL)"
-_TASKS = """
-CREATE TABLE IF NOT EXISTS tasks (
-    task_id TEXT PRIMARY KEY,
-    owner BLOB NOT NULL,              -- salted hash of the api_key
-    consumer_id TEXT NOT NULL,
-    job_id TEXT NOT NULL,
-    status TEXT NOT NULL DEFAULT 'waiting',
-    task_type TEXT NOT NULL,
-    task_details TEXT NOT NULL,       -- JSON, as answers show it
-    work TEXT,                        -- JSON, all of it; only while there is work to do
-    workflow_id TEXT,
-    timeout_seconds INTEGER,
-    create_timestamp REAL NOT NULL,   -- Unix seconds
-    inference_latency REAL,           -- seconds
-    upload_latency REAL,              -- seconds
-    media TEXT,                       -- the name in the result's address
-    msg TEXT,
-    inputs TEXT,                      -- JSON: for each image parameter its file, or null until it is here
-    ready INTEGER NOT NULL DEFAULT 0, -- whether all inputs are here
-    attempts INTEGER NOT NULL DEFAULT 0,
-    miner TEXT,                       -- of the present attempt, or the last
-    lease TEXT,                       -- that attempt's token
-    prompt_id TEXT,                   -- and its id
-    began REAL,                       -- and when it began, Unix seconds
-    upload TEXT,                      -- the file that it uploaded
-    file TEXT,                        -- the file of the result
-    revision INTEGER NOT NULL DEFAULT 0,
-    outcome TEXT,                     -- finished, error, canceled, timed out, lost
-    ended REAL,                       -- Unix seconds
-    UNIQUE (owner, consumer_id, job_id)
-)
-"""
-_CAPABILITIES = """
-CREATE TABLE IF NOT EXISTS offers (   -- what miners announced that they can run
-    miner TEXT NOT NULL,
-    offer TEXT NOT NULL,              -- JSON
-    seen REAL NOT NULL,               -- Unix seconds
-    PRIMARY KEY (miner, offer)
-) WITHOUT ROWID
-"""
-_RESULTS = """
-CREATE TABLE IF NOT EXISTS results (  -- the files in the folder of media
-    file TEXT PRIMARY KEY,
-    size INTEGER NOT NULL,            -- bytes
-    added REAL NOT NULL               -- Unix seconds, of the last task that has it
-) WITHOUT ROWID
-"""
-_IMAGES = """
-CREATE TABLE IF NOT EXISTS images (   -- what clients uploaded for their tasks
-    token TEXT PRIMARY KEY,           -- the last part of its address
-    owner BLOB NOT NULL,
-    sha256 TEXT NOT NULL,
-    size INTEGER NOT NULL,            -- bytes
-    content_type TEXT NOT NULL,
-    complete INTEGER NOT NULL DEFAULT 0,
-    used REAL NOT NULL,               -- Unix seconds, of the last use
-    UNIQUE (owner, sha256)
-) WITHOUT ROWID
-"""
 
 
-def _add_salt(db: sqlite3.Connection) -> None:
-    db.execute("INSERT INTO salt SELECT ? WHERE NOT EXISTS (SELECT 1 FROM salt)", (secrets.token_bytes(16),))
-
-
-_STEADY_TIME = """
-CREATE TABLE steady_time (            -- one row: the time that was last, which ``Database.steady_time`` goes on from
-    value REAL
-)
-"""
-_LAST_TIME = """
-INSERT INTO steady_time SELECT max(moment) FROM (
-    SELECT max(ended) AS moment FROM tasks UNION SELECT max(used) FROM images
-    UNION SELECT max(added) FROM results UNION SELECT max(seen) FROM offers
-)
-"""
-
-STEPS: Steps = [
-    # Files from before versions were counted have these tables, and rows without what was added later.
-    (
-        _SALT,
-        _TASKS,
-        _CAPABILITIES,
-        _RESULTS,
-        _IMAGES,
-        _add_salt,
-        "UPDATE tasks SET file = media WHERE file IS NULL",
-        "UPDATE tasks SET inputs = '{}' WHERE inputs IS NULL",
-        "DROP TABLE IF EXISTS requests",
-        "CREATE INDEX IF NOT EXISTS tasks_open ON tasks (status) WHERE status IN ('waiting', 'running')",
-        "CREATE INDEX IF NOT EXISTS tasks_ended ON tasks (ended) WHERE ended IS NOT NULL",
-        "CREATE INDEX IF NOT EXISTS tasks_media ON tasks (media) WHERE media IS NOT NULL",
-    ),
-    ("ALTER TABLE tasks ADD COLUMN priority INTEGER NOT NULL DEFAULT 0", _STEADY_TIME, _LAST_TIME),
-]
-
-OWN_TABLES = {"salt", "tasks", "offers", "results", "images"}
-
-
-def check_file(db: sqlite3.Connection) -> None:
-    """Raise StorageError for a file that is not a sequencer's, and DamageError for one that is damaged."""
-    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if OWN_TABLES - tables:
-        raise StorageError(f"{NAME} cannot be used: the file is another program's")
-    (report,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    if report != "ok":
-        raise DamageError(" ".join(str(report).split()))
-
-
-def waits_for_others(cls: type[C]) -> type[C]:
-    """Let the asynchronous methods of a class wait while another program keeps the database locked, and begin again.
-
-    Each writes before it changes anything else, so that it may be repeated. ``start`` is left alone.
-    """
-    for name, method in list(vars(cls).items()):
-        if asyncio.iscoroutinefunction(method) and not name.startswith("_") and name != "start":
-            setattr(cls, name, _repeated(method))
-    return cls
-
-
-def _repeated(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
-    @wraps(method)
-    async def repeated(*arguments: Any, **keywords: Any) -> T:
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                return await method(*arguments, **keywords)
-            except StoreError as error:
-                if not error.is_busy or time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(_BETWEEN_TRIES)
-
-    return repeated
-
-
-class Database:
-    """The tables of one data folder. Use it from one thread at a time. It holds no keys.
-
-    What a method writes outlives a kill of the process when it returns, and a power cut after ``flush``. Each raises
-    StoreError when that is not possible; opening raises StorageError for a file of a newer version or of another
-    program, OSError and sqlite3.Error, and has changed nothing then.
-
-    Somebody else who changes the files, damage, or a disk that loses what was written is the end of it: see ``watch``.
-    """
+class Database(DatabaseFile):
+    """The tables of one data folder. Use it from one thread at a time. It holds no keys."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path = path.resolve()  # The log of a linked file is beside the file itself.
-        try:
-            self._db = connect(path, STEPS, NAME, check_file)
-        except StorageError as error:
-            raise error.derived(advice="Update this version, or choose another data folder.") from error
-        if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            raise FileSystemError(errno.ENODEV, "its file system cannot share a file in memory")
-        # A commit does not wait for the disk: nothing else could run meanwhile. ``flush`` does, for many at once.
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute("PRAGMA wal_autocheckpoint = 0")
-        (self._salt,) = self._db.execute("SELECT value FROM salt").fetchone()
-        sync_folder(path.parent)
-        # For other threads. While one reads from the file alone, no program's checkpoint changes the file.
-        self._checkpoints = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        self._checkpoints.execute("PRAGMA fullfsync = ON")
-        self._reader = open_to_read(path)
-        self._changing, self._reading = threading.Lock(), threading.Lock()
-        (page_size,) = self._db.execute("PRAGMA page_size").fetchone()
-        self._watch = SqliteWatch(path, page_size)
-        self._fault: StorageError | None = None
-        self._has_fault = asyncio.Event()
-        self._flushed = 0
-        self._flushing: asyncio.Future[None] | None = None
+        super().__init__(path)
+        (self._salt,) = self.run("SELECT value FROM salt").fetchone()
         self._offset: float | None = None
-        self._checkpoint()
-
-    def close(self) -> None:
-        """Close the file; it cannot be used any more. After a fault, nothing of the log is copied into it."""
-        with suppress(StoreError):
-            self._check_files()
-        with self._changing, self._reading:
-            # The last one that is closed makes a checkpoint, unless it may only read.
-            connections = [self._reader, self._checkpoints, self._db]
-            for connection in connections if self._fault is None else reversed(connections):
-                connection.close()
-            with suppress(OSError):
-                if self._fault is not None and self._watch.is_log_left():  # SQLite would mix it into the file there.
-                    log_of(self._path).rename(free_name(log_of(self._path), "left"))
-            self._watch.close()
-
-    async def watch(self) -> None:
-        """Look at the files every second, and keep the log short. Raises StorageError after a fault, at once.
-
-        From here on no call waits while another program keeps the file locked: others are served meanwhile.
-        """
-        self._db.execute("PRAGMA busy_timeout = 0")
-        while True:
-            with suppress(StoreError):
-                self._check_files()
-            if self._fault is not None:
-                raise self._fault
-            if self._watch.log_size > _MOST_LOG:
-                await self.checkpoint()
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._has_fault.wait(), _WATCH_SECONDS)
-
-    async def flush(self) -> None:
-        """Wait until what was written so far is on the disk. Calls that wait at the same time share one wait."""
-        written = self._db.total_changes
-        while self._flushed < written:
-            if self._flushing is None:
-                self._flushing = asyncio.ensure_future(self._flush_now())
-            await asyncio.shield(self._flushing)
-        self._check_files()
-        self._check_fault()
-
-    async def _flush_now(self) -> None:
-        written = self._db.total_changes
-        try:
-            await asyncio.to_thread(_flush_bytes, log_of(self._path))
-            self._flushed = written
-        except OSError as error:
-            self._check_files()
-            if error.filename is None:  # Not that it cannot be opened.
-                self._break_after(error)
-            raise StoreError(str(error)) from error
-        finally:
-            self._flushing = None
-
-    async def checkpoint(self) -> None:
-        """Copy the log into the file, and empty it. Others go on writing meanwhile."""
-        try:
-            await asyncio.to_thread(self._checkpoint)
-        except sqlite3.Error as error:
-            logger.error("The log of the database cannot be copied into its file: %s", error)
-            if not (is_busy(error) or is_full(error)):
-                self._break_after(error)
-
-    def _checkpoint(self) -> None:
-        with self._changing:
-            if self._watch.change() is not None:
-                return
-            if self._checkpoints.in_transaction:
-                self._checkpoints.execute("COMMIT")
-            try:
-                # The first does not keep others from writing, and leaves little for the second.
-                for mode in ("PASSIVE", "TRUNCATE"):
-                    self._checkpoints.execute(f"PRAGMA wal_checkpoint({mode})")
-            finally:
-                self._checkpoints.execute("BEGIN")
-                self._checkpoints.execute("SELECT value FROM salt").fetchone()
-                self._watch.remember()
-
-    def _check_files(self) -> None:
-        """Note what others did to the files. Raises StoreError when they cannot be looked at."""
-        if self._fault is not None or not self._changing.acquire(blocking=False):
-            return  # A checkpoint changes them now.
-        try:
-            change = self._watch.change()
-        except OSError as error:
-            raise StoreError(str(error)) from error
-        finally:
-            self._changing.release()
-        if change is not None:
-            saved = None if change.what == OVERWRITTEN else self._saved()
-            where = "cannot be read any more" if saved is None else f"is in {saved.name}"
-            self._break(
-                StorageError(
-                    f"{change.file} was {change.what} while the {self._path.stem} ran. What it had until then {where}",
-                    advice="Put the file that you want in its place, and start it again.",
-                )
-            )
-
-    def _saved(self) -> Path | None:
-        """A copy of what is in the files that are open, although they are deleted. None if they cannot be read."""
-        path = free_name(self._path, "saved")
-        try:
-            copy_to(self._db, path)
-        except (OSError, sqlite3.Error):
-            return None
-        return path
-
-    def _break(self, error: StorageError) -> None:
-        if self._fault is None:
-            self._fault = error
-            self._has_fault.set()
-
-    def _break_after(self, error: Exception) -> None:
-        # A later attempt would seem to succeed: the system forgets what it could not write.
-        what = f"The disk of {self._path} did not keep what was written: {error}"
-        self._break(StorageError(what, advice="Check the disk, and start it again."))
-
-    def _check_fault(self) -> None:
-        if self._fault is not None:
-            raise StoreError(str(self._fault))
-
-    def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Execute a statement. Use ``rows`` where it may return several."""
-        # What is written into a log that somebody put there would damage it. A transaction writes at its end.
-        if not sql.startswith("SELECT") and (sql == "COMMIT" or not self._db.in_transaction):
-            self._check_files()
-        self._check_fault()
-        try:
-            return self._db.execute(sql, values)
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """All rows of a query."""
-        try:
-            return self.run(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-
-    async def slow(self, collect: Callable[[Iterable[Any]], T], sql: str, values: Sequence[Any] = ()) -> T:
-        """What ``collect`` makes of the rows of a query that takes long, beside the event loop."""
-
-        def read() -> T:
-            with self._reading:
-                return collect(self._reader.execute(sql, values))
-
-        self._check_fault()
-        try:
-            return await asyncio.to_thread(read)
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: sqlite3.Error) -> StoreError:
-        if is_damage(error):
-            self._check_files()
-            self._break(unusable(self._path.parent, error, self._path.stem))
-        else:
-            with suppress(OSError):
-                self._watch.distrust_end()
-        return StoreError(str(error), is_full=is_full(error), is_busy=is_busy(error))
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Write all or nothing, with one wait for the disk."""
-        try:
-            self.run("BEGIN IMMEDIATE")
-            yield
-            self.run("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def steady_time(self, clock: Clock) -> float:
         """Unix time for what is kept for long: it goes on from the last start, and never jumps.
@@ -637,30 +264,6 @@ class Database:
 def first_values(rows: Iterable[Any]) -> set[Any]:
     """The first value of each row."""
     return {value for (value,) in rows}
-
-
-def copy_to(db: sqlite3.Connection, path: Path) -> None:
-    """Copy all that is in a database into a new file that only its owner reads. Raises OSError and sqlite3.Error."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    try:
-        with closing(sqlite3.connect(path)) as copy:
-            db.backup(copy)
-            check_file(copy)
-        sync(path)
-    except BaseException:
-        path.unlink()
-        raise
-
-
-def _flush_bytes(file: Path) -> None:
-    handle = os.open(file, os.O_RDWR)
-    try:
-        if sys.platform == "darwin":  # There, fsync stops at the disk's own cache.
-            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
-        else:
-            os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _open_task(

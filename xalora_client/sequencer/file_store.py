@@ -20,7 +20,8 @@ from yarl import URL
 
 from ..storage.files import move, touch
 from .clock import Clock
-from .database import Database, first_values, waits_for_others
+from .database import Database, first_values
+from .database_file import waits_for_others
 
 KEPT_SECONDS = 86_400.0
 """An uploaded image is kept for so long after its last use."""

@@ -25,7 +25,8 @@ from typing import Any
 from ..errors import InvalidParameterError
 from ..workflows import Capability, WorkflowKey
 from .clock import Clock, Timer
-from .database import Database, waits_for_others
+from .database import Database
+from .database_file import waits_for_others
 from .miners import Capabilities, MinerRecord, Miners, PendingPoll, best_poll
 from .open_task import ATTEMPTS, Group, Lease, OpenTask
 from .options import MOST_WAITING

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ..errors import ConfigurationError, StorageError
 from ..storage import salvage, sqlite_file
-from .database import NAME, OWN_TABLES, STEPS, check_file, copy_to
+from .database_file import copy_to
 from .folder_lock import FolderLock, unusable
+from .schema import NAME, OWN_TABLES, STEPS, check_file
 
 _FILE = "sequencer.sqlite3"
 _INDEXES = {
