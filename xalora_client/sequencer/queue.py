@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
 from contextlib import suppress
 from dataclasses import replace
@@ -30,6 +30,7 @@ from .database_file import waits_for_others
 from .miners import Capabilities, MinerRecord, Miners, PendingPoll, best_poll
 from .open_task import ATTEMPTS, Group, Lease, OpenTask
 from .options import MOST_WAITING
+from .reasons import Reasons
 from .values import (
     Attempt,
     CreateOutcome,
@@ -46,21 +47,16 @@ from .values import (
     Result,
     StoreError,
     TaskView,
-    TooManyError,
 )
-from .waiting import WaitingTasks
+from .waiting import Amounts, WaitingTasks
 
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30.0
-NOBODY = "no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
 TIMED_OUT = "timed out: it did not finish within its timeout_seconds"
 WITHDRAWN = "canceled: the key of its consumer was withdrawn"
 KEPT_RESULT_SECONDS = 3600.0
 """A result stays at least so long, even beyond the budget."""
-
-_MOST_WAITING_BYTES = 4 * 2**30
-"""Bytes of their parameters, with the ``data:`` URIs that came in them."""
 
 _DEATHS = 2
 """After so many ComfyUIs ended while they ran a task, it fails: it would end the others as well."""
@@ -74,7 +70,6 @@ _AVOIDED_SECONDS = 60.0
 _AT_ONCE = 10
 """Tasks that are read or checked before others get their answers."""
 
-_BETWEEN_REPORTS = 0.5
 _LONGEST_PUBLIC_SECONDS = 3600.0
 _RETRY_SECONDS = 5.0
 _STOP_REASONS = ("canceled", "timed out")
@@ -120,16 +115,13 @@ class TaskQueue:
         self._owners: Set[bytes] | None = None
         self._open: dict[str, OpenTask] = {}
         self._waiting = WaitingTasks()
-        self._most_waiting = most_waiting
-        self._waiting_of = Counter[bytes]()
-        self._waiting_bytes_of = Counter[bytes]()
+        self._amounts = Amounts(most_waiting)
         self._is_loaded = False
         self._in_background: set[asyncio.Task[None]] = set()
         self._awaiting_inputs: asyncio.Queue[OpenTask] = asyncio.Queue()
         self._polls: list[PendingPoll] = []
         self._overviews = asyncio.Lock()
-        self._watched: dict[OpenTask, str | None] = {}
-        self._reporting: Timer | None = None
+        self._reasons = Reasons(self._miners, clock)
 
     async def start(self, *, keep_leases: bool) -> None:
         """Continue the tasks of an earlier process.
@@ -176,15 +168,10 @@ class TaskQueue:
         """
         if (known := await self.find_by_job_id(new.owner, new.consumer_id, new.job_id)) is not None:
             return CreateOutcome(known, is_new=False)
-        waiting, size = self._waiting_of[new.owner], self._waiting_bytes_of[new.owner]
-        if waiting >= self._most_waiting or size >= _MOST_WAITING_BYTES:
-            raise TooManyError(
-                f"{waiting} tasks of this key wait, and their parameters take {size // 2**20} MiB: that is the most "
-                "that may wait here at a time. Send this again when some of them have begun"
-            )
+        self._amounts.check(new.owner)
         task = self._database.create(new, self._clock.time())
         self._note_capabilities(task, new.details["parameters"])
-        why, _ = self._why_waiting(task)
+        why, _ = self._reasons.of(task)
         self._enter(task)
         if why is not None:
             task.change(self._clock.time())  # The first query does not wait for a change: its answer says why.
@@ -202,11 +189,8 @@ class TaskQueue:
         """Wait until the task's revision is greater than ``after`` or it has ended, at most so many seconds."""
         task = self._find(task_id)
         if task is not None and task.revision <= after and seconds > 0 and not self.stopped:
-            if task.group is not None:
-                told, (why, _) = self._watched.get(task), self._why_waiting(task)
-                self._watched[task] = why
-                if why != told:
-                    return
+            if self._reasons.has_news(task):
+                return
             await task.watchers.wait(self._clock, seconds)
 
     async def cancel(self, task_id: str, owner: bytes) -> TaskView:
@@ -226,7 +210,7 @@ class TaskQueue:
 
     async def why_left_out(self, workflow: WorkflowKey) -> str | None:
         """What a connected miner lacks for it, in words; None where none has told."""
-        return self._why_left_out(workflow)
+        return self._reasons.left_out(workflow)
 
     async def check(self, workflow: WorkflowKey, parameters: Mapping[str, Any]) -> set[str]:
         """The names of the parameters that may be images. Raises InvalidParameterError when no miner takes these."""
@@ -290,7 +274,7 @@ class TaskQueue:
         by_workflow = {capability.key: capability for capability in capabilities}
         miner = MinerRecord(name, instance, by_workflow, software=software, left_out=left_out)
         added = self._miners.register(miner)
-        self._report_soon()
+        self._reasons.report_soon()
         if added:
             unchecked = deque(task for task in self._open.values() if task.workflow in added)
             with suppress(StoreError):  # It is tried again in the background.
@@ -486,52 +470,14 @@ class TaskQueue:
         view = replace(view, revision=task.revision, progress=task.progress_after(after))
         if task.status != "waiting" or not task.ready:
             return view
-        why, blocked_by = self._why_waiting(task)
+        why, blocked_by = self._reasons.of(task)
         return replace(view, msg=why, blocked_by=blocked_by)
-
-    def _why_waiting(self, task: OpenTask) -> tuple[str | None, tuple[str, ...] | None]:
-        """Why no miner takes a task that waits, and the prompts that keep all from it; None where one does or will."""
-        occupied: list[tuple[str, Occupied]] = []
-        for miner in self._miners.alive():
-            if miner.can_run(task):
-                if miner.occupied is None:
-                    return None, None
-                occupied.append((miner.name, miner.occupied))
-        if not occupied:
-            why = self._why_left_out(task.workflow)
-            return f"no connected miner runs this with these values; {why}" if why else NOBODY, None
-        name, first = occupied[0]
-        prompts = {each.prompt_id for _, each in occupied}
-        blocked_by = None if None in prompts else tuple(sorted(filter(None, prompts)))
-        return f"no miner that runs this is free; {name}: {first.reason}", blocked_by
 
     def _set_occupied(self, miner: MinerRecord, occupied: Occupied | None) -> None:
         """Note whether a miner asks for tasks, and let those who wait for it know."""
         if miner.occupied != occupied:
             miner.occupied = occupied
-            self._report_soon()
-
-    def _report_soon(self) -> None:
-        """Let those who wait know why, if that is something else now. Miners may change that as often as they like."""
-        if self._reporting is None:
-            self._reporting = self._clock.call_later(_BETWEEN_REPORTS, self._report_reasons)
-
-    def _report_reasons(self) -> None:
-        self._reporting = None
-        now, found = self._clock.time(), dict[Group, str | None]()
-        for task, told in list(self._watched.items()):
-            if task.status != "waiting" or task.group is None:
-                continue
-            if task.group not in found:
-                found[task.group], _ = self._why_waiting(task)
-            if found[task.group] != told:
-                self._watched[task] = found[task.group]
-                task.change(now)
-
-    def _why_left_out(self, workflow: WorkflowKey) -> str | None:
-        """What a connected miner lacks for a workflow; None where none has told."""
-        told = ((miner.name, miner.left_out.get(workflow)) for miner in self._miners.alive())
-        return next((f"the miner {name} left it out: {why}" for name, why in told if why), None)
+            self._reasons.report_soon()
 
     def _find(self, task_id: str) -> OpenTask | None:
         """The task if it has not ended."""
@@ -555,7 +501,7 @@ class TaskQueue:
             self._miners.tasks_of(task.lease.miner).add(task)
             self._extend(task, task.lease)
         else:
-            self._count_waiting(task, 1)
+            self._amounts.count(task, 1)
             if task.ready:
                 self._dispatch(task)
             else:
@@ -605,13 +551,6 @@ class TaskQueue:
         task = asyncio.ensure_future(coroutine)
         self._in_background.add(task)
         task.add_done_callback(self._in_background.discard)
-
-    def _count_waiting(self, task: OpenTask, change: int) -> None:
-        """A task waits from now on (1), or does no longer (-1)."""
-        self._waiting_of[task.owner] += change
-        self._waiting_bytes_of[task.owner] += change * task.size
-        if not self._waiting_of[task.owner]:
-            del self._waiting_of[task.owner], self._waiting_bytes_of[task.owner]
 
     def _note_capabilities(self, task: OpenTask, parameters: Mapping[str, Any] | None = None) -> None:
         """Note which capabilities accept the task's parameters. A capability is checked once for a task."""
@@ -699,7 +638,7 @@ class TaskQueue:
         lease = Lease(miner.name, task.attempts + 1, self._clock.time(), self._clock.monotonic())
         self._database.begin(task.task_id, lease)
         self._waiting.discard(task)
-        self._count_waiting(task, -1)
+        self._amounts.count(task, -1)
         if not task.was_begun:
             self._waiting.count_start(task.owner)
         task.was_begun = True
@@ -723,7 +662,7 @@ class TaskQueue:
         if task.status == "waiting":
             self._database.set_status(task.task_id, "running", task.attempts)
             self._waiting.discard(task)
-            self._count_waiting(task, -1)
+            self._amounts.count(task, -1)
             task.status, present.over = "running", None
             self._miners.tasks_of(present.miner).add(task)
             task.change(self._clock.time())
@@ -799,7 +738,7 @@ class TaskQueue:
             task.avoided[task.lease.miner] = self._clock.monotonic() + avoided_seconds
         self._count_outcome(task, "lost")
         self._release(task, "lost")
-        self._count_waiting(task, 1)
+        self._amounts.count(task, 1)
         task.status, task.attempts = "waiting", attempts
         task.forget_progress()
         if drop_lease:
@@ -824,16 +763,16 @@ class TaskQueue:
             self._close(task, outcome)
 
     def _time_out(self, task: OpenTask) -> None:
-        why, _ = self._why_waiting(task) if task.status == "waiting" and task.ready else (None, None)
+        why, _ = self._reasons.of(task) if task.status == "waiting" and task.ready else (None, None)
         self._end(task.task_id, "failed", "timed out", "; ".join(filter(None, [TIMED_OUT, why])))
 
     def _close(self, task: OpenTask, outcome: str) -> None:
         """A task has ended: forget it here, and wake all who wait."""
         del self._open[task.task_id]
-        self._watched.pop(task, None)
+        self._reasons.forget(task)
         self._waiting.discard(task)
         if task.status == "waiting":
-            self._count_waiting(task, -1)
+            self._amounts.count(task, -1)
         else:
             self._count_outcome(task, outcome)
         self._release(task, outcome if outcome in _STOP_REASONS else "lost")

@@ -1,4 +1,4 @@
-"""The tasks that wait for a miner: whose turn it is among the consumers, and which of theirs comes first.
+"""The tasks that wait for a miner: whose turn it is among the consumers, which of theirs comes first, how many may be.
 
 Turns are by start-time fair queueing: each task begun moves its consumer's next turn one step on, so a consumer's only
 task does not wait behind the thousand of another. Among a consumer's own tasks, the one with the highest priority comes
@@ -19,9 +19,13 @@ from operator import attrgetter
 
 from ..workflows import WorkflowKey
 from .open_task import Group, OpenTask
+from .values import TooManyError
 
 _MOST_RETURNED = 100
 """Tasks that came back and are looked at for one miner: one that gives everything back must not make this long."""
+
+_MOST_BYTES = 4 * 2**30
+"""Of the parameters of an owner's tasks, with the ``data:`` URIs that came in them."""
 
 _NUMBER = attrgetter("number")
 
@@ -129,3 +133,28 @@ def _has_task(key: Group, group: _Tasks, owner: bytes) -> bool:
     while tasks and (tasks[0][2].group != key or tasks[0][2].was_begun):
         heapq.heappop(tasks)
     return bool(tasks)
+
+
+class Amounts:
+    """How much of each owner waits. ``most`` is how many tasks may."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count_of = Counter[bytes]()
+        self._bytes_of = Counter[bytes]()
+
+    def check(self, owner: bytes) -> None:
+        """Raise TooManyError where another task would be too much."""
+        waiting, size = self._count_of[owner], self._bytes_of[owner]
+        if waiting >= self._most or size >= _MOST_BYTES:
+            raise TooManyError(
+                f"{waiting} tasks of this key wait, and their parameters take {size // 2**20} MiB: that is the most "
+                "that may wait here at a time. Send this again when some of them have begun"
+            )
+
+    def count(self, task: OpenTask, change: int) -> None:
+        """A task waits from now on (1), or does no longer (-1)."""
+        self._count_of[task.owner] += change
+        self._bytes_of[task.owner] += change * task.size
+        if not self._count_of[task.owner]:
+            del self._count_of[task.owner], self._bytes_of[task.owner]
