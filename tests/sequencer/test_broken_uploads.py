@@ -148,11 +148,16 @@ def upload_url(request, server):
 
 def test_an_address_takes_one_upload_at_a_time(server, upload_url, poll):
     """The last: the connections of the others may be dead."""
-    senders = []
-    for number in range(6):
+    senders, before = [], set()
+
+    def another():
+        found = {file.name for file in (server.data / "incoming").iterdir()}
+        return len(found) == 1 and found != before and found
+
+    for _ in range(6):
         senders.append(Sender(upload_url(), CONTENT))
         senders[-1].send(2**20 + 1)
-        poll(lambda number=number: len(list((server.data / "incoming").iterdir())) == 1)
+        before = poll(another)
     assert [sender.rest() for sender in reversed(senders)] == ["200"] + ["closed"] * 5
     assert list((server.data / "incoming").iterdir()) == []
 
