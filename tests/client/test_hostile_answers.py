@@ -170,11 +170,11 @@ class TestTime:
                 yield drop
 
         began = time.monotonic()
-        error, _ = ask(drip, action)
+        error, server = ask(drip, action)
         took = time.monotonic() - began
         over.set()
         assert isinstance(error, RequestTimeoutError)
-        assert error.sent == "maybe"
+        assert error.sent == "maybe" or not server.requests  # On a busy machine, the time ends before it is sent.
         assert took < 5
 
 

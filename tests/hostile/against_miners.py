@@ -77,7 +77,8 @@ class MinerWorld:
 
     def __init__(self, folder: Path) -> None:
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
         self.comfyui = MadComfyUI()
         asyncio.run_coroutine_threadsafe(self.comfyui.start(), self._loop).result(20)
         self.bad: dict[str, Attack] = {}
@@ -99,6 +100,8 @@ class MinerWorld:
         self.sequencer.close()
         asyncio.run_coroutine_threadsafe(self.comfyui.stop(), self._loop).result(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def do(self, name: str) -> dict[str, Any]:
         """Give the miner a task; what it submits of it."""
