@@ -2,7 +2,7 @@
 
 Each call runs on an event loop of its own, in a thread. So it also works in a thread that runs an event loop itself, as
 in a notebook, and in a forked process, and nothing stays open between calls. The calling thread waits, runs the
-caller's own functions when it is asked to, and receives Ctrl-C.
+caller's own functions when it is asked to, and receives Ctrl-C. Under gevent, a greenlet does so.
 
 ``finish`` and ``Unbreakable`` protect what an interruption must not stop: it is raised when that is done.
 """
@@ -19,6 +19,8 @@ from contextvars import ContextVar
 from functools import wraps
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, overload
+
+from ..threads import loop_thread, put_from_threads
 
 T = TypeVar("T")
 
@@ -74,6 +76,7 @@ class _Call(Generic[T]):
     def __init__(self, start: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._start = start
         self._questions: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._put = put_from_threads(self._questions)
         self._lock = threading.Lock()
         self.stop: BaseException | None = None
         self._cancel: Callable[[], object] | None = None
@@ -82,7 +85,7 @@ class _Call(Generic[T]):
 
     def wait(self) -> T:
         """Run the call, and what it asks for."""
-        thread = threading.Thread(target=self._run_loop, name="xalora-call", daemon=True)
+        thread = loop_thread(self._run_loop, "xalora-call")
         answer: Future[Any] | None = None
         try:
             thread.start()
@@ -109,7 +112,7 @@ class _Call(Generic[T]):
         with self._lock:
             if self.stop is not None:
                 raise _StoppedError
-            self._questions.put((function, answer))
+            self._put((function, answer))
         return answer.result()
 
     def _next(self) -> tuple[Callable[[], Any], Future[Any]] | None:
@@ -140,7 +143,7 @@ class _Call(Generic[T]):
             self._result = asyncio.run(self._main())
         except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
             self._error = error
-        self._questions.put(None)
+        self._put(None)
 
     async def _main(self) -> T:
         _current.set(self)

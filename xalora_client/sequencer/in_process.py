@@ -8,9 +8,11 @@ import concurrent.futures
 import logging
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 from ..errors import ConfigurationError
+from ..threads import loop_thread
 from .folder_lock import FolderInUseError, FolderLock, url_of_owner
 from .options import Options
 
@@ -69,15 +71,11 @@ atexit.register(close_local_sandboxes)
 
 
 class _Server:
-    """A sandbox in a daemon thread with its own event loop. ``url`` is where it answers."""
+    """A sandbox in a daemon thread, where its event loop is made and runs. ``url`` is where it answers."""
 
     def __init__(self, lock: FolderLock, options: Options) -> None:
-        from .app import serve_locked  # slow to import, and not needed with a real sequencer
-
-        self._loop = asyncio.new_event_loop()
         self._ready: concurrent.futures.Future[str] = concurrent.futures.Future()
-        self._serving = self._loop.create_task(serve_locked("127.0.0.1", 0, lock, options, self._ready.set_result))
-        self._thread = threading.Thread(target=self._run, args=(lock,), name="xalora-sandbox", daemon=True)
+        self._thread = loop_thread(lambda: self._run(lock, options), "xalora-sandbox")
         self._thread.start()
         self.url = self._ready.result()
 
@@ -88,10 +86,15 @@ class _Server:
         self._loop.call_soon_threadsafe(self._serving.cancel)
         self._thread.join(_STOPPING_SECONDS)
 
-    def _run(self, lock: FolderLock) -> None:
+    def _run(self, lock: FolderLock, options: Options) -> None:
         # asyncio.run would start a thread to wait for other threads, which is not allowed at exit.
         try:
-            self._loop.run_until_complete(self._serving)
+            from .app import serve_locked  # slow to import, and not needed with a real sequencer
+
+            with closing(asyncio.new_event_loop()) as self._loop:
+                serving = serve_locked("127.0.0.1", 0, lock, options, self._ready.set_result)
+                self._serving = self._loop.create_task(serving)
+                self._loop.run_until_complete(self._serving)
         except asyncio.CancelledError:
             pass
         except Exception as error:  # noqa: BLE001 - raised again where the URL is awaited, or logged
@@ -100,5 +103,4 @@ class _Server:
             else:
                 self._ready.set_exception(error)
         finally:
-            self._loop.close()
             lock.close()
