@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from tests.support.object_infos import node
+from tests.support.object_infos import node, object_info
 from xalora_client import InvalidParameterError
-from xalora_client.workflows import Capability
+from xalora_client.workflows import Capability, Workflow, check
 
 
 @pytest.fixture
@@ -77,3 +77,39 @@ def test_what_is_announced_is_what_the_other_side_reads(workflow):
     capability = Capability.from_json(json.loads(json.dumps(workflow.capability.to_json())))
     assert (str(capability.key), capability.parameters) == ("txt2img.3", workflow.parameters)
     assert capability == workflow.capability
+
+
+@pytest.mark.parametrize(
+    ("declaration", "written", "sent"),
+    [
+        ([["sdxl/base.safetensors"]], "sdxl\\base.safetensors", "sdxl/base.safetensors"),
+        ([["sdxl\\base.safetensors"], {}], "sdxl/base.safetensors", "sdxl\\base.safetensors"),
+        (["COMBO", {"options": ["a/b/c.gguf", "x"]}], "a\\b/c.gguf", "a/b/c.gguf"),
+        ([["a\\b", "a/b"]], "a/b", "a/b"),
+        ([["a/b"], {"multiselect": True}], {"__value__": ["a\\b"]}, {"__value__": ["a/b"]}),
+        ([["x.png"], {"image_upload": True}], "sub\\deep\\y.png [output]", "sub/deep/y.png [output]"),
+        ([["clips\\x.mp4"]], "clips/x.mp4", "clips\\x.mp4"),
+        (["STRING", {}], "a\\b", "a\\b"),
+    ],
+)
+def test_a_file_written_with_the_other_slashes_is_the_one_that_comfyui_lists(info, declaration, written, sent):
+    """Windows puts a backslash between folder and file, in its lists and in what it exports."""
+    info["Any"] = {"input": {"required": {"file": declaration}}, "output": ["IMAGE"]}
+    nodes = {"1": node("Any", file=written), "2": node("Save", images=["1", 0], filename_prefix="x")}
+    workflow = check(Workflow.from_nodes("txt2img.json", copy.deepcopy(nodes)), info)
+    assert workflow.faults == ()
+    assert workflow.prompt({}, run="r")["1"]["inputs"]["file"] == sent
+
+
+def test_so_it_is_as_the_default_of_a_parameter_and_as_what_is_sent(checked):
+    info = object_info(loras=("paint/ink.safetensors", "line.safetensors"))
+    lora = node("Lora", "input:lora_name", model=["start", 0], lora_name="paint\\ink.safetensors", strength=1)
+    workflow = checked(lora, info=info)
+    assert workflow.parameters["lora_name"].default == "paint/ink.safetensors"
+    for sent in ({}, {"lora_name": "paint\\ink"}, {"lora_name": "paint\\ink.safetensors"}):
+        assert workflow.prompt(sent, run="r")["1"]["inputs"]["lora_name"] == "paint/ink.safetensors"
+
+
+@pytest.mark.parametrize("written", ["..\\y.png", "C:\\y.png", "\\\\host\\y.png", "\\y.png", "C:/y.png"])
+def test_a_picture_outside_of_comfyui_s_folders_is_refused_with_any_slashes(checked, written):
+    assert "has no image" in str(checked(node("LoadImage", image=written)).faults)

@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from .object_info import CHOICES, declared, guessed, is_link, names_file, parame
 from .parameter import MergeError, Parameter, merge
 from .validation import (
     Declarations,
+    as_listed,
     circle,
     converted,
     is_filled_by_editor,
@@ -128,11 +129,12 @@ def check(workflow: Workflow, object_info: Mapping[str, Any] | None) -> CheckedW
     """Compare a workflow with a ComfyUI.
 
     Args:
-        workflow: The workflow.
+        workflow: The workflow. What is checked is a copy in which files are named with that ComfyUI's slashes.
         object_info: The answer of that ComfyUI's ``/object_info``. Without it, kinds are guessed from the values, and
             neither ranges nor choices are known.
     """
-    return _Check(workflow, object_info).done()
+    nodes = {node_id: {**node, "inputs": dict(node["inputs"])} for node_id, node in workflow.nodes.items()}
+    return _Check(replace(workflow, nodes=nodes), object_info).done()
 
 
 class _Node(NamedTuple):
@@ -192,13 +194,15 @@ class _Check:
             unknown = one_line(self.workflow.nodes[node_id]["class_type"], 80)
             self._fault(node_id, f"this ComfyUI describes {unknown} in a form that is not known: update its pack")
 
-    def _node(self, node_id: str, class_type: str, inputs: Mapping[str, Any]) -> None:
+    def _node(self, node_id: str, class_type: str, inputs: dict[str, Any]) -> None:
         """Check a node's title and bind it."""
         self.declared[node_id] = {}
         with self._describing(node_id):
             declarations = self._declarations(node_id, class_type, inputs)
             # Without a ComfyUI all links are followed.
             self.declared[node_id] = dict.fromkeys(inputs, (None, False)) if declarations is None else declarations
+            for name in inputs.keys() & (declarations or {}).keys():
+                inputs[name] = as_listed(class_type, name, inputs[name], self.declared[node_id][name][0])
             self._described(_Node(node_id, class_type, inputs, declarations))
 
     def _described(self, node: _Node) -> None:

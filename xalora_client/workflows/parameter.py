@@ -142,14 +142,17 @@ class Parameter:
         """The choice that a value means, or None. True is not 1."""
         meanings: list[object] = [value]
         if isinstance(value, str):
-            # Windows names the models of a folder with the other slash.
-            names = (value, value.replace("\\", "/"), value.replace("/", "\\"))
-            meanings = [f"{name}{extension}" for extension in ("", MODEL_EXTENSION) for name in names]
+            meanings = [f"{name}{extension}" for extension in ("", MODEL_EXTENSION) for name in spellings(value)]
         for meant in meanings:
             for choice in self.choices:
                 if choice == meant and isinstance(choice, bool) == isinstance(meant, bool):
                     return choice
         return None
+
+
+def spellings(name: str) -> tuple[str, str, str]:
+    """A file's name as it is, with ``/``, and with ``\\``, which Windows puts between folder and file."""
+    return name, name.replace("\\", "/"), name.replace("/", "\\")
 
 
 class MergeError(ValueError):

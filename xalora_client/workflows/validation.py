@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import one_line
 from .object_info import lists_files, parameter, read
-from .parameter import Parameter
+from .parameter import Parameter, spellings
 
 Declarations = Mapping[str, tuple[Any, bool]]
 """Of each input of a node its declaration, and whether it must have a value."""
@@ -25,7 +25,7 @@ _RESULTS = {
 _MOVING = re.compile("video|webm|gif|animat|apng", re.IGNORECASE)
 _MODEL_FILE = re.compile(r".*\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx)", re.IGNORECASE)
 # Files whose folder /object_info does not list. ComfyUI looks whether they are there; from here it cannot be told.
-_UNLISTED = re.compile(r"(?!/|(.*/)?\.\./)(.*\[(input|output|temp)\]|.*/.*)", re.DOTALL)
+_UNLISTED = re.compile(r"(?!/|[A-Za-z]:|(.*/)?\.\./)(.*\[(input|output|temp)\]|.*/.*)", re.DOTALL)
 _JUDGED_BY_ITSELF = {
     "CustomCombo": None, "Load3D": None, "Load3DAdvanced": None, "ModelAttentionBackend": "attention",
     "SelectModelDevice": "device", "SelectCLIPDevice": "device", "SelectVAEDevice": "device",
@@ -43,6 +43,22 @@ def converted(value: Any, declaration: Any) -> Any:
         value = value["__value__"]
     convert = _TYPES.get(read(declaration)[0])
     return value if convert is None else convert(value)
+
+
+def as_listed(class_type: str, name: str, value: Any, declaration: Any) -> Any:
+    """A value, with the slashes of the list that it is from; a file that is in no list gets ``/``, good everywhere."""
+    kind, options = read(declaration)
+    if kind != "COMBO":
+        return value
+    if isinstance(value, list):
+        return [as_listed(class_type, name, each, declaration) for each in value]
+    if isinstance(value, Mapping):
+        return {key: as_listed(class_type, name, each, declaration) for key, each in value.items()}
+    choices = options.get("options") or []
+    if not isinstance(value, str) or value in choices:
+        return value
+    unlisted = value.replace("\\", "/") if lists_files(class_type, name, declaration) else value
+    return next((spelling for spelling in spellings(value) if spelling in choices), unlisted)
 
 
 def is_model_file(value: object) -> bool:
