@@ -9,6 +9,7 @@ One that only a lazy switch may need runs if the switch takes its branch (``comf
 from . import error_messages
 from .cancel_task import XaloraCancelTask
 from .comfy import selection
+from .comfy.users import note_users
 from .editor_api import routes, settings
 from .flux_lora import XaloraFluxLora
 from .run_workflow import XaloraRunWorkflow
@@ -40,3 +41,4 @@ error_messages.set_up_log()
 settings.log_at_start()
 selection.run_selected_only(NODE_CLASS_MAPPINGS)
 routes.register()
+note_users()

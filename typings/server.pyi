@@ -7,6 +7,7 @@ class PromptServer:
     sockets: dict[str, Any]
     app: Any
     prompt_queue: Any
+    user_manager: Any
     client_id: str | None
 
     def send_progress_text(self, text: str, node_id: str, sid: str | None = None) -> None: ...

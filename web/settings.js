@@ -34,9 +34,10 @@ function live(show) {
 }
 
 function showKey(values) {
-  const status = element("span", {}, keyStatus(values));
+  const status = [element("span", {}, keyStatus(values))];
+  if (values.key.set) status.push(element("span.xalora-hint", {}, t("keyShared")));
   if (!values.key.editable) return status;
-  return [status, button(t(values.key.set ? "keyChange" : "keySet"), () => openKeyDialog())];
+  return [...status, button(t(values.key.set ? "keyChange" : "keySet"), () => openKeyDialog())];
 }
 
 function showServer(values) {

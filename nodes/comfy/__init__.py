@@ -60,6 +60,19 @@ def at_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         server.app.on_startup.append(lambda app: asyncio.to_thread(server.add_on_prompt_handler, change))
 
 
+def before_each_request(note: Callable[[Any], object]) -> None:
+    """Call this with each request to ComfyUI, where it is answered. Must run before ComfyUI's server starts."""
+    if server := _server():
+        from aiohttp import web
+
+        @web.middleware
+        async def noting(request: web.Request, handler: Handler) -> Any:
+            note(request)
+            return await handler(request)
+
+        server.app.middlewares.append(noting)
+
+
 def send(event: str, data: dict[str, Any]) -> None:
     """Send a message to every open editor, from any thread."""
     if server := _server():

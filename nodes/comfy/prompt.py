@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from . import IN_COMFYUI
+from .users import FIELD as USER
 
 if IN_COMFYUI:
     from comfy import model_management
@@ -162,7 +163,7 @@ def is_wanted(output: int) -> bool:
 
 
 def caller() -> dict[str, str] | None:
-    """The ``node`` id, its ``title`` and the ``workflow`` id of the node that runs, as far as they are known."""
+    """Of the node that runs the ``node`` id, ``title``, ``workflow`` id and ``user``, as far as they are known."""
     running = _running_node()
     if running is None:
         return None
@@ -173,4 +174,6 @@ def caller() -> dict[str, str] | None:
         found["title"] = str(prompt[node_id]["_meta"]["title"])[:200]
     with suppress(KeyError, TypeError):
         found["workflow"] = str(extra["extra_pnginfo"]["workflow"]["id"])[:200]
+    if user := extra.get(USER):
+        found["user"] = user
     return found

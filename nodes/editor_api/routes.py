@@ -13,6 +13,7 @@ from typing import Any
 
 from ...xalora_client import APIStatusError, ConfigurationError, NetworkError, NotFoundError, XaloraError
 from .. import comfy
+from ..comfy.users import user_of
 from . import same_origin, settings, tasks
 
 logger = logging.getLogger("xalora_client")
@@ -51,7 +52,7 @@ async def _page(request: Any) -> dict[str, Any]:
     home = settings.home()
     # Before the page is read, so that no change after it is missed.
     tasks.watch(home)
-    return await asyncio.to_thread(tasks.page, home, dict(request.query))
+    return await asyncio.to_thread(tasks.page, home, dict(request.query), user_of(request))
 
 
 def _of_task(action: Callable[[Path, str], Coroutine[Any, Any, dict[str, Any]]]) -> Action:

@@ -44,12 +44,13 @@ _unknown: set[Key] = set()
 """The open tasks that their server does not know any more, as far as it was asked."""
 
 
-def page(home: Path, query: dict[str, str]) -> dict[str, Any]:
+def page(home: Path, query: dict[str, str], user: str | None = None) -> dict[str, Any]:
     """A page of tasks, newest first: ``limit``, ``before`` (the last page's ``next``), ``state``, ``text``.
 
     ``state`` may name several, separated by commas. Each word of ``text`` must appear in the prompt, the kind, an id or
     the message. ``total`` counts the tasks with this state and text, ``all`` those in the ledger, and ``running`` those
-    that are known to be under way. Raises ValueError for a number that is none.
+    that are known to be under way. With a ``user``, tasks of others count as not there; those that the command line or
+    a program created are everybody's. Raises ValueError for a number that is none.
     """
     limit = max(1, min(int(query.get("limit", PAGE)), LARGEST_PAGE))
     before = int(query["before"]) if query.get("before") else None
@@ -57,8 +58,8 @@ def page(home: Path, query: dict[str, str]) -> dict[str, Any]:
         raise ValueError("before is the number of no task")
     words = query.get("text", "").lower().split()
     with xalora_client.TaskRecords(home) as records:
-        found, total = _find(records, limit, before, query.get("state", "").split(","), words)
-        under_way = [record for record in _open_tasks(records) if record.state in ("waiting", "running")]
+        found, total = _find(records, limit, before, query.get("state", "").split(","), words, user)
+        under_way = [record for record in _open_tasks(records, user) if record.state in ("waiting", "running")]
         server = _server()
         return {
             "tasks": [
@@ -66,7 +67,7 @@ def page(home: Path, query: dict[str, str]) -> dict[str, Any]:
                 for record in found
             ],
             "total": total,
-            "all": records.tasks(0)[1],
+            "all": records.tasks(0, user=user)[1],
             "running": sum(_doubt(record, server) is None for record in under_way),
             "next": found[-1].number if len(found) == limit else None,
             "now": time.time(),
@@ -74,19 +75,24 @@ def page(home: Path, query: dict[str, str]) -> dict[str, Any]:
         }
 
 
-def _open_tasks(records: xalora_client.TaskRecords) -> list[xalora_client.TaskRecord]:
+def _open_tasks(records: xalora_client.TaskRecords, user: str | None = None) -> list[xalora_client.TaskRecord]:
     """Every open task that a server has given an id."""
-    found, _ = records.tasks(NO_LIMIT, state="open")
+    found, _ = records.tasks(NO_LIMIT, state="open", user=user)
     return [record for record in found if record.task_id is not None]
 
 
 def _find(
-    records: xalora_client.TaskRecords, limit: int, before: int | None, states: list[str], words: list[str]
+    records: xalora_client.TaskRecords,
+    limit: int,
+    before: int | None,
+    states: list[str],
+    words: list[str],
+    user: str | None,
 ) -> tuple[list[xalora_client.TaskRecord], int]:
     """A page of the tasks in one of the states and with all of the words, and how many there are."""
     # The ledger finds one text alone, and knows no names of nodes, so words are compared here.
     most, end = (NO_LIMIT, None) if words else (limit, before)
-    pages = [records.tasks(most, before=end, state=state) for state in states]
+    pages = [records.tasks(most, before=end, state=state, user=user) for state in states]
     found = [record for page, _ in pages for record in page if _has(record, words)]
     total = len(found) if words else sum(total for _, total in pages)
     found.sort(key=lambda record: record.number, reverse=True)

@@ -179,6 +179,7 @@ class ComfyUIProcess:
         self.key = environment.pop("XALORA_API_KEY", "")
         self.environment = environment
         self.client_id = uuid.uuid4().hex
+        self.headers: dict[str, str] = {}
         self.log_file = base / "server.log"
         self.events: list[Event] = []
         self.process: subprocess.Popen[bytes] | None = None
@@ -261,10 +262,10 @@ class ComfyUIProcess:
         (self.base / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in settings.items() if value))
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(self.url + path, timeout=PATIENCE)
+        return requests.get(self.url + path, headers=self.headers, timeout=PATIENCE)
 
     def post(self, path: str, body: Any = None) -> requests.Response:
-        return requests.post(self.url + path, json=body, timeout=PATIENCE)
+        return requests.post(self.url + path, json=body, headers=self.headers, timeout=PATIENCE)
 
     @contextmanager
     def overheard(self) -> Iterator[list[Event]]:

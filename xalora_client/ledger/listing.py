@@ -31,7 +31,13 @@ class Listing:
         self._database.close()
 
     def tasks(
-        self, limit: int = 100, *, before: int | None = None, state: str | None = None, text: str = ""
+        self,
+        limit: int = 100,
+        *,
+        before: int | None = None,
+        state: str | None = None,
+        text: str = "",
+        user: str | None = None,
     ) -> tuple[list[TaskRecord], int]:
         """List tasks, newest first.
 
@@ -40,9 +46,10 @@ class Listing:
             before: The number of a record: only older ones are returned. For the next page.
             state: A record's state, or "open" for every one that is not final.
             text: What to look for in ids, kinds and parameters, without regard to the case of ASCII letters.
+            user: Only tasks whose ``caller`` names this user or none.
 
         Returns:
-            The tasks, and how many there are in all with this state and text.
+            The tasks, and how many there are in all with this state, text and user.
         """
         conditions, values = ["1"], list[Any]()
         if state == OPEN:
@@ -55,6 +62,9 @@ class Listing:
             columns = ("task_id", "job_id", "task_type", "workflow_id", "parameters")
             conditions.append("(" + " OR ".join(f"{column} LIKE ? ESCAPE '!'" for column in columns) + ")")
             values += [_pattern(text)] * 4 + [_pattern(json.dumps(text)[1:-1])]
+        if user is not None:
+            conditions.append("ifnull(json_extract(place, '$.user'), '') IN ('', ?)")
+            values.append(user)
         where = " AND ".join(conditions)
 
         def action(db: sqlite3.Connection) -> tuple[list[TaskRecord], int]:

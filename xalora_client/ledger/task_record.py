@@ -49,7 +49,8 @@ class TaskRecord:
         sha256: The hash of the stored media file, in hex. None before it is downloaded.
         extension: Its extension, with the dot.
         media_bytes: Its size.
-        caller: What part of the source asked, as JSON: for a node its ``node`` id, ``title`` and ``workflow`` id.
+        caller: What part of the source asked, as JSON: for a node its ``node`` id, ``title``, ``workflow`` id and, in a
+            ComfyUI with several users, ``user``.
     """
 
     number: int
