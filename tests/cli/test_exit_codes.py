@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -30,12 +31,21 @@ def test_1_the_task_did_not_end_well(xalora, scripted, state, error):
     assert xalora("fetch", "t1", "-o", "x.png").out == ""
 
 
-def test_1_the_result_is_no_media(xalora, scripted, files):
-    files.serve("/result.png", File(b"<html>log in</html>"))
-    failed = xalora("fetch", "t1", "-o", "x.png", "--json")
+@pytest.mark.parametrize("content", [b"<html>log in</html>", picture()[:60], b"PK\3\4 a model", b"\0" * 500])
+@pytest.mark.parametrize("arguments", [("fetch", "t1"), ("flux-lora", "a gecko", "--lora", "gecko")])
+def test_1_the_result_cannot_be_read_and_is_saved_where_nothing_is(xalora, scripted, files, arguments, content):
+    files.serve("/result.png", File(content))
+    failed = xalora(*arguments, "-o", "x.png", "--json")
     assert failed.code == 1
     assert failed.json["error"] == "DecodeError"
-    assert "rejected" in failed.json["message"]
+    assert " x.png;" in failed.json["message"]
+    assert Path("x.png").read_bytes() == content
+
+    Path("y.png").write_bytes(b"good")
+    again = xalora(*arguments, "-o", "y.png")
+    assert (again.code, Path("y.png").read_bytes()) == (1, b"good")
+    (kept,) = re.findall(r"kept for inspection at (\S+);", again.err)
+    assert Path(kept).read_bytes() == content
 
 
 @pytest.mark.parametrize(

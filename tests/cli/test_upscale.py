@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 
 import pytest
@@ -175,3 +176,38 @@ def test_no_more_images_are_uploaded_ahead_than_are_worked_on(xalora, scripted, 
     assert xalora("upscale", *names, "-o", "new/", "--max-parallel", 1).code == 0
     assert len(ahead) == 5
     assert max(ahead) <= 2
+
+
+@pytest.mark.parametrize("kind", ["cut.png", "cut.jpg", "wrong.png", "moving.gif", "cut.tiff", "data"])
+@pytest.mark.parametrize("before", [1, 30])
+def test_a_damaged_one_among_several_is_found_before_the_first_create(xalora, scripted, tmp_path, kind, before):
+    """However many go before it, also in another order than they are worked on."""
+    for number in range(before):
+        (tmp_path / f"{number}.png").write_bytes(picture(16 + number))
+    noise = Image.effect_noise((200, 200), 50)
+    whole = encoded(noise, {"cut.jpg": "JPEG", "cut.tiff": "TIFF"}.get(kind, "PNG"))
+    damaged = whole[:3000]
+    if kind == "wrong.png":  # Complete, but its pixels are not what was written.
+        damaged = whole[:3000] + bytes(500) + whole[3500:]
+    elif kind == "moving.gif":
+        noise.save(tmp_path / kind, save_all=True, append_images=[Image.new("L", noise.size)])
+        damaged = (tmp_path / kind).read_bytes()
+    image = f"data:image/png;base64,{base64.b64encode(damaged).decode()}" if kind == "data" else kind
+    (tmp_path / kind).write_bytes(damaged)
+    good = [f"{number}.png" for number in range(before)]
+    refused = xalora("upscale", *good, image, "https://example.com/a.png", "-o", "out", "--json")
+    assert (refused.code, refused.json["results"], scripted.seen) == (2, [], [])
+    (failed,) = refused.json["failed"]
+    assert failed["image"] == image
+    assert ("reading all 32 images first" in refused.err) == (before == 30)
+
+
+def test_a_whole_one_is_decoded_once(xalora, scripted, tmp_path, monkeypatch):
+    opened, original = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda file, *options: (opened.append(file), original(file, *options))[1])
+    whole = {"a.png": picture(), "b.jpg": picture(kind="JPEG")}
+    for name, content in whole.items():
+        (tmp_path / name).write_bytes(content)
+    assert xalora("upscale", *whole, "-o", "out").code == 0
+    contents = [file.getvalue() for file in opened if isinstance(file, io.BytesIO)]
+    assert sorted(contents) == sorted(whole.values())

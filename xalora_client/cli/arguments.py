@@ -72,7 +72,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="a file, a folder of images, a pattern such as photos/*.png, or a URL that the miner can fetch",
+        help="a file (PNG, JPEG, WebP, GIF, BMP, TIFF …), a folder of images, a pattern such as photos/*.png, "
+        "or a URL that the miner can fetch",
     )
     upscale.add_argument("--max-parallel", type=int, default=8, metavar="N", help="images at once (%(default)s)")
     _add_task_options(upscale)

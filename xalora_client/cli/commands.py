@@ -14,15 +14,22 @@ from typing import Any
 from ..client.async_ import AsyncClient
 from ..client.download import MediaFile
 from ..config import validation
-from ..errors import ConfigurationError, InvalidParameterError, one_line
-from ..media.inputs import input_file
+from ..errors import ConfigurationError, InvalidParameterError, MediaError, one_line
+from ..errors.messages import COMMAND
+from ..media.inputs import input_file, sendable
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
-from ..protocol.inputs import InputImage
+from ..protocol.inputs import InputImage, images_in
 from ..protocol.parameters import MediaAddress
 from ..protocol.tasks import CustomTask, UpscalerTask, WorkflowTask
 from . import output
 from .outcome import described, exit_code, print_result, text
 from .progress import Progress
+
+DECODED_AT_ONCE = 4
+"""Pictures in memory while they are checked."""
+
+MANY = 20
+"""Images that are checked so fast that it needs no word."""
 
 
 async def known_task(arguments: argparse.Namespace) -> int:
@@ -44,7 +51,10 @@ async def run(arguments: argparse.Namespace) -> int:
 
 
 async def upscale(arguments: argparse.Namespace) -> int:
-    """``xalora upscale IMAGE… -o FILE_OR_DIR``. Every image is tried; the first error sets the exit code."""
+    """``xalora upscale IMAGE… -o FILE_OR_DIR``. The first error sets the exit code.
+
+    Nothing is created as long as one of the images is damaged. After that, every image is tried.
+    """
     if arguments.max_parallel < 1:
         raise ConfigurationError(f"--max-parallel is {arguments.max_parallel}", advice="Allowed: 1 or more.")
     options = {"workflow_id": arguments.workflow_id, "timeout_seconds": arguments.timeout_seconds}
@@ -69,9 +79,11 @@ async def upscale(arguments: argparse.Namespace) -> int:
             target = str(Path(target, name))
         return {"image": image, **_save(file, result, target)}
 
-    async with _client(arguments, images_at_once=arguments.max_parallel) as client:
-        work = (upscale_one(client, number) for number in range(len(images)))
-        outcomes = await asyncio.gather(*work, return_exceptions=True)
+    outcomes: list[Any] = await _damage(tasks)
+    if not any(outcomes):
+        async with _client(arguments, images_at_once=arguments.max_parallel) as client:
+            work = (upscale_one(client, number) for number in range(len(images)))
+            outcomes = await asyncio.gather(*work, return_exceptions=True)
     saved = [outcome for outcome in outcomes if isinstance(outcome, dict)]
     failed = [(image, error) for image, error in zip(images, outcomes, strict=True) if isinstance(error, BaseException)]
     errors = [error for _, error in failed]
@@ -83,6 +95,27 @@ async def upscale(arguments: argparse.Namespace) -> int:
         summary |= described(errors[0]) | {"failed": [{"image": image, **described(error)} for image, error in failed]}
     print_result(arguments, summary, *(result["path"] for result in saved if arguments.output != output.STDOUT))
     return exit_code(errors[0]) if errors else 0
+
+
+async def _damage(tasks: list[UpscalerTask]) -> list[BaseException | None]:
+    """Decode every picture, a few at once: what is wrong with that of each task, or None.
+
+    A picture that is sent as it is is not decoded again.
+    """
+    if len(tasks) > MANY:
+        print(f"xalora: reading all {len(tasks):,} images first, so that a damaged one costs nothing", file=sys.stderr)
+    slots = asyncio.Semaphore(DECODED_AT_ONCE)
+
+    def check(task: UpscalerTask) -> None:
+        for image in images_in(task.task_details):
+            content = image.content()
+            image.is_checked = sendable(content, image.name, single=True) is content
+
+    async def check_one(task: UpscalerTask) -> None:
+        async with slots:
+            await asyncio.to_thread(check, task)
+
+    return await asyncio.gather(*map(check_one, tasks), return_exceptions=True)
 
 
 async def status(arguments: argparse.Namespace) -> int:
@@ -100,7 +133,7 @@ async def fetch(arguments: argparse.Namespace) -> int:
     async with _client(arguments) as client:
         with closing(Progress()) as progress:
             result = await client.wait_for_result(arguments.task_id, timeout=arguments.timeout, on_update=progress.task)
-            file = await client.download(result, on_progress=progress.download)
+            file = await _download(client, result, arguments, progress)
             progress.done(file.info, result.task_details)
     return _print_saved(arguments, _save(file, result, arguments.output))
 
@@ -132,9 +165,24 @@ async def _run_task(
     result = await client.execute_workflow_and_wait_for_result(
         task, timeout=arguments.timeout, on_update=progress.task, reuse=arguments.reuse
     )
-    file = await client.download(result, on_progress=progress.download)
+    file = await _download(client, result, arguments, progress)
     progress.done(file.info, task.task_details)
     return file, result
+
+
+async def _download(
+    client: AsyncClient, result: WorkflowTaskResult, arguments: argparse.Namespace, progress: Progress
+) -> MediaFile:
+    """Download the result. One that cannot be read is saved too where no file is yet: it is paid for."""
+    try:
+        return await client.download(result, on_progress=progress.download)
+    except MediaError as error:
+        target = arguments.output
+        if error.path is None or not output.is_free(target):
+            raise
+        output.save(error.path, result.task_id, target)
+        advice = error.advice_for(COMMAND).replace(str(error.path), target)
+        raise error.derived(advice=advice, path=Path(target)) from error
 
 
 def _save(file: MediaFile, result: WorkflowTaskResult, target: str) -> dict[str, Any]:
@@ -145,7 +193,7 @@ def _save(file: MediaFile, result: WorkflowTaskResult, target: str) -> dict[str,
     is_named_so = Path(target).suffix.lower() == format_.extension or mimetypes.guess_type(name)[0] == format_.mime_type
     if not is_named_so and target != output.STDOUT:
         print(f"xalora: {target} contains {format_.name}, although its name says otherwise", file=sys.stderr)
-    output.save(file, result.task_id, target)
+    output.save(file.path, result.task_id, target)
     return _described(result) | {
         "path": target,
         "bytes": file.size,

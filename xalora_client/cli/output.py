@@ -10,7 +10,6 @@ import sys
 import uuid
 from pathlib import Path
 
-from ..client.download import MediaFile
 from ..errors import ConfigurationError, StorageError
 from ..protocol.parameters import is_data_uri
 from ..storage import files
@@ -81,23 +80,23 @@ def stem(image: str) -> str:
     return os.fsencode(name)[:_LONGEST_STEM].decode(errors="ignore") or "image"
 
 
-def save(file: MediaFile, task_id: str, output: str) -> None:
+def save(file: Path, task_id: str, output: str) -> None:
     """Copy the file out of the store: as a whole or not at all, but for a pipe or a device. Raises StorageError."""
     path = Path(output)
     try:
         if output == STDOUT:
             sys.stdout.flush()
             # Not by sys.stdout, which drops what nobody reads any more.
-            with file.path.open("rb") as source, open(sys.stdout.fileno(), "wb", closefd=False) as target:
+            with file.open("rb") as source, open(sys.stdout.fileno(), "wb", closefd=False) as target:
                 shutil.copyfileobj(source, target)
             return
         if _is_written_into(path):
-            with file.path.open("rb") as source, path.open("wb") as target:
+            with file.open("rb") as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target)
             return
         fresh = path.with_name(f".{uuid.uuid4().hex}.new")
         try:
-            shutil.copyfile(file.path, fresh)
+            shutil.copyfile(file, fresh)
             files.replace(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)
@@ -105,8 +104,13 @@ def save(file: MediaFile, task_id: str, output: str) -> None:
         raise StorageError(
             f"{'stdout' if output == STDOUT else output} cannot be written: {error.strerror}",
             task_id=task_id,
-            advice=f"The result is safe in {file.path}.",
+            advice=f"The result is safe in {file}.",
         ) from error
+
+
+def is_free(output: str) -> bool:
+    """Whether it is the name of a file that is not there yet."""
+    return output != STDOUT and not os.path.lexists(output)
 
 
 def _mode(path: Path) -> int:
