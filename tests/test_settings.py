@@ -203,9 +203,20 @@ def test_settings_of_other_versions_are_left_alone(home):
     assert stored(home) == {"bucket_keep": "yes", "of_a_later_version": "1", "api_key": KEY}
 
 
-def test_a_server_that_is_no_address_is_refused():
-    with pytest.raises(ConfigurationError, match="not the plain address"):
-        change_settings(workflow_url="no address")
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("no address", "not an http address"),
+        ("http://[fe80::1%25eth0]:8787", "an IPv6 address with a zone"),
+        ("http://[fe80::1%eth0]", "an IPv6 address with a zone"),
+        ("http://user@[fe80::1%3]:1", "an IPv6 address with a zone"),
+        ("http://gpu:99999", "impossible port"),
+        ("http://gpu/?key=1", ""),
+    ],
+)
+def test_a_server_that_is_no_address_is_refused(address, reason):
+    with pytest.raises(ConfigurationError, match=f"not the plain address of a server.*{reason}"):
+        change_settings(workflow_url=address)
 
 
 def test_other_settings_are_stored_and_shown():

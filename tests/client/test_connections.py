@@ -110,6 +110,24 @@ class TestNeverSent:
             assert refused(url).sent == "no"
         assert time.monotonic() - began < 10
 
+    @pytest.mark.parametrize(
+        "name", ["gpu.lan", "box.home.arpa", "gpu-box.local", "nas.corp", "gpu.my-company.example"]
+    )
+    @pytest.mark.parametrize("action", [query, create], ids=lambda each: each.__name__)
+    def test_nor_is_one_with_a_name(self, subject, refused, monkeypatch, name, action):
+        subject.options["clock"] = time.monotonic
+        monkeypatch.setattr(http, "UNREACHED_SECONDS", 0.3)
+        monkeypatch.setattr(session, "UNREACHED_SECONDS", 0.3)
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, *rest, **options: real("127.0.0.1" if host == name else host, *rest, **options),
+        )
+        with full_url() as url:
+            began = time.monotonic()
+            assert refused(url.replace("127.0.0.1", name), action).sent == "no"
+        assert time.monotonic() - began < 5
+
     @pytest.mark.parametrize("action", [query, cancel, create], ids=lambda each: each.__name__)
     def test_one_that_was_reached_is_waited_for_as_ever(self, subject, refused, action):
         with RawServer(lambda _: iter([answer(b"{}", "404 Unknown")])) as server, pytest.raises(NotFoundError):

@@ -124,6 +124,51 @@ def test_unusual_statuses_come_with_advice(subject, sequencer, code):
     assert caught.value.status_code == code
 
 
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        (413, b"<html><head><title>413 Request Entity Too Large</title></head><center>cloudflare</center></html>"),
+        (413, b"Request Entity Too Large"),
+        (413, b""),
+        (413, {"message": "Request Too Long"}),  # AWS API Gateway
+        (413, {"message": "Request size limit exceeded"}),  # Kong
+        (413, {"error": "entity too large"}),
+        (413, {"timestamp": 1, "status": 413, "error": "Payload Too Large", "path": "/task_create"}),  # Spring
+        (413, {"statusCode": 413, "message": "Request body is too large."}),  # Azure
+        (413, {"fault": {"faultstring": "Body buffer overflow", "detail": {"errorcode": "TooBigBody"}}}),  # Apigee
+        (400, {"message": "Request body too large."}),
+        (400, b"http: request body too large"),  # Go
+        (400, {"error": {"code": 400, "message": "Request payload size exceeds the limit: 20971520 bytes."}}),  # Google
+    ],
+)
+def test_a_body_that_is_too_large_for_a_proxy_is_refused_in_words(keeper, sequencer, code, body):
+    sequencer.script("task_create", Answer(body, code))
+    with pytest.raises(XaloraError, match=f"{code}: a proxy before the server refuses.*client_max_body_size") as caught:
+        create(keeper)
+    assert caught.value.status_code == code
+    with Ledger(keeper.options["home"]) as ledger:
+        assert records_of(ledger)[0].state == "refused"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (413, "the image is larger than 128 MiB"),
+        (413, "the body has more than 2 MiB beside long data: URIs"),
+        (413, "the image is too large: 200 megapixels"),
+        (400, "prompt is too long"),
+        (400, "width exceeds the limit of the workflow"),
+        (431, "Request Header Fields Too Large"),
+        (403, "Request body too large"),
+    ],
+)
+def test_what_the_server_itself_says_is_passed_on(keeper, sequencer, code, words):
+    sequencer.script("task_create", Answer({"message": words}, code))
+    with pytest.raises(XaloraError, match=words) as caught:
+        create(keeper)
+    assert "client_max_body_size" not in str(caught.value)
+
+
 @pytest.mark.parametrize("ended", ["canceled", "finished"])
 def test_after_a_cancel_the_ledger_knows_how_the_task_ended(keeper, sequencer, ended):
     create(keeper)

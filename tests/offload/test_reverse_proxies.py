@@ -67,7 +67,12 @@ def test_a_create_that_is_too_large_for_it_is_refused_in_words(sandbox, behind, 
     assert (caught.value.sent, "html" in str(caught.value)) == ("no", False)
 
 
-def test_a_result_that_is_too_large_for_it_is_delivered_once_it_may_pass(behind, tmp_path):
+@pytest.mark.parametrize(
+    "refusal",
+    [[], ["--refusal", "413", '{"message": "Request Too Long"}'], ["--refusal", "400", "Request body too large"]],
+    ids=["nginx", "413", "400"],
+)
+def test_a_result_that_is_too_large_for_it_is_delivered_once_it_may_pass(behind, tmp_path, refusal):
     """The work is done and paid: the miner says what to set, and goes on trying."""
     (tmp_path / "largest").write_text("100000")
     (tmp_path / "farm").mkdir()
@@ -75,7 +80,9 @@ def test_a_result_that_is_too_large_for_it_is_delivered_once_it_may_pass(behind,
     async def scenario():
         async with Farm(tmp_path / "farm") as farm:
             comfyui = await farm.comfyui(plan=lambda _: Plan(content=noise()))
-            farm.miner(comfyui.url, sequencer=behind(farm.url, "--path", "/gpu", "--largest", tmp_path / "largest"))
+            farm.miner(
+                comfyui.url, sequencer=behind(farm.url, "--path", "/gpu", "--largest", tmp_path / "largest", *refusal)
+            )
             task_id = await farm.create(prompt="a fox")
             await until(lambda: any("client_max_body_size" in line for line in farm.lines))
             assert not any("html" in line for line in farm.lines)

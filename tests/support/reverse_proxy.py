@@ -1,7 +1,8 @@
 """``python -m tests.support.reverse_proxy UPSTREAM --path /gpu``: a proxy before a server, as nginx is one.
 
 It prints its address, ends TLS with ``--tls CERTIFICATE KEY``, removes ``--path`` from each address, and refuses bodies
-of more bytes than ``--largest`` with nginx's page. Unless ``--keep-host`` is given, the server sees its own name.
+of more bytes than ``--largest`` with nginx's page, or the status and body after ``--refusal``. Unless ``--keep-host`` is
+given, the server sees its own name.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class ReverseProxy(LoopbackServer):
     def __init__(self, upstream: str, path: str, largest: Path | None, *, keep_host: bool) -> None:
         self.upstream, self.path, self.keep_host = urlsplit(upstream).netloc, path, keep_host
         self._largest = largest
+        self.refusal: tuple[int, bytes] = (413, PAGE)
         super().__init__(_Handler)
 
     def largest(self) -> int:
@@ -40,8 +42,10 @@ class _Handler(HandlerBase, BaseHTTPRequestHandler):
         self.close_connection = True
         length = int(self.headers.get("content-length", 0))
         body = self.rfile.read(length)
-        if not self.path.startswith(self.owner.path) or length > self.owner.largest():
-            self.send(404 if length <= self.owner.largest() else 413, [("Content-Type", "text/html")], PAGE)
+        is_too_large = length > self.owner.largest()
+        if not self.path.startswith(self.owner.path) or is_too_large:
+            status, page = self.owner.refusal if is_too_large else (404, PAGE)
+            self.send(status, [("Content-Type", "text/html" if page == PAGE else "application/json")], page)
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _OF_THE_CONNECTION}
         if self.owner.keep_host:
@@ -80,10 +84,13 @@ def main() -> None:
     parser.add_argument("upstream")
     parser.add_argument("--path", default="")
     parser.add_argument("--largest", type=Path)
+    parser.add_argument("--refusal", nargs=2)
     parser.add_argument("--keep-host", action="store_true")
     parser.add_argument("--tls", nargs=2)
     given = parser.parse_args()
     proxy = ReverseProxy(given.upstream, given.path, given.largest, keep_host=given.keep_host)
+    if given.refusal:
+        proxy.refusal = (int(given.refusal[0]), given.refusal[1].encode())
     scheme = "http"
     if given.tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -55,10 +55,13 @@ def checked_url(url: str) -> str:
     url = pasted(url)
     if url.lower() == SANDBOX:
         return SANDBOX
+    link, reason = None, ""
     try:
         link = Link.parse(url)
-    except ValueError:
-        link = None
+    except ValueError as error:
+        reason = f": {error}"
     if link is None or link.login is not None or "?" in link.target or "#" in url:
-        raise ConfigurationError(code="server_form", params={"example": DEFAULT_URL}, remedy="check-server")
+        raise ConfigurationError(
+            code="server_form", params={"example": DEFAULT_URL, "reason": reason}, remedy="check-server"
+        )
     return url.rstrip("/")

@@ -62,7 +62,7 @@ MESSAGES: dict[str, Message] = {
     ),
     "server_form": Message(
         "Set XALORA_WORKFLOW_URL to something like {example}, or to sandbox.",
-        what="The workflow URL is not the plain address of a server",
+        what="The workflow URL is not the plain address of a server{reason}",
         nodes=f"Set the server in {_SETTINGS} to something like {{example}}, or choose the sandbox there.",
     ),
     # What the server answers.

@@ -25,7 +25,10 @@ _COMPATIBLE = IPv6Network("::/96")
 # So do those of ISATAP, in any network: the 32 bits before have this value.
 _ISATAP, _ISATAP_MASK = 0x5EFE, 0xFDFF_FFFF
 FETCH_YOURSELF = "If you trust that address, fetch the file yourself; otherwise ask support."
-_LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+# What RFC 6762 says that private networks use, among others: no such name is on the internet.
+_LOCAL_NAMES = (
+    ".localhost", ".local", ".internal", ".lan", ".home.arpa", ".home", ".corp", ".intranet", ".private",
+)  # fmt: skip
 
 
 def is_global(address: Address) -> bool:

@@ -278,7 +278,9 @@ class Exchange:
             if link.scheme == "http":  # Such a request goes to the proxy itself, without a tunnel.
                 headers = headers | to_proxy
         to = self.proxy or link
-        is_near = (to.host, to.port) not in _reached and is_forbidden_name(to.host, local=False)
+        # Servers of one's own seldom have a certificate, and whatever is on the internet has.
+        is_near = link.scheme == "http" or is_forbidden_name(to.host, local=False)
+        is_off = is_near and (to.host, to.port) not in _reached
         with self._mapped_errors():
             self._response = await self._session.request(
                 method,
@@ -287,7 +289,7 @@ class Exchange:
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(
                     total=None,
-                    connect=UNREACHED_SECONDS if is_near else CONNECT_TIMEOUT,
+                    connect=UNREACHED_SECONDS if is_off else CONNECT_TIMEOUT,
                     sock_read=silence,
                     ceil_threshold=math.inf,
                 ),

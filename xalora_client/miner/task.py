@@ -161,10 +161,10 @@ async def deliver(
         except MediaTooLargeError as error:
             raise OutcomeError(WorkflowFailure(error.what)) from error
         except APIStatusError as error:
-            if error.status_code not in (413, 415, 422):
-                raise
             if error.code == "proxy_limit":
                 raise OutcomeError(WorkflowFailure(error.what, is_final=False)) from error
+            if error.status_code not in (413, 415, 422):
+                raise
             raise OutcomeError(WorkflowFailure(f"The result was refused: {error.message}")) from error
     count = len(finished.files)
     remark = "" if count == 1 else f"{count} {MORE_FILES}, the others are only on the miner"

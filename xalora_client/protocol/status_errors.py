@@ -37,13 +37,20 @@ _CODES = {
 """The codes of statuses that have no class of their own."""
 
 
+_BODY_LIMIT = re.compile(
+    r"\b(request|body|payload|entity|content|upload)\b.{0,40}\b(too (large|long|big)|size (limit )?exceed|size limit)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What gateways say of a body that is too large for them. A sequencer names what is too large, and its limit."""
+
+
 def status_error(response: Response, request: Request, retry_after: float | None) -> errors.APIStatusError:
     """The error for a status outside 2xx; ``retry_after`` is the seconds the server asked to wait."""
     status = response.status
     kind = _ERRORS.get(status) or (errors.ServerError if status >= 500 else errors.APIStatusError)
     code, params = _redirect(response, request) if 300 <= status < 400 else (_CODES.get(status), {})
     message, answer = _message(response)
-    if status == 413 and not answer:  # A proxy's page.
+    if (status == 413 and not answer) or (status in (400, 413) and _BODY_LIMIT.search(message)):
         code, message = "proxy_limit", "a proxy before the server refuses so large a body"
     return kind(
         one_line(without_signatures(redact(message, request.secret))),

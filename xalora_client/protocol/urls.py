@@ -51,6 +51,10 @@ class Link:
         if match is None or re.search(r"[\x00-\x1f\x7f]", match[0]):
             raise ValueError("this is not an http address")
         login, at, authority = match[2].rpartition("@")
+        if re.match(r"\[[0-9A-Fa-f:.]+%", authority):
+            raise ValueError(
+                "an IPv6 address with a zone (%) means another machine on each; write one without, or a name"
+            )
         parts = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{0,5}))?", authority)
         if parts is None:
             raise ValueError("the address has no host that can be read")

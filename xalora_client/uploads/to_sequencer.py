@@ -85,6 +85,8 @@ class SequencerUploads:
         try:
             return await retry(attempt, tries=TRIES, sleep=self._sleep)
         except BadRequestError as error:
+            if error.code == "proxy_limit":
+                raise
             raise error.derived(code="upload_damaged") from error
 
     async def _send_rest(
