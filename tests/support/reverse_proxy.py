@@ -1,8 +1,8 @@
 """``python -m tests.support.reverse_proxy UPSTREAM --path /gpu``: a proxy before a server, as nginx is one.
 
 It prints its address, ends TLS with ``--tls CERTIFICATE KEY``, removes ``--path`` from each address, and refuses bodies
-of more bytes than ``--largest`` with nginx's page, or the status and body after ``--refusal``. Unless ``--keep-host`` is
-given, the server sees its own name.
+of more bytes than ``--largest`` with nginx's page, or the status and body after ``--refusal``. Unless ``--keep-host``
+is given, the server sees its own name.
 """
 
 from __future__ import annotations
