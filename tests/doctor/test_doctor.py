@@ -154,6 +154,21 @@ def test_whether_a_miner_is_connected(server, answer, status):
     assert checks()["miners"].status == status
 
 
+@pytest.mark.parametrize(
+    ("left_out", "text"),
+    [
+        (["a.1: no x", "b: no\ny"], "at least one is connected; none runs a.1: no x; none runs b: no y"),
+        (["a"] * 50, "at least one is connected" + 5 * "; none runs a"),
+        *[(strange, "at least one is connected") for strange in ([], None, "a.1", 5, [5], {"a": 1})],
+    ],
+    ids=repr,
+)
+def test_what_no_connected_miner_runs_is_told(server, left_out, text):
+    server.script("resource_request", Answer({"miner_id": "m", "left_out": left_out}))
+    found = checks()["miners"]
+    assert (found.status, found.text) == ("ok", text)
+
+
 def test_a_home_that_cannot_be_written(server, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XALORA_HOME", str(tmp_path / "file" / "home"))

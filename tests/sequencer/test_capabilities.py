@@ -225,6 +225,8 @@ def test_what_the_connected_miners_lack_is_said_in_the_first_answer(sequencer, l
     server.miner("upscaler", name="box", register=False).register(left_out=left_out)
     answer = server.try_create("txt2vid", {"prompt": "x"}, workflow_id="1")
     what = "the miner box left it out: node 3: [31m WanSampler is missing"
+    named = server.post("resource_request", consumer_id="c", task_type="txt2vid", workflow_id="1")
+    assert (named.status_code, what in named.json()["message"]) == (503 if is_known else 400, said)
     if not is_known:
         assert (answer.status_code, what in answer.json()["message"]) == (400, said)
         return
@@ -232,6 +234,20 @@ def test_what_the_connected_miners_lack_is_said_in_the_first_answer(sequencer, l
     query = {"task_id": made["task_id"], "wait_seconds": 25, "after": made["revision"]}
     for each in (made, server.post("task_result_query", **query).json()):  # The clock stands still.
         assert (what in each["msg"], "start one with" in each["msg"]) == (said, not said)
+
+
+def test_a_request_for_any_miner_is_told_what_none_runs(sequencer):
+    server = sequencer()
+    lacking = [{"task_type": "txt2vid", "workflow_id": name, "msg": f"no model {name}"} for name in ("1", "2")]
+    server.miner("upscaler", name="box", register=False).register(left_out=lacking)
+    assert server.post("resource_request", consumer_id="c").json() == {
+        "miner_id": "box",
+        "left_out": [f"txt2vid.{each}: the miner box left it out: no model {each}" for each in ("1", "2")],
+    }
+    server.miner("txt2vid.1", name="other")
+    assert len(server.post("resource_request", consumer_id="c").json()["left_out"]) == 1
+    server.miner("txt2vid.2", name="third")
+    assert "left_out" not in server.post("resource_request", consumer_id="c").json()
 
 
 def test_who_waits_is_told_what_a_miner_lacks_that_comes_later(sequencer, poll):

@@ -212,6 +212,10 @@ class TaskQueue:
         """What a connected miner lacks for it, in words; None where none has told."""
         return self._reasons.left_out(workflow)
 
+    async def all_left_out(self) -> list[str]:
+        """The same for every workflow that no connected miner runs, each behind the workflow's name."""
+        return self._reasons.all_left_out()
+
     async def check(self, workflow: WorkflowKey, parameters: Mapping[str, Any]) -> set[str]:
         """The names of the parameters that may be images. Raises InvalidParameterError when no miner takes these."""
         self._capabilities.check(workflow, parameters)

@@ -43,6 +43,13 @@ class Reasons:
         told = ((miner.name, miner.left_out.get(workflow)) for miner in self._miners.alive())
         return next((f"the miner {name} left it out: {why}" for name, why in told if why), None)
 
+    def all_left_out(self) -> list[str]:
+        """What connected miners lack for each workflow that none of them runs."""
+        alive = list(self._miners.alive())
+        workflows = dict.fromkeys(WorkflowKey(*each) for miner in alive for each in miner.left_out)
+        nowhere = [each for each in workflows if not any(miner.runs(each) for miner in alive)]
+        return [f"{each}: {self.left_out(each)}" for each in nowhere]
+
     def has_news(self, task: OpenTask) -> bool:
         """Whether who watches a task from now on was told of another reason, or of none."""
         if task.group is None:

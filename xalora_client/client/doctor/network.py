@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...config import SOURCE_NAMES, Config
 from ...config.validation import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
-from ...errors import ConfigurationError, XaloraError
+from ...errors import ConfigurationError, XaloraError, one_line
 from ...http.ssrf import is_local
 from ...http.upload import WebTransport
 from ...protocol.requests import SHORTEST_SECRET, Sequencer
@@ -23,6 +23,8 @@ NO_TASK = "doctor-asks-for-no-task"
 """A task id that no server has: asking for it tells whether the key is accepted, and costs nothing."""
 
 SECONDS = 20.0
+MOST_LEFT_OUT = 5
+"""Workflows that are named because no miner runs them."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,11 @@ async def check_miners(settings: Config, web: WebTransport) -> list[Check]:
     if answer.status == 503:
         advice = "Start one beside a ComfyUI with `xalora miner`; until then tasks wait."
         return [Check("miners", WARNING, "none is connected to the sequencer", advice)]
-    return [Check("miners", OK, "at least one is connected")] if answer.status == 200 else []
+    if answer.status != 200:
+        return []
+    told = json_object(answer).get("left_out")
+    left_out = [one_line(each, 200) for each in told if isinstance(each, str)] if isinstance(told, list) else []
+    return [Check("miners", OK, "; none runs ".join(["at least one is connected", *left_out[:MOST_LEFT_OUT]]))]
 
 
 def check_clock(about: About) -> Check:

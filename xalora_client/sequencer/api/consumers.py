@@ -175,12 +175,19 @@ class ConsumerRoutes:
         return web.json_response({"task_id": before.task_id, "msg": msg})
 
     async def resource_request(self, request: web.Request) -> web.StreamResponse:
-        """Name a miner that would take such a task: ``{"miner_id"}``."""
+        """Name a miner that would take such a task: ``{"miner_id"}``.
+
+        Without a task type it is any, and ``left_out`` says why no miner runs other workflows, where there are such.
+        """
         body = await read_json(request, self.keys.consumer_and_key)
-        miner = await self.queue.find_miner(await self.read_workflow(body))
+        workflow = await self.read_workflow(body)
+        miner = await self.queue.find_miner(workflow)
         if miner is None:
-            raise HTTPError(503, "no miner that runs this is connected at the moment; start one with `xalora miner`")
-        return web.json_response({"miner_id": miner})
+            why = workflow and await self.queue.why_left_out(workflow)
+            advice = why or "start one with `xalora miner`"
+            raise HTTPError(503, f"no miner that runs this is connected at the moment; {advice}")
+        left_out = await self.queue.all_left_out() if workflow is None else []
+        return web.json_response({"miner_id": miner} | ({"left_out": left_out} if left_out else {}))
 
     async def _store(self, name: str, uri: LongText) -> InputFile:
         """Store the bytes of a large ``data:`` URI: in the database they would hold up everybody else."""
