@@ -34,10 +34,10 @@ function live(show) {
 }
 
 function showKey(values) {
-  const status = [element("span", {}, keyStatus(values))];
-  if (values.key.set) status.push(element("span.xalora-hint", {}, t("keyShared")));
+  const shared = element("div.xalora-hint", {}, values.key.set ? t("keyShared") : "");
+  const status = element("div", {}, element("span", {}, keyStatus(values)), shared);
   if (!values.key.editable) return status;
-  return [...status, button(t(values.key.set ? "keyChange" : "keySet"), () => openKeyDialog())];
+  return [status, button(t(values.key.set ? "keyChange" : "keySet"), () => openKeyDialog())];
 }
 
 function showServer(values) {

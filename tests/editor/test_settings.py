@@ -47,6 +47,7 @@ def test_settings_are_changed_in_place(unset: Editor, sandbox: SandboxProcess, c
     dialog.get_by_role("button", name="Set key").click()
     unset.xalora.set_key(sandbox.url, f"artist-7#{canary}")
     dialog.get_by_text("Key of consumer artist-7, from the stored settings").wait_for()
+    dialog.get_by_text("Everyone who uses this ComfyUI pays with it.").wait_for()
     dialog.get_by_text(sandbox.url).wait_for()
     dialog.get_by_role("combobox", name="How images reach miners").select_option("data-uri")
     dialog.get_by_role("spinbutton", name="Space for results").fill("2.5")
