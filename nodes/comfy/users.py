@@ -14,7 +14,7 @@ if IN_COMFYUI:
 FIELD = "xalora_user"
 """The user in a prompt's extra data, which ComfyUI keeps beside the prompt, and writes into no picture."""
 
-_user: ContextVar[str | None] = ContextVar("xalora_user", default=None)
+_user: ContextVar[str] = ContextVar("xalora_user", default="")
 """The user whose request is being answered. ComfyUI tells those who see a new prompt nothing of its request."""
 
 
@@ -30,11 +30,10 @@ def user_of(request: Any) -> str | None:
 
 def note_users() -> None:
     """Have each prompt say in its extra data whose browser sent it. Must run before ComfyUI's server starts."""
-    before_each_request(lambda request: _user.set(user_of(request)))
-    at_prompt(_with_user)
+    if IN_COMFYUI and args.multi_user:
+        before_each_request(lambda request: _user.set(user_of(request) or ""))
+        at_prompt(_with_user)
 
 
 def _with_user(prompt: dict[str, Any]) -> dict[str, Any]:
-    if (user := _user.get()) is not None:
-        prompt["extra_data"] = {**prompt.get("extra_data", {}), FIELD: user}
-    return prompt
+    return {**prompt, "extra_data": {**prompt.get("extra_data", {}), FIELD: _user.get()}}
