@@ -77,6 +77,13 @@ class AsyncClient(BaseClient):
         """As Client.resource_request, awaited."""
         return await request_resource(await self._opened(), consumer_id, workflow_id, task_type)
 
-    async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
+    async def download(
+        self, result: WorkflowTaskResult, on_progress: OnProgress | None = None, *, number: int = 1
+    ) -> MediaFile:
         """As Client.download, awaited. The file is inspected in a thread."""
-        return await download(await self._opened(), result, self._store, self._limits, on_progress)
+        return await download(await self._opened(), result, self._store, self._limits, on_progress, number)
+
+    async def download_all(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> list[MediaFile]:
+        """As Client.download_all, awaited."""
+        numbers = range(1, 2 + len(result.more_media_urls))
+        return [await self.download(result, on_progress, number=number) for number in numbers]

@@ -200,7 +200,9 @@ class Client(BaseClient):
         """
         return self._run(lambda session: request_resource(session, consumer_id, workflow_id, task_type))
 
-    def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
+    def download(
+        self, result: WorkflowTaskResult, on_progress: OnProgress | None = None, *, number: int = 1
+    ) -> MediaFile:
         """Download a finished task's media into the store in the home folder, and check it.
 
         The file stays there for at least an hour after its last use. What is there already is not downloaded again.
@@ -208,6 +210,7 @@ class Client(BaseClient):
         Args:
             result: The answer about the finished task.
             on_progress: Called with a DownloadProgress after each piece.
+            number: Which of its media, from 1: there is one for each address in ``result.media_urls``.
 
         Returns:
             The file and what it contains.
@@ -220,5 +223,21 @@ class Client(BaseClient):
             XaloraError: The link expired, and the query for a new one failed.
         """
         return self._run(
-            lambda session: download(session, result, self._store, self._limits, portal.in_caller(on_progress))
+            lambda session: download(session, result, self._store, self._limits, portal.in_caller(on_progress), number)
         )
+
+    def download_all(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> list[MediaFile]:
+        """Download all media of a finished task: several where a workflow made a batch of pictures.
+
+        Args:
+            result: The answer about the finished task.
+            on_progress: Called with a DownloadProgress after each piece of each file.
+
+        Returns:
+            The files in their order, as ``download`` gives one.
+
+        Raises:
+            XaloraError: As ``download`` does.
+        """
+        numbers = range(1, 2 + len(result.more_media_urls))
+        return [self.download(result, on_progress, number=number) for number in numbers]

@@ -159,9 +159,11 @@ class ConsumerRoutes:
             waited = time.perf_counter() - waiting
             task = await self.queue.query(task_id, owner, after)
         fields: dict[str, Any] = vars(task) | {"long_poll_seconds": LONG_POLL_SECONDS}
-        media = fields.pop("media")
+        media, count = fields.pop("media"), fields.pop("results")
         if media is not None:
-            fields["result"] = address(request, f"media/{media}")
+            fields["result"] = first = address(request, f"media/{media}")
+            if count > 1:
+                fields["results"] = [first, *(f"{first}/{number}" for number in range(2, count + 1))]
         answer = web.json_response({name: value for name, value in fields.items() if value is not None})
         self.on_query(time.perf_counter() - begun - waited)
         return answer
