@@ -64,6 +64,15 @@ def test_a_folder_gets_all(xalora, batch, tmp_path, arguments, output):
     assert written(tmp_path, *names) == PICTURES
 
 
+def test_images_of_one_name_leave_each_other_alone(xalora, batch, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "A.png").write_bytes(png(5))
+    saved = xalora("upscale", "a.png", "other/A.png", "-o", "new", "--json").json["results"]
+    paths = [each["path"] for one in saved for each in one["files"]]
+    assert len({path.casefold() for path in paths}) == 6
+    assert written(tmp_path, *paths) == PICTURES * 2
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
 def test_stdout_or_a_pipe_gets_the_first_and_the_others_are_named(xalora, batch, tmp_path):
     os.mkfifo(tmp_path / "pipe")

@@ -131,6 +131,28 @@ def test_one_that_was_removed_before_the_submit_must_be_uploaded_again(run):  # 
     run(test)
 
 
+def test_each_is_as_old_as_the_end_of_its_task_and_is_removed_by_itself(run):  # noqa: F811
+    async def test(queue):
+        tasks, names = queue.queue, ["a.png", "b.png", "c.png"]
+        task_id = (await queue.create()).task_id
+        attempt = await queue.claim()
+        for name in names:
+            await tasks.attach_result(attempt.lease, name, 5)
+        for _ in range(130):
+            queue.clock.advance(29)
+            await tasks.renew(attempt.lease)
+        assert sorted(await tasks.results_over(0)) == names
+        await tasks.finish(attempt.lease, Result("a.png", more=("b.png", "c.png")))
+        assert await tasks.results_over(0) == []
+        queue.clock.advance(3601)
+        assert await tasks.results_over(10) == ["c.png"]
+        await tasks.forget_result("c.png")
+        assert await tasks.results_over(10) == []
+        assert (await queue.queue.query(task_id, queue.owner)).results == 3
+
+    run(test)
+
+
 def test_the_next_attempt_begins_with_none(sequencer):
     server = sequencer()
     late, other = server.miner(), server.miner()

@@ -50,6 +50,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
     options = {"workflow_id": arguments.workflow_id, "timeout_seconds": arguments.timeout_seconds}
     images = [image for given in arguments.images for image in _files(given)]
     tasks = [UpscalerTask(_input_image(image), **options) for image in images]
+    stems = [output.stem(image).casefold() for image in images]
     output.prepare(arguments.output, len(images), as_json=arguments.json)
     slots = asyncio.Semaphore(arguments.max_parallel)
     # As many images are uploaded ahead as are worked on. Each holds a claim in the ledger, which is an open file.
@@ -57,14 +58,15 @@ async def upscale(arguments: argparse.Namespace) -> int:
 
     async def upscale_one(client: AsyncClient, number: int) -> dict[str, Any]:
         image, task, stem = images[number], tasks[number], output.stem(images[number])
-        earlier = [output.stem(other).casefold() for other in images[:number]].count(stem.casefold())
+        earlier = stems[:number].count(stem.casefold())
         name = f"{stem}-upscaled{f'-{earlier + 1}' if earlier else ''}"
         async with window:
             with closing(Progress(image if len(images) > 1 else None)) as progress:
                 await client.upload_images(task, progress.upload, reuse=arguments.reuse)
                 async with slots:
                     result = await _run_task(client, task, arguments, progress)
-                    saved = await _save_all(client, result, arguments, progress, task.task_details, name)
+                    names = name, stems.count(stem.casefold())
+                    saved = await _save_all(client, result, arguments, progress, task.task_details, *names)
                     return {"image": image, **saved}
 
     async with _client(arguments, images_at_once=arguments.max_parallel) as client:
@@ -150,23 +152,28 @@ async def _save_all(
     progress: Progress,
     task_details: object,
     name: str = "",
+    last: int = 1,
 ) -> dict[str, Any]:
     """Download the results and save each before the next; returns their description.
 
-    In a folder they have the ``name``, or else the task's id. Names of all but the first end with a number.
+    In a folder they have the ``name``, or else the task's id. Names of all but the first end with a number, from the
+    one after ``last`` on.
     """
     if result.left_behind:
         print(f"xalora: {result.left_behind}", file=sys.stderr)
     saved: list[dict[str, Any]] = []
-    path, last = arguments.output, 1
-    for number in range(1, 2 + len(result.more_media_urls)):
-        file = await client.download(result, on_progress=progress.download, number=number)
+
+    def save(file: MediaFile) -> None:
+        nonlocal last
         progress.done(file.info, task_details)
+        path = arguments.output
         if saved:
             path, last = output.next_name(saved[0]["path"], last + 1, file)
         elif output.is_folder(path):
             path = str(Path(path, f"{name or output.stem(result.task_id)}{file.info.format.extension}"))
         saved.append(_save(file, result, path))
+
+    await client.download_all(result, progress.download, save)
     return _described(result) | saved[0] | {"files": saved}
 
 

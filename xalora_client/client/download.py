@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,6 +92,23 @@ async def download(
         if error.task_id:
             raise
         raise error.derived(task_id=task_id) from error
+
+
+async def download_all(
+    session: Session,
+    result: WorkflowTaskResult,
+    store: MediaStore,
+    limits: Limits,
+    on_progress: OnProgress | None = None,
+    on_file: Callable[[MediaFile], object] | None = None,
+) -> list[MediaFile]:
+    """Fetch all media of a finished task, one after the other, as ``download`` does one."""
+    found = []
+    for number in range(1, 2 + len(result.more_media_urls)):
+        found.append(await download(session, result, store, limits, on_progress, number))
+        if on_file is not None:
+            on_file(found[-1])
+    return found
 
 
 class _MovedError(Exception):

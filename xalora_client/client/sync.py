@@ -12,7 +12,7 @@ from ..uploads import OnUpload
 from . import portal
 from .base import BaseClient
 from .create import execute, request_resource, upload_ahead
-from .download import MediaFile, download
+from .download import MediaFile, download, download_all
 from .session import Session, cancel, query
 from .updates import OnUpdate
 from .wait import create_and_wait, wait
@@ -200,9 +200,7 @@ class Client(BaseClient):
         """
         return self._run(lambda session: request_resource(session, consumer_id, workflow_id, task_type))
 
-    def download(
-        self, result: WorkflowTaskResult, on_progress: OnProgress | None = None, *, number: int = 1
-    ) -> MediaFile:
+    def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
         """Download a finished task's media into the store in the home folder, and check it.
 
         The file stays there for at least an hour after its last use. What is there already is not downloaded again.
@@ -210,7 +208,6 @@ class Client(BaseClient):
         Args:
             result: The answer about the finished task.
             on_progress: Called with a DownloadProgress after each piece.
-            number: Which of its media, from 1: there is one for each address in ``result.media_urls``.
 
         Returns:
             The file and what it contains.
@@ -223,21 +220,27 @@ class Client(BaseClient):
             XaloraError: The link expired, and the query for a new one failed.
         """
         return self._run(
-            lambda session: download(session, result, self._store, self._limits, portal.in_caller(on_progress), number)
+            lambda session: download(session, result, self._store, self._limits, portal.in_caller(on_progress))
         )
 
-    def download_all(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> list[MediaFile]:
+    def download_all(
+        self,
+        result: WorkflowTaskResult,
+        on_progress: OnProgress | None = None,
+        on_file: Callable[[MediaFile], object] | None = None,
+    ) -> list[MediaFile]:
         """Download all media of a finished task: several where a workflow made a batch of pictures.
 
         Args:
             result: The answer about the finished task.
             on_progress: Called with a DownloadProgress after each piece of each file.
+            on_file: Called with each file, before the next is downloaded.
 
         Returns:
-            The files in their order, as ``download`` gives one.
+            The files in their order, as ``download`` gives the first.
 
         Raises:
             XaloraError: As ``download`` does.
         """
-        numbers = range(1, 2 + len(result.more_media_urls))
-        return [self.download(result, on_progress, number=number) for number in numbers]
+        progress, each = portal.in_caller(on_progress), portal.in_caller(on_file)
+        return self._run(lambda session: download_all(session, result, self._store, self._limits, progress, each))

@@ -144,7 +144,9 @@ async def deliver(
     async def upload() -> str:
         nonlocal late
         try:
-            return await api.upload(task.upload_url, path)
+            key = await api.upload(task.upload_url, path)
+            late = 0
+            return key
         except RequestTimeoutError as error:
             late += error.sent != "no"
             if late == _LATE_UPLOADS:

@@ -145,6 +145,8 @@ class ConsumerRoutes:
     async def task_result_query(self, request: web.Request) -> web.StreamResponse:
         """Answer with a task's state. Fields without a value (yet) are left out.
 
+        ``result`` is the address of a finished task's media, and ``results`` are those of all if there are several.
+
         With ``wait_seconds`` and ``after``, the last revision seen, it waits for the next change, at most so long.
         """
         begun = time.perf_counter()
