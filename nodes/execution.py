@@ -233,12 +233,8 @@ async def _media(run: NodeRun, result: WorkflowTaskResult, task_details: object,
 
     Without ``decoded``, the frames are blocked, and decoded only for a VIDEO that has to be made of them.
     """
-    from .tensors import (
-        STILL_FPS,
-        load_audio,
-        load_batch,
-        load_frames,
-    )  # Imports torch, which would slow down the start.
+    # Not at the top: it imports torch, which would slow down ComfyUI's start.
+    from .tensors import STILL_FPS, load_audio, load_batch, load_frames
 
     files = await run.client.download_all(result, on_progress=run.show_download)
     (file, *more), elsewhere = of_one_size(files)
