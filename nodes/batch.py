@@ -10,7 +10,7 @@ from .. import xalora_client
 from ..xalora_client import MediaError, WorkflowTask, WorkflowTaskResult, XaloraError
 from .comfy import outputs
 from .comfy.prompt import Interrupted
-from .execution import NodeRun, create_and_wait, execute
+from .execution import NodeRun, create_and_wait, execute, of_one_size
 from .status_lines import submitted_line
 
 T = TypeVar("T")
@@ -27,8 +27,8 @@ async def run_batch(
 ) -> tuple[list[str], Any, dict[str, Any]]:
     """Create the tasks and wait for them; returns their ids, their images as one batch, and the preview.
 
-    The batch is an IMAGE ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``. ``size`` are the width and height that
-    are expected of it. Raises MediaError when the images have different sizes.
+    The batch is an IMAGE ``[B, H, W, 3]``, or ``[B, H, W, 4]`` with ``alpha``, and has all images of each task.
+    ``size`` are the width and height that are expected of it. Raises MediaError when the images have different sizes.
     """
 
     async def create(run: NodeRun) -> tuple[tuple[list[str], Any, dict[str, Any]], str]:
@@ -37,22 +37,26 @@ async def run_batch(
         run.warn_of_size(count, *size)
         batch = _Batch(run, count, task_of, parallel)
 
-        async def create_one(number: int, task: WorkflowTask) -> tuple[WorkflowTaskResult, xalora_client.MediaFile]:
+        async def create_one(
+            number: int, task: WorkflowTask
+        ) -> tuple[WorkflowTaskResult, list[xalora_client.MediaFile]]:
             result = await create_and_wait(run, task, lambda update: batch.show_task(number, update))
-            file = await run.client.download(result, run.show_download if count == 1 else None)
+            files = await run.client.download_all(result, run.show_download if count == 1 else None)
             batch.updates.pop(number, None)
-            return result, file
+            return result, files
 
         results = await batch.for_each(create_one)
-        files = [file for _, file in results]
-        _check_sizes(files)
+        made = [of_one_size(files) for _, files in results]
+        _check_sizes([fitting[0] for fitting, _ in made])
+        files = [file for fitting, _ in made for file in fitting]
         images = await asyncio.to_thread(
             load_batch, [file.info for file in files], alpha=alpha, progress=run.show_decoding
         )
         preview = await asyncio.to_thread(outputs.preview, [file.path for file in files], moving=False)
-        line = run.tasks.batch_done_line(list(batch.origins.values()), files[0].info.describe())
+        described = f"{len(files)} images of " if count == 1 < len(files) else ""
+        line = run.tasks.batch_done_line(list(batch.origins.values()), described + files[0].info.describe())
         left_behind = next(filter(None, (result.left_behind for result, _ in results)), None)
-        line = " · ".join(filter(None, [line, left_behind]))
+        line = " · ".join(filter(None, [line, *(elsewhere for _, elsewhere in made), left_behind]))
         return ([result.task_id for result, _ in results], images, preview), line
 
     return await execute(create, reuse=reuse, images_at_once=parallel)

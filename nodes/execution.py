@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,8 +29,8 @@ LOCAL_GRACE_SECONDS = 30.0
 class Media:
     """What a task made, as node outputs. An output without a value (yet) is blocked.
 
-    ``frames`` is an IMAGE ``[F, H, W, 3]``, float32 of 0..1; ``video`` a VIDEO, blocked for a still; ``fps`` frames
-    per second. ``ui`` shows the media in the node.
+    ``frames`` is an IMAGE ``[F, H, W, 3]``, float32 of 0..1; of several pictures, those with the size of the first.
+    ``video`` is a VIDEO, blocked for a still; ``fps`` frames per second. ``ui`` shows the media in the node.
     """
 
     task_id: str
@@ -233,21 +233,42 @@ async def _media(run: NodeRun, result: WorkflowTaskResult, task_details: object,
 
     Without ``decoded``, the frames are blocked, and decoded only for a VIDEO that has to be made of them.
     """
-    from .tensors import STILL_FPS, load_audio, load_frames  # Imports torch, which would slow down ComfyUI's start.
+    # Not at the top: it imports torch, which would slow down ComfyUI's start.
+    from .tensors import STILL_FPS, load_audio, load_batch, load_frames
 
-    file = await run.client.download(result, on_progress=run.show_download)
+    files = await run.client.download_all(result, on_progress=run.show_download)
+    (file, *more), elsewhere = of_one_size(files)
     moving = file.info.kind != "image"
     frames, video, fps = outputs.blocked(), outputs.blocked(), file.info.fps or STILL_FPS
     count = None
     if decoded or (moving and not file.info.remuxable):
         run.show_text("decoding")
-        frames, _, fps = await asyncio.to_thread(load_frames, file.info, progress=run.show_decoding)
-        count = len(frames)
+        if more:
+            pictures = [one.info for one in (file, *more)]
+            frames = await asyncio.to_thread(load_batch, pictures, alpha=False, progress=run.show_decoding)
+        else:
+            frames, _, fps = await asyncio.to_thread(load_frames, file.info, progress=run.show_decoding)
+            count = len(frames)
     if moving and file.info.remuxable:
         # In a thread, because the file is copied if ComfyUI's temporary folder is on another disk.
         video = await asyncio.to_thread(outputs.video_from_file, file.path)
     elif moving:
         video = outputs.video_from_frames(frames, fps, await asyncio.to_thread(load_audio, file.info))
-    preview = await asyncio.to_thread(outputs.preview, [file.path], moving=moving)
-    words = filter(None, [file.info.describe(task_details, frames=count), result.left_behind])
+    shown = [file] if moving else files
+    preview = await asyncio.to_thread(outputs.preview, [one.path for one in shown], moving=moving)
+    described = file.info.describe(task_details, frames=count)
+    described = f"{1 + len(more)} images of {described}" if more else described
+    words = filter(None, [described, elsewhere, result.left_behind])
     return Media(result.task_id, frames, video, fps, preview), " · ".join(words)
+
+
+def of_one_size(files: Sequence[xalora_client.MediaFile]) -> tuple[list[xalora_client.MediaFile], str]:
+    """A task's first file and those that make one IMAGE with it, and in words where the others are."""
+
+    def shape(file: xalora_client.MediaFile) -> tuple[str, int, int]:
+        return file.info.kind, file.info.width, file.info.height
+
+    first = files[0]
+    fitting = [file for file in files if shape(file) == shape(first)] if first.info.kind == "image" else [first]
+    others = [str(file.path) for file in files if file not in fitting]
+    return fitting, f"{len(others)} of another size or kind: {', '.join(others)}" if others else ""

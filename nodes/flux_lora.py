@@ -58,7 +58,7 @@ class XaloraFluxLora(execution.DecodesOnDemand):
         wait: bool = True,
         reuse: bool = True,
     ) -> Any:
-        """Return the image [1, H, W, 3] (0..1) and the task's id."""
+        """Return the image [1, H, W, 3] (0..1), or all of a batch, and the task's id."""
         task = FluxLoraTask(
             prompt,
             lora_name,

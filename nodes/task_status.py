@@ -89,6 +89,7 @@ def describe(result: WorkflowTaskResult) -> str:
         "upload_latency": result.upload_latency,
         "timeout_seconds": result.timeout_seconds,
         "task_details": result.shown_details,
+        "result_urls": result.media_urls if result.more_media_urls else None,
     }
     return json.dumps(
         {name: value for name, value in summary.items() if value is not None}, indent=2, ensure_ascii=False

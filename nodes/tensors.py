@@ -89,7 +89,7 @@ def load_batch(
     ``progress(done, all)`` is called after each file.
     """
     width, height, channels = files[0].width, files[0].height, 4 if alpha else 3
-    require_memory(len(files), width, height, channels, "The batch")
+    require_memory(len(files), width, height, channels, f"The batch from {files[0].path} on")
     batch = torch.ones(len(files), height, width, channels, dtype=torch.float32)
     for number, file in enumerate(files):
         frames, mask, _ = load_frames(file)

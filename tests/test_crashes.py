@@ -145,6 +145,30 @@ def test_killed_at_a_chosen_moment(kind, moment, sequencer, tmp_path):
     files.close()
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_killed_between_the_files_of_a_batch(sequencer, tmp_path, number):
+    files = FakeFileServer()
+    pictures = [png(side) for side in (8, 9, 10)]
+    urls = [files.serve(f"/{each}.png", File(picture)) for each, picture in enumerate(pictures, 1)]
+    answer = status("finished", result=urls[0], results=urls, revision=3, long_poll_seconds=25)
+    sequencer.script("task_result_query", answer)
+    files.serve(f"/{number}.png", File(pictures[number - 1], stall_after=20), File(pictures[number - 1]))
+    arguments = ["-m", "xalora_client", "run", "--task-type", "t", "-o", "x.png"]
+    killed = launch(arguments, sequencer.url, tmp_path)
+    assert files.stalled.wait(30)
+    killed.kill()
+    killed.communicate(timeout=60)
+    files.released.set()
+    files.seen.clear()
+    again = launch(arguments, sequencer.url, tmp_path)
+    said, complaints = again.communicate(timeout=60)
+    assert said.split() == ["x.png", "x-2.png", "x-3.png"], complaints
+    assert [(tmp_path / name).read_bytes() for name in said.split()] == pictures
+    assert [asked.path for asked in files.seen] == [f"/{each}.png" for each in range(number, 4)]
+    assert sequencer.count("task_create") == 1
+    files.close()
+
+
 def test_two_processes_with_one_intent_make_one_task(sandbox, tmp_path):
     mark = sandbox.mark()
     for number in range(3):

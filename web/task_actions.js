@@ -24,8 +24,8 @@ export const collectTask = (task) =>
   attempt(async () => {
     const waiting = notify({ text: t("collecting") });
     try {
-      const { view, task: now } = await send(ofTask(task, "collect"));
-      if (view) showResult(now, view);
+      const { views, task: now } = await send(ofTask(task, "collect"));
+      if (views.length) showResult(now, views);
       else if (now.state === "finished") notify({ text: t("notShown"), kind: "error" });
       else notify({ text: now.message ?? t("notYet", { state: stateName(now) }), seconds: 10 });
       return now;
@@ -122,12 +122,14 @@ async function copied(text) {
   return done;
 }
 
-function showResult(task, view) {
-  const source = { src: addressOf(view) };
-  const media = VIDEO.test(view.filename)
-    ? element("video.xalora-media", { ...source, controls: true, autoplay: true, loop: true, muted: true })
-    : element("img.xalora-media", { ...source, alt: subject(task) });
-  openDialog(t("result"), [media, element("p.xalora-hint", {}, subject(task))]);
+function showResult(task, views) {
+  const media = views.map((view) => {
+    const source = { src: addressOf(view) };
+    return VIDEO.test(view.filename)
+      ? element("video.xalora-media", { ...source, controls: true, autoplay: true, loop: true, muted: true })
+      : element("img.xalora-media", { ...source, alt: subject(task) });
+  });
+  openDialog(t("result"), [...media, element("p.xalora-hint", {}, subject(task))]);
 }
 
 /** The values of nested objects side by side, their names joined by dots. */

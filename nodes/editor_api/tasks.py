@@ -208,18 +208,21 @@ async def cancel(home: Path, identifier: str) -> dict[str, Any]:
 
 
 async def collect(home: Path, identifier: str) -> dict[str, Any]:
-    """Ask about a task and download its result. ``view`` says where ComfyUI serves it, None if there is none yet."""
+    """Ask about a task and download its result. ``view`` says where ComfyUI serves it, None if there is none yet.
+
+    ``views`` are those of all its results.
+    """
     record = await asyncio.to_thread(_record, home, identifier)
-    path = await asyncio.to_thread(xalora_client.TaskRecords(home).use_media, record)
-    if path is None:
+    paths = await asyncio.to_thread(xalora_client.TaskRecords(home).use_all_media, record)
+    if not paths:
         task_id = _task_id(record)
         async with _client(record.server) as client:
             result = await client.query_task_result(task_id)
             if result.status == TaskStatus.FINISHED:
-                path = (await client.download(result)).path
-    preview = {} if path is None else await asyncio.to_thread(outputs.preview, [path], moving=False)
-    (view, *_) = preview.get("images") or [None]
-    return {"view": view, "task": describe(await asyncio.to_thread(_record, home, identifier))}
+                paths = [file.path for file in await client.download_all(result)]
+    views = (await asyncio.to_thread(outputs.preview, paths, moving=False)).get("images", [])
+    task = describe(await asyncio.to_thread(_record, home, identifier))
+    return {"view": views[0] if views else None, "views": views, "task": task}
 
 
 async def forget(home: Path, identifier: str) -> dict[str, Any]:

@@ -71,6 +71,14 @@ def write_workflows(folder: Path) -> Path:
     picture = node("EmptyImage", width=64, height=48, batch_size=1, color=255)
     save = node("SaveImage", images=["last", 0], filename_prefix="broken")
     (folder / "txt2img.broken.json").write_text(export(picture=picture, last=fail, save=save))
+    blue = node("EmptyImage", width=64, height=48, batch_size=1, color=255, title="input:batch_size")
+    red = node("EmptyImage", width=64, height=48, batch_size=1, color=255 << 16)
+    both = node("ImageBatch", image1=["blue", 0], image2=["red", 0])
+    for name, saver in {"batch": "SaveImage", "preview": "PreviewImage"}.items():
+        prefix = {"filename_prefix": name} if name == "batch" else {}
+        save = node(saver, images=["both", 0], title="output", **prefix)
+        made = {each: json.loads(json.dumps(of)) for each, of in {"blue": blue, "red": red, "both": both}.items()}
+        (folder / f"txt2img.{name}.json").write_text(export(**made, save=save))
     return folder
 
 
@@ -135,6 +143,19 @@ def test_a_batch_is_enlarged_as_by_comfyui_itself(offloading: ComfyUIProcess, re
     (offloaded,), (local,) = (offloading.run(prompt).ok().files("kept") for prompt in (here, there))
     assert np.load(offloaded).shape == (6, 80, 112, 3)
     assert np.array_equal(eight_bits(offloaded), eight_bits(local))
+
+
+@pytest.mark.parametrize("workflow", ["batch", "preview"])
+def test_all_pictures_of_a_batch_come_back(offloading: ComfyUIProcess, remote: ComfyUIProcess, workflow: str) -> None:
+    asked = node("XaloraRunWorkflow", task_type="txt2img", workflow_id=workflow, parameters='{"batch_size": 2}')
+    run = offloading.run({"run": asked, "kept": keep(["run", 0]), "id": show(["run", 2])}).ok()
+    (kept,) = run.files("kept")
+    colors = [tuple(picture[0, 0]) for picture in eight_bits(kept)]
+    assert colors == [(0, 0, 255), (0, 0, 255), (255, 0, 0)]
+    (task_id,) = run.output("id")["values"]
+    collected = offloading.post(f"/xalora/tasks/{task_id}/collect", {}).json()
+    names = [view["filename"] for view in collected["views"]]
+    assert (len(names), len(set(names)), collected["view"]) == (3, 2, collected["views"][0])
 
 
 def test_a_real_upscale_model_gives_what_it_gives_there(offloading: ComfyUIProcess, remote: ComfyUIProcess) -> None:

@@ -191,7 +191,7 @@ class Known:
 
     job_id: str | None = None
     status: str = "created"
-    content: bytes | None = None
+    contents: list[bytes] = field(default_factory=list)
     is_asked: bool = False
 
 
@@ -238,8 +238,10 @@ class Cuts:
             expected = {known.status} if known.status != "created" else {"waiting", "running"}
             if now["status"] == "gone" or (now["status"] not in expected and not known.is_asked):
                 self.lost.append(f"task {task_id} is {now['status']}, not {known.status}")
-            elif known.content is not None and requests.get(now["result"], timeout=30).content != known.content:
-                self.lost.append(f"the result of task {task_id}")
+            elif known.contents and known.contents != [
+                requests.get(media, timeout=30).content for media in now.get("results", [now["result"]])
+            ]:
+                self.lost.append(f"the results of task {task_id}")
             elif (
                 known.job_id
                 and self.rng.random() < 0.1
@@ -282,16 +284,16 @@ class Cuts:
         def finishes(miner: FakeMiner, rng: random.Random) -> None:
             task = miner.take()
             known = self.known.setdefault(task["task_id"], Known())  # Its create may not be answered yet.
-            content = png(rng.randint(1, 300), rng.randint(1, 300))
+            contents = [png(rng.randint(1, 300), rng.randint(1, 300)) for _ in range(rng.randint(1, 3))]
             known.is_asked = True
             if rng.random() < 0.2:
                 if miner.submit(task, success=False, error=ERROR).status_code == 200:
                     known.status, known.is_asked = "failed", False
                     self.count += 1
                 return
-            uploaded = miner.upload(task, content)
-            if miner.submit(task, result=uploaded.json()["result"]).status_code == 200:
-                known.status, known.content, known.is_asked = "finished", content, False
+            keys = [miner.upload(task, content).json()["result"] for content in contents]
+            if miner.submit(task, result=keys[0], results=keys).status_code == 200:
+                known.status, known.contents, known.is_asked = "finished", contents, False
                 self.count += 1
 
         def seeded() -> random.Random:

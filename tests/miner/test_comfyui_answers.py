@@ -115,8 +115,9 @@ def test_results_are_found_under_any_name_and_kept_ones_first():
             },
         }
     }
-    assert [file["filename"] for file in output_files(record, ["9"])] == ["made.mp4", "preview.mp4"]
-    assert output_files(record, ["9"])[0] == {"filename": "made.mp4", "subfolder": "videos", "type": "output"}
+    (made,), (preview,) = output_files(record, ["9"])
+    assert (made["filename"], preview["filename"]) == ("made.mp4", "preview.mp4")
+    assert made == {"filename": "made.mp4", "subfolder": "videos", "type": "output"}
 
 
 def test_an_output_that_was_dropped_is_a_failure_and_another_is_not():
@@ -149,7 +150,7 @@ def test_how_a_prompt_ended():
 
     success = {"status": {"status_str": "success", "messages": []}}
     file = {"filename": "made.mp4", "subfolder": "", "type": "output"}
-    assert outcome(success | {"outputs": {"9": {"images": [file]}}}) == Finished([file])
+    assert outcome(success | {"outputs": {"9": {"images": [file]}}}) == Finished([[file]])
     without = outcome(success | {"outputs": {"9": {}}})
     assert isinstance(without, WorkflowFailure)
     assert str(without) == "Node 9 Save Video: The workflow ended without a file"

@@ -81,7 +81,7 @@ def test_a_prompt_runs_and_its_file_comes_back(tmp_path):
     async def scenario(world: World) -> None:
         outcome = await world.run()
         assert isinstance(outcome, Finished)
-        (file,) = outcome.files
+        ((file,),) = outcome.batches
         await world.comfy.download(file, tmp_path / "result")
         assert (tmp_path / "result").read_bytes() == picture()
         assert world.simulated.origins == []

@@ -67,7 +67,7 @@ def test_what_differs_from_what_was_asked_for(pack: Any, screen: Screen, miner: 
 
 
 def test_files_that_were_left_behind_are_told(pack: Any, screen: Screen, miner: FakeXalora) -> None:
-    words = f"3 {MORE_FILES}, the others are only on the miner"
+    words = f"3 {MORE_FILES} is the result, the others are only on the miner"
     miner.ends = lambda number, _: status("finished", result=miner._serve(number, png(8, 8)), msg=words)
     pack.run("XaloraFluxLora", **FLUX)
     assert screen.last.endswith(f"8×8, asked for 16×16 · {words}")

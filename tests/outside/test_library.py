@@ -32,6 +32,7 @@ CALLS = (
     "cancel_task",
     "resource_request",
     "download",
+    "download_all",
     "close",
 )
 

@@ -58,14 +58,17 @@ def test_a_result_is_sent_whole_or_in_parts(server, miner):
     assert (part.status_code, part.content) == (206, content[10:20])
 
 
-def test_the_same_upload_again_gives_the_same_key_and_another_is_refused(server, miner):
-    server.make()
+def test_the_same_upload_again_gives_the_same_key_and_what_is_submitted_counts(server, miner):
+    task_id = server.make()
     task = miner.take()
     first = miner.upload(task, jpeg(9))
     assert miner.upload(task, jpeg(9)).json() == first.json()
-    other = miner.upload(task, jpeg(10))
-    assert other.status_code == 409
+    assert miner.upload(task, jpeg(10)).status_code == 200
     assert miner.submit(task, result=first.json()["result"]).status_code == 200
+    answer = server.query(task_id)
+    assert requests.get(answer["result"], timeout=30).content == jpeg(9)
+    assert "results" not in answer
+    assert requests.get(f"{answer['result']}/2", timeout=30).status_code == 404
 
 
 def test_an_upload_that_broke_off_may_be_repeated(server, miner, poll):

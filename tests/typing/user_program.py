@@ -269,6 +269,8 @@ def blocking() -> None:
             assert_type(client.cancel_task(task_id), str)
             file = client.download(result, on_progress=show_bytes)
             assert_type(file, MediaFile)
+            assert_type(client.download_all(result, on_progress=show_bytes, on_file=print), list[MediaFile])
+            assert_type(result.media_urls, tuple[str, ...])
         assert_type(client.resource_request(workflow_id="1"), str)
 
 
@@ -285,6 +287,7 @@ async def awaited() -> None:
         assert_type(await client.cancel_task(task_id), str)
         assert_type(await client.resource_request(), str)
         assert_type(await client.download(results[0]), MediaFile)
+        assert_type(await client.download_all(results[0]), list[MediaFile])
 
 
 def failing() -> None:

@@ -85,7 +85,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     flux.add_argument("--lora", dest="lora_name", metavar="NAME", required=True, help="file name on the miners")
     _add_parameters(flux, FluxLoraTask, USUAL_IMAGE)
     _add_task_options(flux, "3", "3 is Flux LoRA")
-    _add_output(flux, "FILE")
+    _add_output(flux, "FILE_OR_DIR")
     flux.set_defaults(result="picture")
 
     example = 'run --task-type txt2vid --workflow-id 1 --param prompt="a rabbit" --param length=5 -o rabbit.mp4'
@@ -96,7 +96,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help='a parameter, such as steps=30 or prompt="a rabbit"; what is not JSON is taken as text',
     )  # fmt: skip
     _add_task_options(run)
-    _add_output(run, "FILE")
+    _add_output(run, "FILE_OR_DIR")
 
     status = add("status", "commands.status", "Show the status of a task.")
     fetch = add("fetch", "commands.fetch", "Wait for a task and download its result.")
@@ -105,7 +105,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument("task_id", metavar="ID")
         _add_sandbox(command)
     _add_timeout(fetch)
-    _add_output(fetch, "FILE")
+    _add_output(fetch, "FILE_OR_DIR")
 
     tasks = add("tasks", "housekeeping.tasks", "List the tasks submitted from here, newest first.")
     tasks.add_argument("--limit", type=int, default=50, metavar="N", help="how many (%(default)s)")

@@ -60,24 +60,24 @@ async def upscale(arguments: argparse.Namespace) -> int:
     options = {"workflow_id": arguments.workflow_id, "timeout_seconds": arguments.timeout_seconds}
     images = [image for given in arguments.images for image in _files(given)]
     tasks = [UpscalerTask(_input_image(image), **options) for image in images]
-    in_folder = output.goes_into_folder(arguments.output, len(images), as_json=arguments.json)
+    stems = [output.stem(image).casefold() for image in images]
+    output.prepare(arguments.output, len(images), as_json=arguments.json)
     slots = asyncio.Semaphore(arguments.max_parallel)
     # As many images are uploaded ahead as are worked on. Each holds a claim in the ledger, which is an open file.
     window = asyncio.Semaphore(2 * arguments.max_parallel)
 
     async def upscale_one(client: AsyncClient, number: int) -> dict[str, Any]:
-        image, task, target = images[number], tasks[number], arguments.output
+        image, task, stem = images[number], tasks[number], output.stem(images[number])
+        earlier = stems[:number].count(stem.casefold())
+        name = f"{stem}-upscaled{f'-{earlier + 1}' if earlier else ''}"
         async with window:
             with closing(Progress(image if len(images) > 1 else None)) as progress:
                 await client.upload_images(task, progress.upload, reuse=arguments.reuse)
                 async with slots:
-                    file, result = await _run_task(client, task, arguments, progress)
-        if in_folder:
-            stem = output.stem(image)
-            earlier = [output.stem(other).casefold() for other in images[:number]].count(stem.casefold())
-            name = f"{stem}-upscaled{f'-{earlier + 1}' if earlier else ''}{file.info.format.extension}"
-            target = str(Path(target, name))
-        return {"image": image, **_save(file, result, target)}
+                    result = await _run_task(client, task, arguments, progress)
+                    names = name, stems.count(stem.casefold())
+                    saved = await _save_all(client, result, arguments, progress, task.task_details, *names)
+                    return {"image": image, **saved}
 
     outcomes: list[Any] = await _damage(tasks)
     if not any(outcomes):
@@ -93,7 +93,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
     summary: dict[str, Any] = {"results": saved}
     if failed:
         summary |= described(errors[0]) | {"failed": [{"image": image, **described(error)} for image, error in failed]}
-    print_result(arguments, summary, *(result["path"] for result in saved if arguments.output != output.STDOUT))
+    print_result(arguments, summary, *_paths(arguments, *saved))
     return exit_code(errors[0]) if errors else 0
 
 
@@ -122,20 +122,20 @@ async def status(arguments: argparse.Namespace) -> int:
     """``xalora status ID``: 1 when the task failed or was canceled, else 0."""
     async with _client(arguments) as client:
         result = await client.query_task_result(arguments.task_id)
-    words = filter(None, [str(result.status), result.media_url, result.message])
+    words = filter(None, [str(result.status), *result.media_urls, result.message])
     print_result(arguments, _described(result), " ".join(words))
     return 1 if result.status in (TaskStatus.FAILED, TaskStatus.CANCELED) else 0
 
 
 async def fetch(arguments: argparse.Namespace) -> int:
     """``xalora fetch ID -o FILE``: wait until the task is finished, then download."""
-    output.check_file(arguments.output, as_json=arguments.json)
+    _prepare_output(arguments)
     async with _client(arguments) as client:
         with closing(Progress()) as progress:
             result = await client.wait_for_result(arguments.task_id, timeout=arguments.timeout, on_update=progress.task)
-            file = await _download(client, result, arguments, progress)
-            progress.done(file.info, result.task_details)
-    return _print_saved(arguments, _save(file, result, arguments.output))
+            saved = await _save_all(client, result, arguments, progress, result.task_details)
+    print_result(arguments, saved, *_paths(arguments, saved))
+    return 0
 
 
 async def cancel(arguments: argparse.Namespace) -> int:
@@ -152,49 +152,84 @@ def _client(arguments: argparse.Namespace, images_at_once: int = 8) -> AsyncClie
 
 
 async def _create(arguments: argparse.Namespace, task: WorkflowTask) -> int:
-    output.check_file(arguments.output, getattr(arguments, "result", None), as_json=arguments.json)
+    _prepare_output(arguments)
     async with _client(arguments) as client:
         with closing(Progress()) as progress:
-            file, result = await _run_task(client, task, arguments, progress)
-    return _print_saved(arguments, _save(file, result, arguments.output))
+            result = await _run_task(client, task, arguments, progress)
+            saved = await _save_all(client, result, arguments, progress, task.task_details)
+    print_result(arguments, saved, *_paths(arguments, saved))
+    return 0
+
+
+def _prepare_output(arguments: argparse.Namespace) -> None:
+    """Refuse a place that the results of one task cannot go to, before anything is charged."""
+    result = getattr(arguments, "result", None)
+    if result != "video" and output.is_folder(arguments.output):
+        output.prepare(arguments.output, 1)
+    else:
+        output.check_file(arguments.output, result, as_json=arguments.json)
 
 
 async def _run_task(
     client: AsyncClient, task: WorkflowTask, arguments: argparse.Namespace, progress: Progress
-) -> tuple[MediaFile, WorkflowTaskResult]:
-    result = await client.execute_workflow_and_wait_for_result(
+) -> WorkflowTaskResult:
+    return await client.execute_workflow_and_wait_for_result(
         task, timeout=arguments.timeout, on_update=progress.task, reuse=arguments.reuse
     )
-    file = await _download(client, result, arguments, progress)
-    progress.done(file.info, task.task_details)
-    return file, result
 
 
-async def _download(
-    client: AsyncClient, result: WorkflowTaskResult, arguments: argparse.Namespace, progress: Progress
-) -> MediaFile:
-    """Download the result. One that cannot be read is saved too where no file is yet: it is paid for."""
+async def _save_all(
+    client: AsyncClient,
+    result: WorkflowTaskResult,
+    arguments: argparse.Namespace,
+    progress: Progress,
+    task_details: object,
+    name: str = "",
+    last: int = 1,
+) -> dict[str, Any]:
+    """Download the results and save each before the next; returns their description.
+
+    In a folder they have the ``name``, or else the task's id. Names of all but the first end with a number, from the
+    one after ``last`` on.
+    """
+    if result.left_behind:
+        print(f"xalora: {result.left_behind}", file=sys.stderr)
+    saved: list[dict[str, Any]] = []
+
+    def save(file: MediaFile) -> None:
+        nonlocal last
+        progress.done(file.info, task_details)
+        path = arguments.output
+        if saved:
+            path, last = output.next_name(saved[0]["path"], last + 1, file.path)
+        elif output.is_folder(path):
+            path = str(Path(path, f"{name or output.stem(result.task_id)}{file.info.format.extension}"))
+        saved.append(_save(file, result, path))
+
     try:
-        return await client.download(result, on_progress=progress.download)
+        await client.download_all(result, progress.download, save)
     except MediaError as error:
         target = arguments.output
-        if error.path is None or not output.is_free(target):
+        if saved or error.path is None or not output.is_free(target):
             raise
+        # One that cannot be read is saved, too: it is paid for.
         output.save(error.path, result.task_id, target)
         advice = error.advice_for(COMMAND).replace(str(error.path), target)
         raise error.derived(advice=advice, path=Path(target)) from error
+    return _described(result) | saved[0] | {"files": saved}
 
 
 def _save(file: MediaFile, result: WorkflowTaskResult, target: str) -> dict[str, Any]:
-    """Save the file and describe it."""
-    if result.left_behind:
-        print(f"xalora: {result.left_behind}", file=sys.stderr)
+    """Save the file, unless it is there, and describe it."""
     format_, name = file.info.format, Path(target).name
     is_named_so = Path(target).suffix.lower() == format_.extension or mimetypes.guess_type(name)[0] == format_.mime_type
     if not is_named_so and target != output.STDOUT:
         print(f"xalora: {target} contains {format_.name}, although its name says otherwise", file=sys.stderr)
-    output.save(file.path, result.task_id, target)
-    return _described(result) | {
+    if target == str(file.path):
+        print(f"xalora: another result is in {target}", file=sys.stderr)
+    else:
+        output.save(file.path, result.task_id, target)
+    return {
         "path": target,
         "bytes": file.size,
         "width": file.info.width,
@@ -209,15 +244,16 @@ def _described(result: WorkflowTaskResult) -> dict[str, Any]:
         "task_id": result.task_id,
         "status": str(result.status),
         "result_url": result.media_url,
+        "result_urls": result.media_urls,
         "message": result.message,
         "inference_latency": result.inference_latency,
         "upload_latency": result.upload_latency,
     }
 
 
-def _print_saved(arguments: argparse.Namespace, saved: dict[str, Any]) -> int:
-    print_result(arguments, saved, *([] if arguments.output == output.STDOUT else [saved["path"]]))
-    return 0
+def _paths(arguments: argparse.Namespace, *saved: dict[str, Any]) -> list[str]:
+    """What is printed of saved results: their paths, unless the results went to stdout."""
+    return [file["path"] for each in saved for file in each["files"] if arguments.output != output.STDOUT]
 
 
 def _files(image: str) -> list[str]:

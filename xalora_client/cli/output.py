@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import shutil
@@ -44,25 +45,30 @@ def check_file(output: str, result: str | None = None, *, as_json: bool = False)
         if result not in (None, kind) and path.suffix.lower() in names:
             advice = f"Name it something like {path.stem}{'.mp4' if result == 'video' else '.png'}."
             raise ConfigurationError(f"{output} is the name of a {kind}, and the result is a {result}", advice=advice)
-    mode = _mode(path)
-    if stat.S_ISDIR(mode) or output.endswith(("/", os.sep)):
+    if is_folder(output):
         raise ConfigurationError(f"{output} is a folder", advice="Name a file after -o.")
+    mode = _mode(path)
     if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode) or (_is_written_into(path) and mode and not os.access(path, os.W_OK)):
         raise ConfigurationError(f"{output} cannot be written", advice="Name another file after -o.")
     if not _is_written_into(path):
         _check_folder(path.parent)
 
 
-def goes_into_folder(output: str, count: int, *, as_json: bool = False) -> bool:
-    """Whether ``count`` pictures go *into* the output. It is prepared in either case, before anything is charged."""
+def is_folder(output: str) -> bool:
+    """Whether the output is a folder, or is meant as one."""
+    return output != STDOUT and (output.endswith(("/", os.sep)) or stat.S_ISDIR(_mode(Path(output))))
+
+
+def prepare(output: str, count: int, *, as_json: bool = False) -> None:
+    """Prepare the output for ``count`` pictures, before anything is charged: a folder, or one file."""
     folder = Path(output)
     is_file_name = output == STDOUT or folder.suffix.lower() in {".gif", ".webp"}.union(*_NAMES.values())
     mode = 0 if output == STDOUT else _mode(folder)
-    if not stat.S_ISDIR(mode) and not output.endswith(("/", os.sep)) and (is_file_name or mode):
+    if not is_folder(output) and (is_file_name or mode):
         if count > 1:
             raise ConfigurationError(f"{output} is one file, for {count} images", advice="Name a folder after -o.")
         check_file(output, "picture", as_json=as_json)
-        return False
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -70,7 +76,6 @@ def goes_into_folder(output: str, count: int, *, as_json: bool = False) -> bool:
             f"{folder} cannot be made: {error.strerror}", advice="Name another folder after -o."
         ) from error
     _check_folder(folder)
-    return True
 
 
 def stem(image: str) -> str:
@@ -78,6 +83,21 @@ def stem(image: str) -> str:
     name = "" if is_data_uri(image) else Path(image.split("?")[0]).stem
     name = re.sub(r'[<>:"|*\\\x00-\x1f]', "_", name)
     return os.fsencode(name)[:_LONGEST_STEM].decode(errors="ignore") or "image"
+
+
+def next_name(output: str, number: int, file: Path) -> tuple[str, int]:
+    """Where a further result goes: to ``x-2.png`` after ``x.png``, or to the next number that no other file has.
+
+    Where the output is no file but stdout, a pipe or a device, it stays in the store. Returns its path and number.
+    """
+    first = Path(output)
+    if output == STDOUT or not stat.S_ISREG(_mode(first)):
+        return str(file), number
+    while True:
+        path = first.with_name(f"{first.stem}-{number}{first.suffix}")
+        if not _mode(path) or filecmp.cmp(path, file, shallow=False):
+            return str(path), number
+        number += 1
 
 
 def save(file: Path, task_id: str, output: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..media.receiver import OnProgress
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from ..uploads import OnUpload
 from .base import BaseClient
 from .create import execute, request_resource, upload_ahead
-from .download import MediaFile, download
+from .download import MediaFile, download, download_all
 from .session import cancel, query
 from .updates import OnUpdate
 from .wait import create_and_wait, wait
@@ -80,3 +82,12 @@ class AsyncClient(BaseClient):
     async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
         """As Client.download, awaited. The file is inspected in a thread."""
         return await download(await self._opened(), result, self._store, self._limits, on_progress)
+
+    async def download_all(
+        self,
+        result: WorkflowTaskResult,
+        on_progress: OnProgress | None = None,
+        on_file: Callable[[MediaFile], object] | None = None,
+    ) -> list[MediaFile]:
+        """As Client.download_all, awaited."""
+        return await download_all(await self._opened(), result, self._store, self._limits, on_progress, on_file)

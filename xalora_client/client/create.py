@@ -108,7 +108,7 @@ async def create(
         known = claim.record.as_result()
         created = CreatedTask(known.task_id, request.credentials, claim.step.value, known)
         if claim.step is Step.REUSED:
-            if claim.record.sha256 is None:
+            if None in (claim.record.media, *claim.record.more_media):
                 with suppress(XaloraError):  # Its media is still to be downloaded, and links expire.
                     known = await _check_earlier(session, ledger, claim, created, deadline, on_update) or known
             return replace(created, result=known)

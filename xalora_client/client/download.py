@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,6 @@ from pathlib import Path
 from ..errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
 from ..http.retry import backoff
 from ..http.transport import Fetch
-from ..ledger import TaskRecord
 from ..media.decoding import inspect
 from ..media.decoding.formats import MediaInfo
 from ..media.decoding.limits import Limits
@@ -60,8 +60,9 @@ async def download(
     store: MediaStore,
     limits: Limits,
     on_progress: OnProgress | None = None,
+    number: int = 1,
 ) -> MediaFile:
-    """Fetch a finished task's media into the store.
+    """Fetch a finished task's media into the store; ``number`` says which of several.
 
     What an earlier run completed is not downloaded again, wherever that run was stopped. Raises DownloadError when
     there is nothing to download or it does not arrive whole, MediaTooLargeError when a limit would be exceeded,
@@ -69,19 +70,21 @@ async def download(
     StorageError when the store cannot be written.
     """
     task_id = result.task_id
-    name = hashlib.sha256(f"{session.name}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
+    key = f"{session.name}\n{task_id}" if number == 1 else f"{session.name}\n{task_id}\n{number}"
+    name = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32]
     try:
         for _ in range(MOST_MOVES):
             record = await session.with_ledger(lambda ledger: ledger.find(task_id))
-            stored = await in_thread(_stored, record, store, limits)
+            known = None if record is None else record.stored(number)
+            stored = await in_thread(_stored, known, store, limits)
             if stored is not None:
                 return stored
             try:
                 whole = await in_thread(store.completed, name)
                 if whole is None:
-                    url = await _address(session, result, refresh=record is not None and record.sha256 is not None)
-                    whole = await _fetch(session, task_id, url, store, name, limits, on_progress)
-                return await _accept(session, task_id, *whole, store, limits)
+                    url = await _address(session, result, number, refresh=known is not None)
+                    whole = await _fetch(session, task_id, number, url, store, name, limits, on_progress)
+                return await _accept(session, task_id, number, *whole, store, limits)
             except _MovedError:
                 continue
         raise DownloadError(f"The downloaded file disappeared from {store.folder}, {MOST_MOVES} times in a row")
@@ -91,21 +94,43 @@ async def download(
         raise error.derived(task_id=task_id) from error
 
 
+async def download_all(
+    session: Session,
+    result: WorkflowTaskResult,
+    store: MediaStore,
+    limits: Limits,
+    on_progress: OnProgress | None = None,
+    on_file: Callable[[MediaFile], object] | None = None,
+) -> list[MediaFile]:
+    """Fetch all media of a finished task, one after the other, as ``download`` does one."""
+    found = []
+    for number in range(1, 2 + len(result.more_media_urls)):
+        found.append(await download(session, result, store, limits, on_progress, number))
+        if on_file is not None:
+            on_file(found[-1])
+    return found
+
+
 class _MovedError(Exception):
     """Another run has just moved the complete file into the store."""
 
 
-def _stored(record: TaskRecord | None, store: MediaStore, limits: Limits) -> MediaFile | None:
+def _stored(known: tuple[str, str] | None, store: MediaStore, limits: Limits) -> MediaFile | None:
     """The file of an earlier download, if the ledger knows one and its bytes are unchanged."""
-    if record is None or record.sha256 is None:
+    path = None if known is None else store.find(*known)
+    if known is None or path is None:
         return None
-    path = store.find(record.sha256, record.extension or "")
-    return None if path is None else MediaFile(path, record.sha256, path.stat().st_size, inspect(path, limits))
+    return MediaFile(path, known[0], path.stat().st_size, inspect(path, limits))
 
 
-async def _address(session: Session, result: WorkflowTaskResult, *, refresh: bool) -> str:
+def _nth(result: WorkflowTaskResult, number: int) -> str | None:
+    """The address of that one of the media."""
+    return next(iter(result.media_urls[number - 1 : number]), None)
+
+
+async def _address(session: Session, result: WorkflowTaskResult, number: int, *, refresh: bool) -> str:
     """The media's address. With ``refresh``, the server is asked again: the old link is as old as the lost file."""
-    url = result.media_url
+    url = _nth(result, number)
     if result.status != TaskStatus.FINISHED or url is None:
         raise DownloadError(
             f"There is no media to download, the task is {result.status} and its result is {_described(result.result)}",
@@ -114,7 +139,7 @@ async def _address(session: Session, result: WorkflowTaskResult, *, refresh: boo
         )
     if refresh:
         with suppress(XaloraError):
-            return (await query(session, result.task_id)).media_url or url
+            return _nth(await query(session, result.task_id), number) or url
     return url
 
 
@@ -126,6 +151,7 @@ def _described(result: object) -> str:
 async def _fetch(
     session: Session,
     task_id: str,
+    number: int,
     url: str,
     store: MediaStore,
     name: str,
@@ -139,7 +165,7 @@ async def _fetch(
         try:
             await _receive(session, url, receiver)
         except GoneError:
-            fresh = (await query(session, task_id)).media_url  # Links expire; there may be a new one.
+            fresh = _nth(await query(session, task_id), number)  # Links expire; there may be a new one.
             if fresh is None or fresh == url:
                 raise
             await _receive(session, fresh, receiver)
@@ -191,7 +217,7 @@ async def _request(session: Session, url: str, receiver: Receiver) -> Response:
 
 
 async def _accept(
-    session: Session, task_id: str, whole: Path, sha256: str, store: MediaStore, limits: Limits
+    session: Session, task_id: str, number: int, whole: Path, sha256: str, store: MediaStore, limits: Limits
 ) -> MediaFile:
     """Inspect the file, write it to the ledger, and move it into the store.
 
@@ -200,7 +226,7 @@ async def _accept(
     """
     file = await in_thread(_examined, task_id, whole, sha256, store, limits)
     extension = file.info.format.extension
-    recorded = await session.with_ledger(lambda ledger: ledger.stored(task_id, sha256, extension, file.size))
+    recorded = await session.with_ledger(lambda ledger: ledger.stored(task_id, sha256, extension, file.size, number))
     keep = session.ledger is not None and not recorded
     path = await in_thread(store.commit, whole, sha256, extension, keep_source=keep)
     await in_thread(_prune, store)

@@ -69,3 +69,16 @@ class TaskRecords(Listing):
             The file, whose bytes are as they were downloaded. None when it is not on this machine, or damaged.
         """
         return self._store.find(record.sha256 or "", record.extension or "")
+
+    def use_all_media(self, record: TaskRecord) -> list[Path]:
+        """As ``use_media``, of a task with several results.
+
+        Args:
+            record: The task.
+
+        Returns:
+            The files of all results, in their order. Empty when one of them is not on this machine, or damaged.
+        """
+        numbers = range(1, 2 + len(record.more_media))
+        found = [self._store.find(*(record.stored(number) or ("", ""))) for number in numbers]
+        return [path for path in found if path is not None] if None not in found else []

@@ -12,7 +12,7 @@ from ..uploads import OnUpload
 from . import portal
 from .base import BaseClient
 from .create import execute, request_resource, upload_ahead
-from .download import MediaFile, download
+from .download import MediaFile, download, download_all
 from .session import Session, cancel, query
 from .updates import OnUpdate
 from .wait import create_and_wait, wait
@@ -222,3 +222,25 @@ class Client(BaseClient):
         return self._run(
             lambda session: download(session, result, self._store, self._limits, portal.in_caller(on_progress))
         )
+
+    def download_all(
+        self,
+        result: WorkflowTaskResult,
+        on_progress: OnProgress | None = None,
+        on_file: Callable[[MediaFile], object] | None = None,
+    ) -> list[MediaFile]:
+        """Download all media of a finished task: several where a workflow made a batch of pictures.
+
+        Args:
+            result: The answer about the finished task.
+            on_progress: Called with a DownloadProgress after each piece of each file.
+            on_file: Called with each file, before the next is downloaded.
+
+        Returns:
+            The files in their order, as ``download`` gives the first.
+
+        Raises:
+            XaloraError: As ``download`` does.
+        """
+        progress, each = portal.in_caller(on_progress), portal.in_caller(on_file)
+        return self._run(lambda session: download_all(session, result, self._store, self._limits, progress, each))

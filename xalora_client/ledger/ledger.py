@@ -223,14 +223,19 @@ class Ledger:
         canceled = TaskStatus.CANCELED.value
         self._update(task_id, lambda record: record if record.is_final else replace(record, state=canceled))
 
-    def stored(self, task_id: str, sha256: str, extension: str, size: int) -> bool:
+    def stored(self, task_id: str, sha256: str, extension: str, size: int, number: int = 1) -> bool:
         """Record which media file holds a task's result: hash in hex, suffix with its dot, size in bytes.
 
-        False for a task that is not in the ledger.
+        ``number`` is which one of several it is. False for a task that is not in the ledger.
         """
-        return self._update(
-            task_id, lambda record: replace(record, sha256=sha256, extension=extension, media_bytes=size)
-        )
+
+        def change(record: TaskRecord) -> TaskRecord:
+            if number == 1:
+                return replace(record, sha256=sha256, extension=extension, media_bytes=size)
+            known = record.more_stored if isinstance(record.more_stored, dict) else {}
+            return replace(record, more_stored=known | {str(number): sha256 + extension})
+
+        return self._update(task_id, change)
 
     def find(self, task_id: str) -> TaskRecord | None:
         """The newest record with this task id."""

@@ -51,6 +51,8 @@ class TaskRecord:
         media_bytes: Its size.
         caller: What part of the source asked, as JSON: for a node its ``node`` id, ``title``, ``workflow`` id and, in a
             ComfyUI with several users, ``user``.
+        more_urls: Where the others of several media were, a list.
+        more_stored: The names of their stored files, as ``media`` has them, by number: the first of the others is "2".
     """
 
     number: int
@@ -78,6 +80,8 @@ class TaskRecord:
     extension: str | None = None
     media_bytes: int | None = None
     caller: object = None
+    more_urls: object = None
+    more_stored: object = None
 
     @property
     def is_final(self) -> bool:
@@ -89,6 +93,23 @@ class TaskRecord:
     def media(self) -> str | None:
         """The name of the stored result: its SHA-256 in hex and its extension. None before it is downloaded."""
         return None if self.sha256 is None else f"{self.sha256}{self.extension or ''}"
+
+    def stored(self, number: int = 1) -> tuple[str, str] | None:
+        """The hash and the extension of the stored result, or of one of several. None before it is downloaded."""
+        if number == 1:
+            return None if self.sha256 is None else (self.sha256, self.extension or "")
+        name = self.more_stored.get(str(number)) if isinstance(self.more_stored, dict) else None
+        return (name[:64], name[64:]) if isinstance(name, str) else None
+
+    @property
+    def more_media(self) -> list[str | None]:
+        """As ``media``, the names of the others of several."""
+        found = (self.stored(number) for number in range(2, 2 + len(self._more_urls)))
+        return [None if one is None else "".join(one) for one in found]
+
+    @property
+    def _more_urls(self) -> tuple[str, ...]:
+        return tuple(map(str, self.more_urls)) if isinstance(self.more_urls, list) else ()
 
     def to_json(self) -> dict[str, object]:
         """What others may know of the record, as a JSON object."""
@@ -109,12 +130,14 @@ class TaskRecord:
             workflow_id=self.workflow_id,
             msg=self.message,
             media_url=self.media_url,
+            more_media_urls=self._more_urls,
         )
 
 
 _JSON_FIELDS = (
     *("number", "task_id", "job_id", "state", "is_final", "server", "task_type", "workflow_id", "parameters", "source"),
     *("place", "created", "submitted", "finished", "inference_latency", "message", "media", "media_bytes"),
+    "more_media",
 )
 
 WATCHED = 75.0
@@ -124,7 +147,7 @@ gap, the moment of the task's end is unknown, and nothing is learned from it."""
 _OTHER_NAMES = {"caller": "place", "media_bytes": "size"}
 COLUMNS = tuple(_OTHER_NAMES.get(field.name, field.name) for field in fields(TaskRecord))
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM tasks"  # noqa: S608 - names of columns
-_JSON = ("parameters", "result", "place")
+_JSON = ("parameters", "result", "place", "more_urls", "more_stored")
 _CONSTANT = (
     *("number", "job_id", "fingerprint", "server", "task_type", "workflow_id", "parameters", "source", "place"),
     "created",
@@ -173,6 +196,10 @@ STEPS: Steps = (
     ("ALTER TABLE tasks ADD COLUMN place TEXT NOT NULL DEFAULT 'null'",),
     # The same as tasks_by_fingerprint, on other pages: see usable().
     ("CREATE INDEX tasks_by_fingerprint_again ON tasks (fingerprint)",),
+    (
+        "ALTER TABLE tasks ADD COLUMN more_urls TEXT NOT NULL DEFAULT 'null'",
+        "ALTER TABLE tasks ADD COLUMN more_stored TEXT NOT NULL DEFAULT 'null'",
+    ),
 )
 """Step n leads from version n to n + 1. Released steps are never changed; new ones are added."""
 
@@ -203,6 +230,7 @@ def with_answer(record: TaskRecord, result: WorkflowTaskResult) -> TaskRecord:
         "upload_latency": result.upload_latency,
         "result": result.result,
         "media_url": storable(result.media_url),
+        "more_urls": [*map(storable, result.more_media_urls)] or None,
     }
     return replace(record, **{name: value for name, value in answered.items() if value is not None})
 

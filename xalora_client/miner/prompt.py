@@ -31,9 +31,9 @@ WAITS_FOR_TASK = "ComfyUI runs a prompt with Xalora nodes, which may wait for th
 
 @dataclass(frozen=True)
 class Finished:
-    """The prompt ran. ``files`` are those of its output nodes, as ``/view`` expects them: at least one."""
+    """The prompt ran. ``batches`` are the files of its output nodes as ``output_files`` gives them: at least one."""
 
-    files: list[dict[str, str]]
+    batches: list[list[dict[str, str]]]
 
 
 Outcome: TypeAlias = Finished | WorkflowFailure | Requeued
@@ -240,9 +240,9 @@ def read_outcome(history: Mapping[str, Any], outputs: Sequence[str], titles: Map
     """How a prompt ended, from its entry in the history. ``titles`` are the nodes' by id."""
     status = history.get("status")
     if not isinstance(status, dict) or status.get("status_str") == "success":
-        files = output_files(history, outputs)
-        if files:
-            return Finished(files)
+        batches = output_files(history, outputs)
+        if batches:
+            return Finished(batches)
         return WorkflowFailure("The workflow ended without a file", outputs[0], titles.get(outputs[0], ""))
     messages = status.get("messages")
     for message in reversed(messages if isinstance(messages, list) else []):
@@ -264,26 +264,27 @@ def _is_out_of_memory(error: Mapping[str, Any]) -> bool:
     )
 
 
-def output_files(history: Mapping[str, Any], outputs: Iterable[str]) -> list[dict[str, str]]:
-    """The files of the output nodes, as ``/view`` expects them; saved files come before temporary ones.
+def output_files(history: Mapping[str, Any], outputs: Iterable[str]) -> list[list[dict[str, str]]]:
+    """The files of each output node, as ``/view`` expects them; saved files come before temporary ones.
 
     A node may report files under any name: SaveVideo does so under "images", others under "gifs".
     """
     reported = history.get("outputs")
-    files = []
+    batches: dict[tuple[bool, str], list[dict[str, str]]] = {}
     for node_id in outputs:
         by_name = reported.get(node_id) if isinstance(reported, dict) else None
         for items in by_name.values() if isinstance(by_name, dict) else ():
             for file in items if isinstance(items, list) else ():
                 if isinstance(file, dict) and isinstance(file.get("filename"), str):
-                    files.append(
+                    kind = str(file.get("type") or "output")
+                    batches.setdefault((kind != "output", node_id), []).append(
                         {
                             "filename": file["filename"],
                             "subfolder": str(file.get("subfolder") or ""),
-                            "type": str(file.get("type") or "output"),
+                            "type": kind,
                         }
                     )
-    return sorted(files, key=lambda file: file["type"] != "output")
+    return [batches[key] for key in sorted(batches, key=lambda key: key[0])]
 
 
 def rejection(answer: Mapping[str, Any], titles: Mapping[str, str]) -> WorkflowFailure:

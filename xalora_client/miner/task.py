@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,13 +45,13 @@ class Delivered:
     """The sequencer has the result.
 
     Attributes:
-        key: Its name there.
+        keys: Its name there, or those of several.
         run_seconds: How long the workflow ran.
         upload_seconds: How long the copy from ComfyUI to the sequencer took.
         remark: A note for the consumer, such as that more files were made.
     """
 
-    key: str
+    keys: tuple[str, ...]
     run_seconds: float
     upload_seconds: float
     remark: str = ""
@@ -134,20 +134,26 @@ async def fetch_inputs(
 async def deliver(
     task: Assignment, finished: Finished, run_seconds: float, run: PromptRun, api: SequencerAPI, retry: Retry
 ) -> Delivered:
-    """Copy the result from ComfyUI to the sequencer. Raises OutcomeError when it is not given or refused."""
+    """Copy the result from ComfyUI to the sequencer, or all pictures of a batch, as far as it takes them.
+
+    Raises OutcomeError when the first is not given or refused.
+    """
     started, late = time.monotonic(), 0
+    keys: list[str] = []
 
     async def upload() -> str:
         nonlocal late
         try:
-            return await api.upload(task.upload_url, path)
+            key = await api.upload(task.upload_url, path)
+            late = 0
+            return key
         except RequestTimeoutError as error:
             late += error.sent != "no"
             if late == _LATE_UPLOADS:
                 raise OutcomeError(Requeued(f"The result cannot be delivered: {error.what}", is_fit=True)) from error
             raise
         except APIStatusError as error:
-            if error.code != "proxy_limit":
+            if error.code != "proxy_limit" or keys:
                 raise
             # The work is done: while the task may still be delivered, the limit can be raised.
             what = "The result is too large for a proxy before the sequencer: in nginx, set client_max_body_size 2g"
@@ -156,26 +162,33 @@ async def deliver(
     with tempfile.TemporaryDirectory(prefix="xalora-") as folder:
         path = Path(folder) / "result"
         try:
-            await _download(finished.files, path, run, retry)
-            key = await retry(upload)
+            async for _ in _downloads(finished.batches, task.most_results, path, run, retry):
+                keys.append(await retry(upload))
         except MediaTooLargeError as error:
-            raise OutcomeError(WorkflowFailure(error.what)) from error
+            if not keys:
+                raise OutcomeError(WorkflowFailure(error.what)) from error
         except APIStatusError as error:
-            if error.code == "proxy_limit":
-                raise OutcomeError(WorkflowFailure(error.what, is_final=False)) from error
-            if error.status_code not in (413, 415, 422):
+            if error.code != "proxy_limit" and error.status_code not in (413, 415, 422):
                 raise
-            raise OutcomeError(WorkflowFailure(f"The result was refused: {error.message}")) from error
-    count = len(finished.files)
-    remark = "" if count == 1 else f"{count} {MORE_FILES}, the others are only on the miner"
-    return Delivered(key, round(run_seconds, 3), round(time.monotonic() - started, 3), remark)
+            if not keys and error.code == "proxy_limit":
+                raise OutcomeError(WorkflowFailure(error.what, is_final=False)) from error
+            if not keys:
+                raise OutcomeError(WorkflowFailure(f"The result was refused: {error.message}")) from error
+    made = sum(map(len, finished.batches))
+    delivered = "is" if len(keys) == 1 else f"{len(keys)} are"
+    remark = f"{made} {MORE_FILES} {delivered} the result, the others are only on the miner"
+    seconds = round(run_seconds, 3), round(time.monotonic() - started, 3)
+    return Delivered(tuple(keys), *seconds, remark if made > len(keys) else "")
 
 
-async def _download(files: Sequence[Mapping[str, str]], path: Path, run: PromptRun, retry: Retry) -> None:
-    """Fetch the first of the files that is a picture or video: a node may report a caption before it.
+async def _downloads(
+    batches: Sequence[Sequence[Mapping[str, str]]], most: int, path: Path, run: PromptRun, retry: Retry
+) -> AsyncIterator[None]:
+    """Fetch the first of the files that is a picture or video, and after a picture the others of its batch.
 
-    Without any, it is the last: the sequencer says what is wrong with it. Raises OutcomeError when ComfyUI answers and
-    does not give one that it names.
+    Each is at ``path`` until the next; there are at most ``most``. A node may report a caption before them. Without a
+    picture or video, it is the last file: the sequencer says what is wrong with it. Raises OutcomeError when ComfyUI
+    answers and gives none, and not all that it names.
     """
 
     async def download(file: Mapping[str, str]) -> None:
@@ -184,19 +197,28 @@ async def _download(files: Sequence[Mapping[str, str]], path: Path, run: PromptR
         except UnexpectedAnswerError as error:
             raise error.derived(transient=True) from error
 
-    missing = []
-    for file in files:
-        try:
-            await retry(partial(download, file), tries=_DOWNLOADS)
-        except (UnreachableError, UnexpectedAnswerError) as error:
-            await run.comfy.queue()  # Raises when it is not the file but ComfyUI that is gone.
-            missing.append(f"{one_line(file['filename'], 200)} cannot be fetched from ComfyUI: {error.what}")
-            continue
-        with path.open("rb") as stored:
-            if sniff(stored.read(SNIFF_BYTES)) is not None:
+    missing, count = [], 0
+    for batch in batches:
+        for file in batch:
+            try:
+                await retry(partial(download, file), tries=_DOWNLOADS)
+            except (UnreachableError, UnexpectedAnswerError) as error:
+                await run.comfy.queue()  # Raises when it is not the file but ComfyUI that is gone.
+                missing.append(f"{one_line(file['filename'], 200)} cannot be fetched from ComfyUI: {error.what}")
+                continue
+            with path.open("rb") as stored:
+                found = sniff(stored.read(SNIFF_BYTES))
+            if found is None or (count and found.kind == "video"):
+                continue
+            yield
+            count += 1
+            if found.kind == "video" or count == most:
                 return
+        if count:
+            return
     if missing:
         raise OutcomeError(WorkflowFailure.at(run.outputs[0], "", missing[0], run.titles))
+    yield
 
 
 def submit_fields(outcome: TaskOutcome) -> dict[str, Any]:
@@ -204,7 +226,8 @@ def submit_fields(outcome: TaskOutcome) -> dict[str, Any]:
     match outcome:
         case Delivered():
             latencies = {"inference_latency": outcome.run_seconds, "upload_latency": outcome.upload_seconds}
-            return {"success": True, "result": outcome.key, "msg": outcome.remark} | latencies
+            several = {"results": outcome.keys} if len(outcome.keys) > 1 else {}
+            return {"success": True, "result": outcome.keys[0], "msg": outcome.remark} | several | latencies
         case WorkflowFailure():
             failure = {"msg": str(outcome), "error": outcome.to_json()}
             return failure if outcome.is_final else failure | {"give_back": "unable"}

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import ResponseError, one_line
 from .inputs import display_details
+from .miner import MOST_RESULTS
 from .parameters import decode_data_uri, is_data_uri
 from .requests import Request, Response, redact
 from .urls import Link, without_signatures
@@ -75,8 +76,8 @@ class TaskProgress:
         return self.value / self.maximum
 
 
-MORE_FILES = "files were made; the first is the result"
-"""How a miner says that a task made more than its result."""
+MORE_FILES = "files were made; the first"
+"""How a miner says that a task made more than its result, or its results."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class WorkflowTaskResult:
         revision: The number of this state of the task, of a server whose queries may wait for the next one.
         long_poll_seconds: How long such a query may wait.
         extra: Every other field, as sent.
+        more_media_urls: Where there are several media, as of a batch of pictures, the addresses of the others.
     """
 
     task_id: str
@@ -120,11 +122,17 @@ class WorkflowTaskResult:
     revision: int | None = None
     long_poll_seconds: float | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
+    more_media_urls: tuple[str, ...] = ()
 
     @property
     def is_final(self) -> bool:
         """Whether the status will not change any more."""
         return self.status in FINAL_STATUSES
+
+    @property
+    def media_urls(self) -> tuple[str, ...]:
+        """The addresses of all media of a finished task."""
+        return () if self.media_url is None else (self.media_url, *self.more_media_urls)
 
     @property
     def message(self) -> str | None:
@@ -170,6 +178,8 @@ class WorkflowTaskResult:
         finished = status == TaskStatus.FINISHED
         revision, long_poll_seconds = read_long_poll(answer) or (None, None)
         is_ours = revision is not None
+        results = answer.get("results") if finished and is_ours else None
+        more = results[1:MOST_RESULTS] if isinstance(results, list) else []
         return cls(
             task_id=task_id,
             status=status,
@@ -188,16 +198,17 @@ class WorkflowTaskResult:
             revision=revision,
             long_poll_seconds=long_poll_seconds,
             extra={name: value for name, value in answer.items() if name not in _KNOWN},
+            more_media_urls=tuple(filter(None, (_media_url(each, server, is_ours=True) for each in more))),
         )
 
 
-_OURS = {"media_url", "retry_after", "progress", "revision", "long_poll_seconds", "extra"}
+_OURS = {"media_url", "more_media_urls", "retry_after", "progress", "revision", "long_poll_seconds", "extra"}
 """Fields that are made from the answer. What other servers mean by these names stays in ``extra``."""
 
 _KNOWN = frozenset(WorkflowTaskResult.__dataclass_fields__) - _OURS
 
 
-_OWN_RESULT = re.compile(r"(?:/[^?]*)?(/media/[0-9a-f]{32,64}\.[a-z0-9]{1,5})")
+_OWN_RESULT = re.compile(r"(?:/[^?]*)?(/media/[0-9a-f]{32,64}\.[a-z0-9]{1,5}(?:/[0-9]{1,2})?)")
 """The path of a result that a sequencer of ours keeps, maybe behind the path of a proxy."""
 
 

@@ -24,6 +24,7 @@ could run a task has one, the task's answers name them as ``blocked_by``: a node
 
 A submit reports the outcome of an attempt. ``success`` says whether there is a result, ``result`` is the key of the
 uploaded file; ``inference_latency`` and ``upload_latency`` are the seconds that the workflow and the upload took.
+Where a task has several results, ``results`` are the keys of all, the first of them ``result`` itself.
 ``msg`` says why it failed or was returned, or is a note on the result for the consumer. ``error`` is the node that
 failed: ``node_id``, ``title``, ``class_type``, ``message``. Without one, another miner gets the task once.
 ``give_back`` returns the task to the queue. A sequencer that does not know its value takes it for a failure, with
@@ -37,7 +38,7 @@ failed: ``node_id``, ``title``, ``class_type``, ``message``. Without one, anothe
 | "unable" | this miner cannot run it, another may: no memory, no disk, refused at once | another gets it once |
 
 An assignment has the addresses of its inputs (GET) and of the upload of its result (PUT, answered by ``result``, the
-key to submit).
+key to submit). Where its ``most_results`` is above 1, the same address takes so many files, one after the other.
 
 The protocol's public miner, ``heurist-network/comfyui-miner-release``, sends ``miner_request`` with ``erc20_address``
 and ``workflow_ids``, and ``miner_submit`` without ``lease``, ``give_back`` and ``error``. It reads ``task_id``,
@@ -74,7 +75,10 @@ LARGEST_INPUT = 128 * 2**20
 """Bytes of one input."""
 
 LARGEST_RESULT = 2 * 2**30
-"""Bytes of one result."""
+"""Bytes of all results of one attempt."""
+
+MOST_RESULTS = 64
+"""Results of one task."""
 
 LONGEST_TEXT = 4096
 """Characters of an id, a lease or an address in an assignment."""
@@ -112,6 +116,7 @@ class Assignment:
         upload_url: Where the result goes.
         attempt: 1 for the first.
         lease_seconds: How long the lease lasts without a heartbeat.
+        most_results: How many results the sequencer takes.
     """
 
     task_id: str
@@ -125,6 +130,7 @@ class Assignment:
     upload_url: str
     attempt: int = 1
     lease_seconds: float | None = None
+    most_results: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """The answer to ``miner_request``."""
@@ -153,6 +159,7 @@ class Assignment:
                 upload_url=_text(answer["credential"]["upload_url"]),
                 attempt=int(answer.get("attempt") or 1),
                 lease_seconds=read_seconds(answer, "lease_seconds"),
+                most_results=max(1, min(int(answer.get("most_results") or 1), MOST_RESULTS)),
             )
         except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             what = one_line(f"{type(error).__name__}: {error}", 120)
@@ -262,6 +269,15 @@ def read_seconds(body: Mapping[str, Any], name: str) -> float | None:
         return None
     value = min(value, _MOST_SECONDS.get(name, value))
     return float(value) if value < 1e9 else None
+
+
+def read_results(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of what a miner uploaded as a task's results. Raises InvalidParameterError."""
+    first = str(body.get("result"))
+    keys = body.get("results") or [first]
+    if not isinstance(keys, list) or keys[0] != first or len(keys) > MOST_RESULTS or {*map(type, keys)} != {str}:
+        raise InvalidParameterError("results", keys, f"a list of at most {MOST_RESULTS} keys, the first as in result")
+    return tuple(keys)
 
 
 def read_remark(body: Mapping[str, Any]) -> str | None:

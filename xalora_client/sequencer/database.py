@@ -31,7 +31,8 @@ _LONGEST_DATA_URI = 200
 _IS_OPEN = "status IN ('waiting', 'running')"
 _OPEN_COLUMNS = (
     "task_type, workflow_id, miner, attempts, began, lease, prompt_id, task_id, rowid AS number, owner,"
-    " create_timestamp AS created, timeout_seconds, priority, length(work) AS size, ready, status, upload, revision"
+    " create_timestamp AS created, timeout_seconds, priority, length(work) AS size, ready, status, upload AS uploads,"
+    " revision"
 )
 
 
@@ -108,10 +109,14 @@ class Database(DatabaseFile):
         """A task that this owner created, as it was last written; None if there is no such task."""
         row = self.run(
             "SELECT task_id, status, task_type, task_details, create_timestamp, inference_latency, upload_latency,"
-            " timeout_seconds, workflow_id, media, msg, revision FROM tasks WHERE task_id = ? AND owner = ?",
+            " timeout_seconds, workflow_id, media, coalesce(file, '') AS results, msg, revision FROM tasks"
+            " WHERE task_id = ? AND owner = ?",
             (task_id, owner),
         ).fetchone()
-        return None if row is None else TaskView(**dict(row) | {"task_details": json.loads(row["task_details"])})
+        if row is None:
+            return None
+        read = {"task_details": json.loads(row["task_details"]), "results": len(row["results"].split())}
+        return TaskView(**dict(row) | read)
 
     def running_tasks(self) -> list[OpenTask]:
         """All tasks that run."""
@@ -180,23 +185,32 @@ class Database(DatabaseFile):
             (status, attempts, task_id),
         )
 
-    def attach_result(self, task_id: str, file: str, size: int, now: float) -> None:
-        """The present attempt uploaded this file."""
+    def sizes(self, files: Iterable[str]) -> dict[str, int]:
+        """The sizes in bytes of those of the files that are in the folder of media."""
+        rows = self.run(
+            "SELECT file, size FROM results WHERE file IN (SELECT value FROM json_each(?))", (json.dumps([*files]),)
+        )
+        return dict(rows.fetchall())
+
+    def attach_result(self, task_id: str, uploads: Iterable[str], file: str, size: int, now: float) -> None:
+        """The present attempt uploaded this file, which is one of ``uploads``."""
         with self.transaction():
             self.run("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", (file, size, now))
-            self.run("UPDATE tasks SET upload = ? WHERE task_id = ?", (file, task_id))
+            self.run("UPDATE tasks SET upload = ? WHERE task_id = ?", (" ".join(uploads), task_id))
 
     def finish(self, task_id: str, media: str, result: Result, *, revision: int, now: float) -> bool:
-        """Set a task to finished, with the name in the address of its result. False if the file was forgotten."""
+        """Set a task to finished, with the name in the address of its result. False if a file was forgotten."""
+        files = result.file, *result.more
         with self.transaction():
-            is_here = self.run("UPDATE results SET added = ? WHERE file = ?", (now, result.file)).rowcount == 1
+            updated = [self.run("UPDATE results SET added = ? WHERE file = ?", (now, file)) for file in files]
+            is_here = all(one.rowcount == 1 for one in updated)
             if is_here:
                 seconds = result.inference_latency, result.upload_latency
                 self.run(
                     "UPDATE tasks SET status = 'finished', outcome = 'finished', inference_latency = round(?, 6),"
                     " upload_latency = round(?, 6), media = ?, file = ?, msg = ?, revision = ?, ended = ?, work = NULL"
                     " WHERE task_id = ?",
-                    (*seconds, media, result.file, result.msg, revision, now, task_id),
+                    (*seconds, media, " ".join(files), result.msg, revision, now, task_id),
                 )
         return is_here
 
@@ -215,10 +229,14 @@ class Database(DatabaseFile):
         ).fetchone()
         return None if row is None else row["outcome"]
 
-    def find_media(self, media: str, owners: Set[bytes] | None) -> str | None:
-        """The file behind the name in a result's address, of a task of one of these owners; of any if None."""
+    def find_media(self, media: str, number: int, owners: Set[bytes] | None) -> str | None:
+        """The file of that number behind the name in a result's address, of a task of one of these owners.
+
+        ``owners`` is None for any. Returns None where there is none.
+        """
         rows = self.run("SELECT file, owner FROM tasks WHERE media = ?", (media,))
-        return next((row["file"] for row in rows if owners is None or row["owner"] in owners), None)
+        files = next((row["file"] for row in rows if owners is None or row["owner"] in owners), "").split()
+        return files[number - 1] if 0 < number <= len(files) else None
 
     def withdraw_others(self, owners: Set[bytes]) -> list[str]:
         """Forget the uploaded images of all but these owners; returns the ids of their open tasks."""
@@ -274,13 +292,15 @@ def _open_task(
     began: float,
     lease: str | None,
     prompt_id: str,
+    uploads: str | None,
     **fields: Any,
 ) -> OpenTask:
     """A task from its row."""
     # An attempt that was lost can still be renewed.
     attempt = None if lease is None else Lease(miner, fields["attempts"], began, 0.0, lease, prompt_id, expires_at=0.0)
     was_begun = bool(fields["attempts"])
-    return OpenTask(workflow=WorkflowKey(task_type, workflow_id), lease=attempt, was_begun=was_begun, **fields)
+    workflow, files = WorkflowKey(task_type, workflow_id), tuple((uploads or "").split())
+    return OpenTask(workflow=workflow, lease=attempt, was_begun=was_begun, uploads=files, **fields)
 
 
 def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ _UNUSED_SECONDS = 600.0
 
 _REDIRECTS = 10
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-_RESULT = re.compile(r".*/media/([0-9a-f]{64}\.[a-z0-9]{1,5})")
+_RESULT = re.compile(r".*/media/([0-9a-f]{64}\.[a-z0-9]{1,5}(?:/[0-9]{1,2})?)")
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ class Inputs:
 
         The address may have any host: a result's name cannot be guessed.
         """
-        name = part_of(address, _RESULT)
-        file = None if name is None else await self.queue.find_media(name, owner)
+        name, _, number = (part_of(address, _RESULT) or "").partition("/")
+        file = await self.queue.find_media(name, owner, number=int(number or 1)) if name else None
         path = None if file is None else self.results / file
         return path if path is not None and path.is_file() else None
 

@@ -84,7 +84,7 @@ class OpenTask:
         status: "waiting" or "running"; "ended" once it is no longer open.
         attempts: How many have begun.
         lease: The present attempt's, or that of the last lost one while nobody else has begun.
-        upload: The name of the file that the present attempt uploaded.
+        uploads: The names of the files that the present attempt uploaded.
         last_error: Why the last miner gave it back.
         was_begun: Whether an attempt began and did not end it.
         returns: How often it was given back without a reason that counts.
@@ -113,7 +113,7 @@ class OpenTask:
     status: str = "waiting"
     attempts: int = 0
     lease: Lease | None = None
-    upload: str | None = None
+    uploads: tuple[str, ...] = ()
     last_error: str | None = None
     was_begun: bool = False
     returns: int = 0

@@ -132,7 +132,7 @@ class TaskQueue:
         for task in self._database.running_tasks():
             if not keep_leases:
                 self._database.set_status(task.task_id, "waiting", 0, drop_lease=True)
-                task.status, task.attempts, task.lease, task.upload = "waiting", 0, None, None
+                task.status, task.attempts, task.lease, task.uploads = "waiting", 0, None, ()
             self._enter(task, is_new=False)
         self._run_in_background(self._load())
 
@@ -227,9 +227,12 @@ class TaskQueue:
         fitting = [miner for miner in self._miners.alive() if workflow is None or miner.runs(workflow)]
         return min(fitting, key=lambda miner: len(miner.tasks)).name if fitting else None
 
-    async def find_media(self, media: str, owner: bytes | None = None) -> str | None:
-        """The file behind the name in a result's address, of a task of this owner if one is given. None if unknown."""
-        return self._database.find_media(media, self._owners if owner is None else {owner})
+    async def find_media(self, media: str, owner: bytes | None = None, *, number: int = 1) -> str | None:
+        """The file behind the name in a result's address, of a task of this owner if one is given. None if unknown.
+
+        ``number`` says which of several results it is.
+        """
+        return self._database.find_media(media, number, self._owners if owner is None else {owner})
 
     # For the fetching of inputs.
 
@@ -376,16 +379,16 @@ class TaskQueue:
         task = self._by_token(token, _INPUT)
         return None if task is None else tuple(self._database.inputs(task.task_id).values())
 
-    async def renew_upload(self, token: str) -> tuple[LeaseId, str | None]:
+    async def renew_upload(self, token: str) -> tuple[LeaseId, dict[str, int]]:
         """Renew the lease of the attempt that got this upload token. Raises LeaseLost.
 
-        Returns the lease, and the file that the attempt has uploaded before.
+        Returns the lease, and the sizes in bytes of the files that the attempt has uploaded before.
         """
         task = self._by_token(token, _UPLOAD)
         if task is None or task.lease is None:
             raise LeaseLost("lost")
         lease = LeaseId(task.task_id, task.lease.token)
-        return lease, self._renew_lease(lease).upload
+        return lease, self._database.sizes(self._renew_lease(lease).uploads)
 
     async def expects_upload(self, token: str) -> bool:
         """Whether this upload token's attempt is not over."""
@@ -394,14 +397,15 @@ class TaskQueue:
     async def attach_result(self, lease: LeaseId, file: str, size: int) -> None:
         """This attempt has uploaded a file of so many bytes, which can be submitted now. Raises LeaseLost."""
         task = self._renew_lease(lease)
-        self._database.attach_result(task.task_id, file, size, self._time())
-        task.upload = file
+        uploads = tuple(dict.fromkeys((*task.uploads, file)))
+        self._database.attach_result(task.task_id, uploads, file, size, self._time())
+        task.uploads = uploads
         await self._database.flush()
 
     async def finish(self, lease: LeaseId, result: Result) -> bool:
         """End a task with its result. False if this was submitted before.
 
-        Raises LeaseLost, and NotUploadedError when the file is not what this attempt uploaded.
+        Raises LeaseLost, and NotUploadedError when its files are not what this attempt uploaded.
         """
         return await self._submit(lease, partial(self._finish, result=result))
 
@@ -646,7 +650,7 @@ class TaskQueue:
         if not task.was_begun:
             self._waiting.count_start(task.owner)
         task.was_begun = True
-        task.status, task.attempts, task.lease, task.upload = "running", lease.attempt, lease, None
+        task.status, task.attempts, task.lease, task.uploads = "running", lease.attempt, lease, ()
         task.forget_progress()
         if not miner.is_local:
             self._extend(task, lease)
@@ -746,15 +750,15 @@ class TaskQueue:
         task.status, task.attempts = "waiting", attempts
         task.forget_progress()
         if drop_lease:
-            task.lease = task.upload = None
+            task.lease, task.uploads = None, ()
         task.change(self._clock.time())
         self._dispatch(task)
 
     def _finish(self, task: OpenTask, result: Result) -> None:
         now = self._clock.time()
-        if task.lease is None or task.upload is None or result.file != task.upload:
+        if task.lease is None or not {result.file, *result.more} <= set(task.uploads):
             raise NotUploadedError(result.file)
-        media = result.media or task.lease.derived(_MEDIA) + task.upload[task.upload.index(".") :]
+        media = result.media or task.lease.derived(_MEDIA) + result.file[result.file.index(".") :]
         if not self._database.finish(task.task_id, media, result, revision=task.next_revision(now), now=self._time()):
             raise NotUploadedError(result.file)
         self._close(task, "finished")

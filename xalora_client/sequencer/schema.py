@@ -35,8 +35,8 @@ CREATE TABLE IF NOT EXISTS tasks (
     lease TEXT,                       -- that attempt's token
     prompt_id TEXT,                   -- and its id
     began REAL,                       -- and when it began, Unix seconds
-    upload TEXT,                      -- the file that it uploaded
-    file TEXT,                        -- the file of the result
+    upload TEXT,                      -- the files that it uploaded, separated by blanks
+    file TEXT,                        -- the files of the result, in their order
     revision INTEGER NOT NULL DEFAULT 0,
     outcome TEXT,                     -- finished, error, canceled, timed out, lost
     ended REAL,                       -- Unix seconds
@@ -105,6 +105,7 @@ STEPS: Steps = [
         "CREATE INDEX IF NOT EXISTS tasks_media ON tasks (media) WHERE media IS NOT NULL",
     ),
     ("ALTER TABLE tasks ADD COLUMN priority INTEGER NOT NULL DEFAULT 0", _STEADY_TIME, _LAST_TIME),
+    (),  # From here on, upload and file may name several files.
 ]
 
 OWN_TABLES = {"salt", "tasks", "offers", "results", "images"}

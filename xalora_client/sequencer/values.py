@@ -63,7 +63,8 @@ class TaskView:
         upload_latency: Seconds.
         timeout_seconds: As it was created with.
         workflow_id: Its workflow among those of its kind.
-        media: The name in the address of its result.
+        media: The name in the address of its result, or of the first of several.
+        results: How many it has.
         msg: A note on its end, or why no miner takes it now.
         revision: Grows with each change.
         progress: ``value``, ``maximum``, maybe ``title``, and ``preview`` where it is newer than what was asked for.
@@ -80,6 +81,7 @@ class TaskView:
     timeout_seconds: int | None
     workflow_id: str | None
     media: str | None
+    results: int
     msg: str | None
     revision: int
     progress: Mapping[str, Any] | None = None
@@ -157,6 +159,7 @@ class Result:
         upload_latency: Seconds that the upload took, or None.
         msg: A note on it, such as that there were more files.
         media: The name in the result's address. None: one that cannot be guessed.
+        more: Where there are several results, the files of the others.
     """
 
     file: str
@@ -164,6 +167,7 @@ class Result:
     upload_latency: float | None = None
     msg: str | None = None
     media: str | None = None
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -254,7 +254,7 @@ def asked_size(task_details: object) -> tuple[int, int, int]:
         task_details: What the task sends, as in ``WorkflowTask.task_details``.
     """
     asked = asked_for(task_details)
-    return asked.get("length", 1), asked.get("width", 0), asked.get("height", 0)
+    return asked.get("length", asked.get("batch_size", 1)), asked.get("width", 0), asked.get("height", 0)
 
 
 def asked_for(task_details: object) -> dict[str, Any]:
@@ -264,14 +264,15 @@ def asked_for(task_details: object) -> dict[str, Any]:
         task_details: What the task sends, as in ``WorkflowTask.task_details``.
 
     Returns:
-        "width", "height", "length" and "fps" as whole numbers, and "aspect_ratio", as far as they are there.
+        "width", "height", "length", "batch_size" and "fps" as whole numbers, and "aspect_ratio", as far as they are
+        there.
     """
     parameters = task_details.get("parameters") if isinstance(task_details, Mapping) else None
     if not isinstance(parameters, Mapping):
         return {}
     valid = {
         name: parameters[name]
-        for name in ("width", "height", "length", "fps")
+        for name in ("width", "height", "length", "batch_size", "fps")
         if type(parameters.get(name)) is int and 0 < parameters[name] < 10**6
     }
     ratio = parameters.get("aspect_ratio")

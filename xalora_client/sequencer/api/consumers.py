@@ -145,6 +145,8 @@ class ConsumerRoutes:
     async def task_result_query(self, request: web.Request) -> web.StreamResponse:
         """Answer with a task's state. Fields without a value (yet) are left out.
 
+        ``result`` is the address of a finished task's media, and ``results`` are those of all if there are several.
+
         With ``wait_seconds`` and ``after``, the last revision seen, it waits for the next change, at most so long.
         """
         begun = time.perf_counter()
@@ -159,9 +161,11 @@ class ConsumerRoutes:
             waited = time.perf_counter() - waiting
             task = await self.queue.query(task_id, owner, after)
         fields: dict[str, Any] = vars(task) | {"long_poll_seconds": LONG_POLL_SECONDS}
-        media = fields.pop("media")
+        media, count = fields.pop("media"), fields.pop("results")
         if media is not None:
-            fields["result"] = address(request, f"media/{media}")
+            fields["result"] = first = address(request, f"media/{media}")
+            if count > 1:
+                fields["results"] = [first, *(f"{first}/{number}" for number in range(2, count + 1))]
         answer = web.json_response({name: value for name, value in fields.items() if value is not None})
         self.on_query(time.perf_counter() - begun - waited)
         return answer

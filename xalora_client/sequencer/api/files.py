@@ -14,8 +14,8 @@ from typing import Any
 from aiohttp import ClientError, web
 
 from ...media.decoding.formats import APNG, FORMATS, describe, sniff
-from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT
-from ..file_store import Image, Images, Incoming, IncomingFile
+from ...protocol.miner import LARGEST_INPUT, LARGEST_RESULT, MOST_RESULTS
+from ..file_store import Image, Images, Incoming, IncomingFile, TooLargeError
 from ..pictures import ImageError, TooManyPixelsError, check_picture_file
 from ..queue import TaskQueue
 from ..values import LeaseLost
@@ -99,13 +99,14 @@ class MediaRoutes:
 
     def routes(self) -> list[web.RouteDef]:
         """The routes for the application."""
-        return [web.get("/media/{name}", self.media)]
+        return [web.get("/media/{name}", self.media), web.get("/media/{name}/{number:[0-9]{1,2}}", self.media)]
 
     async def media(self, request: web.Request) -> web.StreamResponse:
         """Send a result, whole or the requested range."""
         name = request.match_info["name"]
         # The name is only looked up. What is opened is the name that this server chose.
-        file = await self.queue.find_media(name) if name.isprintable() else None
+        number = int(request.match_info.get("number", "1"))
+        file = await self.queue.find_media(name, number=number) if name.isprintable() else None
         if file is None:
             raise HTTPError(404, "there is no such media")
         path = self.results / file
@@ -144,7 +145,7 @@ class MinerFiles:
         return _FileAnswer(self.inputs / files[number].file, files[number].content_type, self.pace)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
-        """Take the raw bytes of a result: ``{"result"}`` is what to submit."""
+        """Take the raw bytes of a result, or of one of several: ``{"result"}`` is what to submit."""
         token = request.match_info["token"]
         await self.queue.renew_upload(token)
         trust(request)
@@ -164,8 +165,10 @@ class MinerFiles:
                     what = describe(received.head).partition(":")[0]
                     raise HTTPError(415, f"this is not a picture or video: {what}")
                 file = received.sha256 + found.extension
-                if before not in (None, file):
-                    raise HTTPError(409, "other bytes were uploaded for this attempt before")
+                if len(before.keys() | {file}) > MOST_RESULTS:
+                    raise HTTPError(409, f"{MOST_RESULTS} other files were uploaded for this attempt before")
+                if sum((before | {file: received.size}).values()) > LARGEST_RESULT:
+                    raise TooLargeError(f"all results of the attempt are larger than {LARGEST_RESULT:,} bytes")
                 await received.store(self.results / file)
                 await self.queue.attach_result(lease, file, received.size)
             finally:

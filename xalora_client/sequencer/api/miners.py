@@ -111,7 +111,9 @@ class MinerRoutes:
         give_back = body.get("give_back")
         if body.get("success") is True:
             seconds = wire.read_seconds(body, "inference_latency"), wire.read_seconds(body, "upload_latency")
-            is_new = await self.queue.finish(lease, Result(str(body.get("result")), *seconds, wire.read_remark(body)))
+            file, *more = wire.read_results(body)
+            result = Result(file, *seconds, wire.read_remark(body), more=tuple(more))
+            is_new = await self.queue.finish(lease, result)
         elif give_back in wire.REQUEUE_REASONS:
             is_new = await self.queue.requeue(lease, give_back, wire.read_remark(body))
         elif not wire.names_node(body):
@@ -152,6 +154,7 @@ def _assignment(request: web.Request, attempt: Attempt) -> wire.Assignment:
         upload_url=address(request, f"miner_upload/{attempt.upload_token}"),
         attempt=attempt.number,
         lease_seconds=LEASE_SECONDS,
+        most_results=wire.MOST_RESULTS,
     )
 
 
