@@ -291,6 +291,14 @@ def test_without_a_comfyui_kinds_are_guessed_from_the_values(checked):
     assert [fault.node_id for fault in workflow.faults] == ["3", "3"]
 
 
+@pytest.mark.parametrize("class_type", ["workflow>my", "workflow/my", "f2fdebf6-dfaf-43b6-9eb2-7f70613cfdc1"])
+@pytest.mark.parametrize("info", [None, object_info()], ids=["alone", "with a ComfyUI"])
+def test_a_group_that_the_export_left_closed_is_named(class_type, info):
+    nodes = {"1": node(class_type, "input:seed"), "9": node("Save", images=["1", 0], filename_prefix="x")}
+    faults = check(Workflow.from_nodes("upscaler.json", nodes), info).faults
+    assert any("ungroup it" in fault.message for fault in faults)
+
+
 SIZED = {"1": node("ImageScaleBy", scale_by=2), "2": node("UpscaleModelLoader", model_name="4x-UltraSharp.pth")}
 
 

@@ -61,10 +61,12 @@ async def copy(arguments: argparse.Namespace) -> int:
 def _lines(checked: CheckedWorkflow) -> Iterator[str]:
     yield checked.workflow.name
     yield from _takes(checked.parameters)
+    inside = {node_id for node_id in checked.workflow.nodes if ":" in node_id}
+    bound = {node_id for widgets in checked.bindings.values() for node_id, _ in widgets}
     if not checked.parameters:
-        lost = any(":" in node_id for node_id in checked.workflow.nodes)
-        advice = " (an export loses the titles of subgraph nodes: write input:NAME on a node inside)" if lost else ""
-        yield f"  takes no parameters{advice}"
+        yield "  takes no parameters"
+    if inside and inside.isdisjoint(bound):
+        yield "  an export loses the titles of subgraph nodes: write input:NAME on a node inside"
     for node_id in checked.outputs:
         kind = f", {checked.kind}" if checked.kind else ""
         yield f"  result: node {node_id} ({one_line(checked.titles[node_id], 80)}){kind}"

@@ -32,6 +32,7 @@ PREFIX = "filename_prefix"
 _TEXT = ["STRING"]
 _OUTSIDE = re.compile(r"([A-Za-z]:)?/|\.\.(/|$)")
 _SIZING = re.compile("scale|resize|crop|pad", re.IGNORECASE)
+_UNOPENED = re.compile("workflow[>/]|[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$")
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 
 
@@ -234,6 +235,11 @@ class _Check:
 
     def _declarations(self, node_id: str, class_type: str, inputs: Mapping[str, Any]) -> Declarations | None:
         """What the node's class declares of its inputs; None where that is not known."""
+        if _UNOPENED.match(class_type):
+            self._fault(
+                node_id, "this is a group or subgraph that the export left closed: ungroup it, and export again"
+            )
+            return None
         if self.object_info is None:
             return None
         if class_type not in self.object_info:
