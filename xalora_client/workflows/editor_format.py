@@ -24,7 +24,7 @@ def lost_titles(graph: Mapping[str, Any], binds: Callable[[str], bool]) -> list[
         A text for each, with its title and what to do.
     """
     definitions = _field(graph, "definitions")
-    subgraphs = {each["id"]: each for each in _entries(definitions, "subgraphs") if isinstance(each.get("id"), str)}
+    subgraphs = {each["id"]: each for each in _listed(definitions, "subgraphs") if isinstance(each.get("id"), str)}
     found, entered = list[str](), set[str]()
     active = [("", graph, "", "")]
     inactive = active[1:]
@@ -32,7 +32,7 @@ def lost_titles(graph: Mapping[str, Any], binds: Callable[[str], bool]) -> list[
         if entering in entered:  # A subgraph may be there several times: one that is switched on is exported.
             continue
         entered.add(entering)
-        for node in _entries(inside, "nodes"):
+        for node in _listed(inside, "nodes"):
             kind, mode, name = str(node.get("type")), _mode(node), f"{prefix}{node.get('id')}"
             subgraph = subgraphs.get(kind)
             title = node.get("title") or (subgraph or {}).get("name")
@@ -63,6 +63,6 @@ def _field(found: object, name: str) -> Any:
     return found.get(name) if isinstance(found, Mapping) else None
 
 
-def _entries(found: object, name: str) -> Iterator[Mapping[str, Any]]:
+def _listed(found: object, name: str) -> Iterator[Mapping[str, Any]]:
     listed = _field(found, name)
     return (each for each in (listed if isinstance(listed, list) else []) if isinstance(each, Mapping))
