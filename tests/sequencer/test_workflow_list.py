@@ -14,6 +14,7 @@ from tests.support.fake_sequencer import Answer, FakeSequencer
 from tests.support.pictures import png
 from xalora_client import Client, ConfigurationError, CustomTask, FluxLoraTask, InputImage, UpscalerTask, XaloraError
 from xalora_client.cli import main
+from xalora_client.client import available
 
 
 def choice(name, *choices, **more):
@@ -194,6 +195,23 @@ def test_an_answer_that_fails_fails_no_create(client, answer):
         with client(server, on_available=lambda workflow: pytest.fail("it did not tell")) as known:
             assert known.execute_workflow(CustomTask("sticker", {"prompt": "x"})) == "t1"
     assert server.paths().count("task_create") == 1
+
+
+@pytest.mark.parametrize("endpoint", ["", "workflow_list"])
+def test_a_server_that_does_not_answer_holds_up_no_create(client, monkeypatch, endpoint):
+    monkeypatch.setattr(available, "SECONDS", 0.2)
+    with closing(FakeSequencer()) as server:
+        server.script("", Answer({"service": "Xalora sequencer", "workflow_list": True}))
+        with server.silent(endpoint), client(server, on_available=lambda workflow: None) as known:
+            for number in range(3):
+                assert known.execute_workflow(CustomTask("sticker", {"number": number})) == "t1"
+    assert server.paths().count(endpoint) == 1
+
+
+def test_the_doctor_names_them(sequencer, xalora):
+    server = sequencer()
+    server.miner("upscaler", loras("fox"))
+    assert "miners: at least one is connected; there is txt2img.3, upscaler\n" in xalora(server, "doctor")[1]
 
 
 REFUSED = [

@@ -29,7 +29,7 @@ async def workflows(session: Session, task_type: str | None, workflow_id: str | 
     """What connected miners run now; None where the server does not tell."""
     request = session.sequencer.workflow_list(session.sequencer.credentials, task_type, workflow_id)
     try:
-        found = _read(await session.ask(request, session.call_deadline()), request)
+        found = read_list(await session.ask(request, session.call_deadline()), request)
     except APIStatusError as error:
         if error.status_code in (404, 405):
             return None
@@ -79,11 +79,11 @@ async def _asked(session: Session, task: WorkflowTask, wanted: Wanted) -> Workfl
     if session.uploads is None or not (await session.uploads.about_server(tries=1)).get("workflow_list"):
         return None
     request = session.sequencer.workflow_list(session.sequencer.credentials_of(task), *wanted)
-    return _read(await session.send(request, SECONDS), request)
+    return read_list(await session.send(request, SECONDS), request)
 
 
-def _read(response: Response, request: Request) -> WorkflowList | None:
+def read_list(response: Response, request: Request) -> WorkflowList | None:
     """The answer; None for one of a server that means something else by this."""
-    with suppress(XaloraError, ValueError, KeyError, TypeError, OverflowError):
+    with suppress(XaloraError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
         return WorkflowList.from_json(read_object(response, request))
     return None
