@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from contextlib import closing
@@ -295,7 +296,8 @@ def test_upscale_says_factor_and_model(sequencer, xalora, home, announced, said)
     code, out, err = xalora(server, "upscale", "small.png", "-o", "x.png", "--no-reuse", "--timeout", "0.3", "--json")
     assert (code, err.count("xalora: upscaler: ")) == (4, bool(said))
     assert said in err
-    assert ("factor" in out) == bool(said)
+    told = {name: value for name, value in json.loads(out).items() if name in ("factor", "model")}
+    assert ", ".join(f"{name} {value}" for name, value in told.items()) == said.removeprefix("upscaler: ")
 
 
 def test_the_command_lists_them(sequencer, xalora):

@@ -75,10 +75,11 @@ async def upscale(arguments: argparse.Namespace) -> int:
 
     def report(workflow: AvailableWorkflow) -> None:
         facts = {"factor": workflow.usual_factor, "model": ", ".join(workflow.usual_models)}
-        told = {name: one_line(str(fact), 200) for name, fact in facts.items() if fact}
+        told = {name: fact for name, fact in facts.items() if fact}
         if told and not known:
-            print(f"xalora: {workflow.key}: {', '.join(map(' '.join, told.items()))}", file=sys.stderr)
-            known.update(facts)
+            words = ", ".join(f"{name} {one_line(str(fact), 200)}" for name, fact in told.items())
+            print(f"xalora: {workflow.key}: {words}", file=sys.stderr)
+            known.update(told)
 
     async with _client(arguments, images_at_once=arguments.max_parallel, on_available=report) as client:
         work = (upscale_one(client, number) for number in range(len(images)))
