@@ -73,6 +73,9 @@ const ENGLISH = {
   earlierProblem: "Earlier tasks could not be asked about: {problem}",
 
   newSeed: "New seed and run",
+  chooseLora: "choose a LoRA",
+  chooseWorkflow: "choose a workflow",
+  upscaler: "upscaler",
 
   filter: "Find by prompt, kind or id",
   filterState: "Show",

@@ -1,6 +1,7 @@
 /** What Xalora adds to the editor. Without it the nodes work as well. */
 
 import { app } from "../../scripts/app.js";
+import { addChoices } from "./choices.js";
 import { addStyles } from "./elements.js";
 import { watchErrors } from "./errors.js";
 import { openKeyDialog } from "./key_dialog.js";
@@ -29,5 +30,6 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass?.startsWith("Xalora")) Object.assign(node.properties, PACK);
     keepSeed(node);
+    addChoices(node);
   },
 });

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from .media.decoding.video_decoding import Sound
     from .media.receiver import DownloadProgress, OnProgress
     from .uploads import OnUpload, UploadProgress
+    from .workflows import AvailableWorkflow, Parameter, WorkflowKey
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
     _MODULES = {
@@ -83,6 +84,7 @@ else:
         ".media.decoding.video_decoding": "Sound",
         ".media.receiver": "DownloadProgress OnProgress",
         ".uploads": "OnUpload UploadProgress",
+        ".workflows": "Parameter WorkflowKey AvailableWorkflow",
     }
     _LOADED_LATER = {name: module for module, names in _MODULES.items() for name in names.split()}
 
@@ -98,6 +100,7 @@ __all__ = [
     "Array",
     "AsyncClient",
     "AuthenticationError",
+    "AvailableWorkflow",
     "BadRequestError",
     "Check",
     "Client",
@@ -125,6 +128,7 @@ __all__ = [
     "OnProgress",
     "OnUpdate",
     "OnUpload",
+    "Parameter",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "Progress",
@@ -152,6 +156,7 @@ __all__ = [
     "Transport",
     "UploadProgress",
     "UpscalerTask",
+    "WorkflowKey",
     "WorkflowTask",
     "WorkflowTaskResult",
     "XaloraError",

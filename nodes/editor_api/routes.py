@@ -1,4 +1,4 @@
-"""The routes under /xalora: the tasks and the settings, for the editor. JSON in, JSON out, and never a key."""
+"""The routes under /xalora for the editor: the tasks, what there is to run, the settings. JSON, and never a key."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def register() -> None:
             ("POST", "/xalora/tasks/{task_id}/collect", _route(_of_task(tasks.collect))),
             ("POST", "/xalora/tasks/{task_id}/forget", _route(_of_task(tasks.forget))),
             ("POST", "/xalora/refresh", _route(lambda _: tasks.refresh(settings.home()))),
+            ("GET", "/xalora/workflows", _route(lambda _: settings.workflows())),
             ("GET", "/xalora/config", _route(lambda _: settings.show())),
             ("POST", "/xalora/config", _route(lambda request: settings.change(request["body"]))),
             ("POST", "/xalora/test", _route(lambda _: settings.test())),

@@ -54,6 +54,20 @@ async def test() -> dict[str, Any]:
     }
 
 
+async def workflows() -> list[dict[str, Any]]:
+    """What the miners of the server in force run now, with what it usually uses; empty where it does not tell.
+
+    Only a sequencer of one's own is asked: the network does not tell, and the sandbox is not started for this.
+    """
+    if xalora_client.read_settings(comfy.home()).kind != "own":
+        return []
+    async with xalora_client.AsyncClient(fallback_home=comfy.home()) as client:
+        found = await client.workflows() or []
+    return [
+        each.to_json() | {"usual_factor": each.usual_factor, "usual_models": list(each.usual_models)} for each in found
+    ]
+
+
 def log_at_start() -> None:
     """Once ComfyUI's server starts, have a line in its log that says whether there is a key."""
     comfy.at_start(_log_settings)

@@ -77,7 +77,7 @@ class TestOtherKinds:
     def test_flux_lora_sends_its_flags(self, xalora, scripted):
         flags = ["--aspect-ratio", "custom", "--guidance", 3.5, "--steps", 4, "--noise-seed", 5, "--timeout-seconds", 9]
         assert xalora("flux-lora", "a rabbit", "--lora", "soft", *flags, "-o", "x.png").code == 0
-        body = scripted.seen[0].body
+        body = next(seen.body for seen in scripted.seen if seen.method == "POST")
         assert (body["task_type"], body["workflow_id"], body["timeout_seconds"]) == ("txt2img", "3", 9)
         assert body["task_details"]["parameters"] == {
             "prompt": "a rabbit", "lora_name": "soft", "aspect_ratio": "custom", "guidance": 3.5, "steps": 4,
@@ -91,7 +91,7 @@ class TestOtherKinds:
             "-o", "x.png",
         )  # fmt: skip
         assert (done.code, done.out) == (0, "x.png\n")
-        body = scripted.seen[0].body
+        body = next(seen.body for seen in scripted.seen if seen.method == "POST")
         assert (body["task_type"], body["workflow_id"], body["timeout_seconds"]) == ("img2img", "9", 60)
         assert body["task_details"]["parameters"] == {"n": 4, "on": True, "list": [1, "ü"], "prompt": "a = b"}
 

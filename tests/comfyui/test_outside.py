@@ -80,6 +80,7 @@ def test_routes(comfy: ComfyUIProcess, endless: SandboxProcess, miner: FakeXalor
     snapshot.check("headers of a thumbnail", {each: picture.headers.get(each) for each in HEADERS})
     assert picture.headers["etag"]
     routes.ask("POST forget", f"tasks/{finished}/forget", {})
+    routes.ask("GET workflows", "workflows")
     routes.ask("GET config", "config")
     routes.ask("POST config", "config", {})
     tried = routes.ask("POST test", "test", {}).json()

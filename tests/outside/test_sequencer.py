@@ -109,6 +109,7 @@ def test_to_consumers_and_miners(server: Server, snapshot: Snapshot) -> None:
     video = {"prompt": "a rabbit", "steps": 3}
     server.send("who it is", "GET", "")
     server.ask("resource request", "resource_request", task_type="txt2vid", workflow_id="1")
+    server.ask("workflow list", "workflow_list", task_type="txt2vid")
     server.mine("workflows", "workflows")
     server.mine("request without a task", "request", instance="0a", workflow_ids=[])
     server.mine("request of a process that is not known", "request", instance="0b", workflow_ids=[])

@@ -289,3 +289,36 @@ def test_without_a_comfyui_kinds_are_guessed_from_the_values(checked):
     kinds = {name: each.kind for name, each in workflow.parameters.items()}
     assert kinds == {"a": "text", "b": "flag", "c": "number", "d": "number", "image": "image"}
     assert [fault.node_id for fault in workflow.faults] == ["3", "3"]
+
+
+@pytest.mark.parametrize("class_type", ["workflow>my", "workflow/my", "f2fdebf6-dfaf-43b6-9eb2-7f70613cfdc1"])
+@pytest.mark.parametrize("info", [None, object_info()], ids=["alone", "with a ComfyUI"])
+def test_a_group_that_the_export_left_closed_is_named(class_type, info):
+    nodes = {"1": node(class_type, "input:seed"), "9": node("Save", images=["1", 0], filename_prefix="x")}
+    faults = check(Workflow.from_nodes("upscaler.json", nodes), info).faults
+    assert any("ungroup it" in fault.message for fault in faults)
+
+
+SIZED = {"1": node("ImageScaleBy", scale_by=2), "2": node("UpscaleModelLoader", model_name="4x-UltraSharp.pth")}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "factor", "models"),
+    [
+        ({"1": SIZED["1"]}, 2, ()),
+        ({"1": node("UltimateSDUpscale", upscale_by=1.5)}, 1.5, ()),
+        ({"2": SIZED["2"]}, None, ("4x-UltraSharp.pth",)),
+        ({**SIZED, "1": node("ImageScaleBy", scale_by=0.5, model=["2", 0])}, None, ("4x-UltraSharp.pth",)),
+        ({"1": node("ImageScaleBy", "input:factor=scale_by", scale_by=2)}, None, ()),
+        ({"1": node("Load", "input:model=model_name", model_name="sub/a.pth")}, None, ()),
+        ({"1": node("ImageScaleBy", scale_by=["2", 0]), "2": node("Half", value=0.5)}, None, ()),
+        ({"1": node("ImageScaleBy", scale_by=2, image=["2", 0]), "2": node("ImageCrop", width=8)}, None, ()),
+        ({"1": node("LoadImage"), "2": SIZED["1"], "3": SIZED["2"]}, None, ()),
+    ],
+    ids=str,
+)
+def test_the_factor_and_the_models_that_are_always_used_are_told(nodes, factor, models):
+    saved = {**nodes, "9": node("Save", images=[min(nodes), 0], filename_prefix="x")}
+    capability = check(Workflow.from_nodes("upscaler.json", saved), None).capability
+    assert (capability.factor, capability.models) == (factor, models)
+    assert type(capability).from_json(capability.to_json()) == capability

@@ -69,6 +69,80 @@ def test_other_contents_are_refused_with_the_way_out(tmp_path, text, said):
     assert str(refused.value).startswith("upscaler.json: ")
 
 
+def editors(*nodes, **subgraphs):
+    """A workflow in the editor's format."""
+    definitions = {"subgraphs": [{"id": name, **definition} for name, definition in subgraphs.items()]}
+    return {"nodes": list(nodes), "definitions": definitions}
+
+
+INNER = {"nodes": [{"id": 2, "type": "KSampler", "title": "input:seed"}]}
+
+
+@pytest.mark.parametrize(
+    ("graph", "said"),
+    [
+        (
+            editors({"id": 1, "type": "a", "title": "input:prompt"}, a=INNER),
+            "node 1 (input:prompt) is a subgraph: title",
+        ),
+        (
+            editors({"id": 1, "type": "a"}, a={"name": "output", **INNER}),
+            "node 1 (output) is a subgraph: title the nodes",
+        ),
+        (
+            editors({"id": 1, "type": "a"}, a={"nodes": [{"id": 5, "type": "b", "title": "my input：x"}]}, b=INNER),
+            "node 1:5 (my input：x) is a subgraph",
+        ),
+        (editors({"id": 1, "type": "workflow>my", "title": "input:x"}), "node 1 (input:x) is a group node: title"),
+        (editors({"id": 1, "type": "workflow/my", "title": "(input:x)"}), "node 1 ((input:x)) is a group node"),
+        (editors({"id": 1, "type": "KSampler", "title": "input:seed", "mode": 4}), "is bypassed: switch it on"),
+        (editors({"id": 1, "type": "a", "mode": 2}, a=INNER), "node 1:2 (input:seed) is in the muted node 1: switch"),
+        (
+            editors({"id": 1, "type": "a", "mode": 2}, a={"nodes": [{"id": 3, "type": "b"}]}, b=INNER),
+            "node 1:3:2 (input:seed) is in the muted node 1",
+        ),
+        (editors({"id": 1, "type": "PrimitiveNode", "title": "input:seed"}), "title the node that it leads to"),
+        (editors({"id": 1, "type": "Reroute", "title": "input:image"}), "is only in the editor (Reroute)"),
+    ],
+    ids=str,
+)
+def test_titles_that_an_export_would_lose_are_named(tmp_path, graph, said):
+    with pytest.raises(ConfigurationError) as refused:
+        Workflow.from_nodes("upscaler.json", graph)
+    words = str(refused.value)
+    assert (words.count("whose export would lose titles"), said in words, "Export (API)" in words) == (1, True, True)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        editors({"id": 1, "type": "KSampler", "title": "input:seed"}),
+        editors({"id": 1, "type": "a", "title": "plain"}, a=INNER),
+        editors({"id": 1, "type": "Note", "title": "input:x is explained here"}),
+        editors(
+            {"id": 0, "type": "a", "mode": 2}, {"id": 1, "type": "b"}, b={"nodes": [{"id": 7, "type": "a"}]}, a=INNER
+        ),
+        editors({"id": 1, "type": "a"}, a={"nodes": [{"id": 2, "type": "a"}]}),
+        editors(7, None, {"id": [], "type": {}, "title": 5, "mode": []}, {"title": "input:x"}),
+        {"nodes": [{"type": "a"}], "definitions": [{"subgraphs": 3}]},
+        {"nodes": [{"type": "a"}], "definitions": {"subgraphs": [3, {"id": []}, {"id": "a", "nodes": {"x": 1}}]}},
+    ],
+    ids=str,
+)
+def test_others_are_not_and_no_shape_is_too_strange(graph):
+    with pytest.raises(ConfigurationError) as refused:
+        Workflow.from_nodes("upscaler.json", graph)
+    assert "lose" not in str(refused.value)
+
+
+def test_subgraphs_within_subgraphs_are_looked_at_once():
+    """Each of forty is twice in the one before: a million millions in all."""
+    twice = {f"s{n}": {"nodes": [{"id": 1, "type": f"s{n + 1}"}, {"id": 2, "type": f"s{n + 1}"}]} for n in range(40)}
+    graph = editors({"id": 1, "type": "s0"}, **twice, s40={"nodes": [{"id": 3, "type": "Reroute", "title": "input:x"}]})
+    with pytest.raises(ConfigurationError, match="is only in the editor"):
+        Workflow.from_nodes("upscaler.json", graph)
+
+
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "upscaler.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigurationError, match="this is not JSON"):

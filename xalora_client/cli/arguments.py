@@ -82,7 +82,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     example = 'flux-lora "a gecko" --lora gecko.safetensors -o gecko.jpg'
     flux = add("flux-lora", "commands.known_task", "Make an image from a text with Flux and a LoRA.", example)
     flux.add_argument("prompt", metavar="PROMPT")
-    flux.add_argument("--lora", dest="lora_name", metavar="NAME", required=True, help="file name on the miners")
+    flux.add_argument(
+        "--lora",
+        dest="lora_name",
+        metavar="NAME",
+        required=True,
+        help="file name on the miners; `xalora workflows list` shows them where the server tells",
+    )
     _add_parameters(flux, FluxLoraTask, USUAL_IMAGE)
     _add_task_options(flux, "3", "3 is Flux LoRA")
     _add_output(flux, "FILE_OR_DIR")
@@ -90,7 +96,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     example = 'run --task-type txt2vid --workflow-id 1 --param prompt="a rabbit" --param length=5 -o rabbit.mp4'
     run = add("run", "commands.run", "Run any other workflow.", example)
-    run.add_argument("--task-type", required=True, metavar="T", help="such as txt2vid; the server says what it offers")
+    run.add_argument("--task-type", required=True, metavar="T", help="such as txt2vid; see `xalora workflows list`")
     run.add_argument(
         "--param", dest="parameters", type=_parameter, action="append", default=[], metavar="K=JSON",
         help='a parameter, such as steps=30 or prompt="a rabbit"; what is not JSON is taken as text',
@@ -166,9 +172,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     miner.add_argument("--name", metavar="N", help="what the sequencer shows (this machine's name)")
 
-    help_text = "Check the workflow files that a miner runs, or copy those that come with Xalora."
+    help_text = "List the workflows that the server offers; check a miner's workflow files, or copy Xalora's."
     workflows = commands_of.add_parser("workflows", help=help_text, description=help_text, allow_abbrev=False)
-    group = workflows.add_subparsers(metavar="check|copy", required=True)
+    group = workflows.add_subparsers(metavar="list|check|copy", required=True)
+    help_text = "Show what the server's miners run now: parameters, LoRAs and other choices, models."
+    listing = add("list", "workflow_files.list_available", help_text, "workflows list --json", group)
+    _add_sandbox(listing)
     example = "workflows check my-workflows --comfyui http://127.0.0.1:8188"
     help_text = "Show what each workflow takes, and what is wrong with it."
     check = add("check", "workflow_files.check", help_text, example, group)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import mimetypes
 import sys
+from collections.abc import Callable
 from contextlib import closing, suppress
 from glob import glob
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.inputs import InputImage, images_in
 from ..protocol.parameters import MediaAddress
 from ..protocol.tasks import CustomTask, UpscalerTask, WorkflowTask
+from ..workflows import AvailableWorkflow
 from . import output
 from .outcome import described, exit_code, print_result, text
 from .progress import Progress
@@ -79,9 +81,19 @@ async def upscale(arguments: argparse.Namespace) -> int:
                     saved = await _save_all(client, result, arguments, progress, task.task_details, *names)
                     return {"image": image, **saved}
 
+    known = dict[str, Any]()
+
+    def report(workflow: AvailableWorkflow) -> None:
+        facts = {"factor": workflow.usual_factor, "model": ", ".join(workflow.usual_models)}
+        told = {name: fact for name, fact in facts.items() if fact}
+        if told and not known:
+            words = ", ".join(f"{name} {one_line(str(fact), 200)}" for name, fact in told.items())
+            print(f"xalora: {workflow.key}: {words}", file=sys.stderr)
+            known.update(told)
+
     outcomes: list[Any] = await _damage(tasks)
     if not any(outcomes):
-        async with _client(arguments, images_at_once=arguments.max_parallel) as client:
+        async with _client(arguments, images_at_once=arguments.max_parallel, on_available=report) as client:
             work = (upscale_one(client, number) for number in range(len(images)))
             outcomes = await asyncio.gather(*work, return_exceptions=True)
     saved = [outcome for outcome in outcomes if isinstance(outcome, dict)]
@@ -90,7 +102,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
     for image, error in failed:
         print(f"xalora: {one_line(image, 200)}: {text(error)}", file=sys.stderr)
     # Results are charged, so they are reported even if other images failed.
-    summary: dict[str, Any] = {"results": saved}
+    summary: dict[str, Any] = {"results": saved} | known
     if failed:
         summary |= described(errors[0]) | {"failed": [{"image": image, **described(error)} for image, error in failed]}
     print_result(arguments, summary, *_paths(arguments, *saved))
@@ -146,14 +158,20 @@ async def cancel(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _client(arguments: argparse.Namespace, images_at_once: int = 8) -> AsyncClient:
+def _client(
+    arguments: argparse.Namespace,
+    images_at_once: int = 8,
+    on_available: Callable[[AvailableWorkflow], object] | None = None,
+) -> AsyncClient:
     url = validation.SANDBOX if arguments.sandbox else None
-    return AsyncClient(workflow_url=url, ledger=True, source="cli", images_at_once=images_at_once)
+    return AsyncClient(
+        workflow_url=url, ledger=True, source="cli", images_at_once=images_at_once, on_available=on_available
+    )
 
 
 async def _create(arguments: argparse.Namespace, task: WorkflowTask) -> int:
     _prepare_output(arguments)
-    async with _client(arguments) as client:
+    async with _client(arguments, on_available=lambda workflow: None) as client:
         with closing(Progress()) as progress:
             result = await _run_task(client, task, arguments, progress)
             saved = await _save_all(client, result, arguments, progress, task.task_details)

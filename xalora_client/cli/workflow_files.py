@@ -1,15 +1,16 @@
-"""Workflow files: ``xalora workflows check`` and ``xalora workflows copy``."""
+"""``xalora workflows``: what the server's miners run, and the check and copies of workflow files."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..errors import one_line
-from ..workflows import CheckedWorkflow, Parameter, WorkflowFileError, copy_shipped, try_folder
+from ..config.validation import SANDBOX
+from ..errors import listed, one_line
+from ..workflows import AvailableWorkflow, CheckedWorkflow, Parameter, WorkflowFileError, copy_shipped, try_folder
 from ..workflows import check as check_workflow
 from .outcome import print_result
 
@@ -36,6 +37,20 @@ async def check(arguments: argparse.Namespace) -> int:
     return 1 if unread or any(workflow.faults for workflow in checked) else 0
 
 
+async def list_available(arguments: argparse.Namespace) -> int:
+    """``xalora workflows list``: what connected miners run now, as far as the server tells."""
+    from ..client.async_ import AsyncClient  # Imports HTTP, which the other commands here do not need.
+
+    async with AsyncClient(workflow_url=SANDBOX if arguments.sandbox else None) as client:
+        found = await client.workflows()
+    available = None if found is None else [workflow.to_json() for workflow in found]
+    print_result(arguments, {"workflows": available}, *(line for each in found or [] for line in _available(each)))
+    if not found:
+        why = "no miner is connected" if found is not None else "the server does not tell what it offers"
+        print(f"xalora: {why}", file=sys.stderr)
+    return 0
+
+
 async def copy(arguments: argparse.Namespace) -> int:
     """``xalora workflows copy DIR [--small]``."""
     files = [str(file) for file in copy_shipped(arguments.folder, small=arguments.small)]
@@ -45,17 +60,32 @@ async def copy(arguments: argparse.Namespace) -> int:
 
 def _lines(checked: CheckedWorkflow) -> Iterator[str]:
     yield checked.workflow.name
-    width = max(map(len, checked.parameters), default=0)
-    for name, parameter in checked.parameters.items():
-        yield f"  {name:<{width}}  {parameter.allowed} ({_default(parameter)})"
+    yield from _takes(checked.parameters)
+    inside = {node_id for node_id in checked.workflow.nodes if ":" in node_id}
+    bound = {node_id for widgets in checked.bindings.values() for node_id, _ in widgets}
     if not checked.parameters:
-        lost = any(":" in node_id for node_id in checked.workflow.nodes)
-        advice = " (an export loses the titles of subgraph nodes: write input:NAME on a node inside)" if lost else ""
-        yield f"  takes no parameters{advice}"
+        yield "  takes no parameters"
+    if inside and inside.isdisjoint(bound):
+        yield "  an export loses the titles of subgraph nodes: write input:NAME on a node inside"
     for node_id in checked.outputs:
         kind = f", {checked.kind}" if checked.kind else ""
         yield f"  result: node {node_id} ({one_line(checked.titles[node_id], 80)}){kind}"
     yield from (f"  {fault}" for fault in checked.faults)
+
+
+def _takes(parameters: Mapping[str, Parameter]) -> Iterator[str]:
+    width = max(map(len, parameters), default=0)
+    for name, parameter in parameters.items():
+        yield f"  {name:<{width}}  {parameter.allowed} ({_default(parameter)})"
+
+
+def _available(workflow: AvailableWorkflow) -> Iterator[str]:
+    yield str(workflow.key)
+    yield from _takes(workflow.parameters)
+    if workflow.usual_factor is not None:
+        yield f"  factor: {one_line(str(workflow.usual_factor), WIDEST_VALUE)}"
+    if workflow.usual_models:
+        yield f"  models: {listed(workflow.usual_models)}"
 
 
 def _default(parameter: Parameter) -> str:

@@ -8,6 +8,8 @@ from ..media.receiver import OnProgress
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from ..uploads import OnUpload
+from ..workflows import AvailableWorkflow
+from .available import workflows
 from .base import BaseClient
 from .create import execute, request_resource, upload_ahead
 from .download import MediaFile, download, download_all
@@ -78,6 +80,12 @@ class AsyncClient(BaseClient):
     ) -> str:
         """As Client.resource_request, awaited."""
         return await request_resource(await self._opened(), consumer_id, workflow_id, task_type)
+
+    async def workflows(
+        self, task_type: str | None = None, workflow_id: str | None = None
+    ) -> list[AvailableWorkflow] | None:
+        """As Client.workflows, awaited."""
+        return await workflows(await self._opened(), task_type, workflow_id)
 
     async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
         """As Client.download, awaited. The file is inspected in a thread."""

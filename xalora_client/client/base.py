@@ -19,6 +19,7 @@ from ..media.store import MediaStore, budget_of
 from ..protocol.requests import Sequencer
 from ..sequencer import local_sandbox
 from ..uploads import Uploads
+from ..workflows import AvailableWorkflow
 from .create import discard_ahead
 from .session import Session
 
@@ -45,6 +46,9 @@ class BaseClient:
         on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent: with None when
             the sequencer accepted it, else with the error. For a create that was interrupted before its answer, it is
             called with the job id.
+        on_available: ``on_available(workflow)`` is called with what the server's miners take for a task that is about
+            to be created, where it tells within two seconds. With it, what no miner takes is refused before anything is
+            uploaded or sent; earlier tasks and results are reused all the same. None: the server is not asked.
         transport: Sends the requests. None means HTTP.
         sleep: ``sleep(seconds)`` waits; what it returns is awaited if it can be. None means asyncio's.
         clock: Returns monotonic seconds.
@@ -70,6 +74,7 @@ class BaseClient:
         limits: Limits | None = None,
         should_cancel: Callable[[BaseException], bool] | None = None,
         on_cancel: Callable[[str, XaloraError | None], object] | None = None,
+        on_available: Callable[[AvailableWorkflow], object] | None = None,
         transport: Transport | None = None,
         sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -93,6 +98,7 @@ class BaseClient:
                 caller=caller,
                 should_cancel=should_cancel or (lambda _: True),
                 on_cancel=on_cancel or (lambda _, __: None),
+                on_available=on_available,
                 clock=clock,
                 nap=sleep or asyncio.sleep,
                 rng=rng or random.Random(),  # noqa: S311 - it only spreads requests

@@ -29,6 +29,7 @@ from ..protocol.parameters import Text
 from ..protocol.requests import CreateRequest, Credentials
 from ..protocol.tasks import WorkflowTask
 from ..uploads import OnUpload
+from .available import check_available
 from .portal import Unbreakable, finish, wait_until_done
 from .session import Deadline, PendingCreate, ReportRetry, Session, cancel_interrupted, check, in_thread, logger
 from .updates import OnUpdate, TaskUpdate, error_fields
@@ -145,6 +146,8 @@ async def upload_ahead(
             claim = await _claim_once(session, ledger, identity, request, reuse)
             is_busy = claim.step is Step.IN_PROGRESS
             pending = _pending(request, claim) if claim.may_send else None
+        if pending is not None and pending.is_new:
+            await check_available(session, task)
         return None if pending is None else (pending.request, not pending.is_new)
 
     deadline = session.deadline(LONGEST_WAIT_FOR_OTHER_RUN)
@@ -294,15 +297,17 @@ async def _upload_and_send(
     session: Session, pending: PendingCreate, deadline: Deadline, on_update: OnUpdate | None
 ) -> CreatedTask:
     """Upload the inputs, unless that was done ahead, and send the create."""
-    if session.uploads is not None:
-        begun = session.clock()
-        try:
+    begun = session.clock()
+    try:
+        if pending.is_new:
+            await check_available(session, pending.request.task)
+        if session.uploads is not None:
             details = await session.uploads.with_addresses(pending.request, resent=not pending.is_new)
-        except BaseException as error:
-            await _close_without_task(session, [pending], error)
-            raise
-        pending = replace(pending, request=replace(pending.request, details=details))
-        deadline = deadline.excluding_time_since(begun)  # A create may be retried for as long after a slow upload.
+            pending = replace(pending, request=replace(pending.request, details=details))
+    except BaseException as error:
+        await _close_without_task(session, [pending], error)
+        raise
+    deadline = deadline.excluding_time_since(begun)  # A create may be retried for as long after a slow upload.
     return await _send(session, pending, deadline, on_update)
 
 

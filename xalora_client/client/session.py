@@ -35,6 +35,7 @@ from ..protocol import answers
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import CreateRequest, Credentials, Request, Response, Sequencer
 from ..uploads import Uploads
+from ..workflows import AvailableWorkflow, WorkflowList
 from .portal import finish, in_caller, interruption
 
 logger = logging.getLogger("xalora_client")
@@ -59,6 +60,9 @@ CANCEL_TIMEOUT = 5.0
 
 SHORTEST_PAUSE = 0.4
 """The pause in seconds after "too many requests", when the server does not say how long to wait."""
+
+Wanted = tuple[str | None, str | None]
+"""A task type and a workflow id; None for all."""
 
 ReportRetry = Callable[[XaloraError, float], object]
 """``report(error, delay)`` is called before a pause of ``delay`` seconds, after which a request is sent again."""
@@ -127,6 +131,8 @@ class Session:
         should_cancel: ``should_cancel(interruption)`` returns whether an interruption cancels the remote task.
         on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent, with None when
             the sequencer accepted it. For a create that was interrupted before its answer, it gets the job id.
+        on_available: Called with what the server's miners take for a task that is about to be created, or None.
+        known_workflows: What miners take, by task type and workflow id: when the server was asked, and its answer.
         clock: Returns monotonic seconds.
         nap: ``nap(seconds)`` waits, blocking or awaited.
         rng: The random numbers that spread retries and queries.
@@ -143,6 +149,8 @@ class Session:
     caller: object = None
     should_cancel: Callable[[BaseException], bool] = lambda _: True
     on_cancel: Callable[[str, XaloraError | None], object] = lambda _, __: None
+    on_available: Callable[[AvailableWorkflow], object] | None = None
+    known_workflows: dict[Wanted, tuple[float, WorkflowList | None]] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     nap: Callable[[float], object] = asyncio.sleep
     rng: random.Random = field(default_factory=random.Random)

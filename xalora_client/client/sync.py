@@ -9,7 +9,9 @@ from ..media.receiver import OnProgress
 from ..protocol.answers import WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from ..uploads import OnUpload
+from ..workflows import AvailableWorkflow
 from . import portal
+from .available import workflows
 from .base import BaseClient
 from .create import execute, request_resource, upload_ahead
 from .download import MediaFile, download, download_all
@@ -199,6 +201,23 @@ class Client(BaseClient):
             XaloraError: As ``query_task_result`` does.
         """
         return self._run(lambda session: request_resource(session, consumer_id, workflow_id, task_type))
+
+    def workflows(self, task_type: str | None = None, workflow_id: str | None = None) -> list[AvailableWorkflow] | None:
+        """List what the server's connected miners run now, with the parameters that they take.
+
+        Args:
+            task_type: Only those of this kind, such as "txt2vid". None means all.
+            workflow_id: Only those with this id. None means all.
+
+        Returns:
+            The workflows by name, at most 500; empty while no miner is connected. None where the server does not tell,
+            as Xalora's public network.
+
+        Raises:
+            APIStatusError: The server refuses the key, or cannot answer.
+            NetworkError: No complete answer came back.
+        """
+        return self._run(lambda session: workflows(session, task_type, workflow_id))
 
     def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
         """Download a finished task's media into the store in the home folder, and check it.

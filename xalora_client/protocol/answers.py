@@ -297,6 +297,11 @@ def read_miner_id(response: Response, request: Request) -> str:
     return _read_id(response, request, "miner_id")
 
 
+def read_object(response: Response, request: Request) -> dict[str, Any]:
+    """The JSON object of an answer to ``workflow_list``. Raises ResponseError."""
+    return _read_object(response, request)
+
+
 def read_message(response: Response, request: Request) -> str:
     """The server's words in an answer to ``task_cancel``."""
     return _words(_read_object(response, request).get("msg")) or "The server took the cancel request."

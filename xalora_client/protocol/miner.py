@@ -13,7 +13,8 @@ requests and writes answers.
 | ``miner_heartbeat`` | ``task_id, lease, wait_seconds``, ``progress`` | ``lease_seconds``, or ``stop``: why |
 | ``miner_submit`` | ``task_id, lease, miner_id, success, ...`` | ``msg``; 409: the attempt is over |
 
-``instance`` names the miner's process. ``workflows`` are what it can run: task type, workflow id and parameters;
+``instance`` names the miner's process. ``workflows`` are what it can run: task type, workflow id and parameters, and
+for people ``outputs`` (kinds), ``models`` (files) and ``factor`` (of an upscaler), where they are known;
 ``workflow_ids`` are their ids alone, for other sequencers. ``left_out`` are at most 500 that it has and cannot run:
 ``task_type, workflow_id``, and as ``msg`` what is missing, which consumers are told. ``wait_seconds`` is how long the
 sequencer may wait for a task, or for the end of a lease, before it answers. For ``progress`` see ``read_progress``.

@@ -153,18 +153,23 @@ class Sequencer:
 
     def resource(self, consumer_id: str | None, workflow_id: str | None, task_type: str | None) -> Request:
         """``resource_request``."""
-        body = {
-            "consumer_id": consumer_id or self.credentials.consumer_id,
-            "api_key": self.credentials.api_key,
-        }
-        optional = {"workflow_id": workflow_id, "task_type": task_type}
-        return Request(
-            f"{self.url}/resource_request", body | {name: value for name, value in optional.items() if value}
-        )
+        credentials = Credentials(consumer_id or self.credentials.consumer_id, self.credentials.api_key)
+        return self._about("resource_request", credentials, workflow_id, task_type)
+
+    def workflow_list(self, credentials: Credentials, task_type: str | None, workflow_id: str | None) -> Request:
+        """``workflow_list``, which only sequencers of ours have."""
+        return self._about("workflow_list", credentials, workflow_id, task_type)
 
     def credentials_of(self, task: WorkflowTask) -> Credentials:
         """The task's own consumer and key where it has them, else the client's."""
         return Credentials(task.consumer_id or self.credentials.consumer_id, task.api_key or self.credentials.api_key)
+
+    def _about(
+        self, endpoint: str, credentials: Credentials, workflow_id: str | None, task_type: str | None
+    ) -> Request:
+        body = {"consumer_id": credentials.consumer_id, "api_key": credentials.api_key}
+        optional = {"workflow_id": workflow_id, "task_type": task_type}
+        return Request(f"{self.url}/{endpoint}", body | {name: value for name, value in optional.items() if value})
 
     def _for_task(self, endpoint: str, task_id: str, credentials: Credentials, **more: float) -> Request:
         _TASK_ID.check("task_id", task_id)

@@ -32,7 +32,7 @@ from .file_store import Images, Incoming
 from .folder_lock import FolderLock, unusable
 from .inputs import Inputs
 from .options import MOST_WAITING, Options, SequencerOptions, is_loopback
-from .preview_miner import PreviewMiner, any_workflow, read_known_task
+from .preview_miner import PreviewMiner, any_workflow, preview_workflows, read_known_task
 from .queue import TaskQueue
 from .values import StoreError
 
@@ -146,7 +146,7 @@ class _Server:
         if isinstance(options, SequencerOptions):
             metrics = Metrics(queue, None if options.metrics_open else options.page_token)
             workflow_files = {file.file.name: dict(file.nodes) for file in files}
-            of_queue = partial(read_task, queue), partial(read_workflow, queue)
+            of_queue = partial(read_task, queue), partial(read_workflow, queue), queue.list_workflows
             routes += [
                 *Dashboard("Xalora sequencer", lock.instance, queue, options.page_token).routes(),
                 *consumers(*of_queue, on_query=metrics.query_answered).routes(),
@@ -158,7 +158,7 @@ class _Server:
             self._preview = PreviewMiner(queue, images.folder, self._results, lock.data / "rendering", options)
             routes += [
                 *Dashboard("Xalora sandbox", lock.instance, None).routes(),
-                *consumers(read_known_task, any_workflow).routes(),
+                *consumers(read_known_task, any_workflow, preview_workflows).routes(),
             ]
         self._app.add_routes(routes)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -191,6 +192,46 @@ class Capabilities:
         """Those for a workflow."""
         return tuple(self._known.get(workflow, {}).values())
 
+    async def announced_by(self, miners: Iterable[str]) -> set[str]:
+        """What some miners announced, as texts. There may be very many: others get their turns meanwhile."""
+        texts = set[str]()
+        for name in miners:
+            texts |= self._of_miner.get(name, set())
+            await asyncio.sleep(0)
+        return texts
+
+    async def workflows_in(
+        self, texts: Container[str], task_type: str | None, workflow_id: str | None
+    ) -> set[WorkflowKey]:
+        """The workflows in these texts; of one task type or workflow id, unless that is None."""
+        found = set[WorkflowKey]()
+        for number, workflow in enumerate([*self._known]):
+            is_wanted = task_type in (None, workflow[0]) and workflow_id in (None, workflow[1])
+            if is_wanted and any(text in texts for text in self._known.get(workflow, ())):
+                found.add(workflow)
+            if number % 1000 == 0:
+                await asyncio.sleep(0)
+        return found
+
+    def in_texts(self, workflow: WorkflowKey, texts: Container[str]) -> tuple[list[tuple[str, Capability]], bool]:
+        """Those for a workflow, each with its text; and whether there are others, or some that are not known."""
+        known = self._known.get(workflow, {})
+        found = sorted(each for each in known.items() if each[0] in texts)
+        return found, len(found) < len(known) or workflow.workflow_id in self._public_ids
+
+    def names_besides(self, found: Container[WorkflowKey], task_type: str | None, workflow_id: str | None) -> list[str]:
+        """The names of what else may be asked for, of one task type or workflow id, unless that is None."""
+        if task_type is not None and workflow_id is not None:
+            asked = WorkflowKey(task_type, workflow_id)
+            return [str(asked)] if asked in self and asked not in found else []
+        others = (
+            str(workflow)
+            for workflow in {*self._known, *self._configured}
+            if workflow not in found and task_type in (None, workflow[0]) and workflow_id in (None, workflow[1])
+        )
+        ids = (f"workflow_id {each}" for each in sorted(self._public_ids) if workflow_id in (None, each))
+        return [*sorted(others), *ids]
+
     def __contains__(self, workflow: WorkflowKey) -> bool:
         return workflow in self._known or workflow in self._configured or workflow.workflow_id in self._public_ids
 
@@ -207,8 +248,7 @@ class Capabilities:
     @cached_property
     def names(self) -> str:
         """The workflows that can be asked for, as a list in words."""
-        known = [str(workflow) for workflow in {*self._known, *self._configured}]
-        return listed(sorted(known) + [f"workflow_id {workflow_id}" for workflow_id in sorted(self._public_ids)])
+        return listed(self.names_besides((), None, None))
 
     def _add(self, text: str, announced: Capability | str) -> WorkflowKey | None:
         """Count an announcement; its workflow if it is a capability that was not known."""
@@ -219,7 +259,7 @@ class Capabilities:
         if isinstance(announced, str):
             self._public_ids.add(announced)
             return None
-        self._known.setdefault(announced.key, {})[announced.digest] = announced
+        self._known.setdefault(announced.key, {})[text] = announced
         return announced.key
 
     def _remove(self, text: str) -> None:
@@ -231,7 +271,7 @@ class Capabilities:
         if isinstance(announced, str):
             self._public_ids.discard(announced)
             return
-        del self._known[announced.key][announced.digest]
+        del self._known[announced.key][text]
         if not self._known[announced.key]:
             del self._known[announced.key]
 

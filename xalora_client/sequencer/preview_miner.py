@@ -13,14 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..protocol.miner import is_name
 from ..protocol.tasks import UpscalerTask, WorkflowTask
 from ..storage import files
-from ..workflows import WorkflowKey
+from ..workflows import WorkflowKey, WorkflowList
 from .clock import first_ended
 from .options import Options
 from .pictures import ImageError
 from .queue import TaskQueue
-from .rendering import build_task, check_task_type, render
+from .rendering import build_task, check_task_type, known_workflows, render
 from .values import Attempt, LeaseId, LeaseLost, Result
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,12 @@ async def any_workflow(body: Mapping[str, Any]) -> WorkflowKey | None:
     if body.get("task_type") is not None:
         check_task_type(body["task_type"])
     return None
+
+
+async def preview_workflows(task_type: str | None, workflow_id: str | None) -> WorkflowList:
+    """The tasks that have a class of their own, under each workflow id: the one miner does not look at it."""
+    found = known_workflows(workflow_id if is_name(workflow_id) else None)
+    return WorkflowList(tuple(workflow for workflow in found if task_type in (None, workflow.task_type)))
 
 
 class PreviewMiner:

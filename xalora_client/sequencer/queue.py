@@ -23,7 +23,8 @@ from secrets import compare_digest
 from typing import Any
 
 from ..errors import InvalidParameterError
-from ..workflows import Capability, WorkflowKey
+from ..workflows import Capability, WorkflowKey, WorkflowList
+from .available import list_workflows
 from .clock import Clock, Timer
 from .database import Database
 from .database_file import waits_for_others
@@ -120,7 +121,7 @@ class TaskQueue:
         self._in_background: set[asyncio.Task[None]] = set()
         self._awaiting_inputs: asyncio.Queue[OpenTask] = asyncio.Queue()
         self._polls: list[PendingPoll] = []
-        self._overviews = asyncio.Lock()
+        self._overviews, self._listings = asyncio.Lock(), asyncio.Lock()
         self._reasons = Reasons(self._miners, clock)
 
     async def start(self, *, keep_leases: bool) -> None:
@@ -207,6 +208,12 @@ class TaskQueue:
     async def has_workflow(self, workflow: WorkflowKey) -> bool:
         """Whether it may be asked for."""
         return workflow in self._capabilities
+
+    async def list_workflows(self, task_type: str | None = None, workflow_id: str | None = None) -> WorkflowList:
+        """What the connected miners run, and what else may be asked for; of one task type or workflow id, if given."""
+        async with self._listings:  # With many miners one takes a while: others get a turn before the next.
+            miners = [miner.name for miner in self._miners.alive()]
+            return await list_workflows(self._capabilities, miners, task_type, workflow_id)
 
     async def why_left_out(self, workflow: WorkflowKey) -> str | None:
         """What a connected miner lacks for it, in words; None where none has told."""

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..errors import InvalidParameterError
 from ..protocol.tasks import FluxLoraTask, Text2VideoTask, UpscalerTask
+from ..workflows import AvailableWorkflow, Parameter, WorkflowKey
 from .pictures import ImageError
 
 KnownTask: TypeAlias = Text2VideoTask | UpscalerTask | FluxLoraTask
@@ -30,6 +31,24 @@ def check_task_type(task_type: object) -> type[KnownTask]:
     if not isinstance(task_type, str) or task_type not in by_type:
         raise InvalidParameterError("task_type", task_type, ", ".join(by_type))
     return by_type[task_type]
+
+
+def known_workflows(workflow_id: str | None) -> list[AvailableWorkflow]:
+    """What can be rendered, under that id, with what must be sent for it."""
+    return [
+        AvailableWorkflow(
+            WorkflowKey(task_class.type_name, workflow_id),
+            {
+                (name := rule.wire_name or field): Parameter(name, "image" if name == "image" else "text")
+                for field, rule, is_required in task_class.rules()
+                if is_required
+            },
+            ("video" if task_class is Text2VideoTask else "image",),
+            factor=ENLARGED if task_class is UpscalerTask else None,
+            others=True,
+        )
+        for task_class in _TASK_CLASSES
+    ]
 
 
 def build_task(task_type: object, task_details: object, **options: Any) -> KnownTask:
@@ -88,6 +107,9 @@ def _frames(task: Text2VideoTask, stopped: Callable[[], bool]) -> Iterator[Image
         yield scene.at(number / (task.fps or 24))
 
 
+ENLARGED = 2
+"""How many times as wide and high the sandbox makes an image."""
+
 MAX_PIXELS = 2**25
 """Of the image before it is enlarged; 8K UHD (7680 x 4320) is just below."""
 
@@ -99,7 +121,7 @@ def _upscale(image: Path, path: Path) -> None:
     frame is used. Raises ImageError when the file is not an image or the image is too large.
     """
     picture = _decode(image)
-    size = (2 * picture.width, 2 * picture.height)
+    size = (ENLARGED * picture.width, ENLARGED * picture.height)
     colors = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     if picture.mode == "RGBA":
         colors.putalpha(picture.getchannel("A").resize(size, Image.Resampling.LANCZOS))

@@ -33,13 +33,16 @@ class SequencerUploads:
         self._url = url
         self._web = web
         self._sleep = sleep
+        self._about: dict[str, Any] | None = None
 
-    async def offered(self) -> bool:
-        """Whether the server is one of ours that takes uploads.
+    async def about(self, tries: int = TRIES) -> dict[str, Any]:
+        """What a server of ours says of itself, asked once; empty for others.
 
         Raises NetworkError when it cannot be reached, and APIStatusError when it, or a proxy before it, cannot answer
         now.
         """
+        if self._about is not None:
+            return self._about
 
         async def attempt() -> Response:
             answer = await ask_about(self._url, self._web)
@@ -48,8 +51,9 @@ class SequencerUploads:
             return answer
 
         give_up = time.monotonic() + UNREACHED_SECONDS
-        answer = await retry(attempt, tries=TRIES, remaining=lambda: give_up - time.monotonic(), sleep=self._sleep)
-        return answer.status == 200 and takes_uploads(json_object(answer))
+        answer = await retry(attempt, tries=tries, remaining=lambda: give_up - time.monotonic(), sleep=self._sleep)
+        self._about = json_object(answer) if answer.status == 200 else {}
+        return self._about
 
     async def put(
         self,

@@ -33,7 +33,7 @@ from ..protocol.requests import CreateRequest
 from ..protocol.tasks import UpscalerTask, WorkflowTask
 from ..protocol.urls import expiry
 from .bucket import Bucket
-from .to_sequencer import SequencerUploads
+from .to_sequencer import SequencerUploads, takes_uploads
 
 logger = logging.getLogger("xalora_client")
 
@@ -257,10 +257,14 @@ class Uploads:
         if self._unremoved:
             logger.warning("%s", StorageError(code="inputs_stay", params={"count": len(self._unremoved)}))
 
+    async def about_server(self, tries: int) -> dict[str, Any]:
+        """What a server of ours says of itself: see ``SequencerUploads.about``."""
+        return await self._sequencer.about(tries)
+
     async def _method(self) -> str:
         if self._known_method is None:
             method = upload_method(self._config, takes_uploads=True)
-            if method == BY_SEQUENCER and not await self._sequencer.offered():
+            if method == BY_SEQUENCER and not takes_uploads(await self._sequencer.about()):
                 method = upload_method(self._config, takes_uploads=False)
             self._known_method = method
         return self._known_method

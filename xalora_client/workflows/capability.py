@@ -14,6 +14,14 @@ from ..protocol.miner import is_name
 from .file import WorkflowKey
 from .parameter import Parameter
 
+MOST_SHOWN = 20
+"""Kinds of results and files of models that a capability names: they are for people."""
+
+FACTORS = ("factor", "scale_by", "upscale_by")
+"""What widgets and parameters are called that say how many times as wide and high an image becomes."""
+
+_LARGEST_FACTOR = 1000
+
 
 @dataclass(frozen=True)
 class Capability:
@@ -22,10 +30,16 @@ class Capability:
     Attributes:
         key: Which workflow.
         parameters: What it takes, by name.
+        outputs: The kinds of what comes out, such as "image"; empty where that cannot be told.
+        models: The files of models that it always uses; those that can be chosen are among the parameters.
+        factor: How many times as wide and high it makes an image, where that is fixed and can be told.
     """
 
     key: WorkflowKey
     parameters: Mapping[str, Parameter]
+    outputs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    factor: float | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -73,7 +87,9 @@ class Capability:
 
     def to_json(self) -> dict[str, Any]:
         """What a miner sends."""
-        return self.key._asdict() | {"parameters": [parameter.to_json() for parameter in self.parameters.values()]}
+        found: dict[str, Any] = {"outputs": list(self.outputs), "models": list(self.models), "factor": self.factor}
+        parameters = [parameter.to_json() for parameter in self.parameters.values()]
+        return self.key._asdict() | {"parameters": parameters} | {name: each for name, each in found.items() if each}
 
     @classmethod
     def from_json(cls, data: object) -> Capability:
@@ -96,4 +112,22 @@ class Capability:
         if not isinstance(listed, list):
             raise ValueError("the parameters of an announced workflow are not a list")
         parameters = [Parameter.from_json(parameter) for parameter in listed]
-        return cls(WorkflowKey(str(task_type), workflow_id), {parameter.name: parameter for parameter in parameters})
+        return cls(
+            WorkflowKey(str(task_type), workflow_id),
+            {parameter.name: parameter for parameter in parameters},
+            _texts(data.get("outputs")),
+            _texts(data.get("models")),
+            _factor(data.get("factor")),
+        )
+
+
+def _texts(listed: object) -> tuple[str, ...]:
+    """A few texts that are only shown; what is none is left away."""
+    shown = listed[:MOST_SHOWN] if isinstance(listed, list) else []
+    return tuple(one_line(each) for each in shown if isinstance(each, str))
+
+
+def _factor(number: object) -> float | None:
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return None
+    return number if 0 < number <= _LARGEST_FACTOR else None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import one_line
-from .capability import Capability
+from .capability import FACTORS, MOST_SHOWN, Capability
 from .file import TitleError, Workflow, find_widget, read_title, shown_title
 from .object_info import CHOICES, declared, guessed, is_link, names_file, parameter, read
 from .parameter import MergeError, Parameter, merge
@@ -22,6 +22,7 @@ from .validation import (
     circle,
     converted,
     is_filled_by_editor,
+    is_model_file,
     link_problem,
     needed,
     result_kind,
@@ -31,6 +32,8 @@ from .validation import (
 PREFIX = "filename_prefix"
 _TEXT = ["STRING"]
 _OUTSIDE = re.compile(r"([A-Za-z]:)?/|\.\.(/|$)")
+_SIZING = re.compile("scale|resize|crop|pad", re.IGNORECASE)
+_UNOPENED = re.compile("workflow[>/]|[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$")
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 
 
@@ -71,6 +74,8 @@ class CheckedWorkflow:
         titles: Each node's title without the words that bind, or its class where it has none, by node id.
         bindings: For each parameter the widgets it sets, as (node id, widget).
         kind: What comes out, as far as it can be told: see ``validation.result_kind``.
+        models: The files of models that it always uses.
+        factor: How many times as wide and high it makes an image, where that is fixed and can be told.
     """
 
     workflow: Workflow
@@ -80,11 +85,14 @@ class CheckedWorkflow:
     titles: Mapping[str, str]
     bindings: Mapping[str, tuple[tuple[str, str], ...]]
     kind: str = ""
+    models: tuple[str, ...] = ()
+    factor: float | None = None
 
     @property
     def capability(self) -> Capability:
         """What a miner announces to a sequencer."""
-        return Capability(self.workflow.key, self.parameters)
+        outputs = (self.kind,) if self.kind else ()
+        return Capability(self.workflow.key, self.parameters, outputs, self.models, self.factor)
 
     def prompt(self, values: Mapping[str, Any], *, run: str) -> dict[str, Any]:
         """The prompt for one run, in API format.
@@ -171,7 +179,8 @@ class _Check:
             self._node(node_id, node["class_type"], node["inputs"])
         self._check_file_links()
         outputs = self._outputs()
-        self._check_inputs(outputs)
+        sources = needed(nodes, self.declared, outputs)
+        self._check_inputs(sources)
         return CheckedWorkflow(
             self.workflow,
             self.parameters,
@@ -180,6 +189,10 @@ class _Check:
             titles={key: shown_title(title) or nodes[key]["class_type"] for key, title in self.titles.items()},
             bindings={name: tuple(widgets) for name, widgets in self.bindings.items()},
             kind=self._kind(outputs[0]) if outputs else "",
+            models=tuple(dict.fromkeys(value for _, value in self._fixed(sources) if is_model_file(value)))[
+                :MOST_SHOWN
+            ],
+            factor=self._factor(sources),
         )
 
     def _fault(self, node_id: str, message: str) -> None:
@@ -226,6 +239,11 @@ class _Check:
 
     def _declarations(self, node_id: str, class_type: str, inputs: Mapping[str, Any]) -> Declarations | None:
         """What the node's class declares of its inputs; None where that is not known."""
+        if _UNOPENED.match(class_type):
+            self._fault(
+                node_id, "this is a group or subgraph that the export left closed: ungroup it, and export again"
+            )
+            return None
         if self.object_info is None:
             return None
         if class_type not in self.object_info:
@@ -318,13 +336,29 @@ class _Check:
             return
         self.bindings.setdefault(found.name, []).append((node_id, widget))
 
-    def _check_inputs(self, outputs: tuple[str, ...]) -> None:
-        """Check the inputs of what the outputs need, as ComfyUI does."""
+    def _fixed(self, sources: Iterable[str]) -> list[tuple[str, Any]]:
+        """The values of these nodes that no task changes, each with its widget."""
+        bound = {each for widgets in self.bindings.values() for each in widgets}
+        return [
+            each
+            for node_id in self.workflow.nodes
+            if node_id in sources
+            for each in self.workflow.nodes[node_id]["inputs"].items()
+            if (node_id, each[0]) not in bound
+        ]
+
+    def _factor(self, sources: Iterable[str]) -> float | None:
+        """The factor of the one node that changes the size of an image. What a model makes of it is not known."""
+        sizing = [node_id for node_id in sources if _SIZING.search(self.workflow.nodes[node_id]["class_type"])]
+        factors = [value for name, value in self._fixed(sizing) if name in FACTORS]
+        return factors[0] if len(sizing) == len(factors) == 1 and isinstance(factors[0], int | float) else None
+
+    def _check_inputs(self, sources: Mapping[str, set[str]]) -> None:
+        """Check the inputs of these nodes, as ComfyUI does."""
         nodes = self.workflow.nodes
         replaced = {
             each for name, widgets in self.bindings.items() if self.parameters[name].required for each in widgets
         }
-        sources = needed(nodes, self.declared, outputs)
         for node_id in [node_id for node_id in nodes if node_id in sources]:
             class_type, inputs = nodes[node_id]["class_type"], nodes[node_id]["inputs"]
             with self._describing(node_id):

@@ -11,10 +11,14 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError, one_line
 from ..protocol.parameters import finite, refuse_constant
+from .editor_format import lost_titles
 
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{1,100})(?:\.([A-Za-z0-9_-]{1,100}))?\.json", re.ASCII)
 _EXPORT = "In ComfyUI, open the workflow and use File → Export (API)"
 _BINDING = re.compile(r"input:([A-Za-z_][A-Za-z0-9_-]{0,99})(?:=(\S+))?", re.ASCII)
+MOST_NAMED = 10
+"""Nodes that one message names."""
+
 _BLANK = re.compile(r"[\s\u200b\u2060\ufeff]+")
 """Between the words of a title; some blanks nobody sees."""
 # Other spellings: capitals, the colons of other scripts, blanks inside, brackets around it.
@@ -85,7 +89,9 @@ class Workflow:
                 "Name it <task_type>.<workflow_id>.json, or <task_type>.json.",
             )
         if isinstance(nodes, Mapping) and isinstance(nodes.get("nodes"), list):
-            raise WorkflowFileError(file, "this is a workflow in the editor's format", f"{_EXPORT}.")
+            lost = "; ".join(lost_titles(nodes, _binds)[:MOST_NAMED])
+            loses = f", whose export would lose titles: {lost}" if lost else ""
+            raise WorkflowFileError(file, f"this is a workflow in the editor's format{loses}", f"{_EXPORT}.")
         if not isinstance(nodes, Mapping) or not nodes:
             raise WorkflowFileError(file, "this is not a workflow", f"{_EXPORT}.")
         for node_id, node in nodes.items():
@@ -183,6 +189,15 @@ def read_title(title: str) -> tuple[list[tuple[str, str | None]], bool]:
         advice = "write input:NAME, with spaces only between words"
         raise TitleError(f"{one_line(meant[0], 60)!r} binds nothing: {advice}")
     return list(bindings), "output" in words
+
+
+def _binds(title: str) -> bool:
+    """Whether a title has words that bind, or are meant to."""
+    try:
+        bindings, is_output = read_title(title)
+    except TitleError:
+        return True
+    return bool(bindings) or is_output
 
 
 def shown_title(title: str) -> str:

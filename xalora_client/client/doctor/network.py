@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...config import SOURCE_NAMES, Config
 from ...config.validation import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
-from ...errors import ConfigurationError, XaloraError, one_line
+from ...errors import ConfigurationError, XaloraError, listed, one_line
 from ...http.ssrf import is_local
 from ...http.upload import WebTransport
 from ...protocol.requests import SHORTEST_SECRET, Sequencer
@@ -17,6 +17,7 @@ from ...uploads.bucket import Bucket
 from ...uploads.bucket_errors import seconds_since
 from ...uploads.to_sequencer import ask_about, json_object, takes_uploads
 from ...uploads.uploads import folder_of, upload_method
+from ..available import read_list
 from .check import OK, PROBLEM, WARNING, Check, failed
 
 NO_TASK = "doctor-asks-for-no-task"
@@ -95,12 +96,14 @@ async def check_key(settings: Config, web: WebTransport) -> list[Check]:
 
 
 async def check_miners(settings: Config, web: WebTransport) -> list[Check]:
-    """Ask a sequencer of ours for any miner. It is not kept, and costs nothing."""
+    """Ask a sequencer of ours for any miner, and what there is to run. It is not kept, and costs nothing."""
     if settings.credentials is None:
         return []
-    request = Sequencer(settings.workflow_url, settings.credentials).resource(None, None, None)
+    sequencer = Sequencer(settings.workflow_url, settings.credentials)
+    known = sequencer.workflow_list(settings.credentials, None, None)
     try:
-        answer = await web.send(request, SECONDS)
+        answer = await web.send(sequencer.resource(None, None, None), SECONDS)
+        found = read_list(await web.send(known, SECONDS), known)
     except XaloraError as error:
         return [failed("miners", error, WARNING)]
     if answer.status == 503:
@@ -110,7 +113,9 @@ async def check_miners(settings: Config, web: WebTransport) -> list[Check]:
         return []
     told = json_object(answer).get("left_out")
     left_out = [one_line(each, 200) for each in told if isinstance(each, str)] if isinstance(told, list) else []
-    return [Check("miners", OK, "; none runs ".join(["at least one is connected", *left_out[:MOST_LEFT_OUT]]))]
+    runs = f"; there is {listed([str(each.key) for each in found.workflows])}" if found and found.workflows else ""
+    words = "; none runs ".join([f"at least one is connected{runs}", *left_out[:MOST_LEFT_OUT]])
+    return [Check("miners", OK, words)]
 
 
 def check_clock(about: About) -> Check:

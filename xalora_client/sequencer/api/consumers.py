@@ -13,7 +13,7 @@ from ...errors import InvalidParameterError, one_line
 from ...protocol.miner import is_name
 from ...protocol.parameters import MediaAddress, Whole
 from ...protocol.tasks import CustomTask, WorkflowTask
-from ...workflows import WorkflowKey
+from ...workflows import WorkflowKey, WorkflowList
 from ..file_store import image_token_in
 from ..inputs import Inputs, check_image_host
 from ..pictures import ImageError
@@ -77,6 +77,7 @@ class ConsumerRoutes:
         keys: Who is let in.
         read_task: Reads the task of a create, and which of its parameters are images that the sequencer fetches.
         read_workflow: Reads which workflow a request is about; None for any.
+        list_workflows: What there is to run, of a task type and a workflow id; None for any.
         service: What this server is called in messages.
         local: Whether images may be in private networks.
         on_query: Called with the seconds that a query took, without the wait that was asked for.
@@ -87,6 +88,7 @@ class ConsumerRoutes:
     keys: ConsumerKeys
     read_task: Callable[[Mapping[str, Any]], Awaitable[tuple[WorkflowTask, tuple[str, ...]]]]
     read_workflow: Callable[[Mapping[str, Any]], Awaitable[WorkflowKey | None]]
+    list_workflows: Callable[[str | None, str | None], Awaitable[WorkflowList]]
     service: str
     local: bool
     on_query: Callable[[float], object] = lambda seconds: None
@@ -98,6 +100,7 @@ class ConsumerRoutes:
             web.post("/task_result_query", self.task_result_query),
             web.post("/task_cancel", self.task_cancel),
             web.post("/resource_request", self.resource_request),
+            web.post("/workflow_list", self.workflow_list),
         ]
 
     async def task_create(self, request: web.Request) -> web.StreamResponse:
@@ -192,6 +195,15 @@ class ConsumerRoutes:
             raise HTTPError(503, f"no miner that runs this is connected at the moment; {advice}")
         left_out = await self.queue.all_left_out() if workflow is None else []
         return web.json_response({"miner_id": miner} | ({"left_out": left_out} if left_out else {}))
+
+    async def workflow_list(self, request: web.Request) -> web.StreamResponse:
+        """What there is to run: ``{"workflows", "away", "left_off"}``; see ``WorkflowList``. This is our own addition.
+
+        With ``task_type`` or ``workflow_id``, only what has those.
+        """
+        body = await read_json(request, self.keys.consumer_and_key)
+        wanted = [None if body.get(name) is None else read_text(body, name) for name in ("task_type", "workflow_id")]
+        return web.json_response((await self.list_workflows(*wanted)).to_json())
 
     async def _store(self, name: str, uri: LongText) -> InputFile:
         """Store the bytes of a large ``data:`` URI: in the database they would hold up everybody else."""

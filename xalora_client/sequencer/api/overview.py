@@ -51,7 +51,8 @@ class Dashboard:
     """
 
     def __init__(self, service: str, instance: str, queue: TaskQueue | None, token: str | None = None) -> None:
-        self._about = {"service": service, "instance": instance, "version": __version__, "image_upload": True}
+        self._about: dict[str, Any] = {"service": service, "instance": instance, "version": __version__}
+        self._about |= {"image_upload": True, "workflow_list": True}
         self._queue = queue
         self._token = token
 
