@@ -95,11 +95,17 @@ async def status(arguments: argparse.Namespace) -> int:
 
 
 async def fetch(arguments: argparse.Namespace) -> int:
-    """``xalora fetch ID -o FILE``: wait until the task is finished, then download."""
+    """``xalora fetch ID -o FILE``: wait until the task is finished, then download. Stopping it cancels nothing."""
     output.check_file(arguments.output, as_json=arguments.json)
     async with _client(arguments) as client:
         with closing(Progress()) as progress:
-            result = await client.wait_for_result(arguments.task_id, timeout=arguments.timeout, on_update=progress.task)
+            try:
+                result = await client.wait_for_result(arguments.task_id, arguments.timeout, on_update=progress.task)
+            except asyncio.CancelledError:
+                progress.close()
+                task_id = one_line(arguments.task_id, 100)
+                print(f"Task {task_id} was not canceled. xalora cancel {task_id} does that.", file=sys.stderr)
+                raise
             file = await client.download(result, on_progress=progress.download)
             progress.done(file.info, result.task_details)
     return _print_saved(arguments, _save(file, result, arguments.output))

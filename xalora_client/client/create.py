@@ -32,6 +32,7 @@ from ..uploads import OnUpload
 from .portal import Unbreakable, finish, wait_until_done
 from .session import Deadline, PendingCreate, ReportRetry, Session, cancel_interrupted, check, in_thread, logger
 from .updates import OnUpdate, TaskUpdate, error_fields
+from .waiters import Waiter
 
 UNKNOWN_AT_FIRST = 30.0
 """Seconds after the create in which a server may not know the task yet: its parts may not learn of it at once."""
@@ -69,21 +70,28 @@ async def execute(
     ``on_update`` is called when the create has to be tried again, and once the task exists.
     """
     started = session.clock()
-    created = await create(session, task, session.call_deadline(), reuse=reuse, on_update=on_update)
-    if on_update is not None:
-        known = created.result
-        status = known.status if known else TaskStatus.WAITING
-        update = TaskUpdate(created.task_id, status, session.clock() - started, 0.0, known, origin=created.origin)
-        try:
-            on_update(update)
-        except BaseException as stop:
-            await cancel_interrupted(session, created.task_id, created.credentials, stop)
-            raise
-    return created.task_id
+    with Waiter(session.name) as waiter:
+        created = await create(session, task, session.call_deadline(), waiter, reuse=reuse, on_update=on_update)
+        if on_update is not None:
+            known = created.result
+            status = known.status if known else TaskStatus.WAITING
+            update = TaskUpdate(created.task_id, status, session.clock() - started, 0.0, known, origin=created.origin)
+            try:
+                on_update(update)
+            except BaseException as stop:
+                await cancel_interrupted(session, waiter, created.task_id, created.credentials, stop)
+                raise
+        return created.task_id
 
 
 async def create(
-    session: Session, task: WorkflowTask, deadline: Deadline, *, reuse: bool, on_update: OnUpdate | None = None
+    session: Session,
+    task: WorkflowTask,
+    deadline: Deadline,
+    waiter: Waiter,
+    *,
+    reuse: bool,
+    on_update: OnUpdate | None = None,
 ) -> CreatedTask:
     """Create the task, or with a ledger and ``reuse`` find an existing one with the same fingerprint.
 
@@ -96,23 +104,25 @@ async def create(
     request, ledger = _new_request(session, task), session.ledger
     if ledger is None:
         pending = _take_uploaded(session, id(task)) or PendingCreate(request)
-        return await _upload_and_send(session, pending, deadline, on_update)
+        return await _upload_and_send(session, pending, deadline, waiter, on_update)
     identity = await in_thread(ledger.identity, request)
     ended: set[str] = set()
     while True:
         begun = session.clock()
+        if reuse:
+            waiter.waits_for(identity.fingerprint)
         claim = await _claim(session, ledger, identity, request, reuse=reuse)
         deadline = deadline.excluding_time_since(begun)
         if claim.may_send:
-            return await _upload_and_send(session, _pending(request, claim), deadline, on_update)
+            return await _upload_and_send(session, _pending(request, claim), deadline, waiter, on_update)
         known = claim.record.as_result()
         created = CreatedTask(known.task_id, request.credentials, claim.step.value, known)
         if claim.step is Step.REUSED:
             if claim.record.sha256 is None:
                 with suppress(XaloraError):  # Its media is still to be downloaded, and links expire.
-                    known = await _check_earlier(session, ledger, claim, created, deadline, on_update) or known
+                    known = await _check_earlier(session, ledger, claim, created, deadline, waiter, on_update) or known
             return replace(created, result=known)
-        result = await _check_earlier(session, ledger, claim, created, deadline, on_update)
+        result = await _check_earlier(session, ledger, claim, created, deadline, waiter, on_update)
         failed = result is not None and result.is_final and result.status != TaskStatus.FINISHED
         if failed and created.task_id not in ended:
             ended.add(created.task_id)
@@ -254,10 +264,12 @@ async def _check_earlier(
     claim: Claim,
     created: CreatedTask,
     deadline: Deadline,
+    waiter: Waiter,
     on_update: OnUpdate | None,
 ) -> WorkflowTaskResult | None:
     """The status of a task from an earlier run; None when the server cannot be asked at the moment."""
     task_id, credentials = created.task_id, created.credentials
+    waiter.waits_for(task_id)
     report = _reporting(session, on_update, task_id, TaskStatus.WAITING, created.origin)
     try:
         return await check(session, task_id, credentials, deadline, report)
@@ -271,7 +283,7 @@ async def _check_earlier(
             return None
         raise
     except BaseException as stop:
-        await cancel_interrupted(session, task_id, credentials, stop)
+        await cancel_interrupted(session, waiter, task_id, credentials, stop)
         raise
 
 
@@ -291,7 +303,7 @@ def _reporting(
 
 
 async def _upload_and_send(
-    session: Session, pending: PendingCreate, deadline: Deadline, on_update: OnUpdate | None
+    session: Session, pending: PendingCreate, deadline: Deadline, waiter: Waiter, on_update: OnUpdate | None
 ) -> CreatedTask:
     """Upload the inputs, unless that was done ahead, and send the create."""
     if session.uploads is not None:
@@ -303,11 +315,11 @@ async def _upload_and_send(
             raise
         pending = replace(pending, request=replace(pending.request, details=details))
         deadline = deadline.excluding_time_since(begun)  # A create may be retried for as long after a slow upload.
-    return await _send(session, pending, deadline, on_update)
+    return await _send(session, pending, deadline, waiter, on_update)
 
 
 async def _send(
-    session: Session, pending: PendingCreate, deadline: Deadline, on_update: OnUpdate | None
+    session: Session, pending: PendingCreate, deadline: Deadline, waiter: Waiter, on_update: OnUpdate | None
 ) -> CreatedTask:
     """Send the create under its job id, and never again once the server may have accepted it. Record the outcome."""
     create_request, claim = pending.request, pending.claim
@@ -350,7 +362,7 @@ async def _send(
         await _close_without_task(session, [pending], unconfirmed)
         raise unconfirmed from error
     except BaseException as stop:
-        await _stopped(session, pending, sending, stop, on_update)
+        await _stopped(session, pending, sending, stop, waiter, on_update)
         raise
 
 
@@ -372,6 +384,7 @@ async def _stopped(
     pending: PendingCreate,
     sending: asyncio.Task[CreatedTask] | None,
     stop: BaseException,
+    waiter: Waiter,
     on_update: OnUpdate | None,
 ) -> None:
     """After an interruption: find out how the create in flight ends, and cancel the task if there is one.
@@ -381,7 +394,7 @@ async def _stopped(
     * 0.0 s: ``sending`` sends the create, and will write the task's id into the ledger.
     * 0.1 s: ``CancelledError`` is raised where ``attempt`` waits for it. ``sending`` itself continues.
     * 0.5 s: the answer is there, and the id is written down. Only then ``wait_until_done`` returns.
-    * The task is canceled remotely, and then the interruption is raised again.
+    * The task is canceled remotely, unless another call waits for it, and then the interruption is raised again.
     """
     if isinstance(stop, GeneratorExit):  # A coroutine that is being closed may not await.
         return
@@ -394,7 +407,7 @@ async def _stopped(
             if on_update is not None:
                 with suppress(BaseException):  # It learns of the task, but is interrupted already.
                     on_update(TaskUpdate(created.task_id, TaskStatus.WAITING, 0.0, 0.0))
-            await cancel_interrupted(session, created.task_id, created.credentials, stop)
+            await cancel_interrupted(session, waiter, created.task_id, created.credentials, stop)
             return
         if was_in_flight and isinstance(error, XaloraError):
             await _close_without_task(session, [pending], error)

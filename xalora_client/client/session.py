@@ -36,6 +36,7 @@ from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import CreateRequest, Credentials, Request, Response, Sequencer
 from ..uploads import Uploads
 from .portal import finish, in_caller, interruption
+from .waiters import Waiter
 
 logger = logging.getLogger("xalora_client")
 
@@ -316,12 +317,22 @@ async def remembered(session: Session, task_id: str, error: NotFoundError) -> Wo
     return record.as_result()
 
 
-async def cancel_interrupted(session: Session, task_id: str, credentials: Credentials, stop: BaseException) -> None:
-    """Send one short cancel because of an interruption, if the client allows it. If it fails, that is only logged."""
+async def cancel_interrupted(
+    session: Session, waiter: Waiter, task_id: str, credentials: Credentials, stop: BaseException
+) -> None:
+    """Send one short cancel because of an interruption, if the client allows it and nobody else waits for the task.
+
+    If it fails, that is only logged.
+    """
+    waiter.waits_for(task_id)
     # A coroutine that is being closed may not await.
-    if not isinstance(stop, GeneratorExit) and session.should_cancel(interruption(stop)):
+    if isinstance(stop, GeneratorExit) or not session.should_cancel(interruption(stop)):
+        return
+    if waiter.leave():
         # More interruptions may follow: a loop that is torn down cancels each task more than once.
         await finish(_cancel_once(session, task_id, credentials))
+    else:
+        logger.info("Task %s was not canceled after an interruption: another call waits for it", task_id)
 
 
 async def _cancel_once(session: Session, task_id: str, credentials: Credentials) -> None:

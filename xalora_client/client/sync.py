@@ -117,7 +117,8 @@ class Client(BaseClient):
     ) -> WorkflowTaskResult:
         """Create the task and wait until it is finished.
 
-        An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely.
+        An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely, unless another call of
+        this process waits for it as well.
 
         Args:
             task: The task to create.
@@ -150,9 +151,7 @@ class Client(BaseClient):
         interval: float | None = None,
         on_update: OnUpdate | None = None,
     ) -> WorkflowTaskResult:
-        """Wait until a task that exists is finished.
-
-        An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely.
+        """Wait until a task that exists is finished. An interruption does not cancel it; ``cancel_task`` does.
 
         Args:
             task_id: The task's id.

@@ -14,9 +14,13 @@ from .create import UNKNOWN_AT_FIRST, CreatedTask, create, unknown_to_server
 from .polling import LongPolling, learned_delays, poll_delays
 from .session import Deadline, Session, cancel_interrupted, check, logger, remembered
 from .updates import OnUpdate, TaskUpdate, error_fields, estimate
+from .waiters import Waiter
 
 MOST_INVALID_ANSWERS = 5
 """A wait ends after this many invalid answers in a row. A single one may come from a proxy or a restart."""
+
+_GIVEN = "given"
+"""The origin of a task that is waited for by its id: it belongs to whoever created it."""
 
 LAST_CHECK = 1.0
 """The last query is sent this many seconds before the deadline."""
@@ -35,24 +39,26 @@ async def create_and_wait(
     poll_delays(interval, session.rng)  # A bad interval is refused before anything is charged.
     deadline = session.deadline(timeout)
     within = session.call_deadline(timeout)
-    created = await create(session, task, within, reuse=reuse, on_update=on_update)
-    try:
-        return await Wait(session, created, deadline, interval, on_update).run()
-    except NotFoundError as error:
-        if created.origin == Step.EXISTING:
-            raise unknown_to_server(error, created.task_id) from error
-        raise
+    with Waiter(session.name) as waiter:
+        created = await create(session, task, within, waiter, reuse=reuse, on_update=on_update)
+        try:
+            return await Wait(session, created, waiter, deadline, interval, on_update).run()
+        except NotFoundError as error:
+            if created.origin == Step.EXISTING:
+                raise unknown_to_server(error, created.task_id) from error
+            raise
 
 
 async def wait(
     session: Session, task_id: str, timeout: float, interval: float | None, on_update: OnUpdate | None
 ) -> WorkflowTaskResult:
-    """Wait for a task that was created before."""
-    given = CreatedTask(task_id, session.sequencer.credentials, "given")
-    try:
-        return await Wait(session, given, session.deadline(timeout), interval, on_update).run()
-    except NotFoundError as error:
-        return await remembered(session, task_id, error)
+    """Wait for a task that was created before. An interruption does not cancel it."""
+    given = CreatedTask(task_id, session.sequencer.credentials, _GIVEN)
+    with Waiter(session.name) as waiter:
+        try:
+            return await Wait(session, given, waiter, session.deadline(timeout), interval, on_update).run()
+        except NotFoundError as error:
+            return await remembered(session, task_id, error)
 
 
 class _ObserverError(Exception):
@@ -69,6 +75,7 @@ class Wait:
 
     session: Session
     task: CreatedTask
+    waiter: Waiter
     deadline: Deadline
     interval: float | None = None
     on_update: OnUpdate | None = None
@@ -78,7 +85,7 @@ class Wait:
         self.result = self.task.result
         self.started = self.session.clock()
         # On the same clock. When a task of an earlier run was created is not known yet.
-        self.is_earlier = self.task.origin in ("attach", "given")
+        self.is_earlier = self.task.origin in (Step.EXISTING, _GIVEN)
         self.created = None if self.is_earlier else self.started
         self.delays = poll_delays(self.interval, self.session.rng)
         # With an interval, the caller decides when the server is asked.
@@ -94,6 +101,7 @@ class Wait:
         Raises TaskFailedError, TaskCanceledError, TaskTimeoutError, and what a query raises when asking again
         would not help.
         """
+        self.waiter.waits_for(self.task_id)
         try:
             await self.session.with_ledger(self._learn)
             if self.result is not None and self.result.is_final:
@@ -112,11 +120,16 @@ class Wait:
         except XaloraError:
             raise
         except _ObserverError as caught:
-            await cancel_interrupted(self.session, self.task_id, self.task.credentials, caught.error)
+            await self._stopped(caught.error)
             raise caught.error from caught.error.__cause__
         except BaseException as stop:
-            await cancel_interrupted(self.session, self.task_id, self.task.credentials, stop)
+            await self._stopped(stop)
             raise
+
+    async def _stopped(self, stop: BaseException) -> None:
+        """After an interruption: cancel the task, unless others know of it."""
+        if self.task.origin != _GIVEN:
+            await cancel_interrupted(self.session, self.waiter, self.task_id, self.task.credentials, stop)
 
     def _learn(self, ledger: Ledger) -> None:
         """Schedule the queries by how long tasks of this kind took before."""
