@@ -39,6 +39,8 @@ class Progress:
     def task(self, update: TaskUpdate) -> None:
         """Show an update of the task."""
         self.reused = update.origin == "finished"
+        if update.result is not None and update.result.is_final and not self.reused:
+            return  # What follows says how it ended.
         if self.on_terminal and not self.reused:  # That a result is reused is printed as a line that stays.
             self._draw(update, time.monotonic() - update.elapsed)
             return

@@ -126,8 +126,8 @@ class Client(BaseClient):
                 is not lost.
             interval: Seconds between queries, at least 1. None adapts it: from 1 s to 8 s, or with a ledger to how long
                 such tasks took before. Where the server offers it, queries then wait there for the next change.
-            on_update: Called with a TaskUpdate when the create has to be tried again, after it, and after each query
-                that finds the task unfinished.
+            on_update: Called with a TaskUpdate when the create has to be tried again, after it, and after each query.
+                The last one has the task's end, also a bad one.
             reuse: As for ``execute_workflow``.
 
         Returns:
@@ -157,7 +157,7 @@ class Client(BaseClient):
             task_id: The task's id.
             timeout: Seconds to wait, counted from this call.
             interval: As for ``execute_workflow_and_wait_for_result``.
-            on_update: Called with a TaskUpdate after each query that finds the task unfinished.
+            on_update: Called with a TaskUpdate after each query. The last one has the task's end, also a bad one.
 
         Returns:
             The answer about the finished task.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import NotFoundError, ResponseError, TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
 from ..http.retry import LONGEST_PAUSE
@@ -94,6 +94,7 @@ class Wait:
         self.durations: Sequence[float] = ()
         self.last_error: XaloraError | None = None
         self.invalid_answers = 0
+        self.progress = TaskProgress(0.0, 1.0)
 
     async def run(self) -> WorkflowTaskResult:
         """Query until the task is final. Before the first query of a new task, this pauses; an old one may be done.
@@ -115,6 +116,7 @@ class Wait:
                         await self._pause()
                     result = await self._query()
                 if result is not None and result.is_final:
+                    self._report(0.0)
                     return _outcome(result)
                 pauses = True
         except XaloraError:
@@ -127,8 +129,8 @@ class Wait:
             raise
 
     async def _stopped(self, stop: BaseException) -> None:
-        """After an interruption: cancel the task, unless others know of it."""
-        if self.task.origin != _GIVEN:
+        """After an interruption: cancel the task, unless it was given by its id or has ended."""
+        if self.task.origin != _GIVEN and not (self.result and self.result.is_final):
             await cancel_interrupted(self.session, self.waiter, self.task_id, self.task.credentials, stop)
 
     def _learn(self, ledger: Ledger) -> None:
@@ -215,11 +217,17 @@ class Wait:
             raise _ObserverError(stop) from stop
 
     def _progress(self) -> TaskProgress | None:
-        if self.result is None or self.result.status != TaskStatus.RUNNING:
+        if self.result is None:
             return None
-        if self.result.progress is not None or self.created is None:
-            return self.result.progress
-        return estimate(self.durations, self.session.clock() - self.created)
+        if self.result.status == TaskStatus.FINISHED:
+            return replace(self.progress, value=self.progress.maximum, preview=None)
+        if self.result.status != TaskStatus.RUNNING:
+            return None
+        progress = self.result.progress
+        if progress is None and self.created is not None:
+            progress = estimate(self.durations, self.session.clock() - self.created)
+        self.progress = progress or self.progress
+        return progress
 
     def _timed_out(self, error: XaloraError | None = None) -> TaskTimeoutError:
         waited = self.session.clock() - self.started

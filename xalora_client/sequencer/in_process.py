@@ -6,16 +6,19 @@ import asyncio
 import atexit
 import concurrent.futures
 import logging
+import os
+import socket
 import threading
 import time
 from pathlib import Path
 
 from ..errors import ConfigurationError
-from .folder_lock import FolderInUseError, FolderLock, url_of_owner
+from .folder_lock import FolderInUseError, FolderLock, last_port, url_of_owner
 from .options import Options
 
 logger = logging.getLogger(__name__)
 
+_HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 10.0
 _STOPPING_SECONDS = 5.0
 
@@ -27,8 +30,8 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
     """Return the URL of a sandbox for the data folder on 127.0.0.1, starting one in a thread where none runs.
 
     There is one per folder, across all processes of this machine. A later call, or another process, gets the URL of
-    the one that runs, whose options do not change. It ends with its process, and the next one continues unfinished
-    tasks.
+    the one that runs, whose options do not change. It ends with its process. The next one continues unfinished tasks,
+    on the same port if that is free.
 
     Blocks until the sandbox answers, well under a second. Raises StorageError when the folder cannot be written.
     """
@@ -68,6 +71,18 @@ def close_local_sandboxes() -> None:
 atexit.register(close_local_sandboxes)
 
 
+def _port_of_last(data: Path) -> int:
+    """The port of the folder's last sandbox, where clients and addresses of results expect it; 0 if it is taken."""
+    port = last_port(data)
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name != "nt")
+        try:
+            trial.bind((_HOST, port))
+        except OSError:
+            return 0
+    return port
+
+
 class _Server:
     """A sandbox in a daemon thread with its own event loop. ``url`` is where it answers."""
 
@@ -76,7 +91,8 @@ class _Server:
 
         self._loop = asyncio.new_event_loop()
         self._ready: concurrent.futures.Future[str] = concurrent.futures.Future()
-        self._serving = self._loop.create_task(serve_locked("127.0.0.1", 0, lock, options, self._ready.set_result))
+        port = _port_of_last(lock.data)
+        self._serving = self._loop.create_task(serve_locked(_HOST, port, lock, options, self._ready.set_result))
         self._thread = threading.Thread(target=self._run, args=(lock,), name="xalora-sandbox", daemon=True)
         self._thread.start()
         self.url = self._ready.result()
