@@ -58,7 +58,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
     async def upscale_one(client: AsyncClient, number: int) -> dict[str, Any]:
         image, task, target = images[number], tasks[number], arguments.output
         async with window:
-            with closing(Progress(image if len(images) > 1 else None)) as progress:
+            with closing(Progress(image if len(images) > 1 else None, is_shown=not arguments.quiet)) as progress:
                 await client.upload_images(task, progress.upload, reuse=arguments.reuse)
                 async with slots:
                     file, result = await _run_task(client, task, arguments, progress)
@@ -98,7 +98,7 @@ async def fetch(arguments: argparse.Namespace) -> int:
     """``xalora fetch ID -o FILE``: wait until the task is finished, then download. Stopping it cancels nothing."""
     output.check_file(arguments.output, as_json=arguments.json)
     async with _client(arguments) as client:
-        with closing(Progress()) as progress:
+        with closing(Progress(is_shown=not arguments.quiet)) as progress:
             try:
                 result = await client.wait_for_result(arguments.task_id, arguments.timeout, on_update=progress.task)
             except asyncio.CancelledError:
@@ -127,7 +127,7 @@ def _client(arguments: argparse.Namespace, images_at_once: int = 8) -> AsyncClie
 async def _create(arguments: argparse.Namespace, task: WorkflowTask) -> int:
     output.check_file(arguments.output, getattr(arguments, "result", None), as_json=arguments.json)
     async with _client(arguments) as client:
-        with closing(Progress()) as progress:
+        with closing(Progress(is_shown=not arguments.quiet)) as progress:
             file, result = await _run_task(client, task, arguments, progress)
     return _print_saved(arguments, _save(file, result, arguments.output))
 

@@ -100,8 +100,8 @@ async def create(
     Raises what a create raises, NotFoundError when the sequencer no longer knows the existing task, and
     StorageError when the ledger cannot be written; nothing was sent then.
     """
-    _TASK_TYPE.check("task_type", task.task_type)  # A subclass of the user's may return anything.
     request, ledger = _new_request(session, task), session.ledger
+    _TASK_TYPE.check("task_type", task.task_type)  # A subclass of the user's may return anything.
     if ledger is None:
         pending = _take_uploaded(session, id(task)) or PendingCreate(request)
         return await _upload_and_send(session, pending, deadline, waiter, on_update)
@@ -202,6 +202,8 @@ def _new_request(session: Session, task: WorkflowTask) -> CreateRequest:
 
     That is the reference client's form.
     """
+    if not isinstance(task, WorkflowTask):
+        raise InvalidParameterError("task", task, "a WorkflowTask, such as Text2VideoTask(prompt)")
     job_id = f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
     return CreateRequest(task, session.sequencer.credentials_of(task), job_id)
 

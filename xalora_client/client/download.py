@@ -8,7 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
+from ..errors import (
+    DecodeError,
+    DownloadError,
+    InvalidParameterError,
+    MediaTooLargeError,
+    StorageError,
+    XaloraError,
+    one_line,
+)
 from ..http.retry import backoff
 from ..http.transport import Fetch
 from ..ledger import TaskRecord
@@ -68,6 +76,8 @@ async def download(
     DecodeError when the bytes are not media (a complete file is kept in either case, and named in the error), and
     StorageError when the store cannot be written.
     """
+    if not isinstance(result, WorkflowTaskResult):
+        raise InvalidParameterError("result", result, "a WorkflowTaskResult, such as wait_for_result(task_id) returns")
     task_id = result.task_id
     name = hashlib.sha256(f"{session.name}\n{task_id}".encode("utf-8", "replace")).hexdigest()[:32]
     try:
@@ -203,6 +213,7 @@ async def _accept(
     recorded = await session.with_ledger(lambda ledger: ledger.stored(task_id, sha256, extension, file.size))
     keep = session.ledger is not None and not recorded
     path = await in_thread(store.commit, whole, sha256, extension, keep_source=keep)
+    logger.info("The result of task %s is downloaded, %s bytes", task_id, f"{file.size:,}")
     await in_thread(_prune, store)
     return replace(file, path=path, info=replace(file.info, path=path))
 

@@ -55,6 +55,9 @@ CALL_TIMEOUT = 60.0
 _reached: set[str] = set()
 """Servers that answered this process, or may have been sent something."""
 
+USUAL_TIMEOUT = 24 * 3600.0
+"""A timeout of more seconds was probably meant to be milliseconds."""
+
 CANCEL_TIMEOUT = 5.0
 """Seconds for the one cancel that an interruption sends."""
 
@@ -150,7 +153,10 @@ class Session:
 
     def deadline(self, seconds: float) -> Deadline:
         """The moment ``seconds`` from now. Raises ConfigurationError unless that is a positive number."""
-        return Deadline.after(seconds, self.clock)
+        deadline = Deadline.after(seconds, self.clock)
+        if seconds > USUAL_TIMEOUT:
+            logger.warning("The timeout is %.0f hours: it counts seconds", seconds / 3600)
+        return deadline
 
     def call_deadline(self, at_most: float = math.inf) -> Deadline:
         """When a single call gives up retrying: soon where a server of one's own was never reached."""
@@ -224,9 +230,11 @@ class Session:
         """
         try:
             response = await self.transport.send(request, REQUEST_TIMEOUT if timeout is None else timeout)
+            logger.debug("%s was answered with %s", request.url, response.status)
             _reached.add(self.sequencer.url)
             answers.check_status(response, request)
         except NetworkError as error:
+            logger.debug("%s failed: %s", request.url, error.what)
             if error.sent != "no":
                 _reached.add(self.sequencer.url)
             raise
@@ -279,6 +287,7 @@ async def cancel(session: Session, task_id: str) -> str:
     credentials = session.sequencer.credentials
     request = session.sequencer.cancel(task_id, credentials)
     response = await session.ask(request, session.call_deadline())
+    logger.info("Task %s was canceled", task_id)
     await _record_canceled(session, task_id, credentials)
     return answers.read_message(response, request)
 

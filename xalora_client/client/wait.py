@@ -166,8 +166,10 @@ class Wait:
                 raise
             self.last_error = error
             return None
-        if not isinstance(result.status, TaskStatus) and (self.result is None or self.result.status != result.status):
-            logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, result.status)
+        if self.result is None or self.result.status != result.status:
+            logger.info("Task %s is %s", self.task_id, result.status)
+            if not isinstance(result.status, TaskStatus):
+                logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, result.status)
         self.invalid_answers = 0
         self.result = result
         self._note(result)

@@ -6,6 +6,7 @@ Before a task is created, each image gets an address. Until then it is known by 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -61,7 +62,7 @@ class InputImage:
         return cls(lambda: content, lambda: hashlib.sha256(content).hexdigest(), media_type, name)
 
     @classmethod
-    def from_file(cls, path: Path, media_type: str) -> InputImage:
+    def from_file(cls, path: str | os.PathLike[str], media_type: str) -> InputImage:
         """Make one of a file, which is read when it is needed.
 
         Args:
@@ -71,6 +72,7 @@ class InputImage:
         Returns:
             The image. Its use raises InvalidParameterError when the file cannot be read, or changes meanwhile.
         """
+        path = Path(path)
 
         def read() -> bytes:
             try:
