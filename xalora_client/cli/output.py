@@ -7,7 +7,6 @@ import re
 import shutil
 import stat
 import sys
-import uuid
 from pathlib import Path
 
 from ..client.download import MediaFile
@@ -95,12 +94,7 @@ def save(file: MediaFile, task_id: str, output: str) -> None:
             with file.path.open("rb") as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target)
             return
-        fresh = path.with_name(f".{uuid.uuid4().hex}.new")
-        try:
-            shutil.copyfile(file.path, fresh)
-            files.replace(fresh, path)
-        finally:
-            fresh.unlink(missing_ok=True)
+        files.copy(file.path, path)
     except OSError as error:
         raise StorageError(
             f"{'stdout' if output == STDOUT else output} cannot be written: {error.strerror}",

@@ -43,7 +43,7 @@ SECONDS_BETWEEN_CLAIMS_AHEAD = 1.0
 LONGEST_WAIT_FOR_OTHER_RUN = 600.0
 """Seconds to wait while another run uploads or sends the same task."""
 
-_TASK_TYPE = Text("the kind of task")
+_TASK_TYPE, _JOB_ID = Text("the kind of task"), Text("the task's own name")
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,23 @@ class CreatedTask:
 
 
 async def execute(
-    session: Session, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True
+    session: Session,
+    task: WorkflowTask,
+    on_update: OnUpdate | None = None,
+    *,
+    reuse: bool = True,
+    job_id: str | None = None,
 ) -> str:
     """Create the task; returns its id. With a ledger and ``reuse``, an existing task is used instead.
 
+    A ``job_id`` of the caller's own stands for one task: with a ledger it is created once, whatever becomes of it.
     ``on_update`` is called when the create has to be tried again, and once the task exists.
     """
     started = session.clock()
     with Waiter(session.name) as waiter:
-        created = await create(session, task, session.call_deadline(), waiter, reuse=reuse, on_update=on_update)
+        created = await create(
+            session, task, session.call_deadline(), waiter, reuse=reuse, on_update=on_update, job_id=job_id
+        )
         if on_update is not None:
             known = created.result
             status = known.status if known else TaskStatus.WAITING
@@ -92,6 +100,7 @@ async def create(
     *,
     reuse: bool,
     on_update: OnUpdate | None = None,
+    job_id: str | None = None,
 ) -> CreatedTask:
     """Create the task, or with a ledger and ``reuse`` find an existing one with the same fingerprint.
 
@@ -100,7 +109,7 @@ async def create(
     Raises what a create raises, NotFoundError when the sequencer no longer knows the existing task, and
     StorageError when the ledger cannot be written; nothing was sent then.
     """
-    request, ledger = _new_request(session, task), session.ledger
+    request, ledger = _new_request(session, task, job_id), session.ledger
     _TASK_TYPE.check("task_type", task.task_type)  # A subclass of the user's may return anything.
     if ledger is None:
         pending = _take_uploaded(session, id(task)) or PendingCreate(request)
@@ -111,7 +120,7 @@ async def create(
         begun = session.clock()
         if reuse:
             waiter.waits_for(identity.fingerprint)
-        claim = await _claim(session, ledger, identity, request, reuse=reuse)
+        claim = await _claim(session, ledger, identity, request, reuse=reuse, is_own=job_id is not None)
         deadline = deadline.excluding_time_since(begun)
         if claim.may_send:
             return await _upload_and_send(session, _pending(request, claim), deadline, waiter, on_update)
@@ -197,14 +206,16 @@ def unknown_to_server(error: NotFoundError, task_id: str) -> NotFoundError:
     return error.derived(what=None, code="task_unknown_to_server", params=params, remedy=None)
 
 
-def _new_request(session: Session, task: WorkflowTask) -> CreateRequest:
-    """The create of a task. Its job id is ``{job_id_prefix or "sdk-workflow"}-{10 hex digits}``.
+def _new_request(session: Session, task: WorkflowTask, job_id: str | None = None) -> CreateRequest:
+    """The create of a task. Unless one is given, its job id is ``{job_id_prefix or "sdk-workflow"}-{10 hex digits}``.
 
     That is the reference client's form.
     """
     if not isinstance(task, WorkflowTask):
         raise InvalidParameterError("task", task, "a WorkflowTask, such as Text2VideoTask(prompt)")
-    job_id = f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
+    if job_id is None:
+        job_id = f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
+    _JOB_ID.check("job_id", job_id)
     return CreateRequest(task, session.sequencer.credentials_of(task), job_id)
 
 
@@ -222,7 +233,7 @@ def _take_uploaded(session: Session, key: object) -> PendingCreate | None:
 
 
 async def _claim(
-    session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, *, reuse: bool
+    session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, *, reuse: bool, is_own: bool
 ) -> Claim:
     """Ask the ledger until no other run is uploading or sending the same task."""
     deadline = session.deadline(LONGEST_WAIT_FOR_OTHER_RUN)
@@ -230,20 +241,26 @@ async def _claim(
         uploaded = _take_uploaded(session, identity.fingerprint)
         if uploaded is not None and uploaded.claim is not None:
             return uploaded.claim
-        claim = await _claim_once(session, ledger, identity, request, reuse)
+        claim = await _claim_once(session, ledger, identity, request, reuse, is_own)
         if claim.step is not Step.IN_PROGRESS:
             return claim
         await _wait_for_other(session, deadline, SECONDS_BETWEEN_CLAIMS)
 
 
 async def _claim_once(
-    session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, reuse: bool
+    session: Session,
+    ledger: Ledger,
+    identity: TaskIdentity,
+    request: CreateRequest,
+    reuse: bool,
+    is_own: bool = False,
 ) -> Claim:
     """Ask the ledger. An interruption meanwhile gives the claim up again."""
     claims: list[Claim] = []
 
     def claim() -> None:
-        claims.append(ledger.claim(identity, request.job_id, reuse=reuse, source=session.source, caller=session.caller))
+        source, caller = session.source, session.caller
+        claims.append(ledger.claim(identity, request.job_id, reuse=reuse, source=source, caller=caller, is_own=is_own))
 
     try:
         await in_thread(claim)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,6 +30,7 @@ from ..media.store import MediaStore
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Response
 from ..protocol.urls import Link, display_url
+from ..storage import files
 from .session import Session, in_thread, logger, query
 
 LONGEST_SILENCE = 30.0
@@ -60,6 +63,42 @@ class MediaFile:
     sha256: str
     size: int
     info: MediaInfo
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def save(self, to: str | os.PathLike[str]) -> Path:
+        """Copy the file out of the store.
+
+        Args:
+            to: The new file, or a folder, where it keeps its name: one that is there, or is made because of the
+                slash at its end. A file that is there is replaced.
+
+        Returns:
+            The path of the copy.
+
+        Raises:
+            StorageError: It cannot be written. The file is safe in the store.
+        """
+        path = Path(to)
+        try:
+            if os.fspath(to).endswith(("/", os.sep)):
+                path.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                path /= self.path.name
+            files.copy(self.path, path)
+        except OSError as error:
+            raise StorageError(
+                f"{path} cannot be written: {error.strerror}", advice=f"It is in {self.path}."
+            ) from error
+        return path
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What a notebook shows."""
+        kind, data = self.info.format.mime_type, base64.b64encode(self.path.read_bytes()).decode()
+        if kind.startswith("video/"):
+            return {"text/html": f'<video controls loop src="data:{kind};base64,{data}"></video>'}
+        return {"text/html": f'<img src="data:{kind};base64,{data}">'}
 
 
 async def download(

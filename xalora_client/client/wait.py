@@ -58,7 +58,10 @@ async def wait(
         try:
             return await Wait(session, given, waiter, session.deadline(timeout), interval, on_update).run()
         except NotFoundError as error:
-            return await remembered(session, task_id, error)
+            result = await remembered(session, task_id, error)
+            if on_update is not None:
+                on_update(TaskUpdate(task_id, result.status, 0.0, 0.0, result, origin=_GIVEN))
+            return result
 
 
 class _ObserverError(Exception):
