@@ -28,6 +28,7 @@ from xalora_client.client.create import CreatedTask
 from xalora_client.client.polling import ENOUGH_TO_LEARN, learned_delays, poll_delays
 from xalora_client.client.session import Deadline, Session
 from xalora_client.client.wait import Wait
+from xalora_client.client.waiters import Waiter
 from xalora_client.protocol.requests import Credentials, Sequencer
 
 from .simulated import Server
@@ -94,7 +95,7 @@ def wait(duration: float, delays: Callable[[Server], Iterator[float]], dice: ran
     session = Session(SEQUENCER, transport=server, clock=server.clock, nap=server.sleep, rng=dice)
 
     async def main() -> None:
-        waiting = Wait(session, CreatedTask("t1", SEQUENCER.credentials), Deadline.after(1e6, server.clock))
+        waiting = Wait(session, CreatedTask("t1", SEQUENCER.credentials), Waiter(""), Deadline.after(1e6, server.clock))
         waiting.delays = delays(server)
         await waiting.run()
 

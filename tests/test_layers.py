@@ -26,6 +26,7 @@ LAYERS = [
     "sequencer/",
     "client/",
     "__init__.py",
+    "testing.py",
     "miner/",
     "cli/",
     "__main__.py",

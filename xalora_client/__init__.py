@@ -46,11 +46,12 @@ from .protocol.requests import Credentials, Request, Response
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 
 if TYPE_CHECKING:
-    from .client.async_ import AsyncClient
+    from .client.async_ import AsyncClient, AsyncTaskHandle
     from .client.doctor import Check, examine
     from .client.download import MediaFile
+    from .client.many import Outcome
     from .client.records import TaskRecords
-    from .client.sync import Client
+    from .client.sync import Client, TaskHandle
     from .client.updates import OnUpdate, TaskUpdate
     from .config import Setting, home_folder
     from .config.settings import Settings, change_settings, read_settings
@@ -67,10 +68,11 @@ if TYPE_CHECKING:
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
     _MODULES = {
-        ".client.async_": "AsyncClient",
+        ".client.async_": "AsyncClient AsyncTaskHandle",
         ".client.download": "MediaFile",
+        ".client.many": "Outcome",
         ".client.records": "TaskRecords",
-        ".client.sync": "Client",
+        ".client.sync": "Client TaskHandle",
         ".client.updates": "OnUpdate TaskUpdate",
         ".config": "Setting home_folder",
         ".config.settings": "Settings change_settings read_settings",
@@ -99,6 +101,7 @@ __all__ = [
     "APIStatusError",
     "Array",
     "AsyncClient",
+    "AsyncTaskHandle",
     "AuthenticationError",
     "AvailableWorkflow",
     "BadRequestError",
@@ -128,6 +131,7 @@ __all__ = [
     "OnProgress",
     "OnUpdate",
     "OnUpload",
+    "Outcome",
     "Parameter",
     "PaymentRequiredError",
     "PermissionDeniedError",
@@ -146,6 +150,7 @@ __all__ = [
     "TaskCanceledError",
     "TaskError",
     "TaskFailedError",
+    "TaskHandle",
     "TaskProgress",
     "TaskRecord",
     "TaskRecords",

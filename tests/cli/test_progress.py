@@ -92,3 +92,17 @@ def test_the_last_line_says_where_the_result_is_not_what_was_asked_for(xalora, s
     scripted.script("task_result_query", status("finished", result=f"{files.url}/result.png", task_details=asked))
     done = xalora("fetch", "t1", "-o", "x.png").err.splitlines()[-1]
     assert re.fullmatch(r"done · 0:\d\d · 32×16, asked for 64×48 · 1 frame, asked for 5", done)
+
+
+def test_quiet_and_log(xalora, scripted, files, monkeypatch):
+    """Nothing but the result; or what is done, by the flag or the variable."""
+    url = files.serve("/x.png", File(picture(8, 8)))
+    scripted.script("task_result_query", status("running"), status("finished", result=url))
+    quiet = xalora("fetch", "t1", "-o", "a.png", "--quiet")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "a.png\n", "")
+    verbose = xalora("status", "t1", "-v")
+    assert (verbose.code, "INFO" in verbose.err) == (0, False)
+    monkeypatch.setenv("XALORA_LOG", "Debug")
+    assert "DEBUG http" in xalora("status", "t1").err
+    monkeypatch.setenv("XALORA_LOG", "loud")
+    assert "XALORA_LOG" in xalora("status", "t1").err

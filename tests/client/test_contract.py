@@ -52,7 +52,7 @@ class TestHappyPaths:
         updates = []
         subject.do(lambda c: make(c, interval=10, on_update=updates.append))
         assert [(u.status, u.elapsed, u.next_poll) for u in updates] == [
-            ("waiting", 0, 10), ("waiting", 10, 10), ("running", 20, 10),
+            ("waiting", 0, 10), ("waiting", 10, 10), ("running", 20, 10), ("finished", 30, 0),
         ]  # fmt: skip
         assert updates[0].result is None
         assert updates[2].result.status is TaskStatus.RUNNING

@@ -103,8 +103,15 @@ def test_cancelled_while_the_create_is_in_flight(running, call):
 
 
 def test_cancelled_while_a_query_is_in_flight(running):
-    cancelled_during("task_result_query", running, lambda c: c.wait_for_result("t1"))
-    assert running.paths() == ["task_result_query", "task_cancel"]
+    cancelled_during("task_result_query", running, make)
+    assert running.paths() == ["task_create", "task_result_query", "task_cancel"]
+
+
+def test_a_wait_by_id_cancels_nothing(subject, running):
+    subject.clock.interrupt = (0, Stop())
+    with pytest.raises(Stop):
+        subject.do(lambda c: c.wait_for_result("t1"))
+    assert running.paths() == ["task_result_query"]
 
 
 @pytest.mark.parametrize("answer", [DROP, Answer({"message": "no"}, 400), Answer({}, 429)])

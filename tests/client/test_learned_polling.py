@@ -17,6 +17,7 @@ from xalora_client.client import polling as timing
 from xalora_client.client.create import CreatedTask
 from xalora_client.client.session import Deadline, Session
 from xalora_client.client.wait import Wait
+from xalora_client.client.waiters import Waiter
 from xalora_client.protocol.requests import Credentials, Response, Sequencer
 
 TAKEN_OFF = 1 - timing.JITTER
@@ -134,7 +135,9 @@ def noticed(duration, delays, dice):
     session = Session(sequencer, transport=world, clock=lambda: world.now, nap=world.sleep, rng=dice)
 
     async def main():
-        wait = Wait(session, CreatedTask("t1", sequencer.credentials), Deadline.after(1e6, lambda: world.now))
+        wait = Wait(
+            session, CreatedTask("t1", sequencer.credentials), Waiter(""), Deadline.after(1e6, lambda: world.now)
+        )
         wait.delays = delays(lambda: world.now)
         await wait.run()
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
 from tests.support.fake_sequencer import DROP, Answer, status
 from tests.support.pictures import png
-from xalora_client import TaskProgress, TaskStatus, TaskUpdate, Text2VideoTask, WorkflowTaskResult, encode_data_uri
+from xalora_client import (
+    TaskError,
+    TaskProgress,
+    TaskStatus,
+    TaskUpdate,
+    Text2VideoTask,
+    WorkflowTaskResult,
+    encode_data_uri,
+)
 from xalora_client.client.updates import estimate
 
 
@@ -74,7 +82,8 @@ def test_a_server_without_progress_gets_an_estimate_once_the_task_runs(subject, 
     updates = []
     sequencer.script("task_result_query", status("waiting"), status("running"), status("finished"))
     subject.do(lambda c: c.execute_workflow_and_wait_for_result(Text2VideoTask("b"), on_update=updates.append))
-    assert [update.progress is not None for update in updates] == [False, False, True]
+    assert [update.progress is not None for update in updates] == [False, False, True, True]
+    assert updates[-1].progress.share == 1
     assert updates[2].progress.estimated
     assert updates[2].progress.maximum == 100
     assert "about 1:" in updates[2].describe()
@@ -92,7 +101,9 @@ def test_real_progress_is_reported_with_its_preview(subject, sequencer):
     sequencer.script("task_result_query", status("running", progress=steps), status("finished"))
     updates = []
     subject.do(lambda c: c.execute_workflow_and_wait_for_result(Text2VideoTask("b"), on_update=updates.append))
-    assert [update.progress for update in updates] == [None, TaskProgress(3, 30, "KSampler", png())]
+    assert [update.progress for update in updates] == [
+        None, TaskProgress(3, 30, "KSampler", png()), TaskProgress(30, 30, "KSampler"),
+    ]  # fmt: skip
 
 
 def test_trouble_is_replaced_when_it_is_over(subject, sequencer):
@@ -100,7 +111,7 @@ def test_trouble_is_replaced_when_it_is_over(subject, sequencer):
     updates = []
     subject.do(lambda c: c.execute_workflow_and_wait_for_result(Text2VideoTask("b"), on_update=updates.append))
     assert [(update.connected, update.last_error is None) for update in updates] == [
-        (True, True), (False, False), (True, True),
+        (True, True), (False, False), (True, True), (True, True),
     ]  # fmt: skip
     assert "connection lost, trying again in" in updates[1].describe()
 
@@ -110,5 +121,44 @@ def test_a_create_that_is_tried_again_is_reported(subject, sequencer):
     sequencer.script("task_create", Answer({"message": "busy"}, 429), Answer({"task_id": "t1"}))
     updates = []
     subject.do(lambda c: c.execute_workflow_and_wait_for_result(Text2VideoTask("b"), on_update=updates.append))
-    assert [(update.task_id, update.status) for update in updates] == [("", "submitting"), ("t1", "waiting")]
+    assert [(update.task_id, update.status) for update in updates] == [
+        ("", "submitting"), ("t1", "waiting"), ("t1", "finished"),
+    ]  # fmt: skip
     assert updates[0].describe() == "submitting 0:00 · The server answered 429: busy, trying again in 1 s"
+
+
+@pytest.mark.parametrize("end", ["finished", "failed", "canceled"])
+@pytest.mark.parametrize("by_id", [True, False])
+def test_the_last_update_is_the_end(subject, sequencer, end, by_id):
+    """Also a bad one. A bar that follows the progress is full when the task is finished."""
+    sequencer.script("task_result_query", status("running"), status(end, result="https://media.example/a.mp4"))
+    updates = []
+
+    def wait(client):
+        if by_id:
+            return client.wait_for_result("t1", on_update=updates.append)
+        return client.execute_workflow_and_wait_for_result(Text2VideoTask("b"), on_update=updates.append)
+
+    with suppress(TaskError):
+        subject.do(wait)
+    assert [update.status for update in updates][-2:] == ["running", end]
+    assert (updates[-1].progress is not None) == (end == "finished")
+    assert updates[-1].describe().startswith(f"{end} 0:0")
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_who_stops_at_the_end_cancels_nothing(subject, sequencer, by_id):
+    sequencer.script("task_result_query", status("finished", result="https://media.example/a.mp4"))
+
+    def stop(update):
+        if update.status == "finished":
+            raise KeyboardInterrupt
+
+    def wait(client):
+        if by_id:
+            return client.wait_for_result("t1", on_update=stop)
+        return client.execute_workflow_and_wait_for_result(Text2VideoTask("b"), on_update=stop)
+
+    with pytest.raises(KeyboardInterrupt):
+        subject.do(wait)
+    assert sequencer.count("task_cancel") == 0

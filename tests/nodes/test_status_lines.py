@@ -247,15 +247,15 @@ def test_a_query_that_is_canceled_cancels_no_task(
     assert miner.cancelled == {}
 
 
-def test_a_wait_for_an_earlier_task_that_is_canceled(
+def test_a_wait_for_an_earlier_task_that_is_stopped(
     pack: Any, screen: Screen, miner: FakeXalora, cancel_button: Callable[[], None]
 ) -> None:
     miner.ends = lambda number, parameters: status("running")
     *_, task_id = pack.run("XaloraText2Video", **VIDEO, wait=False)
     node = pack.start("XaloraTaskStatus", task_id=task_id, wait=True)
     stopped(miner.queries, node, lambda _: cancel_button())
-    assert screen.last == "canceled"
-    assert list(miner.cancelled) == [task_id]
+    assert screen.last == "stopped, the task was not canceled"
+    assert list(miner.cancelled) == []
 
 
 def test_a_cancel_that_is_canceled_claims_nothing(
@@ -340,7 +340,8 @@ def test_the_bar_is_the_miners(pack: Any, screen: Screen, miner: FakeXalora) -> 
     pack.run("XaloraFluxLora", **FLUX)
     size = screen.bars[-1][1]
     assert screen.bars[0] == (3, 30, png(8, 8))
-    assert {total for _, total, _ in screen.bars[1:]} == {size}  # The download's.
+    assert screen.bars[1] == (30, 30, None)
+    assert {total for _, total, _ in screen.bars[2:]} == {size}  # The download's.
     assert any(re.fullmatch(r"running 0:0\d · KSampler 3 / 30", line) for line in screen.lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -103,9 +104,16 @@ def test_processes_share_one_and_inherit_it(tmp_path, elsewhere):
     owner.kill()
     owner.wait()
     ours = local_sandbox(tmp_path)
-    assert ours != url
+    assert ours == url  # What clients and results remember still leads there.
     assert requests.get(ours, timeout=30).status_code == 200
     assert url_of_owner(tmp_path) == ours
+
+
+@pytest.mark.parametrize("written", ['{"url": "http://127.0.0.1:PORT"}', '{"url": "http://[::1"}', "[]", ""])
+def test_it_takes_another_port_where_that_of_the_last_is_taken_or_unknown(tmp_path, written):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        (tmp_path / "url").write_text(written.replace("PORT", str(other.getsockname()[1])))
+        assert requests.get(local_sandbox(tmp_path), timeout=30).status_code == 200
 
 
 def test_processes_that_start_together_agree(tmp_path, elsewhere):

@@ -14,12 +14,14 @@ import xalora_client
 FROM_ELSEWHERE = {
     *(
         "Any",
+        "AsyncGenerator",
         "Awaitable",
         "BaseException",
         "Callable",
         "ClassVar",
         "E",
         "Collection",
+        "Iterable",
         "Iterator",
         "Literal",
         "Mapping",

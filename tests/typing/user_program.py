@@ -16,6 +16,7 @@ from typing_extensions import assert_type
 from xalora_client import (
     APIStatusError,
     AsyncClient,
+    AsyncTaskHandle,
     Check,
     Client,
     ConfigurationError,
@@ -36,6 +37,7 @@ from xalora_client import (
     OnProgress,
     OnUpdate,
     OnUpload,
+    Outcome,
     RateLimitError,
     Request,
     Response,
@@ -46,6 +48,7 @@ from xalora_client import (
     TaskCanceledError,
     TaskError,
     TaskFailedError,
+    TaskHandle,
     TaskProgress,
     TaskRecord,
     TaskRecords,
@@ -272,6 +275,18 @@ def blocking() -> None:
             assert_type(client.download_all(result, on_progress=show_bytes, on_file=print), list[MediaFile])
             assert_type(result.media_urls, tuple[str, ...])
         assert_type(client.resource_request(workflow_id="1"), str)
+        assert_type(client.run(Text2VideoTask("a rabbit"), Path("a.mp4"), timeout=60, on_update=show), MediaFile)
+        handle = client.submit(Text2VideoTask("a rabbit"), job_id="order-17")
+        assert_type(handle, TaskHandle)
+        assert_type(client.task(handle.task_id), TaskHandle)
+        for update in handle.events():
+            show(update)
+        assert_type([handle.status(), handle.result()], list[WorkflowTaskResult])
+        assert_type(handle.download("folder").save("copy.mp4"), Path)
+        assert_type(handle.cancel(), str)
+        for outcome in client.map(tasks(), at_once=2, ordered=True):
+            assert_type(outcome, Outcome)
+            assert_type(outcome.error, XaloraError | None)
 
 
 async def awaited() -> None:
@@ -288,6 +303,14 @@ async def awaited() -> None:
         assert_type(await client.resource_request(), str)
         assert_type(await client.download(results[0]), MediaFile)
         assert_type(await client.download_all(results[0]), list[MediaFile])
+        assert_type(await client.run(Text2VideoTask("a rabbit")), MediaFile)
+        handle = await client.submit(Text2VideoTask("a rabbit"))
+        assert_type(handle, AsyncTaskHandle)
+        async for update in handle.events():
+            show(update)
+        assert_type(await handle.download(), MediaFile)
+        async for outcome in client.map(tasks()):
+            assert_type(outcome, Outcome)
 
 
 def failing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -10,7 +11,7 @@ from importlib import import_module
 
 from ..errors import XaloraError
 from . import streams
-from .arguments import parse
+from .arguments import LOG, parse
 from .outcome import described, exit_code
 from .signals import ending_in_order
 
@@ -27,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ending_in_order() as run:
             arguments = parse(argv)
             as_json = arguments.json
+            if level := os.environ.get(LOG) or ("info" if arguments.verbose else ""):
+                streams.log(level)
             module, name = arguments.command.split(".")
             return run(partial(getattr(import_module(f".{module}", __name__), name), arguments))
     except (KeyboardInterrupt, XaloraError) as error:

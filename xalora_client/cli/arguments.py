@@ -21,6 +21,7 @@ USUAL_IMAGE = dict[str, float | str](
 )
 """What servers use for a parameter that is not given, as the workflows that come with Xalora do."""
 
+LOG = "XALORA_LOG"
 SEQUENCER_KEYS, MINER_KEY = "XALORA_SEQUENCER_KEYS", "XALORA_MINER_KEY"
 
 
@@ -57,6 +58,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         )
         added.set_defaults(command=command)
         added.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        added.add_argument("-q", "--quiet", action="store_true", help="print no progress")
+        added.add_argument("-v", "--verbose", action="store_true", help=f"log what is done; the same as {LOG}=info")
         return added
 
     example = 'text2video "a rabbit in the snow" --length 37 -o rabbit.mp4'

@@ -73,7 +73,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
         earlier = stems[:number].count(stem.casefold())
         name = f"{stem}-upscaled{f'-{earlier + 1}' if earlier else ''}"
         async with window:
-            with closing(Progress(image if len(images) > 1 else None)) as progress:
+            with closing(Progress(image if len(images) > 1 else None, is_shown=not arguments.quiet)) as progress:
                 await client.upload_images(task, progress.upload, reuse=arguments.reuse)
                 async with slots:
                     result = await _run_task(client, task, arguments, progress)
@@ -140,11 +140,17 @@ async def status(arguments: argparse.Namespace) -> int:
 
 
 async def fetch(arguments: argparse.Namespace) -> int:
-    """``xalora fetch ID -o FILE``: wait until the task is finished, then download."""
+    """``xalora fetch ID -o FILE``: wait until the task is finished, then download. Stopping it cancels nothing."""
     _prepare_output(arguments)
     async with _client(arguments) as client:
-        with closing(Progress()) as progress:
-            result = await client.wait_for_result(arguments.task_id, timeout=arguments.timeout, on_update=progress.task)
+        with closing(Progress(is_shown=not arguments.quiet)) as progress:
+            try:
+                result = await client.wait_for_result(arguments.task_id, arguments.timeout, on_update=progress.task)
+            except asyncio.CancelledError:
+                progress.close()
+                task_id = one_line(arguments.task_id, 100)
+                print(f"Task {task_id} was not canceled. xalora cancel {task_id} does that.", file=sys.stderr)
+                raise
             saved = await _save_all(client, result, arguments, progress, result.task_details)
     print_result(arguments, saved, *_paths(arguments, saved))
     return 0
@@ -172,7 +178,7 @@ def _client(
 async def _create(arguments: argparse.Namespace, task: WorkflowTask) -> int:
     _prepare_output(arguments)
     async with _client(arguments, on_available=lambda workflow: None) as client:
-        with closing(Progress()) as progress:
+        with closing(Progress(is_shown=not arguments.quiet)) as progress:
             result = await _run_task(client, task, arguments, progress)
             saved = await _save_all(client, result, arguments, progress, task.task_details)
     print_result(arguments, saved, *_paths(arguments, saved))

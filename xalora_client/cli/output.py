@@ -8,7 +8,6 @@ import re
 import shutil
 import stat
 import sys
-import uuid
 from pathlib import Path
 
 from ..errors import ConfigurationError, StorageError
@@ -114,12 +113,7 @@ def save(file: Path, task_id: str, output: str) -> None:
             with file.open("rb") as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target)
             return
-        fresh = path.with_name(f".{uuid.uuid4().hex}.new")
-        try:
-            shutil.copyfile(file, fresh)
-            files.replace(fresh, path)
-        finally:
-            fresh.unlink(missing_ok=True)
+        files.copy(file, path)
     except OSError as error:
         raise StorageError(
             f"{'stdout' if output == STDOUT else output} cannot be written: {error.strerror}",

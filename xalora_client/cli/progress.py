@@ -27,8 +27,9 @@ class Progress:
     terminal.
     """
 
-    def __init__(self, label: str | None = None) -> None:
+    def __init__(self, label: str | None = None, *, is_shown: bool = True) -> None:
         self.prefix = f"{label}: " if label else ""
+        self.is_shown = is_shown
         self.on_terminal = sys.stderr.isatty()
         self.bar: Any = None
         self.last_state, self.last_printed = "", -SECONDS_BETWEEN_LINES
@@ -39,6 +40,9 @@ class Progress:
     def task(self, update: TaskUpdate) -> None:
         """Show an update of the task."""
         self.reused = update.origin == "finished"
+        is_end = update.result is not None and update.result.is_final
+        if not self.is_shown or (is_end and not self.reused):  # What follows says how it ended.
+            return
         if self.on_terminal and not self.reused:  # That a result is reused is printed as a line that stays.
             self._draw(update, time.monotonic() - update.elapsed)
             return
@@ -70,6 +74,8 @@ class Progress:
 
     def _draw_bytes(self, verb: str, done: int, total: int | None) -> None:
         self._stop_ticking()
+        if not self.is_shown:
+            return
         if self.on_terminal:
             if self.bar is None or self.bar.unit != "B":
                 self.close()
@@ -85,6 +91,8 @@ class Progress:
     def done(self, info: MediaInfo, task_details: object) -> None:
         """Print a line that stays: the result, and where it differs from what was asked for."""
         self.close()
+        if not self.is_shown:
+            return
         reused = " · reused, no charge" if self.reused else ""
         took = minutes(time.monotonic() - self.began)
         print(f"{self.prefix}done · {took}{reused} · {info.describe(task_details)}", file=sys.stderr)

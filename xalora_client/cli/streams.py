@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from ..errors import ConfigurationError
+
+LEVELS = ("debug", "info", "warning", "error")
 
 
 class _Stream(io.FileIO):
@@ -45,6 +50,14 @@ def prepare() -> None:
             raw = getattr(stream.buffer, "raw", stream.buffer)  # Unbuffered, it has no other.
             if isinstance(raw, io.FileIO) and stream is getattr(sys, f"__{name}__"):
                 setattr(sys, name, _replaced(stream, allows))
+
+
+def log(level: str) -> None:
+    """Write what is done to stderr, from this level on. Raises ConfigurationError for one that is none of LEVELS."""
+    if level.lower() not in LEVELS:
+        raise ConfigurationError(f"XALORA_LOG is {level[:40]!r}", advice=f"Allowed: {', '.join(LEVELS)}.")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", force=True)
+    logging.getLogger("xalora_client").setLevel(level.upper())
 
 
 def _replaced(stream: io.TextIOWrapper, allows: type[OSError]) -> io.TextIOWrapper:

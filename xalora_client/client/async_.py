@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..media.receiver import OnProgress
 from ..protocol.answers import WorkflowTaskResult
@@ -13,8 +17,10 @@ from .available import workflows
 from .base import BaseClient
 from .create import execute, request_resource, upload_ahead
 from .download import MediaFile, download, download_all
+from .handles import restored, saved, updates
+from .many import Outcome, check_at_once, outcomes
 from .session import cancel, query
-from .updates import OnUpdate
+from .updates import OnUpdate, TaskUpdate
 from .wait import create_and_wait, wait
 
 
@@ -34,6 +40,47 @@ class AsyncClient(BaseClient):
     async def close(self) -> None:
         """Close the connections and the ledger. Images that were uploaded ahead and not used are removed."""
         await self._close()
+
+    async def run(
+        self,
+        task: WorkflowTask,
+        to: str | os.PathLike[str] | None = None,
+        *,
+        timeout: float = 300.0,
+        on_update: OnUpdate | None = None,
+        reuse: bool = True,
+    ) -> MediaFile:
+        """As Client.run, awaited."""
+        session = await self._opened()
+        result = await create_and_wait(session, task, timeout, None, on_update, reuse=reuse)
+        return await saved(await download(session, result, self._store, self._limits), to)
+
+    async def submit(self, task: WorkflowTask, *, reuse: bool = True, job_id: str | None = None) -> AsyncTaskHandle:
+        """As Client.submit, awaited."""
+        return self.task(await execute(await self._opened(), task, reuse=reuse, job_id=job_id))
+
+    def task(self, task_id: str) -> AsyncTaskHandle:
+        """As Client.task."""
+        return AsyncTaskHandle(task_id, self.config.workflow_url, self)
+
+    async def map(
+        self,
+        tasks: Iterable[WorkflowTask],
+        *,
+        at_once: int = 4,
+        ordered: bool = False,
+        timeout: float = 300.0,
+        reuse: bool = True,
+    ) -> AsyncGenerator[Outcome]:
+        """As Client.map, by ``async for``."""
+        check_at_once(at_once)
+        session = await self._opened()
+        found = outcomes(
+            session, self._store, self._limits, tasks, at_once=at_once, ordered=ordered, timeout=timeout, reuse=reuse
+        )
+        async with aclosing(found):
+            async for outcome in found:
+                yield outcome
 
     async def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
         """As Client.upload_images, awaited."""
@@ -99,3 +146,37 @@ class AsyncClient(BaseClient):
     ) -> list[MediaFile]:
         """As Client.download_all, awaited."""
         return await download_all(await self._opened(), result, self._store, self._limits, on_progress, on_file)
+
+
+@dataclass(frozen=True)
+class AsyncTaskHandle:
+    """As TaskHandle, awaited; ``events`` by ``async for``."""
+
+    task_id: str
+    server: str
+    _client: AsyncClient = field(repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored, (type(self), type(self._client), self.task_id, self.server)
+
+    async def status(self) -> WorkflowTaskResult:
+        """As TaskHandle.status, awaited."""
+        return await self._client.query_task_result(self.task_id)
+
+    async def events(self, timeout: float = 300.0) -> AsyncGenerator[TaskUpdate]:
+        """As TaskHandle.events, by ``async for``."""
+        async with aclosing(updates(await self._client._opened(), self.task_id, timeout)) as found:
+            async for update in found:
+                yield update
+
+    async def result(self, timeout: float = 300.0) -> WorkflowTaskResult:
+        """As TaskHandle.result, awaited."""
+        return await self._client.wait_for_result(self.task_id, timeout)
+
+    async def download(self, to: str | os.PathLike[str] | None = None, *, timeout: float = 300.0) -> MediaFile:
+        """As TaskHandle.download, awaited."""
+        return await saved(await self._client.download(await self.result(timeout)), to)
+
+    async def cancel(self) -> str:
+        """As TaskHandle.cancel, awaited."""
+        return await self._client.cancel_task(self.task_id)

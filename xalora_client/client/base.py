@@ -17,10 +17,10 @@ from ..media.decoding.limits import Limits
 from ..media.inputs import sendable
 from ..media.store import MediaStore, budget_of
 from ..protocol.requests import Sequencer
-from ..sequencer import local_sandbox
 from ..uploads import Uploads
 from ..workflows import AvailableWorkflow
 from .create import discard_ahead
+from .sandbox import SandboxTransport
 from .session import Session
 
 
@@ -85,6 +85,8 @@ class BaseClient:
         credentials = config.require_credentials()
         self._session: Session | None = None
         self._transport = transport or HttpTransport()
+        if config.is_sandbox:
+            self._transport = SandboxTransport(self._transport, config.home / "sandbox")
         self._store = MediaStore(config.home, budget_of(config.media_budget))
         self._limits = limits or Limits()
 
@@ -113,12 +115,11 @@ class BaseClient:
 
     async def _opened(self) -> Session:
         """The session, made at the first call: a local sandbox has to start for it."""
+        url = self.config.workflow_url
+        if isinstance(self._transport, SandboxTransport):
+            url = await self._transport.start()
         if self._session is None:
-            url = self.config.workflow_url
-            if self.config.is_sandbox:
-                url = await asyncio.to_thread(local_sandbox, self.config.home / "sandbox")
-            if self._session is None:  # Another call may have been as fast.
-                self._session = self._new_session(url)
+            self._session = self._new_session(url)
         return self._session
 
     async def _close(self) -> None:

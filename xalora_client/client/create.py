@@ -33,6 +33,7 @@ from .available import check_available
 from .portal import Unbreakable, finish, wait_until_done
 from .session import Deadline, PendingCreate, ReportRetry, Session, cancel_interrupted, check, in_thread, logger
 from .updates import OnUpdate, TaskUpdate, error_fields
+from .waiters import Waiter
 
 UNKNOWN_AT_FIRST = 30.0
 """Seconds after the create in which a server may not know the task yet: its parts may not learn of it at once."""
@@ -43,7 +44,7 @@ SECONDS_BETWEEN_CLAIMS_AHEAD = 1.0
 LONGEST_WAIT_FOR_OTHER_RUN = 600.0
 """Seconds to wait while another run uploads or sends the same task."""
 
-_TASK_TYPE = Text("the kind of task")
+_TASK_TYPE, _JOB_ID = Text("the kind of task"), Text("the task's own name")
 
 
 @dataclass(frozen=True)
@@ -63,28 +64,44 @@ class CreatedTask:
 
 
 async def execute(
-    session: Session, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True
+    session: Session,
+    task: WorkflowTask,
+    on_update: OnUpdate | None = None,
+    *,
+    reuse: bool = True,
+    job_id: str | None = None,
 ) -> str:
     """Create the task; returns its id. With a ledger and ``reuse``, an existing task is used instead.
 
+    A ``job_id`` of the caller's own stands for one task: with a ledger it is created once, whatever becomes of it.
     ``on_update`` is called when the create has to be tried again, and once the task exists.
     """
     started = session.clock()
-    created = await create(session, task, session.call_deadline(), reuse=reuse, on_update=on_update)
-    if on_update is not None:
-        known = created.result
-        status = known.status if known else TaskStatus.WAITING
-        update = TaskUpdate(created.task_id, status, session.clock() - started, 0.0, known, origin=created.origin)
-        try:
-            on_update(update)
-        except BaseException as stop:
-            await cancel_interrupted(session, created.task_id, created.credentials, stop)
-            raise
-    return created.task_id
+    with Waiter(session.name) as waiter:
+        created = await create(
+            session, task, session.call_deadline(), waiter, reuse=reuse, on_update=on_update, job_id=job_id
+        )
+        if on_update is not None:
+            known = created.result
+            status = known.status if known else TaskStatus.WAITING
+            update = TaskUpdate(created.task_id, status, session.clock() - started, 0.0, known, origin=created.origin)
+            try:
+                on_update(update)
+            except BaseException as stop:
+                await cancel_interrupted(session, waiter, created.task_id, created.credentials, stop)
+                raise
+        return created.task_id
 
 
 async def create(
-    session: Session, task: WorkflowTask, deadline: Deadline, *, reuse: bool, on_update: OnUpdate | None = None
+    session: Session,
+    task: WorkflowTask,
+    deadline: Deadline,
+    waiter: Waiter,
+    *,
+    reuse: bool,
+    on_update: OnUpdate | None = None,
+    job_id: str | None = None,
 ) -> CreatedTask:
     """Create the task, or with a ledger and ``reuse`` find an existing one with the same fingerprint.
 
@@ -93,27 +110,29 @@ async def create(
     Raises what a create raises, NotFoundError when the sequencer no longer knows the existing task, and
     StorageError when the ledger cannot be written; nothing was sent then.
     """
+    request, ledger = _new_request(session, task, job_id), session.ledger
     _TASK_TYPE.check("task_type", task.task_type)  # A subclass of the user's may return anything.
-    request, ledger = _new_request(session, task), session.ledger
     if ledger is None:
         pending = _take_uploaded(session, id(task)) or PendingCreate(request)
-        return await _upload_and_send(session, pending, deadline, on_update)
+        return await _upload_and_send(session, pending, deadline, waiter, on_update)
     identity = await in_thread(ledger.identity, request)
     ended: set[str] = set()
     while True:
         begun = session.clock()
-        claim = await _claim(session, ledger, identity, request, reuse=reuse)
+        if reuse:
+            waiter.waits_for(identity.fingerprint)
+        claim = await _claim(session, ledger, identity, request, reuse=reuse, is_own=job_id is not None)
         deadline = deadline.excluding_time_since(begun)
         if claim.may_send:
-            return await _upload_and_send(session, _pending(request, claim), deadline, on_update)
+            return await _upload_and_send(session, _pending(request, claim), deadline, waiter, on_update)
         known = claim.record.as_result()
         created = CreatedTask(known.task_id, request.credentials, claim.step.value, known)
         if claim.step is Step.REUSED:
             if None in (claim.record.media, *claim.record.more_media):
                 with suppress(XaloraError):  # Its media is still to be downloaded, and links expire.
-                    known = await _check_earlier(session, ledger, claim, created, deadline, on_update) or known
+                    known = await _check_earlier(session, ledger, claim, created, deadline, waiter, on_update) or known
             return replace(created, result=known)
-        result = await _check_earlier(session, ledger, claim, created, deadline, on_update)
+        result = await _check_earlier(session, ledger, claim, created, deadline, waiter, on_update)
         failed = result is not None and result.is_final and result.status != TaskStatus.FINISHED
         if failed and created.task_id not in ended:
             ended.add(created.task_id)
@@ -190,12 +209,16 @@ def unknown_to_server(error: NotFoundError, task_id: str) -> NotFoundError:
     return error.derived(what=None, code="task_unknown_to_server", params=params, remedy=None)
 
 
-def _new_request(session: Session, task: WorkflowTask) -> CreateRequest:
-    """The create of a task. Its job id is ``{job_id_prefix or "sdk-workflow"}-{10 hex digits}``.
+def _new_request(session: Session, task: WorkflowTask, job_id: str | None = None) -> CreateRequest:
+    """The create of a task. Unless one is given, its job id is ``{job_id_prefix or "sdk-workflow"}-{10 hex digits}``.
 
     That is the reference client's form.
     """
-    job_id = f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
+    if not isinstance(task, WorkflowTask):
+        raise InvalidParameterError("task", task, "a WorkflowTask, such as Text2VideoTask(prompt)")
+    if job_id is None:
+        job_id = f"{task.job_id_prefix or 'sdk-workflow'}-{secrets.token_hex(5)}"
+    _JOB_ID.check("job_id", job_id)
     return CreateRequest(task, session.sequencer.credentials_of(task), job_id)
 
 
@@ -213,7 +236,7 @@ def _take_uploaded(session: Session, key: object) -> PendingCreate | None:
 
 
 async def _claim(
-    session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, *, reuse: bool
+    session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, *, reuse: bool, is_own: bool
 ) -> Claim:
     """Ask the ledger until no other run is uploading or sending the same task."""
     deadline = session.deadline(LONGEST_WAIT_FOR_OTHER_RUN)
@@ -221,20 +244,26 @@ async def _claim(
         uploaded = _take_uploaded(session, identity.fingerprint)
         if uploaded is not None and uploaded.claim is not None:
             return uploaded.claim
-        claim = await _claim_once(session, ledger, identity, request, reuse)
+        claim = await _claim_once(session, ledger, identity, request, reuse, is_own)
         if claim.step is not Step.IN_PROGRESS:
             return claim
         await _wait_for_other(session, deadline, SECONDS_BETWEEN_CLAIMS)
 
 
 async def _claim_once(
-    session: Session, ledger: Ledger, identity: TaskIdentity, request: CreateRequest, reuse: bool
+    session: Session,
+    ledger: Ledger,
+    identity: TaskIdentity,
+    request: CreateRequest,
+    reuse: bool,
+    is_own: bool = False,
 ) -> Claim:
     """Ask the ledger. An interruption meanwhile gives the claim up again."""
     claims: list[Claim] = []
 
     def claim() -> None:
-        claims.append(ledger.claim(identity, request.job_id, reuse=reuse, source=session.source, caller=session.caller))
+        source, caller = session.source, session.caller
+        claims.append(ledger.claim(identity, request.job_id, reuse=reuse, source=source, caller=caller, is_own=is_own))
 
     try:
         await in_thread(claim)
@@ -257,10 +286,12 @@ async def _check_earlier(
     claim: Claim,
     created: CreatedTask,
     deadline: Deadline,
+    waiter: Waiter,
     on_update: OnUpdate | None,
 ) -> WorkflowTaskResult | None:
     """The status of a task from an earlier run; None when the server cannot be asked at the moment."""
     task_id, credentials = created.task_id, created.credentials
+    waiter.waits_for(task_id)
     report = _reporting(session, on_update, task_id, TaskStatus.WAITING, created.origin)
     try:
         return await check(session, task_id, credentials, deadline, report)
@@ -274,7 +305,7 @@ async def _check_earlier(
             return None
         raise
     except BaseException as stop:
-        await cancel_interrupted(session, task_id, credentials, stop)
+        await cancel_interrupted(session, waiter, task_id, credentials, stop)
         raise
 
 
@@ -294,7 +325,7 @@ def _reporting(
 
 
 async def _upload_and_send(
-    session: Session, pending: PendingCreate, deadline: Deadline, on_update: OnUpdate | None
+    session: Session, pending: PendingCreate, deadline: Deadline, waiter: Waiter, on_update: OnUpdate | None
 ) -> CreatedTask:
     """Upload the inputs, unless that was done ahead, and send the create."""
     begun = session.clock()
@@ -308,11 +339,11 @@ async def _upload_and_send(
         await _close_without_task(session, [pending], error)
         raise
     deadline = deadline.excluding_time_since(begun)  # A create may be retried for as long after a slow upload.
-    return await _send(session, pending, deadline, on_update)
+    return await _send(session, pending, deadline, waiter, on_update)
 
 
 async def _send(
-    session: Session, pending: PendingCreate, deadline: Deadline, on_update: OnUpdate | None
+    session: Session, pending: PendingCreate, deadline: Deadline, waiter: Waiter, on_update: OnUpdate | None
 ) -> CreatedTask:
     """Send the create under its job id, and never again once the server may have accepted it. Record the outcome."""
     create_request, claim = pending.request, pending.claim
@@ -355,7 +386,7 @@ async def _send(
         await _close_without_task(session, [pending], unconfirmed)
         raise unconfirmed from error
     except BaseException as stop:
-        await _stopped(session, pending, sending, stop, on_update)
+        await _stopped(session, pending, sending, stop, waiter, on_update)
         raise
 
 
@@ -377,6 +408,7 @@ async def _stopped(
     pending: PendingCreate,
     sending: asyncio.Task[CreatedTask] | None,
     stop: BaseException,
+    waiter: Waiter,
     on_update: OnUpdate | None,
 ) -> None:
     """After an interruption: find out how the create in flight ends, and cancel the task if there is one.
@@ -386,7 +418,7 @@ async def _stopped(
     * 0.0 s: ``sending`` sends the create, and will write the task's id into the ledger.
     * 0.1 s: ``CancelledError`` is raised where ``attempt`` waits for it. ``sending`` itself continues.
     * 0.5 s: the answer is there, and the id is written down. Only then ``wait_until_done`` returns.
-    * The task is canceled remotely, and then the interruption is raised again.
+    * The task is canceled remotely, unless another call waits for it, and then the interruption is raised again.
     """
     if isinstance(stop, GeneratorExit):  # A coroutine that is being closed may not await.
         return
@@ -399,7 +431,7 @@ async def _stopped(
             if on_update is not None:
                 with suppress(BaseException):  # It learns of the task, but is interrupted already.
                     on_update(TaskUpdate(created.task_id, TaskStatus.WAITING, 0.0, 0.0))
-            await cancel_interrupted(session, created.task_id, created.credentials, stop)
+            await cancel_interrupted(session, waiter, created.task_id, created.credentials, stop)
             return
         if was_in_flight and isinstance(error, XaloraError):
             await _close_without_task(session, [pending], error)

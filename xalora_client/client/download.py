@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import DecodeError, DownloadError, MediaTooLargeError, StorageError, XaloraError, one_line
+from ..errors import (
+    DecodeError,
+    DownloadError,
+    InvalidParameterError,
+    MediaTooLargeError,
+    StorageError,
+    XaloraError,
+    one_line,
+)
 from ..http.retry import backoff
 from ..http.transport import Fetch
 from ..media.decoding import inspect
@@ -20,6 +30,7 @@ from ..media.store import MediaStore
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import Response
 from ..protocol.urls import Link, display_url
+from ..storage import files
 from .session import Session, in_thread, logger, query
 
 LONGEST_SILENCE = 30.0
@@ -53,6 +64,42 @@ class MediaFile:
     size: int
     info: MediaInfo
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def save(self, to: str | os.PathLike[str]) -> Path:
+        """Copy the file out of the store.
+
+        Args:
+            to: The new file, or a folder, where it keeps its name: one that is there, or is made because of the
+                slash at its end. A file that is there is replaced.
+
+        Returns:
+            The path of the copy.
+
+        Raises:
+            StorageError: It cannot be written. The file is safe in the store.
+        """
+        path = Path(to)
+        try:
+            if os.fspath(to).endswith(("/", os.sep)):
+                path.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                path /= self.path.name
+            files.copy(self.path, path)
+        except OSError as error:
+            raise StorageError(
+                f"{path} cannot be written: {error.strerror}", advice=f"It is in {self.path}."
+            ) from error
+        return path
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What a notebook shows."""
+        kind, data = self.info.format.mime_type, base64.b64encode(self.path.read_bytes()).decode()
+        if kind.startswith("video/"):
+            return {"text/html": f'<video controls loop src="data:{kind};base64,{data}"></video>'}
+        return {"text/html": f'<img src="data:{kind};base64,{data}">'}
+
 
 async def download(
     session: Session,
@@ -69,6 +116,8 @@ async def download(
     DecodeError when the bytes are not media (a complete file is kept in either case, and named in the error), and
     StorageError when the store cannot be written.
     """
+    if not isinstance(result, WorkflowTaskResult):
+        raise InvalidParameterError("result", result, "a WorkflowTaskResult, such as wait_for_result(task_id) returns")
     task_id = result.task_id
     key = f"{session.name}\n{task_id}" if number == 1 else f"{session.name}\n{task_id}\n{number}"
     name = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32]
@@ -229,6 +278,7 @@ async def _accept(
     recorded = await session.with_ledger(lambda ledger: ledger.stored(task_id, sha256, extension, file.size, number))
     keep = session.ledger is not None and not recorded
     path = await in_thread(store.commit, whole, sha256, extension, keep_source=keep)
+    logger.info("The result of task %s is downloaded, %s bytes", task_id, f"{file.size:,}")
     await in_thread(_prune, store)
     return replace(file, path=path, info=replace(file.info, path=path))
 

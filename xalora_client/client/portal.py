@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import wraps
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeAlias, TypeVar, overload
 
 from ..threads import loop_thread, put_from_threads
 
@@ -33,12 +33,21 @@ SECONDS_TO_STOP = 40.0
 LONGEST_TO_FINISH = 20.0
 """How long an interruption waits for an outcome that must not be lost."""
 
+_Question: TypeAlias = tuple[Callable[[], Any], "Future[Any] | None"]
+"""A function that the caller runs, and where its answer goes; without that, its answer is the next item."""
+
 _current: ContextVar[_Call[Any] | None] = ContextVar("xalora_call", default=None)
 
 
 def run(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Await ``start()`` on an event loop in a thread. An interruption of this thread cancels it, and is then raised."""
     return _Call(start).wait()
+
+
+def stream(start: Callable[[Callable[[T], object]], Coroutine[Any, Any, object]]) -> Iterator[T]:
+    """Await ``start(put)`` on an event loop in a thread, and yield what it puts. Leaving the iteration cancels it."""
+    call: _Call[object] = _Call(lambda: start(call.put))
+    yield from call.items()
 
 
 @overload
@@ -75,27 +84,38 @@ class _Call(Generic[T]):
 
     def __init__(self, start: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._start = start
-        self._questions: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._questions: SimpleQueue[_Question | None] = SimpleQueue()
         self._put = put_from_threads(self._questions)
         self._lock = threading.Lock()
         self.stop: BaseException | None = None
         self._cancel: Callable[[], object] | None = None
+        self._answer: Future[Any] | None = None
         self._result: T
         self._error: BaseException | None = None
 
     def wait(self) -> T:
         """Run the call, and what it asks for."""
+        with self._running():
+            while self._next_item() is not None:
+                pass
+        return self._result
+
+    def items(self) -> Iterator[Any]:
+        """Run the call, and what it asks for; yield what it puts."""
+        with self._running():
+            while (item := self._next_item()) is not None:
+                yield item()
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """While the call runs in its thread. Then raises its error. What is raised meanwhile interrupts it."""
         thread = loop_thread(self._run_loop, "xalora-call")
-        answer: Future[Any] | None = None
         try:
             thread.start()
-            while (question := self._next()) is not None:
-                function, answer = question
-                answer.set_result(function())
-                answer = None
+            yield
         except BaseException as stop:
             with suppress(RuntimeError):  # It was not even started.
-                self._interrupt(stop, answer, thread)
+                self._interrupt(stop, thread)
             raise
         thread.join()
         if self._error is not None:
@@ -104,7 +124,20 @@ class _Call(Generic[T]):
                 raise error
             finally:
                 del error  # Else it would keep itself alive, and the answer with it.
-        return self._result
+
+    def _next_item(self) -> Callable[[], Any] | None:
+        """Run what the call asks for, until it puts something. None at its end."""
+        while (question := self._next()) is not None:
+            function, self._answer = question
+            if self._answer is None:
+                return function
+            self._answer.set_result(function())
+            self._answer = None
+        return None
+
+    def put(self, item: Any) -> None:
+        """From within the call: hand something to who iterates over it."""
+        self._put((lambda: item, None))
 
     def ask(self, function: Callable[[], Any]) -> Any:
         """From within the call: have the waiting thread run a function. What it raises also ends the wait."""
@@ -115,18 +148,18 @@ class _Call(Generic[T]):
             self._put((function, answer))
         return answer.result()
 
-    def _next(self) -> tuple[Callable[[], Any], Future[Any]] | None:
+    def _next(self) -> _Question | None:
         while True:
             with suppress(Empty):
                 return self._questions.get(timeout=CHECK_SECONDS)
 
-    def _interrupt(self, stop: BaseException, answer: Future[Any] | None, thread: threading.Thread) -> None:
+    def _interrupt(self, stop: BaseException, thread: threading.Thread) -> None:
         """Cancel the call, and wait until it has ended. More interruptions change nothing."""
         with self._lock:
             self.stop = stop
             cancel = self._cancel
-        if answer is not None and not answer.done():
-            answer.set_exception(_StoppedError())
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(_StoppedError())
         elif cancel is not None:
             with suppress(RuntimeError):  # The loop has ended by itself.
                 cancel()
@@ -135,8 +168,8 @@ class _Call(Generic[T]):
             with suppress(KeyboardInterrupt, Empty):
                 if (question := self._questions.get(timeout=CHECK_SECONDS)) is None:
                     thread.join()
-                else:
-                    question[1].set_exception(_StoppedError())
+                elif (unanswered := question[1]) is not None:
+                    unanswered.set_exception(_StoppedError())
 
     def _run_loop(self) -> None:
         try:

@@ -37,6 +37,7 @@ from ..protocol.requests import CreateRequest, Credentials, Request, Response, S
 from ..uploads import Uploads
 from ..workflows import AvailableWorkflow, WorkflowList
 from .portal import finish, in_caller, interruption
+from .waiters import Waiter
 
 logger = logging.getLogger("xalora_client")
 
@@ -54,6 +55,9 @@ CALL_TIMEOUT = 60.0
 
 _reached: set[str] = set()
 """Servers that answered this process, or may have been sent something."""
+
+USUAL_TIMEOUT = 24 * 3600.0
+"""A timeout of more seconds was probably meant to be milliseconds."""
 
 CANCEL_TIMEOUT = 5.0
 """Seconds for the one cancel that an interruption sends."""
@@ -157,7 +161,10 @@ class Session:
 
     def deadline(self, seconds: float) -> Deadline:
         """The moment ``seconds`` from now. Raises ConfigurationError unless that is a positive number."""
-        return Deadline.after(seconds, self.clock)
+        deadline = Deadline.after(seconds, self.clock)
+        if seconds > USUAL_TIMEOUT:
+            logger.warning("The timeout is %.0f hours: it counts seconds", seconds / 3600)
+        return deadline
 
     def call_deadline(self, at_most: float = math.inf) -> Deadline:
         """When a single call gives up retrying: soon where a server of one's own was never reached."""
@@ -231,9 +238,11 @@ class Session:
         """
         try:
             response = await self.transport.send(request, REQUEST_TIMEOUT if timeout is None else timeout)
+            logger.debug("%s was answered with %s", request.url, response.status)
             _reached.add(self.sequencer.url)
             answers.check_status(response, request)
         except NetworkError as error:
+            logger.debug("%s failed: %s", request.url, error.what)
             if error.sent != "no":
                 _reached.add(self.sequencer.url)
             raise
@@ -286,6 +295,7 @@ async def cancel(session: Session, task_id: str) -> str:
     credentials = session.sequencer.credentials
     request = session.sequencer.cancel(task_id, credentials)
     response = await session.ask(request, session.call_deadline())
+    logger.info("Task %s was canceled", task_id)
     await _record_canceled(session, task_id, credentials)
     return answers.read_message(response, request)
 
@@ -324,12 +334,22 @@ async def remembered(session: Session, task_id: str, error: NotFoundError) -> Wo
     return record.as_result()
 
 
-async def cancel_interrupted(session: Session, task_id: str, credentials: Credentials, stop: BaseException) -> None:
-    """Send one short cancel because of an interruption, if the client allows it. If it fails, that is only logged."""
+async def cancel_interrupted(
+    session: Session, waiter: Waiter, task_id: str, credentials: Credentials, stop: BaseException
+) -> None:
+    """Send one short cancel because of an interruption, if the client allows it and nobody else waits for the task.
+
+    If it fails, that is only logged.
+    """
+    waiter.waits_for(task_id)
     # A coroutine that is being closed may not await.
-    if not isinstance(stop, GeneratorExit) and session.should_cancel(interruption(stop)):
+    if isinstance(stop, GeneratorExit) or not session.should_cancel(interruption(stop)):
+        return
+    if waiter.leave():
         # More interruptions may follow: a loop that is torn down cancels each task more than once.
         await finish(_cancel_once(session, task_id, credentials))
+    else:
+        logger.info("Task %s was not canceled after an interruption: another call waits for it", task_id)
 
 
 async def _cancel_once(session: Session, task_id: str, credentials: Credentials) -> None:

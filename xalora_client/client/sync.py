@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import os
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..media.receiver import OnProgress
@@ -15,8 +17,10 @@ from .available import workflows
 from .base import BaseClient
 from .create import execute, request_resource, upload_ahead
 from .download import MediaFile, download, download_all
+from .handles import restored, saved, updates
+from .many import Outcome, check_at_once, outcomes
 from .session import Session, cancel, query
-from .updates import OnUpdate
+from .updates import OnUpdate, TaskUpdate
 from .wait import create_and_wait, wait
 
 T = TypeVar("T")
@@ -44,6 +48,110 @@ class Client(BaseClient):
             return await call(await self._opened())
 
         return portal.run(main)
+
+    def run(
+        self,
+        task: WorkflowTask,
+        to: str | os.PathLike[str] | None = None,
+        *,
+        timeout: float = 300.0,
+        on_update: OnUpdate | None = None,
+        reuse: bool = True,
+    ) -> MediaFile:
+        """Create the task, wait until it is finished, and download its media.
+
+        An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely, unless another call of
+        this process waits for it as well.
+
+        Args:
+            task: The task to create.
+            to: A file or a folder that gets a copy. None leaves the file in the store of the home folder.
+            timeout: Seconds to wait for the task, counted from this call.
+            on_update: Called with a TaskUpdate when the create has to be tried again, after it, and after each query.
+                The last one has the task's end, also a bad one.
+            reuse: As for ``execute_workflow``.
+
+        Returns:
+            The file, where it is wanted.
+
+        Raises:
+            XaloraError: As ``execute_workflow_and_wait_for_result`` and ``download`` do.
+        """
+
+        async def main(session: Session) -> MediaFile:
+            result = await create_and_wait(session, task, timeout, None, portal.in_caller(on_update), reuse=reuse)
+            return await saved(await download(session, result, self._store, self._limits), to)
+
+        return self._run(main)
+
+    def submit(self, task: WorkflowTask, *, reuse: bool = True, job_id: str | None = None) -> TaskHandle:
+        """Create the task without waiting for its result.
+
+        Args:
+            task: The task to create.
+            reuse: As for ``execute_workflow``.
+            job_id: A name of your own for the task, such as an order's number. With a ledger it is one task, however
+                often it is submitted and whatever becomes of it. None makes a new one.
+
+        Returns:
+            The task's handle.
+
+        Raises:
+            InvalidParameterError: The job id belongs to another task.
+            XaloraError: As ``execute_workflow`` does.
+        """
+        return self.task(self._run(lambda session: execute(session, task, reuse=reuse, job_id=job_id)))
+
+    def task(self, task_id: str) -> TaskHandle:
+        """A handle for a task that exists. Sends nothing.
+
+        Args:
+            task_id: The task's id.
+
+        Returns:
+            The handle.
+        """
+        return TaskHandle(task_id, self.config.workflow_url, self)
+
+    def map(
+        self,
+        tasks: Iterable[WorkflowTask],
+        *,
+        at_once: int = 4,
+        ordered: bool = False,
+        timeout: float = 300.0,
+        reuse: bool = True,
+    ) -> Iterator[Outcome]:
+        """Create many tasks, wait for them, and download their media.
+
+        Leaving the iteration, by ``break`` or an interruption, cancels those that run. With a ledger, the same call
+        again continues: what is finished is not paid for again.
+
+        Args:
+            tasks: The tasks. All are taken at once.
+            at_once: How many run at a time, 1 or more.
+            ordered: Yield the outcomes in the order of the tasks, instead of as they are there.
+            timeout: Seconds to wait for each task.
+            reuse: As for ``execute_workflow``.
+
+        Yields:
+            The outcome of each task. What goes wrong with one is in its outcome.
+
+        Raises:
+            ConfigurationError: ``at_once`` is less than 1.
+        """
+        given = list(tasks)
+        check_at_once(at_once)
+
+        async def main(put: Callable[[Outcome], object]) -> None:
+            session = await self._opened()
+            async for outcome in outcomes(
+                session, self._store, self._limits, given,
+                at_once=at_once, ordered=ordered, timeout=timeout, reuse=reuse,
+            ):  # fmt: skip
+                put(outcome)
+
+        return portal.stream(main)
 
     def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
         """Upload the task's images ahead of its create.
@@ -119,7 +227,8 @@ class Client(BaseClient):
     ) -> WorkflowTaskResult:
         """Create the task and wait until it is finished.
 
-        An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely.
+        An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely, unless another call of
+        this process waits for it as well.
 
         Args:
             task: The task to create.
@@ -127,8 +236,8 @@ class Client(BaseClient):
                 is not lost.
             interval: Seconds between queries, at least 1. None adapts it: from 1 s to 8 s, or with a ledger to how long
                 such tasks took before. Where the server offers it, queries then wait there for the next change.
-            on_update: Called with a TaskUpdate when the create has to be tried again, after it, and after each query
-                that finds the task unfinished.
+            on_update: Called with a TaskUpdate when the create has to be tried again, after it, and after each query.
+                The last one has the task's end, also a bad one.
             reuse: As for ``execute_workflow``.
 
         Returns:
@@ -152,15 +261,13 @@ class Client(BaseClient):
         interval: float | None = None,
         on_update: OnUpdate | None = None,
     ) -> WorkflowTaskResult:
-        """Wait until a task that exists is finished.
-
-        An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely.
+        """Wait until a task that exists is finished. An interruption does not cancel it; ``cancel_task`` does.
 
         Args:
             task_id: The task's id.
             timeout: Seconds to wait, counted from this call.
             interval: As for ``execute_workflow_and_wait_for_result``.
-            on_update: Called with a TaskUpdate after each query that finds the task unfinished.
+            on_update: Called with a TaskUpdate after each query. The last one has the task's end, also a bad one.
 
         Returns:
             The answer about the finished task.
@@ -263,3 +370,85 @@ class Client(BaseClient):
         """
         progress, each = portal.in_caller(on_progress), portal.in_caller(on_file)
         return self._run(lambda session: download_all(session, result, self._store, self._limits, progress, each))
+
+
+@dataclass(frozen=True)
+class TaskHandle:
+    """A task that exists. Leaving any of its calls cancels nothing; ``cancel`` does.
+
+    Attributes:
+        task_id: The task's id.
+        server: The sequencer, as in the settings.
+
+    It can be pickled, without a key: where it is read, the key comes from that process's settings.
+    """
+
+    task_id: str
+    server: str
+    _client: Client = field(repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored, (type(self), type(self._client), self.task_id, self.server)
+
+    def status(self) -> WorkflowTaskResult:
+        """Query the task's status, as ``Client.query_task_result`` does.
+
+        Returns:
+            The server's answer. A failed or canceled task is an answer, not an error.
+        """
+        return self._client.query_task_result(self.task_id)
+
+    def events(self, timeout: float = 300.0) -> Iterator[TaskUpdate]:
+        """Wait for the task's end, and see what happens meanwhile.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Yields:
+            An update after each query. The last one has the task's end, also a bad one.
+
+        Raises:
+            TaskTimeoutError: The timeout passed. The task continues remotely.
+            XaloraError: As ``Client.query_task_result`` does.
+        """
+
+        async def main(put: Callable[[TaskUpdate], object]) -> None:
+            async for update in updates(await self._client._opened(), self.task_id, timeout):
+                put(update)
+
+        return portal.stream(main)
+
+    def result(self, timeout: float = 300.0) -> WorkflowTaskResult:
+        """Wait until the task is finished, as ``Client.wait_for_result`` does.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            The answer about the finished task.
+        """
+        return self._client.wait_for_result(self.task_id, timeout)
+
+    def download(self, to: str | os.PathLike[str] | None = None, *, timeout: float = 300.0) -> MediaFile:
+        """Wait until the task is finished, and download its media.
+
+        Args:
+            to: A file or a folder that gets a copy. None leaves the file in the store of the home folder.
+            timeout: Seconds to wait for the task.
+
+        Returns:
+            The file, where it is wanted.
+
+        Raises:
+            XaloraError: As ``Client.wait_for_result`` and ``Client.download`` do.
+        """
+        file = self._client.download(self.result(timeout))
+        return portal.run(lambda: saved(file, to))
+
+    def cancel(self) -> str:
+        """Cancel the task.
+
+        Returns:
+            The server's message, in one line.
+        """
+        return self._client.cancel_task(self.task_id)

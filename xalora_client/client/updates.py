@@ -29,7 +29,7 @@ class TaskUpdate:
             (created by an earlier call with the same inputs), "finished" (the same, and its result was known already;
             it is not charged again) or "given" (the call waits for it by its id).
         progress: How far the running task is, as the server reports it. Where it does not, an estimate from how long
-            such tasks took before. None when nothing is known.
+            such tasks took before. None when nothing is known. Of a finished task it is complete.
     """
 
     task_id: str
@@ -64,7 +64,7 @@ class TaskUpdate:
             what = "connection lost" if is_lost else self.last_error
             left = math.ceil(self.next_poll - since)
             return f" · {what}, trying again{f' in {left} s' if left > 0 else ''}"
-        progress = self.progress
+        progress = None if self.status == TaskStatus.FINISHED else self.progress
         if progress is not None and progress.estimated:
             left = round(progress.maximum - progress.value - since)
             return f", about {minutes(left)} left" if left > 0 else ""

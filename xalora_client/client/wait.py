@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import NotFoundError, ResponseError, TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
 from ..http.retry import LONGEST_PAUSE
@@ -14,9 +14,13 @@ from .create import UNKNOWN_AT_FIRST, CreatedTask, create, unknown_to_server
 from .polling import LongPolling, learned_delays, poll_delays
 from .session import Deadline, Session, cancel_interrupted, check, logger, remembered
 from .updates import OnUpdate, TaskUpdate, error_fields, estimate
+from .waiters import Waiter
 
 MOST_INVALID_ANSWERS = 5
 """A wait ends after this many invalid answers in a row. A single one may come from a proxy or a restart."""
+
+_GIVEN = "given"
+"""The origin of a task that is waited for by its id: it belongs to whoever created it."""
 
 LAST_CHECK = 1.0
 """The last query is sent this many seconds before the deadline."""
@@ -35,24 +39,29 @@ async def create_and_wait(
     poll_delays(interval, session.rng)  # A bad interval is refused before anything is charged.
     deadline = session.deadline(timeout)
     within = session.call_deadline(timeout)
-    created = await create(session, task, within, reuse=reuse, on_update=on_update)
-    try:
-        return await Wait(session, created, deadline, interval, on_update).run()
-    except NotFoundError as error:
-        if created.origin == Step.EXISTING:
-            raise unknown_to_server(error, created.task_id) from error
-        raise
+    with Waiter(session.name) as waiter:
+        created = await create(session, task, within, waiter, reuse=reuse, on_update=on_update)
+        try:
+            return await Wait(session, created, waiter, deadline, interval, on_update).run()
+        except NotFoundError as error:
+            if created.origin == Step.EXISTING:
+                raise unknown_to_server(error, created.task_id) from error
+            raise
 
 
 async def wait(
     session: Session, task_id: str, timeout: float, interval: float | None, on_update: OnUpdate | None
 ) -> WorkflowTaskResult:
-    """Wait for a task that was created before."""
-    given = CreatedTask(task_id, session.sequencer.credentials, "given")
-    try:
-        return await Wait(session, given, session.deadline(timeout), interval, on_update).run()
-    except NotFoundError as error:
-        return await remembered(session, task_id, error)
+    """Wait for a task that was created before. An interruption does not cancel it."""
+    given = CreatedTask(task_id, session.sequencer.credentials, _GIVEN)
+    with Waiter(session.name) as waiter:
+        try:
+            return await Wait(session, given, waiter, session.deadline(timeout), interval, on_update).run()
+        except NotFoundError as error:
+            result = await remembered(session, task_id, error)
+            if on_update is not None:
+                on_update(TaskUpdate(task_id, result.status, 0.0, 0.0, result, origin=_GIVEN))
+            return result
 
 
 class _ObserverError(Exception):
@@ -69,6 +78,7 @@ class Wait:
 
     session: Session
     task: CreatedTask
+    waiter: Waiter
     deadline: Deadline
     interval: float | None = None
     on_update: OnUpdate | None = None
@@ -78,7 +88,7 @@ class Wait:
         self.result = self.task.result
         self.started = self.session.clock()
         # On the same clock. When a task of an earlier run was created is not known yet.
-        self.is_earlier = self.task.origin in ("attach", "given")
+        self.is_earlier = self.task.origin in (Step.EXISTING, _GIVEN)
         self.created = None if self.is_earlier else self.started
         self.delays = poll_delays(self.interval, self.session.rng)
         # With an interval, the caller decides when the server is asked.
@@ -87,6 +97,7 @@ class Wait:
         self.durations: Sequence[float] = ()
         self.last_error: XaloraError | None = None
         self.invalid_answers = 0
+        self.progress = TaskProgress(0.0, 1.0)
 
     async def run(self) -> WorkflowTaskResult:
         """Query until the task is final. Before the first query of a new task, this pauses; an old one may be done.
@@ -94,6 +105,7 @@ class Wait:
         Raises TaskFailedError, TaskCanceledError, TaskTimeoutError, and what a query raises when asking again
         would not help.
         """
+        self.waiter.waits_for(self.task_id)
         try:
             await self.session.with_ledger(self._learn)
             if self.result is not None and self.result.is_final:
@@ -107,16 +119,22 @@ class Wait:
                         await self._pause()
                     result = await self._query()
                 if result is not None and result.is_final:
+                    self._report(0.0)
                     return _outcome(result)
                 pauses = True
         except XaloraError:
             raise
         except _ObserverError as caught:
-            await cancel_interrupted(self.session, self.task_id, self.task.credentials, caught.error)
+            await self._stopped(caught.error)
             raise caught.error from caught.error.__cause__
         except BaseException as stop:
-            await cancel_interrupted(self.session, self.task_id, self.task.credentials, stop)
+            await self._stopped(stop)
             raise
+
+    async def _stopped(self, stop: BaseException) -> None:
+        """After an interruption: cancel the task, unless it was given by its id or has ended."""
+        if self.task.origin != _GIVEN and not (self.result and self.result.is_final):
+            await cancel_interrupted(self.session, self.waiter, self.task_id, self.task.credentials, stop)
 
     def _learn(self, ledger: Ledger) -> None:
         """Schedule the queries by how long tasks of this kind took before."""
@@ -151,8 +169,10 @@ class Wait:
                 raise
             self.last_error = error
             return None
-        if not isinstance(result.status, TaskStatus) and (self.result is None or self.result.status != result.status):
-            logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, result.status)
+        if self.result is None or self.result.status != result.status:
+            logger.info("Task %s is %s", self.task_id, result.status)
+            if not isinstance(result.status, TaskStatus):
+                logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, result.status)
         self.invalid_answers = 0
         self.result = result
         self._note(result)
@@ -202,11 +222,17 @@ class Wait:
             raise _ObserverError(stop) from stop
 
     def _progress(self) -> TaskProgress | None:
-        if self.result is None or self.result.status != TaskStatus.RUNNING:
+        if self.result is None:
             return None
-        if self.result.progress is not None or self.created is None:
-            return self.result.progress
-        return estimate(self.durations, self.session.clock() - self.created)
+        if self.result.status == TaskStatus.FINISHED:
+            return replace(self.progress, value=self.progress.maximum, preview=None)
+        if self.result.status != TaskStatus.RUNNING:
+            return None
+        progress = self.result.progress
+        if progress is None and self.created is not None:
+            progress = estimate(self.durations, self.session.clock() - self.created)
+        self.progress = progress or self.progress
+        return progress
 
     def _timed_out(self, error: XaloraError | None = None) -> TaskTimeoutError:
         waited = self.session.clock() - self.started

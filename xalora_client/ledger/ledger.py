@@ -12,7 +12,7 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from ..errors import StorageError
+from ..errors import InvalidParameterError, StorageError
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import CreateRequest
 from ..storage.file_locks import ProcessLock, is_held
@@ -109,16 +109,32 @@ class Ledger:
         """
         return TaskIdentity.of(self.server or "", create_request.task, create_request.credentials)
 
-    def claim(self, identity: TaskIdentity, job_id: str, *, reuse: bool, source: str, caller: object = None) -> Claim:
+    def claim(
+        self,
+        identity: TaskIdentity,
+        job_id: str,
+        *,
+        reuse: bool,
+        source: str,
+        caller: object = None,
+        is_own: bool = False,
+    ) -> Claim:
         """Decide what to do for somebody who asks for a task, in one atomic step across all threads and processes.
 
         What is already charged comes first: the newest task that is open or finished, then a create whose outcome is
         unknown. Otherwise a new one is recorded under ``job_id``, before this returns. With ``reuse`` off it is always
         a new one. ``source`` is "node", "cli" or "library", ``caller`` the part of it that asks.
+
+        With ``is_own``, somebody has chosen the job id: the task that has it is the one, whatever became of it. Raises
+        InvalidParameterError when that is a task with other inputs.
         """
 
         def action(db: sqlite3.Connection) -> Claim:
-            record = rows.usable(db, identity.fingerprint) if reuse else None
+            record = rows.usable(db, identity.fingerprint) if reuse and not is_own else None
+            if is_own:
+                record = rows.find(db, "job_id", job_id)
+                if record is not None and record.fingerprint != identity.fingerprint:
+                    raise InvalidParameterError("job_id", job_id, "one that no other task has")
             if record is None:
                 return self._start(db, rows.new(identity, job_id, source, self.clock(), caller))
             if record.task_id is not None:

@@ -6,6 +6,9 @@ Before a task is created, each image gets an address. Until then it is known by 
 from __future__ import annotations
 
 import hashlib
+import io
+import mimetypes
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +17,12 @@ from typing import Any
 
 from ..errors import InvalidParameterError
 from .parameters import decode_data_uri, is_data_uri
+from .pixels import picture_of
 from .urls import without_signatures
+
+_PNG = "image/png"
+_STARTS = ((b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
+"""How files begin. What they really are is found out before they are sent."""
 
 
 class InputImage:
@@ -47,6 +55,39 @@ class InputImage:
         self._lock = threading.Lock()
 
     @classmethod
+    def of(cls, source: object) -> InputImage:
+        """Make one of anything that is a picture. It is copied, except for a file, which is read when it is needed.
+
+        Args:
+            source: A ``pathlib.Path``; the bytes of a file; a Pillow image; or an array or tensor ``[H, W]``,
+                ``[H, W, C]`` or ``[1, H, W, C]`` with 1, 3 or 4 channels, as uint8 or as floats of 0..1.
+
+        Returns:
+            The image; pixels are sent as PNG.
+
+        Raises:
+            InvalidParameterError: It is none of these. A text is an address, not a path.
+        """
+        if isinstance(source, InputImage):
+            return source
+        if isinstance(source, os.PathLike):
+            return cls.from_file(source, mimetypes.guess_type(Path(source).name)[0] or "image/png")
+        if isinstance(source, bytes | bytearray | memoryview):
+            content = bytes(source)
+            return cls.from_bytes(content, next((kind for start, kind in _STARTS if content.startswith(start)), _PNG))
+        picture = picture_of(source)
+
+        def encoded() -> bytes:
+            file = io.BytesIO()
+            picture.save(file, "PNG", compress_level=1)
+            return file.getvalue()
+
+        def sha256() -> str:
+            return hashlib.sha256(f"{picture.mode} {picture.size}\n".encode() + picture.tobytes()).hexdigest()
+
+        return cls(encoded, sha256, _PNG, is_checked=True)
+
+    @classmethod
     def from_bytes(cls, content: bytes, media_type: str = "image/png", name: str = "the image") -> InputImage:
         """Make one of encoded bytes.
 
@@ -61,7 +102,7 @@ class InputImage:
         return cls(lambda: content, lambda: hashlib.sha256(content).hexdigest(), media_type, name)
 
     @classmethod
-    def from_file(cls, path: Path, media_type: str) -> InputImage:
+    def from_file(cls, path: str | os.PathLike[str], media_type: str) -> InputImage:
         """Make one of a file, which is read when it is needed.
 
         Args:
@@ -71,6 +112,7 @@ class InputImage:
         Returns:
             The image. Its use raises InvalidParameterError when the file cannot be read, or changes meanwhile.
         """
+        path = Path(path)
 
         def read() -> bytes:
             try:

@@ -8,6 +8,7 @@ uses its own defaults.
 from __future__ import annotations
 
 import json
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +20,9 @@ from .inputs import InputImage
 from .parameters import MediaAddress, Number, Rule, Text, Whole
 
 _RULE = "rule"
+_IMAGE = secrets.token_hex(16)
+"""The name of an image's place while parameters are copied. Nobody can know it."""
+
 _TEXT = Text("")
 _TIMEOUT = Whole("seconds the sequencer gives the task", minimum=0, maximum=7 * 24 * 3600)
 
@@ -112,8 +116,9 @@ class _KnownTask(WorkflowTask):
         super().__post_init__()
         for name, rule, required in self.rules():
             value = getattr(self, name)
-            is_uploaded = isinstance(rule, MediaAddress) and isinstance(value, InputImage)
-            if (required or value is not None) and not is_uploaded:
+            if isinstance(rule, MediaAddress) and value is not None and not isinstance(value, str):
+                setattr(self, name, InputImage.of(value))
+            elif required or value is not None:
                 rule.check(name, value)
 
     @classmethod
@@ -187,8 +192,9 @@ class UpscalerTask(_KnownTask):
     """A larger version of one image (``upscaler``). The miner fetches the image. Other arguments: WorkflowTask.
 
     Args:
-        image_url: An http or https URL that the miner can reach, a ``data:`` URI (see ``encode_data_uri``), or an
-            InputImage. The last two are given an address before the task is created.
+        image_url: An http or https URL that the miner can reach, a ``data:`` URI (see ``encode_data_uri``), or what
+            ``InputImage.of`` takes: a path, bytes, a Pillow image, an array or a tensor. All but a URL are given an
+            address before the task is created.
 
     Raises:
         InvalidParameterError: A value is not allowed.
@@ -196,7 +202,7 @@ class UpscalerTask(_KnownTask):
 
     type_name: ClassVar[str] = "upscaler"
 
-    image_url: str | InputImage = _required(MediaAddress("the image's address", wire_name="image"))  # noqa: RUF009 - a field
+    image_url: object = _required(MediaAddress("the image's address", wire_name="image"))
 
 
 @dataclass(eq=False, repr=False)
@@ -237,7 +243,8 @@ class CustomTask(WorkflowTask):
 
     Args:
         task_type: The protocol's name for the kind of task. Not empty.
-        parameters: The workflow's parameters, as JSON values. They are copied.
+        parameters: The workflow's parameters, as JSON values. They are copied. In place of an image's address a value
+            may be what ``InputImage.of`` takes, such as a ``pathlib.Path``.
 
     Raises:
         InvalidParameterError: A value is not allowed.
@@ -278,9 +285,19 @@ class CustomTask(WorkflowTask):
 
 def _json_object(field_name: str, value: Any) -> dict[str, Any]:
     """Return an independent copy of a JSON object, or raise InvalidParameterError."""
+    images: list[InputImage] = []
+
+    def put_aside(image: Any) -> dict[str, int]:
+        images.append(InputImage.of(image))
+        return {_IMAGE: len(images) - 1}
+
+    def put_back(read: dict[str, Any]) -> Any:
+        return images[read[_IMAGE]] if _IMAGE in read else read
+
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
         with suppress(TypeError, ValueError, RecursionError):
-            copy: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode())
+            text = json.dumps(dict(value), allow_nan=False, ensure_ascii=False, default=put_aside)
+            copy: dict[str, Any] = json.loads(text.encode(), object_hook=put_back)
             return copy
     raise InvalidParameterError(field_name, value, "an object of JSON values with texts as names")
 

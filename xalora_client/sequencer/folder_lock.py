@@ -8,6 +8,7 @@ import json
 import secrets
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, StorageError
@@ -94,7 +95,7 @@ def url_of_owner(data: Path) -> str | None:
     The file alone proves nothing: its writer may be dead and its port reused. So the sandbox itself is asked.
     """
     try:
-        written = json.loads((data / "url").read_text(encoding="utf-8"))
+        written = _published(data)
         url = str(written["url"])
         with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=_ANSWER_SECONDS)) as connection:
             connection.request("GET", "/")
@@ -102,3 +103,15 @@ def url_of_owner(data: Path) -> str | None:
         return url if answer["instance"] == written["instance"] else None
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
         return None
+
+
+def last_port(data: Path) -> int:
+    """Return the port of the sandbox that serves the folder, or served it last. 0 if that is not known."""
+    try:
+        return urlsplit(str(_published(data)["url"])).port or 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _published(data: Path) -> Any:
+    return json.loads((data / "url").read_text(encoding="utf-8"))

@@ -6,6 +6,8 @@ import asyncio
 import atexit
 import concurrent.futures
 import logging
+import os
+import socket
 import threading
 import time
 from contextlib import closing
@@ -13,11 +15,12 @@ from pathlib import Path
 
 from ..errors import ConfigurationError
 from ..threads import loop_thread
-from .folder_lock import FolderInUseError, FolderLock, url_of_owner
+from .folder_lock import FolderInUseError, FolderLock, last_port, url_of_owner
 from .options import Options
 
 logger = logging.getLogger(__name__)
 
+_HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 10.0
 _STOPPING_SECONDS = 5.0
 
@@ -29,8 +32,8 @@ def local_sandbox(data: Path, options: Options | None = None) -> str:
     """Return the URL of a sandbox for the data folder on 127.0.0.1, starting one in a thread where none runs.
 
     There is one per folder, across all processes of this machine. A later call, or another process, gets the URL of
-    the one that runs, whose options do not change. It ends with its process, and the next one continues unfinished
-    tasks.
+    the one that runs, whose options do not change. It ends with its process. The next one continues unfinished tasks,
+    on the same port if that is free.
 
     Blocks until the sandbox answers, well under a second. Raises StorageError when the folder cannot be written.
     """
@@ -70,6 +73,18 @@ def close_local_sandboxes() -> None:
 atexit.register(close_local_sandboxes)
 
 
+def _port_of_last(data: Path) -> int:
+    """The port of the folder's last sandbox, where clients and addresses of results expect it; 0 if it is taken."""
+    port = last_port(data)
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name != "nt")
+        try:
+            trial.bind((_HOST, port))
+        except OSError:
+            return 0
+    return port
+
+
 class _Server:
     """A sandbox in a daemon thread, where its event loop is made and runs. ``url`` is where it answers."""
 
@@ -92,7 +107,7 @@ class _Server:
             from .app import serve_locked  # slow to import, and not needed with a real sequencer
 
             with closing(asyncio.new_event_loop()) as self._loop:
-                serving = serve_locked("127.0.0.1", 0, lock, options, self._ready.set_result)
+                serving = serve_locked(_HOST, _port_of_last(lock.data), lock, options, self._ready.set_result)
                 self._serving = self._loop.create_task(serving)
                 self._loop.run_until_complete(self._serving)
         except asyncio.CancelledError:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 import time
+import uuid
 from pathlib import Path
 
 _PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
@@ -49,6 +51,16 @@ def move(file: Path, destination: Path) -> None:
     _flush(file, os.O_RDWR)
     replace(file, destination)
     sync_folder(destination.parent)
+
+
+def copy(file: Path, destination: Path) -> None:
+    """Copy a file, replacing what is at its destination, as a whole or not at all. Raises OSError."""
+    fresh = destination.with_name(f".{uuid.uuid4().hex}.new")
+    try:
+        shutil.copyfile(file, fresh)
+        replace(fresh, destination)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def sync(file: Path) -> None:

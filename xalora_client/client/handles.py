@@ -1,0 +1,45 @@
+"""What the handles of a task share, which TaskHandle and AsyncTaskHandle offer beside their clients."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from ..errors import TaskCanceledError, TaskFailedError
+from .base import BaseClient
+from .download import MediaFile
+from .session import Session, in_thread
+from .updates import TaskUpdate
+from .wait import wait
+
+
+async def updates(session: Session, task_id: str, timeout: float) -> AsyncGenerator[TaskUpdate]:
+    """Wait for a task, and yield its updates. The last one has its end, also a bad one."""
+    queue: asyncio.Queue[TaskUpdate | None] = asyncio.Queue()
+    waiting = asyncio.create_task(wait(session, task_id, timeout, None, queue.put_nowait))
+    waiting.add_done_callback(lambda _: queue.put_nowait(None))
+    try:
+        while (update := await queue.get()) is not None:
+            yield update
+        with suppress(TaskFailedError, TaskCanceledError):  # The last update said so.
+            await waiting
+    finally:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def saved(file: MediaFile, to: str | os.PathLike[str] | None) -> MediaFile:
+    """The file, or its copy at the place where the caller wants it."""
+    if to is None:
+        return file
+    path = await in_thread(file.save, to)
+    return replace(file, path=path, info=replace(file.info, path=path))
+
+
+def restored(handle: Callable[..., Any], client: Callable[..., BaseClient], task_id: str, server: str) -> Any:
+    """A handle from a pickle."""
+    return handle(task_id, server, client(workflow_url=server))

@@ -1,0 +1,51 @@
+"""Pixels from the libraries that users have, which are not imported for it: Pillow, numpy, torch and their like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidParameterError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_WANTED = "a pathlib.Path, the bytes of a file, a Pillow image, or an array or tensor of pixels"
+_SHAPES = "pixels of shape [H, W], [H, W, C] or [1, H, W, C] with 1, 3 or 4 channels"
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+
+def picture_of(source: Any) -> Image:
+    """A copy of a Pillow image or of an array, as a Pillow image that PNG can store.
+
+    An array is uint8, or floats of 0..1. Raises InvalidParameterError for everything else.
+    """
+    if hasattr(source, "getbands"):  # Of Pillow.
+        picture: Image = source.copy() if source.mode in _PNG_MODES else source.convert("RGB")
+        return picture
+    if hasattr(source, "detach"):  # Of torch: on any device, of any kind of float.
+        source = source.detach().cpu()
+        source = (source.float() if source.is_floating_point() else source).numpy()
+    if not hasattr(source, "__array__"):
+        raise InvalidParameterError("image", source, _WANTED)
+    return _of_array(source)
+
+
+def _of_array(source: Any) -> Image:
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.asarray(source)
+    if pixels.ndim == 4 and pixels.shape[0] == 1:
+        pixels = pixels[0]
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    is_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if not is_shape or 0 in pixels.shape:
+        raise InvalidParameterError("image", f"an array of shape {list(np.shape(source))}", _SHAPES)
+    if pixels.dtype.kind == "f":
+        if not (pixels.min() >= 0 and pixels.max() <= 1):  # Also for NaN.
+            raise InvalidParameterError("image", "an array with other values", "floats of 0 to 1, or uint8")
+        pixels = np.round(pixels * 255).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise InvalidParameterError("image", f"an array of {pixels.dtype}", "floats of 0 to 1, or uint8")
+    return Image.fromarray(np.array(pixels))
