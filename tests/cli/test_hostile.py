@@ -48,8 +48,8 @@ def test_a_servers_odd_words_are_a_plain_line(xalora, scripted, answer, argument
 
 
 def test_an_image_is_read_when_its_turn_comes(xalora, scripted, tmp_path):
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(picture())
+    for width, name in enumerate(("a.png", "b.png"), 24):
+        (tmp_path / name).write_bytes(picture(width))
 
     def create(seen):
         (tmp_path / "b.png").unlink(missing_ok=True)
