@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,11 @@ async def workflows() -> list[dict[str, Any]]:
 
     Only a sequencer of one's own is asked: the network does not tell, and the sandbox is not started for this.
     """
-    if xalora_client.read_settings(comfy.home()).kind != "own":
-        return []
-    async with xalora_client.AsyncClient(fallback_home=comfy.home()) as client:
-        found = await client.workflows() or []
+    found: list[xalora_client.AvailableWorkflow] = []
+    with suppress(XaloraError):  # A run says what is wrong.
+        if xalora_client.read_settings(comfy.home()).kind == "own":
+            async with xalora_client.AsyncClient(fallback_home=comfy.home()) as client:
+                found = await client.workflows() or []
     return [
         each.to_json() | {"usual_factor": each.usual_factor, "usual_models": list(each.usual_models)} for each in found
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from tests.support.cluster import KEY, MINER_KEY, SequencerProcess
 from tests.support.comfyui_process import ComfyUIProcess
 from tests.support.fake_miner import IMAGE, FakeMiner, workflow
+from tests.support.loopback import deaf_url
 from tests.support.sandbox_process import SandboxProcess
 
 LORA = [{"name": "prompt", "kind": "text"}, {"name": "lora_name", "kind": "choice", "choices": ["fox", "sub/hare.pt"]}]
@@ -73,12 +73,15 @@ def test_lists_set_texts_and_nothing_more_is_saved_or_sent(
 
 
 def test_without_a_server_that_tells_the_nodes_are_as_ever(
-    any_editor: ComfyUIProcess, opening: Callable[[ComfyUIProcess], Any], sandbox: SandboxProcess, tmp_path: Path
+    any_editor: ComfyUIProcess, opening: Callable[[ComfyUIProcess], Any], sandbox: SandboxProcess
 ) -> None:
-    for url in ("http://127.0.0.1:1", "sandbox", ""):
-        any_editor.use(url, XALORA_API_KEY=KEY)
+    with deaf_url() as deaf:
+        settings = [(deaf, KEY), (sandbox.url, ""), ("sandbox", ""), ("", KEY)]
+    for url, key in settings:
+        any_editor.use(url, XALORA_API_KEY=key)
         with opening(any_editor) as editor:
             nodes = [editor.add(name) for name in NODES]
-            editor.page.wait_for_timeout(1500)
+            assert editor.js("async () => (await app.api.fetchApi('/xalora/workflows')).json()") == []
+            editor.page.wait_for_timeout(500)
             assert not [name for node in nodes for name in editor.widgets(node) if name.startswith("xalora_")]
             assert editor.problems == []
