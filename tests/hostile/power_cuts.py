@@ -233,6 +233,8 @@ class Cuts:
         newest = list(self.known)[-300:]
         for task_id in {*newest, *self.rng.sample(list(self.known), min(30, len(self.known)))}:
             known = self.known[task_id]
+            if known.job_id is None and known.status == "created":
+                continue  # Only a miner has heard of it: its create was not acknowledged.
             answer = requests.post(f"{url}/task_result_query", json=WHO | {"task_id": task_id}, timeout=30)
             now = answer.json() if answer.status_code == 200 else {"status": "gone"}
             expected = {known.status} if known.status != "created" else {"waiting", "running"}
