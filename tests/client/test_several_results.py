@@ -7,7 +7,7 @@ import pytest
 from tests.support.fake_file_server import File
 from tests.support.fake_sequencer import status
 from tests.support.pictures import png
-from xalora_client import CustomTask, DownloadError
+from xalora_client import CustomTask, DownloadError, TaskRecords
 
 PICTURES = [png(8), png(9), png(8)]
 TASK = CustomTask("txt2img", {"batch_size": 3})
@@ -40,6 +40,17 @@ def test_what_was_downloaded_needs_no_server_any_more(keeper, served, sequencer)
     served.close()
     sequencer.close()
     assert fetch(keeper) == PICTURES
+
+
+def test_the_ledger_has_the_files_of_all(keeper, served, home):
+    fetch(keeper)
+    with TaskRecords(home) as records:
+        ((record,), _) = records.tasks(1)
+        paths = records.use_all_media(record)
+        assert [path.read_bytes() for path in paths] == PICTURES
+        assert [record.media, *record.more_media] == [path.name for path in paths]
+        paths[1].unlink()
+        assert records.use_all_media(record) == []
 
 
 def test_what_is_missing_is_fetched_alone_by_a_fresh_link(keeper, served, ids):

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.fake_sequencer import status
+from tests.support.fake_xalora import FakeXalora
 from tests.support.ledger_steps import claim, identity, run_to
+from tests.support.pictures import png
 from tests.support.sandbox_process import SandboxProcess
 from xalora_client.ledger import Ledger
 
@@ -104,6 +107,24 @@ def test_what_an_earlier_program_left_is_collected(editor: Editor, ended: None, 
     editor.xalora.dialog("Result of the task").locator("video").wait_for()
     editor.page.keyboard.press("Escape")
     editor.xalora.act(prompt, "Show")
+
+
+def test_all_pictures_of_a_task_are_shown(
+    editor: Editor, ended: None, prompt: str, configured: Callable[[str], None]
+) -> None:
+    server = FakeXalora()
+    urls = [server._serve(number, png(16, 16 + number)) for number in range(3)]
+    answer = status("finished", result=urls[0], results=urls, revision=1, long_poll_seconds=25)
+    server.ends = lambda number, parameters: answer
+    configured(server.url)
+    editor.add("XaloraFluxLora", prompt=prompt, lora_name="gecko.safetensors")
+    editor.queue()
+    assert editor.end()["name"] == "execution_success"
+    editor.xalora.act(prompt, "Show")
+    editor.xalora.dialog("Result of the task").locator("img").nth(2).wait_for()
+    heights = "[...document.querySelectorAll('dialog img')].map(each => each.naturalHeight).join()"
+    editor.page.wait_for_function(f"{heights} === '16,17,18'")
+    server.close()
 
 
 def test_a_result_that_cannot_be_shown_is_said_to_be_there(editor: Editor, ended: None, prompt: str) -> None:

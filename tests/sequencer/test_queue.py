@@ -184,6 +184,47 @@ def test_a_result_that_was_removed_before_the_submit_must_be_uploaded_again(run)
     run(test)
 
 
+def test_one_of_several_results_that_was_removed_before_the_submit_must_be_uploaded_again(run):
+    async def test(queue):
+        task_id = (await queue.create()).task_id
+        attempt = await queue.claim()
+        for name in ("a.png", "b.png"):
+            await queue.queue.attach_result(attempt.lease, name, 5)
+        await queue.queue.forget_result("b.png")
+        with pytest.raises(NotUploadedError):
+            await queue.queue.finish(attempt.lease, Result("a.png", more=("b.png",)))
+        await queue.queue.attach_result(attempt.lease, "b.png", 5)
+        assert await queue.queue.finish(attempt.lease, Result("a.png", more=("b.png",)))
+        view = await queue.queue.query(task_id, queue.owner)
+        found = [await queue.queue.find_media(view.media, queue.owner, number=number) for number in range(4)]
+        assert found == [None, "a.png", "b.png", None]
+        assert await queue.queue.find_media(view.media, b"another's", number=2) is None
+
+    run(test)
+
+
+def test_each_of_several_results_is_as_old_as_the_end_of_its_task_and_is_removed_by_itself(run):
+    async def test(queue):
+        tasks, names = queue.queue, ["a.png", "b.png", "c.png"]
+        task_id = (await queue.create()).task_id
+        attempt = await queue.claim()
+        for name in names:
+            await tasks.attach_result(attempt.lease, name, 5)
+        for _ in range(130):
+            queue.clock.advance(29)
+            await tasks.renew(attempt.lease)
+        assert sorted(await tasks.results_over(0)) == names
+        await tasks.finish(attempt.lease, Result("a.png", more=("b.png", "c.png")))
+        assert await tasks.results_over(0) == []
+        queue.clock.advance(3601)
+        assert await tasks.results_over(10) == ["c.png"]
+        await tasks.forget_result("c.png")
+        assert await tasks.results_over(10) == []
+        assert (await queue.queue.query(task_id, queue.owner)).results == 3
+
+    run(test)
+
+
 def test_a_task_that_ends_while_it_is_on_its_way_to_a_waiting_miner_is_not_given(run):
     async def test(queue):
         async def at_once():

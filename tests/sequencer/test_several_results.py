@@ -8,9 +8,6 @@ import requests
 from tests.support.pictures import png
 from xalora_client.protocol.miner import MOST_RESULTS
 from xalora_client.sequencer.api import files
-from xalora_client.sequencer.values import NotUploadedError, Result
-
-from .test_queue import run  # noqa: F401 - a fixture
 
 PICTURES = [png(4, 4), png(5, 5), png(4, 4)]
 """Two of a batch may be equal."""
@@ -110,47 +107,6 @@ def test_an_attempt_uploads_so_many_files_and_bytes(sequencer, monkeypatch):
     assert {each.name for each in (server.data / "media").iterdir()} == set(keys)
     assert miner.submit(task, result=keys[0], results=keys).status_code == 200
     assert media(*server.query(task_id)["results"]) == [*PICTURES, png(6, 6)]
-
-
-def test_one_that_was_removed_before_the_submit_must_be_uploaded_again(run):  # noqa: F811
-    async def test(queue):
-        task_id = (await queue.create()).task_id
-        attempt = await queue.claim()
-        for name in ("a.png", "b.png"):
-            await queue.queue.attach_result(attempt.lease, name, 5)
-        await queue.queue.forget_result("b.png")
-        with pytest.raises(NotUploadedError):
-            await queue.queue.finish(attempt.lease, Result("a.png", more=("b.png",)))
-        await queue.queue.attach_result(attempt.lease, "b.png", 5)
-        assert await queue.queue.finish(attempt.lease, Result("a.png", more=("b.png",)))
-        view = await queue.queue.query(task_id, queue.owner)
-        found = [await queue.queue.find_media(view.media, queue.owner, number=number) for number in range(4)]
-        assert found == [None, "a.png", "b.png", None]
-        assert await queue.queue.find_media(view.media, b"another's", number=2) is None
-
-    run(test)
-
-
-def test_each_is_as_old_as_the_end_of_its_task_and_is_removed_by_itself(run):  # noqa: F811
-    async def test(queue):
-        tasks, names = queue.queue, ["a.png", "b.png", "c.png"]
-        task_id = (await queue.create()).task_id
-        attempt = await queue.claim()
-        for name in names:
-            await tasks.attach_result(attempt.lease, name, 5)
-        for _ in range(130):
-            queue.clock.advance(29)
-            await tasks.renew(attempt.lease)
-        assert sorted(await tasks.results_over(0)) == names
-        await tasks.finish(attempt.lease, Result("a.png", more=("b.png", "c.png")))
-        assert await tasks.results_over(0) == []
-        queue.clock.advance(3601)
-        assert await tasks.results_over(10) == ["c.png"]
-        await tasks.forget_result("c.png")
-        assert await tasks.results_over(10) == []
-        assert (await queue.queue.query(task_id, queue.owner)).results == 3
-
-    run(test)
 
 
 def test_the_next_attempt_begins_with_none(sequencer):
