@@ -47,11 +47,15 @@ def build(folder: Path) -> Path:
 
 @dataclass
 class File:
-    """A file's bytes: those that are on the disk, those that were written, and the changes that lead there."""
+    """A file's bytes: those that are on the disk, those that were written, and the changes that lead there.
+
+    ``count`` is how many changes are on the disk.
+    """
 
     flushed: bytearray = field(default_factory=bytearray)
     present: bytearray = field(default_factory=bytearray)
     changes: list[tuple[int, bytes | None]] = field(default_factory=list)
+    count: int = 0
 
     def change(self, offset: int, content: bytes | None) -> None:
         self.changes.append((offset, content))
@@ -166,21 +170,22 @@ class Disk:
     def _flush(self, name: str, file: File | None) -> Callable[[], None]:
         """What a flush that begins now does to the disk, once it has ended."""
         if file is not None:
-            content, count = bytearray(file.present), len(file.changes)
+            content, count = bytearray(file.present), file.count + len(file.changes)
 
             def flush_file() -> None:
-                file.flushed = content
-                file.changes[:count] = []
+                if count > file.count:  # Else a flush that began later has ended before: what it wrote stays there.
+                    del file.changes[: count - file.count]
+                    file.flushed, file.count = content, count
 
             return flush_file
-        kept = [change for change in self.name_changes if str(Path(change[0]).parent) == name]
+        kept = {id(change): change for change in self.name_changes if str(Path(change[0]).parent) == name}
 
         def flush_folder() -> None:
-            for one, file, is_there in kept:
+            for one, file, is_there in (change for change in self.name_changes if id(change) in kept):
                 self.flushed_names[one] = file
                 if not is_there:
                     del self.flushed_names[one]
-            self.name_changes = [change for change in self.name_changes if change not in kept]
+            self.name_changes = [change for change in self.name_changes if id(change) not in kept]
 
         return flush_folder
 
