@@ -58,7 +58,7 @@ async def test() -> dict[str, Any]:
 async def workflows() -> list[dict[str, Any]]:
     """What the miners of the server in force run now, with what it usually uses; empty where it does not tell.
 
-    Only a sequencer of one's own is asked: the network does not tell, and the sandbox is not started for this.
+    Only a sequencer of one's own is asked: the network does not tell, and a sandbox only makes previews.
     """
     found: list[xalora_client.AvailableWorkflow] = []
     with suppress(XaloraError):  # A run says what is wrong.
@@ -66,7 +66,9 @@ async def workflows() -> list[dict[str, Any]]:
             async with xalora_client.AsyncClient(fallback_home=comfy.home()) as client:
                 found = await client.workflows() or []
     return [
-        each.to_json() | {"usual_factor": each.usual_factor, "usual_models": list(each.usual_models)} for each in found
+        each.to_json() | {"usual_factor": each.usual_factor, "usual_models": list(each.usual_models)}
+        for each in found
+        if each.parameters or not each.others  # A sandbox's do not say what they take: nothing is to be chosen.
     ]
 
 

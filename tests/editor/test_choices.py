@@ -76,7 +76,7 @@ def test_without_a_server_that_tells_the_nodes_are_as_ever(
     any_editor: ComfyUIProcess, opening: Callable[[ComfyUIProcess], Any], sandbox: SandboxProcess
 ) -> None:
     with deaf_url() as deaf:
-        settings = [(deaf, KEY), (sandbox.url, ""), ("sandbox", ""), ("", KEY)]
+        settings = [(deaf, KEY), (sandbox.url, KEY), ("sandbox", ""), ("", KEY)]
     for url, key in settings:
         any_editor.use(url, XALORA_API_KEY=key)
         with opening(any_editor) as editor:

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..errors import InvalidParameterError
 from ..protocol.tasks import FluxLoraTask, Text2VideoTask, UpscalerTask
-from ..workflows import AvailableWorkflow, Parameter, WorkflowKey
+from ..workflows import AvailableWorkflow, WorkflowKey
 from .pictures import ImageError
 
 KnownTask: TypeAlias = Text2VideoTask | UpscalerTask | FluxLoraTask
@@ -34,15 +34,11 @@ def check_task_type(task_type: object) -> type[KnownTask]:
 
 
 def known_workflows(workflow_id: str | None) -> list[AvailableWorkflow]:
-    """What can be rendered, under that id, with what must be sent for it."""
+    """What can be rendered, under that id. It does not say what it takes: it ignores what it does not know."""
     return [
         AvailableWorkflow(
             WorkflowKey(task_class.type_name, workflow_id),
-            {
-                (name := rule.wire_name or field): Parameter(name, "image" if name == "image" else "text")
-                for field, rule, is_required in task_class.rules()
-                if is_required
-            },
+            {},
             ("video" if task_class is Text2VideoTask else "image",),
             factor=ENLARGED if task_class is UpscalerTask else None,
             others=True,
