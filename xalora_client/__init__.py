@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from .media.decoding.video_decoding import Sound
     from .media.receiver import DownloadProgress, OnProgress
     from .uploads import OnUpload, UploadProgress
-    from .workflows import AvailableWorkflow, Parameter, WorkflowKey
+    from .workflows import AvailableWorkflow, Capability, Parameter, WorkflowKey
 else:
     # Loaded at first use: they import HTTP libraries and decoders, which would slow down ComfyUI's start.
     _MODULES = {
@@ -86,7 +86,7 @@ else:
         ".media.decoding.video_decoding": "Sound",
         ".media.receiver": "DownloadProgress OnProgress",
         ".uploads": "OnUpload UploadProgress",
-        ".workflows": "Parameter WorkflowKey AvailableWorkflow",
+        ".workflows": "AvailableWorkflow Capability Parameter WorkflowKey",
     }
     _LOADED_LATER = {name: module for module, names in _MODULES.items() for name in names.split()}
 
@@ -105,6 +105,7 @@ __all__ = [
     "AuthenticationError",
     "AvailableWorkflow",
     "BadRequestError",
+    "Capability",
     "Check",
     "Client",
     "ConfigurationError",

@@ -20,6 +20,7 @@ FROM_ELSEWHERE = {
         "Callable",
         "ClassVar",
         "E",
+        "ForwardRef",
         "Collection",
         "Iterable",
         "Iterator",

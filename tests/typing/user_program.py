@@ -17,6 +17,8 @@ from xalora_client import (
     APIStatusError,
     AsyncClient,
     AsyncTaskHandle,
+    AvailableWorkflow,
+    Capability,
     Check,
     Client,
     ConfigurationError,
@@ -38,6 +40,7 @@ from xalora_client import (
     OnUpdate,
     OnUpload,
     Outcome,
+    Parameter,
     RateLimitError,
     Request,
     Response,
@@ -59,6 +62,7 @@ from xalora_client import (
     Transport,
     UploadProgress,
     UpscalerTask,
+    WorkflowKey,
     WorkflowTask,
     WorkflowTaskResult,
     XaloraError,
@@ -284,6 +288,11 @@ def blocking() -> None:
         assert_type([handle.status(), handle.result()], list[WorkflowTaskResult])
         assert_type(handle.download("folder").save("copy.mp4"), Path)
         assert_type(handle.cancel(), str)
+        for workflow in client.workflows("upscaler") or []:
+            assert_type(workflow, AvailableWorkflow)
+            assert_type(workflow.key, WorkflowKey)
+            assert_type([*workflow.parameters.values()], list[Parameter])
+            assert_type(isinstance(workflow, Capability), bool)
         for outcome in client.map(tasks(), at_once=2, ordered=True):
             assert_type(outcome, Outcome)
             assert_type(outcome.error, XaloraError | None)

@@ -73,7 +73,7 @@ class AvailableWorkflow(Capability):
             others=others,
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What a sequencer sends."""
         return super().to_json() | {"others": self.others}
 
@@ -103,7 +103,7 @@ class WorkflowList:
         """What may be asked for, as far as it is listed."""
         return [str(workflow.key) for workflow in self.workflows] + list(self.away)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What a sequencer sends."""
         return vars(self) | {"workflows": [workflow.to_json() for workflow in self.workflows]}
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from ..errors import InvalidParameterError, listed, one_line
 from ..protocol.miner import is_name
@@ -51,7 +50,7 @@ class Capability:
         """The names of the parameters that are images."""
         return {name for name, parameter in self.parameters.items() if parameter.kind == "image"}
 
-    def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def resolve(self, values: Mapping[str, object]) -> dict[str, object]:
         """Check what was sent for one run.
 
         Args:
@@ -77,7 +76,7 @@ class Capability:
                 raise InvalidParameterError(name, None, allowed).derived(what=what, advice=f"Allowed: {allowed}.")
         return resolved
 
-    def accepts(self, values: Mapping[str, Any]) -> bool:
+    def accepts(self, values: Mapping[str, object]) -> bool:
         """Whether it takes the values."""
         try:
             self.resolve(values)
@@ -85,9 +84,9 @@ class Capability:
             return False
         return True
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What a miner sends."""
-        found: dict[str, Any] = {"outputs": list(self.outputs), "models": list(self.models), "factor": self.factor}
+        found: dict[str, object] = {"outputs": list(self.outputs), "models": list(self.models), "factor": self.factor}
         parameters = [parameter.to_json() for parameter in self.parameters.values()]
         return self.key._asdict() | {"parameters": parameters} | {name: each for name, each in found.items() if each}
 

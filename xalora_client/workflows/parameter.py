@@ -6,7 +6,6 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ..errors import InvalidParameterError, listed
 from ..protocol.parameters import MAX_SEED, MediaAddress, Number, Rule, Text, Whole
@@ -36,11 +35,11 @@ class Parameter:
 
     name: str
     kind: str
-    default: Any = None
+    default: object = None
     minimum: float | None = None
     maximum: float | None = None
     step: int | None = None
-    choices: tuple[Any, ...] = ()
+    choices: tuple[object, ...] = ()
 
     @property
     def required(self) -> bool:
@@ -61,7 +60,7 @@ class Parameter:
             return f"a number{least}" if self.maximum is None else f"a number of at most {self.maximum:g}"
         return self._rule.allowed
 
-    def resolve(self, value: Any) -> Any:
+    def resolve(self, value: object) -> object:
         """Check a value. An "image" is an address here, not yet a file of ComfyUI.
 
         Args:
@@ -86,7 +85,7 @@ class Parameter:
             raise InvalidParameterError(self.name, value, self.allowed)
         return self._match(value) if self.kind == "choice" else value
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The parameter as a JSON object, without what is not set."""
         fields = {name: getattr(self, name) for name in ("name", "kind", "default", "minimum", "maximum", "step")}
         found = {name: value for name, value in fields.items() if value is not None}
@@ -138,7 +137,7 @@ class Parameter:
             maximum=_LARGEST if self.maximum is None else self.maximum,
         )
 
-    def _match(self, value: object) -> Any:
+    def _match(self, value: object) -> object:
         """The choice that a value means, or None. True is not 1."""
         meanings: list[object] = [value]
         if isinstance(value, str):
