@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 
 import av
 import pytest
@@ -106,3 +108,18 @@ class TestOtherKinds:
         assert refused.code == 2
         assert "K=JSON" in refused.err
         assert scripted.seen == []
+
+
+@pytest.mark.parametrize("arguments", [("text2video", "-o", "x.mp4"), ("flux-lora", "-o", "x.png", "--lora", "x")])
+def test_a_prompt_from_standard_input(xalora, scripted, monkeypatch, arguments):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a rabbit\nin the snow\n"))
+    xalora(arguments[0], "-", *arguments[1:])
+    (created,) = [seen for seen in scripted.seen if seen.path == "/task_create"]
+    assert created.body["task_details"]["parameters"]["prompt"] == "a rabbit\nin the snow"
+
+
+@pytest.mark.parametrize("given", [b"", b" \n", b"\xff\xfe"])
+def test_no_prompt_from_standard_input(xalora, scripted, monkeypatch, given):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
+    assert xalora("text2video", "-", "-o", "x.mp4").code == 2
+    assert scripted.count("task_create") == 0

@@ -12,7 +12,14 @@ import pytest
 
 from tests.support.loopback import deaf_url, full_url
 from tests.support.raw_server import RawServer, answer, header
-from xalora_client import NetworkError, NotFoundError, ServerError, TaskTimeoutError, Text2VideoTask
+from xalora_client import (
+    ConfigurationError,
+    NetworkError,
+    NotFoundError,
+    ServerError,
+    TaskTimeoutError,
+    Text2VideoTask,
+)
 from xalora_client.client import session
 from xalora_client.config.validation import DEFAULT_URL
 from xalora_client.http import transport as http
@@ -91,16 +98,28 @@ class TestNeverSent:
             error = refused(url)
         assert error.sent == "no"
         assert error.transient
-        assert len(subject.clock.sleeps) > 3
+        assert len(subject.clock.sleeps) == 3
         assert "Connection refused" in str(error)
 
     @pytest.mark.parametrize("action", [create, query, cancel, resource], ids=lambda each: each.__name__)
-    def test_and_said_within_ten_seconds(self, subject, refused, action, caplog):
+    def test_and_said_within_five_seconds(self, subject, refused, action, caplog):
         """A server of one's own that was never reached is rather off than being restarted."""
         with deaf_url() as url:
             refused(url, action)
-        assert subject.clock.now - 1000 < 8
-        assert sum("Connection refused" in each.getMessage() for each in caplog.records) > 3
+        assert subject.clock.now - 1000 < 5
+        assert sum("Connection refused" in each.getMessage() for each in caplog.records) >= 3
+
+    @pytest.mark.parametrize("seconds", [1, 7, 600])
+    def test_how_long_is_a_setting(self, subject, seconds):
+        """For a server that was reached, or a public one."""
+        with RawServer(lambda _: iter([answer(b"{}", "503 Busy")])) as server, pytest.raises(ServerError):
+            subject.do(query, workflow_url=server.url, retry_seconds=seconds)
+        assert seconds / 2 - 1 <= subject.clock.now - 1000 <= seconds
+
+    @pytest.mark.parametrize("seconds", [0, -1, float("nan"), "5", None, True])
+    def test_no_other_setting(self, subject, seconds):
+        with pytest.raises(ConfigurationError, match="retry_seconds"):
+            subject.do(query, retry_seconds=seconds)
 
     def test_one_that_drops_what_is_sent_to_it_is_given_no_longer(self, subject, refused):
         """Nobody is let in, and nobody turned away, as by a machine that is switched off."""
@@ -117,7 +136,7 @@ class TestNeverSent:
     def test_nor_is_one_with_a_name(self, subject, refused, monkeypatch, name, action):
         subject.options["clock"] = time.monotonic
         monkeypatch.setattr(http, "UNREACHED_SECONDS", 0.3)
-        monkeypatch.setattr(session, "UNREACHED_SECONDS", 0.3)
+        monkeypatch.setattr(session, "REFUSED_SECONDS", 0.3)
         monkeypatch.setattr(
             socket,
             "getaddrinfo",

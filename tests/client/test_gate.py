@@ -86,13 +86,12 @@ def test_those_who_give_up_leave_their_place(sequencer, subject, monkeypatch):
     """Also those who never came in, and those whose request was never sent."""
 
     async def many():
-        async with AsyncClient("a#b", sequencer.url) as client:
+        async with AsyncClient("a#b", sequencer.url, retry_seconds=0.3) as client:
             calls = (client.query_task_result("t1") for _ in range(3 * ORDINARY_AT_ONCE))
             return await asyncio.gather(*calls, return_exceptions=True)
 
     with sequencer.silent("task_result_query"), monkeypatch.context() as impatient:
         impatient.setattr(session, "QUERY_TIMEOUT", 0.2)
-        impatient.setattr(session, "CALL_TIMEOUT", 0.3)
         ends = asyncio.run(many())
     assert all(isinstance(each, NetworkError) for each in ends)
     assert any(each.sent == "no" for each in ends)  # Those who only waited.

@@ -22,12 +22,11 @@ def query(client):
 class TestSlowServers:
     def test_no_answer_in_time(self, subject, sequencer, monkeypatch):
         monkeypatch.setattr(session, "REQUEST_TIMEOUT", 0.1)
-        monkeypatch.setattr(session, "CALL_TIMEOUT", 0.4)
         with (
             sequencer.silent("task_result_query"),
             pytest.raises(RequestTimeoutError, match="No answer from") as caught,
         ):
-            subject.do(query)
+            subject.do(query, retry_seconds=0.4)
         assert caught.value.sent == "maybe"
         assert isinstance(caught.value, TimeoutError)
 
@@ -49,9 +48,8 @@ class TestSlowServers:
     def test_no_connection_in_time(self, subject, monkeypatch):
         """A listener with a full queue lets nobody in, and turns nobody away."""
         monkeypatch.setattr(http, "UNREACHED_SECONDS", 0.2)
-        monkeypatch.setattr(session, "CALL_TIMEOUT", 0.4)
         with full_url() as url, pytest.raises(RequestTimeoutError, match="No connection to") as caught:
-            subject.do(lambda c: c.execute_workflow(TASK), workflow_url=url)
+            subject.do(lambda c: c.execute_workflow(TASK), workflow_url=url, retry_seconds=0.4)
         assert caught.value.sent == "no"
 
 

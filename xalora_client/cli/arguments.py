@@ -21,6 +21,7 @@ USUAL_IMAGE = dict[str, float | str](
 )
 """What servers use for a parameter that is not given, as the workflows that come with Xalora do."""
 
+PROMPT_HELP = "what it shows; - reads it from standard input"
 LOG = "XALORA_LOG"
 SEQUENCER_KEYS, MINER_KEY = "XALORA_SEQUENCER_KEYS", "XALORA_MINER_KEY"
 
@@ -64,7 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     example = 'text2video "a rabbit in the snow" --length 37 -o rabbit.mp4'
     video = add("text2video", "commands.known_task", "Make a video from a text.", example)
-    video.add_argument("prompt", metavar="PROMPT")
+    video.add_argument("prompt", metavar="PROMPT", help=PROMPT_HELP)
     _add_parameters(video, Text2VideoTask, USUAL_VIDEO)
     _add_task_options(video, "1", "1 is Hunyuan, 2 is Mochi")
     _add_output(video, "FILE")
@@ -84,7 +85,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     example = 'flux-lora "a gecko" --lora gecko.safetensors -o gecko.jpg'
     flux = add("flux-lora", "commands.known_task", "Make an image from a text with Flux and a LoRA.", example)
-    flux.add_argument("prompt", metavar="PROMPT")
+    flux.add_argument("prompt", metavar="PROMPT", help=PROMPT_HELP)
     flux.add_argument(
         "--lora",
         dest="lora_name",

@@ -27,6 +27,7 @@ from . import output
 from .outcome import described, exit_code, print_result, text
 from .progress import Progress
 
+STDIN = "-"
 DECODED_AT_ONCE = 4
 """Pictures in memory while they are checked."""
 
@@ -37,8 +38,17 @@ MANY = 20
 async def known_task(arguments: argparse.Namespace) -> int:
     """``xalora text2video PROMPT -o FILE`` and ``xalora flux-lora PROMPT --lora NAME -o FILE``."""
     names = [name for name, _, _ in arguments.task_class.rules()] + ["workflow_id", "timeout_seconds"]
+    if arguments.prompt == STDIN:
+        arguments.prompt = _read_stdin()
     task = arguments.task_class(**{name: getattr(arguments, name) for name in names})
     return await _create(arguments, task)
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError("Standard input is no text", advice="Send the prompt as UTF-8.") from error
 
 
 async def run(arguments: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from ..uploads import Uploads
 from ..workflows import AvailableWorkflow
 from .create import discard_ahead
 from .sandbox import SandboxTransport
-from .session import Session
+from .session import RETRY_SECONDS, Deadline, Session
 
 
 class BaseClient:
@@ -52,6 +52,8 @@ class BaseClient:
         transport: Sends the requests. None means HTTP.
         sleep: ``sleep(seconds)`` waits; what it returns is awaited if it can be. None means asyncio's.
         clock: Returns monotonic seconds.
+        retry_seconds: How long a single call (create, query, cancel) is tried again when a server cannot be reached or
+            is overloaded. One of your own that was never reached gets 4 s.
         images_at_once: The most encoded images that are in memory at a time, 1 or more.
         rng: The random numbers that spread retries and queries.
 
@@ -78,11 +80,13 @@ class BaseClient:
         transport: Transport | None = None,
         sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        retry_seconds: float = RETRY_SECONDS,
         images_at_once: int = 8,
         rng: random.Random | None = None,
     ) -> None:
         self.config = config = load(api_key, workflow_url, home, fallback_home)
         credentials = config.require_credentials()
+        Deadline.after(retry_seconds, clock, "retry_seconds")  # A bad one is refused now.
         self._session: Session | None = None
         self._transport = transport or HttpTransport()
         if config.is_sandbox:
@@ -102,6 +106,7 @@ class BaseClient:
                 on_cancel=on_cancel or (lambda _, __: None),
                 on_available=on_available,
                 clock=clock,
+                retry_seconds=retry_seconds,
                 nap=sleep or asyncio.sleep,
                 rng=rng or random.Random(),  # noqa: S311 - it only spreads requests
             )

@@ -29,7 +29,7 @@ from ..errors import (
 )
 from ..http.limiter import pause_left, slow_down
 from ..http.retry import LONGEST_PAUSE, backoff, if_transient, retry
-from ..http.transport import UNREACHED_SECONDS, HttpTransport, Transport
+from ..http.transport import HttpTransport, Transport
 from ..ledger import Claim, Ledger, Step
 from ..protocol import answers
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
@@ -50,8 +50,11 @@ REQUEST_TIMEOUT = 60.0
 QUERY_TIMEOUT = 15.0
 """Seconds one query or cancel may take. Both are free, so after a silence they are sent over a new connection."""
 
-CALL_TIMEOUT = 60.0
-"""Seconds in which a single call (create, query, cancel) is tried again."""
+RETRY_SECONDS = 60.0
+"""Seconds in which a single call (create, query, cancel) is tried again, unless a client says otherwise."""
+
+REFUSED_SECONDS = 4.0
+"""The same for a server of one's own that was never reached: it is off, or its address is wrong."""
 
 _reached: set[str] = set()
 """Servers that answered this process, or may have been sent something."""
@@ -82,10 +85,10 @@ class Deadline:
     is_unreached: Callable[[], bool] = lambda: False
 
     @classmethod
-    def after(cls, seconds: float, clock: Callable[[], float]) -> Deadline:
+    def after(cls, seconds: float, clock: Callable[[], float], name: str = "timeout") -> Deadline:
         """The moment ``seconds`` from now. Raises ConfigurationError unless that is a positive number."""
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-            raise ConfigurationError(f"timeout is {seconds!r}", advice="Allowed: a number of seconds above 0.")
+            raise ConfigurationError(f"{name} is {seconds!r}", advice="Allowed: a number of seconds above 0.")
         return cls(clock, clock() + seconds)
 
     def excluding_time_since(self, begun: float) -> Deadline:
@@ -139,6 +142,7 @@ class Session:
         known_workflows: What miners take, by task type and workflow id: when the server was asked, and its answer.
         clock: Returns monotonic seconds.
         nap: ``nap(seconds)`` waits, blocking or awaited.
+        retry_seconds: How long a single call is tried again.
         rng: The random numbers that spread retries and queries.
     """
 
@@ -157,6 +161,7 @@ class Session:
     known_workflows: dict[Wanted, tuple[float, WorkflowList | None]] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     nap: Callable[[float], object] = asyncio.sleep
+    retry_seconds: float = RETRY_SECONDS
     rng: random.Random = field(default_factory=random.Random)
 
     def deadline(self, seconds: float) -> Deadline:
@@ -168,8 +173,8 @@ class Session:
 
     def call_deadline(self, at_most: float = math.inf) -> Deadline:
         """When a single call gives up retrying: soon where a server of one's own was never reached."""
-        deadline, own = self.deadline(min(at_most, CALL_TIMEOUT)), not is_public(self.sequencer.url)
-        soon = self.clock() + UNREACHED_SECONDS
+        deadline, own = self.deadline(min(at_most, self.retry_seconds)), not is_public(self.sequencer.url)
+        soon = self.clock() + REFUSED_SECONDS
         return replace(deadline, unreached_at=soon, is_unreached=lambda: own and self.sequencer.url not in _reached)
 
     async def sleep(self, seconds: float) -> None:
