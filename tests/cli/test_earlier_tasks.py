@@ -13,6 +13,7 @@ from tests.support.command_line import SMALL, picture
 from tests.support.fake_sequencer import Answer, status
 from tests.support.subject import KEY
 from xalora_client import encode_data_uri
+from xalora_client.config import SANDBOX_KEY
 
 MASK = encode_data_uri(picture(), "image/png")
 
@@ -167,3 +168,42 @@ class TestPast:
         assert scripted.count("task_create") == 1
         for budget in ("-1", "nan"):
             assert xalora("prune", "--budget", budget).code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("text2video", "a rabbit", *SMALL),
+        ("run", "--task-type", "txt2vid", "--param", "prompt=a fox", "--param", "length=5"),
+    ],
+    ids=["text2video", "run"],
+)
+def test_no_wait_and_fetch_later(command, sandbox, tmp_path, arguments):
+    """The id comes at once; the result is collected by it, here, under its name."""
+    environ = {"XALORA_API_KEY": SANDBOX_KEY, "XALORA_WORKFLOW_URL": sandbox.url}
+    made = command(*arguments, "--no-wait", **environ)
+    assert made.wait() == 0, made.errors()
+    task_id = made.output().strip()
+    fetched = command("fetch", task_id, **environ)
+    assert fetched.wait() == 0, fetched.errors()
+    assert fetched.output().strip().removeprefix("./") == f"{task_id}.mp4"
+    assert (tmp_path / f"{task_id}.mp4").stat().st_size > 1000
+
+
+def test_no_wait_for_several_images(xalora, scripted, tmp_path):
+    for width, name in enumerate(("a.png", "b.png"), start=16):
+        (tmp_path / name).write_bytes(picture(width))
+    done = xalora("upscale", "a.png", "b.png", "--no-wait", "--json")
+    assert done.code == 0
+    assert [(each["image"], bool(each["task_id"])) for each in done.json["results"]] == [
+        ("a.png", True),
+        ("b.png", True),
+    ]
+    assert (scripted.count("task_create"), scripted.count("task_result_query")) == (2, 0)
+
+
+@pytest.mark.parametrize("more", [(), ("--no-wait", "-o", "x.mp4")])
+def test_a_result_goes_somewhere_or_later(xalora, scripted, more):
+    refused = xalora("text2video", "a rabbit", *more)
+    assert (refused.code, "--no-wait" in refused.err) == (2, True)
+    assert scripted.seen == []

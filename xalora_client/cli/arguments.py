@@ -115,7 +115,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument("task_id", metavar="ID")
         _add_sandbox(command)
     _add_timeout(fetch)
-    _add_output(fetch, "FILE_OR_DIR")
+    fetch.add_argument(
+        "-o", "--output", default="./", metavar="FILE_OR_DIR", help="where it goes (here, named by the task's id)"
+    )
 
     tasks = add("tasks", "housekeeping.tasks", "List the tasks submitted from here, newest first.")
     tasks.add_argument("--limit", type=int, default=50, metavar="N", help="how many (%(default)s)")
@@ -291,8 +293,10 @@ def _add_sandbox(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser, metavar: str) -> None:
+    group = parser.add_mutually_exclusive_group(required=True)
     # As typed: a Path would not keep the slash at its end.
-    parser.add_argument("-o", "--output", required=True, metavar=metavar, help="where the result goes")
+    group.add_argument("-o", "--output", metavar=metavar, help="where the result goes")
+    group.add_argument("--no-wait", action="store_true", help="print the task's id at once; `xalora fetch` collects it")
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -73,7 +73,8 @@ async def upscale(arguments: argparse.Namespace) -> int:
     images = [image for given in arguments.images for image in _files(given)]
     tasks = [UpscalerTask(_input_image(image), **options) for image in images]
     stems = [output.stem(image).casefold() for image in images]
-    output.prepare(arguments.output, len(images), as_json=arguments.json)
+    if not arguments.no_wait:
+        output.prepare(arguments.output, len(images), as_json=arguments.json)
     slots = asyncio.Semaphore(arguments.max_parallel)
     # As many images are uploaded ahead as are worked on. Each holds a claim in the ledger, which is an open file.
     window = asyncio.Semaphore(2 * arguments.max_parallel)
@@ -86,6 +87,9 @@ async def upscale(arguments: argparse.Namespace) -> int:
             with closing(Progress(image if len(images) > 1 else None, is_shown=not arguments.quiet)) as progress:
                 await client.upload_images(task, progress.upload, reuse=arguments.reuse)
                 async with slots:
+                    if arguments.no_wait:
+                        task_id = await client.execute_workflow(task, reuse=arguments.reuse)
+                        return {"image": image, "task_id": task_id, "files": []}
                     result = await _run_task(client, task, arguments, progress)
                     names = name, stems.count(stem.casefold())
                     saved = await _save_all(client, result, arguments, progress, task.task_details, *names)
@@ -115,7 +119,8 @@ async def upscale(arguments: argparse.Namespace) -> int:
     summary: dict[str, Any] = {"results": saved} | known
     if failed:
         summary |= described(errors[0]) | {"failed": [{"image": image, **described(error)} for image, error in failed]}
-    print_result(arguments, summary, *_paths(arguments, *saved))
+    lines = [each["task_id"] for each in saved] if arguments.no_wait else _paths(arguments, *saved)
+    print_result(arguments, summary, *lines)
     return exit_code(errors[0]) if errors else 0
 
 
@@ -186,6 +191,11 @@ def _client(
 
 
 async def _create(arguments: argparse.Namespace, task: WorkflowTask) -> int:
+    if arguments.no_wait:
+        async with _client(arguments, on_available=lambda workflow: None) as client:
+            task_id = await client.execute_workflow(task, reuse=arguments.reuse)
+        print_result(arguments, {"task_id": task_id}, task_id)
+        return 0
     _prepare_output(arguments)
     async with _client(arguments, on_available=lambda workflow: None) as client:
         with closing(Progress(is_shown=not arguments.quiet)) as progress:
