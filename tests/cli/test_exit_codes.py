@@ -51,7 +51,7 @@ def test_1_the_result_cannot_be_read_and_is_saved_where_nothing_is(xalora, scrip
 @pytest.mark.parametrize(
     "arguments",
     [["nonsense"], ["text2video"], ["text2video", "x"], ["text2video", "x", "-o", "y", "--len", "5"],
-     ["flux-lora", "x", "-o", "y"], ["run", "-o", "y"], ["upscale", "-o", "y"], ["status"], ["fetch", "t1"],
+     ["flux-lora", "x", "-o", "y"], ["run", "-o", "y"], ["upscale", "-o", "y"], ["status"], ["fetch"],
      ["text2video", "x", "-o", "y", "--width", "wide"], ["sandbox", "--video-format", "gif"]],
     ids=" ".join,
 )  # fmt: skip
