@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from ..errors import ConfigurationError, XaloraError
@@ -45,7 +45,7 @@ async def outcomes(
     session: Session,
     store: MediaStore,
     limits: Limits,
-    tasks: Iterable[WorkflowTask],
+    tasks: Sequence[WorkflowTask],
     *,
     at_once: int,
     ordered: bool,
