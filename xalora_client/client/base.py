@@ -105,7 +105,7 @@ class BaseClient:
                 nap=sleep or asyncio.sleep,
                 rng=rng or random.Random(),  # noqa: S311 - it only spreads requests
             )
-            session.uploads = Uploads(config, url, images_at_once, session.sleep, check=sendable)
+            session.uploads = Uploads(self.config, url, images_at_once, session.sleep, check=sendable)
             return session
 
         self._new_session = new_session
