@@ -163,7 +163,8 @@ class FakeSequencer:
     def _answer(self, request: Request) -> Response:
         with self._lock:
             endpoint = request.url.rpartition("/")[2]
-            status, answer = getattr(self, f"_{endpoint}")(json.loads(request.content()))
+            answer_to = getattr(self, f"_{endpoint}", lambda _: (404, {"message": "there is no such endpoint"}))
+            status, answer = answer_to(json.loads(request.content()))
         return self._response(status, json.dumps(answer).encode())
 
     def _give_out(self, fetch: Fetch) -> Response:

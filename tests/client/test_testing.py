@@ -109,6 +109,10 @@ def test_an_interruption_cancels(sequencer, client):
     assert client.query_task_result(sequencer.created[0].task_id).status == "canceled"
 
 
+def test_it_tells_nothing_of_workflows(client):
+    assert client.workflows() is None
+
+
 def test_pictures_arrive(sequencer, client):
     client.run(UpscalerTask(np.zeros((4, 6, 3), np.uint8)))
     media_type, content = decode_data_uri(sequencer.created[0].parameters["image"])
