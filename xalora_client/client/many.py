@@ -23,8 +23,8 @@ class Outcome:
     Attributes:
         index: Its place among the tasks, from 0.
         task: The task.
-        file: Its media, or None.
-        result: The answer about the finished task, or None.
+        file: Its media, or the first of several, or None.
+        result: The answer about the finished task, or None. ``Client.download_all`` takes it.
         error: What went wrong, or None. With a ledger, the same call again continues or repeats only these.
     """
 
