@@ -20,6 +20,8 @@ def picture_of(source: Any) -> Image:
     An array is uint8, or floats of 0..1. Raises InvalidParameterError for everything else.
     """
     if hasattr(source, "getbands"):  # Of Pillow.
+        if 0 in source.size:
+            raise InvalidParameterError("image", f"a Pillow image of {source.size}", "a picture with pixels")
         picture = plain(source, "the image")
         return source.copy() if picture is source else picture
     if hasattr(source, "detach"):  # Of torch: on any device, of any kind of float.
