@@ -160,6 +160,19 @@ class TestHandle:
         done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
         assert done.stdout.split() == [b"finished"]
 
+    @pytest.mark.parametrize("kind", [Client, AsyncClient])
+    def test_the_key_of_another_server_is_not_sent(self, sequencer, monkeypatch, kind):
+        data = pickle.dumps(kind("a#b", sequencer.url).task("t1"))
+        monkeypatch.setenv("XALORA_API_KEY", "c#another-key")
+        for url in (None, "https://another.example"):
+            if url is not None:
+                monkeypatch.setenv("XALORA_WORKFLOW_URL", url)
+            with pytest.raises(ConfigurationError, match=sequencer.url):
+                pickle.loads(data)
+        monkeypatch.setenv("XALORA_WORKFLOW_URL", sequencer.url)
+        assert pickle.loads(data).server == sequencer.url
+        assert sequencer.paths() == []
+
 
 class TestJobId:
     def test_it_is_one_task(self, client):

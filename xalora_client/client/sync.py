@@ -380,7 +380,8 @@ class TaskHandle:
         task_id: The task's id.
         server: The sequencer, as in the settings.
 
-    It can be pickled, without a key: where it is read, the key comes from that process's settings.
+    It can be pickled, without a key: where it is read, the key comes from that process's settings, which have to name
+    the same server.
     """
 
     task_id: str
