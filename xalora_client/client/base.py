@@ -118,6 +118,9 @@ class BaseClient:
         url = self.config.workflow_url
         if isinstance(self._transport, SandboxTransport):
             url = await self._transport.start()
+            if self._session is not None and self._session.sequencer.url != url:  # Another program has the old port.
+                await self._close()
+                self._session = None
         if self._session is None:
             self._session = self._new_session(url)
         return self._session
