@@ -20,18 +20,22 @@ import itertools
 import json
 import tempfile
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
-from . import config
 from .client.async_ import AsyncClient
+from .client.base import BaseClient
 from .client.sync import Client
+from .config.validation import BY_DATA_URI
 from .http.transport import Fetch
 from .protocol.answers import TaskStatus
 from .protocol.requests import Request, Response
+
+AnyClient = TypeVar("AnyClient", bound=BaseClient)
 
 _KEY, _URL = "test#test-key", "http://sequencer.localhost"
 
@@ -85,7 +89,6 @@ class FakeSequencer:
         self._by_job: dict[str, str] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        config.store(Path(self._folder.name), image_delivery="data-uri")
 
     def __enter__(self) -> FakeSequencer:
         return self
@@ -106,7 +109,7 @@ class FakeSequencer:
         Returns:
             The client. Its results are in a folder that ``close`` removes.
         """
-        return Client(_KEY, _URL, ledger=ledger, **self._options(self._sleep))
+        return self._own(Client, ledger, self._sleep)
 
     def async_client(self, *, ledger: bool = False) -> AsyncClient:
         """A client for an event loop.
@@ -122,7 +125,7 @@ class FakeSequencer:
             self._sleep(seconds)
             await asyncio.sleep(0)
 
-        return AsyncClient(_KEY, _URL, ledger=ledger, **self._options(sleep))
+        return self._own(AsyncClient, ledger, sleep)
 
     def next(
         self,
@@ -145,8 +148,14 @@ class FakeSequencer:
         content = media.read_bytes() if isinstance(media, Path) else media
         self._next.append(_Script(fails, refuses, seconds, progress, content))
 
-    def _options(self, sleep: Any) -> dict[str, Any]:
-        return {"home": self._folder.name, "transport": _InMemory(self), "sleep": sleep, "clock": lambda: self.now}
+    def _own(self, kind: type[AnyClient], ledger: bool, sleep: Callable[[float], object]) -> AnyClient:
+        client = kind(
+            _KEY, _URL, home=self._folder.name, ledger=ledger, transport=_InMemory(self), sleep=sleep,
+            clock=lambda: self.now,
+        )  # fmt: skip
+        # Whatever the environment says: no image leaves this process.
+        client.config = replace(client.config, image_delivery=BY_DATA_URI)
+        return client
 
     def _sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -154,7 +163,8 @@ class FakeSequencer:
     def _answer(self, request: Request) -> Response:
         with self._lock:
             endpoint = request.url.rpartition("/")[2]
-            status, answer = getattr(self, f"_{endpoint}")(json.loads(request.content()))
+            answer_to = getattr(self, f"_{endpoint}", lambda _: (404, {"message": "there is no such endpoint"}))
+            status, answer = answer_to(json.loads(request.content()))
         return self._response(status, json.dumps(answer).encode())
 
     def _give_out(self, fetch: Fetch) -> Response:

@@ -70,6 +70,18 @@ class TestOneResult:
         assert client.run(rabbit(2), f"{tmp_path}/new/").path == tmp_path / "new" / stored.path.name
         assert stored.save(tmp_path / "copy.mp4").read_bytes() == stored.path.read_bytes()
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such devices, and links need a right")
+    def test_to_a_device_or_a_link(self, client, tmp_path):
+        stored = client.run(rabbit(6))
+        content = stored.path.read_bytes()
+        for name, leads_to in (("null", "/dev/null"), ("other", tmp_path / "other.mp4"), ("itself", stored.path)):
+            link = tmp_path / name
+            link.symlink_to(leads_to)
+            assert stored.save(link) == link
+            assert link.is_symlink()
+        assert not Path("/dev/null").is_file()
+        assert (tmp_path / "other.mp4").read_bytes() == stored.path.read_bytes() == content
+
     @pytest.mark.parametrize("to", ["missing/a.mp4", "a.txt/b.mp4"])
     def test_to_where_it_cannot_be_written(self, client, tmp_path, to):
         (tmp_path / "a.txt").touch()
@@ -147,6 +159,19 @@ class TestHandle:
         code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).result().status)"
         done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
         assert done.stdout.split() == [b"finished"]
+
+    @pytest.mark.parametrize("kind", [Client, AsyncClient])
+    def test_the_key_of_another_server_is_not_sent(self, sequencer, monkeypatch, kind):
+        data = pickle.dumps(kind("a#b", sequencer.url).task("t1"))
+        monkeypatch.setenv("XALORA_API_KEY", "c#another-key")
+        for url in (None, "https://another.example"):
+            if url is not None:
+                monkeypatch.setenv("XALORA_WORKFLOW_URL", url)
+            with pytest.raises(ConfigurationError, match=sequencer.url):
+                pickle.loads(data)
+        monkeypatch.setenv("XALORA_WORKFLOW_URL", sequencer.url)
+        assert pickle.loads(data).server == sequencer.url
+        assert sequencer.paths() == []
 
 
 class TestJobId:

@@ -1,5 +1,6 @@
 """The sandbox of another program, which ends: whoever still needs one starts it again and asks once more."""
 
+import socket
 import subprocess
 import sys
 import threading
@@ -9,8 +10,10 @@ import pytest
 from tests.support.processes import PATIENCE, poll
 from xalora_client import Client, Text2VideoTask
 from xalora_client.sequencer import close_local_sandboxes
+from xalora_client.sequencer.folder_lock import last_port
 
 TASK = Text2VideoTask("a rabbit", width=64, height=48, length=5)
+OTHER_TASK = Text2VideoTask("a fox", width=64, height=48, length=5)
 LONG = Text2VideoTask("a rabbit", width=848, height=480, length=145)
 OTHER = """
 import sys
@@ -54,6 +57,19 @@ def test_the_next_call_starts_it(end_other, call):
         task_id = client.execute_workflow(LONG)
         end_other()
         call(client, task_id)
+
+
+def test_where_its_port_is_taken_it_is_found_at_another(home):
+    with Client(workflow_url="sandbox") as client, socket.socket() as other:
+        client.run(TASK)
+        port = last_port(client.config.home / "sandbox")
+        close_local_sandboxes()
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, sys.platform != "win32")
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        assert client.run(OTHER_TASK).info.frames == 5
+        assert last_port(client.config.home / "sandbox") != port
+    close_local_sandboxes()
 
 
 def test_a_wait_goes_on(end_other):

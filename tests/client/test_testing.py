@@ -33,6 +33,8 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", connect)
     monkeypatch.setenv("XALORA_API_KEY", "real#secret-key")
     monkeypatch.setenv("XALORA_WORKFLOW_URL", "https://sequencer.example")
+    monkeypatch.setenv("XALORA_IMAGE_DELIVERY", "bucket")
+    monkeypatch.setenv("XALORA_BUCKET", "s3://real/bucket")
 
 
 @pytest.fixture
@@ -107,6 +109,10 @@ def test_an_interruption_cancels(sequencer, client):
     assert client.query_task_result(sequencer.created[0].task_id).status == "canceled"
 
 
+def test_it_tells_nothing_of_workflows(client):
+    assert client.workflows() is None
+
+
 def test_pictures_arrive(sequencer, client):
     client.run(UpscalerTask(np.zeros((4, 6, 3), np.uint8)))
     media_type, content = decode_data_uri(sequencer.created[0].parameters["image"])
@@ -122,6 +128,23 @@ def test_in_an_event_loop_and_with_a_ledger(sequencer):
     for _ in range(2):
         assert [outcome.error for outcome in asyncio.run(main())] == [None] * 5
     assert len(sequencer.created) == 5  # The second run reused them.
+
+
+def test_tasks_that_cannot_all_be_made_cost_nothing(sequencer):
+    def tasks():
+        yield CustomTask("any", {})
+        raise ValueError("the second picture is missing")
+
+    async def main():
+        async with sequencer.async_client() as client:
+            with pytest.raises(ValueError, match="second"):
+                await anext(client.map(tasks()))
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    with sequencer.client() as client, pytest.raises(ValueError, match="second"):
+        client.map(tasks())
+    assert sequencer.created == []
 
 
 def test_it_leaves_nothing(sequencer):

@@ -61,10 +61,33 @@ def test_the_pixels_arrive(sequencer, kind, task):
     assert (pixels_sent(task(SOURCES[kind]()), sequencer) == PIXELS).all()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "F", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "PA"])
 def test_each_mode_of_pillow(sequencer, mode):
-    picture = Image.fromarray(PIXELS).convert("L" if mode in ("F", "I;16") else "RGB").convert(mode)
+    picture = Image.fromarray(PIXELS).convert("L" if mode == "PA" else "RGB").convert(mode)
     assert pixels_sent(UpscalerTask(picture), sequencer).shape[:2] == (6, 8)
+
+
+def test_16_bits_become_8_and_32_bits_are_refused(sequencer):
+    picture = Image.new("I;16", (8, 6), 30_000)
+    assert pixels_sent(UpscalerTask(picture), sequencer)[0, 0] == 30_000 >> 8
+    for mode in ("I", "F"):
+        with pytest.raises(InvalidParameterError, match="32 bits a channel"):
+            UpscalerTask(Image.new(mode, (8, 6)))
+
+
+@pytest.mark.parametrize("mode", ["P", "P with transparency", "L", "RGB"])
+def test_colors_beside_the_pixels_tell_pictures_apart(mode):
+    mode, *transparent = mode.split(" with ")
+    one, other = Image.new(mode, (8, 6)), Image.new(mode, (8, 6))
+    if mode == "P" and not transparent:
+        one.putpalette([255, 0, 0])
+        other.putpalette([0, 255, 0])
+    else:
+        other.info["transparency"] = (0, 0, 0) if mode == "RGB" else 0
+    assert InputImage.of(one).sha256() != InputImage.of(other).sha256()
+    assert Image.open(io.BytesIO(InputImage.of(other).content())).has_transparency_data is (
+        "transparency" in other.info
+    )
 
 
 @pytest.mark.parametrize("shape", [(6, 8), (6, 8, 1), (6, 8, 4), (1, 6, 8, 3)])
@@ -77,11 +100,11 @@ def test_each_shape_of_an_array(sequencer, shape):
     [
         np.zeros((3, 6, 8)), np.zeros((2, 6, 8, 3)), np.zeros((6, 8, 5)), np.zeros(6), np.zeros((0, 8, 3)),
         np.full((6, 8, 3), np.nan), np.full((6, 8, 3), 255.0), np.full((6, 8, 3), -1.0), np.zeros((6, 8, 3), np.int64),
-        5, {"a": 1}, [PIXELS], object(),
+        Image.new("RGB", (0, 4)), 5, {"a": 1}, [PIXELS], object(),
     ],
     ids=[
         "channels first", "a batch", "five channels", "a row", "nothing", "NaN", "of 0 to 255", "below 0", "int64",
-        "a number", "a dict", "a list", "an object",
+        "Pillow's nothing", "a number", "a dict", "a list", "an object",
     ],
 )  # fmt: skip
 def test_what_is_none_is_refused_before_anything_is_sent(wrong):

@@ -250,6 +250,14 @@ def test_a_request_for_any_miner_is_told_what_none_runs(sequencer):
     assert "left_out" not in server.post("resource_request", consumer_id="c").json()
 
 
+def test_of_very_many_that_none_runs_some_are_told(sequencer):
+    server = sequencer()
+    for box in range(2):
+        lacking = [{"task_type": f"kind{box}", "workflow_id": str(each), "msg": "a model"} for each in range(500)]
+        server.miner("upscaler", name=f"box{box}", register=False).register(left_out=lacking)
+    assert len(server.post("resource_request", consumer_id="c").json()["left_out"]) == 100
+
+
 def test_who_waits_is_told_what_a_miner_lacks_that_comes_later(sequencer, poll):
     server = sequencer()
     server.miner("txt2vid.1")

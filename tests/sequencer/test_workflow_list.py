@@ -259,6 +259,14 @@ def test_what_a_miner_may_take_later_is_created(sequencer, client, task_type, wo
         assert known.execute_workflow(CustomTask(task_type, parameters, workflow_id=workflow_id))
 
 
+def test_a_workflow_that_fetches_its_image_by_itself_takes_files(sequencer, client):
+    """The address is a text for its node, and the file has none before it is uploaded."""
+    server = sequencer()
+    server.miner(workflow("upscaler", [{"name": "image", "kind": "text"}]))
+    with client(server, on_available=lambda workflow: None) as known:
+        assert known.execute_workflow(UpscalerTask(InputImage.from_bytes(png())))
+
+
 def test_a_result_is_reused_although_its_lora_is_gone(sequencer, client):
     server = sequencer()
     miner = server.miner(loras("fox"))

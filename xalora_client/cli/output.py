@@ -47,9 +47,13 @@ def check_file(output: str, result: str | None = None, *, as_json: bool = False)
     if is_folder(output):
         raise ConfigurationError(f"{output} is a folder", advice="Name a file after -o.")
     mode = _mode(path)
-    if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode) or (_is_written_into(path) and mode and not os.access(path, os.W_OK)):
+    if (
+        stat.S_ISBLK(mode)
+        or stat.S_ISSOCK(mode)
+        or (files.is_written_into(path) and mode and not os.access(path, os.W_OK))
+    ):
         raise ConfigurationError(f"{output} cannot be written", advice="Name another file after -o.")
-    if not _is_written_into(path):
+    if not files.is_written_into(path):
         _check_folder(path.parent)
 
 
@@ -101,7 +105,6 @@ def next_name(output: str, number: int, file: Path) -> tuple[str, int]:
 
 def save(file: Path, task_id: str, output: str) -> None:
     """Copy the file out of the store: as a whole or not at all, but for a pipe or a device. Raises StorageError."""
-    path = Path(output)
     try:
         if output == STDOUT:
             sys.stdout.flush()
@@ -109,11 +112,7 @@ def save(file: Path, task_id: str, output: str) -> None:
             with file.open("rb") as source, open(sys.stdout.fileno(), "wb", closefd=False) as target:
                 shutil.copyfileobj(source, target)
             return
-        if _is_written_into(path):
-            with file.open("rb") as source, path.open("wb") as target:
-                shutil.copyfileobj(source, target)
-            return
-        files.copy(file, path)
+        files.copy(file, Path(output))
     except OSError as error:
         raise StorageError(
             f"{'stdout' if output == STDOUT else output} cannot be written: {error.strerror}",
@@ -136,11 +135,6 @@ def _mode(path: Path) -> int:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigurationError(f"{path} cannot be written: {reason}", advice="Name another after -o.") from error
-
-
-def _is_written_into(path: Path) -> bool:
-    """Whether the file stays, and gets other content: a pipe, a device, or a link such as /dev/stdout."""
-    return path.is_symlink() or (path.exists() and not path.is_file())
 
 
 def _check_folder(folder: Path) -> None:

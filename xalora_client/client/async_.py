@@ -73,10 +73,11 @@ class AsyncClient(BaseClient):
         reuse: bool = True,
     ) -> AsyncGenerator[Outcome]:
         """As Client.map, by ``async for``."""
+        given = list(tasks)  # All, before one is created: what raises in the middle costs nothing.
         check_at_once(at_once)
         session = await self._opened()
         found = outcomes(
-            session, self._store, self._limits, tasks, at_once=at_once, ordered=ordered, timeout=timeout, reuse=reuse
+            session, self._store, self._limits, given, at_once=at_once, ordered=ordered, timeout=timeout, reuse=reuse
         )
         async with aclosing(found):
             async for outcome in found:

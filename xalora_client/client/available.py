@@ -54,7 +54,9 @@ async def check_available(session: Session, task: WorkflowTask) -> None:
     if workflow is not None:
         session.on_available(workflow)
         for name, parameter in workflow.parameters.items():
-            if not workflow.others and parameter.kind != "image" and parameters.get(name) is not None:
+            # What is an address in the end, a file may be now.
+            is_address = parameter.kind in ("image", "text")
+            if not workflow.others and not is_address and parameters.get(name) is not None:
                 parameter.resolve(parameters[name])
     elif str(key) not in found.names and not found.left_off:
         known = await _list(session, task, (None, None))

@@ -110,7 +110,7 @@ class BaseClient:
                 nap=sleep or asyncio.sleep,
                 rng=rng or random.Random(),  # noqa: S311 - it only spreads requests
             )
-            session.uploads = Uploads(config, url, images_at_once, session.sleep, check=sendable)
+            session.uploads = Uploads(self.config, url, images_at_once, session.sleep, check=sendable)
             return session
 
         self._new_session = new_session
@@ -123,6 +123,9 @@ class BaseClient:
         url = self.config.workflow_url
         if isinstance(self._transport, SandboxTransport):
             url = await self._transport.start()
+            if self._session is not None and self._session.sequencer.url != url:  # Another program has the old port.
+                await self._close()
+                self._session = None
         if self._session is None:
             self._session = self._new_session(url)
         return self._session

@@ -72,7 +72,7 @@ class MediaFile:
 
         Args:
             to: The new file, or a folder, where it keeps its name: one that is there, or is made because of the
-                slash at its end. A file that is there is replaced.
+                slash at its end. A file that is there is replaced; a pipe, a device or a link is written into.
 
         Returns:
             The path of the copy.

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from ..errors import TaskCanceledError, TaskFailedError
+from ..config.validation import SANDBOX
+from ..errors import ConfigurationError, TaskCanceledError, TaskFailedError
 from .base import BaseClient
 from .download import MediaFile
 from .session import Session, in_thread
@@ -41,5 +42,13 @@ async def saved(file: MediaFile, to: str | os.PathLike[str] | None) -> MediaFile
 
 
 def restored(handle: Callable[..., Any], client: Callable[..., BaseClient], task_id: str, server: str) -> Any:
-    """A handle from a pickle."""
-    return handle(task_id, server, client(workflow_url=server))
+    """A handle from a pickle. Raises ConfigurationError where the settings, and so the key, are for another server."""
+    made = client(workflow_url=SANDBOX if server == SANDBOX else None)
+    if made.config.workflow_url != server:
+        raise ConfigurationError(
+            f"Nothing was sent: the task is at {server}, and the settings here name {made.config.workflow_url}",
+            task_id=task_id,
+            code="key_and_server_apart",
+            remedy="set-key",
+        )
+    return handle(task_id, server, made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from ..errors import ConfigurationError, XaloraError
@@ -23,8 +23,8 @@ class Outcome:
     Attributes:
         index: Its place among the tasks, from 0.
         task: The task.
-        file: Its media, or None.
-        result: The answer about the finished task, or None.
+        file: Its media, or the first of several, or None.
+        result: The answer about the finished task, or None. ``Client.download_all`` takes it.
         error: What went wrong, or None. With a ledger, the same call again continues or repeats only these.
     """
 
@@ -45,7 +45,7 @@ async def outcomes(
     session: Session,
     store: MediaStore,
     limits: Limits,
-    tasks: Iterable[WorkflowTask],
+    tasks: Sequence[WorkflowTask],
     *,
     at_once: int,
     ordered: bool,

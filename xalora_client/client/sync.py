@@ -58,7 +58,7 @@ class Client(BaseClient):
         on_update: OnUpdate | None = None,
         reuse: bool = True,
     ) -> MediaFile:
-        """Create the task, wait until it is finished, and download its media.
+        """Create the task, wait until it is finished, and download its media, or the first of several.
 
         An interruption (Ctrl-C, or an exception from ``on_update``) cancels the task remotely, unless another call of
         this process waits for it as well.
@@ -380,7 +380,8 @@ class TaskHandle:
         task_id: The task's id.
         server: The sequencer, as in the settings.
 
-    It can be pickled, without a key: where it is read, the key comes from that process's settings.
+    It can be pickled, without a key: where it is read, the key comes from that process's settings, which have to name
+    the same server.
     """
 
     task_id: str
@@ -430,7 +431,7 @@ class TaskHandle:
         return self._client.wait_for_result(self.task_id, timeout)
 
     def download(self, to: str | os.PathLike[str] | None = None, *, timeout: float = 300.0) -> MediaFile:
-        """Wait until the task is finished, and download its media.
+        """Wait until the task is finished, and download its media, or the first of several.
 
         Args:
             to: A file or a folder that gets a copy. None leaves the file in the store of the home folder.

@@ -6,11 +6,11 @@ import io
 import logging
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InvalidParameterError, MediaError
 from ..protocol.inputs import InputImage
+from ..protocol.pixels import plain
 from .decoding.container_parts import missing_end_in
 from .decoding.formats import APNG, GIF, JPEG, PNG, SNIFF_BYTES, WEBP, describe, sniff
 from .decoding.limits import Limits
@@ -22,8 +22,6 @@ _SENT = {"PNG": PNG, "JPEG": JPEG, "MPO": JPEG, "WEBP": WEBP, "GIF": GIF}
 """The formats that every miner reads, by Pillow's names. Others are sent as PNG."""
 
 _PIXELS_OF_JPEG, _END_OF_JPEG = b"\xff\xda", b"\xff\xd9"
-
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 
 def input_file(path: Path) -> InputImage:
@@ -108,14 +106,8 @@ def _read(content: bytes, name: str, single: bool) -> bytes:
 
 
 def _as_png(picture: Image.Image, name: str) -> bytes:
-    if picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    elif picture.mode in ("I", "F"):
-        raise InvalidParameterError("image", f"{name}, of 32 bits a channel", "a picture of 8 or 16 bits a channel")
-    elif picture.mode not in _PNG_MODES:
-        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     with io.BytesIO() as file:
-        picture.save(file, "PNG", icc_profile=None)
+        plain(picture, name).save(file, "PNG", icc_profile=None)
         return file.getvalue()
 
 

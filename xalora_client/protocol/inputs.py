@@ -79,7 +79,7 @@ class InputImage:
 
         def encoded() -> bytes:
             file = io.BytesIO()
-            picture.save(file, "PNG", compress_level=1)
+            picture.save(file, "PNG", compress_level=1, icc_profile=None)
             return file.getvalue()
 
         def sha256() -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _WANTED = "a pathlib.Path, the bytes of a file, a Pillow image, or an array or tensor of pixels"
 _SHAPES = "pixels of shape [H, W], [H, W, C] or [1, H, W, C] with 1, 3 or 4 channels"
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_PLAIN_MODES = ("1", "L", "LA", "RGB", "RGBA")
 
 
 def picture_of(source: Any) -> Image:
@@ -20,14 +20,33 @@ def picture_of(source: Any) -> Image:
     An array is uint8, or floats of 0..1. Raises InvalidParameterError for everything else.
     """
     if hasattr(source, "getbands"):  # Of Pillow.
-        picture: Image = source.copy() if source.mode in _PNG_MODES else source.convert("RGB")
-        return picture
+        if 0 in source.size:
+            raise InvalidParameterError("image", f"a Pillow image of {source.size}", "a picture with pixels")
+        picture = plain(source, "the image")
+        return source.copy() if picture is source else picture
     if hasattr(source, "detach"):  # Of torch: on any device, of any kind of float.
         source = source.detach().cpu()
         source = (source.float() if source.is_floating_point() else source).numpy()
     if not hasattr(source, "__array__"):
         raise InvalidParameterError("image", source, _WANTED)
     return _of_array(source)
+
+
+def plain(picture: Image, name: str) -> Image:
+    """The picture with 8 bits a channel, which is all that ComfyUI reads, and without colors beside its pixels.
+
+    Raises InvalidParameterError for one of 32 bits a channel: which of its values is white cannot be told.
+    """
+    if picture.mode in ("I", "F"):
+        raise InvalidParameterError("image", f"{name}, of 32 bits a channel", "a picture of 8 or 16 bits a channel")
+    if picture.mode.startswith("I;16"):
+        import numpy as np
+        from PIL import Image
+
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in _PLAIN_MODES and "transparency" not in picture.info:
+        return picture
+    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
 
 
 def _of_array(source: Any) -> Image:

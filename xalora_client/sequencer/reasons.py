@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from ..workflows import WorkflowKey
 from .clock import Clock, Timer
 from .miners import Miners
@@ -11,6 +13,9 @@ from .values import Occupied
 NOBODY = "no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
 
 _BETWEEN_REPORTS = 0.5
+
+_MOST_LOOKED_AT = 100
+"""Workflows of which one answer says what is missing: with many miners, all would hold up everybody else."""
 
 
 class Reasons:
@@ -44,9 +49,14 @@ class Reasons:
         return next((f"the miner {name} left it out: {why}" for name, why in told if why), None)
 
     def all_left_out(self) -> list[str]:
-        """What connected miners lack for each workflow that none of them runs."""
+        """What connected miners lack for workflows that none of them runs, of the first that one of them lacks."""
         alive = list(self._miners.alive())
-        workflows = dict.fromkeys(WorkflowKey(*each) for miner in alive for each in miner.left_out)
+        lacking: dict[tuple[str, str | None], str] = {}
+        for miner in alive:
+            lacking |= miner.left_out
+            if len(lacking) >= _MOST_LOOKED_AT:
+                break
+        workflows = [WorkflowKey(*each) for each in islice(lacking, _MOST_LOOKED_AT)]
         nowhere = [each for each in workflows if not any(miner.runs(each) for miner in alive)]
         return [f"{each}: {self.left_out(each)}" for each in nowhere]
 

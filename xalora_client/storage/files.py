@@ -53,8 +53,21 @@ def move(file: Path, destination: Path) -> None:
     sync_folder(destination.parent)
 
 
+def is_written_into(path: Path) -> bool:
+    """Whether the file stays, and gets other content: a pipe, a device, or a link such as /dev/stdout."""
+    return path.is_symlink() or (path.exists() and not path.is_file())
+
+
 def copy(file: Path, destination: Path) -> None:
-    """Copy a file, replacing what is at its destination, as a whole or not at all. Raises OSError."""
+    """Copy a file, replacing what is at its destination, as a whole or not at all. Raises OSError.
+
+    A pipe, a device or what a link leads to is written into instead, unless that is the file itself.
+    """
+    if is_written_into(destination):
+        if not (destination.exists() and destination.samefile(file)):
+            with file.open("rb") as source, destination.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        return
     fresh = destination.with_name(f".{uuid.uuid4().hex}.new")
     try:
         shutil.copyfile(file, fresh)
