@@ -43,7 +43,11 @@ class _ThreadBesideGevent(threading.Thread):
         gevent.get_hub()  # The first hub loads modules under locks that a second hub would wait for.
         self._ended = threading.Event()
         self._alive = True
-        gevent.monkey.get_original("_thread", "start_new_thread")(self._run_and_end, (gevent,))
+        try:
+            gevent.monkey.get_original("_thread", "start_new_thread")(self._run_and_end, (gevent,))
+        except BaseException:
+            self._alive = False
+            raise
 
     def _run_and_end(self, gevent: Any) -> None:
         try:

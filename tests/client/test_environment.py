@@ -140,7 +140,7 @@ class TestProxies:
             with pytest.raises(NetworkError, match="proxy") as caught:
                 subject.do(lambda c: c.execute_workflow(Text2VideoTask("a rabbit")))
         assert caught.value.sent == "no"
-        assert len(subject.clock.sleeps) > 3  # So it was safe to try again.
+        assert len(subject.clock.sleeps) >= 3  # So it was safe to try again.
         assert sequencer.seen == []
 
     @pytest.mark.parametrize("address", ["socks5://127.0.0.1:1", "ftp://127.0.0.1:1", "http://127.0.0.1:x", "http://["])

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import mimetypes
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
 from glob import glob
@@ -72,7 +73,10 @@ async def upscale(arguments: argparse.Namespace) -> int:
     options = {"workflow_id": arguments.workflow_id, "timeout_seconds": arguments.timeout_seconds}
     images = [image for given in arguments.images for image in _files(given)]
     tasks = [UpscalerTask(_input_image(image), **options) for image in images]
-    stems = [output.stem(image).casefold() for image in images]
+    same_names, places = Counter[str](), list[int]()
+    for image in images:
+        same_names[output.stem(image).casefold()] += 1
+        places.append(same_names[output.stem(image).casefold()])
     if not arguments.no_wait:
         output.prepare(arguments.output, len(images), as_json=arguments.json)
     slots = asyncio.Semaphore(arguments.max_parallel)
@@ -81,8 +85,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
 
     async def upscale_one(client: AsyncClient, number: int) -> dict[str, Any]:
         image, task, stem = images[number], tasks[number], output.stem(images[number])
-        earlier = stems[:number].count(stem.casefold())
-        name = f"{stem}-upscaled{f'-{earlier + 1}' if earlier else ''}"
+        name = f"{stem}-upscaled{f'-{places[number]}' if places[number] > 1 else ''}"
         async with window:
             with closing(Progress(image if len(images) > 1 else None, is_shown=not arguments.quiet)) as progress:
                 await client.upload_images(task, progress.upload, reuse=arguments.reuse)
@@ -91,7 +94,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
                         task_id = await client.execute_workflow(task, reuse=arguments.reuse)
                         return {"image": image, "task_id": task_id, "files": []}
                     result = await _run_task(client, task, arguments, progress)
-                    names = name, stems.count(stem.casefold())
+                    names = name, same_names[stem.casefold()]
                     saved = await _save_all(client, result, arguments, progress, task.task_details, *names)
                     return {"image": image, **saved}
 

@@ -53,7 +53,7 @@ class AsyncClient(BaseClient):
         """As Client.run, awaited."""
         session = await self._opened()
         result = await create_and_wait(session, task, timeout, None, on_update, reuse=reuse)
-        return await saved(await download(session, result, self._store, self._limits), to)
+        return await saved(await download(session, result, self._store, self._limits), to, result)
 
     async def submit(self, task: WorkflowTask, *, reuse: bool = True, job_id: str | None = None) -> AsyncTaskHandle:
         """As Client.submit, awaited."""
@@ -176,7 +176,8 @@ class AsyncTaskHandle:
 
     async def download(self, to: str | os.PathLike[str] | None = None, *, timeout: float = 300.0) -> MediaFile:
         """As TaskHandle.download, awaited."""
-        return await saved(await self._client.download(await self.result(timeout)), to)
+        result = await self.result(timeout)
+        return await saved(await self._client.download(result), to, result)
 
     async def cancel(self) -> str:
         """As TaskHandle.cancel, awaited."""

@@ -11,9 +11,10 @@ from typing import Any
 
 from ..config.validation import SANDBOX
 from ..errors import ConfigurationError, TaskCanceledError, TaskFailedError
+from ..protocol.answers import WorkflowTaskResult
 from .base import BaseClient
 from .download import MediaFile
-from .session import Session, in_thread
+from .session import Session, in_thread, logger
 from .updates import TaskUpdate
 from .wait import wait
 
@@ -33,8 +34,11 @@ async def updates(session: Session, task_id: str, timeout: float) -> AsyncGenera
         await asyncio.gather(waiting, return_exceptions=True)
 
 
-async def saved(file: MediaFile, to: str | os.PathLike[str] | None) -> MediaFile:
-    """The file, or its copy at the place where the caller wants it."""
+async def saved(file: MediaFile, to: str | os.PathLike[str] | None, result: WorkflowTaskResult) -> MediaFile:
+    """The first file of a task, or its copy at the place where the caller wants it."""
+    if result.more_media_urls:
+        more = len(result.more_media_urls)
+        logger.warning("Task %s has %d more files; Client.download_all gets them", result.task_id, more)
     if to is None:
         return file
     path = await in_thread(file.save, to)

@@ -80,7 +80,7 @@ class Client(BaseClient):
 
         async def main(session: Session) -> MediaFile:
             result = await create_and_wait(session, task, timeout, None, portal.in_caller(on_update), reuse=reuse)
-            return await saved(await download(session, result, self._store, self._limits), to)
+            return await saved(await download(session, result, self._store, self._limits), to, result)
 
         return self._run(main)
 
@@ -443,8 +443,9 @@ class TaskHandle:
         Raises:
             XaloraError: As ``Client.wait_for_result`` and ``Client.download`` do.
         """
-        file = self._client.download(self.result(timeout))
-        return portal.run(lambda: saved(file, to))
+        result = self.result(timeout)
+        file = self._client.download(result)
+        return portal.run(lambda: saved(file, to, result))
 
     def cancel(self) -> str:
         """Cancel the task.

@@ -170,8 +170,9 @@ class Wait:
             self.last_error = error
             return None
         if self.result is None or self.result.status != result.status:
-            logger.info("Task %s is %s", self.task_id, result.status)
-            if not isinstance(result.status, TaskStatus):
+            if isinstance(result.status, TaskStatus):
+                logger.info("Task %s is %s", self.task_id, result.status)
+            else:
                 logger.warning("Task %s has the unknown status %r; still waiting", self.task_id, result.status)
         self.invalid_answers = 0
         self.result = result

@@ -103,9 +103,11 @@ async def check_miners(settings: Config, web: WebTransport) -> list[Check]:
     known = sequencer.workflow_list(settings.credentials, None, None)
     try:
         answer = await web.send(sequencer.resource(None, None, None), SECONDS)
-        found = read_list(await web.send(known, SECONDS), known)
     except XaloraError as error:
         return [failed("miners", error, WARNING)]
+    found = None
+    with suppress(XaloraError):  # It only says more.
+        found = read_list(await web.send(known, SECONDS), known)
     if answer.status == 503:
         advice = "Start one beside a ComfyUI with `xalora miner`; until then tasks wait."
         return [Check("miners", WARNING, "none is connected to the sequencer", advice)]
