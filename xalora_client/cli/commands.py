@@ -23,6 +23,7 @@ from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.inputs import InputImage, images_in
 from ..protocol.parameters import MediaAddress
 from ..protocol.tasks import CustomTask, UpscalerTask, WorkflowTask
+from ..storage.files import is_written_into
 from ..workflows import AvailableWorkflow
 from . import output
 from .outcome import described, exit_code, print_result, text
@@ -105,8 +106,9 @@ async def upscale(arguments: argparse.Namespace) -> int:
         told = {name: fact for name, fact in facts.items() if fact}
         if told and not known:
             words = ", ".join(f"{name} {one_line(str(fact), 200)}" for name, fact in told.items())
-            print(f"xalora: {workflow.key}: {words}", file=sys.stderr)
             known.update(told)
+            if not arguments.quiet:
+                print(f"xalora: {workflow.key}: {words}", file=sys.stderr)
 
     outcomes: list[Any] = await _damage(tasks)
     if not any(outcomes):
@@ -270,7 +272,7 @@ def _save(file: MediaFile, result: WorkflowTaskResult, target: str) -> dict[str,
     """Save the file, unless it is there, and describe it."""
     format_, name = file.info.format, Path(target).name
     is_named_so = Path(target).suffix.lower() == format_.extension or mimetypes.guess_type(name)[0] == format_.mime_type
-    if not is_named_so and target != output.STDOUT:
+    if not is_named_so and target != output.STDOUT and not is_written_into(Path(target)):
         print(f"xalora: {target} contains {format_.name}, although its name says otherwise", file=sys.stderr)
     if target == str(file.path):
         print(f"xalora: another result is in {target}", file=sys.stderr)
