@@ -10,12 +10,12 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
-from ..errors import ResponseError, one_line
+from ..errors import InvalidParameterError, ResponseError, one_line
 from .inputs import display_details
 from .miner import MOST_RESULTS
 from .parameters import decode_data_uri, is_data_uri
@@ -123,6 +123,38 @@ class WorkflowTaskResult:
     long_poll_seconds: float | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
     more_media_urls: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """The answer as a JSON object, for example to be kept in a file. A preview is left out."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        progress = None if self.progress is None else vars(replace(self.progress, preview=None))
+        plain = {"status": str(self.status), "progress": progress, "extra": dict(self.extra)}
+        return values | plain | {"more_media_urls": list(self.more_media_urls)}
+
+    @classmethod
+    def from_json(cls, data: object) -> WorkflowTaskResult:
+        """Make an answer of what ``to_json`` gave.
+
+        Args:
+            data: The JSON object.
+
+        Returns:
+            An equal answer.
+
+        Raises:
+            InvalidParameterError: It is no such object.
+        """
+        try:
+            values = dict[str, Any](data)  # type: ignore[call-overload]
+            progress = values.get("progress")
+            read = {
+                "status": _status(values["status"]),
+                "progress": None if progress is None else TaskProgress(**progress),
+                "more_media_urls": tuple(values.get("more_media_urls", ())),
+            }
+            return cls(**values | read)
+        except (TypeError, ValueError, KeyError):
+            raise InvalidParameterError("data", data, "what to_json gave") from None
 
     @property
     def is_final(self) -> bool:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from ..errors import InvalidParameterError, one_line
-from .inputs import InputImage
-from .parameters import MediaAddress, Number, Rule, Text, Whole
+from .inputs import InputImage, with_addresses
+from .parameters import MediaAddress, Number, Rule, Text, Whole, encode_data_uri
 
 _RULE = "rule"
 _IMAGE = secrets.token_hex(16)
@@ -104,6 +104,43 @@ class WorkflowTask(ABC):
             rules.
         """
         return []
+
+    def to_json(self) -> dict[str, object]:
+        """What is sent, without the key, for example to be kept in a file.
+
+        Returns:
+            A JSON object. Images are in it as ``data:`` URIs.
+
+        Raises:
+            InvalidParameterError: An image cannot be read.
+        """
+        sent = {name: value for name, value in self._sent().items() if value is not None}
+        return sent | {"task_details": with_addresses(self.task_details, _data_uri)}
+
+    @staticmethod
+    def from_json(data: object) -> WorkflowTask:
+        """Make a task of what ``to_json`` gave.
+
+        Args:
+            data: The JSON object.
+
+        Returns:
+            A task that sends the same: of the kind's class where that comes with this library, else a CustomTask.
+
+        Raises:
+            InvalidParameterError: It is no such object, or a value is not allowed.
+        """
+        details = data.get("task_details") if isinstance(data, Mapping) else None
+        if not isinstance(data, Mapping) or not isinstance(details, Mapping) or [*details] != ["parameters"]:
+            raise InvalidParameterError("data", data, 'an object with "task_type" and {"parameters": {…}}')
+        names = [option.name for option in fields(WorkflowTask) if option.name != "api_key"]
+        options: dict[str, Any] = {name: data[name] for name in names if name in data}
+        parameters = _json_object("parameters", details["parameters"])
+        for kind in (Text2VideoTask, UpscalerTask, FluxLoraTask):
+            by_wire_name = {rule.wire_name or name: name for name, rule, _ in kind.rules()}
+            if kind.type_name == data.get("task_type") and parameters.keys() <= by_wire_name.keys():
+                return kind(**{by_wire_name[name]: value for name, value in parameters.items()}, **options)
+        return CustomTask(str(data.get("task_type")), parameters, **options)
 
 
 @dataclass(eq=False, repr=False)
@@ -281,6 +318,10 @@ class CustomTask(WorkflowTask):
     def task_details(self) -> dict[str, object]:
         """The parameters as given."""
         return {"parameters": self._parameters}
+
+
+def _data_uri(image: InputImage) -> str:
+    return encode_data_uri(image.content(), image.media_type)
 
 
 def _json_object(field_name: str, value: Any) -> dict[str, Any]:
