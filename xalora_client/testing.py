@@ -130,8 +130,8 @@ class FakeSequencer:
     def next(
         self,
         *,
-        fails: str | None = None,
-        refuses: int | None = None,
+        fails: str | bool | None = None,
+        refuses: int | bool | None = None,
         seconds: float = 0.0,
         progress: int | None = None,
         media: bytes | Path | None = None,
@@ -139,14 +139,16 @@ class FakeSequencer:
         """Say what becomes of the next task; called several times, of the ones after it. Without it, all goes well.
 
         Args:
-            fails: Why it fails.
-            refuses: The HTTP status, such as 402, with which its create is refused.
+            fails: Why it fails; True for no reason.
+            refuses: The HTTP status, such as 402, with which its create is refused; True for 400.
             seconds: How long it runs.
             progress: The steps that it reports while it runs.
             media: Its result: a file or its bytes. None means a small picture, or an animation for a "txt2vid".
         """
         content = media.read_bytes() if isinstance(media, Path) else media
-        self._next.append(_Script(fails, refuses, seconds, progress, content))
+        why = "it fails, as the test says" if fails is True else fails or None
+        status = 400 if refuses is True else refuses or None
+        self._next.append(_Script(why, status, seconds, progress, content))
 
     def _own(self, kind: type[AnyClient], ledger: bool, sleep: Callable[[float], object]) -> AnyClient:
         client = kind(

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.pictures import png
 from xalora_client import (
+    BadRequestError,
     CustomTask,
     FluxLoraTask,
     NotFoundError,
@@ -63,15 +64,21 @@ def test_what_the_test_says(sequencer, client, tmp_path):
     (tmp_path / "a.png").write_bytes(png(16, 16))
     sequencer.next(fails="out of memory")
     sequencer.next(refuses=402)
+    sequencer.next(fails=True)
+    sequencer.next(refuses=True)
     sequencer.next(media=png(32, 8))
     sequencer.next(media=tmp_path / "a.png")
     with pytest.raises(TaskFailedError, match="out of memory"):
         client.run(CustomTask("any", {}))
     with pytest.raises(PaymentRequiredError, match="as the test says"):
         client.run(CustomTask("any", {}))
+    with pytest.raises(TaskFailedError):
+        client.run(CustomTask("any", {}))
+    with pytest.raises(BadRequestError):
+        client.run(CustomTask("any", {}))
     sizes = [client.run(CustomTask("any", {})).info for _ in range(3)]
     assert [(info.width, info.height) for info in sizes] == [(32, 8), (16, 16), (64, 48)]
-    assert len(sequencer.created) == 4
+    assert len(sequencer.created) == 5
 
 
 def test_an_hour_passes_at_once_with_progress(sequencer, client):
