@@ -166,7 +166,9 @@ class NodeRun:
         """Show the task's status and the time, which keeps counting between queries."""
         began = time.monotonic() - update.elapsed
         noted = self.tasks.note(update, self.prompt.submitted)
-        self.status_text = lambda: noted.describe(time.monotonic() - began)
+        is_end = update.result is not None and update.result.is_final
+        if not is_end or update.origin == "finished":  # Else what follows says how it ended.
+            self.status_text = lambda: noted.describe(time.monotonic() - began)
         self.tick()
         progress = noted.progress
         if progress is not None and not progress.estimated:

@@ -228,4 +228,5 @@ def test_the_task_list_after_a_crash_names_the_job(sequencer, tmp_path):
     )  # fmt: skip
     (task,) = json.loads(listing.stdout)["tasks"]
     assert (task["state"], task["task_id"]) == ("creating", None)
-    assert task["job_id"] == sequencer.seen[0].body["job_id"]
+    (created,) = [seen for seen in sequencer.seen if seen.path == "/task_create"]
+    assert task["job_id"] == created.body["job_id"]

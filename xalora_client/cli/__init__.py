@@ -28,10 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ending_in_order() as run:
             arguments = parse(argv)
             as_json = arguments.json
-            if level := os.environ.get(LOG) or ("info" if arguments.verbose else ""):
-                streams.log(level)
             module, name = arguments.command.split(".")
-            return run(partial(getattr(import_module(f".{module}", __name__), name), arguments))
+            with streams.logging_from(os.environ.get(LOG) or ("info" if arguments.verbose else "")):
+                return run(partial(getattr(import_module(f".{module}", __name__), name), arguments))
     except (KeyboardInterrupt, XaloraError) as error:
         summary = described(error)
         print(f"xalora: {summary['message']}", file=sys.stderr)

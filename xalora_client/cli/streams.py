@@ -6,6 +6,8 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +54,29 @@ def prepare() -> None:
                 setattr(sys, name, _replaced(stream, allows))
 
 
-def log(level: str) -> None:
-    """Write what is done to stderr, from this level on. Raises ConfigurationError for one that is none of LEVELS."""
+@contextmanager
+def logging_from(level: str) -> Iterator[None]:
+    """Meanwhile write what is done to stderr, from this level on; "" changes nothing.
+
+    Raises ConfigurationError for a level that is none of LEVELS.
+    """
+    if not level:
+        yield
+        return
     if level.lower() not in LEVELS:
         raise ConfigurationError(f"XALORA_LOG is {level[:40]!r}", advice=f"Allowed: {', '.join(LEVELS)}.")
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", force=True)
-    logging.getLogger("xalora_client").setLevel(level.upper())
+    logger, handler = logging.getLogger("xalora_client"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(level.upper())
+    logger.propagate = False  # A server has a handler of its own for all that is logged.
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def _replaced(stream: io.TextIOWrapper, allows: type[OSError]) -> io.TextIOWrapper:

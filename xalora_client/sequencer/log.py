@@ -57,4 +57,4 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Bounded("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(OnceAMinute())
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
