@@ -98,27 +98,3 @@ waits.wait()
 """
     assert run(program, sequencer.url) == [{"()": "GreenletExit"}.get(stop[-2:], stop[12:-1].split(".")[-1])]
     assert sequencer.paths().count("task_cancel") == 1
-
-
-def test_the_sandbox_serves_one_call_after_the_other(run):
-    program = "print(call(1), call(2), gevent.spawn(call, 3).get())"
-    assert run(program, "sandbox") == ["finished"] * 3
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill here")
-def test_ctrl_c_cancels_the_task(run, sequencer):
-    sequencer.script("task_result_query", status("pending"))
-    program = """
-import os
-import subprocess
-gevent.get_hub().exception_stream = None  # It prints the interruption that it passes on.
-client = Client("a#b", url, home=home)
-try:
-    client.execute_workflow_and_wait_for_result(
-        Text2VideoTask("a rabbit"), on_update=lambda update: subprocess.Popen(["kill", "-INT", str(os.getpid())])
-    )
-except KeyboardInterrupt:
-    print("stopped")
-"""
-    assert run(program, sequencer.url) == ["stopped"]
-    assert sequencer.paths().count("task_cancel") == 1

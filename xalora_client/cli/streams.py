@@ -23,12 +23,20 @@ class _Stream(io.FileIO):
         super().__init__(handle, "w", closefd=False)
         self._allows = allows
         self._failed = False
+        self._interrupted = 0
 
     def write(self, content: Any) -> int:
         """Write, as far as that is still possible."""
+        # What a signal interrupted counts as written: the flush at the end must not repeat it.
+        if self._interrupted:
+            skipped, self._interrupted = self._interrupted, 0
+            return skipped
         if not self._failed:
             try:
                 return super().write(content)
+            except KeyboardInterrupt:
+                self._interrupted = memoryview(content).nbytes
+                raise
             except OSError as error:
                 # The rest is dropped, so that Python's own flush at the end does not change the exit code.
                 self._failed = True
