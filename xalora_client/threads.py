@@ -36,29 +36,32 @@ def _gevent() -> Any:
 class _ThreadBesideGevent(threading.Thread):
     """A thread of the system, in which gevent has a hub of its own."""
 
-    _alive = False
-
     def start(self) -> None:
         gevent = _gevent()
         gevent.get_hub()  # The first hub loads modules under locks that a second hub would wait for.
-        self._ended = threading.Event()
-        self._alive = True
+        start, lock = gevent.monkey.get_original("_thread", ["start_new_thread", "allocate_lock"])
+        self._ran = threading.Event()
+        self._ends = lock()
+        self._ends.acquire()
         try:
-            gevent.monkey.get_original("_thread", "start_new_thread")(self._run_and_end, (gevent,))
+            start(self._run_and_end, (gevent,))
         except BaseException:
-            self._alive = False
+            self._ends.release()
             raise
 
     def _run_and_end(self, gevent: Any) -> None:
         try:
             self.run()
         finally:
-            self._alive = False
-            self._ended.set()
+            self._ran.set()
             gevent.get_hub().destroy(destroy_loop=True)
+            self._ends.release()
 
     def join(self, timeout: float | None = None) -> None:
-        self._ended.wait(timeout)
+        """Other greenlets run meanwhile, but for the last moment: a hub that is left when Python ends crashes it."""
+        if self._ran.wait(timeout):
+            with self._ends:
+                pass
 
     def is_alive(self) -> bool:
-        return self._alive
+        return bool(self._ends.locked())
