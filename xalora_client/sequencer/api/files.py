@@ -67,6 +67,8 @@ class RunningUploads:
 class _FileAnswer(web.FileResponse):
     """A file, sent in small pieces: those who share a ``pace`` send one of them in each turn of the event loop.
 
+    Their handlers begin in such turns, too.
+
     aiohttp would have the system send it, which fills the whole buffer of a connection in one go. Hundreds of readers
     would hold up everything else for half a second.
     """
@@ -106,7 +108,9 @@ class MediaRoutes:
         name = request.match_info["name"]
         # The name is only looked up. What is opened is the name that this server chose.
         number = int(request.match_info.get("number", "1"))
-        file = await self.queue.find_media(name, number=number) if name.isprintable() else None
+        async with self.pace:
+            await asyncio.sleep(0)
+            file = await self.queue.find_media(name, number=number) if name.isprintable() else None
         if file is None:
             raise HTTPError(404, "there is no such media")
         path = self.results / file
@@ -136,7 +140,9 @@ class MinerFiles:
 
     async def input(self, request: web.Request) -> web.StreamResponse:
         """Send the bytes of an input."""
-        files = await self.queue.inputs_at(request.match_info["token"])
+        async with self.pace:
+            await asyncio.sleep(0)
+            files = await self.queue.inputs_at(request.match_info["token"])
         if files is None:
             raise HTTPError(404, "this attempt is over, or there never was one with this address")
         number = int(request.match_info["number"])
