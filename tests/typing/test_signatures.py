@@ -35,15 +35,17 @@ FROM_ELSEWHERE = {
 
 
 def functions(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A public name's functions, and those of its bases that are ours."""
+    """A public name's functions, and those that it inherits from bases that are ours."""
     if inspect.isfunction(value):
         yield name, value
+    own = set()
     for kind in value.__mro__ if isinstance(value, type) else ():
         if not kind.__module__.startswith("xalora_client"):
             continue
         for member, part in vars(kind).items():
             part = part.fget if isinstance(part, property) else getattr(part, "__func__", part)
-            if inspect.isfunction(part) and (member == "__init__" or not member.startswith("_")):
+            if inspect.isfunction(part) and (member == "__init__" or not member.startswith("_")) and member not in own:
+                own.add(member)
                 yield f"{name}.{member}", part
 
 
@@ -52,7 +54,8 @@ def annotations(name: str) -> Iterator[tuple[str, str]]:
     value = getattr(xalora_client, name)
     for place, function in functions(name, value):
         for parameter, annotation in function.__annotations__.items():
-            yield f"{place}: {parameter}", str(annotation)
+            if not parameter.startswith("_"):
+                yield f"{place}: {parameter}", str(annotation)
     for kind in value.__mro__ if isinstance(value, type) else ():
         if kind.__module__.startswith("xalora_client"):
             for field, annotation in vars(kind).get("__annotations__", {}).items():

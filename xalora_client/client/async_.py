@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any
 
 from ..media.receiver import OnProgress
 from ..protocol.answers import WorkflowTaskResult
@@ -17,7 +15,7 @@ from .available import workflows
 from .base import BaseClient
 from .create import execute, request_resource, upload_ahead
 from .download import MediaFile, download, download_all
-from .handles import restored, saved, updates
+from .handles import BaseTaskHandle, saved, updates
 from .many import Outcome, check_at_once, outcomes
 from .session import cancel, query
 from .updates import OnUpdate, TaskUpdate
@@ -27,8 +25,8 @@ from .wait import create_and_wait, wait
 class AsyncClient(BaseClient):
     """A client for one event loop: use it with ``async with``, or await ``close``. Calls may run concurrently.
 
-    The arguments and the errors of the constructor are those of BaseClient, the calls those of Client. Canceling the
-    asyncio task that awaits a call is an interruption like Ctrl-C.
+    What Client has, awaited; ``map`` by ``async for``. Canceling the asyncio task that awaits a call is an interruption
+    like Ctrl-C.
     """
 
     async def __aenter__(self) -> AsyncClient:
@@ -38,7 +36,6 @@ class AsyncClient(BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections and the ledger. Images that were uploaded ahead and not used are removed."""
         await self._close()
 
     async def run(
@@ -50,17 +47,14 @@ class AsyncClient(BaseClient):
         on_update: OnUpdate | None = None,
         reuse: bool = True,
     ) -> MediaFile:
-        """As Client.run, awaited."""
         session = await self._opened()
         result = await create_and_wait(session, task, timeout, None, on_update, reuse=reuse)
         return await saved(await download(session, result, self._store, self._limits), to, result)
 
     async def submit(self, task: WorkflowTask, *, reuse: bool = True, job_id: str | None = None) -> AsyncTaskHandle:
-        """As Client.submit, awaited."""
         return self.task(await execute(await self._opened(), task, reuse=reuse, job_id=job_id))
 
     def task(self, task_id: str) -> AsyncTaskHandle:
-        """As Client.task."""
         return AsyncTaskHandle(task_id, self.config.workflow_url, self)
 
     async def map(
@@ -72,7 +66,6 @@ class AsyncClient(BaseClient):
         timeout: float = 300.0,
         reuse: bool = True,
     ) -> AsyncGenerator[Outcome]:
-        """As Client.map, by ``async for``."""
         given = list(tasks)  # All, before one is created: what raises in the middle costs nothing.
         check_at_once(at_once)
         session = await self._opened()
@@ -84,17 +77,14 @@ class AsyncClient(BaseClient):
                 yield outcome
 
     async def upload_images(self, task: WorkflowTask, on_upload: OnUpload | None = None, *, reuse: bool = True) -> None:
-        """As Client.upload_images, awaited."""
         await upload_ahead(await self._opened(), task, on_upload, reuse=reuse)
 
     async def execute_workflow(
         self, task: WorkflowTask, on_update: OnUpdate | None = None, *, reuse: bool = True
     ) -> str:
-        """As Client.execute_workflow, awaited."""
         return await execute(await self._opened(), task, on_update, reuse=reuse)
 
     async def query_task_result(self, task_id: str) -> WorkflowTaskResult:
-        """As Client.query_task_result, awaited."""
         return await query(await self._opened(), task_id)
 
     async def execute_workflow_and_wait_for_result(
@@ -106,7 +96,6 @@ class AsyncClient(BaseClient):
         *,
         reuse: bool = True,
     ) -> WorkflowTaskResult:
-        """As Client.execute_workflow_and_wait_for_result, awaited."""
         return await create_and_wait(await self._opened(), task, timeout, interval, on_update, reuse=reuse)
 
     async def wait_for_result(
@@ -116,27 +105,22 @@ class AsyncClient(BaseClient):
         interval: float | None = None,
         on_update: OnUpdate | None = None,
     ) -> WorkflowTaskResult:
-        """As Client.wait_for_result, awaited."""
         return await wait(await self._opened(), task_id, timeout, interval, on_update)
 
     async def cancel_task(self, task_id: str) -> str:
-        """As Client.cancel_task, awaited."""
         return await cancel(await self._opened(), task_id)
 
     async def resource_request(
         self, consumer_id: str | None = None, workflow_id: str | None = None, task_type: str | None = None
     ) -> str:
-        """As Client.resource_request, awaited."""
         return await request_resource(await self._opened(), consumer_id, workflow_id, task_type)
 
     async def workflows(
         self, task_type: str | None = None, workflow_id: str | None = None
     ) -> list[AvailableWorkflow] | None:
-        """As Client.workflows, awaited."""
         return await workflows(await self._opened(), task_type, workflow_id)
 
     async def download(self, result: WorkflowTaskResult, on_progress: OnProgress | None = None) -> MediaFile:
-        """As Client.download, awaited. The file is inspected in a thread."""
         return await download(await self._opened(), result, self._store, self._limits, on_progress)
 
     async def download_all(
@@ -145,40 +129,31 @@ class AsyncClient(BaseClient):
         on_progress: OnProgress | None = None,
         on_file: Callable[[MediaFile], object] | None = None,
     ) -> list[MediaFile]:
-        """As Client.download_all, awaited."""
         return await download_all(await self._opened(), result, self._store, self._limits, on_progress, on_file)
 
 
-@dataclass(frozen=True)
-class AsyncTaskHandle:
-    """As TaskHandle, awaited; ``events`` by ``async for``."""
+class AsyncTaskHandle(BaseTaskHandle[AsyncClient]):
+    """A task that exists: what TaskHandle has, awaited; ``events`` by ``async for``.
 
-    task_id: str
-    server: str
-    _client: AsyncClient = field(repr=False, compare=False)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return restored, (type(self), type(self._client), self.task_id, self.server)
+    Attributes:
+        task_id: The task's id.
+        server: The sequencer, as in the settings.
+    """
 
     async def status(self) -> WorkflowTaskResult:
-        """As TaskHandle.status, awaited."""
         return await self._client.query_task_result(self.task_id)
 
     async def events(self, timeout: float = 300.0) -> AsyncGenerator[TaskUpdate]:
-        """As TaskHandle.events, by ``async for``."""
         async with aclosing(updates(await self._client._opened(), self.task_id, timeout)) as found:
             async for update in found:
                 yield update
 
     async def result(self, timeout: float = 300.0) -> WorkflowTaskResult:
-        """As TaskHandle.result, awaited."""
         return await self._client.wait_for_result(self.task_id, timeout)
 
     async def download(self, to: str | os.PathLike[str] | None = None, *, timeout: float = 300.0) -> MediaFile:
-        """As TaskHandle.download, awaited."""
         result = await self.result(timeout)
         return await saved(await self._client.download(result), to, result)
 
     async def cancel(self) -> str:
-        """As TaskHandle.cancel, awaited."""
         return await self._client.cancel_task(self.task_id)

@@ -6,8 +6,8 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
 from ..config.validation import SANDBOX
 from ..errors import ConfigurationError, TaskCanceledError, TaskFailedError
@@ -17,6 +17,72 @@ from .download import MediaFile
 from .session import Session, in_thread, logger
 from .updates import TaskUpdate
 from .wait import wait
+
+AnyClient = TypeVar("AnyClient", bound=BaseClient)
+
+
+@dataclass(frozen=True)
+class BaseTaskHandle(Generic[AnyClient]):
+    """What TaskHandle and AsyncTaskHandle have in common: their state, and the docstrings of their calls."""
+
+    task_id: str
+    server: str
+    _client: AnyClient = field(repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored, (type(self), type(self._client), self.task_id, self.server)
+
+    def status(self, *_: Any, **__: Any) -> Any:
+        """Query the task's status, as ``Client.query_task_result`` does.
+
+        Returns:
+            The server's answer. A failed or canceled task is an answer, not an error.
+        """
+
+    def events(self, *_: Any, **__: Any) -> Any:
+        """Wait for the task's end, and see what happens meanwhile.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Yields:
+            An update after each query. The last one has the task's end, also a bad one.
+
+        Raises:
+            TaskTimeoutError: The timeout passed. The task continues remotely.
+            XaloraError: As ``Client.query_task_result`` does.
+        """
+
+    def result(self, *_: Any, **__: Any) -> Any:
+        """Wait until the task is finished, as ``Client.wait_for_result`` does.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            The answer about the finished task.
+        """
+
+    def download(self, *_: Any, **__: Any) -> Any:
+        """Wait until the task is finished, and download its media, or the first of several.
+
+        Args:
+            to: A file or a folder that gets a copy. None leaves the file in the store of the home folder.
+            timeout: Seconds to wait for the task.
+
+        Returns:
+            The file, where it is wanted.
+
+        Raises:
+            XaloraError: As ``Client.wait_for_result`` and ``Client.download`` do.
+        """
+
+    def cancel(self, *_: Any, **__: Any) -> Any:
+        """Cancel the task.
+
+        Returns:
+            The server's message, in one line.
+        """
 
 
 async def updates(session: Session, task_id: str, timeout: float) -> AsyncGenerator[TaskUpdate]:

@@ -58,7 +58,7 @@ _OF_BUCKET = ("bucket", "bucket_options", "bucket_keep")
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting's value, None where there is none, and where it comes from."""
+    """A setting's ``value``, None where there is none, and its ``source``: where it comes from."""
 
     value: str | None
     source: str
@@ -177,7 +177,12 @@ def go_together(key_source: str, url: str, url_source: str) -> bool:
 def home_folder(home: str | os.PathLike[str] | None = None, fallback_home: Path | None = None) -> Path:
     """The folder for the ledger, media and the stored settings, from the first source that has one.
 
-    Raises ConfigurationError where that is in the home of a user who has none, as in many containers.
+    Args:
+        home: As for the clients.
+        fallback_home: The folder where no home is set, in place of the platform's for user data.
+
+    Raises:
+        ConfigurationError: It is in the home of a user who has none, as in many containers.
     """
     folder = find("home", {}, os.fspath(home) if home else None).value
     path = Path(os.path.expanduser(folder)) if folder else fallback_home or default_home()  # noqa: PTH111 - that raises

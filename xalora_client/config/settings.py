@@ -22,11 +22,19 @@ from .validation import AUTO, DEFAULT_URL, SANDBOX, checked_bucket, checked_url,
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings in force. Of the key, only whose it is: ``consumer`` is None without a key.
+    """The settings in force. Of the key, only whose it is.
 
-    ``server`` is an address or "sandbox", ``media_budget`` in gigabytes, None for the default. An address that is not
-    valid may hold a password: of the server's, only the part that is safe to show is there, of the bucket's nothing.
-    ``problem`` is what is wrong with the settings as they are, or None.
+    An address that is not valid may hold a password: of the server's, only the part that is safe to show is there, of
+    the bucket's nothing.
+
+    Attributes:
+        consumer: Who creates tasks; None without a key.
+        server: An address, or "sandbox".
+        home: The folder for the ledger, media and stored settings.
+        image_delivery: How images get to the miners: "auto", "bucket", "sequencer" or "data-uri".
+        bucket: The bucket for images, or None.
+        media_budget: Gigabytes for results; None for the default.
+        problem: What is wrong with the settings as they are, or None.
     """
 
     consumer: Setting

@@ -113,6 +113,16 @@ class XaloraError(Exception):
         code: str | None = None,
         params: Mapping[str, object] | None = None,
     ) -> None:
+        """Make an error.
+
+        Args:
+            what: What happened. Empty: the text for the code.
+            task_id: The task it happened to, or None.
+            advice: What to do next. None: the advice for the code.
+            remedy: What a program may offer to do. None: what the class has.
+            code: The kind of failure. None: that of the class.
+            params: The values in the code's text, by name.
+        """
         self.code = self.code if code is None else code
         self.params = dict(params or {})
         self.what = what or messages.what(self.code, self.params)
@@ -127,13 +137,21 @@ class XaloraError(Exception):
         return self.advice_for(messages.LIBRARY)
 
     def advice_for(self, surface: Literal["library", "command", "nodes"]) -> str:
-        """What to do next, in the terms of that surface."""
+        """What to do next, in the terms of that surface.
+
+        Args:
+            surface: Who reads it: "library", "command" or "nodes".
+        """
         if self.own_advice is not None:
             return self.own_advice
         return messages.advice(self.code, self.params, surface)
 
     def text(self, surface: Literal["library", "command", "nodes"]) -> str:
-        """The whole message, in the terms of that surface."""
+        """The whole message, in the terms of that surface.
+
+        Args:
+            surface: Who reads it: "library", "command" or "nodes".
+        """
         what = self.what.rstrip(".")
         if self.task_id and self.task_id not in what:
             what = f"{what} (task {self.task_id})"
@@ -196,6 +214,7 @@ class InvalidParameterError(ConfigurationError):
     code = "invalid_parameter"
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
+        """Make an error. ``field``, ``value`` and ``allowed`` are the attributes; the message is made of them."""
         try:
             shown = one_line(repr(value), 80)
         except (RecursionError, ValueError):  # Nested too deeply, or a number with thousands of digits.
@@ -242,6 +261,7 @@ class NetworkError(XaloraError, ConnectionError):
         transient: bool = True,
         **rest: Unpack[_Common],
     ) -> None:
+        """Make an error. ``sent`` and ``transient`` are attributes; ``what`` and ``rest`` are as for XaloraError."""
         super().__init__(what, **rest)
         self.sent = sent
         self.transient = transient
@@ -272,8 +292,6 @@ proxy that lost the answer, 303 in place of one. So may a plain 503; with Retry-
 class APIStatusError(XaloraError):
     """The server answered with an HTTP status outside 2xx.
 
-    ``processed`` is False where the answer says that the request was not, whatever its status means.
-
     Attributes:
         status_code: That status.
         message: The server's message.
@@ -291,6 +309,15 @@ class APIStatusError(XaloraError):
         processed: bool = True,
         **rest: Unpack[_Common],
     ) -> None:
+        """Make an error.
+
+        Args:
+            message: The server's message.
+            status_code: The status; 0 leaves it out of the message.
+            retry_after: The seconds that the server asked to wait, or None.
+            processed: False where the answer says that the request was not, whatever its status means.
+            rest: The keywords of XaloraError.
+        """
         what = f"The server answered {status_code}: {message}" if status_code else message
         super().__init__(what, **rest)
         self.message = message
@@ -364,6 +391,7 @@ class TaskError(XaloraError):
     """A task did not end well. ``result`` is the server's last answer about it, or None."""
 
     def __init__(self, what: str = "", *, result: object = None, **rest: Unpack[_Common]) -> None:
+        """Make an error. ``result`` is the attribute; ``what`` and ``rest`` are as for XaloraError."""
         super().__init__(what, **rest)
         self.result = result
 
@@ -395,6 +423,7 @@ class MediaError(XaloraError):
     code = "media"
 
     def __init__(self, what: str = "", *, path: Path | None = None, **rest: Unpack[_Common]) -> None:
+        """Make an error. ``path`` is the attribute; ``what`` and ``rest`` are as for XaloraError."""
         super().__init__(what, **rest)
         self.path = path
 

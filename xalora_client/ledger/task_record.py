@@ -95,7 +95,7 @@ class TaskRecord:
         return None if self.sha256 is None else f"{self.sha256}{self.extension or ''}"
 
     def stored(self, number: int = 1) -> tuple[str, str] | None:
-        """The hash and the extension of the stored result, or of one of several. None before it is downloaded."""
+        """The hash and the extension of the stored result, or of that ``number`` of several. None before a download."""
         if number == 1:
             return None if self.sha256 is None else (self.sha256, self.extension or "")
         name = self.more_stored.get(str(number)) if isinstance(self.more_stored, dict) else None

@@ -37,7 +37,7 @@ class Rule:
         raise AssertionError("a subclass says what it allows")
 
     def accepts(self, value: object) -> bool:
-        """Whether the value is allowed."""
+        """Whether the ``value`` is allowed."""
         raise AssertionError("a subclass says what it accepts")
 
     def check(self, field: str, value: object) -> None:

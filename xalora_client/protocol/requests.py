@@ -29,7 +29,12 @@ SHORTEST_SECRET = 6
 
 @dataclass(frozen=True)
 class Credentials:
-    """A consumer and its key. Both travel in the request's body; ``repr`` shows neither."""
+    """A consumer and its key. Both travel in the request's body; ``repr`` shows neither.
+
+    Attributes:
+        consumer_id: Who creates tasks.
+        api_key: The key, without the consumer.
+    """
 
     consumer_id: str = field(repr=False)
     api_key: str = field(repr=False)
@@ -77,9 +82,13 @@ class CreateRequest:
 
 @dataclass(frozen=True)
 class Request:
-    """One POST. ``body`` holds the key, so ``repr`` leaves it out.
+    """One POST.
 
-    With ``is_ascii``, all other characters are escaped, so that text that is not Unicode can be sent.
+    Attributes:
+        url: The address.
+        body: The JSON object. It holds the key, so ``repr`` leaves it out.
+        task_id: The task that it is about, or None.
+        is_ascii: Whether all other characters are escaped, so that text that is not Unicode can be sent.
     """
 
     url: str
@@ -109,7 +118,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """One answer: status, headers with lower-case names, the whole body, and the Unix time it arrived."""
+    """One answer.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Its headers; their names are in lower case.
+        body: The whole body.
+        received: The Unix time it arrived.
+    """
 
     status: int
     headers: Mapping[str, str]

@@ -195,8 +195,8 @@ _STEPS = Whole("sampling steps", minimum=1, maximum=1000)
 class Text2VideoTask(_KnownTask):
     """A video from a text (``txt2vid``). ``workflow_id="1"`` selects Hunyuan, which the product's page requires.
 
-    A parameter that is None is not sent; the server then uses its default. The other arguments are those of
-    WorkflowTask.
+    A parameter that is None is not sent; the server then uses its default. WorkflowTask documents ``consumer_id``,
+    ``job_id_prefix``, ``timeout_seconds``, ``workflow_id`` and ``api_key``.
 
     Args:
         prompt: What the video shows. Not empty.
@@ -226,7 +226,9 @@ class Text2VideoTask(_KnownTask):
 
 @dataclass(eq=False, repr=False)
 class UpscalerTask(_KnownTask):
-    """A larger version of one image (``upscaler``). The miner fetches the image. Other arguments: WorkflowTask.
+    """A larger version of one image (``upscaler``). The miner fetches the image.
+
+    WorkflowTask documents ``consumer_id``, ``job_id_prefix``, ``timeout_seconds``, ``workflow_id`` and ``api_key``.
 
     Args:
         image_url: An http or https URL that the miner can reach, a ``data:`` URI (see ``encode_data_uri``), or what
@@ -246,8 +248,8 @@ class UpscalerTask(_KnownTask):
 class FluxLoraTask(_KnownTask):
     """An image from a text with Flux and a LoRA (``txt2img``). ``workflow_id="3"`` selects it.
 
-    A parameter that is None is not sent; the server then uses its default. The other arguments are those of
-    WorkflowTask.
+    A parameter that is None is not sent; the server then uses its default. WorkflowTask documents ``consumer_id``,
+    ``job_id_prefix``, ``timeout_seconds``, ``workflow_id`` and ``api_key``.
 
     Args:
         prompt: What the image shows. Not empty.
@@ -276,7 +278,9 @@ class FluxLoraTask(_KnownTask):
 
 
 class CustomTask(WorkflowTask):
-    """A task for any other workflow. The other arguments are those of WorkflowTask.
+    """A task for any other workflow.
+
+    WorkflowTask documents ``consumer_id``, ``job_id_prefix``, ``timeout_seconds``, ``workflow_id`` and ``api_key``.
 
     Args:
         task_type: The protocol's name for the kind of task. Not empty.

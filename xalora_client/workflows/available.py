@@ -18,6 +18,8 @@ MOST_CHOICES = 5000
 class AvailableWorkflow(Capability):
     """A workflow that connected miners run now, and what they take together: each choice that one of them has.
 
+    The ``key``, ``parameters``, ``outputs``, ``models`` and ``factor`` are those of Capability.
+
     Attributes:
         others: Whether more may be taken than what is listed: by miners that are away, or do not tell what they take.
     """
@@ -52,11 +54,11 @@ class AvailableWorkflow(Capability):
 
     @classmethod
     def of(cls, capability: Capability) -> AvailableWorkflow:
-        """What one miner takes."""
+        """What one miner takes, as its ``capability`` says."""
         return cls(*(getattr(capability, field.name) for field in fields(Capability))).joined(capability)
 
     def joined(self, other: Capability) -> AvailableWorkflow:
-        """What this takes, or another one for the same workflow."""
+        """What this takes, or an ``other`` one for the same workflow."""
         parameters, others = dict(self.parameters), self.others
         for name, parameter in other.parameters.items():
             known = parameters.get(name, parameter)
@@ -79,7 +81,7 @@ class AvailableWorkflow(Capability):
 
     @classmethod
     def from_json(cls, data: object) -> AvailableWorkflow:
-        """Read what ``to_json`` wrote, of any shape. Raises ValueError."""
+        """Read ``data`` that ``to_json`` wrote, of any shape. Raises ValueError."""
         others = isinstance(data, Mapping) and data.get("others") is not False
         return replace(cls.of(Capability.from_json(data)), others=others)
 

@@ -77,7 +77,7 @@ class Capability:
         return resolved
 
     def accepts(self, values: Mapping[str, object]) -> bool:
-        """Whether it takes the values."""
+        """Whether it takes the ``values``."""
         try:
             self.resolve(values)
         except InvalidParameterError:

@@ -26,7 +26,7 @@ _MEANT_AS_ONE = re.compile(r"\S*(?<!\w)inputs?\s*[:=：﹕︓∶꞉ː]\S*", re.I
 
 
 class WorkflowKey(NamedTuple):
-    """Which workflow: a kind of task, and the workflow's id among those of its kind, or None.
+    """Which workflow: ``task_type`` is a kind of task, ``workflow_id`` its id among those of its kind, or None.
 
     ``str`` gives "txt2vid.1", or "upscaler" where there is no id.
     """

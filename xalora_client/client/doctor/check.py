@@ -29,11 +29,11 @@ class Check:
     error: XaloraError | None = None
 
     def advice_for(self, surface: Literal["library", "command", "nodes"]) -> str:
-        """What to do, for whoever reads it there: "library", "command" or "nodes"."""
+        """What to do, for whoever reads it on that ``surface``: "library", "command" or "nodes"."""
         return self.advice if self.error is None else self.error.advice_for(surface)
 
     def to_json(self, surface: Literal["library", "command", "nodes"] = "library") -> dict[str, str]:
-        """The check as a JSON object, for whoever reads it there."""
+        """The check as a JSON object, for whoever reads it on that ``surface``."""
         return {"name": self.name, "status": self.status, "text": self.text, "advice": self.advice_for(surface)}
 
 

@@ -57,16 +57,23 @@ def decode(
 ) -> Decoded:
     """Decode all frames of an image, animation or video into one array.
 
-    ``media`` is a file, or its ``MediaInfo``, which saves inspecting it again.
-
     The frames are float32 ``[F, H, W, 3]`` of 0..1 (see ``Decoded``). They are written once, in place; beside the array
     only a few frames are in memory at any time. A video's frames are all returned as they are stored, none dropped or
     doubled to even out an uneven rate.
 
-    ``progress(done, expected)`` is called after each frame, in the calling thread; what it raises ends the decoding.
+    Args:
+        media: A file, or its ``MediaInfo``, which saves inspecting it again.
+        limits: What is allowed.
+        progress: ``progress(done, expected)`` is called after each frame, in the calling thread; what it raises ends
+            the decoding.
 
-    Raises what ``inspect`` raises, for damage in any frame; MediaTooLargeError also when the frames do not fit into
-    free memory, and DecodeError also for a format that is not decoded.
+    Returns:
+        The frames.
+
+    Raises:
+        DecodeError: The file cannot be read as media, a frame is damaged, or the format is not decoded.
+        MediaTooLargeError: A limit is exceeded, or the frames do not fit into free memory.
+        OSError: The file cannot be read at all.
     """
     info = media if isinstance(media, MediaInfo) else inspect(media, limits)
     with _file_named(info.path):
@@ -76,10 +83,19 @@ def decode(
 
 
 def decode_sound(media: str | os.PathLike[str] | MediaInfo, limits: Limits = DEFAULT_LIMITS) -> Sound | None:
-    """Decode the first sound track of a video that has a decoder, or return None when there is none.
+    """Decode the first sound track of a video that has a decoder.
 
-    Images and animations have none. Raises what ``inspect`` raises; DecodeError also when the sound is damaged, and
-    MediaTooLargeError when it does not fit into free memory.
+    Args:
+        media: A file, or its ``MediaInfo``, which saves inspecting it again.
+        limits: What is allowed.
+
+    Returns:
+        The sound. None when there is none; images and animations have none.
+
+    Raises:
+        DecodeError: The file cannot be read as media, or the sound is damaged.
+        MediaTooLargeError: A limit is exceeded, or the sound does not fit into free memory.
+        OSError: The file cannot be read at all.
     """
     info = media if isinstance(media, MediaInfo) else inspect(media, limits)
     with _file_named(info.path):

@@ -27,8 +27,8 @@ class Limits:
       take 30 bytes of the file, whatever its size.
     * ``max_duration_seconds``: how long a video or animation plays.
 
-    The ``check_*`` methods raise MediaTooLargeError, which names the limit and the value that exceeds it; ``subject``
-    is the file's name for the message. Raises InvalidParameterError for a limit that is not positive.
+    The ``check_*`` methods raise MediaTooLargeError, which names the limit and the value that exceeds it. Raises
+    InvalidParameterError for a limit that is not positive.
     """
 
     max_bytes: int = 4 * 2**30
@@ -44,29 +44,36 @@ class Limits:
                 raise InvalidParameterError(limit.name, value, "a positive number")
 
     def check_bytes(self, size: int, subject: str) -> None:
-        """Refuse a file of more than ``max_bytes`` bytes."""
+        """Refuse a file of a ``size`` of more than ``max_bytes`` bytes. Messages call it ``subject``."""
         if size > self.max_bytes:
             _refuse(f"{subject} has {size:,} bytes", f"max_bytes = {self.max_bytes:,}")
 
     def check_pixels(self, width: int, height: int, subject: str) -> None:
-        """Refuse frames of more than ``max_pixels`` pixels."""
+        """Refuse frames of ``width`` times ``height`` above ``max_pixels``. Messages call the file ``subject``."""
         if width * height > self.max_pixels:
             frame = f"{width:,} x {height:,} = {width * height:,} pixels a frame"
             _refuse(f"{subject} has {frame}", f"max_pixels = {self.max_pixels:,}")
 
     def check_frames(self, frames: int, subject: str) -> None:
-        """Refuse more than ``max_frames`` frames."""
+        """Refuse more ``frames`` than ``max_frames``. Messages call the file ``subject``."""
         if frames > self.max_frames:
             _refuse(f"{subject} has {frames:,} frames or more", f"max_frames = {self.max_frames:,}")
 
     def check_animation(self, width: int, height: int, frames: int, subject: str) -> None:
-        """Refuse an animation of more than ``max_animation_pixels`` in all its frames."""
+        """Refuse an animation of more than ``max_animation_pixels`` in all its frames.
+
+        Args:
+            width: Pixels of a frame.
+            height: Pixels of a frame.
+            frames: How many there are.
+            subject: What messages call the file.
+        """
         if frames > 1 and width * height * frames > self.max_animation_pixels:
             total = f"{frames:,} frames of {width:,} x {height:,} = {width * height * frames:,} pixels"
             _refuse(f"{subject} has {total}", f"max_animation_pixels = {self.max_animation_pixels:,}")
 
     def check_duration(self, seconds: float, subject: str) -> None:
-        """Refuse media that plays for more than ``max_duration_seconds``."""
+        """Refuse ``seconds`` of more than ``max_duration_seconds``. Messages call the file ``subject``."""
         if seconds > self.max_duration_seconds:
             limit = f"max_duration_seconds = {self.max_duration_seconds:,g}"
             _refuse(f"{subject} plays for {seconds:,.1f} s", limit)
@@ -105,10 +112,18 @@ def free_memory() -> FreeMemory:
 
 
 def require_memory(frames: int, width: int, height: int, planes: int, subject: str, beside: int = 0) -> None:
-    """Raise MediaTooLargeError when float32 frames of ``planes`` values a pixel do not fit into free memory.
+    """Refuse float32 frames that do not fit into free memory.
 
-    ``beside`` are the bytes that decoding takes beside them, of which ``HEADROOM`` bytes are free anyway. The error
-    says what is needed and free, and what to do.
+    Args:
+        frames: How many.
+        width: Pixels.
+        height: Pixels.
+        planes: Values a pixel: 3 for colors.
+        subject: What the message calls them.
+        beside: The bytes that decoding takes beside them, of which ``HEADROOM`` bytes are free anyway.
+
+    Raises:
+        MediaTooLargeError: The frames do not fit. It says what is needed and free, and what to do.
     """
     _require(
         frames * width * height * planes * 4 + max(beside - HEADROOM, 0),
