@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
+from xalora_client.client.advanced import AdvancedOptions
 from xalora_client.client.create import CreatedTask
 from xalora_client.client.polling import ENOUGH_TO_LEARN, learned_delays, poll_delays
 from xalora_client.client.session import Deadline, Session
@@ -92,7 +93,8 @@ class Tally:
 def wait(duration: float, delays: Callable[[Server], Iterator[float]], dice: random.Random) -> Server:
     """Let the client wait for one task."""
     server = Server(duration)
-    session = Session(SEQUENCER, transport=server, clock=server.clock, nap=server.sleep, rng=dice)
+    options = AdvancedOptions(clock=server.clock, sleep=server.sleep, rng=dice)
+    session = Session(SEQUENCER, transport=server, options=options)
 
     async def main() -> None:
         waiting = Wait(session, CreatedTask("t1", SEQUENCER.credentials), Waiter(""), Deadline.after(1e6, server.clock))

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import fmean
 
 from xalora_client import Text2VideoTask
+from xalora_client.client.advanced import AdvancedOptions
 from xalora_client.client.session import Session
 from xalora_client.client.wait import create_and_wait
 from xalora_client.ledger import Ledger
@@ -47,7 +48,8 @@ def adaptive(duration: float, dice: random.Random) -> Server:
     """The client's own wait."""
     server = Server(duration)
     sequencer = Sequencer("http://sequencer.example", Credentials("c", "k"))
-    session = Session(sequencer, transport=server, clock=server.clock, nap=server.sleep, rng=dice)
+    options = AdvancedOptions(clock=server.clock, sleep=server.sleep, rng=dice)
+    session = Session(sequencer, transport=server, options=options)
     asyncio.run(create_and_wait(session, Text2VideoTask("a rabbit"), TIMEOUT, None, None))
     return server
 
@@ -68,9 +70,7 @@ def learned(durations: list[float], dice: random.Random) -> list[Server]:
                     name=sequencer.url,
                     transport=server,
                     ledger=ledger,
-                    clock=server.clock,
-                    nap=server.sleep,
-                    rng=dice,
+                    options=AdvancedOptions(clock=server.clock, sleep=server.sleep, rng=dice),
                 )
                 asyncio.run(create_and_wait(session, Text2VideoTask("a rabbit"), TIMEOUT, None, None, reuse=False))
             began += server.now + 1.0

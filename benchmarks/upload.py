@@ -149,8 +149,9 @@ async def both_at_once(batch: Any, encode: Any, parallel: int, url: str) -> floa
 async def packed(batch: Any, parallel: int, tensors: Any, sdk: Any) -> float:
     """Seconds for the pack, as the node Xalora Upscale does it."""
     with tempfile.TemporaryDirectory() as home:
+        advanced = sdk.AdvancedOptions(images_at_once=parallel)
         client = sdk.AsyncClient(
-            "consumer#benchmark-key", "http://127.0.0.1:9", home=home, ledger=True, images_at_once=parallel
+            "consumer#benchmark-key", "http://127.0.0.1:9", home=home, ledger=True, advanced=advanced
         )
         tasks = [sdk.UpscalerTask(tensors.input_image(image, f"image {n}")) for n, image in enumerate(batch, 1)]
         begun = time.perf_counter()

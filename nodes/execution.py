@@ -66,8 +66,10 @@ async def run_task(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
     """
 
     async def create(run: NodeRun) -> tuple[Media, str]:
+        from ..xalora_client.media.decoding.formats import asked_size
+
         if wait:
-            run.warn_of_size(*xalora_client.asked_size(task.task_details))
+            run.warn_of_size(*asked_size(task.task_details))
         run.show_text("submitting")
         if not wait:
             task_id = await run.client.execute_workflow(task, run.show_task, reuse=reuse)
@@ -133,15 +135,15 @@ class NodeRun:
         self.progress = Progress()
         self.status_text: Callable[[], str] = str
         self.warning = ""
-        self.client = xalora_client.AsyncClient(
+        options = xalora_client.AdvancedOptions(
             fallback_home=comfy.home(),
-            ledger=True,
             source="node",
             caller=caller(),
             should_cancel=self.prompt.should_cancel,
             on_cancel=self.tasks.canceled.__setitem__,
             images_at_once=images_at_once,
         )
+        self.client = xalora_client.AsyncClient(ledger=True, advanced=options)
 
     def tick(self) -> None:
         """Update the text."""
@@ -150,8 +152,10 @@ class NodeRun:
 
     def warn_of_size(self, frames: int, width: int, height: int) -> None:
         """Before the create, say that the result's frames may not fit into memory, if they are to be decoded."""
+        from ..xalora_client.media.decoding.limits import require_memory
+
         try:
-            xalora_client.require_memory(frames, width, height, 3, "The result")
+            require_memory(frames, width, height, 3, "The result")
         except xalora_client.MediaTooLargeError as error:
             if is_wanted(0):
                 self.warning = " · the result may not fit into memory"

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from blake3 import blake3
 
-from ..xalora_client import InputImage, InvalidParameterError, MediaInfo, decode, decode_sound, require_memory
+from ..xalora_client import InputImage, InvalidParameterError, MediaInfo, decode, decode_sound
+from ..xalora_client.media.decoding.limits import require_memory
 
 logger = logging.getLogger("xalora_client")
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import PATIENCE, ROOT, bare_environment
-from xalora_client import AsyncClient, Client, ConfigurationError, Credentials, StorageError, config, read_settings
+from xalora_client import AsyncClient, Client, ConfigurationError, StorageError, config
 from xalora_client.config import validation
-from xalora_client.protocol.requests import Sequencer
+from xalora_client.config.settings import read_settings
+from xalora_client.protocol.requests import Credentials, Sequencer
 
 KEY = "consumer#a-secret-key"
 

@@ -6,9 +6,12 @@ import ast
 import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from tests.support.public_modules import PUBLIC
 
 ROOT = Path(__file__).parents[1]
 
@@ -92,15 +95,26 @@ def test_no_modules_import_each_other_in_a_circle():
         pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
 
 
-def test_nodes_use_the_sdk_through_its_facade_alone():
-    facade = ROOT / "xalora_client" / "__init__.py"
+def test_nodes_use_public_names_of_the_sdk_alone():
     around = [
-        f"{named(path)} imports {named(target)}"
+        f"{named(path)} imports {name} from {module}"
         for path in NODES
-        for target in imported(path)
-        if target.is_relative_to(ROOT / "xalora_client") and target != facade
+        for level, module, name in imports(path)
+        if level and module.startswith("xalora_client") and name not in PUBLIC.get(module, ())
     ]
     assert around == []
+
+
+def test_texts_use_public_names_of_the_sdk_alone():
+    texts = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+    shown = re.findall(r"^ *from (xalora_client[\w.]*) import (.*)$", texts, re.MULTILINE)
+    assert shown
+    assert [found for found in shown if not {*re.findall(r"\w+", found[1])} <= {*PUBLIC.get(found[0], ())}] == []
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_modules_have_their_public_names(module):
+    assert [name for name in PUBLIC[module] if not hasattr(import_module(module), name)] == []
 
 
 def test_the_sdk_knows_nothing_of_the_nodes():

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from xalora_client import Client, ConfigurationError, change_settings, config, read_settings
+from xalora_client import Client, ConfigurationError, config
 from xalora_client.config import DEFAULT_URL
+from xalora_client.config.settings import change_settings, read_settings
 
 KEY = "consumer-1#very-secret"
 OWN = "http://127.0.0.1:8787"

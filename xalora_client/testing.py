@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
+from .client.advanced import AdvancedOptions
 from .client.async_ import AsyncClient
 from .client.base import BaseClient
 from .client.sync import Client
@@ -56,7 +57,7 @@ class CreatedTask:
     job_id: str
     task_type: str
     workflow_id: str | None
-    parameters: dict[str, Any]
+    parameters: dict[str, object]
 
 
 @dataclass
@@ -82,7 +83,7 @@ class FakeSequencer:
 
     def __init__(self) -> None:
         self.created: list[CreatedTask] = []
-        self.now = 0.0
+        self.now: float = 0.0
         self._folder = tempfile.TemporaryDirectory(prefix="xalora-testing-")
         self._next: list[_Script] = []
         self._tasks: dict[str, tuple[CreatedTask, _Script]] = {}
@@ -151,10 +152,8 @@ class FakeSequencer:
         self._next.append(_Script(why, status, seconds, progress, content))
 
     def _own(self, kind: type[AnyClient], ledger: bool, sleep: Callable[[float], object]) -> AnyClient:
-        client = kind(
-            _KEY, _URL, home=self._folder.name, ledger=ledger, transport=_InMemory(self), sleep=sleep,
-            clock=lambda: self.now,
-        )  # fmt: skip
+        options = AdvancedOptions(transport=_InMemory(self), sleep=sleep, clock=lambda: self.now)
+        client = kind(_KEY, _URL, home=self._folder.name, ledger=ledger, advanced=options)
         # Whatever the environment says: no image leaves this process.
         client.config = replace(client.config, image_delivery=BY_DATA_URI)
         return client

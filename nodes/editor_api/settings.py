@@ -9,6 +9,8 @@ from typing import Any
 
 from ... import xalora_client
 from ...xalora_client import InvalidParameterError, XaloraError
+from ...xalora_client.config import Setting, home_folder
+from ...xalora_client.config.settings import change_settings, read_settings
 from .. import comfy
 
 logger = logging.getLogger("xalora_client")
@@ -18,12 +20,12 @@ LONGEST = 2000
 
 def home() -> Path:
     """The folder in use. Raises ConfigurationError when ``.env`` cannot be read."""
-    return xalora_client.home_folder(fallback_home=comfy.home())
+    return home_folder(fallback_home=comfy.home())
 
 
 async def show() -> dict[str, Any]:
     """The settings in force, where each comes from, and whether it can be changed here."""
-    settings = xalora_client.read_settings(comfy.home())
+    settings = read_settings(comfy.home())
     return {
         "key": {"set": settings.consumer.value is not None, "needed": settings.kind != "sandbox"}
         | _to_json(settings.consumer, "consumer"),
@@ -42,13 +44,15 @@ async def change(changes: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(value, str) or len(value) > LONGEST:
             # The value is not repeated: it may be a key.
             raise InvalidParameterError(name, "…", f"a text of at most {LONGEST} characters")
-    xalora_client.change_settings(comfy.home(), **{name: value.strip() for name, value in changes.items()})
+    change_settings(comfy.home(), **{name: value.strip() for name, value in changes.items()})
     return await show()
 
 
 async def test() -> dict[str, Any]:
     """Try each part of the setup; nothing is charged. ``ok`` is False when something will not work."""
-    checks = await xalora_client.examine(fallback_home=comfy.home())
+    from ...xalora_client.client.doctor import examine  # With HTTP libraries, which would slow down ComfyUI's start.
+
+    checks = await examine(fallback_home=comfy.home())
     return {
         "ok": all(check.status != "problem" for check in checks),
         "checks": [check.to_json("nodes") for check in checks],
@@ -62,8 +66,9 @@ async def workflows() -> list[dict[str, Any]]:
     """
     found: list[xalora_client.AvailableWorkflow] = []
     with suppress(XaloraError):  # A run says what is wrong.
-        if xalora_client.read_settings(comfy.home()).kind == "own":
-            async with xalora_client.AsyncClient(fallback_home=comfy.home()) as client:
+        if read_settings(comfy.home()).kind == "own":
+            options = xalora_client.AdvancedOptions(fallback_home=comfy.home())
+            async with xalora_client.AsyncClient(advanced=options) as client:
                 found = await client.workflows() or []
     return [
         each.to_json() | {"usual_factor": each.usual_factor, "usual_models": list(each.usual_models)}
@@ -79,7 +84,7 @@ def log_at_start() -> None:
 
 def _log_settings() -> None:
     try:
-        settings = xalora_client.read_settings(comfy.home())
+        settings = read_settings(comfy.home())
     except XaloraError as error:
         logger.warning("%s", error.text("nodes"))
         return
@@ -91,5 +96,5 @@ def _log_settings() -> None:
         logger.info("ready, key of consumer %s", settings.consumer.value)
 
 
-def _to_json(setting: xalora_client.Setting, name: str) -> dict[str, Any]:
+def _to_json(setting: Setting, name: str) -> dict[str, Any]:
     return {name: setting.value, "source": setting.source, "editable": setting.editable}

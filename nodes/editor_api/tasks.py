@@ -13,6 +13,7 @@ from typing import Any
 
 from ... import xalora_client
 from ...xalora_client import ConfigurationError, NotFoundError, TaskStatus, XaloraError
+from ...xalora_client.config.settings import read_settings
 from .. import comfy
 from ..comfy import outputs
 from ..execution import cancel_or_ended
@@ -108,7 +109,7 @@ def _has(record: xalora_client.TaskRecord, words: list[str]) -> bool:
 def _server() -> str | None:
     """The server in force, whose tasks can be asked about; None when the settings cannot be read."""
     try:
-        return xalora_client.read_settings(comfy.home()).server.value
+        return read_settings(comfy.home()).server.value
     except ConfigurationError:
         return None
 
@@ -321,7 +322,8 @@ def _client(server: str) -> xalora_client.AsyncClient:
     """
     # The sandbox's key is no secret, and it needs no settings.
     url = server if server == "sandbox" else None
-    client = xalora_client.AsyncClient(workflow_url=url, fallback_home=comfy.home(), ledger=True, source="node")
+    options = xalora_client.AdvancedOptions(fallback_home=comfy.home(), source="node")
+    client = xalora_client.AsyncClient(workflow_url=url, ledger=True, advanced=options)
     if client.config.workflow_url != server:
         raise ElsewhereError(
             f"This task is at {server}, and the settings name {client.config.workflow_url}",

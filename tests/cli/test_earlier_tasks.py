@@ -12,8 +12,8 @@ import pytest
 from tests.support.command_line import SMALL, picture
 from tests.support.fake_sequencer import Answer, status
 from tests.support.subject import KEY
-from xalora_client import encode_data_uri
 from xalora_client.config import SANDBOX_KEY
+from xalora_client.protocol.parameters import encode_data_uri
 
 MASK = encode_data_uri(picture(), "image/png")
 

@@ -12,14 +12,7 @@ import pytest
 
 from tests.support.loopback import deaf_url, full_url
 from tests.support.raw_server import RawServer, answer, header
-from xalora_client import (
-    ConfigurationError,
-    NetworkError,
-    NotFoundError,
-    ServerError,
-    TaskTimeoutError,
-    Text2VideoTask,
-)
+from xalora_client import ConfigurationError, NetworkError, NotFoundError, ServerError, TaskTimeoutError, Text2VideoTask
 from xalora_client.client import session
 from xalora_client.config.validation import DEFAULT_URL
 from xalora_client.http import transport as http

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.fake_sequencer import DROP, Answer, FakeSequencer, status
 from tests.support.subject import KEY, Stop
-from xalora_client import AsyncClient, Client, NetworkError, Text2VideoTask
+from xalora_client import AdvancedOptions, AsyncClient, Client, NetworkError, Text2VideoTask
 from xalora_client.http.transport import HttpTransport
 
 TASK = Text2VideoTask("a rabbit")
@@ -207,7 +207,7 @@ def test_an_interruption_right_after_an_unclear_create_leaves_it_to_the_next_run
     async def go():
         transport = Noting()
         options = {"api_key": KEY, "workflow_url": sequencer.url, "home": home, "ledger": True}
-        async with AsyncClient(**options, transport=transport, sleep=pause) as client:
+        async with AsyncClient(**options, advanced=AdvancedOptions(transport=transport, sleep=pause)) as client:
             first = asyncio.ensure_future(client.execute_workflow(TASK))
             await transport.ended.wait()
             for _ in range(turns):

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xalora_client.client import polling as timing
+from xalora_client.client.advanced import AdvancedOptions
 from xalora_client.client.create import CreatedTask
 from xalora_client.client.session import Deadline, Session
 from xalora_client.client.wait import Wait
@@ -132,7 +133,8 @@ def noticed(duration, delays, dice):
     """Drive the client's own wait; returns the delay and the queries."""
     world = World(duration)
     sequencer = Sequencer("http://sequencer.example", Credentials("c", "k"))
-    session = Session(sequencer, transport=world, clock=lambda: world.now, nap=world.sleep, rng=dice)
+    options = AdvancedOptions(clock=lambda: world.now, sleep=world.sleep, rng=dice)
+    session = Session(sequencer, transport=world, options=options)
 
     async def main():
         wait = Wait(

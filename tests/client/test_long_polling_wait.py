@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from xalora_client import NetworkError, RequestTimeoutError, TaskTimeoutError, Text2VideoTask
+from xalora_client import AdvancedOptions, NetworkError, RequestTimeoutError, TaskTimeoutError, Text2VideoTask
 from xalora_client.client.polling import BURST, LONGEST_WAIT, MOST_OPEN
 from xalora_client.client.session import Session
 from xalora_client.client.wait import create_and_wait, wait
@@ -55,8 +55,8 @@ class Script:
         self.now += seconds
 
     def session(self):
-        clock, rng = (lambda: self.now), random.Random(3)
-        return Session(self.sequencer, transport=self, clock=clock, nap=self.sleep, rng=rng)
+        options = AdvancedOptions(clock=lambda: self.now, sleep=self.sleep, rng=random.Random(3))
+        return Session(self.sequencer, transport=self, options=options)
 
     def make(self, timeout=300.0, interval=None, on_update=None):
         return asyncio.run(create_and_wait(self.session(), TASK, timeout, interval, on_update)).status

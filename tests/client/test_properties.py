@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xalora_client import NetworkError, Text2VideoTask, XaloraError, errors
+from xalora_client import AdvancedOptions, NetworkError, Text2VideoTask, XaloraError, errors
 from xalora_client.client import create, polling, portal, wait
 from xalora_client.client.session import Deadline, Session, cancel, query
 from xalora_client.http.retry import backoff
@@ -53,7 +53,8 @@ class World:
         return self._send(request, timeout)
 
     def session(self, seed):
-        return Session(SEQUENCER, transport=self, clock=self.clock, nap=self._sleep, rng=random.Random(seed))
+        options = AdvancedOptions(clock=self.clock, sleep=self._sleep, rng=random.Random(seed))
+        return Session(SEQUENCER, transport=self, options=options)
 
     def run(self, call):
         """As each client does: on a loop of its own, or through the portal of the blocking one."""

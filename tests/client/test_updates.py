@@ -9,16 +9,9 @@ import pytest
 
 from tests.support.fake_sequencer import DROP, Answer, status
 from tests.support.pictures import png
-from xalora_client import (
-    TaskError,
-    TaskProgress,
-    TaskStatus,
-    TaskUpdate,
-    Text2VideoTask,
-    WorkflowTaskResult,
-    encode_data_uri,
-)
+from xalora_client import TaskError, TaskProgress, TaskStatus, TaskUpdate, Text2VideoTask, WorkflowTaskResult
 from xalora_client.client.updates import estimate
+from xalora_client.protocol.parameters import encode_data_uri
 
 
 def answered(**more):

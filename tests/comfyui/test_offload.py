@@ -25,7 +25,7 @@ from tests.support.pictures import png
 from tests.support.processes import ROOT, poll
 from tests.support.reference_package import installed_package, media_of, run_reference
 from tests.support.videos import frames_of
-from xalora_client import encode_data_uri
+from xalora_client.protocol.parameters import encode_data_uri
 
 SHIPPED = ROOT / "xalora_client" / "workflows"
 REMOTE_NODES = Path(__file__).with_name("remote_nodes")

@@ -15,7 +15,7 @@ from tests.support.fake_sequencer import Answer, status
 from tests.support.fake_xalora import FakeXalora
 from tests.support.pictures import png
 from tests.support.processes import poll
-from xalora_client import encode_data_uri
+from xalora_client.protocol.parameters import encode_data_uri
 
 
 def test_the_live_preview_of_the_remote_sampler(comfy: ComfyUIProcess, miner: FakeXalora) -> None:

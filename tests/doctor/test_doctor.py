@@ -11,9 +11,11 @@ import pytest
 
 from tests.support.fake_sequencer import Answer
 from tests.support.loopback import deaf_url
-from xalora_client import change_settings, config, examine
+from xalora_client import config
 from xalora_client.cli import main
+from xalora_client.client.doctor import examine
 from xalora_client.client.doctor.machine import OLDEST_COMFYUI
+from xalora_client.config.settings import change_settings
 from xalora_client.errors import messages
 
 ROOT = Path(__file__).parents[2]

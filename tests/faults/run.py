@@ -23,7 +23,7 @@ from tests.faults import certificates
 from tests.faults.network import PUBLIC, Network
 from tests.faults.steps import KEY, Case
 from tests.faults.world import World
-from xalora_client import AsyncClient, Client, Limits, Text2VideoTask, XaloraError
+from xalora_client import AdvancedOptions, AsyncClient, Client, Limits, Text2VideoTask, XaloraError
 from xalora_client.client import download, session
 from xalora_client.http import transport as http
 
@@ -123,13 +123,12 @@ def class_name(error: BaseException) -> str:
 
 def _act(world: World, kind: str, home: Path, on_update: Callable[[Any], None]) -> Any:
     case = world.case
+    ours: dict[str, Any] = {"clock": world.clock, "rng": random.Random(7)}
     options: dict[str, Any] = {
         "api_key": f"consumer-1#{KEY}",
         "workflow_url": world.url,
         "home": home,
         "ledger": True,
-        "clock": world.clock,
-        "rng": random.Random(7),
         "limits": Limits(**case.limits),
     }
     # What was waited for before a fault is run once more as a whole: so a second run shows what was charged.
@@ -138,7 +137,7 @@ def _act(world: World, kind: str, home: Path, on_update: Callable[[Any], None]) 
         for each in (case.do if not world.healed or case.do != "create" else "run").split("+")
     ]
     if kind == "blocking":
-        with Client(**options, sleep=world.clock.sleep) as client:
+        with Client(**options, advanced=AdvancedOptions(sleep=world.clock.sleep, **ours)) as client:
             return [_blocking(call(client, on_update)) for call in calls][-1]
 
     async def nap(seconds: float) -> None:
@@ -146,7 +145,7 @@ def _act(world: World, kind: str, home: Path, on_update: Callable[[Any], None]) 
         await asyncio.sleep(0)
 
     async def main() -> Any:
-        async with AsyncClient(**options, sleep=nap) as client:
+        async with AsyncClient(**options, advanced=AdvancedOptions(sleep=nap, **ours)) as client:
             return [await call(client, on_update) for call in calls][-1]
 
     return asyncio.run(main())

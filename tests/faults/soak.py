@@ -24,7 +24,7 @@ from typing import Any
 from tests.faults.server import Request, Server
 from tests.faults.steps import CLOSE, HONEST, KEY, RESET, TAKE, Answer, Bomb, Case, Endless, Raw, Reply
 from tests.faults.world import World, picture
-from xalora_client import AsyncClient, Text2VideoTask, XaloraError
+from xalora_client import AdvancedOptions, AsyncClient, Text2VideoTask, XaloraError
 
 AT_ONCE = 64
 FAULTS = 0.05
@@ -128,7 +128,7 @@ async def _run_all(world: World, tasks: int, home: Path, figures: Figures) -> No
 
     options: dict[str, Any] = {"api_key": f"consumer-1#{KEY}", "workflow_url": world.url, "home": home, "ledger": True}
     # The clock is the machine's own: on one that they share, each sleep would age all the others.
-    async with AsyncClient(**options, sleep=nap, rng=random.Random(7)) as client:
+    async with AsyncClient(**options, advanced=AdvancedOptions(sleep=nap, rng=random.Random(7))) as client:
         await asyncio.gather(*(work(client) for _ in range(AT_ONCE)))
     others = asyncio.all_tasks() - {asyncio.current_task()}
     figures.left += [f"task {each.get_name()}" for each in others]

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.faults.checks import LONGEST_TEXT, odd_in
-from xalora_client import Credentials, TaskStatus, Text2VideoTask, WorkflowTaskResult, XaloraError
+from xalora_client import TaskStatus, Text2VideoTask, WorkflowTaskResult, XaloraError
 from xalora_client.config import load, store
 from xalora_client.media.decoding.formats import SNIFF_BYTES, sniff
 from xalora_client.protocol import answers
-from xalora_client.protocol.requests import CreateRequest, Request, Response, Sequencer
+from xalora_client.protocol.requests import CreateRequest, Credentials, Request, Response, Sequencer
 from xalora_client.protocol.urls import Link
 
 SECRET = "canary-key-of-fuzzing"

@@ -10,13 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.ledger_steps import SERVER, WHO, claim, records_of
-from xalora_client import (
-    CustomTask,
-    InvalidParameterError,
-    Text2VideoTask,
-    UpscalerTask,
-    WorkflowTask,
-)
+from xalora_client import CustomTask, InvalidParameterError, Text2VideoTask, UpscalerTask, WorkflowTask
 from xalora_client.ledger import TaskIdentity
 from xalora_client.ledger.fingerprint import LONGEST_TEXT
 from xalora_client.protocol.requests import Credentials

@@ -10,9 +10,10 @@ import pytest
 
 from tests.support.fake_comfyui import LOADER, OBJECT_INFO, FakeComfyUI, Plan, picture, until, workflow
 from tests.support.farm import quick
-from xalora_client import ConfigurationError, encode_data_uri
+from xalora_client import ConfigurationError
 from xalora_client.miner import miner
 from xalora_client.miner.comfyui import ComfyUI
+from xalora_client.protocol.parameters import encode_data_uri
 
 SILENCE = 0.5
 """Seconds that ComfyUI may be silent elsewhere."""

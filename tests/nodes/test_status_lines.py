@@ -18,8 +18,8 @@ from tests.support.fake_xalora import FakeXalora, Gate
 from tests.support.pictures import png
 from tests.support.processes import PATIENCE
 from tests.support.sandbox_process import SandboxProcess
-from xalora_client import encode_data_uri
 from xalora_client.protocol.answers import MORE_FILES
+from xalora_client.protocol.parameters import encode_data_uri
 
 VIDEO = {"prompt": "a rabbit", "width": 64, "height": 48, "length": 5, "steps": 1}
 FLUX = {"prompt": "a gecko", "lora_name": "x", "width": 16, "height": 16}

@@ -11,7 +11,8 @@ from tests.support.fake_comfyui import Plan, until
 from tests.support.farm import Farm
 from tests.support.pictures import noise
 from tests.support.processes import Command
-from xalora_client import APIStatusError, AsyncClient, CustomTask, Text2VideoTask, encode_data_uri
+from xalora_client import APIStatusError, AsyncClient, CustomTask, Text2VideoTask
+from xalora_client.protocol.parameters import encode_data_uri
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.support.pictures import png
-from xalora_client import Client, CustomTask, InputImage, InvalidParameterError, UpscalerTask, encode_data_uri
-from xalora_client.protocol.parameters import decode_data_uri
+from xalora_client import Client, CustomTask, InputImage, InvalidParameterError, UpscalerTask
+from xalora_client.protocol.parameters import decode_data_uri, encode_data_uri
 
 PIXELS = np.random.default_rng(7).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pictures import png
-from xalora_client import TaskProgress, WorkflowTaskResult, encode_data_uri
+from xalora_client import TaskProgress, WorkflowTaskResult
 from xalora_client.protocol.answers import LARGEST_PREVIEW, read_progress
+from xalora_client.protocol.parameters import encode_data_uri
 
 JPEG = b"\xff\xd8\xff\xe0 and so on"
 

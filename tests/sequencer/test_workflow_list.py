@@ -14,7 +14,16 @@ import pytest
 from tests.support.fake_miner import IMAGE, TEXT, workflow
 from tests.support.fake_sequencer import Answer, FakeSequencer
 from tests.support.pictures import png
-from xalora_client import Client, ConfigurationError, CustomTask, FluxLoraTask, InputImage, UpscalerTask, XaloraError
+from xalora_client import (
+    AdvancedOptions,
+    Client,
+    ConfigurationError,
+    CustomTask,
+    FluxLoraTask,
+    InputImage,
+    UpscalerTask,
+    XaloraError,
+)
 from xalora_client.cli import main
 from xalora_client.client import available
 
@@ -48,7 +57,8 @@ def client(home):
     made = []
 
     def make(server, **more):
-        made.append(Client("me#a-long-key", server.url, home=home, ledger=True, **more))
+        advanced = AdvancedOptions(**more)
+        made.append(Client("me#a-long-key", server.url, home=home, ledger=True, advanced=advanced))
         return made[-1]
 
     yield make

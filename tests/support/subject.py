@@ -6,10 +6,11 @@ import asyncio
 import inspect
 import random
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from xalora_client import AsyncClient, Client
+from xalora_client import AdvancedOptions, AsyncClient, Client
 
 SECRET = "secret-key"
 KEY = f"consumer-1#{SECRET}"
@@ -56,12 +57,15 @@ class Subject:
 
     def do(self, action: Callable[[Any], Any], **options: Any) -> Any:
         settings = self.options | {"rng": random.Random(7)} | options
+        sleep = self.clock.sleep if self.kind == "blocking" else self.clock.nap
+        few = {field.name for field in fields(AdvancedOptions)} & settings.keys()
+        advanced = AdvancedOptions(sleep=sleep, **{name: settings.pop(name) for name in few})
         if self.kind == "blocking":
-            with Client(**settings, sleep=self.clock.sleep) as client:
+            with Client(**settings, advanced=advanced) as client:
                 return action(client)
 
         async def main() -> Any:
-            async with AsyncClient(**settings, sleep=self.clock.nap) as client:
+            async with AsyncClient(**settings, advanced=advanced) as client:
                 answer = action(client)
                 return await answer if inspect.isawaitable(answer) else answer
 

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from enum import Enum
+from importlib import import_module
 from typing import Any, Protocol
 
 import pytest
 
-import xalora_client
-from xalora_client import AsyncClient, AsyncTaskHandle, Client, TaskHandle, testing
+from tests.support.public_modules import PUBLIC as PUBLIC_MODULES
+from xalora_client import AsyncClient, AsyncTaskHandle, Client, TaskHandle
 
 TWINS = [(Client, AsyncClient), (TaskHandle, AsyncTaskHandle)]
 
@@ -24,15 +25,16 @@ def is_ours(value: object) -> bool:
 def methods(kind: type) -> Iterator[tuple[str, Callable[..., Any]]]:
     """A class's public methods, also those of its bases that are ours."""
     for name, value in inspect.getmembers(kind, callable):
-        if not name.startswith("_") and is_ours(value) and not isinstance(value, type):
+        is_field = name in getattr(kind, "__dataclass_fields__", ())
+        if not name.startswith("_") and is_ours(value) and not isinstance(value, type) and not is_field:
             yield name, value
 
 
 def public() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every public class, its methods, and every public function."""
-    for module, names in ((xalora_client, xalora_client.__all__), (testing, ("FakeSequencer", "CreatedTask"))):
+    for module, names in PUBLIC_MODULES.items():
         for name in names:
-            value = getattr(module, name)
+            value = getattr(import_module(module), name)
             if is_ours(value) and (isinstance(value, type) or inspect.isfunction(value)):
                 yield name, value
             if isinstance(value, type):

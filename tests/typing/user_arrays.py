@@ -9,22 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import assert_type
 
-from xalora_client import (
-    Array,
-    Client,
-    Decoded,
-    Format,
-    Kind,
-    Limits,
-    MediaInfo,
-    Progress,
-    Sound,
-    WorkflowTaskResult,
-    asked_size,
-    decode,
-    decode_sound,
-    require_memory,
-)
+from xalora_client import Client, Decoded, Limits, MediaInfo, Sound, WorkflowTaskResult, decode, decode_sound
+from xalora_client.media.decoding.formats import Format, Kind, asked_size
+from xalora_client.media.decoding.frames import Array, OnFrame
+from xalora_client.media.decoding.limits import require_memory
 
 
 def show(done: int, expected: int) -> None:
@@ -32,7 +20,7 @@ def show(done: int, expected: int) -> None:
     print(done, expected)
 
 
-PROGRESS: Progress = show
+PROGRESS: OnFrame = show
 
 
 def frames(client: Client, result: WorkflowTaskResult) -> npt.NDArray[np.float32]:

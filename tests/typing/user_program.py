@@ -14,20 +14,17 @@ from typing import Literal
 from typing_extensions import assert_type
 
 from xalora_client import (
+    AdvancedOptions,
     APIStatusError,
     AsyncClient,
     AsyncTaskHandle,
     AvailableWorkflow,
-    Capability,
-    Check,
     Client,
     ConfigurationError,
-    Credentials,
     CustomTask,
     DecodeError,
     DownloadError,
     DownloadProgress,
-    Fetch,
     FluxLoraTask,
     InputImage,
     InvalidParameterError,
@@ -40,14 +37,8 @@ from xalora_client import (
     OnUpdate,
     OnUpload,
     Outcome,
-    Parameter,
     RateLimitError,
-    Request,
-    Response,
     ResponseError,
-    Rule,
-    Setting,
-    Settings,
     TaskCanceledError,
     TaskError,
     TaskFailedError,
@@ -59,21 +50,22 @@ from xalora_client import (
     TaskTimeoutError,
     TaskUpdate,
     Text2VideoTask,
-    Transport,
     UploadProgress,
     UpscalerTask,
-    WorkflowKey,
     WorkflowTask,
     WorkflowTaskResult,
     XaloraError,
     __version__,
-    change_settings,
-    encode_data_uri,
-    examine,
-    home_folder,
-    read_settings,
     thumbnail,
 )
+from xalora_client.client.doctor import Check, examine
+from xalora_client.config import Setting, home_folder
+from xalora_client.config.settings import Settings, change_settings, read_settings
+from xalora_client.http.transport import Fetch, Transport
+from xalora_client.protocol.parameters import Rule, encode_data_uri
+from xalora_client.protocol.requests import Credentials, Request, Response
+from xalora_client.testing import CreatedTask, FakeSequencer
+from xalora_client.workflows import Capability, Parameter, WorkflowKey
 
 assert_type(__version__, str)
 
@@ -180,7 +172,8 @@ TRANSPORT: Transport = Recorded()
 
 def with_transports() -> list[Client | AsyncClient]:
     """Both clients over it."""
-    return [Client("a#b", transport=TRANSPORT), AsyncClient("a#b", transport=TRANSPORT)]
+    options = AdvancedOptions(transport=TRANSPORT)
+    return [Client("a#b", advanced=options), AsyncClient("a#b", advanced=options)]
 
 
 def limits_of_parameters() -> list[str]:
@@ -292,7 +285,8 @@ def blocking() -> None:
             assert_type(workflow, AvailableWorkflow)
             assert_type(workflow.key, WorkflowKey)
             assert_type([*workflow.parameters.values()], list[Parameter])
-            assert_type(isinstance(workflow, Capability), bool)
+            capability: Capability = workflow
+            assert_type(capability.accepts({}), bool)
         for outcome in client.map(tasks(), at_once=2, ordered=True):
             assert_type(outcome, Outcome)
             assert_type(outcome.error, XaloraError | None)
@@ -320,6 +314,17 @@ async def awaited() -> None:
         assert_type(await handle.download(), MediaFile)
         async for outcome in client.map(tasks()):
             assert_type(outcome, Outcome)
+
+
+def tested() -> None:
+    """A test of the user's own, without a network."""
+    with FakeSequencer() as sequencer, sequencer.client(ledger=True) as client:
+        sequencer.next(fails="out of memory", seconds=3600, progress=30, media=Path("a.png"))
+        client.run(Text2VideoTask("a rabbit"))
+        assert_type(sequencer.async_client(), AsyncClient)
+        assert_type(sequencer.created, list[CreatedTask])
+        assert_type(sequencer.created[0].task_id, str)
+        print(sequencer.created[0].parameters["prompt"] == "a rabbit")
 
 
 def failing() -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.support.buckets import BUCKET, Fault, error_body, fetch, images_of, picture
 from tests.support.fake_sequencer import DROP, Answer, status
 from xalora_client import (
+    AdvancedOptions,
     AsyncClient,
     CustomTask,
     InputImage,
@@ -24,8 +25,8 @@ from xalora_client import (
     TaskFailedError,
     UpscalerTask,
     XaloraError,
-    encode_data_uri,
 )
+from xalora_client.protocol.parameters import encode_data_uri
 from xalora_client.uploads.uploads import job_of, object_name
 
 
@@ -307,7 +308,9 @@ def test_no_more_encoded_images_are_held_than_asked_for(bucket, counted, monkeyp
               for seed, content in enumerate(pictures)]  # fmt: skip
 
     async def main():
-        async with AsyncClient("consumer-1#secret-key", counted.url, ledger=True, images_at_once=2) as client:
+        async with AsyncClient(
+            "consumer-1#secret-key", counted.url, ledger=True, advanced=AdvancedOptions(images_at_once=2)
+        ) as client:
             await asyncio.gather(*(client.upload_images(UpscalerTask(image)) for image in images))
             assert len(bucket.names()) == 8
 

@@ -11,7 +11,7 @@ from tests.support.buckets import images_of, picture
 from tests.support.ledger_steps import records_of
 from tests.support.processes import poll
 from tests.support.subject import Stop
-from xalora_client import AsyncClient, InputImage, UpscalerTask, WorkflowTask
+from xalora_client import AdvancedOptions, AsyncClient, InputImage, UpscalerTask, WorkflowTask
 from xalora_client.http import transport
 from xalora_client.http import upload as web
 from xalora_client.ledger import Ledger
@@ -31,7 +31,9 @@ def test_awaited_uploads_are_canceled(bucket, counted, home):
     bucket.bytes_per_second = 3e6
 
     async def main():
-        async with AsyncClient("consumer-1#secret-key", counted.url, ledger=True, images_at_once=2) as client:
+        async with AsyncClient(
+            "consumer-1#secret-key", counted.url, ledger=True, advanced=AdvancedOptions(images_at_once=2)
+        ) as client:
             work = [asyncio.create_task(client.upload_images(large(seed))) for seed in range(5)]
             await asyncio.to_thread(poll, bucket.puts)
             for each in work:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.support.buckets import Fault, error_body
-from xalora_client import examine
+from xalora_client.client.doctor import examine
 
 
 @pytest.fixture

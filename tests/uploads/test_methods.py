@@ -17,9 +17,9 @@ from xalora_client import (
     InputImage,
     InvalidParameterError,
     UpscalerTask,
-    encode_data_uri,
 )
 from xalora_client.config import validation
+from xalora_client.protocol.parameters import encode_data_uri
 from xalora_client.uploads import uploads
 
 ABOUT = Answer({"service": "Xalora sequencer", "version": "1", "image_upload": True})

@@ -12,7 +12,15 @@ import pytest
 from tests.support.buckets import Fault, error_body, fetch, images_of, picture
 from tests.support.fake_sequencer import DROP, Answer, status
 from tests.support.subject import Stop
-from xalora_client import AsyncClient, Client, InputImage, InvalidParameterError, NetworkError, UpscalerTask
+from xalora_client import (
+    AdvancedOptions,
+    AsyncClient,
+    Client,
+    InputImage,
+    InvalidParameterError,
+    NetworkError,
+    UpscalerTask,
+)
 from xalora_client.uploads import uploads
 
 KEY = "consumer-1#secret-key"
@@ -79,7 +87,7 @@ def test_a_batch_does_not_try_each_image_for_long(method, bucket, counted):
     bucket.faults.append(Fault(method, 503, error_body("SlowDown")))
 
     async def main():
-        async with AsyncClient(KEY, counted.url, ledger=True, sleep=nap) as client:
+        async with AsyncClient(KEY, counted.url, ledger=True, advanced=AdvancedOptions(sleep=nap)) as client:
             work = (client.upload_images(task_of(seed)) for seed in range(24))
             return await asyncio.gather(*work, return_exceptions=True)
 

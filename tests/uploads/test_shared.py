@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.buckets import Fault, images_of, picture
 from tests.support.processes import poll
-from xalora_client import AsyncClient, Client, ConfigurationError, InputImage, UpscalerTask
+from xalora_client import AdvancedOptions, AsyncClient, Client, ConfigurationError, InputImage, UpscalerTask
 from xalora_client.client import create
 from xalora_client.storage.file_locks import ProcessLock
 
@@ -124,7 +124,7 @@ def test_two_batches_of_the_same_tasks_in_another_order(bucket, counted, monkeyp
             async with turns:
                 return await client.execute_workflow_and_wait_for_result(task_of(seed))
 
-        async with AsyncClient(KEY, counted.url, ledger=True, images_at_once=2) as client:
+        async with AsyncClient(KEY, counted.url, ledger=True, advanced=AdvancedOptions(images_at_once=2)) as client:
             results = await asyncio.gather(*(one(client, seed) for seed in seeds))
             return {seed: each.task_id for seed, each in zip(seeds, results, strict=True)}
 

@@ -13,6 +13,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from ..client.advanced import AdvancedOptions
 from ..client.async_ import AsyncClient
 from ..client.download import MediaFile
 from ..config import validation
@@ -190,9 +191,8 @@ def _client(
     on_available: Callable[[AvailableWorkflow], object] | None = None,
 ) -> AsyncClient:
     url = validation.SANDBOX if arguments.sandbox else None
-    return AsyncClient(
-        workflow_url=url, ledger=True, source="cli", images_at_once=images_at_once, on_available=on_available
-    )
+    options = AdvancedOptions(source="cli", images_at_once=images_at_once, on_available=on_available)
+    return AsyncClient(workflow_url=url, ledger=True, advanced=options)
 
 
 async def _create(arguments: argparse.Namespace, task: WorkflowTask) -> int:

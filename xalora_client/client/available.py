@@ -38,12 +38,12 @@ async def workflows(session: Session, task_type: str | None, workflow_id: str | 
 
 
 async def check_available(session: Session, task: WorkflowTask) -> None:
-    """Tell ``session.on_available`` what miners take for a task that is about to be created.
+    """Tell ``on_available`` what miners take for a task that is about to be created.
 
     Raises InvalidParameterError for what no miner takes. The server alone knows that for certain, so this looks only
     for what is not on a list, or out of a range.
     """
-    if session.on_available is None or is_public(session.sequencer.url):
+    if session.options.on_available is None or is_public(session.sequencer.url):
         return
     key, details = WorkflowKey(task.task_type, task.workflow_id), task.task_details
     parameters = details.get("parameters") if isinstance(details, Mapping) else None
@@ -52,7 +52,7 @@ async def check_available(session: Session, task: WorkflowTask) -> None:
         return
     workflow = next((workflow for workflow in found.workflows if workflow.key == key), None)
     if workflow is not None:
-        session.on_available(workflow)
+        session.options.on_available(workflow)
         for name, parameter in workflow.parameters.items():
             # What is an address in the end, a file may be now.
             is_address = parameter.kind in ("image", "text")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import random
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from ..config import load
-from ..errors import XaloraError
-from ..http.transport import HttpTransport, Transport
+from ..config import Config, load
+from ..http.transport import HttpTransport
 from ..ledger import Ledger
 from ..media.decoding.limits import Limits
 from ..media.inputs import sendable
 from ..media.store import MediaStore, budget_of
 from ..protocol.requests import Sequencer
 from ..uploads import Uploads
-from ..workflows import AvailableWorkflow
+from .advanced import AdvancedOptions
 from .create import discard_ahead
 from .sandbox import SandboxTransport
 from .session import RETRY_SECONDS, Deadline, Session
@@ -37,20 +31,10 @@ class BaseClient:
         workflow_url: str | None = None,
         *,
         home: str | os.PathLike[str] | None = None,
-        fallback_home: Path | None = None,
         ledger: bool = False,
-        source: str = "library",
-        caller: object = None,
         limits: Limits | None = None,
-        should_cancel: Callable[[BaseException], bool] | None = None,
-        on_cancel: Callable[[str, XaloraError | None], object] | None = None,
-        on_available: Callable[[AvailableWorkflow], object] | None = None,
-        transport: Transport | None = None,
-        sleep: Callable[[float], object] | None = None,
-        clock: Callable[[], float] = time.monotonic,
         retry_seconds: float = RETRY_SECONDS,
-        images_at_once: int = 8,
-        rng: random.Random | None = None,
+        advanced: AdvancedOptions | None = None,
     ) -> None:
         """Make a client of one sequencer. Nothing is sent yet.
 
@@ -62,39 +46,25 @@ class BaseClient:
             workflow_url: The sequencer's http or https address, or "sandbox" for the local one. An address that is
                 neither an argument nor the default needs a key that is an argument or from the same source.
             home: The folder for the ledger, media and stored settings.
-            fallback_home: Used in place of the platform's folder for user data when no home is set.
             ledger: Whether every task is written to the ledger before it is sent. A task that an earlier call with the
                 same inputs created, is creating or has finished is then reused and not charged again.
-            source: Who asks, for the ledger: "node", "cli" or "library".
-            caller: Which part of the source asks, for the ledger: JSON, or None.
             limits: The limits on downloads and decoding. None means those of ``Limits()``.
-            should_cancel: ``should_cancel(interruption)`` returns whether an interruption of a call, such as Ctrl-C,
-                cancels the remote task. None means that every interruption does.
-            on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent: with None
-                when the sequencer accepted it, else with the error. For a create that was interrupted before its
-                answer, it is called with the job id.
-            on_available: ``on_available(workflow)`` is called with what the server's miners take for a task that is
-                about to be created, where it tells within two seconds. With it, what no miner takes is refused before
-                anything is uploaded or sent; earlier tasks and results are reused all the same. None: the server is not
-                asked.
-            transport: Sends the requests. None means HTTP.
-            sleep: ``sleep(seconds)`` waits; what it returns is awaited if it can be. None means asyncio's.
-            clock: Returns monotonic seconds.
             retry_seconds: How long a single call (create, query, cancel) is tried again when a server cannot be reached
                 or is overloaded. One of your own that was never reached gets 4 s.
-            images_at_once: The most encoded images that are in memory at a time, 1 or more.
-            rng: The random numbers that spread retries and queries.
+            advanced: What few programs need. None means ``AdvancedOptions()``.
 
         Raises:
             ConfigurationError: No key is set, a setting has the wrong form, or the key and the address come from
                 sources that do not belong together. The first call of a client for the sandbox starts it, and raises
                 StorageError when it cannot use its folder.
         """
-        self.config = config = load(api_key, workflow_url, home, fallback_home)
+        options = advanced or AdvancedOptions()
+        config = load(api_key, workflow_url, home, options.fallback_home)
+        self.config: Config = config
         credentials = config.require_credentials()
-        Deadline.after(retry_seconds, clock, "retry_seconds")  # A bad one is refused now.
+        Deadline.after(retry_seconds, options.clock, "retry_seconds")  # A bad one is refused now.
         self._session: Session | None = None
-        self._transport = transport or HttpTransport()
+        self._transport = options.transport or HttpTransport()
         if config.is_sandbox:
             self._transport = SandboxTransport(self._transport, config.home / "sandbox")
         self._store = MediaStore(config.home, budget_of(config.media_budget))
@@ -106,17 +76,10 @@ class BaseClient:
                 name=config.workflow_url,
                 transport=self._transport,
                 ledger=Ledger(config.home, config.workflow_url) if ledger else None,
-                source=source,
-                caller=caller,
-                should_cancel=should_cancel or (lambda _: True),
-                on_cancel=on_cancel or (lambda _, __: None),
-                on_available=on_available,
-                clock=clock,
                 retry_seconds=retry_seconds,
-                nap=sleep or asyncio.sleep,
-                rng=rng or random.Random(),  # noqa: S311 - it only spreads requests
+                options=options,
             )
-            session.uploads = Uploads(self.config, url, images_at_once, session.sleep, check=sendable)
+            session.uploads = Uploads(self.config, url, options.images_at_once, session.sleep, check=sendable)
             return session
 
         self._new_session = new_session

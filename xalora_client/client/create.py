@@ -262,7 +262,7 @@ async def _claim_once(
     claims: list[Claim] = []
 
     def claim() -> None:
-        source, caller = session.source, session.caller
+        source, caller = session.options.source, session.options.caller
         claims.append(ledger.claim(identity, request.job_id, reuse=reuse, source=source, caller=caller, is_own=is_own))
 
     try:
@@ -441,7 +441,7 @@ async def _stopped(
     logger.warning("Interrupted while creating job %s, which may have been created; %s", job_id, advice)
     if pending.claim is not None:
         pending.claim.release()  # It may have arrived: the next run sends it again under its job id.
-        session.on_cancel(job_id, NetworkError("It is not known whether the task was created"))
+        session.options.on_cancel(job_id, NetworkError("It is not known whether the task was created"))
 
 
 async def _close_without_task(session: Session, failed: Sequence[PendingCreate], error: BaseException | None) -> None:

@@ -230,7 +230,7 @@ async def _fetch(
 async def _receive(session: Session, url: str, receiver: Receiver) -> None:
     """Receive until the file is complete, resuming after breaks."""
     warn_of_plain(session.sequencer.url, url)
-    delays = backoff(session.rng)
+    delays = backoff(session.options.rng)
     tries = farthest = 0
     while True:
         try:
@@ -241,7 +241,7 @@ async def _receive(session: Session, url: str, receiver: Receiver) -> None:
                 raise
             last_error = error
         if receiver.received >= farthest + LEAST_PROGRESS:
-            tries, delays, farthest = 0, backoff(session.rng), receiver.received
+            tries, delays, farthest = 0, backoff(session.options.rng), receiver.received
         tries += 1
         wait = last_error.retry_after or 0.0
         if wait > LONGEST_PATIENCE:

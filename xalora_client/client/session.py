@@ -11,8 +11,6 @@ import asyncio
 import inspect
 import logging
 import math
-import random
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar
@@ -35,7 +33,8 @@ from ..protocol import answers
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from ..protocol.requests import CreateRequest, Credentials, Request, Response, Sequencer
 from ..uploads import Uploads
-from ..workflows import AvailableWorkflow, WorkflowList
+from ..workflows import WorkflowList
+from .advanced import AdvancedOptions
 from .portal import finish, in_caller, interruption
 from .waiters import Waiter
 
@@ -134,16 +133,9 @@ class Session:
         uploads: Uploads the inputs. None leaves them as they are.
         uploaded_ahead: The creates that are still to be sent, but whose inputs are uploaded.
         job_ids: Job ids by task id, for the removal of what was uploaded.
-        source: Who asks, for the ledger; ``caller`` is what part of it.
-        should_cancel: ``should_cancel(interruption)`` returns whether an interruption cancels the remote task.
-        on_cancel: ``on_cancel(task_id, error)`` is called after each cancel that an interruption sent, with None when
-            the sequencer accepted it. For a create that was interrupted before its answer, it gets the job id.
-        on_available: Called with what the server's miners take for a task that is about to be created, or None.
         known_workflows: What miners take, by task type and workflow id: when the server was asked, and its answer.
-        clock: Returns monotonic seconds.
-        nap: ``nap(seconds)`` waits, blocking or awaited.
         retry_seconds: How long a single call is tried again.
-        rng: The random numbers that spread retries and queries.
+        options: What the client's program set.
     """
 
     sequencer: Sequencer
@@ -153,16 +145,14 @@ class Session:
     uploads: Uploads | None = None
     uploaded_ahead: list[PendingCreate] = field(default_factory=list)
     job_ids: dict[str, str] = field(default_factory=dict)
-    source: str = "library"
-    caller: object = None
-    should_cancel: Callable[[BaseException], bool] = lambda _: True
-    on_cancel: Callable[[str, XaloraError | None], object] = lambda _, __: None
-    on_available: Callable[[AvailableWorkflow], object] | None = None
     known_workflows: dict[Wanted, tuple[float, WorkflowList | None]] = field(default_factory=dict)
-    clock: Callable[[], float] = time.monotonic
-    nap: Callable[[float], object] = asyncio.sleep
     retry_seconds: float = RETRY_SECONDS
-    rng: random.Random = field(default_factory=random.Random)
+    options: AdvancedOptions = field(default_factory=AdvancedOptions)
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Returns monotonic seconds."""
+        return self.options.clock
 
     def deadline(self, seconds: float) -> Deadline:
         """The moment ``seconds`` from now. Raises ConfigurationError unless that is a positive number."""
@@ -179,10 +169,10 @@ class Session:
 
     async def sleep(self, seconds: float) -> None:
         """Wait. A function that blocks is called in the caller's own thread."""
-        if inspect.iscoroutinefunction(self.nap):
-            await self.nap(seconds)
+        if inspect.iscoroutinefunction(self.options.sleep):
+            await self.options.sleep(seconds)
         else:
-            waited = in_caller(self.nap)(seconds)
+            waited = in_caller(self.options.sleep)(seconds)
             if inspect.isawaitable(waited):
                 await waited
 
@@ -231,7 +221,7 @@ class Session:
             paced,
             may_repeat=may_repeat,
             remaining=deadline.remaining,
-            delays=backoff(self.rng),
+            delays=backoff(self.options.rng),
             sleep=self.sleep,
             report=report,
         )
@@ -348,7 +338,7 @@ async def cancel_interrupted(
     """
     waiter.waits_for(task_id)
     # A coroutine that is being closed may not await.
-    if isinstance(stop, GeneratorExit) or not session.should_cancel(interruption(stop)):
+    if isinstance(stop, GeneratorExit) or not session.options.should_cancel(interruption(stop)):
         return
     if waiter.leave():
         # More interruptions may follow: a loop that is torn down cancels each task more than once.
@@ -362,9 +352,9 @@ async def _cancel_once(session: Session, task_id: str, credentials: Credentials)
         await session.send(session.sequencer.cancel(task_id, credentials), CANCEL_TIMEOUT)
     except XaloraError as error:
         logger.warning("Task %s may still be running, because canceling it failed: %s", task_id, error)
-        session.on_cancel(task_id, error)
+        session.options.on_cancel(task_id, error)
     else:
-        session.on_cancel(task_id, None)
+        session.options.on_cancel(task_id, None)
         logger.info("Task %s was canceled after an interruption", task_id)
         await _record_canceled(session, task_id, credentials)
 

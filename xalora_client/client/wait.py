@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import NotFoundError, ResponseError, TaskCanceledError, TaskFailedError, TaskTimeoutError, XaloraError
@@ -36,7 +36,7 @@ async def create_and_wait(
     reuse: bool = True,
 ) -> WorkflowTaskResult:
     """Create the task and wait for its result. The timeout counts from this call."""
-    poll_delays(interval, session.rng)  # A bad interval is refused before anything is charged.
+    poll_delays(interval, session.options.rng)  # A bad interval is refused before anything is charged.
     deadline = session.deadline(timeout)
     within = session.call_deadline(timeout)
     with Waiter(session.name) as waiter:
@@ -84,19 +84,19 @@ class Wait:
     on_update: OnUpdate | None = None
 
     def __post_init__(self) -> None:
-        self.task_id = self.task.task_id
+        self.task_id: str = self.task.task_id
         self.result = self.task.result
-        self.started = self.session.clock()
+        self.started: float = self.session.clock()
         # On the same clock. When a task of an earlier run was created is not known yet.
-        self.is_earlier = self.task.origin in (Step.EXISTING, _GIVEN)
+        self.is_earlier: bool = self.task.origin in (Step.EXISTING, _GIVEN)
         self.created = None if self.is_earlier else self.started
-        self.delays = poll_delays(self.interval, self.session.rng)
+        self.delays: Iterator[float] = poll_delays(self.interval, self.session.options.rng)
         # With an interval, the caller decides when the server is asked.
         announced = self.task.long_poll if self.interval is None else None
         self.long_polling = LongPolling(self.session.sequencer.url, self.session.clock, announced)
         self.durations: Sequence[float] = ()
         self.last_error: XaloraError | None = None
-        self.invalid_answers = 0
+        self.invalid_answers: int = 0
         self.progress = TaskProgress(0.0, 1.0)
 
     async def run(self) -> WorkflowTaskResult:
@@ -144,7 +144,7 @@ class Wait:
         self.created = created = self.session.clock() - max(0.0, ledger.clock() - record.submitted)
         self.durations = durations = ledger.durations(record.task_type, record.workflow_id)
         if self.interval is None:
-            self.delays = learned_delays(durations, lambda: self.session.clock() - created, self.session.rng)
+            self.delays = learned_delays(durations, lambda: self.session.clock() - created, self.session.options.rng)
 
     def _note(self, result: WorkflowTaskResult | None) -> None:
         """Learn whether the next query may wait at the server."""

@@ -13,9 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-from dotenv import dotenv_values
-
 from ..errors import ConfigurationError, StorageError
 from ..protocol.requests import Credentials
 from ..storage import files
@@ -196,6 +193,8 @@ def home_folder(home: str | os.PathLike[str] | None = None, fallback_home: Path 
 
 def default_home() -> Path | None:
     """The platform's folder for user data of the application "xalora"; None for a user without a home folder."""
+    import platformdirs  # ComfyUI has to load neither this nor dotenv when it starts.
+
     try:
         home = platformdirs.user_data_path("xalora", appauthor=False)
     except RuntimeError:
@@ -270,6 +269,8 @@ def stored_settings(home: Path, fallback_home: Path | None = None) -> dict[str, 
 
 def read_dotenv() -> dict[str, str]:
     """What ``.env`` in the working directory sets. Raises ConfigurationError when it cannot be read."""
+    from dotenv import dotenv_values
+
     path = Path(".env")
     try:
         # Some editors put a byte order mark first.

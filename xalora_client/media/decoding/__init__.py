@@ -14,7 +14,7 @@ from PIL import Image
 from ...errors import MediaTooLargeError
 from .container_parts import missing_end
 from .formats import SNIFF_BYTES, MediaInfo, describe, sniff
-from .frames import Decoded, Progress
+from .frames import Decoded, OnFrame
 from .image_file import decode_picture, inspect_picture, open_pictures
 from .limits import Limits, fail
 from .video_decoding import Sound, ToRgb, decode_first_sound, decode_video, decoded_frames
@@ -53,7 +53,7 @@ def inspect(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Me
 
 
 def decode(
-    media: str | os.PathLike[str] | MediaInfo, limits: Limits = DEFAULT_LIMITS, *, progress: Progress | None = None
+    media: str | os.PathLike[str] | MediaInfo, limits: Limits = DEFAULT_LIMITS, *, progress: OnFrame | None = None
 ) -> Decoded:
     """Decode all frames of an image, animation or video into one array.
 

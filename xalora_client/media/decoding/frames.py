@@ -21,7 +21,7 @@ from .limits import Limits, library_errors, require_memory
 Array = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.uint8 | np.uint16]
 
-Progress = Callable[[int, int], None]
+OnFrame = Callable[[int, int], None]
 """Called with the frames decoded so far and the number expected. What it raises ends the decoding."""
 
 Write = Callable[[Array, Array | None], None]
@@ -67,7 +67,7 @@ class FrameArray:
                 self._mask = np.zeros((self._capacity, self._height, self._width), np.float32)
 
     def fill(
-        self, writes: Iterable[Write], fps: float | None, progress: Progress | None, *, threads: int, most_pending: int
+        self, writes: Iterable[Write], fps: float | None, progress: OnFrame | None, *, threads: int, most_pending: int
     ) -> Decoded:
         """Write all frames, at most ``most_pending`` at a time, while ``writes`` decodes the next one. Call it once."""
         pending: deque[Future[None]] = deque()

@@ -32,7 +32,7 @@ from .container_parts import (
     webp_size,
 )
 from .formats import APNG, AVIF, GIF, JPEG, PNG, TIFF, WEBP, Format, MediaInfo
-from .frames import UPRIGHT, Decoded, FrameArray, Orientation, Pixels, Progress, Write, from_image, from_rgba
+from .frames import UPRIGHT, Decoded, FrameArray, OnFrame, Orientation, Pixels, Write, from_image, from_rgba
 from .limits import Limits, fail, library_errors, require_decoder_memory
 
 _OPENERS: dict[str, Any] = {
@@ -126,7 +126,7 @@ def inspect_picture(path: Path, size: int, file_format: Format, limits: Limits) 
     )
 
 
-def decode_picture(info: MediaInfo, limits: Limits, progress: Progress | None) -> Decoded:
+def decode_picture(info: MediaInfo, limits: Limits, progress: OnFrame | None) -> Decoded:
     """Decode every picture of a file that was inspected. See ``decode``."""
     beside = info.width * info.height * _DECODER_BYTES[info.format.name]
     array = FrameArray(info.frames or 1, info.width, info.height, limits, info.path.name, beside)

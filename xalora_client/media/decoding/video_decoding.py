@@ -21,7 +21,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from .formats import MediaInfo
-from .frames import Array, Decoded, FrameArray, Integers, Pixels, Progress, Write
+from .frames import Array, Decoded, FrameArray, Integers, OnFrame, Pixels, Write
 from .limits import Limits, fail, library_errors, require_memory
 from .video_file import DECODER_FRAMES, FrameFilters, bytes_a_pixel, decoder, frame_orientation, has_alpha, open_video
 
@@ -106,7 +106,7 @@ class ToRgb:
         return plain
 
 
-def decode_video(info: MediaInfo, limits: Limits, progress: Progress | None) -> Decoded:
+def decode_video(info: MediaInfo, limits: Limits, progress: OnFrame | None) -> Decoded:
     """Decode every frame of a video that was inspected. See ``decode``."""
     with open_video(info.path, info.format, limits) as (container, stream):
         context = decoder(info.path, stream)
