@@ -16,7 +16,7 @@ from ..errors import ConfigurationError
 from ..errors.messages import COMMAND
 from .outcome import print_result
 
-ASKED = {
+ASKED: dict[str, tuple[tuple[str, str], ...]] = {
     "s3": (
         ("access_key_id", "Access key id"),
         ("secret_access_key", "Secret access key"),

@@ -97,10 +97,10 @@ class XaloraError(Exception):
             "collect" the task's result by its id, or None.
     """
 
-    code = "error"
+    code: str = "error"
     remedy: str | None = None
-    transient = False
-    sent: Literal["no", "maybe"] = "maybe"
+    transient: bool = False
+    sent: Sent = "maybe"
     retry_after: float | None = None
 
     def __init__(
@@ -124,8 +124,8 @@ class XaloraError(Exception):
             params: The values in the code's text, by name.
         """
         self.code = self.code if code is None else code
-        self.params = dict(params or {})
-        self.what = what or messages.what(self.code, self.params)
+        self.params: dict[str, object] = dict(params or {})
+        self.what: str = what or messages.what(self.code, self.params)
         self.task_id = task_id
         self.own_advice = advice
         self.remedy = self.remedy if remedy is None else remedy
@@ -199,7 +199,7 @@ class ConfigurationError(XaloraError, ValueError):
     """The client cannot work as it is set up; nothing was sent."""
 
     code = "configuration"
-    sent = "no"
+    sent: Sent = "no"
 
 
 class InvalidParameterError(ConfigurationError):
@@ -238,7 +238,7 @@ class StorageError(XaloraError):
     """This machine's disk cannot be used: it is full, cannot be written, or holds a damaged file."""
 
     code = "storage"
-    sent = "no"
+    sent: Sent = "no"
 
 
 class NetworkError(XaloraError, ConnectionError):
@@ -250,20 +250,20 @@ class NetworkError(XaloraError, ConnectionError):
     """
 
     code = "network"
-    remedy = "retry"
-    transient = True
+    remedy: str | None = "retry"
+    transient: bool = True
 
     def __init__(
         self,
         what: str = "",
         *,
-        sent: Literal["no", "maybe"] = "maybe",
+        sent: Sent = "maybe",
         transient: bool = True,
         **rest: Unpack[_Common],
     ) -> None:
         """Make an error. ``sent`` and ``transient`` are attributes; ``what`` and ``rest`` are as for XaloraError."""
         super().__init__(what, **rest)
-        self.sent = sent
+        self.sent: Sent = sent
         self.transient = transient
         self.remedy = self.remedy if transient else "check-server"
 
@@ -323,9 +323,9 @@ class APIStatusError(XaloraError):
         self.message = message
         self.status_code = status_code
         self.retry_after = retry_after
-        self.transient = status_code in (408, 425, 429) or status_code >= 500
+        self.transient: bool = status_code in (408, 425, 429) or status_code >= 500
         busy = status_code == 503 and retry_after is not None
-        self.sent = "no" if busy or not processed or status_code in _NOT_PROCESSED else "maybe"
+        self.sent: Sent = "no" if busy or not processed or status_code in _NOT_PROCESSED else "maybe"
 
 
 class BadRequestError(APIStatusError):
@@ -338,14 +338,14 @@ class AuthenticationError(APIStatusError):
     """401: the key is not accepted."""
 
     code = "authentication"
-    remedy = "set-key"
+    remedy: str | None = "set-key"
 
 
 class PaymentRequiredError(APIStatusError):
     """402: the account has no credit left."""
 
     code = "payment_required"
-    remedy = "top-up"
+    remedy: str | None = "top-up"
 
 
 class PermissionDeniedError(APIStatusError):
@@ -370,21 +370,21 @@ class RateLimitError(APIStatusError):
     """429: too many requests."""
 
     code = "rate_limit"
-    remedy = "retry"
+    remedy: str | None = "retry"
 
 
 class ServerError(APIStatusError):
     """5xx: the server failed."""
 
     code = "server_error"
-    remedy = "retry"
+    remedy: str | None = "retry"
 
 
 class ResponseError(XaloraError, ValueError):
     """The server answered 2xx with something outside the protocol."""
 
     code = "response"
-    remedy = "check-server"
+    remedy: str | None = "check-server"
 
 
 class TaskError(XaloraError):
@@ -400,21 +400,21 @@ class TaskFailedError(TaskError):
     """The miner or the sequencer gave up on the task."""
 
     code = "task_failed"
-    remedy = "retry"
+    remedy: str | None = "retry"
 
 
 class TaskCanceledError(TaskError):
     """The task was canceled before it finished."""
 
     code = "task_canceled"
-    remedy = "retry"
+    remedy: str | None = "retry"
 
 
 class TaskTimeoutError(TaskError, TimeoutError):
     """The local deadline passed. The task was not canceled and may still finish."""
 
     code = "task_timeout"
-    remedy = "collect"
+    remedy: str | None = "collect"
 
 
 class MediaError(XaloraError):
@@ -432,7 +432,7 @@ class DownloadError(MediaError):
     """The result's bytes could not be downloaded, or are not complete."""
 
     code = "download"
-    remedy = "collect"
+    remedy: str | None = "collect"
 
 
 class DecodeError(MediaError, ValueError):

@@ -225,7 +225,7 @@ class Exchange:
     def __init__(self, link: Link, proxy: Link | None, resolver: Resolver, trusted: ssl.SSLContext | bool) -> None:
         self.link = link
         self.proxy = proxy
-        self.received = 0
+        self.received: int = 0
         self._trusted = trusted
         self._resolver = resolver
         self.connector = _OneConnection(resolver)

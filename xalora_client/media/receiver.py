@@ -60,7 +60,7 @@ class Receiver:
         with self._disk_errors():
             self._file = path.open("wb")
         self.digest = hashlib.sha256()
-        self.received = 0
+        self.received: int = 0
         self._total: int | None = None
         self._etag: str | None = None
 

@@ -53,7 +53,7 @@ class MediaStore:
     """
 
     def __init__(self, home: Path, budget: int = BUDGET) -> None:
-        self.folder = home / "media"
+        self.folder: Path = home / "media"
         self.budget = budget
 
     def incoming(self, name: str) -> Path:

@@ -59,7 +59,7 @@ class ComfyUI:
         path, mark, query = link.target.partition("?")
         self._base = URL(link.origin + path.rstrip("/"))
         self._query = mark + query
-        self.display_url = str(self._base)
+        self.display_url: str = str(self._base)
         self._answer_seconds = answer_seconds
 
     async def __aenter__(self) -> ComfyUI:

@@ -48,8 +48,8 @@ class SequencerAPI:
 
     def __init__(self, url: str, name: str, miner_key: str | None) -> None:
         self._link = parse_address(url, "--sequencer", "http://host:8787")
-        self.display_url = self._link.display_url.rstrip("/")
-        self.name = name
+        self.display_url: str = self._link.display_url.rstrip("/")
+        self.name: str = name
         self._wanted_name = name
         self._key = {} if miner_key is None else {"miner_key": pasted(miner_key)}
         self._instance = secrets.token_hex(16)

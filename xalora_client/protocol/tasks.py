@@ -74,7 +74,7 @@ class WorkflowTask(ABC):
             return NotImplemented
         return self._sent() == other._sent() and self.api_key == other.api_key
 
-    __hash__ = None  # type: ignore[assignment]  # What is sent may change.
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # What is sent may change.
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={_short(value)}" for name, value in self._sent().items() if value is not None)

@@ -82,8 +82,8 @@ class IncomingFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.size = 0
-        self.head = b""
+        self.size: int = 0
+        self.head: bytes = b""
         self._digest = hashlib.sha256()
 
     @property

@@ -35,7 +35,7 @@ class FolderLock:
     def __init__(self, data: Path, name: str = "sandbox") -> None:
         self.data = data
         self.name = name
-        self.instance = secrets.token_hex(8)
+        self.instance: str = secrets.token_hex(8)
         try:
             self._lock = self._acquire()
             if name == "sequencer":  # An older one may be open to others, and what is in it as well.

@@ -106,7 +106,7 @@ class TaskQueue:
         workflows: Iterable[WorkflowKey] = (),
         most_waiting: int = MOST_WAITING,
     ) -> None:
-        self.stopped = False
+        self.stopped: bool = False
         self.on_end: Callable[[WorkflowKey, str, float | None], object] = lambda workflow, outcome, seconds: None
         self.on_attempt_lost: Callable[[WorkflowKey], object] = lambda workflow: None
         self._database = database

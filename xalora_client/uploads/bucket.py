@@ -73,7 +73,7 @@ class Bucket:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.url = url
-        self.answered = False
+        self.answered: bool = False
         self._options = options
         self._web = web
         self._sleep = sleep

@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
     """One connection: from its first byte on, it passes everything on to what ``new_protocol`` makes, aiohttp's."""
 
     def __init__(self, connections: Connections, new_protocol: Callable[[], asyncio.BaseProtocol]) -> None:
-        self.address = ""
+        self.address: str = ""
         self._connections = connections
         self._new_protocol = new_protocol
         self._inner: Any = None
