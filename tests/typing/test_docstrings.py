@@ -78,9 +78,17 @@ def test_what_is_shown_names_every_parameter_and_no_other(name):
         assert attributes - taken - set(dir(value)) == set()
 
 
+def returned(method: Callable[..., Any]) -> str:
+    """The type of what comes back, as the blocking kind names it."""
+    written = str(inspect.signature(method).return_annotation)
+    return written.replace("AsyncGenerator", "Iterator").replace("AsyncTaskHandle", "TaskHandle")
+
+
 @pytest.mark.parametrize(("blocking", "awaited"), TWINS)
-def test_both_kinds_take_the_same(blocking, awaited):
+def test_both_kinds_take_the_same_and_have_their_docstrings_from_one_place(blocking, awaited):
     assert [name for name, _ in methods(blocking)] == [name for name, _ in methods(awaited)]
     for name, method in methods(blocking):
-        assert parameters(method) == parameters(getattr(awaited, name)), name
-        assert inspect.getdoc(method) == inspect.getdoc(getattr(awaited, name)), name
+        twin = getattr(awaited, name)
+        assert (parameters(method), returned(method)) == (parameters(twin), returned(twin)), name
+        assert inspect.getdoc(method) == inspect.getdoc(twin), name
+        assert (method.__doc__, twin.__doc__) == (None, None), name
