@@ -363,7 +363,12 @@ def _add_task_options(parser: argparse.ArgumentParser, workflow_id: str | None =
 
 def _add_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--timeout", type=float, default=DEFAULT_TIMEOUT, metavar="S", help="time to wait here (%(default)g)"
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT,
+        metavar="S",
+        help="time to wait here; after that the task goes on, and fetch collects it (%(default)g: longer than "
+        "a program's 300, as somebody watches)",
     )
 
 

@@ -39,7 +39,7 @@ _LONGEST_NAME = 40
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Item:
     """One of the tasks.
 
     Attributes:
@@ -59,33 +59,33 @@ class _Job:
 
 async def prompts(arguments: argparse.Namespace) -> int:
     """``xalora text2video --prompts FILE -o DIR/``: a task for each line. The first error sets the exit code."""
-    jobs = _jobs(arguments)
+    items = _items(arguments)
     if arguments.dry_run:
-        return await show_plan(arguments, [job.task for job in jobs])
+        return await show_plan(arguments, [item.task for item in items])
     if not arguments.no_wait:
-        output.prepare(arguments.output, max(2, len(jobs)))
+        output.prepare(arguments.output, max(2, len(items)))
     errors: list[BaseException] = []
 
-    def report(job: _Job, outcome: dict[str, Any] | BaseException) -> None:
+    def report(item: _Item, outcome: dict[str, Any] | BaseException) -> None:
         try:
             if isinstance(outcome, BaseException):
                 errors.append(outcome)
-                print(f"xalora: {job.label}: {text(outcome)}", file=sys.stderr)
-                print_result(arguments, job.told | described(outcome))
+                print(f"xalora: {item.label}: {text(outcome)}", file=sys.stderr)
+                print_result(arguments, item.told | described(outcome))
             else:
                 lines = [outcome["task_id"]] if arguments.no_wait else paths(arguments, outcome)
-                print_result(arguments, job.told | outcome, *lines)
+                print_result(arguments, item.told | outcome, *lines)
         except StorageError as error:  # Of stdout. What was paid for is saved all the same.
             errors.append(error)
 
     async with client_of(arguments, on_available=lambda workflow: None) as client:
-        await _run_all(arguments, client, jobs, arguments.at_once, report)
+        await _run_all(arguments, client, items, arguments.at_once, report)
     return exit_code(errors[0]) if errors else 0
 
 
-def _jobs(arguments: argparse.Namespace) -> list[_Job]:
+def _items(arguments: argparse.Namespace) -> list[_Item]:
     """A task for each line that is not empty: a prompt, or a JSON object of parameters, which come before the flags."""
-    found, lines = list[_Job](), read_text(arguments.prompts).split("\n")
+    found, lines = list[_Item](), read_text(arguments.prompts).split("\n")
     given = task_values(arguments)
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -106,7 +106,7 @@ def _jobs(arguments: argparse.Namespace) -> list[_Job]:
             raise ConfigurationError(f"Line {number} of the prompts: {error}", advice="Nothing was sent.") from error
         words = re.sub(r"\W+", "-", str(values.get("prompt", "")).lower())[:_LONGEST_NAME].strip("-_")
         name = f"{number:0{max(3, len(str(len(lines))))}}{words and '-'}{words}"
-        found.append(_Job(f"line {number}", {"line": number, **values}, task, name))
+        found.append(_Item(f"line {number}", {"line": number, **values}, task, name))
     if not found:
         raise ConfigurationError("There is no prompt in it", advice="Write one in each line.")
     return found
@@ -118,9 +118,9 @@ async def upscale(arguments: argparse.Namespace) -> int:
     Nothing is created as long as one of the images is damaged. After that, every image is tried.
     """
     images = [image for given in arguments.images for image in _files(given)]
-    jobs = _upscales(images, {name: getattr(arguments, name) for name in ("workflow_id", "timeout_seconds")})
+    items = _upscales(images, {name: getattr(arguments, name) for name in ("workflow_id", "timeout_seconds")})
     if arguments.dry_run:
-        return await show_plan(arguments, [job.task for job in jobs])
+        return await show_plan(arguments, [item.task for item in items])
     if not arguments.no_wait:
         output.prepare(arguments.output, len(images), as_json=arguments.json)
     known, saved, failed = dict[str, Any](), list[dict[str, Any]](), list[tuple[str, BaseException]]()
@@ -134,11 +134,11 @@ async def upscale(arguments: argparse.Namespace) -> int:
             if not arguments.quiet:
                 print(f"xalora: {workflow.key}: {words}", file=sys.stderr)
 
-    outcomes: Sequence[Any] = await _damage([job.task for job in jobs])
+    outcomes: Sequence[Any] = await _damage([item.task for item in items])
     if not any(outcomes):
         at_once = arguments.max_parallel
         async with client_of(arguments, images_at_once=at_once, on_available=report) as client:
-            outcomes = await _run_all(arguments, client, jobs, at_once)
+            outcomes = await _run_all(arguments, client, items, at_once)
     for image, outcome in zip(images, outcomes, strict=True):
         if isinstance(outcome, BaseException):
             failed.append((image, outcome))
@@ -155,9 +155,9 @@ async def upscale(arguments: argparse.Namespace) -> int:
     return exit_code(failed[0][1]) if failed else 0
 
 
-def _upscales(images: list[str], options: dict[str, Any]) -> list[_Job]:
+def _upscales(images: list[str], options: dict[str, Any]) -> list[_Item]:
     """A task for each image. Those whose files have the same name are numbered."""
-    count, found = Counter(output.stem(image).casefold() for image in images), list[_Job]()
+    count, found = Counter(output.stem(image).casefold() for image in images), list[_Item]()
     places = Counter[str]()
     for image in images:
         stem = output.stem(image)
@@ -166,7 +166,7 @@ def _upscales(images: list[str], options: dict[str, Any]) -> list[_Job]:
         name = f"{stem}-upscaled{f'-{place}' if place > 1 else ''}"
         task = UpscalerTask(_input_image(image), **options)
         found.append(
-            _Job(image if len(images) > 1 else None, {"image": image}, task, name, last=count[stem.casefold()])
+            _Item(image if len(images) > 1 else None, {"image": image}, task, name, last=count[stem.casefold()])
         )
     return found
 
@@ -174,36 +174,36 @@ def _upscales(images: list[str], options: dict[str, Any]) -> list[_Job]:
 async def _run_all(
     arguments: argparse.Namespace,
     client: AsyncClient,
-    jobs: Sequence[_Job],
+    items: Sequence[_Item],
     at_once: int,
-    report: Callable[[_Job, dict[str, Any] | BaseException], object] = lambda job, outcome: None,
+    report: Callable[[_Item, dict[str, Any] | BaseException], object] = lambda item, outcome: None,
 ) -> list[dict[str, Any] | BaseException]:
     """Run the tasks, so many at once; returns and reports what was saved of each, or what went wrong with it."""
     slots = asyncio.Semaphore(at_once)
     # As many images are uploaded ahead as are worked on. Each holds a claim in the ledger, which is an open file.
     window = asyncio.Semaphore(2 * at_once)
 
-    async def run(job: _Job) -> dict[str, Any]:
+    async def run(item: _Item) -> dict[str, Any]:
         async with window:
-            with closing(Progress(job.label, is_shown=not arguments.quiet)) as progress:
-                if images_in(job.task.task_details):
-                    await client.upload_images(job.task, progress.upload, reuse=arguments.reuse)
+            with closing(Progress(item.label, is_shown=not arguments.quiet)) as progress:
+                if images_in(item.task.task_details):
+                    await client.upload_images(item.task, progress.upload, reuse=arguments.reuse)
                 async with slots:
                     if arguments.no_wait:
-                        return {"task_id": await client.execute_workflow(job.task, reuse=arguments.reuse), "files": []}
-                    result = await run_task(client, job.task, arguments, progress)
-                    details = job.task.task_details
-                    return await save_all(client, result, arguments, progress, details, job.name, job.last)
+                        return {"task_id": await client.execute_workflow(item.task, reuse=arguments.reuse), "files": []}
+                    result = await run_task(client, item.task, arguments, progress)
+                    details = item.task.task_details
+                    return await save_all(client, result, arguments, progress, details, item.name, item.last)
 
-    async def run_and_report(job: _Job) -> dict[str, Any] | BaseException:
+    async def run_and_report(item: _Item) -> dict[str, Any] | BaseException:
         try:
-            outcome: dict[str, Any] | BaseException = await run(job)
+            outcome: dict[str, Any] | BaseException = await run(item)
         except Exception as error:  # noqa: BLE001 - it is reported, and the others go on
             outcome = error
-        report(job, outcome)
+        report(item, outcome)
         return outcome
 
-    return await asyncio.gather(*map(run_and_report, jobs))
+    return await asyncio.gather(*map(run_and_report, items))
 
 
 async def _damage(tasks: Sequence[WorkflowTask]) -> list[BaseException | None]:

@@ -70,7 +70,7 @@ async def completion(arguments: argparse.Namespace) -> int:
     for each in _parsers(parser):
         for action in each._actions:
             if action.type is Path or re.search("FILE|DIR|IMAGE", str(action.metavar)):
-                action.complete = shtab.FILE  # type: ignore[attr-defined]
+                setattr(action, "complete", shtab.FILE)  # noqa: B010 - not declared
     print_result(arguments, {"script": (script := shtab.complete(parser, arguments.shell))}, script)
     return 0
 
