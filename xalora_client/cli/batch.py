@@ -44,14 +44,14 @@ class _Item:
 
     Attributes:
         label: What people see before each of its lines, or None for the only one.
-        told: What tells it apart in JSON.
+        facts: What tells it apart in JSON.
         task: The task.
         name: What its file in a folder is called, without an extension.
         last: How many files before it have such a name: further ones of its own are numbered from there on.
     """
 
     label: str | None
-    told: dict[str, Any]
+    facts: dict[str, Any]
     task: WorkflowTask
     name: str
     last: int = 1
@@ -71,10 +71,10 @@ async def prompts(arguments: argparse.Namespace) -> int:
             if isinstance(outcome, BaseException):
                 errors.append(outcome)
                 print(f"xalora: {item.label}: {text(outcome)}", file=sys.stderr)
-                print_result(arguments, item.told | described(outcome))
+                print_result(arguments, item.facts | described(outcome))
             else:
                 lines = [outcome["task_id"]] if arguments.no_wait else paths(arguments, outcome)
-                print_result(arguments, item.told | outcome, *lines)
+                print_result(arguments, item.facts | outcome, *lines)
         except StorageError as error:  # Of stdout. What was paid for is saved all the same.
             errors.append(error)
 
