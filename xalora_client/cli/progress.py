@@ -28,13 +28,14 @@ class Progress:
     """
 
     def __init__(self, label: str | None = None, *, is_shown: bool = True) -> None:
-        self.prefix = f"{label}: " if label else ""
+        self.prefix: str = f"{label}: " if label else ""
         self.is_shown = is_shown
-        self.on_terminal = sys.stderr.isatty()
+        self.on_terminal: bool = sys.stderr.isatty()
         self.bar: Any = None
-        self.last_state, self.last_printed = "", -SECONDS_BETWEEN_LINES
-        self.began = time.monotonic()
-        self.reused = False
+        self.last_state: str = ""
+        self.last_printed: float = -SECONDS_BETWEEN_LINES
+        self.began: float = time.monotonic()
+        self.reused: bool = False
         self.ticking: asyncio.TimerHandle | None = None
 
     def task(self, update: TaskUpdate) -> None:

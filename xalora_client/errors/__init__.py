@@ -100,7 +100,7 @@ class XaloraError(Exception):
     code: str = "error"
     remedy: str | None = None
     transient: bool = False
-    sent: Sent = "maybe"
+    sent: Literal["no", "maybe"] = "maybe"
     retry_after: float | None = None
 
     def __init__(
@@ -199,7 +199,7 @@ class ConfigurationError(XaloraError, ValueError):
     """The client cannot work as it is set up; nothing was sent."""
 
     code = "configuration"
-    sent: Sent = "no"
+    sent: Literal["no", "maybe"] = "no"
 
 
 class InvalidParameterError(ConfigurationError):
@@ -238,7 +238,7 @@ class StorageError(XaloraError):
     """This machine's disk cannot be used: it is full, cannot be written, or holds a damaged file."""
 
     code = "storage"
-    sent: Sent = "no"
+    sent: Literal["no", "maybe"] = "no"
 
 
 class NetworkError(XaloraError, ConnectionError):
@@ -257,13 +257,13 @@ class NetworkError(XaloraError, ConnectionError):
         self,
         what: str = "",
         *,
-        sent: Sent = "maybe",
+        sent: Literal["no", "maybe"] = "maybe",
         transient: bool = True,
         **rest: Unpack[_Common],
     ) -> None:
         """Make an error. ``sent`` and ``transient`` are attributes; ``what`` and ``rest`` are as for XaloraError."""
         super().__init__(what, **rest)
-        self.sent: Sent = sent
+        self.sent: Literal["no", "maybe"] = sent
         self.transient = transient
         self.remedy = self.remedy if transient else "check-server"
 
@@ -325,7 +325,7 @@ class APIStatusError(XaloraError):
         self.retry_after = retry_after
         self.transient: bool = status_code in (408, 425, 429) or status_code >= 500
         busy = status_code == 503 and retry_after is not None
-        self.sent: Sent = "no" if busy or not processed or status_code in _NOT_PROCESSED else "maybe"
+        self.sent: Literal["no", "maybe"] = "no" if busy or not processed or status_code in _NOT_PROCESSED else "maybe"
 
 
 class BadRequestError(APIStatusError):

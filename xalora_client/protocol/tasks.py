@@ -217,7 +217,7 @@ class Text2VideoTask(_KnownTask):
     """
 
     type_name: ClassVar[str] = "txt2vid"
-    usual_workflow_id = "1"
+    usual_workflow_id: ClassVar[str | None] = "1"
 
     prompt: str = _required(Text("what the video shows"))
     width: int | None = _optional(_VIDEO_WIDTH)
@@ -271,7 +271,7 @@ class FluxLoraTask(_KnownTask):
     """
 
     type_name: ClassVar[str] = "txt2img"
-    usual_workflow_id = "3"
+    usual_workflow_id: ClassVar[str | None] = "3"
 
     prompt: str = _required(Text("what the image shows"))
     lora_name: str = _required(Text("file name of the LoRA on the miners"))

@@ -93,11 +93,11 @@ class UploadLimiter:
     """
 
     def __init__(self, at_once: int) -> None:
-        self.uploads = asyncio.Semaphore(at_once)
+        self.uploads: asyncio.Semaphore = asyncio.Semaphore(at_once)
         # One more than cores, for the moments in which an input waits for the ledger. More threads would only hold
         # more pixels.
-        self.encoders = asyncio.Semaphore(min(at_once, (os.cpu_count() or 1) + 1))
-        self.removals = asyncio.Semaphore(REMOVALS_AT_ONCE)
+        self.encoders: asyncio.Semaphore = asyncio.Semaphore(min(at_once, (os.cpu_count() or 1) + 1))
+        self.removals: asyncio.Semaphore = asyncio.Semaphore(REMOVALS_AT_ONCE)
 
 
 class EncoderSlot:
