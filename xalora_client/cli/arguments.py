@@ -260,7 +260,10 @@ def parser() -> argparse.ArgumentParser:
     copy.add_argument("folder", type=Path, metavar="DIR", help="where they go")
     copy.add_argument("--small", action="store_true", help="those that need no model and run on a CPU, for trying out")
 
-    completion = add("completion", "setup.completion", "Print what makes a shell complete commands and options.")
+    example = "completion bash > ~/.local/share/bash-completion/completions/xalora"
+    completion = add(
+        "completion", "setup.completion", "Print what makes a shell complete commands and options.", example
+    )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="bash|zsh|fish")
     return parser
 
