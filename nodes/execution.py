@@ -66,9 +66,9 @@ async def run_task(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
     """
 
     async def create(run: NodeRun) -> tuple[Media, str]:
-        from ..xalora_client.media.decoding.formats import asked_size
-
         if wait:
+            from ..xalora_client.media.decoding.formats import asked_size
+
             run.warn_of_size(*asked_size(task.task_details))
         run.show_text("submitting")
         if not wait:

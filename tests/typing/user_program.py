@@ -67,7 +67,7 @@ from xalora_client.protocol.requests import Credentials, Request, Response
 from xalora_client.testing import CreatedTask, FakeSequencer
 from xalora_client.workflows import Capability, Parameter, WorkflowKey
 
-assert_type(__version__, str)
+VERSION: str = __version__
 
 
 @dataclass

@@ -8,7 +8,7 @@ every request names it.
 import logging
 import os
 
-__version__: str = "0.1.0"
+__version__ = "0.1.0"
 USER_AGENT = f"xalora-client/{__version__}"
 
 if _key_log := os.environ.get("SSLKEYLOGFILE"):
