@@ -158,6 +158,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sandbox.add_argument(
         "--render-seconds", type=float, default=0.0, metavar="S", help="shortest time a render takes (%(default)g)"
     )
+    sandbox.add_argument(
+        "--fail", type=float, default=0.0, metavar="P",
+        help="share of the tasks that fail, 0 to 1, to try that out; those with [fail] in their prompt fail anyway (0)",
+    )  # fmt: skip
     sandbox.add_argument("--video-format", choices=("mp4", "webp"), default="mp4", help="(%(default)s)")
 
     example = "sequencer --data sequencer --host 0.0.0.0 --comfyui http://127.0.0.1:8188"
