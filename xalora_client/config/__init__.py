@@ -18,6 +18,7 @@ from dotenv import dotenv_values
 
 from ..errors import ConfigurationError, StorageError
 from ..protocol.requests import Credentials
+from ..protocol.secret import Secret
 from ..storage import files
 from .validation import (
     AUTO,
@@ -77,7 +78,7 @@ class Config:
     "argument", "environment", ".env", "stored", "default" for the sandbox's own key, or "" without a key.
 
     ``image_delivery`` is one of UPLOAD_METHODS. ``bucket`` is ``s3://name/prefix``, ``gs://…``, ``az://…`` or
-    None; ``bucket_options`` are its stored credentials and endpoint by obstore's names, which ``repr`` hides;
+    None; ``bucket_options`` are its stored credentials and endpoint by obstore's names;
     ``bucket_keep`` says that images stay there after their tasks. ``media_budget`` is in gigabytes, as stored.
     """
 
@@ -87,7 +88,7 @@ class Config:
     key_source: str = ""
     image_delivery: str = AUTO
     bucket: str | None = None
-    bucket_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    bucket_options: Secret[Mapping[str, str]] = field(default_factory=lambda: Secret({}))
     bucket_keep: bool = False
     media_budget: str | None = None
 
@@ -161,7 +162,9 @@ def load(
         image_delivery=checked_upload_method(find("image_delivery", stored, dotenv=dotenv).value or AUTO),
         bucket=bucket,
         # They belong to the stored bucket, and are not for another.
-        bucket_options=options if bucket and isinstance(options, dict) and bucket == stored.get("bucket") else {},
+        bucket_options=Secret(
+            options if isinstance(options, dict) and bucket and bucket == stored.get("bucket") else {}
+        ),
         bucket_keep=(find("bucket_keep", stored, dotenv=dotenv).value or "").strip().lower()
         in ("1", "yes", "true", "on"),
         media_budget=find("media_budget", stored, dotenv=dotenv).value,

@@ -11,7 +11,8 @@ from typing import Any
 from ..errors import InvalidParameterError
 from ..protocol.inputs import InputImage
 from ..protocol.parameters import decode_data_uri, is_data_uri
-from ..protocol.requests import Credentials, redact
+from ..protocol.requests import Credentials
+from ..protocol.secret import redact
 from ..protocol.tasks import WorkflowTask
 from ..protocol.urls import unsigned
 

@@ -14,25 +14,31 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from .parameters import Text
+from .secret import Secret
 from .tasks import WorkflowTask
 
 _TASK_ID = Text("a task's id")
-HIDDEN = "***"
 
 _QUOTES = "\"'`\u00ab\u00b4\u00bb\u2018-\u201f\u2039\u203a\u300c-\u300f\uff02\uff07"
 _AROUND = re.compile(rf"^[\s{_QUOTES}]+|[\s{_QUOTES}]+$")
 _INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
-SHORTEST_SECRET = 6
-"""Keys shorter than this are not searched for in texts: they would match by accident."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Credentials:
-    """A consumer and its key. Both travel in the request's body; ``repr`` shows neither."""
+    """A consumer and its key. Both travel in the request's body; ``repr`` shows neither, and a pickle has no key."""
 
     consumer_id: str = field(repr=False)
-    api_key: str = field(repr=False)
+    secret: Secret[str] = field(repr=False)
+
+    def __init__(self, consumer_id: str, api_key: str | Secret[str]) -> None:
+        object.__setattr__(self, "consumer_id", consumer_id)
+        object.__setattr__(self, "secret", api_key if isinstance(api_key, Secret) else Secret(api_key))
+
+    @property
+    def api_key(self) -> str:
+        """The key. Raises ConfigurationError where this comes from a pickle."""
+        return self.secret.reveal()
 
     @classmethod
     def parse(cls, combined: str) -> Credentials:
@@ -58,11 +64,6 @@ class Credentials:
 def pasted(text: str) -> str:
     """A setting without what comes along when it is copied: blanks and quotes around it, and invisible characters."""
     return _AROUND.sub("", _INVISIBLE.sub("", text))
-
-
-def redact(text: str, secret: str) -> str:
-    """Return the text with the secret replaced by ``***``."""
-    return text.replace(secret, HIDDEN) if len(secret) >= SHORTEST_SECRET else text
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Sequencer:
 
     def resource(self, consumer_id: str | None, workflow_id: str | None, task_type: str | None) -> Request:
         """``resource_request``."""
-        credentials = Credentials(consumer_id or self.credentials.consumer_id, self.credentials.api_key)
+        credentials = Credentials(consumer_id or self.credentials.consumer_id, self.credentials.secret)
         return self._about("resource_request", credentials, workflow_id, task_type)
 
     def workflow_list(self, credentials: Credentials, task_type: str | None, workflow_id: str | None) -> Request:
@@ -162,7 +163,7 @@ class Sequencer:
 
     def credentials_of(self, task: WorkflowTask) -> Credentials:
         """The task's own consumer and key where it has them, else the client's."""
-        return Credentials(task.consumer_id or self.credentials.consumer_id, task.api_key or self.credentials.api_key)
+        return Credentials(task.consumer_id or self.credentials.consumer_id, task.api_key or self.credentials.secret)
 
     def _about(
         self, endpoint: str, credentials: Credentials, workflow_id: str | None, task_type: str | None

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from ..errors import InvalidParameterError, one_line
 from .inputs import InputImage, with_addresses
 from .parameters import MediaAddress, Number, Rule, Text, Whole, encode_data_uri
+from .secret import Secret
 
 _RULE = "rule"
 _IMAGE = secrets.token_hex(16)
@@ -48,7 +49,7 @@ class WorkflowTask(ABC):
         timeout_seconds: How long the *sequencer* gives the task, 0 to 604,800 seconds. 0 or None leaves it to the
             server. How long this side waits is set in the call that waits.
         workflow_id: Which of the server's workflows runs: "1" for Hunyuan video, "3" for Flux LoRA. Not empty.
-        api_key: Used for this task in place of the client's. Not empty.
+        api_key: Used for this task in place of the client's. Not empty. It cannot be read back, and no pickle has it.
 
     Raises:
         InvalidParameterError: A value is not allowed.
@@ -64,10 +65,15 @@ class WorkflowTask(ABC):
         for name in ("consumer_id", "job_id_prefix", "workflow_id"):
             if getattr(self, name) is not None:
                 _TEXT.check(name, getattr(self, name))
-        if self.api_key is not None and not _TEXT.accepts(self.api_key):
-            raise InvalidParameterError("api_key", "<hidden>", _TEXT.allowed)
         if self.timeout_seconds is not None:
             _TIMEOUT.check("timeout_seconds", self.timeout_seconds)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "api_key" and not isinstance(value, Secret | None):
+            if not _TEXT.accepts(value):
+                raise InvalidParameterError("api_key", "<hidden>", _TEXT.allowed)
+            value = Secret(value)
+        super().__setattr__(name, value)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, WorkflowTask) or type(other) is not type(self):
