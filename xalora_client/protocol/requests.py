@@ -29,16 +29,16 @@ class Credentials:
     """A consumer and its key. Both travel in the request's body; ``repr`` shows neither, and a pickle has no key."""
 
     consumer_id: str = field(repr=False)
-    secret: Secret[str] = field(repr=False)
+    _secret: Secret[str] = field(repr=False)
 
-    def __init__(self, consumer_id: str, api_key: str | Secret[str]) -> None:
+    def __init__(self, consumer_id: str, api_key: str) -> None:
         object.__setattr__(self, "consumer_id", consumer_id)
-        object.__setattr__(self, "secret", api_key if isinstance(api_key, Secret) else Secret(api_key))
+        object.__setattr__(self, "_secret", Secret.of(api_key))
 
     @property
     def api_key(self) -> str:
         """The key. Raises ConfigurationError where this comes from a pickle."""
-        return self.secret.reveal()
+        return self._secret.reveal()
 
     @classmethod
     def parse(cls, combined: str) -> Credentials:
@@ -154,7 +154,7 @@ class Sequencer:
 
     def resource(self, consumer_id: str | None, workflow_id: str | None, task_type: str | None) -> Request:
         """``resource_request``."""
-        credentials = Credentials(consumer_id or self.credentials.consumer_id, self.credentials.secret)
+        credentials = Credentials(consumer_id or self.credentials.consumer_id, self.credentials.api_key)
         return self._about("resource_request", credentials, workflow_id, task_type)
 
     def workflow_list(self, credentials: Credentials, task_type: str | None, workflow_id: str | None) -> Request:
@@ -163,7 +163,7 @@ class Sequencer:
 
     def credentials_of(self, task: WorkflowTask) -> Credentials:
         """The task's own consumer and key where it has them, else the client's."""
-        return Credentials(task.consumer_id or self.credentials.consumer_id, task.api_key or self.credentials.secret)
+        return Credentials(task.consumer_id or self.credentials.consumer_id, task.api_key or self.credentials.api_key)
 
     def _about(
         self, endpoint: str, credentials: Credentials, workflow_id: str | None, task_type: str | None

@@ -27,6 +27,11 @@ class Secret(Generic[T]):
     def __init__(self, *value: T) -> None:
         self._value = value
 
+    @staticmethod
+    def of(value: Any) -> Secret[Any]:
+        """The value as a secret, which it may be already, as a task's ``api_key`` is."""
+        return value if isinstance(value, Secret) else Secret(value)
+
     def reveal(self) -> T:
         """The value. Raises ConfigurationError where this comes from a pickle."""
         if not self._value:
