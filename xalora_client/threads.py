@@ -41,12 +41,12 @@ class _ThreadBesideGevent(threading.Thread):
         gevent.get_hub()  # The first hub loads modules under locks that a second hub would wait for.
         start, lock = gevent.monkey.get_original("_thread", ["start_new_thread", "allocate_lock"])
         self._ran = threading.Event()
-        self._ends = lock()
-        self._ends.acquire()
+        self._running = lock()
+        self._running.acquire()
         try:
             start(self._run_and_end, (gevent,))
         except BaseException:
-            self._ends.release()
+            self._running.release()
             raise
 
     def _run_and_end(self, gevent: Any) -> None:
@@ -55,13 +55,13 @@ class _ThreadBesideGevent(threading.Thread):
         finally:
             self._ran.set()
             gevent.get_hub().destroy(destroy_loop=True)
-            self._ends.release()
+            self._running.release()
 
     def join(self, timeout: float | None = None) -> None:
         """Other greenlets run meanwhile, but for the last moment: a hub that is left when Python ends crashes it."""
         if self._ran.wait(timeout):
-            with self._ends:
+            with self._running:
                 pass
 
     def is_alive(self) -> bool:
-        return bool(self._ends.locked())
+        return bool(self._running.locked())

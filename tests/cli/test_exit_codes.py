@@ -59,7 +59,7 @@ def test_2_usage(xalora, arguments):
     refused = xalora(*arguments)
     assert refused.code == 2
     assert refused.out == ""
-    assert re.fullmatch(r"xalora: .+\. See `xalora( [\w-]+)? --help`\.\n", refused.err)
+    assert re.fullmatch(r"xalora: .+\. (Did you mean \S+\? )?See `xalora( [\w-]+)? --help`\.\n", refused.err)
 
 
 @pytest.mark.parametrize("arguments", [["--json"], ["text2video", "--json"], ["run", "--json", "--param", "odd"]])

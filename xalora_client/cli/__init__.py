@@ -11,7 +11,7 @@ from importlib import import_module
 
 from ..errors import XaloraError
 from . import streams
-from .arguments import LOG, parse
+from .arguments import LOG, PROFILE, parse
 from .outcome import described, exit_code
 from .signals import ending_in_order
 
@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ending_in_order() as run:
             arguments = parse(argv)
             as_json = arguments.json
+            if arguments.profile:
+                os.environ[PROFILE] = arguments.profile  # Also for what is started from here.
             module, name = arguments.command.split(".")
             with streams.logging_from(os.environ.get(LOG) or ("info" if arguments.verbose else "")):
                 return run(partial(getattr(import_module(f".{module}", __name__), name), arguments))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import Any, NoReturn
 
 from ..errors import ConfigurationError
 from ..http import __version__
+from ..protocol.answers import TaskStatus
 from ..protocol.parameters import Number, Text, Whole
-from ..protocol.tasks import FluxLoraTask, Text2VideoTask, WorkflowTask
+from ..protocol.tasks import FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 
 DEFAULT_TIMEOUT = 900.0
 USUAL_VIDEO = dict[str, float | str](width=848, height=480, length=37, steps=30, seed=0, fps=24, quality=80)
@@ -22,21 +25,57 @@ USUAL_IMAGE = dict[str, float | str](
 """What servers use for a parameter that is not given, as the workflows that come with Xalora do."""
 
 PROMPT_HELP = "what it shows; - reads it from standard input"
-LOG = "XALORA_LOG"
+LOG, PROFILE = "XALORA_LOG", "XALORA_PROFILE"
+STATES = ("open", "creating", "doubtful", "refused", *(status.value for status in TaskStatus))
 SEQUENCER_KEYS, MINER_KEY = "XALORA_SEQUENCER_KEYS", "XALORA_MINER_KEY"
 
 
 class _Parser(argparse.ArgumentParser):
+    _typed: Sequence[str] = ()
+
     def error(self, message: str) -> NoReturn:
-        """Raise, so that ``main`` prints usage errors like any other."""
-        raise ConfigurationError(message, advice=f"See `{self.prog} --help`.")
+        """Raise, so that ``main`` prints usage errors like any other, with the word that may have been meant."""
+        wrong = re.search(r"(?:invalid choice: '|unrecognized arguments: )([^' =]+)", message)
+        known = {str(word) for action in self._actions for word in (*action.option_strings, *(action.choices or ()))}
+        # That something is missing may be because of how it was written.
+        options = [word for word in self._typed if word.startswith("--") and word.partition("=")[0] not in known]
+        words = [wrong[1]] if wrong else options[:1]
+        near = [match for word in words for match in difflib.get_close_matches(word, known, 1)]
+        raise ConfigurationError(
+            message.partition(" (choose from")[0] if near else message,
+            advice=f"{f'Did you mean {near[0]}? ' if near else ''}See `{self.prog} --help`.",
+        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is not known here: the command's own parser knows what may have been meant."""
+        self._typed = [str(word) for word in args or ()]
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments; ``command`` names the function that runs the command, as ``module.function``.
 
-    What only a command needs is not imported, so that help comes at once. Raises ConfigurationError on bad usage.
+    Raises ConfigurationError on bad usage.
     """
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = parser().parse_args([*words, "--help"] if words in ([], ["workflows"]) else words)
+    if "prompts" in arguments:
+        if (arguments.prompt is None) == (arguments.prompts is None):
+            raise ConfigurationError("Either a PROMPT or --prompts is needed", advice="Name one of them.")
+        if arguments.prompts is not None:
+            arguments.command = "batch.prompts"
+    for name in ("at_once", "max_parallel"):
+        if getattr(arguments, name, 1) < 1:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigurationError(f"{flag} is {getattr(arguments, name)}", advice="Allowed: 1 or more.")
+    return arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands. What only one needs is not imported, so that help comes at once."""
     parser = _Parser(
         prog="xalora",
         description="Run heavy work on Xalora's GPU miners.",
@@ -47,10 +86,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     commands_of = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(
-        name: str, command: str, help_text: str, example: str = "", group: Any = commands_of
+        name: str, command: str, help_text: str, example: str = "", group: Any = commands_of, kind: str = ""
     ) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = group.add_parser(
             name,
+            aliases=[kind] if kind else [],  # The protocol's name for the kind of task.
             help=help_text,
             description=help_text,
             epilog=example and f"example:\n  xalora {example}",
@@ -59,19 +99,27 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         )
         added.set_defaults(command=command)
         added.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        added.add_argument(
+            "--profile",
+            metavar="NAME",
+            help=f"use the key, server and bucket stored under this name; the same as {PROFILE}",
+        )
         added.add_argument("-q", "--quiet", action="store_true", help="print no progress")
         added.add_argument("-v", "--verbose", action="store_true", help=f"log what is done; the same as {LOG}=info")
         return added
 
     example = 'text2video "a rabbit in the snow" --length 37 -o rabbit.mp4'
-    video = add("text2video", "commands.known_task", "Make a video from a text.", example)
-    video.add_argument("prompt", metavar="PROMPT", help=PROMPT_HELP)
+    video = add(
+        "text2video", "commands.known_task", "Make a video from a text.", example, kind=Text2VideoTask.type_name
+    )
+    _add_prompt(video)
     _add_parameters(video, Text2VideoTask, USUAL_VIDEO)
-    _add_task_options(video, "1", "1 is Hunyuan, 2 is Mochi")
+    _add_task_options(video, Text2VideoTask.usual_workflow_id, "1 is Hunyuan, 2 is Mochi")
     _add_output(video, "FILE")
     video.set_defaults(result="video")
 
-    upscale = add("upscale", "commands.upscale", "Enlarge images.", "upscale photo.png drawing.jpg -o larger/")
+    example = "upscale photo.png drawing.jpg -o larger/"
+    upscale = add("upscale", "batch.upscale", "Enlarge images.", example, kind=UpscalerTask.type_name)
     upscale.add_argument(
         "images",
         metavar="IMAGE",
@@ -84,8 +132,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_output(upscale, "FILE_OR_DIR")
 
     example = 'flux-lora "a gecko" --lora gecko.safetensors -o gecko.jpg'
-    flux = add("flux-lora", "commands.known_task", "Make an image from a text with Flux and a LoRA.", example)
-    flux.add_argument("prompt", metavar="PROMPT", help=PROMPT_HELP)
+    help_text = "Make an image from a text with Flux and a LoRA."
+    flux = add("flux-lora", "commands.known_task", help_text, example, kind=FluxLoraTask.type_name)
+    _add_prompt(flux)
     flux.add_argument(
         "--lora",
         dest="lora_name",
@@ -94,7 +143,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="file name on the miners; `xalora workflows list` shows them where the server tells",
     )
     _add_parameters(flux, FluxLoraTask, USUAL_IMAGE)
-    _add_task_options(flux, "3", "3 is Flux LoRA")
+    _add_task_options(flux, FluxLoraTask.usual_workflow_id, "3 is Flux LoRA")
     _add_output(flux, "FILE_OR_DIR")
     flux.set_defaults(result="picture")
 
@@ -105,22 +154,34 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--param", dest="parameters", type=_parameter, action="append", default=[], metavar="K=JSON",
         help='a parameter, such as steps=30 or prompt="a rabbit"; what is not JSON is taken as text',
     )  # fmt: skip
+    run.add_argument(
+        "--text", dest="parameters", type=_text, action="append", metavar="K=VALUE",
+        help="a parameter that is a text, also where it looks like JSON, such as prompt=2001",
+    )  # fmt: skip
     _add_task_options(run)
     _add_output(run, "FILE_OR_DIR")
 
-    status = add("status", "commands.status", "Show the status of a task.")
+    status = add("status", "watch.status", "Show the status of tasks.")
     fetch = add("fetch", "commands.fetch", "Wait for a task and download its result.")
     cancel = add("cancel", "commands.cancel", "Cancel a task.")
-    for command in (status, fetch, cancel):
+    status.add_argument("task_ids", metavar="ID", nargs="+")
+    _add_watch(status, "show each change, until every task has ended; stopping it cancels nothing")
+    for command in (fetch, cancel):
         command.add_argument("task_id", metavar="ID")
+    for command in (status, fetch, cancel):
         _add_sandbox(command)
     _add_timeout(fetch)
     fetch.add_argument(
         "-o", "--output", default="./", metavar="FILE_OR_DIR", help="where it goes (here, named by the task's id)"
     )
 
-    tasks = add("tasks", "housekeeping.tasks", "List the tasks submitted from here, newest first.")
+    tasks = add("tasks", "watch.tasks", "List the tasks submitted from here, newest first.")
     tasks.add_argument("--limit", type=int, default=50, metavar="N", help="how many (%(default)s)")
+    tasks.add_argument(
+        "--state", choices=STATES, metavar="S", help=f"only those in this state: {', '.join(STATES)} (all but an end)"
+    )
+    _add_watch(tasks, "then show each change of those that are open, until all have ended")
+    _add_sandbox(tasks)
     tasks.add_argument("--forget", metavar="ID", help="remove a task from the list; it is charged again next time")
 
     prune = add("prune", "housekeeping.prune", "Remove the least recently used downloaded media.")
@@ -143,6 +204,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     prune.add_argument("--budget", type=float, metavar="GB", help="what may stay (as in the settings, else 5)")
 
     login = add("login", "setup.login", "Store an API key, or a bucket's, readable by you alone.")
+    login.add_argument("--url", metavar="URL", help="store the server's address with the key")
     login.add_argument(
         "--bucket", metavar="ADDRESS", help="store a bucket for images, such as s3://name/prefix, and ask for its key"
     )
@@ -197,8 +259,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     copy = add("copy", "workflow_files.copy", help_text, "workflows copy my-workflows --small", group)
     copy.add_argument("folder", type=Path, metavar="DIR", help="where they go")
     copy.add_argument("--small", action="store_true", help="those that need no model and run on a CPU, for trying out")
-    words = list(sys.argv[1:] if argv is None else argv)
-    return parser.parse_args([*words, "--help"] if words in ([], ["workflows"]) else words)
+
+    completion = add("completion", "setup.completion", "Print what makes a shell complete commands and options.")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="bash|zsh|fish")
+    return parser
 
 
 def _add_sequencer(parser: argparse.ArgumentParser) -> None:
@@ -267,6 +331,21 @@ def _add_parameters(
             parser.add_argument(flag, dest=name, type=kind, metavar=kind.__name__.upper(), help=text)
 
 
+def _add_prompt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", metavar="PROMPT", nargs="?", help=PROMPT_HELP)
+    parser.add_argument(
+        "--prompts", metavar="FILE",
+        help="a task for each line of a file, or of standard input for -: a prompt, or a JSON object of parameters",
+    )  # fmt: skip
+    parser.add_argument(
+        "--at-once", type=int, default=4, metavar="N", help="with --prompts: tasks at once (%(default)s)"
+    )
+
+
+def _add_watch(parser: argparse.ArgumentParser, help_text: str) -> None:
+    parser.add_argument("--watch", action="store_true", help=help_text)
+
+
 def _add_task_options(parser: argparse.ArgumentParser, workflow_id: str | None = None, known: str = "") -> None:
     default = f": {known} (%(default)s)" if workflow_id else " (that without an id)"
     parser.add_argument("--workflow-id", default=workflow_id, metavar="W", help=f"the server's workflow{default}")
@@ -288,7 +367,12 @@ def _add_task_options(parser: argparse.ArgumentParser, workflow_id: str | None =
 
 def _add_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--timeout", type=float, default=DEFAULT_TIMEOUT, metavar="S", help="time to wait here (%(default)g)"
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT,
+        metavar="S",
+        help="time to wait here; after that the task goes on, and fetch collects it (%(default)g: longer than "
+        "a program's 300, as somebody watches)",
     )
 
 
@@ -300,13 +384,19 @@ def _add_output(parser: argparse.ArgumentParser, metavar: str) -> None:
     group = parser.add_mutually_exclusive_group(required=True)
     # As typed: a Path would not keep the slash at its end.
     group.add_argument("-o", "--output", metavar=metavar, help="where the result goes")
+    group.add_argument("--dry-run", action="store_true", help="send nothing: show what would be sent, and what reused")
     group.add_argument("--no-wait", action="store_true", help="print the task's id at once; `xalora fetch` collects it")
 
 
-def _parameter(text: str) -> tuple[str, Any]:
+def _text(text: str, form: str = "K=VALUE") -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form K=JSON")
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form {form}")
+    return name, value
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, value = _text(text, "K=JSON")
     try:
         return name, json.loads(value)
     except (ValueError, RecursionError):

@@ -1,40 +1,14 @@
-"""The contents of the ledger and the media store: ``xalora tasks``, ``xalora repair`` and ``xalora prune``."""
+"""The files of the ledger and the media store: ``xalora repair`` and ``xalora prune``."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 
 from .. import config
-from ..client.records import TaskRecords
 from ..errors import ConfigurationError
-from ..ledger import TaskRecord
 from ..ledger.repair import repair as repair_ledger
 from ..media.store import MediaStore, budget_of
 from .outcome import print_result
-
-WIDEST_TEXT = 40
-
-
-async def tasks(arguments: argparse.Namespace) -> int:
-    """``xalora tasks [--forget ID]``: newest first, from the ledger only; no server is asked."""
-    with TaskRecords() as ledger:
-        if arguments.forget:
-            records = ledger.forget(arguments.forget)
-            if not records:
-                raise ConfigurationError(
-                    f"The ledger has no task {arguments.forget}", advice="`xalora tasks` lists those it has."
-                )
-            lines = [f"Forgotten: {arguments.forget}. The task itself continues and is charged."]
-        else:
-            records, _ = ledger.tasks(arguments.limit)
-            lines = _table(records)
-    name = "forgotten" if arguments.forget else "tasks"
-    print_result(arguments, {name: [record.to_json() for record in records]}, *lines)
-    if not records and not arguments.json:
-        print("xalora: the ledger is empty", file=sys.stderr)
-    return 0
 
 
 async def repair(arguments: argparse.Namespace) -> int:
@@ -98,29 +72,3 @@ async def _prune_bucket(arguments: argparse.Namespace) -> int:
         f"{len(pruned.names)} objects removed, {pruned.freed / 1e6:.1f} MB freed, {pruned.left} left",
     )
     return 0
-
-
-def _table(records: list[TaskRecord]) -> list[str]:
-    rows = [("TASK", "STATE", "TYPE", "CREATED", "BY", "WHAT")] if records else []
-    for record in records:
-        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created))
-        # A task without an id yet is listed by its job id.
-        name = record.task_id or record.job_id
-        rows.append((name, record.state, record.task_type, created, record.source, _subject(record)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-
-
-def _subject(record: TaskRecord) -> str:
-    """The prompt, or the parameters with the names of files, in a few words."""
-    parameters = record.parameters if isinstance(record.parameters, dict) else {}
-    others = (f"{name}={_word(value)}" for name, value in parameters.items())
-    line = " ".join(str(parameters.get("prompt") or ", ".join(others) or "-").split())
-    return line if len(line) <= WIDEST_TEXT else f"{line[: WIDEST_TEXT - 1]}…"
-
-
-def _word(value: object) -> object:
-    """A parameter's value. Of an image and a long text the ledger has the hash, and of a file the name."""
-    if not isinstance(value, dict) or "sha256" not in value:
-        return value
-    return value.get("name") or ("image" if "media_type" in value else "a long text")

@@ -38,12 +38,20 @@ def exit_code(error: BaseException) -> int:
 
 
 def described(error: BaseException) -> dict[str, Any]:
-    """An error for ``--json``: its public class, its message, and its task."""
+    """An error for ``--json``: its public class, its message, its task, and what to do next."""
     # Some classes are internal to the SDK; scripts see the public class they derive from.
     public = (XaloraError.__module__, "builtins")
     kind = next(base.__name__ for base in type(error).__mro__ if base.__module__ in public)
-    task_id = error.task_id if isinstance(error, XaloraError) else None
-    return {"error": kind, "message": text(error), "task_id": task_id}
+    known = error if isinstance(error, XaloraError) else None
+    return {
+        "error": kind,
+        "message": text(error),
+        "task_id": known and known.task_id,
+        "advice": known and known.advice_for(COMMAND),
+        "remedy": known and known.remedy,
+        "status_code": error.status_code if isinstance(error, errors.APIStatusError) else None,
+        "exit_code": exit_code(error),
+    }
 
 
 def text(error: BaseException) -> str:

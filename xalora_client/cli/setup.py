@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from .. import config
 from ..config import validation
 from ..errors import ConfigurationError
 from ..errors.messages import COMMAND
+from .arguments import parser as arguments_of_all
 from .outcome import print_result
 
 ASKED = {
@@ -32,13 +35,14 @@ STATUSES = {"ok": "ok     ", "warning": "warning", "problem": "problem"}
 
 
 async def login(arguments: argparse.Namespace) -> int:
-    """``xalora login [--bucket ADDRESS]``: store the API key, or a bucket and its credentials."""
+    """``xalora login [--url URL] [--bucket ADDRESS]``: store the API key, or a bucket and its credentials."""
     home = config.home_folder()
     if arguments.bucket:
         bucket = validation.checked_bucket(arguments.bucket)
         path = config.store(home, bucket=bucket, bucket_options=_bucket_options(bucket))
     else:
-        path = config.store(home, api_key=_typed("API key (consumer#key)") or " ")
+        server = {"workflow_url": arguments.url} if arguments.url else {}
+        path = config.store(home, **server, api_key=_typed("API key (consumer#key)") or " ")
     print_result(arguments, {"path": str(path)}, f"Stored in {path}")
     return 0
 
@@ -56,6 +60,28 @@ async def doctor(arguments: argparse.Namespace) -> int:
     checks = await examine(workflow_url=validation.SANDBOX if arguments.sandbox else None, on_check=show)
     print_result(arguments, {"status": worst(checks), "checks": [check.to_json(COMMAND) for check in checks]})
     return 1 if worst(checks) == "problem" else 0
+
+
+async def completion(arguments: argparse.Namespace) -> int:
+    """``xalora completion bash|zsh|fish``: print the shell's script."""
+    import shtab
+
+    parser = arguments_of_all()
+    for each in _parsers(parser):
+        for action in each._actions:
+            if action.type is Path or re.search("FILE|DIR|IMAGE", str(action.metavar)):
+                setattr(action, "complete", shtab.FILE)  # noqa: B010 - not declared
+    print_result(arguments, {"script": (script := shtab.complete(parser, arguments.shell))}, script)
+    return 0
+
+
+def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser, and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from _parsers(each)
 
 
 def _bucket_options(address: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
 
 from ..errors import (
@@ -120,11 +121,11 @@ async def create(
     while True:
         begun = session.clock()
         if reuse:
-            waiter.waits_for(identity.fingerprint)
+            waiter.waits_for(identity.fingerprints[0])
         claim = await _claim(session, ledger, identity, request, reuse=reuse, is_own=job_id is not None)
         deadline = deadline.excluding_time_since(begun)
         if claim.may_send:
-            return await _upload_and_send(session, _pending(request, claim), deadline, waiter, on_update)
+            return await _upload_and_send(session, _pending(request, identity, claim), deadline, waiter, on_update)
         known = claim.record.as_result()
         created = CreatedTask(known.task_id, request.credentials, claim.step.value, known)
         if claim.step is Step.REUSED:
@@ -160,11 +161,11 @@ async def upload_ahead(
             pending = PendingCreate(request, key=id(task))
         else:
             identity = await asyncio.to_thread(ledger.identity, request)
-            if reuse and any(other.key == identity.fingerprint for other in session.uploaded_ahead):
+            if reuse and any(other.key == identity.fingerprints[0] for other in session.uploaded_ahead):
                 return None
             claim = await _claim_once(session, ledger, identity, request, reuse)
             is_busy = claim.step is Step.IN_PROGRESS
-            pending = _pending(request, claim) if claim.may_send else None
+            pending = _pending(request, identity, claim) if claim.may_send else None
         if pending is not None and pending.is_new:
             await check_available(session, task)
         return None if pending is None else (pending.request, not pending.is_new)
@@ -222,9 +223,13 @@ def _new_request(session: Session, task: WorkflowTask, job_id: str | None = None
     return CreateRequest(task, session.sequencer.credentials_of(task), job_id)
 
 
-def _pending(request: CreateRequest, claim: Claim) -> PendingCreate:
-    """The create that a claim allows. One that may have been sent before keeps its job id."""
-    return PendingCreate(replace(request, job_id=claim.record.job_id), claim, claim.record.fingerprint)
+def _pending(request: CreateRequest, identity: TaskIdentity, claim: Claim) -> PendingCreate:
+    """The create that a claim allows. One that may have been sent before is sent as it was, under its job id."""
+    task, record = request.task, claim.record
+    if record.fingerprint == identity.also:
+        task = copy(task)
+        task.workflow_id = record.workflow_id
+    return PendingCreate(replace(request, task=task, job_id=record.job_id), claim, identity.fingerprints[0])
 
 
 def _take_uploaded(session: Session, key: object) -> PendingCreate | None:
@@ -241,7 +246,7 @@ async def _claim(
     """Ask the ledger until no other run is uploading or sending the same task."""
     deadline = session.deadline(LONGEST_WAIT_FOR_OTHER_RUN)
     while True:
-        uploaded = _take_uploaded(session, identity.fingerprint)
+        uploaded = _take_uploaded(session, identity.fingerprints[0])
         if uploaded is not None and uploaded.claim is not None:
             return uploaded.claim
         claim = await _claim_once(session, ledger, identity, request, reuse, is_own)
@@ -268,7 +273,9 @@ async def _claim_once(
     try:
         await in_thread(claim)
     except BaseException as error:
-        await _close_without_task(session, [_pending(request, made) for made in claims if made.may_send], error)
+        await _close_without_task(
+            session, [_pending(request, identity, made) for made in claims if made.may_send], error
+        )
         raise
     return claims[0]
 

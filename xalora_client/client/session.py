@@ -167,7 +167,7 @@ class Session:
     def deadline(self, seconds: float) -> Deadline:
         """The moment ``seconds`` from now. Raises ConfigurationError unless that is a positive number."""
         deadline = Deadline.after(seconds, self.clock)
-        if seconds > USUAL_TIMEOUT:
+        if USUAL_TIMEOUT < seconds < math.inf:
             logger.warning("The timeout is %.0f hours: it counts seconds", seconds / 3600)
         return deadline
 

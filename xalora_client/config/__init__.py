@@ -1,12 +1,15 @@
 """Where the key, the server's address, the bucket for images and the home folder come from.
 
-Arguments come first, then the environment, then ``.env`` in the working directory, then the stored file.
+Arguments come first, then the environment, then ``.env`` in the working directory, then the stored file. Somebody with
+several accounts or servers stores each under a name: a profile that is chosen by ``XALORA_PROFILE`` comes before the
+environment, so that its key and its server stay together.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -52,6 +55,8 @@ SOURCE_NAMES = {
     STORED: "the stored settings",
 }
 """What messages call the sources of a setting."""
+
+PROFILE = "XALORA_PROFILE"
 
 _STORED_FILE = "config.json"
 _OF_BUCKET = ("bucket", "bucket_options", "bucket_keep")
@@ -115,6 +120,9 @@ def find(
     variable = VARIABLES.get(name, "")
     if argument:
         return Setting(argument, ARGUMENT)
+    value = stored.get(name)
+    if value and isinstance(value, str) and _profile():
+        return Setting(value, STORED)
     if value := os.environ.get(variable):
         return Setting(value, ENVIRONMENT)
     if value := (read_dotenv() if dotenv is None else dotenv).get(variable):
@@ -223,10 +231,10 @@ def store(home: Path, *, bucket_options: Mapping[str, str] | None = None, **chan
         settings["bucket_options"] = bucket_options
     elif bucket_options is not None or settings.get("bucket") != old_bucket:
         settings.pop("bucket_options", None)
-    path = home / _STORED_FILE
-    fresh = path.with_name(f"{_STORED_FILE}.{os.getpid()}.new")
+    path = _stored_file(home)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         fresh.unlink(missing_ok=True)
         # Created with its mode, so that others can never read the key.
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -256,9 +264,13 @@ def stored_settings(home: Path, fallback_home: Path | None = None) -> dict[str, 
     A fallback home without settings has those of `xalora login`; one without a bucket has that of `xalora login`.
     """
     stored = _read_stored(home)
+    of_login = _read_stored(default_home()) if home == fallback_home else {}
+    if not stored and not of_login and (name := _profile()):
+        raise ConfigurationError(
+            f"There is no profile {name}", advice=f"Run `xalora login --profile {name}`, or change {PROFILE}."
+        )
     if home != fallback_home:
         return stored
-    of_login = _read_stored(default_home())
     if not stored:
         return of_login
     if "bucket_options" not in stored and stored.get("bucket", of_login.get("bucket")) == of_login.get("bucket"):
@@ -278,10 +290,26 @@ def read_dotenv() -> dict[str, str]:
         ) from error
 
 
+def _profile() -> str | None:
+    """The name of the profile in force, None without one. Raises ConfigurationError for an impossible name."""
+    name = os.environ.get(PROFILE) or read_dotenv().get(PROFILE)
+    if name and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,59}", name):
+        raise ConfigurationError(
+            f"{PROFILE} is {name[:60]!r}", advice="Allowed: letters, digits and ._- in a short name."
+        )
+    return name or None
+
+
+def _stored_file(home: Path) -> Path:
+    """The file with the settings in force, which need not exist."""
+    name = _profile()
+    return home / "profiles" / f"{name}.json" if name else home / _STORED_FILE
+
+
 def _read_stored(home: Path | None) -> dict[str, Any]:
     if home is None:
         return {}
-    path = home / _STORED_FILE
+    path = _stored_file(home)
     try:
         settings: Any = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

@@ -30,6 +30,8 @@ class TaskIdentity:
 
     ``fingerprint`` is SHA-256, in hex, of server, consumer, task type, workflow id and parameters, with the content of
     media and not their addresses. The key, ``job_id_prefix`` and ``timeout_seconds`` are not part of it.
+
+    ``also`` is that of the same task named otherwise: a task without a workflow id is one with the kind's usual id.
     """
 
     fingerprint: str
@@ -37,6 +39,12 @@ class TaskIdentity:
     task_type: str
     workflow_id: str | None
     parameters: Any
+    also: str | None = None
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Both, in an order that is the same for both tasks."""
+        return sorted(filter(None, (self.fingerprint, self.also)))
 
     @classmethod
     def of(cls, server: str, task: WorkflowTask, credentials: Credentials) -> TaskIdentity:
@@ -47,10 +55,17 @@ class TaskIdentity:
         """
         details = task.task_details
         workflow_id = task.workflow_id or None
+        others = {None: task.usual_workflow_id, task.usual_workflow_id: None}
         try:
             readable = _readable(details, credentials.api_key)
-            identity = [server, credentials.consumer_id, task.task_type, workflow_id, readable]
-            canonical = _json(identity, lambda replacement: {"sha256": replacement.sha256})
+
+            def fingerprint(workflow_id: str | None) -> str:
+                identity = [server, credentials.consumer_id, task.task_type, workflow_id, readable]
+                canonical = _json(identity, lambda replacement: {"sha256": replacement.sha256})
+                return hashlib.sha256(canonical.encode()).hexdigest()
+
+            also = fingerprint(others[workflow_id]) if task.usual_workflow_id and workflow_id in others else None
+            own = fingerprint(workflow_id)
             stored = json.loads(_json(readable, lambda replacement: replacement.stored))
         except InvalidParameterError:  # An image cannot be read.
             raise
@@ -58,7 +73,8 @@ class TaskIdentity:
             raise InvalidParameterError("task_details", details, "JSON values with texts as names") from error
         only_parameters = isinstance(stored, dict) and stored.keys() == {"parameters"}
         return cls(
-            fingerprint=hashlib.sha256(canonical.encode()).hexdigest(),
+            fingerprint=own,
+            also=also,
             server=server,
             task_type=task.task_type,
             workflow_id=workflow_id,

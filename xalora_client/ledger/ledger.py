@@ -130,18 +130,15 @@ class Ledger:
         """
 
         def action(db: sqlite3.Connection) -> Claim:
-            record = rows.usable(db, identity.fingerprint) if reuse and not is_own else None
+            record = rows.usable(db, identity.fingerprints) if reuse and not is_own else None
             if is_own:
                 record = rows.find(db, "job_id", job_id)
-                if record is not None and record.fingerprint != identity.fingerprint:
+                if record is not None and record.fingerprint not in identity.fingerprints:
                     raise InvalidParameterError("job_id", job_id, "one that no other task has")
+            step = self._step(record)
             if record is None:
                 return self._start(db, rows.new(identity, job_id, source, self.clock(), caller))
-            if record.task_id is not None:
-                return Claim(Step.REUSED if record.state == TaskStatus.FINISHED else Step.EXISTING, record)
-            if record.owner is not None and is_held(self._owners / record.owner):
-                return Claim(Step.IN_PROGRESS, record)
-            return self._start(db, record)
+            return self._start(db, record) if step in (Step.NEW, Step.RESENT) else Claim(step, record)
 
         try:
             claim = self._database.run(action)
@@ -151,6 +148,15 @@ class Ledger:
         except StorageError as error:
             raise error.derived(what=f"{error.what}; nothing was sent") from error
         return claim
+
+    def plan(self, identity: TaskIdentity, *, reuse: bool) -> tuple[Step, TaskRecord | None]:
+        """What ``claim`` would decide now, and for which earlier task. Changes nothing."""
+
+        def action(db: sqlite3.Connection) -> tuple[Step, TaskRecord | None]:
+            record = rows.usable(db, identity.fingerprints) if reuse else None
+            return self._step(record), record
+
+        return self._database.run(action, reading=True) if self._database.exists() else (Step.NEW, None)
 
     def created(self, claim: Claim, task_id: str) -> None:
         """Record that the server accepted the task.
@@ -286,21 +292,29 @@ class Ledger:
 
         return self._database.run(action)
 
+    def _step(self, record: TaskRecord | None) -> Step:
+        """What to do for somebody who asks for a task for which there is this record."""
+        if record is not None and record.task_id is not None:
+            return Step.REUSED if record.state == TaskStatus.FINISHED else Step.EXISTING
+        if record is not None and record.owner is not None and is_held(self._owners / record.owner):
+            return Step.IN_PROGRESS
+        return Step.RESENT if record is not None and record.tries > 0 else Step.NEW
+
     def _start(self, db: sqlite3.Connection, record: TaskRecord) -> Claim:
         lock = ProcessLock.acquire(self._owners / uuid.uuid4().hex)
         if lock is None:  # Nobody else has this name.
             raise PermissionError(errno.EACCES, "the file system allows no locks")
-        known = record.tries > 0
+        step = self._step(record)
         try:
             record = replace(record, state=CREATING, owner=lock.path.name, tries=record.tries + 1, message=None)
-            if known:
+            if step is Step.RESENT:
                 rows.update(db, record)
             else:
                 rows.insert(db, record)
         except BaseException:
             lock.release()
             raise
-        return Claim(Step.RESENT if known else Step.NEW, record, lock)
+        return Claim(step, record, lock)
 
     def _end_create(self, claim: Claim, state: str, message: str) -> None:
         def action(db: sqlite3.Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -216,8 +217,9 @@ def storable(text: Any) -> Any:
 
 def new(identity: TaskIdentity, job_id: str, source: str, now: float, caller: object = None) -> TaskRecord:
     """The record of a task before its create."""
+    known = {name: value for name, value in vars(identity).items() if name != "also"}
     return TaskRecord(
-        number=0, job_id=job_id, **vars(identity), source=source, state=CREATING, tries=0, created=now, caller=caller
+        number=0, job_id=job_id, **known, source=source, state=CREATING, tries=0, created=now, caller=caller
     )
 
 
@@ -260,12 +262,22 @@ def _row(record: TaskRecord) -> dict[str, Any]:
     return {name: json.dumps(value, default=repr) if name in _JSON else value for name, value in values}
 
 
-def usable(db: sqlite3.Connection, fingerprint: str) -> TaskRecord | None:
-    """The record to use in place of a new task: one that has a task first, then the newest.
+def usable(db: sqlite3.Connection, fingerprints: Sequence[str]) -> TaskRecord | None:
+    """The record to use in place of a new task with one of these: one that has a task first, then the newest.
 
     The table and two indexes, each on pages of its own, must agree: else a damaged page, even one that looks right,
     could hide a task that is paid for. Raises DamageError.
     """
+    records = [record for fingerprint in fingerprints for record in _of_fingerprint(db, fingerprint)]
+    found = [record for record in records if not record.is_final or record.state == TaskStatus.FINISHED]
+    best = max(found, key=lambda record: (record.task_id is not None, record.number), default=None)
+    # It may be sent again under its job id, which must be the right one.
+    if best is not None and best.task_id is None and find(db, "job_id", best.job_id) != best:
+        raise DamageError(CONTRADICTION)
+    return best
+
+
+def _of_fingerprint(db: sqlite3.Connection, fingerprint: str) -> list[TaskRecord]:
     value = (fingerprint,)
     query = "SELECT number, state FROM tasks INDEXED BY tasks_by_fingerprint WHERE fingerprint = ? ORDER BY number"
     first = [(number, state) for number, state in db.execute(query, value)]
@@ -275,12 +287,7 @@ def usable(db: sqlite3.Connection, fingerprint: str) -> TaskRecord | None:
     records = [from_row(row) for row in rows if row is not None and row["fingerprint"] == fingerprint]
     if first != [(record.number, record.state) for record in records] or again != [number for number, _ in first]:
         raise DamageError(CONTRADICTION)
-    found = [record for record in records if not record.is_final or record.state == TaskStatus.FINISHED]
-    best = max(found, key=lambda record: (record.task_id is not None, record.number), default=None)
-    # It may be sent again under its job id, which must be the right one.
-    if best is not None and best.task_id is None and find(db, "job_id", best.job_id) != best:
-        raise DamageError(CONTRADICTION)
-    return best
+    return records
 
 
 def find(db: sqlite3.Connection, column: str, identifier: str, server: str | None = None) -> TaskRecord | None:

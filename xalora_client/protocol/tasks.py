@@ -48,7 +48,8 @@ class WorkflowTask(ABC):
         job_id_prefix: The start of the job id, "sdk-workflow" if None. Not empty.
         timeout_seconds: How long the *sequencer* gives the task, 0 to 604,800 seconds. 0 or None leaves it to the
             server. How long this side waits is set in the call that waits.
-        workflow_id: Which of the server's workflows runs: "1" for Hunyuan video, "3" for Flux LoRA. Not empty.
+        workflow_id: Which of the server's workflows runs: "1" for Hunyuan video, "3" for Flux LoRA. Not empty. None is
+            not sent; for a kind with a ``usual_workflow_id``, the ledger takes both for the same task.
         api_key: Used for this task in place of the client's. Not empty. It cannot be read back, and no pickle has it.
 
     Raises:
@@ -60,6 +61,9 @@ class WorkflowTask(ABC):
     timeout_seconds: int | None = None
     workflow_id: str | None = None
     api_key: str | None = field(default=None, repr=False)
+
+    usual_workflow_id: ClassVar[str | None] = None
+    """Which of the server's workflows a kind without a workflow id means, or None."""
 
     def __post_init__(self) -> None:
         for name in ("consumer_id", "job_id_prefix", "workflow_id"):
@@ -219,6 +223,7 @@ class Text2VideoTask(_KnownTask):
     """
 
     type_name: ClassVar[str] = "txt2vid"
+    usual_workflow_id = "1"
 
     prompt: str = _required(Text("what the video shows"))
     width: int | None = _optional(_VIDEO_WIDTH)
@@ -270,6 +275,7 @@ class FluxLoraTask(_KnownTask):
     """
 
     type_name: ClassVar[str] = "txt2img"
+    usual_workflow_id = "3"
 
     prompt: str = _required(Text("what the image shows"))
     lora_name: str = _required(Text("file name of the LoRA on the miners"))
