@@ -62,6 +62,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser().parse_args([*words, "--help"] if words in ([], ["workflows"]) else words)
+    if "dry_run" in arguments and arguments.output is None and not (arguments.no_wait or arguments.dry_run):
+        raise ConfigurationError("-o, --no-wait or --dry-run is needed", advice=f"See `xalora {words[0]} --help`.")
     if "prompts" in arguments:
         if (arguments.prompt is None) == (arguments.prompts is None):
             raise ConfigurationError("Either a PROMPT or --prompts is needed", advice="Name one of them.")
@@ -381,11 +383,11 @@ def _add_sandbox(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser, metavar: str) -> None:
-    group = parser.add_mutually_exclusive_group(required=True)
+    group = parser.add_mutually_exclusive_group()
     # As typed: a Path would not keep the slash at its end.
     group.add_argument("-o", "--output", metavar=metavar, help="where the result goes")
-    group.add_argument("--dry-run", action="store_true", help="send nothing: show what would be sent, and what reused")
     group.add_argument("--no-wait", action="store_true", help="print the task's id at once; `xalora fetch` collects it")
+    parser.add_argument("--dry-run", action="store_true", help="send nothing: show what would be sent, and what reused")
 
 
 def _text(text: str, form: str = "K=VALUE") -> tuple[str, str]:
