@@ -57,7 +57,7 @@ def start(settings: dict[str, str], tmp_path: Path, home: Path) -> Iterator[Call
     def start_one(heading: str, *arguments: object, server: SandboxProcess | None = None) -> Command:
         code = CODE[heading]
         # With "exec" the command has the shell's place, and gets the signals.
-        program = ("-c", code) if "import" in code else (*IN_SHELL, f"exec {code}")
+        program = ("-W", "error", "-c", code) if "import" in code else (*IN_SHELL, f"exec {code}")
         environ = settings | ({"XALORA_WORKFLOW_URL": server.url} if server else {})
         started.append(Command(*arguments, cwd=tmp_path, home=home, program=program, **environ))
         return started[-1]
