@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -109,6 +111,23 @@ def test_an_animation_is_not_sent_where_one_picture_comes_back(kind):
         sendable(content, "photo", single=True)
     if kind != "TIFF":
         assert sendable(content, "photo", single=False) is content
+
+
+@pytest.mark.parametrize("announced", [2, 3, 2**31 - 1, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("has", [1, 2])
+def test_what_counts_is_how_many_pictures_there_are(announced, has):
+    content = written("PNG", save_all=True, append_images=[PICTURE.rotate(180)])
+    start = content.index(b"acTL")
+    control = b"acTL" + struct.pack(">II", announced, 0)
+    content = content[:start] + control + struct.pack(">I", zlib.crc32(control)) + content[start + 16 :]
+    if has == 1:
+        second = content.index(b"fcTL", content.index(b"IDAT")) - 4
+        content = content[:second] + content[content.index(b"IEND") - 4 :]
+        with Image.open(io.BytesIO(sendable(content, "photo", single=True))) as picture:
+            assert np.array_equal(np.asarray(picture.convert("RGB")), np.asarray(PICTURE))
+    elif announced < 2**31:  # Above it, others take it for one picture.
+        with pytest.raises(InvalidParameterError, match="animation of 2"):
+            sendable(content, "photo", single=True)
 
 
 ODD = {

@@ -343,3 +343,20 @@ def test_images_are_not_uploaded_for_what_is_refused(sequencer, client):
         with pytest.raises(ConfigurationError, match=r"No miner offers the workflow upscaler.*Offered are: txt2vid.1"):
             known.upload_images(image)
     assert not [*(server.data / "images").glob("*")]
+
+
+def test_what_miners_lack_for_it_is_said_before_anything_is_sent(sequencer, xalora, tmp_path):
+    server = sequencer()
+    lacking = [{"task_type": "upscaler", "workflow_id": None, "msg": "4x-UltraSharp.pth is missing"}]
+    server.miner("txt2vid.1", name="box", register=False).register(left_out=lacking)
+    (tmp_path / "a.png").write_bytes(png())
+    code, _, said = xalora(server, "upscale", tmp_path / "a.png", "-o", tmp_path / "b.png")
+    assert code == 2
+    for words in (
+        "No miner offers the workflow upscaler",
+        "box",
+        "4x-UltraSharp.pth is missing",
+        "Offered are: txt2vid.1",
+    ):
+        assert words in said
+    assert "left_out" not in listed(server, task_type="txt2vid", workflow_id="1")

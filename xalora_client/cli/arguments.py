@@ -62,17 +62,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser().parse_args([*words, "--help"] if words in ([], ["workflows"]) else words)
-    if "dry_run" in arguments and arguments.output is None and not (arguments.no_wait or arguments.dry_run):
-        raise ConfigurationError("-o, --no-wait or --dry-run is needed", advice=f"See `xalora {words[0]} --help`.")
+    wrong = None
+    if "dry_run" in arguments and not (arguments.dry_run or arguments.no_wait or arguments.output):
+        wrong = "-o, --no-wait or --dry-run is needed"
     if "prompts" in arguments:
         if (arguments.prompt is None) == (arguments.prompts is None):
-            raise ConfigurationError("Either a PROMPT or --prompts is needed", advice="Name one of them.")
+            wrong = "Either a PROMPT or --prompts is needed"
         if arguments.prompts is not None:
             arguments.command = "batch.prompts"
     for name in ("at_once", "max_parallel"):
         if getattr(arguments, name, 1) < 1:
-            flag = f"--{name.replace('_', '-')}"
-            raise ConfigurationError(f"{flag} is {getattr(arguments, name)}", advice="Allowed: 1 or more.")
+            wrong = f"--{name.replace('_', '-')} is {getattr(arguments, name)}, and 1 is the least"
+    if wrong is not None:
+        raise ConfigurationError(wrong, advice=f"See `{arguments.prog} --help`.")
     return arguments
 
 
@@ -99,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,  # The example stays in one line.
             allow_abbrev=False,
         )
-        added.set_defaults(command=command)
+        added.set_defaults(command=command, prog=added.prog)
         added.add_argument("--json", action="store_true", help="print one JSON object on stdout")
         added.add_argument(
             "--profile",
@@ -262,7 +264,10 @@ def parser() -> argparse.ArgumentParser:
     copy.add_argument("folder", type=Path, metavar="DIR", help="where they go")
     copy.add_argument("--small", action="store_true", help="those that need no model and run on a CPU, for trying out")
 
-    completion = add("completion", "setup.completion", "Print what makes a shell complete commands and options.")
+    example = "completion bash > ~/.local/share/bash-completion/completions/xalora"
+    completion = add(
+        "completion", "setup.completion", "Print what makes a shell complete commands and options.", example
+    )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="bash|zsh|fish")
     return parser
 
@@ -383,11 +388,11 @@ def _add_sandbox(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser, metavar: str) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="send nothing: show what would be sent, and what reused")
     group = parser.add_mutually_exclusive_group()
     # As typed: a Path would not keep the slash at its end.
     group.add_argument("-o", "--output", metavar=metavar, help="where the result goes")
     group.add_argument("--no-wait", action="store_true", help="print the task's id at once; `xalora fetch` collects it")
-    parser.add_argument("--dry-run", action="store_true", help="send nothing: show what would be sent, and what reused")
 
 
 def _text(text: str, form: str = "K=VALUE") -> tuple[str, str]:

@@ -46,7 +46,8 @@ class Progress:
         if self.on_terminal and not self.reused:  # That a result is reused is printed as a line that stays.
             self._draw(update, time.monotonic() - update.elapsed)
             return
-        state = f"{update.task_id} {update.status} {update.last_error}"
+        why = update.result and update.result.why_waiting
+        state = f"{update.task_id} {update.status} {update.last_error} {why}"
         if self.last_state != state or update.elapsed - self.last_printed >= SECONDS_BETWEEN_LINES:
             self.last_state, self.last_printed = state, update.elapsed
             task = f"task {update.task_id} " if update.task_id else ""

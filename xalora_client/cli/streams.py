@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,8 @@ def prepare() -> None:
 
     Of stdout only a reader that has gone away is allowed, as in ``| head``: a full disk is an error.
     """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # Those of libraries are for who programs with them.
     for name, allows in (("stdin", OSError), ("stdout", BrokenPipeError), ("stderr", OSError)):
         stream = getattr(sys, name)
         if stream is None:  # Its number is free, and must not become a database's.

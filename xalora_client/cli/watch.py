@@ -79,8 +79,11 @@ async def _watch(arguments: argparse.Namespace, client: AsyncClient, task_ids: S
 
         def show(update: TaskUpdate) -> None:
             nonlocal seen
-            state = f"{update.status} {update.last_error} {update.progress if not _estimated(update) else ''}"
-            if update.result is None or update.result.is_final or state == seen:
+            if update.result is None or update.result.is_final:
+                return
+            why, progress = update.result.why_waiting, "" if _estimated(update) else update.progress
+            state = f"{update.status} {update.last_error} {why} {progress}"
+            if state == seen:
                 return
             seen = state
             print_result(arguments, result_of(update.result) | _progress(update), f"{task_id} {update.describe()}")

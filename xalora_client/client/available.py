@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from ..config.validation import is_public
-from ..errors import APIStatusError, InvalidParameterError, XaloraError, listed
+from ..errors import APIStatusError, InvalidParameterError, XaloraError, listed, one_line
 from ..protocol.answers import read_object
 from ..protocol.requests import Request, Response
 from ..protocol.tasks import WorkflowTask
@@ -63,7 +63,8 @@ async def check_available(session: Session, task: WorkflowTask) -> None:
         if known is not None and known.names:
             names = listed(known.names)
             error = InvalidParameterError("workflow_id", task.workflow_id, names)
-            raise error.derived(what=f"No miner offers the workflow {key}", advice=f"Offered are: {names}.")
+            why = f"; {one_line(found.left_out, 500)}" if found.left_out else ""
+            raise error.derived(what=f"No miner offers the workflow {key}{why}", advice=f"Offered are: {names}.")
 
 
 async def _list(session: Session, task: WorkflowTask, wanted: Wanted) -> WorkflowList | None:

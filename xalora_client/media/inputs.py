@@ -80,8 +80,12 @@ def sendable(content: bytes, name: str, *, single: bool) -> bytes:
 
 def _read(content: bytes, name: str, single: bool) -> bytes:
     with Image.open(io.BytesIO(content)) as picture:
-        frames = getattr(picture, "n_frames", 1)
-        is_sent = picture.format in _SENT
+        frames, is_sent, reason = getattr(picture, "n_frames", 1), picture.format in _SENT, f"is {picture.format}"
+        if sniff(content[:SNIFF_BYTES]) == APNG and frames > 1:
+            with io.BytesIO(content) as file:
+                frames = len(read_parts(Path(name), file, Limits()).frames)
+            if frames < 2:
+                is_sent, reason = False, "announces more pictures than it has"
         if frames > 1 and picture.format != "MPO" and (single or not is_sent):
             raise InvalidParameterError(
                 "image", f"{name}, an animation of {frames} pictures", "one picture; send each of them by itself"
@@ -94,7 +98,6 @@ def _read(content: bytes, name: str, single: bool) -> bytes:
             missing = "its end is missing"
         if missing:
             raise InvalidParameterError("image", name, f"a whole picture; {missing}")
-        reason = f"is {picture.format}"
         try:
             picture = ImageOps.exif_transpose(picture)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, ComfyUI would fail

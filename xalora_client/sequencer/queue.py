@@ -213,7 +213,9 @@ class TaskQueue:
         """What the connected miners run, and what else may be asked for; of one task type or workflow id, if given."""
         async with self._listings:  # With many miners one takes a while: others get a turn before the next.
             miners = [miner.name for miner in self._miners.alive()]
-            return await list_workflows(self._capabilities, miners, task_type, workflow_id)
+            found = await list_workflows(self._capabilities, miners, task_type, workflow_id)
+        asked = task_type and WorkflowKey(task_type, workflow_id)
+        return replace(found, left_out=self._reasons.left_out(asked) if asked else None)
 
     async def why_left_out(self, workflow: WorkflowKey) -> str | None:
         """What a connected miner lacks for it, in words; None where none has told."""

@@ -92,11 +92,13 @@ class WorkflowList:
         workflows: What connected miners run now.
         away: The names of others that a task may ask for: it waits until a miner with them is here.
         left_off: How many more of both there are: an answer is short.
+        left_out: What a connected miner lacks for the one that was asked for, in words; None where none has told.
     """
 
     workflows: tuple[AvailableWorkflow, ...]
     away: tuple[str, ...] = ()
     left_off: int = 0
+    left_out: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -105,13 +107,15 @@ class WorkflowList:
 
     def to_json(self) -> dict[str, object]:
         """What a sequencer sends."""
-        return vars(self) | {"workflows": [workflow.to_json() for workflow in self.workflows]}
+        told = {name: value for name, value in vars(self).items() if value is not None}
+        return told | {"workflows": [workflow.to_json() for workflow in self.workflows]}
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> WorkflowList:
         """Read what ``to_json`` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         workflows = tuple(map(AvailableWorkflow.from_json, answer["workflows"]))
-        return cls(workflows, tuple(map(str, answer["away"])), int(answer["left_off"]))
+        left_out = answer.get("left_out")
+        return cls(workflows, tuple(map(str, answer["away"])), int(answer["left_off"]), left_out and str(left_out))
 
 
 def _either(first: Parameter, second: Parameter) -> Parameter:

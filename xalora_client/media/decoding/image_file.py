@@ -98,7 +98,7 @@ def inspect_picture(path: Path, size: int, file_format: Format, limits: Limits) 
             try:
                 first = next(pictures.pixels)
             except MediaTooLargeError as error:
-                logger.warning("%s was not checked: %s", path.name, error.what)
+                logger.warning("The result was not checked: %s", error.what)
     if first is not None:
         height, width = first.colors.shape[:2]
     count = len(seconds)

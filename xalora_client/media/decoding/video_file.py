@@ -163,7 +163,7 @@ def inspect_video(path: Path, size: int, file_format: Format, limits: Limits) ->
             context = decoder(path, stream)
             context.thread_count = 1
         except MediaTooLargeError as error:
-            logger.warning("%s was not checked: %s", path.name, error.what)
+            logger.warning("The result was not checked: %s", error.what)
         timing, first = Timing(), None
         packets = container.demux(stream)
         while True:

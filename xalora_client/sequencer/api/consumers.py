@@ -197,9 +197,9 @@ class ConsumerRoutes:
         return web.json_response({"miner_id": miner} | ({"left_out": left_out} if left_out else {}))
 
     async def workflow_list(self, request: web.Request) -> web.StreamResponse:
-        """What there is to run: ``{"workflows", "away", "left_off"}``; see ``WorkflowList``. This is our own addition.
+        """What there is to run: ``{"workflows", "away", "left_off", "left_out"?}``; see ``WorkflowList``.
 
-        With ``task_type`` or ``workflow_id``, only what has those.
+        This is our own addition. With ``task_type`` or ``workflow_id``, only what has those.
         """
         body = await read_json(request, self.keys.consumer_and_key)
         wanted = [None if body.get(name) is None else read_text(body, name) for name in ("task_type", "workflow_id")]
