@@ -100,7 +100,7 @@ def _items(arguments: argparse.Namespace) -> list[_Item]:
                 ) from error
         try:
             if unknown := values.keys() - given.keys():
-                raise InvalidParameterError(min(unknown), values[min(unknown)], "no parameter of this command")
+                raise TypeError(f"there is no parameter {min(unknown)!r}, only {', '.join(given)}")
             task = arguments.task_class(**given | values)
         except (InvalidParameterError, TypeError) as error:
             raise ConfigurationError(f"Line {number} of the prompts: {error}", advice="Nothing was sent.") from error
