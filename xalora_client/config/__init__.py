@@ -120,9 +120,9 @@ def find(
     variable = VARIABLES.get(name, "")
     if argument:
         return Setting(argument, ARGUMENT)
-    value = stored.get(name)
-    if value and isinstance(value, str) and _profile():
-        return Setting(value, STORED)
+    if _profile() and name in ("api_key", "workflow_url"):
+        value = stored.get(name)
+        return Setting(value, STORED) if value and isinstance(value, str) else Setting(None, DEFAULT)
     if value := os.environ.get(variable):
         return Setting(value, ENVIRONMENT)
     if value := (read_dotenv() if dotenv is None else dotenv).get(variable):

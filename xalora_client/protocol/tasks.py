@@ -20,6 +20,9 @@ from .inputs import InputImage, with_addresses
 from .parameters import MediaAddress, Number, Rule, Text, Whole, encode_data_uri
 from .secret import Secret
 
+USUAL_WORKFLOWS = {"txt2vid": "1", "txt2img": "3"}
+"""Which of the server's workflows a kind of task without a workflow id means."""
+
 _RULE = "rule"
 _IMAGE = secrets.token_hex(16)
 """The name of an image's place while parameters are copied. Nobody can know it."""
@@ -49,7 +52,7 @@ class WorkflowTask(ABC):
         timeout_seconds: How long the *sequencer* gives the task, 0 to 604,800 seconds. 0 or None leaves it to the
             server. How long this side waits is set in the call that waits.
         workflow_id: Which of the server's workflows runs: "1" for Hunyuan video, "3" for Flux LoRA. Not empty. None is
-            not sent; for a kind with a ``usual_workflow_id``, the ledger takes both for the same task.
+            not sent; the ledger takes both for the same task.
         api_key: Used for this task in place of the client's. Not empty. It cannot be read back, and no pickle has it.
 
     Raises:
@@ -61,9 +64,6 @@ class WorkflowTask(ABC):
     timeout_seconds: int | None = None
     workflow_id: str | None = None
     api_key: str | None = field(default=None, repr=False)
-
-    usual_workflow_id: ClassVar[str | None] = None
-    """Which of the server's workflows a kind without a workflow id means, or None."""
 
     def __post_init__(self) -> None:
         for name in ("consumer_id", "job_id_prefix", "workflow_id"):
@@ -223,7 +223,6 @@ class Text2VideoTask(_KnownTask):
     """
 
     type_name: ClassVar[str] = "txt2vid"
-    usual_workflow_id = "1"
 
     prompt: str = _required(Text("what the video shows"))
     width: int | None = _optional(_VIDEO_WIDTH)
@@ -275,7 +274,6 @@ class FluxLoraTask(_KnownTask):
     """
 
     type_name: ClassVar[str] = "txt2img"
-    usual_workflow_id = "3"
 
     prompt: str = _required(Text("what the image shows"))
     lora_name: str = _required(Text("file name of the LoRA on the miners"))
