@@ -8,7 +8,7 @@ from ..xalora_client import FluxLoraTask
 from . import execution
 from .widgets import CATEGORY, SEED_TOOLTIP, common_options, text, widget
 
-WORKFLOW_ID = FluxLoraTask.usual_workflow_id
+WORKFLOW_ID = "3"
 """FluxLora, from the product's "FluxLora Workflow" page."""
 
 

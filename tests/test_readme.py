@@ -93,6 +93,7 @@ def test_the_registrys_archive_has_what_the_pack_needs_and_nothing_else():
         "CHANGELOG.md",
         "LICENSE",
         "README.md",
+        "docs/jobs.md",
         "docs/threats.md",
         "pyproject.toml",
         "requirements.txt",

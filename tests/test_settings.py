@@ -171,7 +171,7 @@ def log_in(bucket, secret):
 
 def bucket_in(home):
     loaded = config.load(fallback_home=home)
-    return loaded.bucket, dict(loaded.bucket_options).get("secret_access_key")
+    return loaded.bucket, loaded.bucket_options.reveal().get("secret_access_key")
 
 
 def test_a_bucket_of_the_command_line_is_used_whenever_it_was_set(inside):

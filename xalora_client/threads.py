@@ -36,6 +36,8 @@ def _gevent() -> Any:
 class _ThreadBesideGevent(threading.Thread):
     """A thread of the system, in which gevent has a hub of its own."""
 
+    _running: Any = None
+
     def start(self) -> None:
         gevent = _gevent()
         gevent.get_hub()  # The first hub loads modules under locks that a second hub would wait for.
@@ -64,4 +66,4 @@ class _ThreadBesideGevent(threading.Thread):
                 pass
 
     def is_alive(self) -> bool:
-        return bool(self._running.locked())
+        return self._running is not None and bool(self._running.locked())

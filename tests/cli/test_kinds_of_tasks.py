@@ -112,7 +112,7 @@ class TestOtherKinds:
 
 @pytest.mark.parametrize("arguments", [("text2video", "-o", "x.mp4"), ("flux-lora", "-o", "x.png", "--lora", "x")])
 def test_a_prompt_from_standard_input(xalora, scripted, monkeypatch, arguments):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("a rabbit\nin the snow\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfa rabbit\nin the snow\n")))
     xalora(arguments[0], "-", *arguments[1:])
     (created,) = [seen for seen in scripted.seen if seen.path == "/task_create"]
     assert created.body["task_details"]["parameters"]["prompt"] == "a rabbit\nin the snow"

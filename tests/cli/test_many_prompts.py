@@ -63,12 +63,15 @@ def test_a_bad_line_is_named_before_anything_is_sent(xalora, scripted, line, sai
         (["--prompts", "good.txt", "-o", "out/", "--at-once", "0"], "--at-once"),
         (["--prompts", "good.txt", "a fox", "-o", "out/"], "Either"),
         (["--prompts", "bytes.txt", "-o", "out/"], "UTF-8"),
+        (["--prompts", "zeros.txt", "-o", "out/"], "UTF-8"),
+        (["--prompts", "good.txt", "-o", "one.mp4", "--dry-run"], "one.mp4"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_sent(xalora, scripted, arguments, said):
     Path("good.txt").write_text("a fox\na bear\n")
     Path("empty.txt").write_text(" \n\n")
-    Path("bytes.txt").write_bytes(b"\xff\xfe\x00")
+    Path("bytes.txt").write_bytes(b"\xff\xfe")
+    Path("zeros.txt").write_bytes("a fox\n".encode("utf-16-le"))
     refused = xalora("text2video", *arguments)
     assert (refused.code, scripted.seen) == (2, [])
     assert said in refused.err
@@ -110,4 +113,5 @@ def test_without_waiting_each_id_is_printed(xalora, scripted):
     ids = iter("123")
     scripted.script("task_create", lambda _: Answer({"task_id": next(ids)}))
     Path("prompts.txt").write_text("x\ny\nz\n")
-    assert sorted(xalora("text2video", "--prompts", "prompts.txt", "--no-wait").out.split()) == ["1", "2", "3"]
+    lines = xalora("text2video", "--prompts", "prompts.txt", "--no-wait").out.splitlines()
+    assert [line.split() for line in sorted(lines)] == [["1", "1"], ["2", "2"], ["3", "3"]]

@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.command_line import SMALL, picture
 from tests.support.fake_sequencer import Answer, status
+from xalora_client.cli import dry_run
+from xalora_client.ledger import Step
 
 COMMANDS = {
     "a video": ["text2video", "a fox", *SMALL],
@@ -49,6 +51,32 @@ def test_what_is_said_is_what_happens(xalora, scripted, tmp_path, arguments):
     words = xalora(*arguments, "--dry-run").out
     assert "task t1 would be reused, without another charge" in words
     assert len([seen for seen in scripted.seen if seen.path == "/task_create"]) == 1
+
+
+def test_every_step_has_words():
+    assert {*dry_run._ORIGINS} == {*Step}
+
+
+def test_the_same_line_twice_is_one_task(xalora, scripted):
+    Path("prompts.txt").write_text("a fox\na bear\na fox\n")
+    plans = [json.loads(line) for line in
+             xalora("text2video", "--prompts", "prompts.txt", "--dry-run", "--json").out.splitlines()]  # fmt: skip
+    assert [plan["origin"] for plan in plans] == ["new", "new", "busy"]
+    words = xalora("text2video", "--prompts", "prompts.txt", "--dry-run", "--no-reuse").out
+    assert words.count("would be created and charged") == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["upscale", "cut.png", "-o", "x.png"],
+        ["text2video", "x", "-o", "nowhere/x.mp4"],
+        ["text2video", "x", "-o", "x.png"],
+    ],
+)
+def test_what_would_be_refused_is_refused(xalora, scripted, arguments):
+    Path("cut.png").write_bytes(picture(200, 200)[:300])
+    assert (xalora(*arguments, "--dry-run").code, xalora(*arguments).code, scripted.seen) == (2, 2, [])
 
 
 def test_others_in_the_folder_are_named(xalora, scripted):

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.fake_sequencer import Answer, status
 from xalora_client import Client, ConfigurationError
+from xalora_client.config.validation import DEFAULT_URL
 
 
 @pytest.fixture
@@ -38,6 +39,22 @@ def test_its_key_and_server_stay_together_whatever_else_is_set(xalora, studio, m
         assert client.query_task_result("t1").status == "running"
     assert {seen.body["api_key"] for seen in studio.seen} == {"studio-key"}
     assert len(studio.seen) == 3
+
+
+def test_one_without_a_server_is_of_the_public_network(xalora, sequencer, monkeypatch):
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", sequencer.url)
+    monkeypatch.setenv("XALORA_PROFILE", "")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("artist#studio-key\n"))
+    assert xalora("login", "--profile", "network").code == 0
+    with Client() as client:
+        assert (client.config.workflow_url, client.config.key_source) == (DEFAULT_URL, "stored")
+
+
+def test_an_empty_name_is_refused_before_anything_is_stored_or_sent(xalora, studio, tmp_path):
+    assert xalora("status", "t1", "--profile", "").code == 2
+    assert xalora("login", "--profile", "").code == 2
+    assert studio.seen == []
+    assert not (tmp_path / "home" / "config.json").exists()
 
 
 @pytest.mark.parametrize("name", ["unknown", "../config", "a/b", ".hidden", "x" * 100])

@@ -13,6 +13,7 @@ from contextlib import closing
 import pytest
 import requests
 
+from tests.support.pictures import png
 from tests.support.processes import PATIENCE, poll
 from xalora_client.cli import main
 
@@ -59,7 +60,15 @@ def test_where_it_listens_and_keeps_things(command, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--workers", "0"], ["--render-seconds", "-1"], ["--port", "99999"], ["--host", "203.0.113.1", "--port", "0"]],
+    [
+        ["--workers", "0"],
+        ["--render-seconds", "-1"],
+        ["--fail", "1.5"],
+        ["--fail", "nan"],
+        ["--fail", "some"],
+        ["--port", "99999"],
+        ["--host", "203.0.113.1", "--port", "0"],
+    ],
     ids=" ".join,
 )
 def test_what_it_cannot_do(xalora, arguments):
@@ -73,3 +82,12 @@ def test_a_port_in_use(xalora, tmp_path):
         refused = xalora("sandbox", "--port", other.getsockname()[1], "--data", tmp_path / "data")
     assert refused.code == 2
     assert "cannot listen" in refused.err
+
+
+def test_tasks_that_fail_on_request(command, xalora, tmp_path, monkeypatch):
+    server = command("sandbox", "--port", 0, "--data", "here", "--fail", 1)
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", server.first_line().rpartition(" ")[2])
+    (tmp_path / "photo.png").write_bytes(png())
+    failed = xalora("upscale", "photo.png", "-o", "larger.png", "--json")
+    assert failed.code == 1
+    assert "the sandbox was asked to fail some of its tasks, by --fail 1" in failed.out

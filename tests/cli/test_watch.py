@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.support.command_line import SMALL, state_of
-from tests.support.fake_sequencer import Answer, status
+from tests.support.fake_sequencer import DROP, Answer, status
 from tests.support.processes import poll
 
 
@@ -51,7 +51,27 @@ def test_being_stopped_cancels_nothing(command, slow):
     poll(lambda: f"{task_id} running" in watching.output())
     watching.interrupt()
     assert watching.wait() == 130
+    assert "No task was canceled" in watching.errors()
     assert state_of(slow, task_id, "local-preview") == "running"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_server_that_is_gone_ends_it(xalora, scripted, is_known):
+    assert xalora("text2video", "a fox", "--no-wait").code == 0
+    scripted.script("task_result_query", *[status("running")] * is_known, DROP)
+    watched = xalora("status", "t1", "--watch")
+    assert (watched.code, watched.out.count("running")) == (3, is_known)
+    assert "trying again" in watched.err
+    assert "No answer" in watched.err
+
+
+def test_nothing_open_needs_no_key(xalora, monkeypatch):
+    monkeypatch.delenv("XALORA_API_KEY")
+    assert xalora("tasks", "--watch").code == 0
+
+
+def test_what_is_forgotten_is_not_watched(xalora):
+    assert xalora("tasks", "--forget", "t1", "--watch").code == 2
 
 
 def test_tasks_of_other_servers_are_not_asked_about_here(xalora, scripted, sandbox, at):

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
 from tests.support.fake_sequencer import DROP, Answer, status
-from xalora_client import AsyncClient, Client, FluxLoraTask, NetworkError, Text2VideoTask, UpscalerTask, XaloraError
+from tests.support.processes import poll
+from xalora_client import (
+    AsyncClient,
+    Client,
+    CustomTask,
+    FluxLoraTask,
+    NetworkError,
+    Text2VideoTask,
+    UpscalerTask,
+    XaloraError,
+)
+from xalora_client.client import waiters
 
 
 def video(workflow_id=None):
     return Text2VideoTask("a rabbit", workflow_id=workflow_id)
 
 
+def any_video(workflow_id=None):
+    return CustomTask("txt2vid", {"prompt": "a rabbit"}, workflow_id=workflow_id)
+
+
 def picture(workflow_id=None):
     return FluxLoraTask("a rabbit", "ink", workflow_id=workflow_id)
 
 
-BOTH = [(video, "1"), (picture, "3")]
+BOTH = [(video, "1"), (picture, "3"), (any_video, "1")]
 ORDERS = [(None, True), (True, None)]
 
 
@@ -72,6 +88,29 @@ def test_one_that_may_have_arrived_is_sent_again_as_it_was(sequencer, home, ids)
     create(sequencer, home, video(second))
     again, before = creates(sequencer)[-1], creates(sequencer)[0]
     assert again == before
+
+
+@pytest.mark.parametrize("prompt", list("abcdef"))
+@pytest.mark.parametrize("ids", [("1", None), (None, "1"), ("1", "1"), (None, None)])
+def test_who_leaves_does_not_cancel_for_the_other(sequencer, home, prompt, ids):
+    go_on = threading.Event()
+    sequencer.script("task_create", lambda _: go_on.wait(20) and Answer({"task_id": "t1"}))
+
+    async def both():
+        async with AsyncClient("a#b", sequencer.url, home=home, ledger=True) as client:
+            first = Text2VideoTask(prompt, workflow_id=ids[0])
+            other = CustomTask("txt2vid", {"prompt": prompt}, workflow_id=ids[1])
+            leaves = asyncio.create_task(client.execute_workflow_and_wait_for_result(first))
+            await asyncio.to_thread(poll, lambda: sequencer.count("task_create") == 1)
+            stays = asyncio.create_task(client.execute_workflow_and_wait_for_result(other))
+            # Nothing outside shows that the second waits, too.
+            await asyncio.to_thread(poll, lambda: [len(each) for each in waiters._waiting.values()] == [2])
+            leaves.cancel()
+            go_on.set()
+            return await stays
+
+    assert asyncio.run(both()).status == "finished"
+    assert (sequencer.count("task_create"), sequencer.count("task_cancel")) == (1, 0)
 
 
 def test_two_at_once_in_one_program_are_one_task(sequencer, home):

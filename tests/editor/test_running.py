@@ -32,7 +32,7 @@ def with_saved_video(editor: Editor, **values: object) -> int:
 def test_progress_is_shown_in_the_node_while_the_task_runs(editor: Editor) -> None:
     node = with_saved_video(editor, prompt="seen while it runs")
     editor.queue()
-    shown = r"(queued|running) 0:0\d(, about 0:0\d left)?"
+    shown = r"running 0:0\d · Preview \d / 5"
     editor.page.get_by_text(re.compile(shown)).first.wait_for(state="visible")
     assert editor.end()["name"] == "execution_success"
     assert any(re.fullmatch(shown, text) for text in editor.texts(node)), editor.texts(node)

@@ -15,7 +15,7 @@ from ..errors import ConfigurationError
 from ..http import __version__
 from ..protocol.answers import TaskStatus
 from ..protocol.parameters import Number, Text, Whole
-from ..protocol.tasks import FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
+from ..protocol.tasks import USUAL_WORKFLOWS, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 
 DEFAULT_TIMEOUT = 900.0
 USUAL_VIDEO = dict[str, float | str](width=848, height=480, length=37, steps=30, seed=0, fps=24, quality=80)
@@ -106,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument(
             "--profile",
             metavar="NAME",
+            type=_name,
             help=f"use the key, server and bucket stored under this name; the same as {PROFILE}",
         )
         added.add_argument("-q", "--quiet", action="store_true", help="print no progress")
@@ -118,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_prompt(video)
     _add_parameters(video, Text2VideoTask, USUAL_VIDEO)
-    _add_task_options(video, Text2VideoTask.usual_workflow_id, "1 is Hunyuan, 2 is Mochi")
+    _add_task_options(video, USUAL_WORKFLOWS[Text2VideoTask.type_name], "1 is Hunyuan, 2 is Mochi")
     _add_output(video, "FILE")
     video.set_defaults(result="video")
 
@@ -147,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
         help="file name on the miners; `xalora workflows list` shows them where the server tells",
     )
     _add_parameters(flux, FluxLoraTask, USUAL_IMAGE)
-    _add_task_options(flux, FluxLoraTask.usual_workflow_id, "3 is Flux LoRA")
+    _add_task_options(flux, USUAL_WORKFLOWS[FluxLoraTask.type_name], "3 is Flux LoRA")
     _add_output(flux, "FILE_OR_DIR")
     flux.set_defaults(result="picture")
 
@@ -184,9 +185,10 @@ def parser() -> argparse.ArgumentParser:
     tasks.add_argument(
         "--state", choices=STATES, metavar="S", help=f"only those in this state: {', '.join(STATES)} (all but an end)"
     )
-    _add_watch(tasks, "then show each change of those that are open, until all have ended")
+    either = tasks.add_mutually_exclusive_group()
+    _add_watch(either, "then show each change of those that are open, until all have ended")
     _add_sandbox(tasks)
-    tasks.add_argument("--forget", metavar="ID", help="remove a task from the list; it is charged again next time")
+    either.add_argument("--forget", metavar="ID", help="remove a task from the list; it is charged again next time")
 
     prune = add("prune", "housekeeping.prune", "Remove the least recently used downloaded media.")
     prune.add_argument("--bucket", action="store_true", help="instead, remove what earlier runs left in the bucket")
@@ -224,6 +226,10 @@ def parser() -> argparse.ArgumentParser:
     sandbox.add_argument(
         "--render-seconds", type=float, default=0.0, metavar="S", help="shortest time a render takes (%(default)g)"
     )
+    sandbox.add_argument(
+        "--fail", type=float, default=0.0, metavar="P",
+        help="share of the tasks that fail, 0 to 1, to try that out; those with [fail] in their prompt fail anyway (0)",
+    )  # fmt: skip
     sandbox.add_argument("--video-format", choices=("mp4", "webp"), default="mp4", help="(%(default)s)")
 
     example = "sequencer --data sequencer --host 0.0.0.0 --comfyui http://127.0.0.1:8188"
@@ -345,7 +351,7 @@ def _add_prompt(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_watch(parser: argparse.ArgumentParser, help_text: str) -> None:
+def _add_watch(parser: argparse._ActionsContainer, help_text: str) -> None:
     parser.add_argument("--watch", action="store_true", help=help_text)
 
 
@@ -389,6 +395,12 @@ def _add_output(parser: argparse.ArgumentParser, metavar: str) -> None:
     # As typed: a Path would not keep the slash at its end.
     group.add_argument("-o", "--output", metavar=metavar, help="where the result goes")
     group.add_argument("--no-wait", action="store_true", help="print the task's id at once; `xalora fetch` collects it")
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
 
 
 def _text(text: str, form: str = "K=VALUE") -> tuple[str, str]:

@@ -60,10 +60,13 @@ class _Item:
 async def prompts(arguments: argparse.Namespace) -> int:
     """``xalora text2video --prompts FILE -o DIR/``: a task for each line. The first error sets the exit code."""
     items = _items(arguments)
+    target = arguments.output or "./"
+    if target == output.STDOUT or (not output.is_folder(target) and Path(target).suffix):
+        raise ConfigurationError(f"{target} is one file, and each prompt has its own", advice="Name a folder after -o.")
     if arguments.dry_run:
         return await show_plan(arguments, [item.task for item in items])
     if not arguments.no_wait:
-        output.prepare(arguments.output, max(2, len(items)))
+        output.prepare(target, 2)
     errors: list[BaseException] = []
 
     def report(item: _Item, outcome: dict[str, Any] | BaseException) -> None:
@@ -73,8 +76,8 @@ async def prompts(arguments: argparse.Namespace) -> int:
                 print(f"xalora: {item.label}: {text(outcome)}", file=sys.stderr)
                 print_result(arguments, item.facts | described(outcome))
             else:
-                lines = [outcome["task_id"]] if arguments.no_wait else paths(arguments, outcome)
-                print_result(arguments, item.facts | outcome, *lines)
+                ids = [f"{item.facts['line']} {outcome['task_id']}"] if arguments.no_wait else []
+                print_result(arguments, item.facts | outcome, *ids, *paths(arguments, outcome))
         except StorageError as error:  # Of stdout. What was paid for is saved all the same.
             errors.append(error)
 
@@ -106,7 +109,7 @@ def _items(arguments: argparse.Namespace) -> list[_Item]:
             raise ConfigurationError(f"Line {number} of the prompts: {error}", advice="Nothing was sent.") from error
         words = re.sub(r"\W+", "-", str(values.get("prompt", "")).lower())[:_LONGEST_NAME].strip("-_")
         name = f"{number:0{max(3, len(str(len(lines))))}}{words and '-'}{words}"
-        found.append(_Item(f"line {number}", {"line": number, **values}, task, name))
+        found.append(_Item(f"line {number}", {"line": number, "prompt": task.prompt}, task, name))
     if not found:
         raise ConfigurationError("There is no prompt in it", advice="Write one in each line.")
     return found
@@ -119,9 +122,7 @@ async def upscale(arguments: argparse.Namespace) -> int:
     """
     images = [image for given in arguments.images for image in _files(given)]
     items = _upscales(images, {name: getattr(arguments, name) for name in ("workflow_id", "timeout_seconds")})
-    if arguments.dry_run:
-        return await show_plan(arguments, [item.task for item in items])
-    if not arguments.no_wait:
+    if not (arguments.no_wait or arguments.dry_run):
         output.prepare(arguments.output, len(images), as_json=arguments.json)
     known, saved, failed = dict[str, Any](), list[dict[str, Any]](), list[tuple[str, BaseException]]()
 
@@ -135,6 +136,8 @@ async def upscale(arguments: argparse.Namespace) -> int:
                 print(f"xalora: {workflow.key}: {words}", file=sys.stderr)
 
     outcomes: Sequence[Any] = await _damage([item.task for item in items])
+    if arguments.dry_run and not any(outcomes):
+        return await show_plan(arguments, [item.task for item in items])
     if not any(outcomes):
         at_once = arguments.max_parallel
         async with client_of(arguments, images_at_once=at_once, on_available=report) as client:
@@ -238,14 +241,14 @@ def _files(image: str) -> list[str]:
             return [image]
         if path.is_dir():
             entries = sorted(path.iterdir())
-            files = [str(file) for file in entries if file.is_file() and _is_image(file)]
-            if not files:
+            images = {file for file in entries if file.is_file() and _is_image(file)}
+            if not images:
                 raise InvalidParameterError("IMAGE", image, "a folder with images in it")
             for entry in entries:
-                if str(entry) not in files:
+                if entry not in images:
                     what = "a folder" if entry.is_dir() else "no image"
                     print(f"xalora: {one_line(str(entry), 200)} is skipped: it is {what}", file=sys.stderr)
-            return files
+            return [str(file) for file in entries if file in images]
         return sorted(glob(image)) or [image]  # noqa: PTH207 - a Path's takes no absolute pattern
     return [image]
 

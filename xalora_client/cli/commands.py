@@ -46,7 +46,10 @@ def read_text(source: str) -> str:
     """A file's text, or that of standard input for "-". Raises ConfigurationError."""
     name = "Standard input" if source == STDIN else source
     try:
-        return sys.stdin.read() if source == STDIN else Path(source).read_text(encoding="utf-8-sig")
+        content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
+        if b"\0" in content:
+            raise ConfigurationError(f"{name} is no text", advice="Save or send it as UTF-8.")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{name} is no text", advice="Save or send it as UTF-8.") from error
     except (OSError, ValueError) as error:
@@ -102,6 +105,8 @@ def client_of(
 
 async def _create(arguments: argparse.Namespace, task: WorkflowTask) -> int:
     if arguments.dry_run:
+        if arguments.output and not output.is_folder(arguments.output):  # A folder would be made.
+            _prepare_output(arguments)
         return await show_plan(arguments, [task])
     if arguments.no_wait:
         async with client_of(arguments, on_available=lambda workflow: None) as client:

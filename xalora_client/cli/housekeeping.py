@@ -64,7 +64,7 @@ async def _prune_bucket(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("No bucket is set", advice="Set XALORA_BUCKET, or run `xalora login --bucket`.")
     if not arguments.older_than >= 0:
         raise ConfigurationError(f"--older-than is {arguments.older_than}", advice="Allowed: 0 or more days.")
-    bucket = Bucket(settings.bucket, settings.bucket_options, WebTransport())
+    bucket = Bucket(settings.bucket, settings.bucket_options.reveal(), WebTransport())
     pruned = await remove_leftovers(bucket, settings.home, arguments.older_than * 24 * 3600)
     print_result(
         arguments,

@@ -30,7 +30,10 @@ async def sandbox(arguments: argparse.Namespace) -> int:
     from ..sequencer.app import serve  # Imports a web server, which few commands need.
 
     options = Options(
-        workers=arguments.workers, render_seconds=arguments.render_seconds, video_format=arguments.video_format
+        workers=arguments.workers,
+        render_seconds=arguments.render_seconds,
+        video_format=arguments.video_format,
+        fail=arguments.fail,
     )
     data = arguments.data or config.home_folder() / "sandbox"
     await serve(arguments.host, arguments.port, data, options, on_ready=partial(_print_url, arguments, "sandbox"))

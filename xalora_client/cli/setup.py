@@ -37,11 +37,11 @@ STATUSES = {"ok": "ok     ", "warning": "warning", "problem": "problem"}
 async def login(arguments: argparse.Namespace) -> int:
     """``xalora login [--url URL] [--bucket ADDRESS]``: store the API key, or a bucket and its credentials."""
     home = config.home_folder()
+    server = {"workflow_url": arguments.url} if arguments.url else {}
     if arguments.bucket:
         bucket = validation.checked_bucket(arguments.bucket)
-        path = config.store(home, bucket=bucket, bucket_options=_bucket_options(bucket))
+        path = config.store(home, **server, bucket=bucket, bucket_options=_bucket_options(bucket))
     else:
-        server = {"workflow_url": arguments.url} if arguments.url else {}
         path = config.store(home, **server, api_key=_typed("API key (consumer#key)") or " ")
     print_result(arguments, {"path": str(path)}, f"Stored in {path}")
     return 0

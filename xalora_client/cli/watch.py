@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from ..client.async_ import AsyncClient
 from ..client.records import TaskRecords
+from ..client.session import RETRY_SECONDS
 from ..client.updates import TaskUpdate
-from ..errors import ConfigurationError, XaloraError
+from ..errors import ConfigurationError, NetworkError, XaloraError
 from ..ledger import TaskRecord
 from ..protocol.answers import TaskStatus, WorkflowTaskResult
 from .commands import client_of, result_of
@@ -51,10 +52,10 @@ async def tasks(arguments: argparse.Namespace) -> int:
     if not records and not arguments.json:
         which = f" of tasks that are {arguments.state}" if arguments.state else ""
         print(f"xalora: the ledger is empty{which}", file=sys.stderr)
-    if not arguments.watch:
+    opened = [record for record in records if record.task_id and not record.is_final]
+    if not (arguments.watch and opened):
         return 0
     async with client_of(arguments) as client:
-        opened = [record for record in records if record.task_id and not record.is_final]
         here = [str(record.task_id) for record in opened if record.server == client.config.workflow_url]
         if len(here) < len(opened):
             elsewhere = len(opened) - len(here)
@@ -75,18 +76,24 @@ async def _watch(arguments: argparse.Namespace, client: AsyncClient, task_ids: S
     """Print a line for each change of each task, until all have ended. Being stopped cancels nothing."""
 
     async def watch(task_id: str) -> int:
-        seen = ""
+        seen, answered = "", 0.0
 
         def show(update: TaskUpdate) -> None:
-            nonlocal seen
-            if update.result is None or update.result.is_final:
+            nonlocal seen, answered
+            if update.last_error is None:
+                answered = update.elapsed
+            elif update.elapsed - answered > RETRY_SECONDS:
+                raise NetworkError(f"No answer for {RETRY_SECONDS:.0f} s: {update.last_error}", task_id=task_id)
+            result = update.result
+            progress = "" if _estimated(update) else update.progress
+            state = f"{update.status} {update.last_error} {result and result.why_waiting} {progress}"
+            if state == seen or (result is not None and result.is_final):
                 return
-            why, progress = update.result.why_waiting, "" if _estimated(update) else update.progress
-            state = f"{update.status} {update.last_error} {why} {progress}"
-            if state == seen:
-                return
-            seen = state
-            print_result(arguments, result_of(update.result) | _progress(update), f"{task_id} {update.describe()}")
+            seen, line = state, f"{task_id} {update.describe()}"
+            if update.last_error is not None:
+                print(line, file=sys.stderr)
+            elif result is not None:
+                print_result(arguments, result_of(result) | _progress(update), line)
 
         try:
             result = await client.wait_for_result(task_id, math.inf, on_update=show)
@@ -95,7 +102,11 @@ async def _watch(arguments: argparse.Namespace, client: AsyncClient, task_ids: S
         print_result(arguments, result_of(result), f"{task_id} {_line(result)}")
         return _code(result)
 
-    return max(await asyncio.gather(*map(watch, task_ids)), default=0)
+    try:
+        return max(await asyncio.gather(*map(watch, task_ids)), default=0)
+    except asyncio.CancelledError:
+        print("No task was canceled. `xalora cancel ID` does that.", file=sys.stderr)
+        raise
 
 
 def _estimated(update: TaskUpdate) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, StorageError
 from ..protocol.requests import Credentials
+from ..protocol.secret import Secret
 from ..storage import files
 from .validation import (
     AUTO,
@@ -79,7 +80,7 @@ class Config:
     "argument", "environment", ".env", "stored", "default" for the sandbox's own key, or "" without a key.
 
     ``image_delivery`` is one of UPLOAD_METHODS. ``bucket`` is ``s3://name/prefix``, ``gs://…``, ``az://…`` or
-    None; ``bucket_options`` are its stored credentials and endpoint by obstore's names, which ``repr`` hides;
+    None; ``bucket_options`` are its stored credentials and endpoint by obstore's names;
     ``bucket_keep`` says that images stay there after their tasks. ``media_budget`` is in gigabytes, as stored.
     """
 
@@ -89,7 +90,7 @@ class Config:
     key_source: str = ""
     image_delivery: str = AUTO
     bucket: str | None = None
-    bucket_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    bucket_options: Secret[Mapping[str, str]] = field(default_factory=lambda: Secret({}))
     bucket_keep: bool = False
     media_budget: str | None = None
 
@@ -116,9 +117,9 @@ def find(
     variable = VARIABLES.get(name, "")
     if argument:
         return Setting(argument, ARGUMENT)
-    value = stored.get(name)
-    if value and isinstance(value, str) and _profile():
-        return Setting(value, STORED)
+    if _profile() and name in ("api_key", "workflow_url"):
+        value = stored.get(name)
+        return Setting(value, STORED) if value and isinstance(value, str) else Setting(None, DEFAULT)
     if value := os.environ.get(variable):
         return Setting(value, ENVIRONMENT)
     if value := (read_dotenv() if dotenv is None else dotenv).get(variable):
@@ -166,7 +167,9 @@ def load(
         image_delivery=checked_upload_method(find("image_delivery", stored, dotenv=dotenv).value or AUTO),
         bucket=bucket,
         # They belong to the stored bucket, and are not for another.
-        bucket_options=options if bucket and isinstance(options, dict) and bucket == stored.get("bucket") else {},
+        bucket_options=Secret(
+            options if isinstance(options, dict) and bucket and bucket == stored.get("bucket") else {}
+        ),
         bucket_keep=(find("bucket_keep", stored, dotenv=dotenv).value or "").strip().lower()
         in ("1", "yes", "true", "on"),
         media_budget=find("media_budget", stored, dotenv=dotenv).value,

@@ -11,8 +11,9 @@ from typing import Any
 from ..errors import InvalidParameterError
 from ..protocol.inputs import InputImage
 from ..protocol.parameters import decode_data_uri, is_data_uri
-from ..protocol.requests import Credentials, redact
-from ..protocol.tasks import WorkflowTask
+from ..protocol.requests import Credentials
+from ..protocol.secret import redact
+from ..protocol.tasks import USUAL_WORKFLOWS, WorkflowTask
 from ..protocol.urls import unsigned
 
 LONGEST_TEXT = 16_384
@@ -54,7 +55,8 @@ class TaskIdentity:
         """
         details = task.task_details
         workflow_id = task.workflow_id or None
-        others = {None: task.usual_workflow_id, task.usual_workflow_id: None}
+        usual = USUAL_WORKFLOWS.get(task.task_type)
+        others = {None: usual, usual: None}
         try:
             readable = _readable(details, credentials.api_key)
 
@@ -63,7 +65,7 @@ class TaskIdentity:
                 canonical = _json(identity, lambda replacement: {"sha256": replacement.sha256})
                 return hashlib.sha256(canonical.encode()).hexdigest()
 
-            also = fingerprint(others[workflow_id]) if task.usual_workflow_id and workflow_id in others else None
+            also = fingerprint(others[workflow_id]) if usual and workflow_id in others else None
             own = fingerprint(workflow_id)
             stored = json.loads(_json(readable, lambda replacement: replacement.stored))
         except InvalidParameterError:  # An image cannot be read.

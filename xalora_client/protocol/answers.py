@@ -19,7 +19,8 @@ from ..errors import InvalidParameterError, ResponseError, one_line
 from .inputs import display_details
 from .miner import MOST_RESULTS
 from .parameters import decode_data_uri, is_data_uri
-from .requests import Request, Response, redact
+from .requests import Request, Response
+from .secret import redact
 from .urls import Link, without_signatures
 
 

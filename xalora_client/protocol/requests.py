@@ -14,22 +14,19 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from .parameters import Text
+from .secret import Secret
 from .tasks import WorkflowTask
 
 _TASK_ID = Text("a task's id")
-HIDDEN = "***"
 
 _QUOTES = "\"'`\u00ab\u00b4\u00bb\u2018-\u201f\u2039\u203a\u300c-\u300f\uff02\uff07"
 _AROUND = re.compile(rf"^[\s{_QUOTES}]+|[\s{_QUOTES}]+$")
 _INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
-SHORTEST_SECRET = 6
-"""Keys shorter than this are not searched for in texts: they would match by accident."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Credentials:
-    """A consumer and its key. Both travel in the request's body; ``repr`` shows neither.
+    """A consumer and its key. Both travel in the request's body; ``repr`` shows neither, and a pickle has no key.
 
     Attributes:
         consumer_id: Who creates tasks.
@@ -37,7 +34,16 @@ class Credentials:
     """
 
     consumer_id: str = field(repr=False)
-    api_key: str = field(repr=False)
+    _secret: Secret[str] = field(repr=False)
+
+    def __init__(self, consumer_id: str, api_key: str) -> None:
+        object.__setattr__(self, "consumer_id", consumer_id)
+        object.__setattr__(self, "_secret", Secret.of(api_key))
+
+    @property
+    def api_key(self) -> str:
+        """The key. Raises ConfigurationError where this comes from a pickle."""
+        return self._secret.reveal()
 
     @classmethod
     def parse(cls, combined: str) -> Credentials:
@@ -63,11 +69,6 @@ class Credentials:
 def pasted(text: str) -> str:
     """A setting without what comes along when it is copied: blanks and quotes around it, and invisible characters."""
     return _AROUND.sub("", _INVISIBLE.sub("", text))
-
-
-def redact(text: str, secret: str) -> str:
-    """Return the text with the secret replaced by ``***``."""
-    return text.replace(secret, HIDDEN) if len(secret) >= SHORTEST_SECRET else text
 
 
 @dataclass(frozen=True)

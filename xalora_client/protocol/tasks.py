@@ -18,6 +18,10 @@ from typing import Any, ClassVar
 from ..errors import InvalidParameterError, one_line
 from .inputs import InputImage, with_addresses
 from .parameters import MediaAddress, Number, Rule, Text, Whole, encode_data_uri
+from .secret import Secret
+
+USUAL_WORKFLOWS = {"txt2vid": "1", "txt2img": "3"}
+"""Which of the server's workflows a kind of task without a workflow id means."""
 
 _RULE = "rule"
 _IMAGE = secrets.token_hex(16)
@@ -48,8 +52,8 @@ class WorkflowTask(ABC):
         timeout_seconds: How long the *sequencer* gives the task, 0 to 604,800 seconds. 0 or None leaves it to the
             server. How long this side waits is set in the call that waits.
         workflow_id: Which of the server's workflows runs: "1" for Hunyuan video, "3" for Flux LoRA. Not empty. None is
-            not sent; for a kind with a ``usual_workflow_id``, the ledger takes both for the same task.
-        api_key: Used for this task in place of the client's. Not empty.
+            not sent; the ledger takes both for the same task.
+        api_key: Used for this task in place of the client's. Not empty. It cannot be read back, and no pickle has it.
 
     Raises:
         InvalidParameterError: A value is not allowed.
@@ -61,17 +65,19 @@ class WorkflowTask(ABC):
     workflow_id: str | None = None
     api_key: str | None = field(default=None, repr=False)
 
-    usual_workflow_id: ClassVar[str | None] = None
-    """Which of the server's workflows a kind without a workflow id means, or None."""
-
     def __post_init__(self) -> None:
         for name in ("consumer_id", "job_id_prefix", "workflow_id"):
             if getattr(self, name) is not None:
                 _TEXT.check(name, getattr(self, name))
-        if self.api_key is not None and not _TEXT.accepts(self.api_key):
-            raise InvalidParameterError("api_key", "<hidden>", _TEXT.allowed)
         if self.timeout_seconds is not None:
             _TIMEOUT.check("timeout_seconds", self.timeout_seconds)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "api_key" and not isinstance(value, Secret | None):
+            if not _TEXT.accepts(value):
+                raise InvalidParameterError("api_key", "<hidden>", _TEXT.allowed)
+            value = Secret(value)
+        super().__setattr__(name, value)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, WorkflowTask) or type(other) is not type(self):
@@ -217,7 +223,6 @@ class Text2VideoTask(_KnownTask):
     """
 
     type_name: ClassVar[str] = "txt2vid"
-    usual_workflow_id: ClassVar[str | None] = "1"
 
     prompt: str = _required(Text("what the video shows"))
     width: int | None = _optional(_VIDEO_WIDTH)
@@ -271,7 +276,6 @@ class FluxLoraTask(_KnownTask):
     """
 
     type_name: ClassVar[str] = "txt2img"
-    usual_workflow_id: ClassVar[str | None] = "3"
 
     prompt: str = _required(Text("what the image shows"))
     lora_name: str = _required(Text("file name of the LoRA on the miners"))

@@ -15,6 +15,7 @@ from ..protocol.urls import Link
 
 _WORKERS = Whole("tasks rendered at once", minimum=1, maximum=64)
 _RENDER_SECONDS = Number("least seconds a task runs", minimum=0, maximum=86_400)
+_FAIL = Number("share of the tasks that fail")
 VIDEO_FORMATS = ("mp4", "webp")
 
 
@@ -26,6 +27,7 @@ class Options:
         workers: Tasks rendered at once, 1 to 64.
         render_seconds: The shortest time a task runs, 0 to 86,400 seconds.
         video_format: "mp4" (H.264) or "webp" (animated).
+        fail: The share of the tasks that fail on purpose, evenly spread, 0 to 1.
 
     Raises:
         ConfigurationError: A value is not allowed.
@@ -34,10 +36,12 @@ class Options:
     workers: int = 2
     render_seconds: float = 0.0
     video_format: str = "mp4"
+    fail: float = 0.0
 
     def __post_init__(self) -> None:
         _WORKERS.check("workers", self.workers)
         _RENDER_SECONDS.check("render_seconds", self.render_seconds)
+        _FAIL.check("fail", self.fail)
         if self.video_format not in VIDEO_FORMATS:
             raise InvalidParameterError("video_format", self.video_format, " or ".join(VIDEO_FORMATS))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import logging
+import math
 import shutil
 import threading
 import time
@@ -21,13 +23,24 @@ from .clock import first_ended
 from .options import Options
 from .pictures import ImageError
 from .queue import TaskQueue
-from .rendering import build_task, check_task_type, known_workflows, render
+from .rendering import KnownTask, build_task, check_task_type, known_workflows, render
 from .values import Attempt, LeaseId, LeaseLost, Result
 
 logger = logging.getLogger(__name__)
 _NAME = "sandbox"
 _CLOSING_SECONDS = 3.0
 _FOREVER = 3600.0
+
+FAIL = "[fail]"
+"""A task with this in its prompt fails."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the result is no longer needed
+    """Raised between two steps to leave a rendering that was stopped."""
+
+
+class FailedOnRequest(Exception):  # noqa: N818 - not an error of the sandbox, which was asked to
+    """Raised in the middle of a rendering that is to fail. The text becomes the task's ``msg``."""
 
 
 async def read_known_task(body: Mapping[str, Any]) -> tuple[WorkflowTask, tuple[str, ...]]:
@@ -51,9 +64,9 @@ async def preview_workflows(task_type: str | None, workflow_id: str | None) -> W
 
 
 class PreviewMiner:
-    """Runs at most ``workers`` tasks at once. Each runs for at least ``render_seconds`` seconds.
+    """Runs at most ``workers`` tasks at once. The steps of each are spread over at least ``render_seconds`` seconds.
 
-    Results are rendered in threads, so the loop stays free for answers.
+    Results are rendered in threads, so the loop stays free for answers. A task's progress is what is rendered of it.
 
     Args:
         queue: The tasks.
@@ -71,6 +84,7 @@ class PreviewMiner:
         self._results = results
         self._rendering = rendering
         self._options = options
+        self._numbers = itertools.count()
         self._workers: list[asyncio.Task[None]] = []
         self._threads: set[concurrent.futures.Future[str]] = set()
 
@@ -105,7 +119,7 @@ class PreviewMiner:
             await self._render(attempt)
         except LeaseLost:
             pass
-        except ImageError as error:
+        except (ImageError, FailedOnRequest) as error:
             await self._queue.end(attempt.lease, str(error))
         except Exception as error:
             # Whatever the error, the task must not stay "running" forever.
@@ -117,25 +131,45 @@ class PreviewMiner:
         task = build_task(attempt.workflow.task_type, {"parameters": attempt.parameters})
         inputs = {name: self._inputs / file.file for name, file in attempt.inputs.items()}
         unfinished = self._rendering / attempt.lease.task_id
+        why_to_fail = self._why_to_fail(task)
         stop = threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def step(done: int, of: int) -> None:
+            if stop.is_set():
+                raise Stopped
+            progress = {"value": done, "maximum": of, "title": "Preview"}
+            asyncio.run_coroutine_threadsafe(self._queue.renew(attempt.lease, (progress, None)), loop)
+            if why_to_fail is not None and 2 * done >= of:
+                raise FailedOnRequest(why_to_fail)
+            if stop.wait(max(0.0, begun + self._options.render_seconds * done / of - time.monotonic())):
+                raise Stopped
+
         try:
             suffix = await self._in_thread(
-                lambda: render(task, inputs, unfinished, video_format=self._options.video_format, stopped=stop.is_set)
+                lambda: render(task, inputs, unfinished, video_format=self._options.video_format, step=step)
             )
         finally:
             stop.set()
         try:
-            await asyncio.sleep(self._options.render_seconds - (time.monotonic() - begun))
             rendered = time.monotonic()
             media = attempt.lease.task_id + suffix
             size = unfinished.stat().st_size
             files.replace(unfinished, self._results / media)
-            # Nothing waits since the sleep: a task that was stopped never gets here.
+            # Nothing waits since the rendering: a task that was stopped never gets here.
             await self._queue.attach_result(attempt.lease, media, size)
             seconds = rendered - begun, time.monotonic() - rendered
             await self._queue.finish(attempt.lease, Result(media, *seconds, media=media))
         finally:
             unfinished.unlink(missing_ok=True)
+
+    def _why_to_fail(self, task: KnownTask) -> str | None:
+        number, share = next(self._numbers), self._options.fail
+        if FAIL in getattr(task, "prompt", ""):
+            return f"the sandbox was asked to fail it, by {FAIL} in its prompt"
+        if math.floor(share * (number + 1)) > math.floor(share * number):
+            return f"the sandbox was asked to fail some of its tasks, by --fail {share:g}"
+        return None
 
     async def _in_thread(self, function: Callable[[], str]) -> str:
         """Call a function in a daemon thread, because the interpreter waits for an executor's threads at exit."""

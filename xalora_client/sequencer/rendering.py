@@ -61,45 +61,45 @@ def build_task(task_type: object, task_details: object, **options: Any) -> Known
     return task_class(**values, **options)
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the image is no longer needed
-    """Raised between frames to leave a rendering that was stopped."""
+Step: TypeAlias = Callable[[int, int], object]
+"""``step(done, of)`` is called before each step of a rendering, and at its end. What it raises ends the rendering."""
 
 
-def render(
-    task: KnownTask, inputs: Mapping[str, Path], path: Path, *, video_format: str, stopped: Callable[[], bool]
-) -> str:
+def render(task: KnownTask, inputs: Mapping[str, Path], path: Path, *, video_format: str, step: Step) -> str:
     """Render the task into the file ``path`` and return the suffix for its name, such as ".mp4".
 
     ``inputs`` are its input files, by parameter. Parameters that are not set have the defaults of the product's pages,
-    and the seed is 0. ``stopped`` is called before every frame and at the end. Raises ImageError or Stopped;
-    then no file is left.
+    and the seed is 0. The steps of a video are its frames. Raises ImageError, and what ``step`` raises; then no file is
+    left.
     """
     try:
         if isinstance(task, Text2VideoTask):
             write = _write_webp if video_format == "webp" else _write_mp4
-            write(path, _frames(task, stopped), fps=task.fps or 24, quality=task.quality or 80)
+            length = task.length or 37
+            write(path, _frames(task, length, step), fps=task.fps or 24, quality=task.quality or 80)
+            step(length, length)
             suffix = f".{video_format}"
         elif isinstance(task, FluxLoraTask):
             seed = f"{task.noise_seed or 0} {task.lora_name}"
+            step(0, 2)
             picture = Scene(task.width or 680, task.height or 1024, task.prompt, seed).at(0)
+            step(1, 2)
             picture.save(path, "JPEG", quality=92)
+            step(2, 2)
             suffix = ".jpg"
         else:
-            _upscale(inputs["image"], path)
+            _upscale(inputs["image"], path, step)
             suffix = ".png"
-        if stopped():
-            raise Stopped
         return suffix
     except BaseException:
         path.unlink(missing_ok=True)
         raise
 
 
-def _frames(task: Text2VideoTask, stopped: Callable[[], bool]) -> Iterator[Image.Image]:
+def _frames(task: Text2VideoTask, length: int, step: Step) -> Iterator[Image.Image]:
     scene = Scene(task.width or 848, task.height or 480, task.prompt, str(task.seed or 0))
-    for number in range(task.length or 37):
-        if stopped():
-            raise Stopped
+    for number in range(length):
+        step(number, length)
         yield scene.at(number / (task.fps or 24))
 
 
@@ -110,19 +110,23 @@ MAX_PIXELS = 2**25
 """Of the image before it is enlarged; 8K UHD (7680 x 4320) is just below."""
 
 
-def _upscale(image: Path, path: Path) -> None:
+def _upscale(image: Path, path: Path, step: Step) -> None:
     """Enlarge an image file twice with Lanczos and write it as a lossless PNG.
 
     Colors and alpha are resized separately, so colors do not depend on what is transparent. Of an animation the first
     frame is used. Raises ImageError when the file is not an image or the image is too large.
     """
+    step(0, 3)
     picture = _decode(image)
+    step(1, 3)
     size = (ENLARGED * picture.width, ENLARGED * picture.height)
     colors = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     if picture.mode == "RGBA":
         colors.putalpha(picture.getchannel("A").resize(size, Image.Resampling.LANCZOS))
+    step(2, 3)
     # The fastest level, because the file stays on this machine.
     colors.save(path, "PNG", compress_level=1)
+    step(3, 3)
 
 
 def _decode(image: Path) -> Image.Image:

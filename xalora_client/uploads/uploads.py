@@ -167,7 +167,7 @@ class Uploads:
         self._folder = folder_of(config.home)
         self._bucket: Bucket | None = None
         if config.bucket and config.image_delivery in (AUTO, BY_BUCKET):
-            self._bucket = Bucket(config.bucket, config.bucket_options, web, sleep)
+            self._bucket = Bucket(config.bucket, config.bucket_options.reveal(), web, sleep)
         self._may_read = False
         # By job id, what was uploaded ahead: by the input's hash the object's name, or the address at the sequencer.
         self._uploaded: dict[str, dict[str, str]] = {}

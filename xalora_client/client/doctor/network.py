@@ -11,7 +11,8 @@ from ...config.validation import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_
 from ...errors import ConfigurationError, XaloraError, listed, one_line
 from ...http.ssrf import is_local
 from ...http.upload import WebTransport
-from ...protocol.requests import SHORTEST_SECRET, Sequencer
+from ...protocol.requests import Sequencer
+from ...protocol.secret import SHORTEST_SECRET
 from ...protocol.urls import Link
 from ...uploads.bucket import Bucket
 from ...uploads.bucket_errors import seconds_since
@@ -151,7 +152,7 @@ async def check_images(settings: Config, web: WebTransport, *, takes_uploads: bo
 
 
 async def _check_bucket(settings: Config, url: str, web: WebTransport) -> list[Check]:
-    bucket = Bucket(url, settings.bucket_options, web)
+    bucket = Bucket(url, settings.bucket_options.reveal(), web)
     name, content = f"{folder_of(settings.home)}/doctor-{secrets.token_hex(8)}.txt", secrets.token_bytes(32)
     checks: list[Check] = []
     step = "bucket: write"
