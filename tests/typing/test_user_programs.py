@@ -80,11 +80,12 @@ def pyright(python: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedP
     )
 
 
-def readme_programs(folder: Path) -> list[Path]:
-    """The README's blocks in Python."""
+def shown_programs(folder: Path) -> list[Path]:
+    """The programs of the README and of the page of usual jobs."""
     folder.mkdir()
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    programs = [folder / f"readme_{number}.py" for number in range(len(blocks))]
+    shown = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/jobs.md"))
+    blocks = re.findall(r"```python\n(.*?)```", shown, re.DOTALL)
+    programs = [folder / f"shown_{number}.py" for number in range(len(blocks))]
     for program, block in zip(programs, blocks, strict=True):
         program.write_text(block)
     return programs
@@ -103,14 +104,14 @@ def test_users_programs_are_typed_through_and_through(python, tmp_path, program,
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_the_readme_shows_is_typed(python, tmp_path):
-    for program in readme_programs(tmp_path / "shown"):
+def test_what_the_texts_show_is_typed(python, tmp_path):
+    for program in shown_programs(tmp_path / "shown"):
         done = mypy(python, program, tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_pyright_finds_nothing_in_them_either(pyright, tmp_path):
-    programs = [HERE / "user_program.py", HERE / "user_arrays.py", *readme_programs(tmp_path / "shown")]
+    programs = [HERE / "user_program.py", HERE / "user_arrays.py", *shown_programs(tmp_path / "shown")]
     copies = [shutil.copy(program, tmp_path) for program in programs]
     (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
     done = pyright(*copies)
