@@ -112,7 +112,7 @@ def test_without_a_ledger_every_call_is_an_intent(subject, ids):
     assert [subject.do(make).task_id for _ in range(2)] == ["t1", "t2"]
 
 
-@pytest.mark.parametrize("other", [{"prompt": "a fox"}, {"seed": 2}, {"workflow_id": "1"}, {"consumer_id": "else"}])
+@pytest.mark.parametrize("other", [{"prompt": "a fox"}, {"seed": 2}, {"workflow_id": "2"}, {"consumer_id": "else"}])
 def test_another_intent_is_another_task(keeper, ids, other):
     keeper.do(make)
     task = Text2VideoTask(**{"prompt": "a rabbit", **other})
