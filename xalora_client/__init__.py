@@ -41,6 +41,7 @@ from .errors import (
 from .http import __version__
 from .protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
 from .protocol.inputs import InputImage
+from .protocol.parameters import encode_data_uri
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
 
 if TYPE_CHECKING:
@@ -146,5 +147,6 @@ __all__ = [
     "__version__",
     "decode",
     "decode_sound",
+    "encode_data_uri",
     "thumbnail",
 ]

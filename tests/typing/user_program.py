@@ -62,7 +62,7 @@ from xalora_client.client.doctor import Check, examine
 from xalora_client.config import Setting, home_folder
 from xalora_client.config.settings import Settings, change_settings, read_settings
 from xalora_client.http.transport import Fetch, Transport
-from xalora_client.protocol.parameters import Rule, encode_data_uri
+from xalora_client.protocol.parameters import Rule
 from xalora_client.protocol.requests import Credentials, Request, Response
 from xalora_client.testing import CreatedTask, FakeSequencer
 from xalora_client.workflows import Capability, Parameter, WorkflowKey
