@@ -56,6 +56,7 @@ from xalora_client import (
     WorkflowTaskResult,
     XaloraError,
     __version__,
+    encode_data_uri,
     thumbnail,
 )
 from xalora_client.client.doctor import Check, examine
