@@ -121,7 +121,8 @@ class BaseClient:
         Args:
             task: The task to create.
             to: A file or a folder that gets a copy. None leaves the file in the store of the home folder.
-            timeout: Seconds to wait for the task, counted from this call.
+            timeout: Seconds to wait for the task, counted from this call. The command waits for 900 unless it is told,
+                as somebody watches it, and a node as long as it gives the sequencer.
             on_update: Called with a TaskUpdate when the create has to be tried again, after it, and after each query.
                 The last one has the task's end, also a bad one.
             reuse: With a ledger, continue or use an earlier task with the same inputs. False pays for a new one.
