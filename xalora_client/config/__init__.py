@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, StorageError
+from ..protocol.hidden import Secret
 from ..protocol.requests import Credentials
-from ..protocol.secret import Secret
 from ..storage import files
 from .validation import (
     AUTO,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidParameterError
+from ..protocol.hidden import redact
 from ..protocol.inputs import InputImage
 from ..protocol.parameters import decode_data_uri, is_data_uri
 from ..protocol.requests import Credentials
-from ..protocol.secret import redact
 from ..protocol.tasks import USUAL_WORKFLOWS, WorkflowTask
 from ..protocol.urls import unsigned
 

@@ -16,11 +16,11 @@ from enum import Enum
 from typing import Any
 
 from ..errors import InvalidParameterError, ResponseError, one_line
+from .hidden import redact
 from .inputs import display_details
 from .miner import MOST_RESULTS
 from .parameters import decode_data_uri, is_data_uri
 from .requests import Request, Response
-from .secret import redact
 from .urls import Link, without_signatures
 
 

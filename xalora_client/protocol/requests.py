@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigurationError
+from .hidden import Secret
 from .parameters import Text
-from .secret import Secret
 from .tasks import WorkflowTask
 
 _TASK_ID = Text("a task's id")
@@ -34,16 +34,16 @@ class Credentials:
     """
 
     consumer_id: str = field(repr=False)
-    _secret: Secret[str] = field(repr=False)
+    _key: Secret[str] = field(repr=False)
 
     def __init__(self, consumer_id: str, api_key: str) -> None:
         object.__setattr__(self, "consumer_id", consumer_id)
-        object.__setattr__(self, "_secret", Secret.of(api_key))
+        object.__setattr__(self, "_key", Secret.of(api_key))
 
     @property
     def api_key(self) -> str:
         """The key. Raises ConfigurationError where this comes from a pickle."""
-        return self._secret.reveal()
+        return self._key.reveal()
 
     @classmethod
     def parse(cls, combined: str) -> Credentials:

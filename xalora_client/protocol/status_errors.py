@@ -9,8 +9,8 @@ from typing import Any
 
 from .. import errors
 from ..errors import one_line
+from .hidden import redact
 from .requests import Request, Response
-from .secret import redact
 from .urls import Link, without_signatures
 
 _ERRORS: dict[int, type[errors.APIStatusError]] = {

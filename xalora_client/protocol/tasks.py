@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from ..errors import InvalidParameterError, one_line
+from .hidden import Secret
 from .inputs import InputImage, with_addresses
 from .parameters import MediaAddress, Number, Rule, Text, Whole, encode_data_uri
-from .secret import Secret
 
 USUAL_WORKFLOWS = {"txt2vid": "1", "txt2img": "3"}
 """Which of the server's workflows a kind of task without a workflow id means."""

@@ -11,8 +11,8 @@ from ...config.validation import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_
 from ...errors import ConfigurationError, XaloraError, listed, one_line
 from ...http.ssrf import is_local
 from ...http.upload import WebTransport
+from ...protocol.hidden import SHORTEST_SECRET
 from ...protocol.requests import Sequencer
-from ...protocol.secret import SHORTEST_SECRET
 from ...protocol.urls import Link
 from ...uploads.bucket import Bucket
 from ...uploads.bucket_errors import seconds_since
