@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import time
@@ -13,6 +14,7 @@ import requests
 from tests.sequencer.conftest import Sandbox
 from xalora_client import StorageError
 from xalora_client.sequencer import database_file
+from xalora_client.sequencer.queue import TaskQueue
 
 JSON = {"Content-Type": "application/json"}
 
@@ -203,7 +205,12 @@ def test_the_key_is_nowhere_in_the_data_folder(start):
 
 
 def test_a_broken_database_is_answered_in_json_and_ends_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(database_file, "_WATCH_SECONDS", 3600.0)  # The request is to notice it first.
+    async def never(_):
+        await asyncio.Event().wait()
+
+    # The request is to notice it first.
+    monkeypatch.setattr(database_file, "_WATCH_SECONDS", 3600.0)
+    monkeypatch.setattr(TaskQueue, "forget_old_tasks", never)
     sandbox = Sandbox(tmp_path)
     with closing(sqlite3.connect(sandbox.data / "sandbox.sqlite3")) as db:
         db.execute("DROP TABLE tasks")
