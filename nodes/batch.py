@@ -122,7 +122,7 @@ class _Batch:
                     result = await step(number, task)
             self.done += 1
             self.run.tick()
-            self.run.progress.bar(self.done, self.count)
+            self.run.fill_bar(self.done, self.count)
             return result
 
         outcomes = await asyncio.gather(*(run_one(number) for number in range(self.count)), return_exceptions=True)
@@ -154,7 +154,7 @@ class _Batch:
             return
         running = [one.progress.share for one in self.updates.values() if one.progress and not one.progress.estimated]
         if running:
-            self.run.progress.bar(self.done + sum(running), self.count)
+            self.run.fill_bar(self.done + sum(running), self.count)
 
     def _status_text(self) -> str:
         lost = any(not update.connected for update in self.updates.values())

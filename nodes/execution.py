@@ -176,14 +176,22 @@ class NodeRun:
         self.tick()
         progress = noted.progress
         if progress is not None and not progress.estimated:
-            self.progress.bar(progress.value, progress.maximum, progress.preview)
+            self.fill_bar(progress.value, progress.maximum, progress.preview)
 
     def show_download(self, progress: xalora_client.DownloadProgress) -> None:
         """Show how much has arrived."""
         total = f" / {progress.total / 1e6:.1f}" if progress.total else ""
         self.show_text(f"downloading {progress.received / 1e6:.1f}{total} MB")
         if progress.total:
-            self.progress.bar(progress.received, progress.total)
+            self.fill_bar(progress.received, progress.total)
+
+    def fill_bar(self, done: float, total: float, preview: bytes | None = None) -> None:
+        """Fill the node's bar. Where ComfyUI's bar says that Cancel was pressed, all of our nodes stop at once."""
+        try:
+            self.progress.bar(done, total, preview)
+        except Interrupted:
+            self.prompt.interrupt()
+            raise
 
     def show_decoding(self, done: int, expected: int) -> None:
         """Show how much is decoded, from the decoding thread. Raises Interrupted once Cancel was pressed."""

@@ -107,7 +107,7 @@ class Prompt:
                 await asyncio.wait({task}, timeout=1.0)
                 on_tick()
             if not self.interrupted and not task.cancelled() and isinstance(task.exception(), Interrupted):
-                self._interrupt()  # ComfyUI's progress bar saw the flag, and reset it, before the thread did.
+                self.interrupt()  # ComfyUI's progress bar saw the flag, and reset it, before the thread did.
             if self.interrupted:
                 await asyncio.wait(set(self.running))
                 raise Interrupted
@@ -121,7 +121,8 @@ class Prompt:
                 await asyncio.wait({task})
             self.running.discard(task)
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """Cancel what all of our nodes do: Cancel was pressed."""
         self.interrupted = True
         for task in self.running:
             task.cancel()
@@ -132,7 +133,7 @@ class Prompt:
             if interrupted():
                 self.interrupted = True
                 with suppress(RuntimeError):  # The loop was closed meanwhile.
-                    loop.call_soon_threadsafe(self._interrupt)
+                    loop.call_soon_threadsafe(self.interrupt)
                 return
             pause.wait(SECONDS_BETWEEN_CHECKS)
 
