@@ -106,8 +106,6 @@ class Prompt:
             while not task.done():
                 await asyncio.wait({task}, timeout=1.0)
                 on_tick()
-            if not self.interrupted and not task.cancelled() and isinstance(task.exception(), Interrupted):
-                self.interrupt()  # ComfyUI's progress bar saw the flag, and reset it, before the thread did.
             if self.interrupted:
                 await asyncio.wait(set(self.running))
                 raise Interrupted

@@ -62,8 +62,8 @@ def test_a_bad_line_is_named_before_anything_is_sent(xalora, scripted, line, sai
         (["--prompts", "good.txt", "-o", "-"], "-"),
         (["--prompts", "good.txt", "-o", "out/", "--at-once", "0"], "--at-once"),
         (["--prompts", "good.txt", "a fox", "-o", "out/"], "Either"),
-        (["--prompts", "bytes.txt", "-o", "out/"], "UTF-8"),
-        (["--prompts", "zeros.txt", "-o", "out/"], "UTF-8"),
+        (["--prompts", "bytes.txt", "-o", "out/"], "bytes.txt is no text. Save or send it as UTF-8.\n"),
+        (["--prompts", "zeros.txt", "-o", "out/"], "zeros.txt is no text. Save or send it as UTF-8.\n"),
         (["--prompts", "good.txt", "-o", "one.mp4", "--dry-run"], "one.mp4"),
     ],
 )

@@ -68,22 +68,41 @@ def test_cancel_reaches_every_node_and_every_image(
     assert len(miner.parameters) == 6
 
 
+@pytest.mark.parametrize(
+    ("node_id", "values", "open_tasks"),
+    [
+        ("XaloraText2Video", {**VIDEO, "seed": 1}, 1),
+        # Its place must not go to the next image.
+        ("XaloraUpscale", {"image": torch.rand(6, 4, 4, 3), "max_parallel": 2}, 2),
+    ],
+    ids=["a video", "a batch"],
+)
 def test_cancel_that_comfyuis_bar_sees_first(
-    pack: Any, miner: FakeXalora, interrupted: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    pack: Any,
+    miner: FakeXalora,
+    interrupted: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+    node_id: str,
+    values: dict[str, Any],
+    open_tasks: int,
 ) -> None:
-    """The bar raises, and resets the flag before anybody else has seen it."""
+    """The bar raises once, and resets the flag before anybody else has seen it."""
+    raised: list[bool] = []
 
     def ends(number: int, parameters: dict[str, Any]) -> Any:
         return status("running", task_id=f"task-{number}", progress={"value": 1, "maximum": 4})
 
     def bar(*_: object) -> None:
-        raise interrupted
+        if not raised and len(miner.parameters) == open_tasks:
+            raised.append(True)
+            raise interrupted
 
     miner.ends = ends
     monkeypatch.setattr(pack.part("nodes.comfy.progress").Progress, "bar", bar)
     with pytest.raises(interrupted):
-        asyncio.run(pack.start("XaloraText2Video", **VIDEO, seed=1))
-    assert list(miner.cancelled) == ["task-1"]
+        asyncio.run(pack.start(node_id, **values))
+    assert sorted(miner.cancelled) == [f"task-{number}" for number in range(1, open_tasks + 1)]
+    assert len(miner.parameters) == open_tasks
 
 
 def test_cancel_while_a_create_is_in_flight(

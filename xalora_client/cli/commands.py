@@ -47,14 +47,13 @@ def read_text(source: str) -> str:
     name = "Standard input" if source == STDIN else source
     try:
         content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
-        if b"\0" in content:
-            raise ConfigurationError(f"{name} is no text", advice="Save or send it as UTF-8.")
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{name} is no text", advice="Save or send it as UTF-8.") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigurationError(f"{name} cannot be read: {reason}", advice="Name another file.") from error
+    text = content.decode("utf-8-sig", errors="replace")
+    if "\0" in text or "\ufffd" in text:
+        raise ConfigurationError(f"{name} is no text", advice="Save or send it as UTF-8.")
+    return text
 
 
 async def run(arguments: argparse.Namespace) -> int:
