@@ -11,7 +11,7 @@ from tests.support.processes import Command
 from tests.support.quick_time import hurry
 from tests.support.sandbox_process import SandboxProcess
 from tests.support.subject import KEY, SECRET, FakeClock
-from xalora_client import AsyncClient
+from xalora_client import AdvancedOptions
 from xalora_client.cli import main
 
 
@@ -41,7 +41,7 @@ def command(tmp_path):
 def xalora(capsys, monkeypatch):
     """Run the command in this process, without its pauses. Whatever it prints, the key is not in it."""
     monkeypatch.setenv("XALORA_API_KEY", KEY)
-    hurry(monkeypatch, AsyncClient, FakeClock())
+    hurry(monkeypatch, AdvancedOptions, FakeClock())
 
     def run(*arguments):
         try:

@@ -97,6 +97,7 @@ class TestPast:
     def test_none_so_far(self, xalora):
         assert xalora("tasks", "--json").json["tasks"] == []
         assert xalora("tasks").code == 0
+        assert [xalora("tasks", "--limit", limit).code for limit in (0, -3)] == [2, 2]
 
     def test_the_same_again_is_not_paid_again(self, xalora, past, files, tmp_path):
         asked = len(files.seen)

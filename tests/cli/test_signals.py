@@ -67,11 +67,12 @@ def test_a_command_cancels_its_task(start, slow, number):
     assert state_of(slow, task_id, SANDBOX_KEY.partition("#")[2]) == "canceled"
 
 
-def test_a_command_that_waits_for_a_person_ends_at_once(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_waits_for_a_person_ends_at_once(tmp_path, number, code):
     with on_terminal("login", home=tmp_path / "home", cwd=tmp_path) as terminal:
         terminal.until("API key")
-        terminal.process.send_signal(signal.SIGTERM)
-        assert terminal.wait() == 143, terminal.shown
+        terminal.process.send_signal(number)
+        assert terminal.wait() == code, terminal.shown
     assert not (tmp_path / "home").exists()
 
 

@@ -14,7 +14,7 @@ from tests.support.fake_file_server import File
 from tests.support.fake_sequencer import Answer, status
 from tests.support.pictures import encoded
 from tests.support.quick_time import FastClock, hurry
-from xalora_client import AsyncClient
+from xalora_client import AdvancedOptions
 
 
 def test_one_file_to_a_file(xalora, preview, tmp_path):
@@ -27,7 +27,7 @@ def test_one_file_to_a_file(xalora, preview, tmp_path):
 
 
 def test_several_to_a_new_folder_where_names_collide(xalora, preview, tmp_path, monkeypatch):
-    hurry(monkeypatch, AsyncClient, FastClock(20))  # One picture comes twice: its second task waits for the first.
+    hurry(monkeypatch, AdvancedOptions, FastClock(20))  # One picture comes twice: its second task waits for the first.
     names = {"x.png": 10, "one/x.png": 11, "two/x.jpg": 12, "x-upscaled.png": 13, "x-upscaled-2.png": 14}
     for name, width in names.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

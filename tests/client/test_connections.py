@@ -163,6 +163,11 @@ class TestNeverSent:
         assert subject.clock.now - 1000 > 280
         assert "Connection refused, trying again in 1 s" in updates[0].describe()
 
+    def test_nor_in_silence(self, subject, caplog):
+        with deaf_url() as url, pytest.raises(TaskTimeoutError):
+            subject.do(lambda c: c.wait_for_result("t1", timeout=300), workflow_url=url)
+        assert "Trying again in 1 s: No answer from" in caplog.messages[0]
+
     @pytest.mark.parametrize("hello", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x03\x00\x02\x02\x28"])
     def test_a_handshake_that_fails(self, refused, hello):
         with RawServer(lambda _: iter(()), eager=hello) as server:

@@ -7,17 +7,21 @@ import dataclasses
 import html
 import json
 import pickle
-from contextlib import suppress
+import traceback
+from contextlib import nullcontext, suppress
 from urllib.parse import quote, quote_plus
 
 import pytest
 
 from tests.support.fake_file_server import File
 from tests.support.fake_sequencer import Answer, status
+from tests.support.loopback import deaf_url
 from tests.support.pictures import png
 from tests.support.quick_time import hurry
+from tests.support.raw_server import RawServer
 from tests.support.subject import FakeClock
 from xalora_client import (
+    AdvancedOptions,
     Client,
     ConfigurationError,
     CustomTask,
@@ -74,7 +78,7 @@ def assert_hidden(key, things):
 def test_nothing_that_is_passed_around_has_it(sequencer, files, home, monkeypatch, caplog, key, whose):
     """The server sends it back wherever it can."""
     caplog.set_level("DEBUG")
-    hurry(monkeypatch, Client, FakeClock())
+    hurry(monkeypatch, AdvancedOptions, FakeClock())
     monkeypatch.setenv("XALORA_WORKFLOW_URL", sequencer.url)
     monkeypatch.setenv("XALORA_API_KEY", f"me#{key}" if whose == "client" else "me#another-key")
     own = key if whose == "task" else None
@@ -116,6 +120,26 @@ def test_nothing_that_is_passed_around_has_it(sequencer, files, home, monkeypatc
     for way in written(key):
         assert way not in caplog.text
         assert way.encode() not in stored
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, b"", b"no HTTP", b"HTTP/1.1 401 No\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n[]"],
+    ids=["refused", "closed", "garbage", "401", "another protocol"],
+)
+@pytest.mark.parametrize("call", ["submit", "cancel_task"])
+def test_nor_have_the_variables_in_a_traceback(home, monkeypatch, answer, call):
+    """Tools that report errors send them along."""
+    hurry(monkeypatch, AdvancedOptions, FakeClock())
+    server = nullcontext(None) if answer is None else RawServer(lambda _: iter([answer]))
+    with server as running, deaf_url() as deaf:
+        monkeypatch.setenv("XALORA_WORKFLOW_URL", running.url if running else deaf)
+        monkeypatch.setenv("XALORA_API_KEY", "me#a-plain-key")
+        client = Client(home=home)
+        with pytest.raises(XaloraError) as caught:
+            getattr(client, call)(Text2VideoTask("a") if call == "submit" else "t1")
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "a-plain-key" not in "".join(shown.format())
 
 
 def test_nor_has_it_that_of_a_bucket(home):

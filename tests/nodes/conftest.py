@@ -91,7 +91,7 @@ def sandbox(sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> Sandbox
 @pytest.fixture
 def miner(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeXalora]:
     """A sequencer that does what the test says, as the nodes' own. The pauses between queries are short."""
-    hurry(monkeypatch, pack.part("xalora_client").AsyncClient, FastClock(speed=10))
+    hurry(monkeypatch, pack.part("xalora_client").AdvancedOptions, FastClock(speed=10))
     server = FakeXalora()
     monkeypatch.setenv("XALORA_WORKFLOW_URL", server.url)
     yield server

@@ -101,10 +101,12 @@ def test_each_shape_of_an_array(sequencer, shape):
         np.zeros((3, 6, 8)), np.zeros((2, 6, 8, 3)), np.zeros((6, 8, 5)), np.zeros(6), np.zeros((0, 8, 3)),
         np.full((6, 8, 3), np.nan), np.full((6, 8, 3), 255.0), np.full((6, 8, 3), -1.0), np.zeros((6, 8, 3), np.int64),
         Image.new("RGB", (0, 4)), 5, {"a": 1}, [PIXELS], object(),
+        io.BytesIO(png()), io.BufferedReader(io.BytesIO(png())),
     ],
     ids=[
         "channels first", "a batch", "five channels", "a row", "nothing", "NaN", "of 0 to 255", "below 0", "int64",
         "Pillow's nothing", "a number", "a dict", "a list", "an object",
+        "a file in memory", "an open file",
     ],
 )  # fmt: skip
 def test_what_is_none_is_refused_before_anything_is_sent(wrong):

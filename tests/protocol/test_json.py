@@ -24,6 +24,7 @@ TASKS = {
     "address": UpscalerTask("https://example.com/a.png"),
     "custom": CustomTask("edit", {"a": [1, None, {"b": "ü"}]}, **OPTIONS),
     "custom of a known kind": CustomTask("txt2vid", {"prompt": "a", "own": 1}),
+    "custom without what a known kind needs": CustomTask("txt2img", {"prompt": "a"}),
 }
 
 
@@ -69,7 +70,8 @@ def test_a_class_of_the_users_sends_the_same():
     "wrong",
     [None, [], "x", {}, {"task_type": "a"}, {"task_type": "a", "task_details": []},
      {"task_type": "a", "task_details": {"other": 1}}, {"task_type": "a", "task_details": {"parameters": [1]}},
-     {"task_type": "", "task_details": {"parameters": {}}},
+     {"task_type": "", "task_details": {"parameters": {}}}, {"task_type": 5, "task_details": {"parameters": {}}},
+     {"task_type": None, "task_details": {"parameters": {}}}, {"task_details": {"parameters": {}}},
      {"task_type": "txt2vid", "task_details": {"parameters": {"prompt": 5}}},
      {"task_type": "a", "task_details": {"parameters": {}}, "timeout_seconds": "x"}],
     ids=repr,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from typing import Any
 
@@ -24,7 +25,8 @@ class FastClock:
         await asyncio.sleep(seconds / self.speed)
 
 
-def hurry(monkeypatch: pytest.MonkeyPatch, client: Any, clock: FakeClock | FastClock) -> None:
-    """Give this clock to all clients of a class that are made during the test, wherever they are."""
-    for name, value in {"clock": clock, "sleep": clock.nap}.items():
-        monkeypatch.setitem(client.__init__.__kwdefaults__, name, value)
+def hurry(monkeypatch: pytest.MonkeyPatch, options: Any, clock: FakeClock | FastClock) -> None:
+    """Give this clock to all clients that are made during the test. ``options`` is their AdvancedOptions."""
+    _, *parameters = inspect.signature(options.__init__).parameters.values()
+    defaults = {each.name: each.default for each in parameters} | {"clock": clock, "sleep": clock.nap}
+    monkeypatch.setattr(options.__init__, "__defaults__", tuple(defaults.values()))

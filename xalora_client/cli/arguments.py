@@ -70,7 +70,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             wrong = "Either a PROMPT or --prompts is needed"
         if arguments.prompts is not None:
             arguments.command = "batch.prompts"
-    for name in ("at_once", "max_parallel"):
+    for name in ("at_once", "max_parallel", "limit"):
         if getattr(arguments, name, 1) < 1:
             wrong = f"--{name.replace('_', '-')} is {getattr(arguments, name)}, and 1 is the least"
     if wrong is not None:

@@ -53,11 +53,24 @@ def ending_in_order() -> Iterator[Callable[[Callable[[], Coroutine[Any, Any, int
                     raise EndedBySignal(received[-1])
                 loop.call_soon_threadsafe(task.cancel)
 
+            # Asyncio's own only cancels the task, which a read of stdin does not notice.
+            by_asyncio = signal.getsignal(signal.SIGINT) if before else None
+
+            def interrupt(number: int, frame: FrameType | None) -> None:
+                if asyncio.current_task(loop) is task:
+                    raise KeyboardInterrupt
+                if callable(by_asyncio):
+                    by_asyncio(number, frame)
+
+            if callable(by_asyncio):
+                signal.signal(signal.SIGINT, interrupt)
             cancel = cancel_task
             try:
                 return await command()
             finally:
                 cancel = None
+                if callable(by_asyncio):
+                    signal.signal(signal.SIGINT, by_asyncio)
 
         try:
             code = asyncio.run(main())

@@ -208,7 +208,7 @@ class Session:
 
         The pause that a server asked another call for is kept, but for no more than half of the time that is left.
         """
-        report = report or _warn
+        report = report or warn
 
         async def paced() -> T:
             left = pause_left(self.sequencer.url, request.secret, self.clock)
@@ -268,9 +268,9 @@ async def in_thread(action: Callable[P, T], *arguments: P.args, **keywords: P.kw
     return await finish(asyncio.to_thread(action, *arguments, **keywords))
 
 
-def _warn(error: XaloraError, delay: float) -> None:
-    """Report a retry of a call that has no other way to report it."""
-    logger.warning("Trying again in %.0f s: %s", delay, error.what)
+def warn(error: XaloraError, delay: float) -> None:
+    """Report that something is asked again, for a call that has no other way to report it."""
+    logger.warning("Trying again in %d s: %s", math.ceil(delay), error.what)
 
 
 async def query(session: Session, task_id: str) -> WorkflowTaskResult:
@@ -313,7 +313,7 @@ async def check(
     def failed(error: XaloraError, delay: float) -> None:
         nonlocal at_once
         at_once = False
-        (report or _warn)(error, delay)
+        (report or warn)(error, delay)
 
     response = await session.ask(request, deadline, failed)
     result = answers.read_result(response, request, server=session.sequencer.url)

@@ -12,7 +12,7 @@ from ..protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
 from ..protocol.tasks import WorkflowTask
 from .create import UNKNOWN_AT_FIRST, CreatedTask, create, unknown_to_server
 from .polling import LongPolling, learned_delays, poll_delays
-from .session import Deadline, Session, cancel_interrupted, check, logger, remembered
+from .session import Deadline, Session, cancel_interrupted, check, logger, remembered, warn
 from .updates import OnUpdate, TaskUpdate, error_fields, estimate
 from .waiters import Waiter
 
@@ -205,6 +205,8 @@ class Wait:
 
     def _report(self, next_poll: float, error: XaloraError | None = None) -> None:
         if self.on_update is None:
+            if error is not None:
+                warn(error, next_poll)
             return
         update = TaskUpdate(
             task_id=self.task_id,

@@ -140,7 +140,7 @@ class HttpTransport:
         urgent = request.url.endswith("/task_cancel")
         slot = nullcontext() if request.wait_seconds else limited(exchange.link.origin, urgent=urgent)
         async with exchange, exchange.within(timeout), slot:
-            head = await exchange.ask("POST", SEND_HEADERS, request.content())
+            head = await exchange.ask("POST", SEND_HEADERS, request.content)
             return await exchange.whole(head, LARGEST_ANSWER, request.task_id)
 
     async def fetch(self, fetch: Fetch) -> Response:
@@ -261,10 +261,15 @@ class Exchange:
             self._closing = loop.create_task(self._session.close())
 
     async def ask(
-        self, method: str, headers: dict[str, str], data: Any = None, silence: float | None = None
+        self,
+        method: str,
+        headers: dict[str, str],
+        body: Callable[[], Any] | None = None,
+        silence: float | None = None,
     ) -> Response:
         """Send the request. Returns the answer's status and headers when they have arrived; redirects are not followed.
 
+        ``body`` returns what is sent. It is no variable here: tools that report errors show those, and it has the key.
         ``silence`` is the longest time in seconds without a byte. Raises NetworkError.
         """
         link = self.link
@@ -285,7 +290,7 @@ class Exchange:
             self._response = await self._session.request(
                 method,
                 _as_it_is(link),
-                data=data,
+                data=None if body is None else body(),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(
                     total=None,

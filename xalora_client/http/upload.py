@@ -69,7 +69,7 @@ class WebTransport(HttpTransport):
                 headers["Content-Length"] = str(upload.total)
 
             async def answer() -> Response:
-                head = await exchange.ask(method, headers, None if body is None else upload.chunks(), silence=silence)
+                head = await exchange.ask(method, headers, None if body is None else upload.chunks, silence=silence)
                 return await exchange.whole(head, largest)
 
             task = asyncio.ensure_future(answer())

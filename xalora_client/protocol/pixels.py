@@ -24,7 +24,7 @@ def picture_of(source: Any) -> Image:
             raise InvalidParameterError("image", f"a Pillow image of {source.size}", "a picture with pixels")
         picture = plain(source, "the image")
         return source.copy() if picture is source else picture
-    if hasattr(source, "detach"):  # Of torch: on any device, of any kind of float.
+    if hasattr(source, "is_floating_point"):  # Of torch: on any device, of any kind of float.
         source = source.detach().cpu()
         source = (source.float() if source.is_floating_point() else source).numpy()
     if not hasattr(source, "__array__"):

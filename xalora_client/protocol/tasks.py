@@ -148,9 +148,10 @@ class WorkflowTask(ABC):
         parameters = _json_object("parameters", details["parameters"])
         for kind in (Text2VideoTask, UpscalerTask, FluxLoraTask):
             by_wire_name = {rule.wire_name or name: name for name, rule, _ in kind.rules()}
-            if kind.type_name == data.get("task_type") and parameters.keys() <= by_wire_name.keys():
+            required = {rule.wire_name or name for name, rule, is_required in kind.rules() if is_required}
+            if kind.type_name == data.get("task_type") and required <= parameters.keys() <= by_wire_name.keys():
                 return kind(**{by_wire_name[name]: value for name, value in parameters.items()}, **options)
-        return CustomTask(str(data.get("task_type")), parameters, **options)
+        return CustomTask(data.get("task_type", ""), parameters, **options)
 
 
 @dataclass(eq=False, repr=False)
