@@ -39,7 +39,7 @@ const locator = ({ id, graph }) => (graph === (app.rootGraph ?? app.graph) ? `${
 
 /** Remove what the classic canvas shows: it does not remove one kind of media for another. */
 function removeMedia(node) {
-  node.widgets.filter(({ name }) => MEDIA_WIDGETS.includes(name)).forEach((widget) => node.removeWidget(widget));
+  node.widgets?.filter(({ name }) => MEDIA_WIDGETS.includes(name)).forEach((widget) => node.removeWidget(widget));
   Object.assign(node, { imgs: undefined, previewMediaType: undefined, videoContainer: undefined });
 }
 
@@ -68,13 +68,16 @@ async function previewEnds(id, output) {
   if (shown.isRunning) return;
   previewed.delete(id);
   if (!isOpen()) return;
-  removeMedia(shown.node);
+  path(id).map(nodeAt).forEach(removeMedia);
   show(id, shown.output ?? NOTHING);
 }
 
+/** A node's id in the prompt, after those of the subgraphs that it is in: all of them show its preview. */
+const path = (id) => id.split(":").map((_, depth, parts) => parts.slice(0, depth + 1).join(":"));
+
 /** The editor forgets previews of nodes that begin to run, half a second later. */
 async function forgetPreview(id) {
-  const ids = id.split(":").map((_, depth, parts) => parts.slice(0, depth + 1).join(":"));
+  const ids = path(id);
   const others = Object.fromEntries(Object.entries(progress.nodes).filter(([other]) => !ids.includes(other)));
   const begun = ids.map((node_id) => [node_id, { state: "running", value: 0, max: 1, node_id, display_node_id: node_id }]);
   for (const nodes of [others, { ...others, ...Object.fromEntries(begun) }, null]) {
