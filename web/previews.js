@@ -54,9 +54,15 @@ function previewBegins(id) {
   show(id, NOTHING);
 }
 
+function isDone(id, output) {
+  const node = nodeAt(id);
+  const isVideo = output?.animated?.[0] && !/\.(webp|png)$/.test(output.images?.[0]?.filename);
+  if (previewed.has(id)) previewEnds(id, output);
+  else if (node?.type?.startsWith("Xalora") && (node.previewMediaType === "video") !== !!isVideo) removeMedia(node);
+}
+
 async function previewEnds(id, output) {
   const shown = previewed.get(id);
-  if (!shown) return;
   Object.assign(shown, { isRunning: false, output: output ?? shown.output });
   await null; // The editor may hear of the result after us.
   const isOpen = () => nodeAt(id) === shown.node;
@@ -120,7 +126,7 @@ app.registerExtension({
     const on = (event, listen) => app.api.addEventListener(event, ({ detail }) => isOurs || listen(detail));
     on("progress_state", (detail) => (progress = detail));
     on("b_preview_with_metadata", ({ displayNodeId }) => previewBegins(displayNodeId));
-    on("executed", ({ node, display_node, output }) => previewEnds(display_node ?? node, output));
+    on("executed", ({ node, display_node, output }) => isDone(display_node ?? node, output));
     for (const event of ["execution_success", "execution_error", "execution_interrupted"]) {
       on(event, () => {
         progress = { ...progress, nodes: {} };
