@@ -86,9 +86,14 @@ export function insertStatusNode(task) {
 export function nodeOf({ place }) {
   const root = app.rootGraph ?? app.graph;
   if (!place?.workflow || place.workflow !== root.id) return null;
-  // "5:12" is the node 12 in the subgraph that node 5 stands for.
-  const [first, ...rest] = place.node.split(":");
-  return rest.reduce((node, id) => node?.subgraph?.getNodeById(id), root.getNodeById(first)) ?? null;
+  return nodeAt(place.node);
+}
+
+/** The node with this id in the prompt: "5:12" is the node 12 in the subgraph that node 5 stands for. */
+export function nodeAt(id) {
+  const [first, ...rest] = id.split(":");
+  const outer = (app.rootGraph ?? app.graph).getNodeById(first);
+  return rest.reduce((node, inner) => node?.subgraph?.getNodeById(inner), outer) ?? null;
 }
 
 /** Show the node that a task was made with. */
