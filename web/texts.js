@@ -105,7 +105,7 @@ const ENGLISH = {
   about: "about {time}",
   took: "took {time}",
   by_node: "from a node",
-  by_place: "from the node {title} ({node})",
+  by_place: "from node {node}: {title}",
   by_cli: "from the command line",
   by_library: "from a program",
 

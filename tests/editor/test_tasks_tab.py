@@ -218,7 +218,7 @@ def test_the_tab_leads_to_the_node_that_asked(editor: Editor, prompt: str) -> No
     editor.js("() => { app.canvas.ds.offset = [9000, 9000] }")
     editor.xalora.act(prompt, "Go to node")
     editor.page.wait_for_function("id => app.canvas.selected_nodes?.[id] || app.canvas.selectedItems.size", arg=node)
-    assert f"from the node Xalora Text2Video ({node})" in editor.xalora.open_tab().inner_text()
+    assert f"from node {node}: Text to Video (Xalora Text2Video)" in editor.xalora.open_tab().inner_text()
 
 
 def test_the_settings_of_a_run_are_shown(editor: Editor, prompt: str) -> None:
