@@ -35,6 +35,24 @@ export function button(text, action, { primary = false, danger = false } = {}) {
   return made;
 }
 
+/** A menu of buttons. It closes when one was pressed, or something else is used. */
+export function menu(text, buttons) {
+  for (const each of buttons) each.setAttribute("role", "menuitem");
+  const close = () => {
+    made.open = false;
+  };
+  const summary = element("summary.xalora-button", { "aria-haspopup": "menu" }, text);
+  const items = element("div.xalora-menu", { role: "menu", onclick: close }, ...buttons);
+  const made = element("details.xalora-more", {}, summary, items);
+  made.addEventListener("focusout", ({ relatedTarget: to }) => to && !made.contains(to) && close());
+  made.addEventListener("keydown", ({ key }) => {
+    if (key !== "Escape") return;
+    close();
+    summary.focus();
+  });
+  return made;
+}
+
 let ids = 0;
 
 /** A label and its field, below each other. */

@@ -1,9 +1,10 @@
 /** The list box with the rows of tasks. A refresh changes rows and moves none: focus, selection and scroll position stay. */
 
 import { element } from "./elements.js";
+import { entries } from "./task_batches.js";
 import { newRow } from "./task_row.js";
 
-const ROW_HEIGHT = 64;
+const ROW_HEIGHT = 80;
 const BEYOND = 15;
 const STILL_MS = 120;
 
@@ -15,7 +16,10 @@ const STILL_MS = 120;
  */
 export class TaskList {
   selected = null;
+  /** What the rows show: tasks, and batches of them. */
+  #entries = [];
   #tasks = [];
+  #loaded = 0;
   #total = 0;
   /** The rows by their tasks' numbers. */
   #rows = new Map();
@@ -37,15 +41,23 @@ export class TaskList {
     }).observe(this.element);
   }
 
-  /** The positions that are in view: the first, and the first below. */
+  /** The positions of tasks that are in view: the first, and the first below. */
   view() {
+    const seen = this.#entries.slice(...this.#rowsInView());
+    return seen.length ? [Math.min(...seen.map(({ from }) => from)), Math.max(...seen.map(({ to }) => to)) + 1] : [0, 0];
+  }
+
+  #rowsInView() {
     const { scrollTop, clientHeight } = this.element;
     return [Math.max(0, Math.floor(scrollTop / ROW_HEIGHT)), Math.ceil((scrollTop + clientHeight) / ROW_HEIGHT)];
   }
 
   /** Show these tasks, the newest of so many; the selected one stays selected if it is among them. */
-  set(tasks, total) {
+  set(loaded, total) {
+    this.#entries = entries(loaded);
+    const tasks = this.#entries.map(({ task }) => task);
     this.#tasks = tasks;
+    this.#loaded = loaded.length;
     this.#total = total;
     const numbers = new Set(tasks.map(({ number }) => number));
     for (const [number, row] of this.#rows) {
@@ -60,7 +72,7 @@ export class TaskList {
       else this.element.insertBefore(row, next);
       if (row.task !== task) row.show(task);
       row.ariaPosInSet = position + 1;
-      row.ariaSetSize = total;
+      row.ariaSetSize = total - loaded.length + tasks.length;
     }
     this.#mark(tasks.find(({ number }) => number === this.selected?.number) ?? null);
     this.#loadPictures();
@@ -116,12 +128,12 @@ export class TaskList {
 
   /** Load the pictures in view, but not those that are passed while the list is scrolled. */
   #loadPictures() {
-    if (!this.#moving) for (const { number } of this.#tasks.slice(...this.view())) this.#rows.get(number).load();
+    if (!this.#moving) for (const { number } of this.#tasks.slice(...this.#rowsInView())) this.#rows.get(number).load();
   }
 
   /** Have more fetched where the end is near. */
   #fetchMore() {
-    if (this.#tasks.length < this.#total && this.view()[1] + BEYOND > this.#tasks.length) this.onView();
+    if (this.#loaded < this.#total && this.#rowsInView()[1] + BEYOND > this.#tasks.length) this.onView();
   }
 
   #key(event) {

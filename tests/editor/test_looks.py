@@ -101,3 +101,68 @@ def test_rare_inputs_unfold_and_are_never_hidden_where_they_cost(editor: Editor)
     editor.load(saved)
     ((node, _),) = editor.nodes().items()
     assert set(RARE) <= set(shape(editor, node)["named"])
+
+
+BATCH = """() => {
+    const add = (type, pos, values = {}) => {
+        const node = LiteGraph.createNode(type);
+        app.graph.add(node);
+        node.pos = pos;
+        for (const [name, value] of Object.entries(values)) node.widgets.find(each => each.name === name).value = value;
+        return node;
+    };
+    const color = Math.floor(Math.random() * 16000000);
+    const images = [0, 1, 2].map(n => add('EmptyImage', [0, n * 200], {width: 16, height: 16, color: color + n}));
+    const [two, three] = [add('ImageBatch', [300, 0]), add('ImageBatch', [300, 200])];
+    images[0].connect(0, two, 0);
+    images[1].connect(0, two, 1);
+    two.connect(0, three, 0);
+    images[2].connect(0, three, 1);
+    three.connect(0, add('XaloraUpscale', [600, 0]), 0);
+}"""
+CLIPPED = """() => [...document.querySelectorAll('.xalora-state, .xalora-kind, .xalora-panel input, .xalora-panel select')]
+    .filter(each => each.scrollWidth > each.clientWidth || each.scrollHeight > each.clientHeight + 1)
+    .map(each => each.textContent)"""
+
+
+def test_the_tab_has_one_row_for_a_batch_with_two_buttons_and_a_menu(editor: Editor) -> None:
+    tab = editor.xalora.open_tab()
+    earlier = tab.get_by_role("option").count()
+    editor.js(BATCH)
+    editor.queue()
+    assert editor.end()["name"] == "execution_success"
+    row = tab.locator(".xalora-row").first
+    row.filter(has_text="3 of 3 tasks").wait_for()
+    assert tab.get_by_role("option").count() == earlier + 1
+    row.click()
+    details = tab.locator(".xalora-details")
+    assert details.get_by_role("button").all_inner_texts() == ["Show", "Go to node"]
+    assert editor.js(CLIPPED) == []
+
+    details.get_by_text("More", exact=True).click()
+    menu = details.get_by_role("menu")
+    box = menu.bounding_box()
+    assert box["x"] >= 0
+    assert box["y"] >= 0
+    assert menu.get_by_role("menuitem").all_inner_texts() == ["Settings of the run", "Copy id", "Forget"]
+    editor.page.keyboard.press("Escape")
+    menu.wait_for(state="hidden")
+    details.get_by_role("button", name="Show").click()
+    shown = editor.xalora.dialog("Result of the task")
+    assert shown.locator("img").count() == 3
+    editor.page.keyboard.press("Escape")
+
+    editor.xalora.act("3 of 3 tasks", "Forget")
+    editor.xalora.dialog("Forget this task?").get_by_role("button", name="Forget").click()
+    editor.until(lambda: tab.get_by_role("option").count() == earlier, "the batch is forgotten")
+
+
+def test_an_empty_tab_says_what_to_do_and_does_it(editor: Editor) -> None:
+    empty = {"tasks": [], "total": 0, "all": 0, "running": 0, "next": None, "now": 0, "server": None}
+    editor.page.route("**/xalora/tasks?*", lambda route: route.fulfill(json=empty))
+    tab = editor.xalora.open_tab()
+    editor.js("() => app.api.dispatchCustomEvent('xalora.tasks', {})")
+    tab.get_by_role("button", name="Add Text to Video").click()
+    assert list(editor.nodes().values()) == ["XaloraText2Video"]
+    editor.page.unroute("**/xalora/tasks?*")
+    editor.js("() => app.api.dispatchCustomEvent('xalora.tasks', {})")

@@ -276,7 +276,7 @@ def test_an_empty_list_and_a_server_that_is_away_say_what_to_do(editor: Editor) 
     empty = {"tasks": [], "total": 0, "all": 0, "running": 0, "next": None, "now": 0}
     editor.page.route("**/xalora/tasks?*", lambda route: route.fulfill(json=empty))
     tab = editor.xalora.open_tab()
-    tab.get_by_text("Add a Xalora node").wait_for()
+    tab.get_by_text("Add a node").wait_for()
     editor.page.unroute("**/xalora/tasks?*")
     # Or the list comes back by itself before the button is pressed.
     editor.page.route("**/xalora/refresh", lambda route: route.abort())
