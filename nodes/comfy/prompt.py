@@ -162,9 +162,9 @@ def is_wanted(output: int) -> bool:
 
 
 def caller() -> dict[str, str] | None:
-    """Of the node that runs the ``node`` id, ``run``, ``title``, ``workflow`` id and ``user``, as far as they are known.
+    """Of the node that runs the ``node`` id, ``title``, ``workflow`` id and ``user``, as far as they are known.
 
-    A ``run`` is a prompt: the tasks of one node in it are a batch.
+    And the ``run``, a prompt's id: the tasks of one node in one run are a batch.
     """
     running = _running_node()
     if running is None:

@@ -120,7 +120,7 @@ BATCH = """() => {
     images[2].connect(0, three, 1);
     three.connect(0, add('XaloraUpscale', [600, 0]), 0);
 }"""
-CLIPPED = """() => [...document.querySelectorAll('.xalora-state, .xalora-kind, .xalora-panel input, .xalora-panel select')]
+CLIPPED = """() => [...document.querySelectorAll('.xalora-panel :is(.xalora-state, .xalora-kind, input, select)')]
     .filter(each => each.scrollWidth > each.clientWidth || each.scrollHeight > each.clientHeight + 1)
     .map(each => each.textContent)"""
 
