@@ -35,22 +35,18 @@ export function button(text, action, { primary = false, danger = false } = {}) {
   return made;
 }
 
-/** A menu of buttons. It closes when one was pressed, or something else is used. */
+/** A button and the menu of others that it opens. */
 export function menu(text, buttons) {
   for (const each of buttons) each.setAttribute("role", "menuitem");
-  const close = () => {
-    made.open = false;
-  };
-  const summary = element("summary.xalora-button", { "aria-haspopup": "menu" }, text);
-  const items = element("div.xalora-menu", { role: "menu", onclick: close }, ...buttons);
-  const made = element("details.xalora-more", {}, summary, items);
-  made.addEventListener("focusout", ({ relatedTarget: to }) => to && !made.contains(to) && close());
-  made.addEventListener("keydown", ({ key }) => {
-    if (key !== "Escape") return;
-    close();
-    summary.focus();
+  const items = element("div.xalora.xalora-menu", { popover: "auto", role: "menu", onclick: () => items.hidePopover() }, ...buttons);
+  const opener = button(text, () => {
+    const { left, top } = opener.getBoundingClientRect();
+    Object.assign(items.style, { left: `${left}px`, bottom: `${innerHeight - top + 4}px` });
+    items.showPopover();
   });
-  return made;
+  opener.setAttribute("aria-haspopup", "menu");
+  opener.dataset.action = "menu";
+  return [opener, items];
 }
 
 let ids = 0;

@@ -6,15 +6,6 @@ import { t } from "./texts.js";
 
 const REPOSITORY = "https://github.com/xalora/xalora-nodes#readme";
 
-/** The sections that are about kinds of errors. */
-const SECTIONS = {
-  kindInput: "Inputs",
-  kindNetwork: "If something happens on the way",
-  kindTask: "If something happens on the way",
-  kindMedia: "If something happens on the way",
-  kindServer: "If something happens on the way",
-};
-
 /** Show a node's help page, from the section on that is about a kind of error; without one, a link to the documentation. */
 export async function openHelp(nodeType, kind = "") {
   const title = LiteGraph.registered_node_types[nodeType]?.title ?? nodeType;
@@ -32,6 +23,8 @@ export async function openHelp(nodeType, kind = "") {
   if (render) content.innerHTML = render(text, page.href.replace(/[^/]*$/, ""));
   else content.append(...text.split(/^(?=## )/m).map((part) => element("pre", {}, part)));
   openDialog(title, [content, element("p", {}, link)]);
-  const section = [...content.querySelectorAll("h2, pre")].find(({ textContent }) => textContent.replace("## ", "").startsWith(SECTIONS[kind]));
-  section?.scrollIntoView();
+  if (!kind) return;
+  const section = kind === "kindInput" ? "Inputs" : "If something happens on the way";
+  const parts = [...content.querySelectorAll("h2, pre")];
+  parts.find(({ textContent }) => textContent.replace("## ", "").startsWith(section))?.scrollIntoView();
 }

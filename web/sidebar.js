@@ -193,9 +193,9 @@ class Panel {
     this.details.append(
       element("p.xalora-subject", {}, subject(task)),
       element("p.xalora-hint", {}, [stateName(task), doubtName(task), task.message, ...origin].filter(Boolean).join(" · ")),
-      element("div.xalora-actions", {}, ...buttons.slice(0, BUTTONS), menu(t("more"), buttons.slice(BUTTONS))),
+      element("div.xalora-actions", {}, ...buttons.slice(0, BUTTONS), ...menu(t("more"), buttons.slice(BUTTONS))),
     );
-    buttons.find(({ dataset }) => dataset.action === focused)?.focus();
+    this.details.querySelector(`[data-action="${focused}"]`)?.focus();
   }
 
   async collect(task) {

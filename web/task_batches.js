@@ -1,20 +1,14 @@
 /** A batch of images has a task for each: the list shows those of one run of a node as one. */
 
-/**
- * Tasks as entries of the list, in the same order: a task that stands alone, or one that stands for its `batch`.
- * @returns {{task: object, from: number, to: number}[]} with the positions of the first and the last of its tasks
- */
-export function entries(tasks) {
+/** Tasks in the same order, where one that has its `batch` stands for all of it. */
+export function batches(tasks) {
   const found = new Map();
-  for (const [position, task] of tasks.entries()) {
+  for (const task of tasks) {
     const { run, node } = task.place ?? {};
     const key = run ? `${run} ${node}` : task.number;
-    if (!found.has(key)) found.set(key, { batch: [], from: position });
-    const entry = found.get(key);
-    entry.batch.push(task);
-    entry.to = position;
+    found.set(key, [...(found.get(key) ?? []), task]);
   }
-  return [...found.values()].map(({ batch, from, to }) => ({ task: batch.length > 1 ? asOne(batch) : batch[0], from, to }));
+  return [...found.values()].map((batch) => (batch.length > 1 ? asOne(batch) : batch[0]));
 }
 
 /** What is open counts before what has failed, and that before what is finished. */
@@ -26,5 +20,5 @@ function asOne(batch) {
   return { ...shown, number, created, submitted, finished, usual_seconds: null, media, batch };
 }
 
-/** The tasks that an entry stands for, oldest first. */
+/** The tasks that one stands for, oldest first. */
 export const tasksOf = (task) => [...(task.batch ?? [task])].reverse();

@@ -1,7 +1,7 @@
 /** The list box with the rows of tasks. A refresh changes rows and moves none: focus, selection and scroll position stay. */
 
 import { element } from "./elements.js";
-import { entries } from "./task_batches.js";
+import { batches, tasksOf } from "./task_batches.js";
 import { newRow } from "./task_row.js";
 
 const ROW_HEIGHT = 80;
@@ -16,10 +16,9 @@ const STILL_MS = 120;
  */
 export class TaskList {
   selected = null;
-  /** What the rows show: tasks, and batches of them. */
-  #entries = [];
+  #loaded = [];
+  /** The same as rows: some stand for a batch. */
   #tasks = [];
-  #loaded = 0;
   #total = 0;
   /** The rows by their tasks' numbers. */
   #rows = new Map();
@@ -43,8 +42,8 @@ export class TaskList {
 
   /** The positions of tasks that are in view: the first, and the first below. */
   view() {
-    const seen = this.#entries.slice(...this.#rowsInView());
-    return seen.length ? [Math.min(...seen.map(({ from }) => from)), Math.max(...seen.map(({ to }) => to)) + 1] : [0, 0];
+    const seen = this.#tasks.slice(...this.#rowsInView()).flatMap(tasksOf).map((task) => this.#loaded.indexOf(task));
+    return seen.length ? [Math.min(...seen), Math.max(...seen) + 1] : [0, 0];
   }
 
   #rowsInView() {
@@ -54,10 +53,9 @@ export class TaskList {
 
   /** Show these tasks, the newest of so many; the selected one stays selected if it is among them. */
   set(loaded, total) {
-    this.#entries = entries(loaded);
-    const tasks = this.#entries.map(({ task }) => task);
+    const tasks = batches(loaded);
+    this.#loaded = loaded;
     this.#tasks = tasks;
-    this.#loaded = loaded.length;
     this.#total = total;
     const numbers = new Set(tasks.map(({ number }) => number));
     for (const [number, row] of this.#rows) {
@@ -133,7 +131,7 @@ export class TaskList {
 
   /** Have more fetched where the end is near. */
   #fetchMore() {
-    if (this.#loaded < this.#total && this.#rowsInView()[1] + BEYOND > this.#tasks.length) this.onView();
+    if (this.#loaded.length < this.#total && this.#rowsInView()[1] + BEYOND > this.#tasks.length) this.onView();
   }
 
   #key(event) {

@@ -136,7 +136,7 @@ def test_the_tab_has_one_row_for_a_batch_with_two_buttons_and_a_menu(editor: Edi
     assert tab.get_by_role("option").count() == earlier + 1
     row.click()
     details = tab.locator(".xalora-details")
-    assert details.get_by_role("button").all_inner_texts() == ["Show", "Go to node"]
+    assert details.get_by_role("button").all_inner_texts() == ["Show", "Go to node", "More"]
     assert editor.js(CLIPPED) == []
 
     details.get_by_text("More", exact=True).click()

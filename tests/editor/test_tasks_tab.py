@@ -185,7 +185,7 @@ def test_an_id_is_copied_where_there_is_no_clipboard(editor: Editor, prompt: str
     editor.xalora.message("Copied")
     (task,) = editor.comfy.get(f"/xalora/tasks?text={prompt}").json()["tasks"]
     assert editor.js("() => window.clipboard.readText()") == task["task_id"]
-    assert editor.js("() => document.activeElement.dataset.action") == "copy"
+    assert editor.js("() => document.activeElement.dataset.action") == "menu"
     editor.js("() => { document.execCommand = () => false }")
     editor.xalora.act(prompt, "Copy id")
     editor.xalora.message(f"The id is {task['task_id']}")

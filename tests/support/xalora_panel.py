@@ -63,8 +63,8 @@ class XaloraPanel:
         """Select a task and press one of its buttons, or choose from its menu."""
         self.task(text).click()
         details = self.open_tab().locator(".xalora-details")
-        pressed = details.get_by_role("button", name=action, exact=True)
-        if not pressed.count():
+        pressed = details.get_by_text(action, exact=True)
+        pressed.wait_for(state="attached")
+        if not pressed.is_visible():
             details.get_by_text("More", exact=True).click()
-            pressed = details.get_by_role("menuitem", name=action, exact=True)
         pressed.click()
