@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 WORST_RANK = {
     "text to video": ("Xalora Text2Video", 1, 3),
     "text2video": ("Xalora Text2Video", 1, 1),
-    "t2v": ("Xalora Text2Video", 1, 1),
     "文生视频": ("Xalora Text2Video", None, 1),
     "upscale": ("Xalora Upscale", 7, 7),
     "upscale image": ("Xalora Upscale", 4, 4),
@@ -26,13 +25,10 @@ WORST_RANK = {
     "super resolution": ("Xalora Upscale", None, 4),
     "text to image": ("Xalora Flux LoRA", 1, 14),
     "flux lora": ("Xalora Flux LoRA", 1, 1),
-    "flux": ("Xalora Flux LoRA", 7, 9),
     "lora": ("Xalora Flux LoRA", 5, 11),
     "remote": ("Xalora Run Workflow", 1, 1),
     "cloud": ("Xalora Run Workflow", 1, 3),
-    "remote gpu": ("Xalora Run Workflow", 1, 1),
     "run workflow": ("Xalora Run Workflow", 1, 1),
-    "status": ("Xalora Task Status", 1, 1),
     "cancel": ("Xalora Cancel Task", 1, 1),
     "xalora": ("Xalora Text2Video", 6, 6),
 }
