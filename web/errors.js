@@ -56,7 +56,7 @@ async function showError({ exception_type: type = "", exception_message: message
   const [, kind] = KINDS.find(([pattern]) => pattern.test(name));
   const remedies = REMEDIES[error.remedy] ?? [];
   const buttons = (await Promise.all(remedies.map((offer) => offer(error)))).filter(Boolean);
-  buttons.push([t("openHelp"), () => openHelp(nodeType)]);
+  buttons.push([t("openHelp"), () => openHelp(nodeType, kind)]);
   notify({ title: t("failed", { kind: t(kind) }), text: message.trim(), kind: "error", buttons });
 }
 

@@ -5,6 +5,7 @@ import { addChoices } from "./choices.js";
 import { addStyles } from "./elements.js";
 import { watchErrors } from "./errors.js";
 import { openKeyDialog } from "./key_dialog.js";
+import { shape, unfold } from "./node_shape.js";
 import { keepSeed, offerNewSeeds } from "./seeds.js";
 import { settings } from "./settings.js";
 import { registerTab } from "./sidebar.js";
@@ -30,6 +31,8 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass?.startsWith("Xalora")) Object.assign(node.properties, PACK);
     keepSeed(node);
+    shape(node);
     addChoices(node);
   },
+  loadedGraphNode: unfold,
 });

@@ -136,7 +136,7 @@ def _opened(server: ComfyUIProcess, browser: Any) -> Iterator[Editor]:
     context.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def opening(browser: Any) -> Callable[[ComfyUIProcess], Any]:
     """A function that opens the editor of any server, for a with block."""
     return lambda server: contextmanager(_opened)(server, browser)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from conftest import Editor
 
 WORDS = {
-    "de": ({"Einzelbilder", "Breite", "Zeitlimit (Sekunden)", "Wiederverwenden"}, "Xalora-Tasks"),
-    "ja": ({"フレーム", "幅", "制限時間（秒）", "再利用"}, "Xalora のタスク"),
-    "zh": ({"帧", "宽度", "超时（秒）", "复用"}, "Xalora 任务"),
+    "de": ({"Einzelbilder", "Breite", "Zeitlimit (Sekunden)", "Wiederverwenden"}, "Xalora-Tasks", "Text zu Video"),
+    "ja": ({"フレーム", "幅", "制限時間（秒）", "再利用"}, "Xalora のタスク", "テキストから動画"),
+    "zh": ({"帧", "宽度", "超时（秒）", "复用"}, "Xalora 任务", "文生视频"),
 }
-"""Labels of Text2Video, and the title of the list of tasks."""
+"""Labels of Text2Video, the title of the list of tasks, and what the node's name begins with."""
 
 
 @pytest.fixture(params=WORDS)
@@ -35,7 +35,7 @@ def translated(
 
 def test_nodes_and_extension_speak_it(translated: tuple[Editor, str]) -> None:
     editor, language = translated
-    labels, title = WORDS[language]
+    labels, title, name = WORDS[language]
     node = editor.add("XaloraText2Video", prompt="")
     shown = editor.js(
         """id => { const {outputs, widgets} = app.graph.getNodeById(id);
@@ -44,4 +44,4 @@ def test_nodes_and_extension_speak_it(translated: tuple[Editor, str]) -> None:
     )
     assert labels <= set(shown)
     assert editor.js("async () => (await import('/extensions/xalora-nodes/texts.js')).t('tasks')") == title
-    assert editor.js("id => app.graph.getNodeById(id).title", node) == "Xalora Text2Video"
+    assert editor.js("id => app.graph.getNodeById(id).title", node) == f"{name} (Xalora Text2Video)"

@@ -139,11 +139,15 @@ def test_messages_can_be_used_while_a_dialog_is_open(editor: Editor) -> None:
     assert editor.js("() => window.pressed") == "left over"
 
 
-def test_help_is_the_page_of_the_node(editor: Editor, refusing: FakeSequencer) -> None:
+def test_help_is_the_page_of_the_node_at_what_is_about_the_error(editor: Editor, refusing: FakeSequencer) -> None:
     refusing.script("task_create", Answer({"message": "not like this"}, 400))
     run(editor)
     editor.xalora.press("not like this", "Open help")
-    assert "Flux LoRA" in editor.xalora.dialog("Open help").inner_text()
+    dialog = editor.xalora.dialog("Text to Image (Xalora Flux LoRA)")
+    heading = dialog.get_by_text("If something happens on the way").bounding_box()
+    whole = dialog.bounding_box()
+    assert whole["y"] <= heading["y"] <= whole["y"] + whole["height"]
+    assert dialog.evaluate("dialog => dialog.scrollTop") > 0
 
 
 def test_an_error_of_another_node_is_not_ours(editor: Editor) -> None:

@@ -60,6 +60,11 @@ class XaloraPanel:
         return row
 
     def act(self, text: str, action: str) -> None:
-        """Select a task and press one of its buttons."""
+        """Select a task and press one of its buttons, or choose from its menu."""
         self.task(text).click()
-        self.open_tab().get_by_role("button", name=action, exact=True).click()
+        details = self.open_tab().locator(".xalora-details")
+        pressed = details.get_by_text(action, exact=True)
+        pressed.wait_for(state="attached")
+        if not pressed.is_visible():
+            details.get_by_text("More", exact=True).click()
+        pressed.click()
