@@ -144,8 +144,18 @@ export async function loadTexts(language) {
  * @param {Record<string, string | number>} [values] what {name} in the text stands for
  */
 export function t(key, values = {}) {
-  const text = translated[key] ?? ENGLISH[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+  return fill(translated[key] ?? ENGLISH[key] ?? key, values);
+}
+
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+
+/** A line of parts that the server sent, each with its code, values and English text. */
+export const lineOf = (parts) => parts.map(partOf).join(" · ");
+
+function partOf(part) {
+  const words = translated.status?.[part.code];
+  if (!words) return part.text ?? part;
+  return fill(words, Object.fromEntries(Object.entries(part.values).map(([name, value]) => [name, partOf(value)])));
 }
 
 /** A text for one or for several. */

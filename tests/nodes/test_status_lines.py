@@ -42,7 +42,7 @@ def screen(pack: Any, monkeypatch: pytest.MonkeyPatch) -> Screen:
     """In place of the editor, which is not here."""
     shown = Screen()
     progress = pack.part("nodes.comfy.progress").Progress
-    monkeypatch.setattr(progress, "text", lambda self, text, last=False: shown.lines.append(text))
+    monkeypatch.setattr(progress, "text", lambda self, text, last=False: shown.lines.append(" · ".join(map(str, text))))
     monkeypatch.setattr(
         progress, "bar", lambda self, done, total, preview=None: shown.bars.append((done, total, preview))
     )
@@ -56,7 +56,7 @@ def images(count: int) -> torch.Tensor:
 def test_done(pack: Any, screen: Screen, sandbox: SandboxProcess) -> None:
     pack.run("XaloraText2Video", **VIDEO)
     assert re.fullmatch(r"done · 0:\d\d · 64×48 · 5 frames", screen.last)
-    assert screen.lines[0] == "submitting"
+    assert screen.lines[0] == "preparing"
     pack.run("XaloraText2Video", **VIDEO)
     assert screen.last == "done · reused, no charge · 64×48 · 5 frames"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from itertools import islice
 
+from ..status_parts import StatusPart
 from ..workflows import WorkflowKey
 from .clock import Clock, Timer
 from .miners import Miners
 from .open_task import Group, OpenTask
 from .values import Occupied
 
-NOBODY = "no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
+NOBODY = StatusPart.WORDS["no_miner"]
 
 _BETWEEN_REPORTS = 0.5
 
