@@ -1,6 +1,7 @@
 /** All texts of the extension. Translations come from locales/<language>/main.json, under "xalora". */
 
 import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
 
 const ENGLISH = {
   title: "Xalora",
@@ -131,9 +132,18 @@ const ENGLISH = {
 
 let translated = {};
 
-/** Load the translations of the language that the editor uses. Without them, the texts are English. */
-export async function loadTexts(language) {
-  if (!language || language === "en") return;
+/** The editor's language. An editor that lacks the browser's own shows English: then our texts are in the browser's. */
+function languageOf({ settings, get }) {
+  const chosen = get("Comfy.Locale") || "en";
+  const [own] = navigator.language.split("-");
+  const offered = settings?.["Comfy.Locale"]?.options?.map(({ value }) => value) ?? [own];
+  return chosen !== "en" || offered.includes(own) ? chosen : own;
+}
+
+/** Load the translations into the user's language. Without them, the texts are English. */
+export async function loadTexts() {
+  const language = languageOf(app.extensionManager.setting);
+  if (language === "en") return;
   const answer = await api.fetchApi("/i18n");
   if (answer.ok) translated = (await answer.json())[language]?.xalora ?? {};
 }

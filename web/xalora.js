@@ -21,7 +21,7 @@ app.registerExtension({
   commands: [{ id: "Xalora.SetKey", label: "Xalora: set key and server", function: () => openKeyDialog() }],
   async setup() {
     addStyles();
-    await loadTexts(app.extensionManager.setting.get("Comfy.Locale")).catch(() => {});
+    await loadTexts().catch(() => {});
     registerTab();
     offerNewSeeds();
     watchErrors();
