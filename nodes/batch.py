@@ -49,13 +49,15 @@ async def run_batch(
         made = [of_one_size(files) for _, files in results]
         _check_sizes([fitting[0] for fitting, _ in made])
         files = [file for fitting, _ in made for file in fitting]
+        run.begin_decoding()
         images = await asyncio.to_thread(
             load_batch, [file.info for file in files], alpha=alpha, progress=run.show_decoding
         )
         preview = await asyncio.to_thread(outputs.preview, [file.path for file in files], moving=False)
         described: Line = files[0].info.parts()
         described = several(len(files), described) if count == 1 < len(files) else described
-        line = run.tasks.batch_done_line(list(batch.origins.values()), described)
+        took = results[0][0].inference_latency if count == 1 else None
+        line = run.tasks.batch_done_line(list(batch.origins.values()), described, took)
         left_behind = [said(result.left_behind) for result, _ in results if result.left_behind][:1]
         line = [*line, *(part for _, elsewhere in made for part in elsewhere), *left_behind]
         return ([result.task_id for result, _ in results], images, preview), line

@@ -79,7 +79,7 @@ async def run_task(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
         origin = run.tasks.origins.get(result.task_id, "")
         if origin == "finished":
             media.ui["xalora_reused"] = (True,)  # The editor's extension then offers a new seed.
-        return media, run.tasks.done_line(origin, described)
+        return media, run.tasks.done_line(origin, described, result.inference_latency)
 
     return await execute(create, reuse=reuse)
 
@@ -134,6 +134,7 @@ class NodeRun:
         self.progress = Progress()
         self.line: Callable[[], Line] = list
         self.warning: Line = []
+        self.decoded: tuple[int, int] | None = None
         options = xalora_client.AdvancedOptions(
             fallback_home=comfy.home(),
             source="node",
@@ -145,9 +146,11 @@ class NodeRun:
         self.client = xalora_client.AsyncClient(ledger=True, advanced=options)
 
     def tick(self) -> None:
-        """Update the text."""
+        """Update the line, and while the result is decoded the bar. May raise Interrupted, as ComfyUI's bar does."""
         if line := self.line():
             self.progress.text([*line, *self.warning])
+        if self.decoded is not None:
+            self.fill_bar(*self.decoded)
 
     def warn_of_size(self, frames: int, width: int, height: int) -> None:
         """Before the create, say that the result's frames may not fit into memory, if they are to be decoded."""
@@ -181,8 +184,7 @@ class NodeRun:
         """Show how much has arrived."""
         total = f" / {progress.total / 1e6:.1f}" if progress.total else ""
         self.show([Part("downloading", size=f"{progress.received / 1e6:.1f}{total}")])
-        if progress.total:
-            self.fill_bar(progress.received, progress.total)
+        self.fill_bar(*((progress.received, progress.total) if progress.total else (0, 1)))
 
     def fill_bar(self, done: float, total: float, preview: bytes | None = None) -> None:
         """Fill the node's bar. Where ComfyUI's bar says that Cancel was pressed, all of our nodes stop at once."""
@@ -192,10 +194,16 @@ class NodeRun:
             self.prompt.interrupt()
             raise
 
+    def begin_decoding(self) -> None:
+        """From now on the line and the bar are those of the decoding."""
+        self.show([Part("decoding")])
+        self.fill_bar(0, 1)
+
     def show_decoding(self, done: int, expected: int) -> None:
         """Show how much is decoded, from the decoding thread. Raises Interrupted once Cancel was pressed."""
         self.prompt.raise_if_interrupted()
         self.line = lambda: [Part("decoding_frames", done=done, total=expected)]
+        self.decoded = done, expected
 
 
 async def execute(
@@ -223,6 +231,8 @@ async def execute(
                 line = run.tasks.stopped_with_run_line()
             run.progress.text(line, last=True)
             raise
+        finally:
+            run.tasks.ended()
         run.progress.text(line, last=True)
         return result
 
@@ -261,7 +271,7 @@ async def _media(
     frames, video, fps = outputs.blocked(), outputs.blocked(), file.info.fps or STILL_FPS
     count = None
     if decoded or (moving and not file.info.remuxable):
-        run.show([Part("decoding")])
+        run.begin_decoding()
         if more:
             pictures = [one.info for one in (file, *more)]
             frames = await asyncio.to_thread(load_batch, pictures, alpha=False, progress=run.show_decoding)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from .. import xalora_client
 from ..xalora_client import StatusPart
@@ -84,6 +85,9 @@ class NodeTasks:
     canceled: dict[str, xalora_client.XaloraError | None] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
+    waited_for: ClassVar[dict[str, xalora_client.TaskUpdate]] = {}
+    """The open tasks of the runs that are under way now, each with the last that is known of it."""
+
     def note(self, update: xalora_client.TaskUpdate, submitted_here: set[str]) -> xalora_client.TaskUpdate:
         """Remember where a task comes from. One that this prompt itself submitted is not from an earlier run.
 
@@ -97,7 +101,12 @@ class NodeTasks:
             update = replace(update, origin="new")
         self.origins[update.task_id] = update.origin
         is_open = update.result is None or not update.result.is_final
-        (self.open.add if is_open else self.open.discard)(update.task_id)
+        if is_open:
+            self.open.add(update.task_id)
+            self.waited_for[update.task_id] = update
+        else:
+            self.open.discard(update.task_id)
+            self.waited_for.pop(update.task_id, None)
         if update.result is not None and update.result.extra.get("blocked_by") == [self.prompt_id]:
             raise xalora_client.TaskTimeoutError(
                 "The only miner for this task uses this ComfyUI, and waits until this prompt has ended",
@@ -107,27 +116,33 @@ class NodeTasks:
             )
         return update
 
-    def elapsed(self) -> StatusPart:
-        """How long the node has run, as minutes and seconds."""
-        seconds = int(time.monotonic() - self.began)
+    def ended(self) -> None:
+        """The run has ended: it waits for no task any more."""
+        for task_id in self.origins:
+            self.waited_for.pop(task_id, None)
+
+    def time(self, took: float | None = None) -> StatusPart:
+        """How long the node has run, or what ``took`` so many seconds, as minutes and seconds."""
+        seconds = int(time.monotonic() - self.began if took is None else took)
         return said(f"{seconds // 60}:{seconds % 60:02d}")
 
-    def done_line(self, origin: str, media: Line) -> Line:
-        """The line when a task has finished with this media."""
+    def done_line(self, origin: str, media: Line, took: float | None) -> Line:
+        """The line when a task has finished with this media. ``took`` are its own seconds, where they are known."""
         if origin == "finished":
             return [Part("done"), Part("reused_free"), *media]
-        earlier = [Part("continued")] if origin == "attach" else []
-        return [*earlier, Part("done"), self.elapsed(), *media]
+        if origin == "attach":  # How long this run waited for it says nothing.
+            return [Part("continued"), Part("done"), *([self.time(took)] if took is not None else []), *media]
+        return [Part("done"), self.time(took), *media]
 
-    def batch_done_line(self, origins: Sequence[str], media: Line) -> Line:
-        """The line when all images of a batch are there. ``origins`` has one for each image."""
+    def batch_done_line(self, origins: Sequence[str], media: Line, took: float | None) -> Line:
+        """The line when all images of a batch are there. ``origins`` has one for each image, ``took`` is for one."""
         count = len(origins)
         if count == 1:
-            return self.done_line(origins[0], media)
+            return self.done_line(origins[0], media, took)
         if origins.count("finished") == count:
             return [Part("done"), *_earlier(origins, "reused_free", "continued")]
         earlier = _earlier(origins, "reused", "continued")
-        return [Part("done"), self.elapsed(), *several(count, media), *earlier]
+        return [Part("done"), self.time(), *several(count, media), *earlier]
 
     def canceled_line(self) -> Line:
         """The line when the user stopped the run before its tasks ended."""

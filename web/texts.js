@@ -104,6 +104,7 @@ const ENGLISH = {
   notAsked: "at another server, not asked",
   notKnown: "its server no longer knows it; forget it",
   about: "about {time}",
+  longer: "longer than usual",
   took: "took {time}",
   by_node: "from a node",
   by_place: "from the node {title} ({node})",

@@ -63,7 +63,7 @@ class Progress:
         """
         now = time.monotonic()
         too_soon = now - self.bar_at < SECONDS_BETWEEN_MESSAGES and preview is None
-        if self.node_id is None or (done < total and too_soon):
+        if self.node_id is None or (0 < done < total and too_soon):
             return
         self.bar_at = now
         picture = None if preview is None else _picture(preview)

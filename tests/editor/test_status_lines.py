@@ -29,7 +29,9 @@ def chinese(
         assert editor.problems == []
     any_editor.post("/settings", {"Comfy.Locale": "en"}).raise_for_status()
 
+
 LINE = "node => node.widgets?.find(({name}) => name === '$$node-text-preview')?.value ?? ''"
+
 
 def shot(editor, name):
     if folder := os.environ.get("SHOTS"):
@@ -42,16 +44,21 @@ def test_explore(chinese: Editor, request) -> None:
     tag = re.sub(r"\W+", "-", request.node.name)
     editor.page.set_viewport_size({"width": 1440, "height": 900})
     inner = editor.add("XaloraText2Video", **SMALL, prompt=f"in a subgraph {os.urandom(4).hex()}")
-    outer = editor.js("""id => {
+    outer = editor.js(
+        """id => {
         const { node } = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)]));
         node.pos = [700, 150];
         return node.id;
-    }""", inner)
+    }""",
+        inner,
+    )
     plain = editor.add("XaloraText2Video", **SMALL, prompt=f"beside {os.urandom(4).hex()}")
     editor.js("id => { app.graph.getNodeById(id).pos = [150, 150]}", plain)
     look = "id => (" + LINE + ")(app.graph.getNodeById(id))"
     look_in = "([id, inner]) => (" + LINE + ")(app.graph.getNodeById(id).subgraph.nodes[0])"
-    editor.js("""() => { window.dom = []; new MutationObserver(all => { for (const m of all) { const t=m.target.textContent ?? ''; if (/running|queued|preparing|done/.test(t) && t.length < 200) dom.push(t)} }).observe(document.body, {subtree: true, childList: true, characterData: true}) }""")
+    editor.js(
+        """() => { window.dom = []; new MutationObserver(all => { for (const m of all) { const t=m.target.textContent ?? ''; if (/running|queued|preparing|done/.test(t) && t.length < 200) dom.push(t)} }).observe(document.body, {subtree: true, childList: true, characterData: true}) }"""
+    )
     editor.js("() => { seen.end = null; seen.texts = {}; app.extensionManager.command.execute('Comfy.QueuePrompt') }")
     editor.page.wait_for_timeout(1500)
     shot(editor, f"{tag}-running")

@@ -125,7 +125,7 @@ def test_only_what_an_earlier_run_submitted_is_continued(pack: Any, screen: Scre
     pack.run("XaloraFluxLora", **FLUX, wait=False)
     assert screen.last == "submitted"
     pack.run("XaloraFluxLora", **FLUX)
-    assert re.fullmatch(r"continued from an earlier run · done · 0:\d\d · .*", screen.last)
+    assert re.fullmatch(r"continued from an earlier run · done · \d.*×.*", screen.last)
 
 
 def test_two_nodes_of_one_run_with_one_task(pack: Any, screen: Screen, miner: FakeXalora) -> None:
@@ -338,10 +338,10 @@ def test_the_bar_is_the_miners(pack: Any, screen: Screen, miner: FakeXalora) -> 
     answers = [status("running"), status("running", progress=from_miner), png(16, 16)]
     miner.ends = lambda number, parameters: answers.pop(0) if len(answers) > 1 else answers[0]
     pack.run("XaloraFluxLora", **FLUX)
-    size = screen.bars[-1][1]
-    assert screen.bars[0] == (3, 30, png(8, 8))
-    assert screen.bars[1] == (30, 30, None)
-    assert {total for _, total, _ in screen.bars[2:]} == {size}  # The download's.
+    assert screen.bars[:2] == [(3, 30, png(8, 8)), (30, 30, None)]
+    *downloaded, cleared, decoded = screen.bars[2:]
+    assert len({total for _, total, _ in downloaded}) == 1
+    assert (cleared, decoded) == ((0, 1, None), (1, 1, None))
     assert any(re.fullmatch(r"running 0:0\d · KSampler 3 / 30", line) for line in screen.lines)
 
 
@@ -361,7 +361,8 @@ def test_an_estimate_is_in_words_and_never_in_the_bar(pack: Any, screen: Screen,
     screen.bars.clear()
     pack.run("XaloraFluxLora", **FLUX, seed=3)
     assert any(re.fullmatch(r"running 0:0\d, about 0:0\d left", line) for line in screen.lines)
-    assert len({total for _, total, _ in screen.bars}) == 1  # The download's.
+    *downloaded, cleared, decoded = screen.bars
+    assert len({total for _, total, _ in downloaded}) == 1
 
 
 def test_a_batchs_bar_has_the_parts_of_its_images(pack: Any, screen: Screen, miner: FakeXalora) -> None:
@@ -374,8 +375,10 @@ def test_a_batchs_bar_has_the_parts_of_its_images(pack: Any, screen: Screen, min
 
     miner.ends = ends
     pack.run("XaloraUpscale", image=images(4), max_parallel=2)
-    assert {total for _, total, _ in screen.bars} == {4}
-    fills = [done for done, _, _ in screen.bars]
+    *images_done, cleared, decoded = screen.bars
+    assert {total for _, total, _ in images_done} == {4}
+    assert (cleared, decoded) == ((0, 1, None), (4, 4, None))
+    fills = [done for done, _, _ in images_done]
     assert {0.5, 1.0, 2.5, 4} <= set(fills)
     assert {preview for _, _, preview in screen.bars} == {None}  # Of several, none is the one to show.
 
