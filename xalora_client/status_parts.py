@@ -26,6 +26,7 @@ class StatusPart:
         "lost_in": "connection lost, trying again in {seconds} s",
         "retry": "{error}, trying again",
         "retry_in": "{error}, trying again in {seconds} s",
+        "miner_lost": "the miner was lost",
         "no_miner": (
             "no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
         ),

@@ -80,10 +80,19 @@ class TaskUpdate:
                 title = f"{progress.title} " if progress.title else ""
                 yield StatusPart("said", words=f"{title}{progress.value:g} / {progress.maximum:g}")
         elif self.result is not None and self.result.why_waiting:
-            why = self.result.why_waiting
-            yield StatusPart("no_miner" if why == StatusPart.WORDS["no_miner"] else "said", words=why)
+            yield from _why(self.result.why_waiting)
         elif self.origin in _ORIGINS:
             yield StatusPart(_ORIGINS[self.origin])
+
+
+def _why(words: str) -> Iterator[StatusPart]:
+    """Why a task waits. What our own sequencer says of each task has a code."""
+    for code in ("miner_lost", "no_miner"):
+        if words.startswith(StatusPart.WORDS[code]):
+            yield StatusPart(code)
+            words = words.removeprefix(StatusPart.WORDS[code]).removeprefix("; ")
+    if words:
+        yield StatusPart("said", words=words)
 
 
 _CODES = {"submitting": "submitting", "waiting": "queued", "running": "running", "finished": "finished"}
