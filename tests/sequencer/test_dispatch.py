@@ -283,14 +283,18 @@ def test_who_waits_already_is_told_that_the_only_miner_was_lost(sequencer, poll,
     task_id = [server.make(), server.make()][number]
     miner.take()
     server.advance(20)
-    after, answer = server.query(task_id)["revision"], {}
+    answer = server.query(task_id)
     while not answer.get("msg", "").startswith(said):
-        waiting = in_thread(server.post, "task_result_query", task_id=task_id, wait_seconds=25, after=after)
-        for second in range(20):
-            poll(lambda left=25 - second: waiting.done() or server.clock.due_in(left))
-            if waiting.done():
-                break
-            server.advance(1)
-        answer = waiting.result(10).json()
+        answer = moved_until_answered(server, poll, task_id, answer["revision"])
         assert server.clock.now <= 35 + started
-        after = answer["revision"]
+
+
+def moved_until_answered(server, poll, task_id, after):
+    """The answer to a query that waits, while the clock goes on."""
+    waiting = in_thread(server.post, "task_result_query", task_id=task_id, wait_seconds=25, after=after)
+    for left in range(25, 0, -1):
+        poll(lambda left=left: waiting.done() or server.clock.due_in(left))
+        if waiting.done():
+            break
+        server.advance(1)
+    return waiting.result(10).json()
