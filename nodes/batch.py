@@ -11,7 +11,7 @@ from ..xalora_client import MediaError, WorkflowTask, WorkflowTaskResult, Xalora
 from .comfy import outputs
 from .comfy.prompt import Interrupted
 from .execution import NodeRun, create_and_wait, execute, of_one_size
-from .status_lines import Line, Part, said, several, submitted_line
+from .status_lines import Line, Part, several, submitted_line, verbatim
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ async def run_batch(
         described = several(len(files), described) if count == 1 < len(files) else described
         took = results[0][0].inference_latency if count == 1 else None
         line = run.tasks.batch_done_line(list(batch.origins.values()), described, took)
-        left_behind = [said(result.left_behind) for result, _ in results if result.left_behind][:1]
+        left_behind = [verbatim(result.left_behind) for result, _ in results if result.left_behind][:1]
         line = [*line, *(part for _, elsewhere in made for part in elsewhere), *left_behind]
         return ([result.task_id for result, _ in results], images, preview), line
 

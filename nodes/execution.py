@@ -15,7 +15,7 @@ from . import comfy
 from .comfy import outputs
 from .comfy.progress import Progress
 from .comfy.prompt import Interrupted, Prompt, caller, is_wanted, prompt_id
-from .status_lines import Line, NodeTasks, Part, said, several, state_line, submitted_line
+from .status_lines import Line, NodeTasks, Part, several, state_line, submitted_line, verbatim
 
 logger = logging.getLogger("xalora_client")
 
@@ -110,7 +110,7 @@ async def cancel(task_id: str) -> str:
 
     async def send(run: NodeRun) -> tuple[str, Line]:
         message = await cancel_or_ended(run.client, task_id)
-        return message, [said(message)]
+        return message, [verbatim(message)]
 
     return await execute(send, stopped="cancel_stopped")
 
@@ -287,7 +287,7 @@ async def _media(
     preview = await asyncio.to_thread(outputs.preview, [one.path for one in shown], moving=moving)
     described: Line = file.info.parts(task_details, frames=count)
     described = several(1 + len(more), described) if more else described
-    left_behind = [said(result.left_behind)] if result.left_behind else []
+    left_behind = [verbatim(result.left_behind)] if result.left_behind else []
     return Media(result.task_id, frames, video, fps, preview), [*described, *elsewhere, *left_behind]
 
 

@@ -60,9 +60,9 @@ class Part(StatusPart):
     }
 
 
-def said(words: str) -> StatusPart:
+def verbatim(words: str) -> StatusPart:
     """A part that is the same in every language: a number, a time, a server's or miner's own words."""
-    return StatusPart("said", words=words)
+    return StatusPart("verbatim", words=words)
 
 
 @dataclass
@@ -124,7 +124,7 @@ class NodeTasks:
     def time(self, took: float | None = None) -> StatusPart:
         """How long the node has run, or what ``took`` so many seconds, as minutes and seconds."""
         seconds = int(time.monotonic() - self.began if took is None else took)
-        return said(f"{seconds // 60}:{seconds % 60:02d}")
+        return verbatim(f"{seconds // 60}:{seconds % 60:02d}")
 
     def done_line(self, origin: str, media: Line, took: float | None) -> Line:
         """The line when a task has finished with this media. ``took`` are its own seconds, where they are known."""
@@ -175,8 +175,8 @@ def several(count: int, media: Line) -> Line:
 def state_line(result: xalora_client.WorkflowTaskResult) -> Line:
     """The line of a task that was asked about, and has no result."""
     code = f"state_{result.status}"
-    state = Part(code) if code in Part.WORDS else said(str(result.status))
-    return [state, *([said(result.message)] if result.message else [])]
+    state = Part(code) if code in Part.WORDS else verbatim(str(result.status))
+    return [state, *([verbatim(result.message)] if result.message else [])]
 
 
 def submitted_line(origins: Sequence[str]) -> Line:

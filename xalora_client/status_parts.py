@@ -15,7 +15,7 @@ class StatusPart:
     """
 
     WORDS: ClassVar[dict[str, str]] = {
-        "said": "{words}",
+        "verbatim": "{words}",
         "submitting": "submitting {time}",
         "queued": "queued {time}",
         "running": "running {time}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ def page(home: Path, query: dict[str, str], user: str | None = None) -> dict[str
     words = query.get("text", "").lower().split()
     with xalora_client.TaskRecords(home) as records:
         found, total = _find(records, limit, before, query.get("state", "").split(","), words, user)
+        found = [
+            record if record.state != "creating" or records.is_being_sent(record) else replace(record, state="doubtful")
+            for record in found
+        ]
         server = _server()
         under_way = [
             record

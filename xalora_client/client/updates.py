@@ -78,7 +78,7 @@ class TaskUpdate:
         elif progress is not None:
             if not progress.estimated:
                 title = f"{progress.title} " if progress.title else ""
-                yield StatusPart("said", words=f"{title}{progress.value:g} / {progress.maximum:g}")
+                yield StatusPart("verbatim", words=f"{title}{progress.value:g} / {progress.maximum:g}")
         elif self.result is not None and self.result.why_waiting:
             yield from _why(self.result.why_waiting)
         elif self.origin in _ORIGINS:
@@ -92,7 +92,7 @@ def _why(words: str) -> Iterator[StatusPart]:
             yield StatusPart(code)
             words = words.removeprefix(StatusPart.WORDS[code]).removeprefix("; ")
     if words:
-        yield StatusPart("said", words=words)
+        yield StatusPart("verbatim", words=words)
 
 
 _CODES = {"submitting": "submitting", "waiting": "queued", "running": "running", "finished": "finished"}

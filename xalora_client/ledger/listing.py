@@ -6,23 +6,11 @@ import json
 import sqlite3
 import statistics
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..storage.file_locks import is_held
-from .task_record import (
-    CREATING,
-    FINAL_STATES,
-    SELECT,
-    UNCONFIRMED,
-    TaskRecord,
-    durations,
-    from_row,
-    ledger_file,
-    one,
-    storable,
-)
+from .task_record import FINAL_STATES, SELECT, TaskRecord, durations, from_row, ledger_file, one, storable
 
 T = TypeVar("T")
 
@@ -85,7 +73,7 @@ class Listing:
             (total,) = db.execute(f"SELECT count(*) FROM tasks WHERE {where}", values).fetchone()  # noqa: S608
             page = f"{SELECT} WHERE {where} AND number < ? ORDER BY number DESC LIMIT ?"
             rows = db.execute(page, [*values, before or 1 << 62, limit])
-            return [self._shown(from_row(row)) for row in rows], total
+            return [from_row(row) for row in rows], total
 
         return self._read(action) or ([], 0)
 
@@ -99,8 +87,7 @@ class Listing:
             The newest task with this id, or None.
         """
         identifier = storable(task_or_job_id)
-        record = self._read(lambda db: one(db, "task_id = ?1 OR job_id = ?1", identifier))
-        return None if record is None else self._shown(record)
+        return self._read(lambda db: one(db, "task_id = ?1 OR job_id = ?1", identifier))
 
     def usual_seconds(self, record: TaskRecord) -> float | None:
         """How long tasks of the same kind took at the same server.
@@ -114,11 +101,9 @@ class Listing:
         ran = self._read(lambda db: durations(db, record.server, record.task_type, record.workflow_id, 20))
         return statistics.median(ran) if ran else None
 
-    def _shown(self, record: TaskRecord) -> TaskRecord:
-        """The record as it is shown: a create that nobody sends any more was interrupted, and may have arrived."""
-        if record.state != CREATING or (record.owner is not None and is_held(self._owners / record.owner)):
-            return record
-        return replace(record, state=UNCONFIRMED)
+    def is_being_sent(self, record: TaskRecord) -> bool:
+        """Whether anybody still sends the create of a task. Its record may not say how that ended: after a crash."""
+        return record.owner is not None and is_held(self._owners / record.owner)
 
     def _read(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
         """What ``action`` returns. None without a file: reading does not make one."""

@@ -16,8 +16,8 @@ LOST = StatusPart.WORDS["miner_lost"]
 
 _BETWEEN_REPORTS = 0.5
 
-_BETWEEN_LOOKS = 2.0
-"""A miner that is lost does not say so: while somebody watches tasks that wait, this looks every so many seconds."""
+_BETWEEN_CHECKS = 2.0
+"""A miner that is lost does not say so: while somebody watches tasks that wait, this checks every so many seconds."""
 
 _MOST_LOOKED_AT = 100
 """Workflows of which one answer says what is missing: with many miners, all would hold up everybody else."""
@@ -31,7 +31,7 @@ class Reasons:
         self._clock = clock
         self._watched: dict[OpenTask, str | None] = {}
         self._reporting: Timer | None = None
-        self._looking: Timer | None = None
+        self._checking: Timer | None = None
 
     def of(self, task: OpenTask) -> tuple[str | None, tuple[str, ...] | None]:
         """Why no miner takes a task that waits, and the prompts that keep all from it; None where one does or will."""
@@ -72,7 +72,7 @@ class Reasons:
             return False
         told, (why, _) = self._watched.get(task), self.of(task)
         self._watched[task] = why
-        self._look_later()
+        self._check_later()
         return why != told
 
     def forget(self, task: OpenTask) -> None:
@@ -84,15 +84,15 @@ class Reasons:
         if self._reporting is None:
             self._reporting = self._clock.call_later(_BETWEEN_REPORTS, self._report)
 
-    def _look_later(self) -> None:
-        if self._looking is None:
-            self._looking = self._clock.call_later(_BETWEEN_LOOKS, self._look)
+    def _check_later(self) -> None:
+        if self._checking is None:
+            self._checking = self._clock.call_later(_BETWEEN_CHECKS, self._check)
 
-    def _look(self) -> None:
-        self._looking = None
+    def _check(self) -> None:
+        self._checking = None
         self.report_soon()
         if any(task.status == "waiting" for task in self._watched):
-            self._look_later()
+            self._check_later()
 
     def _report(self) -> None:
         self._reporting = None
