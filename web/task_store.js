@@ -86,9 +86,9 @@ class TaskStore extends EventTarget {
 
   /** Replace the part of the list that a page covers: newer and older tasks stay. */
   #merge({ tasks, total, all, running, earlier, next, now }, known, before) {
-    const earlier = new Map(known.map((task) => [task.number, task]));
+    const byNumber = new Map(known.map((task) => [task.number, task]));
     const kept = (task) => {
-      const known = earlier.get(task.number);
+      const known = byNumber.get(task.number);
       return JSON.stringify(known) === JSON.stringify(task) ? known : task;
     };
     this.tasks = [
