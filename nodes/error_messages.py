@@ -10,6 +10,7 @@ from ..xalora_client import XaloraError
 from . import comfy
 from .comfy.progress import Progress
 from .comfy.prompt import Interrupted
+from .status_lines import Part, verbatim
 
 EVENT = "xalora.error"
 """The message to the editor: which node failed, and what would help. The editor's extension offers it."""
@@ -25,7 +26,7 @@ def wrap_errors(node: Any) -> None:
         try:
             return await run(self, *args, **values)
         except XaloraError as error:
-            progress.text(error.what.rstrip("."), last=True)
+            progress.text([verbatim(error.what.rstrip("."))], last=True)
             # ComfyUI itself sends the editor only the error's text, in which the advice must be for the editor.
             message = {
                 "node": progress.node_id,
@@ -40,7 +41,7 @@ def wrap_errors(node: Any) -> None:
         except Interrupted:  # In ComfyUI an Exception. The last line already says what became of the tasks.
             raise
         except Exception:
-            progress.text("stopped by an error, see the message", last=True)
+            progress.text([Part("bug")], last=True)
             raise
 
     setattr(node, node.FUNCTION, wrapped)

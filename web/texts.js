@@ -1,6 +1,7 @@
 /** All texts of the extension. Translations come from locales/<language>/main.json, under "xalora". */
 
 import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
 
 const ENGLISH = {
   title: "Xalora",
@@ -104,6 +105,7 @@ const ENGLISH = {
   notAsked: "at another server, not asked",
   notKnown: "its server no longer knows it; forget it",
   about: "about {time}",
+  longer: "longer than usual",
   took: "took {time}",
   by_node: "from a node",
   by_place: "from node {node}: {title}",
@@ -133,9 +135,18 @@ const ENGLISH = {
 
 let translated = {};
 
-/** Load the translations of the language that the editor uses. Without them, the texts are English. */
-export async function loadTexts(language) {
-  if (!language || language === "en") return;
+/** The editor's language. An editor that lacks the browser's own shows English: then our texts are in the browser's. */
+function languageOf({ settings, get }) {
+  const chosen = get("Comfy.Locale") || "en";
+  const [own] = navigator.language.split("-");
+  const offered = settings?.["Comfy.Locale"]?.options?.map(({ value }) => value) ?? [own];
+  return chosen !== "en" || offered.includes(own) ? chosen : own;
+}
+
+/** Load the translations into the user's language. Without them, the texts are English. */
+export async function loadTexts() {
+  const language = languageOf(app.extensionManager.setting);
+  if (language === "en") return;
   const answer = await api.fetchApi("/i18n");
   if (answer.ok) translated = (await answer.json())[language]?.xalora ?? {};
 }
@@ -146,8 +157,18 @@ export async function loadTexts(language) {
  * @param {Record<string, string | number>} [values] what {name} in the text stands for
  */
 export function t(key, values = {}) {
-  const text = translated[key] ?? ENGLISH[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+  return fill(translated[key] ?? ENGLISH[key] ?? key, values);
+}
+
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+
+/** A line of parts that the server sent, each with its code, values and English text. */
+export const lineOf = (parts) => parts.map(partOf).join(" · ");
+
+function partOf(part) {
+  const words = translated.status?.[part.code];
+  if (!words) return part.text ?? part;
+  return fill(words, Object.fromEntries(Object.entries(part.values).map(([name, value]) => [name, partOf(value)])));
 }
 
 /** A text for one or for several. */

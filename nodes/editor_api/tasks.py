@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ...xalora_client.config.settings import read_settings
 from .. import comfy
 from ..comfy import outputs
 from ..execution import cancel_or_ended
+from ..status_lines import NodeTasks
 
 EVENT = "xalora.tasks"
 """The message to the editor: the ledger has changed. It has no contents, because any web page may listen to ComfyUI's
@@ -49,9 +51,10 @@ def page(home: Path, query: dict[str, str], user: str | None = None) -> dict[str
     """A page of tasks, newest first: ``limit``, ``before`` (the last page's ``next``), ``state``, ``text``.
 
     ``state`` may name several, separated by commas. Each word of ``text`` must appear in the prompt, the kind, an id or
-    the message. ``total`` counts the tasks with this state and text, ``all`` those in the ledger, and ``running`` those
-    that are known to be under way. With a ``user``, tasks of others count as not there; those that the command line or
-    a program created are everybody's. Raises ValueError for a number that is none.
+    the message. ``total`` counts the tasks with this state and text, ``all`` those in the ledger, ``running`` those
+    that are known to be under way, and ``earlier`` those among them that no node waits for now. With a ``user``, tasks
+    of others count as not there; those that the command line or a program created are everybody's. Raises ValueError
+    for a number that is none.
     """
     limit = max(1, min(int(query.get("limit", PAGE)), LARGEST_PAGE))
     before = int(query["before"]) if query.get("before") else None
@@ -60,8 +63,16 @@ def page(home: Path, query: dict[str, str], user: str | None = None) -> dict[str
     words = query.get("text", "").lower().split()
     with xalora_client.TaskRecords(home) as records:
         found, total = _find(records, limit, before, query.get("state", "").split(","), words, user)
-        under_way = [record for record in _open_tasks(records, user) if record.state in ("waiting", "running")]
+        found = [
+            record if record.state != "creating" or records.is_being_sent(record) else replace(record, state="doubtful")
+            for record in found
+        ]
         server = _server()
+        under_way = [
+            record
+            for record in _open_tasks(records, user)
+            if record.state in ("waiting", "running") and _doubt(record, server) is None
+        ]
         return {
             "tasks": [
                 describe(record, None if record.is_final else records.usual_seconds(record), _doubt(record, server))
@@ -69,7 +80,8 @@ def page(home: Path, query: dict[str, str], user: str | None = None) -> dict[str
             ],
             "total": total,
             "all": records.tasks(0, user=user)[1],
-            "running": sum(_doubt(record, server) is None for record in under_way),
+            "running": len(under_way),
+            "earlier": sum(record.task_id not in NodeTasks.waited_for for record in under_way),
             "next": found[-1].number if len(found) == limit else None,
             "now": time.time(),
             "server": server,
@@ -129,7 +141,9 @@ def describe(
     """What the editor shows of one task, without its parameters.
 
     ``usual_seconds`` is how long an open one will probably take in all, ``doubt`` why its state is not known.
+    ``progress`` is how far it is, as the node that waits for it heard from the miner: ``[value, maximum]``, or None.
     """
+    progress = _progress().get(record.task_id or "")
     payload = record.to_json()
     del payload["parameters"]
     more = {
@@ -138,8 +152,15 @@ def describe(
         "final": payload.pop("is_final"),
         "usual_seconds": usual_seconds,
         "doubt": doubt,
+        "progress": None if progress is None or record.is_final else progress,
     }
     return payload | more
+
+
+def _progress() -> dict[str, tuple[float, float]]:
+    """How far the tasks are that nodes wait for, where that was measured: value and maximum."""
+    waited_for = [(task_id, update.progress) for task_id, update in list(NodeTasks.waited_for.items())]
+    return {task_id: (of.value, of.maximum) for task_id, of in waited_for if of is not None and not of.estimated}
 
 
 def _prompt(record: xalora_client.TaskRecord) -> str | None:
@@ -157,14 +178,14 @@ def _key(record: xalora_client.TaskRecord) -> Key:
 
 @functools.cache
 def watch(home: Path) -> asyncio.Task[None]:
-    """From now on, tell the open editors when the ledger of this home has changed, whoever changed it."""
-    return asyncio.create_task(_watch(home, signature(home)))
+    """From now on, tell the open editors when the ledger of this home has changed, or how far a task is."""
+    return asyncio.create_task(_watch(home, (signature(home), _progress())))
 
 
 async def _watch(home: Path, reported: object) -> None:
     while True:
         await asyncio.sleep(SECONDS_BETWEEN_CHECKS)
-        if comfy.is_editor_open() and (now := signature(home)) != reported:
+        if comfy.is_editor_open() and (now := (signature(home), _progress())) != reported:
             reported = now
             comfy.send(EVENT, {})
             await asyncio.sleep(SECONDS_BETWEEN_MESSAGES - SECONDS_BETWEEN_CHECKS)

@@ -324,7 +324,7 @@ def test_only_what_can_be_known_to_run_counts_as_running(editor: Editor, ended: 
     # The list asks at once when it is opened.
     xalora.tab_button().click()
     xalora.task("a rabbit forgotten").filter(has_text="no longer knows it").wait_for()
-    xalora.task("a rabbit unsent").filter(has_text="being sent").wait_for()
+    xalora.task("a rabbit unsent").filter(has_text="not certain").wait_for()
     tab = xalora.open_tab()
     assert not re.search(r"\d:\d\d:\d\d|could not be asked", tab.locator(".xalora-list").inner_text())
     assert "could not be asked" not in tab.inner_text()

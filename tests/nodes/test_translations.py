@@ -56,7 +56,7 @@ def test_these_languages_are_there() -> None:
 
 def test_english_is_what_the_nodes_and_the_extension_say(pack: Any) -> None:
     """With UPDATE_ENGLISH=1 it is written anew; the other languages must then follow."""
-    nodes, texts = node_words(pack), extension_words()
+    nodes, texts = node_words(pack), extension_words() | {"status": pack.part("nodes.status_lines").Part.WORDS}
     if os.environ.get("UPDATE_ENGLISH"):
         write(LOCALES / "en" / "nodeDefs.json", nodes)
         write(LOCALES / "en" / "main.json", words("en", "main") | {"xalora": texts})

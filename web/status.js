@@ -1,0 +1,52 @@
+/** The line in a node that says how its task is: in the user's language, and wherever the node can be seen. */
+
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+import { lineOf } from "./texts.js";
+
+/** The editor's widget that has the line. */
+const WIDGET = "$$node-text-preview";
+
+/** The last line of each node, by its workflow and id. In a subgraph, the id is a path such as "12:3". */
+const lines = new Map();
+let isShowing = false;
+
+/** Show the lines from now on. The editor itself shows each in English, loses some, and has none for a subgraph. */
+export function showStatus() {
+  api.addEventListener("xalora.status", ({ detail }) => lines.set(`${detail.workflow} ${detail.node}`, detail));
+  const ends = ["execution_success", "execution_error", "execution_interrupted"];
+  for (const name of ["progress_text", ...ends]) api.addEventListener(name, showSoon);
+  app.canvas.canvas.addEventListener("litegraph:set-graph", showSoon);
+}
+
+/** Show them before the next picture, after the editor has done with the event. */
+export function showSoon() {
+  if (!isShowing) queueMicrotask(show);
+}
+
+function show() {
+  const shown = new Map();
+  for (const { workflow, node, parts } of lines.values()) {
+    const path = workflow === app.graph.id ? nodesOf(String(node)) : [];
+    const inView = path.find((each) => each?.graph === app.canvas.graph);
+    if (!inView || !path.at(-1)?.type.startsWith("Xalora")) continue;
+    shown.set(inView, [...(shown.get(inView) ?? []), [path.at(-1).title, lineOf(parts)]]);
+  }
+  isShowing = true;
+  for (const [node, told] of shown) {
+    const text = told.map(([title, line]) => (told.length > 1 ? `${title}: ${line}` : line)).join("\n");
+    if (node.widgets?.find(({ name }) => name === WIDGET)?.value === text) continue;
+    api.dispatchCustomEvent("progress_text", { nodeId: String(node.id), text });
+  }
+  isShowing = false;
+}
+
+/** The node with this id, after the subgraphs' nodes that it is in. */
+function nodesOf(id) {
+  let graph = app.graph;
+  return id.split(":").map((step) => {
+    const node = graph?.getNodeById(step);
+    graph = node?.subgraph;
+    return node;
+  });
+}
