@@ -6,11 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .. import xalora_client
 from ..xalora_client import WorkflowTask, WorkflowTaskResult
+from ..xalora_client.config import home_folder
+from ..xalora_client.config.settings import server_arguments
 from . import comfy
 from .comfy import outputs
 from .comfy.progress import Progress
@@ -103,7 +106,7 @@ async def collect(
         media, words = await _media(run, result, result.task_details, decoded=decoded)
         return (result, media), f"done · {words}"
 
-    return await execute(query, stopped="stopped, the task was not canceled")
+    return await execute(query, stopped="stopped, the task was not canceled", task_id=task_id)
 
 
 async def cancel(task_id: str) -> str:
@@ -113,7 +116,7 @@ async def cancel(task_id: str) -> str:
         message = await cancel_or_ended(run.client, task_id)
         return message, message
 
-    return await execute(send, stopped="stopped, it is not known whether the task was canceled")
+    return await execute(send, stopped="stopped, it is not known whether the task was canceled", task_id=task_id)
 
 
 async def cancel_or_ended(client: xalora_client.AsyncClient, task_id: str) -> str:
@@ -127,9 +130,12 @@ async def cancel_or_ended(client: xalora_client.AsyncClient, task_id: str) -> st
 
 
 class NodeRun:
-    """One run of a node: its client, what became of its tasks, and what the node shows."""
+    """One run of a node: its client, what became of its tasks, and what the node shows.
 
-    def __init__(self, *, reuse: bool, images_at_once: int) -> None:
+    ``server`` has the key and the address where it asks another server than that in force.
+    """
+
+    def __init__(self, *, reuse: bool, images_at_once: int, server: tuple[str | None, str | None]) -> None:
         self.prompt = Prompt.current()
         self.tasks = NodeTasks(reuse, prompt_id())
         self.progress = Progress()
@@ -143,7 +149,7 @@ class NodeRun:
             on_cancel=self.tasks.canceled.__setitem__,
             images_at_once=images_at_once,
         )
-        self.client = xalora_client.AsyncClient(ledger=True, advanced=options)
+        self.client = xalora_client.AsyncClient(*server, ledger=True, advanced=options)
 
     def tick(self) -> None:
         """Update the text."""
@@ -205,12 +211,15 @@ async def execute(
     reuse: bool = True,
     stopped: str = "",
     images_at_once: int = 8,
+    task_id: str | None = None,
 ) -> T:
     """Run what a node does, which returns its result and the node's last line. ComfyUI's Cancel stops it.
 
-    ``stopped`` is the last line of a node that creates no task, if it is stopped and no task was canceled with it.
+    ``stopped`` is the last line of a node that creates no task, if it is stopped and no task was canceled with it;
+    ``task_id`` is the task that such a node asks about.
     """
-    run = NodeRun(reuse=reuse, images_at_once=images_at_once)
+    server = await asyncio.to_thread(_server_of, task_id) if task_id else (None, None)
+    run = NodeRun(reuse=reuse, images_at_once=images_at_once, server=server)
     async with run.client:
         try:
             result, line = await run.prompt.run(node(run), run.tick)
@@ -222,6 +231,17 @@ async def execute(
             raise
         run.progress.text(line, last=True)
         return result
+
+
+def _server_of(task_id: str) -> tuple[str | None, str | None]:
+    """Key and address for the server of a task that this machine remembers; both None for that in force."""
+    record = None
+    with (
+        suppress(xalora_client.StorageError),  # Then the server in force is asked.
+        xalora_client.TaskRecords(home_folder(fallback_home=comfy.home())) as records,
+    ):
+        record = records.find(task_id)
+    return server_arguments(record.server, comfy.home()) if record else (None, None)
 
 
 async def create_and_wait(

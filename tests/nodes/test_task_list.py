@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_sequencer import status
+from tests.support.fake_sequencer import Answer, status
 from tests.support.fake_xalora import FakeXalora
 from tests.support.ledger_steps import answer, claim, identity, run_to
 from xalora_client import TaskRecords
@@ -195,6 +195,7 @@ def test_what_hinders_a_refresh_is_said_in_words_of_the_editor(
 ) -> None:
     accepted(ledger, range(1, 2))
     monkeypatch.delenv("XALORA_API_KEY")
+    miner.script("task_result_query", Answer({"message": "who is that"}, 401))
     problem = asyncio.run(pack.part("nodes.editor_api.tasks").refresh(used))["problem"]
-    assert "Settings → Xalora" in problem
+    assert "This sequencer needs a key (task task-1). Set the key in Settings → Xalora" in problem
     assert "`xalora " not in problem
