@@ -73,7 +73,7 @@ def test_comfyuis_own_address_is_named(server, path):
     }
     server.script(path, Answer(answers[path]))
     found = checks()["server"]
-    assert (found.status, found.text) == ("problem", f"{server.url} is ComfyUI's own address, not a sequencer's")
+    assert (found.status, found.text) == ("problem", f"That is ComfyUI's own address: {server.url}")
     assert "http://192.168.1.20:8787" in found.advice
 
 

@@ -52,7 +52,7 @@ MESSAGES: dict[str, Message] = {
         what="No API key is set",
         nodes=f"Set your key in {_SETTINGS}; to try without an account, choose the sandbox there.",
     ),
-    "key_needed": Message("Set {KEY}: whoever runs it gives it to you.", what="This sequencer needs a key"),
+    "key_needed": Message("Set {KEY}, as whoever runs it gave it to you.", what="This sequencer needs a key"),
     "key_form": Message(
         "Set {KEY} to the whole key, as you got it.", what="The API key is not in the form consumer#key"
     ),
@@ -67,7 +67,7 @@ MESSAGES: dict[str, Message] = {
         nodes=f"In {_SETTINGS}, write it like {{example}}, or choose the sandbox.",
     ),
     "comfyui_address": Message(
-        "Give the sequencer's, such as {example}.", what="{address} is ComfyUI's own address, not a sequencer's"
+        "Give the sequencer's, such as {example}.", what="That is ComfyUI's own address: {address}"
     ),
     # What the server answers.
     "bad_request": Message("Correct the parameters and submit again; nothing was started."),
