@@ -6,14 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .. import xalora_client
 from ..xalora_client import WorkflowTask, WorkflowTaskResult
 from ..xalora_client.config import home_folder
-from ..xalora_client.config.settings import server_arguments
 from . import comfy
 from .comfy import outputs
 from .comfy.progress import Progress
@@ -234,14 +232,8 @@ async def execute(
 
 
 def _server_of(task_id: str) -> tuple[str | None, str | None]:
-    """Key and address for the server of a task that this machine remembers; both None for that in force."""
-    record = None
-    with (
-        suppress(xalora_client.StorageError),  # Then the server in force is asked.
-        xalora_client.TaskRecords(home_folder(fallback_home=comfy.home())) as records,
-    ):
-        record = records.find(task_id)
-    return server_arguments(record.server, comfy.home()) if record else (None, None)
+    with xalora_client.TaskRecords(home_folder(fallback_home=comfy.home())) as records:
+        return records.client_arguments(task_id, comfy.home())
 
 
 async def create_and_wait(

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from tests.support.command_line import on_terminal
+from tests.support.fake_sequencer import Answer, status
 from tests.support.subject import KEY, SECRET
 from xalora_client import config
 from xalora_client.config import validation
@@ -45,6 +46,19 @@ def test_each_server_keeps_its_own_key(xalora, monkeypatch):
     assert log_in("--url", network, "--bucket", "s3://a", typed="\n" * 4) == (network, "of-the-network")
     assert log_in("--url", "open-box:99", typed="\n") == ("http://open-box:99", "nobody")
     assert log_in("--url", "http://GPU-box:8787/", typed="\n") == ("http://gpu-box:8787", "of-the-box")
+
+
+def test_a_task_stays_within_reach_after_a_login_elsewhere(xalora, sequencer, monkeypatch):
+    monkeypatch.delenv("XALORA_API_KEY")
+    sequencer.script("task_create", Answer({"task_id": "t1"}))
+    sequencer.script("task_result_query", status("running"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{KEY}\nother#key\n"))
+    assert xalora("login", "--url", sequencer.url).code == 0
+    assert xalora("text2video", "a rabbit", "--no-wait").code == 0
+    assert xalora("login", "--url", "gpu-box:1").code == 0
+    assert xalora("status", "t1").code == xalora("cancel", "t1").code == 0
+    assert {seen.body["api_key"] for seen in sequencer.seen if seen.path != "/"} == {SECRET}
+    assert [seen.path for seen in sequencer.seen].count("/task_create") == 1
 
 
 @pytest.mark.parametrize("typed", ["", "\n", "nonsense\n", "#\n"])
