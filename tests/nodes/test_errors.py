@@ -62,6 +62,7 @@ def test_a_missing_key_says_how_to_set_one_and_how_to_try(
     pack: Any, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("XALORA_API_KEY")
+    monkeypatch.delenv("XALORA_WORKFLOW_URL")
     with pytest.raises(pack.error("ConfigurationError")) as caught:
         pack.run("XaloraText2Video", **VIDEO)
     said = str(caught.value)
