@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from .. import xalora_client
 from ..xalora_client import WorkflowTask, WorkflowTaskResult
+from ..xalora_client.config import home_folder
 from . import comfy
 from .comfy import outputs
 from .comfy.progress import Progress
@@ -102,7 +103,7 @@ async def collect(
         media, described = await _media(run, result, result.task_details, decoded=decoded)
         return (result, media), [Part("done"), *described]
 
-    return await execute(query, stopped="status_stopped")
+    return await execute(query, stopped="status_stopped", task_id=task_id)
 
 
 async def cancel(task_id: str) -> str:
@@ -112,7 +113,7 @@ async def cancel(task_id: str) -> str:
         message = await cancel_or_ended(run.client, task_id)
         return message, [verbatim(message)]
 
-    return await execute(send, stopped="cancel_stopped")
+    return await execute(send, stopped="cancel_stopped", task_id=task_id)
 
 
 async def cancel_or_ended(client: xalora_client.AsyncClient, task_id: str) -> str:
@@ -126,9 +127,12 @@ async def cancel_or_ended(client: xalora_client.AsyncClient, task_id: str) -> st
 
 
 class NodeRun:
-    """One run of a node: its client, what became of its tasks, and what the node shows."""
+    """One run of a node: its client, what became of its tasks, and what the node shows.
 
-    def __init__(self, *, reuse: bool, images_at_once: int) -> None:
+    ``server`` has the key and the address where it asks another server than that in force.
+    """
+
+    def __init__(self, *, reuse: bool, images_at_once: int, server: tuple[str | None, str | None]) -> None:
         self.prompt = Prompt.current()
         self.tasks = NodeTasks(reuse, prompt_id())
         self.progress = Progress()
@@ -143,7 +147,7 @@ class NodeRun:
             on_cancel=self.tasks.canceled.__setitem__,
             images_at_once=images_at_once,
         )
-        self.client = xalora_client.AsyncClient(ledger=True, advanced=options)
+        self.client = xalora_client.AsyncClient(*server, ledger=True, advanced=options)
 
     def tick(self) -> None:
         """Update the line, and while the result is decoded the bar. May raise Interrupted, as ComfyUI's bar does."""
@@ -212,13 +216,15 @@ async def execute(
     reuse: bool = True,
     stopped: str = "",
     images_at_once: int = 8,
+    task_id: str | None = None,
 ) -> T:
     """Run what a node does, which returns its result and the node's last line. ComfyUI's Cancel stops it.
 
     ``stopped`` is the code of the last line of a node that creates no task, if it is stopped and no task was canceled
-    with it.
+    with it; ``task_id`` is the task that such a node asks about.
     """
-    run = NodeRun(reuse=reuse, images_at_once=images_at_once)
+    server = await asyncio.to_thread(_server_of, task_id) if task_id else (None, None)
+    run = NodeRun(reuse=reuse, images_at_once=images_at_once, server=server)
     async with run.client:
         try:
             result, line = await run.prompt.run(node(run), run.tick)
@@ -235,6 +241,11 @@ async def execute(
             run.tasks.ended()
         run.progress.text(line, last=True)
         return result
+
+
+def _server_of(task_id: str) -> tuple[str | None, str | None]:
+    with xalora_client.TaskRecords(home_folder(fallback_home=comfy.home())) as records:
+        return records.client_arguments(task_id, comfy.home())
 
 
 async def create_and_wait(

@@ -2,12 +2,11 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { button, element, openDialog } from "./elements.js";
 import { openHelp } from "./help.js";
-import { keyGoes, keyStays, openKeyDialog } from "./key_dialog.js";
+import { openKeyDialog } from "./key_dialog.js";
 import { notify } from "./notices.js";
 import { ask, ofTask } from "./server.js";
-import { readSettings, storeSettings } from "./settings_state.js";
+import { storeSettings } from "./settings_state.js";
 import { attempt, collectTask } from "./task_actions.js";
 import { t } from "./texts.js";
 
@@ -63,20 +62,11 @@ async function showError({ exception_type: type = "", exception_message: message
 /** Press Run. */
 export const run = () => app.extensionManager.command.execute("Comfy.QueuePrompt");
 
-/** Turn the sandbox on. Where that removes a stored key, only after a warning. */
+/** Turn the sandbox on. The key of the server before stays stored. */
 const trySandbox = () =>
   attempt(async () => {
-    const now = await readSettings();
-    if (keyStays(now, "sandbox")) return turnSandboxOn();
-    const on = button(t("sandboxTry"), () => attempt(turnSandboxOn).finally(() => dialog.close()), { danger: true });
-    const keep = button(t("cancel"), () => dialog.close());
-    const dialog = openDialog(t("sandboxTry"), [element("p", {}, keyGoes(now))], [keep, on]);
-    keep.focus();
+    await storeSettings({ workflow_url: "sandbox" });
+    notify({ text: t("sandboxOn"), buttons: [[t("run"), run]], seconds: 30 });
   });
 
-async function turnSandboxOn() {
-  await storeSettings({ workflow_url: "sandbox" });
-  notify({ text: t("sandboxOn"), buttons: [[t("run"), run]], seconds: 30 });
-}
-
-const offerRun = () => notify({ text: t("keySaved"), buttons: [[t("run"), run]], seconds: 30 });
+const offerRun = (answer) => notify({ text: t("keySaved", { answer }), buttons: [[t("run"), run]], seconds: 30 });

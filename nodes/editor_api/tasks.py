@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ... import xalora_client
 from ...xalora_client import ConfigurationError, NotFoundError, TaskStatus, XaloraError
-from ...xalora_client.config.settings import read_settings
+from ...xalora_client.config.settings import read_settings, server_arguments
 from .. import comfy
 from ..comfy import outputs
 from ..execution import cancel_or_ended
@@ -67,15 +68,15 @@ def page(home: Path, query: dict[str, str], user: str | None = None) -> dict[str
             record if record.state != "creating" or records.is_being_sent(record) else replace(record, state="doubtful")
             for record in found
         ]
-        server = _server()
+        servers = _servers()
         under_way = [
             record
             for record in _open_tasks(records, user)
-            if record.state in ("waiting", "running") and _doubt(record, server) is None
+            if record.state in ("waiting", "running") and _doubt(record, servers) is None
         ]
         return {
             "tasks": [
-                describe(record, None if record.is_final else records.usual_seconds(record), _doubt(record, server))
+                describe(record, None if record.is_final else records.usual_seconds(record), _doubt(record, servers))
                 for record in found
             ],
             "total": total,
@@ -84,7 +85,7 @@ def page(home: Path, query: dict[str, str], user: str | None = None) -> dict[str
             "earlier": sum(record.task_id not in NodeTasks.waited_for for record in under_way),
             "next": found[-1].number if len(found) == limit else None,
             "now": time.time(),
-            "server": server,
+            "server": servers[0] if servers else None,
         }
 
 
@@ -118,19 +119,20 @@ def _has(record: xalora_client.TaskRecord, words: list[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _server() -> str | None:
-    """The server in force, whose tasks can be asked about; None when the settings cannot be read."""
+def _servers() -> list[str]:
+    """The servers whose tasks can be asked about, that in force first; empty when the settings cannot be read."""
     try:
-        return read_settings(comfy.home()).server.value
+        settings = read_settings(comfy.home())
     except ConfigurationError:
-        return None
+        return []
+    return [settings.server.value or "", *settings.servers, "sandbox"]
 
 
-def _doubt(record: xalora_client.TaskRecord, server: str | None) -> str | None:
+def _doubt(record: xalora_client.TaskRecord, servers: Sequence[str]) -> str | None:
     """Why the state of an open task is not known: "elsewhere" or "unknown". None: its server can be asked."""
     if record.is_final or record.task_id is None:
         return None
-    if server is not None and record.server not in (server, "sandbox"):
+    if servers and record.server not in servers:
         return "elsewhere"
     return "unknown" if _key(record) in _unknown else None
 
@@ -277,7 +279,7 @@ async def refresh(home: Path) -> dict[str, Any]:
     Those that were not asked about for the longest time come first. Calls at the same time share one round.
 
     ``asked`` counts the answers, ``finished`` those of finished tasks. ``problem`` says why others could not be asked
-    about, or is None. Tasks at servers that the settings do not name are left out.
+    about, or is None. Tasks at servers that the settings do not know are left out.
     """
     global _refreshing
     if _refreshing is None or _refreshing.done():
@@ -294,7 +296,8 @@ async def _refresh(home: Path) -> dict[str, Any]:
         del _queried[key]
     _unknown.intersection_update(known)
     found.sort(key=lambda record: (_queried.get(_key(record), 0), record.number))
-    for server in {record.server for record in found}:
+    order = _servers()
+    for server in sorted({record.server for record in found}, key=lambda server: server not in order[:1]):
         chosen = [record for record in found if record.server == server][:MOST_REFRESHED]
         try:
             async with _client(server) as client:
@@ -333,18 +336,16 @@ def _task_id(record: xalora_client.TaskRecord) -> str:
 
 
 class ElsewhereError(ConfigurationError):
-    """The task is at a server that the settings do not name."""
+    """The task is at a server that the settings do not know."""
 
 
 def _client(server: str) -> xalora_client.AsyncClient:
-    """A client for a task's server. Raises ElsewhereError when the settings name another one.
+    """A client for a task's server. Raises ElsewhereError for one that the settings do not know.
 
-    A key is sent only to the server it was set with, so another server's task has to wait.
+    A key is sent only to the server it was set with.
     """
-    # The sandbox's key is no secret, and it needs no settings.
-    url = server if server == "sandbox" else None
     options = xalora_client.AdvancedOptions(fallback_home=comfy.home(), source="node")
-    client = xalora_client.AsyncClient(workflow_url=url, ledger=True, advanced=options)
+    client = xalora_client.AsyncClient(*server_arguments(server, comfy.home()), ledger=True, advanced=options)
     if client.config.workflow_url != server:
         raise ElsewhereError(
             f"This task is at {server}, and the settings name {client.config.workflow_url}",

@@ -98,8 +98,7 @@ def test_collect_is_offered_for_a_task_of_the_list_alone(editor: Editor, refusin
     editor.problems[:] = [each for each in editor.problems if "status of 404" not in each]
 
 
-def test_the_sandbox_takes_an_own_servers_key_only_after_a_warning(editor: Editor, refusing: FakeSequencer) -> None:
-    """Its server is not asked for another one's key, so the key is removed."""
+def test_trying_the_sandbox_asks_nothing_and_removes_nothing(editor: Editor, refusing: FakeSequencer) -> None:
     editor.comfy.use()
     stored = {"api_key": "artist-7#of-one", "workflow_url": refusing.url}
     editor.comfy.post("/xalora/config", stored).raise_for_status()
@@ -107,13 +106,12 @@ def test_the_sandbox_takes_an_own_servers_key_only_after_a_warning(editor: Edito
     run(editor)
     editor.close_error()
     editor.xalora.press("refused", "Try the sandbox")
-    dialog = editor.xalora.dialog("Try the sandbox")
-    assert f"key of artist-7 for {refusing.url}" in dialog.inner_text()
-    assert editor.comfy.get("/xalora/config").json()["key"]["set"]
-    dialog.get_by_role("button", name="Try the sandbox").click()
     editor.xalora.message("The sandbox is on")
-    dialog.wait_for(state="detached")
-    assert editor.comfy.get("/xalora/config").json()["server"]["kind"] == "sandbox"
+    shown = editor.comfy.get("/xalora/config").json()
+    assert shown["server"]["kind"] == "sandbox"
+    assert {"kind": "own", "url": refusing.url, "consumer": "artist-7"} in shown["servers"]
+    editor.comfy.post("/xalora/config", {"workflow_url": refusing.url}).raise_for_status()
+    assert editor.comfy.get("/xalora/config").json()["key"]["consumer"] == "artist-7"
     editor.comfy.post("/xalora/config", {"api_key": "", "workflow_url": ""}).raise_for_status()
 
 

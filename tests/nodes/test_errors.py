@@ -62,6 +62,7 @@ def test_a_missing_key_says_how_to_set_one_and_how_to_try(
     pack: Any, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("XALORA_API_KEY")
+    monkeypatch.delenv("XALORA_WORKFLOW_URL")
     with pytest.raises(pack.error("ConfigurationError")) as caught:
         pack.run("XaloraText2Video", **VIDEO)
     said = str(caught.value)
@@ -70,6 +71,24 @@ def test_a_missing_key_says_how_to_set_one_and_how_to_try(
     )
     assert caught.value.remedy == "set-key"
     assert miner.seen == []
+
+
+def test_a_sequencer_that_lets_everybody_in_needs_no_key(
+    pack: Any, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XALORA_API_KEY")
+    frames, *_ = pack.run("XaloraText2Video", **VIDEO)
+    assert len(frames) == VIDEO["length"]
+
+
+def test_a_sequencer_that_needs_a_key_says_so(pack: Any, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was created there, and nothing is sent again by itself."""
+    monkeypatch.delenv("XALORA_API_KEY")
+    miner.script("task_create", Answer({"message": "who is that"}, 401))
+    with pytest.raises(pack.error("AuthenticationError"), match="This sequencer needs a key") as caught:
+        pack.run("XaloraText2Video", **VIDEO)
+    assert caught.value.remedy == "set-key"
+    assert [seen.path for seen in miner.seen].count("/task_create") == 1
 
 
 def test_a_failed_task_is_named_with_the_miners_words(pack: Any, miner: FakeXalora) -> None:

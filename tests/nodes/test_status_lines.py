@@ -314,6 +314,7 @@ def test_an_errors_first_sentence(
 
 def test_no_key(pack: Any, screen: Screen, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XALORA_API_KEY")
+    monkeypatch.delenv("XALORA_WORKFLOW_URL")
     with pytest.raises(pack.error("ConfigurationError")):
         pack.run("XaloraText2Video", **VIDEO)
     assert screen.last == "No API key is set"

@@ -52,8 +52,9 @@ MESSAGES: dict[str, Message] = {
         what="No API key is set",
         nodes=f"Set your key in {_SETTINGS}; to try without an account, choose the sandbox there.",
     ),
+    "key_needed": Message("Set {KEY}, as whoever runs it gave it to you.", what="This sequencer needs a key"),
     "key_form": Message(
-        "Set {KEY} to the whole key from your Xalora account.", what="The API key is not in the form consumer#key"
+        "Set {KEY} to the whole key, as you got it.", what="The API key is not in the form consumer#key"
     ),
     "key_and_server_apart": Message(
         "Set XALORA_API_KEY and XALORA_WORKFLOW_URL in the same place, or pass both as arguments: "
@@ -62,8 +63,11 @@ MESSAGES: dict[str, Message] = {
     ),
     "server_form": Message(
         "Set XALORA_WORKFLOW_URL to something like {example}, or to sandbox.",
-        what="The workflow URL is not the plain address of a server{reason}",
-        nodes=f"Set the server in {_SETTINGS} to something like {{example}}, or choose the sandbox there.",
+        what="This is not the plain address of a server{reason}",
+        nodes=f"In {_SETTINGS}, write it like {{example}}, or choose the sandbox.",
+    ),
+    "comfyui_address": Message(
+        "Give the sequencer's, such as {example}.", what="That is ComfyUI's own address: {address}"
     ),
     # What the server answers.
     "bad_request": Message("Correct the parameters and submit again; nothing was started."),

@@ -215,7 +215,7 @@ class TaskQueue:
             miners = [miner.name for miner in self._miners.alive()]
             found = await list_workflows(self._capabilities, miners, task_type, workflow_id)
         asked = task_type and WorkflowKey(task_type, workflow_id)
-        return replace(found, left_out=self._reasons.left_out(asked) if asked else None)
+        return replace(found, left_out=self._reasons.left_out(asked) if asked else None, miners=len(miners))
 
     async def why_left_out(self, workflow: WorkflowKey) -> str | None:
         """What a connected miner lacks for it, in words; None where none has told."""
