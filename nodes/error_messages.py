@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from typing import Any
 
 from ..xalora_client import XaloraError
@@ -25,18 +26,11 @@ def wrap_errors(node: Any) -> None:
         try:
             return await run(self, *args, **values)
         except XaloraError as error:
-            progress.text(error.what.rstrip("."), last=True)
-            # ComfyUI itself sends the editor only the error's text, in which the advice must be for the editor.
-            message = {
-                "node": progress.node_id,
-                "remedy": error.remedy,
-                "task_id": error.task_id,
-                "message": error.text("nodes"),
-                "reuse": values.get("reuse", True),
-            }
-            comfy.send_to_client(EVENT, message)
-            for_editor = error.derived(advice=error.advice_for("nodes"))
-            raise for_editor.with_traceback(error.__traceback__) from error.__cause__
+            progress.text(error.plain.rstrip("."), last=True)
+            # ComfyUI itself sends the editor only the error's text.
+            facts = {"node": progress.node_id, "task_id": error.task_id, "reuse": values.get("reuse", True)}
+            comfy.send_to_client(EVENT, facts | for_extension(error))
+            raise _for_comfyui(error).with_traceback(error.__traceback__) from error.__cause__
         except Interrupted:  # In ComfyUI an Exception. The last line already says what became of the tasks.
             raise
         except Exception:
@@ -44,6 +38,34 @@ def wrap_errors(node: Any) -> None:
             raise
 
     setattr(node, node.FUNCTION, wrapped)
+
+
+def for_extension(error: XaloraError) -> dict[str, Any]:
+    """An error as the editor's extension gets it, to say it in the user's language and to offer what helps."""
+    return {
+        "type": type(error).__name__,
+        "code": error.code,
+        "params": {name: str(value) for name, value in error.params.items()},
+        "what": error.plain,
+        "advice": error.advice_for("nodes"),
+        "details": error.details,
+        "message": error.text("nodes").partition("\n")[0],
+        "remedy": error.remedy,
+    }
+
+
+_COMFYUIS_OWN = re.compile(
+    "(cuda|gpu) out of memory|out of memory on your gpu|insufficient memory|allocation on device"
+    "|please (login|add credits)|field 'prompt' cannot|rejected by|(failed|flagged) (the|for|by) [a-z]+",
+    re.IGNORECASE,
+)
+"""Words by which editors recognize what is wrong with this machine, or with this user's account at comfy.org."""
+
+
+def _for_comfyui(error: XaloraError) -> XaloraError:
+    """The error with the text that ComfyUI shows. What happened on a remote machine is not said of this one."""
+    text = _COMFYUIS_OWN.sub(lambda found: found[0].replace(" ", "\u00a0"), error.text("nodes"))
+    return error.derived(what=text, advice="")
 
 
 def set_up_log() -> None:

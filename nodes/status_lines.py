@@ -44,12 +44,7 @@ class NodeTasks:
         is_open = update.result is None or not update.result.is_final
         (self.open.add if is_open else self.open.discard)(update.task_id)
         if update.result is not None and update.result.extra.get("blocked_by") == [self.prompt_id]:
-            raise xalora_client.TaskTimeoutError(
-                "The only miner for this task uses this ComfyUI, and waits until this prompt has ended",
-                task_id=update.task_id,
-                result=update.result,
-                advice="Give the miner another ComfyUI with --comfyui, or use nodes in this workflow that run here.",
-            )
+            raise xalora_client.TaskTimeoutError(code="blocked_by_prompt", task_id=update.task_id, result=update.result)
         return update
 
     def elapsed(self) -> str:

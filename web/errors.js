@@ -5,10 +5,10 @@ import { app } from "../../scripts/app.js";
 import { button, element, openDialog } from "./elements.js";
 import { openHelp } from "./help.js";
 import { keyGoes, keyStays, openKeyDialog } from "./key_dialog.js";
-import { notify } from "./notices.js";
+import { dismiss, notify } from "./notices.js";
 import { ask, ofTask } from "./server.js";
-import { readSettings, storeSettings } from "./settings_state.js";
-import { attempt, collectTask } from "./task_actions.js";
+import { onSettings, readSettings, storeSettings } from "./settings_state.js";
+import { attempt, collectTask, nodeAt } from "./task_actions.js";
 import { t } from "./texts.js";
 
 const KINDS = [
@@ -37,6 +37,9 @@ const REMEDIES = {
   collect: [collect, again],
 };
 
+/** What other settings may put right. */
+const SETTINGS = ["set-key", "check-server"];
+
 /** The pack's message about the last error of each node, by the node's id. */
 const lastErrors = new Map();
 
@@ -44,6 +47,9 @@ const lastErrors = new Map();
 export function watchErrors() {
   api.addEventListener("xalora.error", ({ detail }) => lastErrors.set(String(detail.node), detail));
   api.addEventListener("execution_error", ({ detail }) => showError(detail));
+  api.addEventListener("promptQueued", () => dismiss("run"));
+  api.addEventListener("executed", ({ detail }) => dismiss(`node ${detail.node}`));
+  onSettings(() => dismiss("settings"));
 }
 
 /** Whether the list has this task. Only its node can collect one that was created on another computer. */
@@ -52,18 +58,26 @@ const isListed = async (task_id) => Boolean(task_id) && ask(ofTask({ task_id }))
 async function showError({ exception_type: type = "", exception_message: message = "", node_type: nodeType, node_id: node }) {
   const name = type.match(/^xalora_client\.(\w+)$/)?.[1];
   if (!name) return;
-  const error = lastErrors.get(String(node)) ?? {};
+  const error = lastErrors.get(String(node)) ?? { message: message.trim() };
   const [, kind] = KINDS.find(([pattern]) => pattern.test(name));
   const remedies = REMEDIES[error.remedy] ?? [];
   const buttons = (await Promise.all(remedies.map((offer) => offer(error)))).filter(Boolean);
   buttons.push([t("openHelp"), () => openHelp(nodeType)]);
-  notify({ title: t("failed", { kind: t(kind) }), text: message.trim(), kind: "error", buttons });
+  notify({
+    title: t("failed", { node: nodeAt(String(node))?.title ?? nodeType, kind: t(kind) }),
+    text: error.message,
+    details: error.details,
+    kind: "error",
+    buttons,
+    about: ["run", `node ${node}`, `task ${error.task_id}`, ...(SETTINGS.includes(error.remedy) ? ["settings"] : [])],
+    below: true,
+  });
 }
 
 /** Press Run. */
 export const run = () => app.extensionManager.command.execute("Comfy.QueuePrompt");
 
-/** Turn the sandbox on. Where that removes a stored key, only after a warning. */
+/** Turn the sandbox on, and run. Where that removes a stored key, only after a warning. */
 const trySandbox = () =>
   attempt(async () => {
     const now = await readSettings();
@@ -76,7 +90,8 @@ const trySandbox = () =>
 
 async function turnSandboxOn() {
   await storeSettings({ workflow_url: "sandbox" });
-  notify({ text: t("sandboxOn"), buttons: [[t("run"), run]], seconds: 30 });
+  notify({ text: t("sandboxOn"), seconds: 10 });
+  await run();
 }
 
 const offerRun = () => notify({ text: t("keySaved"), buttons: [[t("run"), run]], seconds: 30 });

@@ -8,10 +8,11 @@ const UNREACHABLE = [502, 503, 504];
 
 /** What went wrong, in the pack's own words: what happened, and what to do. */
 export class RouteError extends Error {
-  constructor({ what, advice = "", message, type = "Error" }) {
+  constructor({ what, advice = "", message, details = "", type = "Error" }) {
     super(message ?? `${what} ${advice}`.trim());
     this.what = what;
     this.advice = advice;
+    this.details = details;
     this.type = type;
   }
 }

@@ -2,11 +2,12 @@
 
 import { app } from "../../scripts/app.js";
 import { button, element, openDialog } from "./elements.js";
-import { notify } from "./notices.js";
+import { dismiss, notify } from "./notices.js";
 import { addressOf, ask, ofTask, send } from "./server.js";
 import { stateName, subject } from "./task_words.js";
 import { t } from "./texts.js";
 
+const SECONDS = 20;
 const VIDEO = /\.(mp4|webm|mov|mkv)$/i;
 
 /** Do something and say what went wrong, if anything did. Returns what it returns. */
@@ -14,7 +15,7 @@ export async function attempt(work) {
   try {
     return await work();
   } catch (error) {
-    notify({ text: error.message || t("offline"), kind: "error" });
+    notify({ text: error.message || t("offline"), details: error.details, kind: "error", seconds: SECONDS });
     return null;
   }
 }
@@ -25,6 +26,7 @@ export const collectTask = (task) =>
     const waiting = notify({ text: t("collecting") });
     try {
       const { views, task: now } = await send(ofTask(task, "collect"));
+      if (now.state === "finished") dismiss(`task ${now.task_id}`);
       if (views.length) showResult(now, views);
       else if (now.state === "finished") notify({ text: t("notShown"), kind: "error" });
       else notify({ text: now.message ?? t("notYet", { state: stateName(now) }), seconds: 10 });
@@ -34,11 +36,11 @@ export const collectTask = (task) =>
     }
   });
 
-/** Cancel a task. Returns it as it is then, or null. */
+/** Cancel a task. Its node and its row show that; only where it ended before, a message does. Returns it, or null. */
 export const cancelTask = (task) =>
   attempt(async () => {
     const { task: now } = await send(ofTask(task, "cancel"));
-    notify({ text: t("canceledNow", { state: stateName(now) }), seconds: 8 });
+    if (now.state !== "canceled") notify({ text: t("canceledNow", { state: stateName(now) }), seconds: 8 });
     return now;
   });
 
@@ -86,9 +88,14 @@ export function insertStatusNode(task) {
 export function nodeOf({ place }) {
   const root = app.rootGraph ?? app.graph;
   if (!place?.workflow || place.workflow !== root.id) return null;
-  // "5:12" is the node 12 in the subgraph that node 5 stands for.
-  const [first, ...rest] = place.node.split(":");
-  return rest.reduce((node, id) => node?.subgraph?.getNodeById(id), root.getNodeById(first)) ?? null;
+  return nodeAt(place.node);
+}
+
+/** The node at a place of the open workflow: "5:12" is the node 12 in the subgraph that node 5 stands for. */
+export function nodeAt(path) {
+  const [first, ...rest] = path.split(":");
+  const outer = (app.rootGraph ?? app.graph).getNodeById(first);
+  return rest.reduce((node, id) => node?.subgraph?.getNodeById(id), outer) ?? null;
 }
 
 /** Show the node that a task was made with. */

@@ -57,7 +57,8 @@ const ENGLISH = {
   sandboxTry: "Try the sandbox",
   sandboxOn: "The sandbox is on. It makes previews on this computer, marked PREVIEW, and charges nothing.",
 
-  failed: "Xalora: {kind}",
+  failed: "{node} · {kind}",
+  details: "Details",
   kindInput: "Input",
   kindConfiguration: "Settings",
   kindNetwork: "Connection",

@@ -189,7 +189,7 @@ def _record(home: Path, identifier: str) -> xalora_client.TaskRecord:
     with xalora_client.TaskRecords(home) as records:
         record = records.find(identifier)
     if record is None:
-        raise NotFoundError("This task is not in the list", task_id=identifier, advice="Open the list again.")
+        raise NotFoundError("", code="not_listed", task_id=identifier)
     return record
 
 
@@ -238,7 +238,7 @@ async def thumbnail(home: Path, identifier: str) -> tuple[str, bytes]:
     # A list that is only looked through uses none of the files: those that are really used are kept longer.
     path = xalora_client.TaskRecords(home).media_path(record)
     if path is None:
-        raise NotFoundError("The result is not on this machine", task_id=record.task_id, advice="Collect the task.")
+        raise NotFoundError("", code="not_collected", task_id=record.task_id)
     return path.name, await asyncio.to_thread(_jpeg, path)
 
 
@@ -304,10 +304,7 @@ async def _refresh(home: Path) -> dict[str, Any]:
 
 def _task_id(record: xalora_client.TaskRecord) -> str:
     if record.task_id is None:
-        raise ConfigurationError(
-            f"The sequencer has given no id for job {record.job_id}",
-            advice="Run the same task again: it continues under its job id.",
-        )
+        raise ConfigurationError(code="no_id_yet", params={"job_id": record.job_id})
     return record.task_id
 
 
@@ -325,8 +322,6 @@ def _client(server: str) -> xalora_client.AsyncClient:
     options = xalora_client.AdvancedOptions(fallback_home=comfy.home(), source="node")
     client = xalora_client.AsyncClient(workflow_url=url, ledger=True, advanced=options)
     if client.config.workflow_url != server:
-        raise ElsewhereError(
-            f"This task is at {server}, and the settings name {client.config.workflow_url}",
-            advice="Set that server and its key in Settings, Xalora.",
-        )
+        params = {"server": server, "other": client.config.workflow_url}
+        raise ElsewhereError(code="at_another_server", params=params)
     return client
