@@ -49,7 +49,7 @@ def for_extension(error: XaloraError) -> dict[str, Any]:
         "what": error.plain,
         "advice": error.advice_for("nodes"),
         "details": error.details,
-        "message": error.text("nodes").partition("\n")[0],
+        "message": f"{error.plain.rstrip('.')}. {error.advice_for('nodes')}".rstrip(),
         "remedy": error.remedy,
     }
 
@@ -64,7 +64,7 @@ _COMFYUIS_OWN = re.compile(
 
 def _for_comfyui(error: XaloraError) -> XaloraError:
     """The error with the text that ComfyUI shows. What happened on a remote machine is not said of this one."""
-    text = _COMFYUIS_OWN.sub(lambda found: found[0].replace(" ", "\u00a0"), error.text("nodes"))
+    text = _COMFYUIS_OWN.sub(lambda found: found[0].replace(" ", "-"), error.text("nodes"))
     return error.derived(what=text, advice="")
 
 

@@ -72,7 +72,7 @@ function mount() {
   const around = topDialog() ?? document.body;
   if (container.parentNode !== around) around.append(container);
   const { top, right } = (app.canvasContainer ?? app.canvasEl).getBoundingClientRect();
-  container.style.top = `${top + (app.lastExecutionError ? 230 : 60)}px`;
+  container.style.top = `${top + (app.lastExecutionError ? 244 : 100)}px`;
   container.style.right = `${innerWidth - right + 8}px`;
 }
 

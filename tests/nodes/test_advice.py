@@ -40,7 +40,7 @@ def test_comfyui_is_told_what_its_user_can_do(pack: Any, miner: FakeXalora) -> N
     with pytest.raises(pack.error("AuthenticationError")) as caught:
         pack.run("XaloraText2Video", prompt="a rabbit")
     assert str(caught.value) == (
-        "The server does not accept the key. Check the key in Settings → Xalora.\nThe server answered 401: no."
+        "The server does not accept the key. Check the key in Settings → Xalora. (The server answered 401: no)."
     )
     assert str(caught.value.derived(advice=None)).endswith("Check XALORA_API_KEY (consumer#key).")
 

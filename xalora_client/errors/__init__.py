@@ -160,13 +160,14 @@ class XaloraError(Exception):
         return " · ".join(filter(None, [what, task]))
 
     def text(self, surface: Literal["library", "command", "nodes"]) -> str:
-        """The whole message, in the terms of that surface. For "nodes", the details are a line of their own.
+        """The whole message, in the terms of that surface. For "nodes", the details come last.
 
         Args:
             surface: Who reads it: "library", "command" or "nodes".
         """
         if surface == messages.NODES:
-            return f"{self.plain.rstrip('.')}. {self.advice_for(surface)}".rstrip() + f"\n{self.details}".rstrip()
+            details = f" ({self.details})" if self.details else ""
+            return f"{self.plain.rstrip('.')}. {self.advice_for(surface)}".rstrip() + details
         what = self.what.rstrip(".")
         if self.task_id and self.task_id not in what:
             what = f"{what} (task {self.task_id})"
