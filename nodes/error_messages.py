@@ -45,10 +45,11 @@ def for_extension(error: XaloraError) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
         "code": error.code,
-        "params": {name: str(value) for name, value in error.params.items()},
+        "params": {name: _of_others(str(value).rstrip(".")) for name, value in error.params.items()},
         "what": error.plain,
         "advice": error.advice_for("nodes"),
         "details": error.details,
+        "untranslated": error.untranslated,
         "message": f"{error.plain.rstrip('.')}. {error.advice_for('nodes')}".rstrip(),
         "remedy": error.remedy,
     }
@@ -63,9 +64,13 @@ _COMFYUIS_OWN = re.compile(
 
 
 def _for_comfyui(error: XaloraError) -> XaloraError:
-    """The error with the text that ComfyUI shows. What happened on a remote machine is not said of this one."""
-    text = _COMFYUIS_OWN.sub(lambda found: found[0].replace(" ", "-"), error.text("nodes"))
-    return error.derived(what=text, advice="")
+    """The error with the text that ComfyUI shows."""
+    return error.derived(what=_of_others(error.text("nodes")), advice="")
+
+
+def _of_others(text: str) -> str:
+    """The text, written so that no editor takes what happened on a remote machine for something of this one."""
+    return _COMFYUIS_OWN.sub(lambda found: found[0].replace(" ", "-"), text)
 
 
 def set_up_log() -> None:

@@ -9,7 +9,7 @@ import { dismiss, notify } from "./notices.js";
 import { ask, ofTask } from "./server.js";
 import { onSettings, readSettings, storeSettings } from "./settings_state.js";
 import { attempt, collectTask, nodeAt } from "./task_actions.js";
-import { t } from "./texts.js";
+import { errorWords, t } from "./texts.js";
 
 const KINDS = [
   [/^InvalidParameter/, "kindInput"],
@@ -45,6 +45,7 @@ const lastErrors = new Map();
 
 /** Show errors of our nodes; others are the editor's own business. */
 export function watchErrors() {
+  // Before the editor itself listens.
   api.addEventListener("xalora.error", ({ detail }) => lastErrors.set(String(detail.node), detail));
   api.addEventListener("execution_error", ({ detail }) => showError(detail));
   api.addEventListener("promptQueued", () => dismiss("run"));
@@ -55,21 +56,26 @@ export function watchErrors() {
 /** Whether the list has this task. Only its node can collect one that was created on another computer. */
 const isListed = async (task_id) => Boolean(task_id) && ask(ofTask({ task_id })).then(() => true, () => false);
 
-async function showError({ exception_type: type = "", exception_message: message = "", node_type: nodeType, node_id: node }) {
+async function showError(shown) {
+  const { exception_type: type = "", exception_message: message = "", node_type: nodeType, node_id: id } = shown;
   const name = type.match(/^xalora_client\.(\w+)$/)?.[1];
   if (!name) return;
-  const error = lastErrors.get(String(node)) ?? { message: message.trim() };
+  const error = lastErrors.get(String(id)) ?? { message: message.trim() };
+  const node = nodeAt(String(id));
+  const { text, details } = errorWords(error, (field) => node?.widgets?.find(({ name }) => name === field)?.label ?? field);
+  // The editor says it too: in the user's language.
+  if (text !== error.message) shown.exception_message = text;
   const [, kind] = KINDS.find(([pattern]) => pattern.test(name));
   const remedies = REMEDIES[error.remedy] ?? [];
   const buttons = (await Promise.all(remedies.map((offer) => offer(error)))).filter(Boolean);
   buttons.push([t("openHelp"), () => openHelp(nodeType)]);
   notify({
-    title: t("failed", { node: nodeAt(String(node))?.title ?? nodeType, kind: t(kind) }),
-    text: error.message,
-    details: error.details,
+    title: t("failed", { node: node?.title ?? nodeType, kind: t(kind) }),
+    text,
+    details,
     kind: "error",
     buttons,
-    about: ["run", `node ${node}`, `task ${error.task_id}`, ...(SETTINGS.includes(error.remedy) ? ["settings"] : [])],
+    about: ["run", `node ${id}`, `task ${error.task_id}`, ...(SETTINGS.includes(error.remedy) ? ["settings"] : [])],
     below: true,
   });
 }

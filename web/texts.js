@@ -131,12 +131,14 @@ const ENGLISH = {
 };
 
 let translated = {};
+/** The texts for the codes of the pack's errors; empty in English, which comes with each error. */
+let errors = {};
 
 /** Load the translations of the language that the editor uses. Without them, the texts are English. */
 export async function loadTexts(language) {
   if (!language || language === "en") return;
   const answer = await api.fetchApi("/i18n");
-  if (answer.ok) translated = (await answer.json())[language]?.xalora ?? {};
+  if (answer.ok) ({ xalora: translated = {}, xaloraErrors: errors = {} } = (await answer.json())[language] ?? {});
 }
 
 /**
@@ -145,8 +147,20 @@ export async function loadTexts(language) {
  * @param {Record<string, string | number>} [values] what {name} in the text stands for
  */
 export function t(key, values = {}) {
-  const text = translated[key] ?? ENGLISH[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+  return fill(translated[key] ?? ENGLISH[key] ?? key, values);
+}
+
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+
+/**
+ * An error of the pack in the user's language: its text, and the details that an expert asks for.
+ * @param {object} error as the pack sends it
+ * @param {(field: string) => string} [label] what the node calls a field
+ */
+export function errorWords({ code, params = {}, message, details, untranslated }, label = (field) => field) {
+  if (!errors[code]) return { text: message, details };
+  const image = params.image ? fill(errors.image, params) : "";
+  return { text: image + fill(errors[code], { ...params, field: label(params.field) }), details: untranslated || details };
 }
 
 /** A text for one or for several. */

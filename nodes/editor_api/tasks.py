@@ -16,6 +16,7 @@ from ...xalora_client import ConfigurationError, NotFoundError, TaskStatus, Xalo
 from ...xalora_client.config.settings import read_settings
 from .. import comfy
 from ..comfy import outputs
+from ..error_messages import for_extension
 from ..execution import cancel_or_ended
 
 EVENT = "xalora.tasks"
@@ -255,8 +256,8 @@ async def refresh(home: Path) -> dict[str, Any]:
 
     Those that were not asked about for the longest time come first. Calls at the same time share one round.
 
-    ``asked`` counts the answers, ``finished`` those of finished tasks. ``problem`` says why others could not be asked
-    about, or is None. Tasks at servers that the settings do not name are left out.
+    ``asked`` counts the answers, ``finished`` those of finished tasks. ``problem`` and ``error`` say why others could
+    not be asked about, or are None. Tasks at servers that the settings do not name are left out.
     """
     global _refreshing
     if _refreshing is None or _refreshing.done():
@@ -265,7 +266,8 @@ async def refresh(home: Path) -> dict[str, Any]:
 
 
 async def _refresh(home: Path) -> dict[str, Any]:
-    asked, finished, problem = 0, 0, None
+    asked, finished = 0, 0
+    problem: XaloraError | None = None
     with xalora_client.TaskRecords(home) as records:
         found = await asyncio.to_thread(_open_tasks, records)
     known = {_key(record) for record in found}
@@ -282,7 +284,7 @@ async def _refresh(home: Path) -> dict[str, Any]:
         except ElsewhereError:
             continue
         except XaloraError as error:
-            problem = error.text("nodes")
+            problem = error
             continue
         for record, answer in zip(chosen, answers, strict=True):
             key = _key(record)
@@ -292,14 +294,15 @@ async def _refresh(home: Path) -> dict[str, Any]:
                 if time.time() - (record.submitted or record.created) > SECONDS_UNTIL_KNOWN:
                     _unknown.add(key)
             elif isinstance(answer, XaloraError):
-                problem = answer.text("nodes")
+                problem = answer
             elif isinstance(answer, BaseException):
                 raise answer
             else:
                 asked += 1
                 finished += answer.status == TaskStatus.FINISHED
                 _unknown.discard(key)
-    return {"asked": asked, "finished": finished, "problem": problem}
+    said = {"problem": problem and problem.text("nodes"), "error": problem and for_extension(problem)}
+    return {"asked": asked, "finished": finished} | said
 
 
 def _task_id(record: xalora_client.TaskRecord) -> str:

@@ -159,6 +159,11 @@ class XaloraError(Exception):
         task = f"task {self.task_id}" if self.task_id and self.task_id not in what else ""
         return " · ".join(filter(None, [what, task]))
 
+    @property
+    def untranslated(self) -> str:
+        """The text for a user of ComfyUI where a translation of its code's words would leave something out, else ""."""
+        return "" if messages.has_all(self.code) and self.own_advice is None else self.text(messages.NODES)
+
     def text(self, surface: Literal["library", "command", "nodes"]) -> str:
         """The whole message, in the terms of that surface. For "nodes", the details come last.
 

@@ -139,6 +139,7 @@ MESSAGES: dict[str, Message] = {
         "It redirects to {address}: if that is right, set {SERVER} to it.", plain="The server is at another address"
     ),
     # Values.
+    "image": Message("", plain="Image {image} of {images}: "),
     "invalid_parameter": Message("Allowed: {allowed}.", plain="{field} must be {allowed}; it is {value}", nodes=""),
     "prompt_missing": Message("Allowed: {allowed}.", plain="Write a prompt first", nodes=""),
     "text_missing": Message("Allowed: {allowed}.", plain="Fill in {field} first", nodes=""),
@@ -315,11 +316,17 @@ def what(code: str, params: Mapping[str, object]) -> str:
 def plain(code: str, params: Mapping[str, object]) -> str:
     """What happened, for a user of ComfyUI. Empty where the error's own text is plain, or a param is not known."""
     text = MESSAGES.get(code, _NONE).plain
-    image = "Image {image} of {images}: " if text and "image" in params else ""
+    image = MESSAGES["image"].plain if text and "image" in params else ""
     try:
         return (image + text).format_map(params)
     except KeyError:
         return ""
+
+
+def has_all(code: str) -> bool:
+    """Whether the words for a code say all there is, except for an error's own advice."""
+    message = MESSAGES.get(code, _NONE)
+    return bool(message.plain or message.what) and "{allowed}" not in message.plain
 
 
 def advice(code: str, params: Mapping[str, object], surface: Surface) -> str:
