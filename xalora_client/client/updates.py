@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import NetworkError, XaloraError
 from ..protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
+from ..protocol.parameters import number_text
 from .polling import ENOUGH_TO_LEARN
 
 
@@ -70,7 +71,7 @@ class TaskUpdate:
             return f", about {minutes(left)} left" if left > 0 else ""
         if progress is not None:
             title = f"{progress.title} " if progress.title else ""
-            return f" · {title}{progress.value:g} / {progress.maximum:g}"
+            return f" · {title}{number_text(progress.value)} / {number_text(progress.maximum)}"
         if self.result is not None and self.result.why_waiting:
             return f" · {self.result.why_waiting}"
         return _ORIGINS.get(self.origin, "")
