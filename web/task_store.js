@@ -104,7 +104,7 @@ class TaskStore extends EventTarget {
     try {
       const answer = await send("/refresh");
       finished = answer.finished;
-      this.problem = answer.error && errorWords(answer.error).text;
+      this.problem = answer.error ? errorWords(answer.error).text : null;
     } catch (error) {
       if (error instanceof OfflineError) {
         this.#failed(error);

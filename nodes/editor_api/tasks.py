@@ -256,8 +256,8 @@ async def refresh(home: Path) -> dict[str, Any]:
 
     Those that were not asked about for the longest time come first. Calls at the same time share one round.
 
-    ``asked`` counts the answers, ``finished`` those of finished tasks. ``problem`` and ``error`` say why others could
-    not be asked about, or are None. Tasks at servers that the settings do not name are left out.
+    ``asked`` counts the answers, ``finished`` those of finished tasks. ``problem`` says why others could not be asked
+    about, or is None; ``error`` has its parts. Tasks at servers that the settings do not name are left out.
     """
     global _refreshing
     if _refreshing is None or _refreshing.done():
@@ -301,8 +301,8 @@ async def _refresh(home: Path) -> dict[str, Any]:
                 asked += 1
                 finished += answer.status == TaskStatus.FINISHED
                 _unknown.discard(key)
-    said = {"problem": problem and problem.text("nodes"), "error": problem and for_extension(problem)}
-    return {"asked": asked, "finished": finished} | said
+    answer = {"asked": asked, "finished": finished, "problem": problem and problem.text("nodes")}
+    return answer | ({"error": for_extension(problem)} if problem else {})
 
 
 def _task_id(record: xalora_client.TaskRecord) -> str:
