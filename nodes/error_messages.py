@@ -57,7 +57,7 @@ def for_extension(error: XaloraError) -> dict[str, Any]:
 
 _COMFYUIS_OWN = re.compile(
     "(cuda|gpu) out of memory|out of memory on your gpu|insufficient memory|allocation on device"
-    "|please (login|add credits)|field 'prompt' cannot|rejected by|(failed|flagged) (the|for|by) [a-z]+",
+    "|please (login|add credits)|field 'prompt' cannot|rejected by|safety checks|content policy violation",
     re.IGNORECASE,
 )
 """Words by which editors recognize what is wrong with this machine, or with this user's account at comfy.org."""

@@ -43,9 +43,8 @@ const SETTINGS = ["set-key", "check-server"];
 /** The pack's message about the last error of each node, by the node's id. */
 const lastErrors = new Map();
 
-/** Show errors of our nodes; others are the editor's own business. */
+/** Show errors of our nodes; others are the editor's own business. Called before the editor itself listens. */
 export function watchErrors() {
-  // Before the editor itself listens.
   api.addEventListener("xalora.error", ({ detail }) => lastErrors.set(String(detail.node), detail));
   api.addEventListener("execution_error", ({ detail }) => showError(detail));
   api.addEventListener("promptQueued", () => dismiss("run"));
