@@ -47,7 +47,7 @@ const lastErrors = new Map();
 export function watchErrors() {
   api.addEventListener("xalora.error", ({ detail }) => lastErrors.set(String(detail.node), detail));
   api.addEventListener("execution_error", ({ detail }) => showError(detail));
-  api.addEventListener("promptQueued", () => dismiss("run"));
+  api.addEventListener("execution_start", () => dismiss("run"));
   api.addEventListener("executed", ({ detail }) => dismiss(`node ${detail.node}`));
   onSettings(() => dismiss("settings"));
 }

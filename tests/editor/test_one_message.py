@@ -49,8 +49,9 @@ def fail(editor: Editor, node: int) -> Any:
     assert end["name"] == "execution_error"
     assert editor.comfy.get(f"/history/{end['prompt_id']}").json()[end["prompt_id"]]["status"]["status_str"] == "error"
     editor.close_error()
-    editor.page.locator(".xalora-notice").first.wait_for()
-    return editor.page.locator(".xalora-notice")
+    messages = editor.page.locator(".xalora-notice[role=alert]")
+    messages.first.wait_for()
+    return messages
 
 
 def add(editor: Editor, **values: Any) -> int:
@@ -85,10 +86,11 @@ def test_at_most_two_stand_until_their_causes_have_gone(page: Editor, miner: Fak
     notify = "async text => (await import('/extensions/xalora-nodes/notices.js')).notify({text})"
     for text in ("one", "two"):
         page.js(notify, text)
-    assert messages.locator("p").all_inner_texts() == ["one", "two"]
+    others = page.page.locator(".xalora-notice")
+    assert others.locator("p").all_inner_texts() == ["one", "two"]
     for _ in range(2):
-        messages.first.get_by_role("button", name="Close").click()
-    messages = fail(page, node)
+        others.first.get_by_role("button", name="Close").click()
+    fail(page, node)
     miner.script("task_create", miner._create)
     page.queue()
     assert page.end()["name"] == "execution_success"
@@ -109,15 +111,20 @@ def test_at_most_two_stand_until_their_causes_have_gone(page: Editor, miner: Fak
 def test_cancel_says_the_same_from_everywhere(page: Editor, endless: SandboxProcess, how: str) -> None:
     page.comfy.use(endless.url, XALORA_API_KEY=KEY)
     prompt = secrets.token_hex(4)
-    node = page.add("XaloraText2Video", prompt=prompt, width=64, height=48, length=5)
+    page.add("XaloraText2Video", prompt=prompt, width=64, height=48, length=5)
+    page.js("""() => {
+        seen.lines = [];
+        app.api.addEventListener('progress_text', ({detail}) => seen.lines.push(detail.text));
+    }""")
     page.queue()
-    page.until(lambda: any("running" in text for text in page.texts(node)), "the task runs")
+    page.until(lambda: any("running" in text for text in page.js("() => seen.lines")), "the task runs")
     if how == "in the tab":
         page.xalora.act(prompt, "Cancel task")
     else:
         page.comfy.interrupt()
     assert page.end()["name"] == "execution_interrupted"
-    page.until(lambda: page.texts(node)[-1] == "canceled", "the node says so")
+    page.until(lambda: page.js("() => seen.lines.at(-1)") == "canceled", "the node says so")
     page.page.wait_for_timeout(500)
-    assert not page.page.locator(".xalora-notice, [role=dialog]:visible").count()
+    assert not page.page.locator(".xalora-notice[role=alert], [role=dialog]:visible").count()
+    assert not page.page.get_by_text("The task is canceled").count()
     assert not page.page.get_by_test_id("error-overlay").count()
