@@ -141,7 +141,8 @@ class _Batch:
         advice = error.advice_for("nodes")
         if finished and self.run.tasks.reuse:
             advice = f"{advice.rstrip('.')}; the other {finished} are kept: queue again to send only what failed."
-        return error.derived(what=f"Image {number + 1} of {self.count}: {error.what}", advice=advice)
+        params = {"image": number + 1, "images": self.count}
+        return error.derived(what=f"Image {number + 1} of {self.count}: {error.what}", advice=advice, params=params)
 
     def note(self, number: int, update: xalora_client.TaskUpdate) -> xalora_client.TaskUpdate:
         """Remember where the task of an image comes from."""

@@ -118,12 +118,17 @@ async def cancel(task_id: str) -> str:
 
 async def cancel_or_ended(client: xalora_client.AsyncClient, task_id: str) -> str:
     """Cancel a task; returns the server's message. A server may refuse to cancel a task that has ended: no error."""
+    _canceled_at[task_id] = time.monotonic()
     try:
         return await client.cancel_task(task_id)
     except (xalora_client.BadRequestError, xalora_client.ConflictError) as error:
         if not (await client.query_task_result(task_id)).is_final:
             raise
         return error.message
+
+
+_canceled_at: dict[str, float] = {}
+"""When this ComfyUI canceled a task by its id, from the editor's tab or by a node, in monotonic seconds."""
 
 
 class NodeRun:
@@ -237,6 +242,11 @@ async def execute(
                 line = run.tasks.stopped_with_run_line()
             run.progress.text(line, last=True)
             raise
+        except xalora_client.TaskCanceledError as error:
+            if _canceled_at.get(error.task_id or "", 0.0) < run.tasks.began:
+                raise
+            run.progress.text([Part("state_canceled")], last=True)
+            raise Interrupted from None  # As ComfyUI's own Cancel: what the user did is no error.
         finally:
             run.tasks.ended()
         run.progress.text(line, last=True)

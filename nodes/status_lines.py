@@ -48,6 +48,7 @@ class Part(StatusPart):
         "may_run": "stopped, but {tasks} may still be running: {why}",
         "status_stopped": "stopped, the task was not canceled",
         "cancel_stopped": "stopped, it is not known whether the task was canceled",
+        "error": "{words}",
         "bug": "stopped by an error, see the message",
         "run_stopped_early": "stopped with the run: the Xalora tab shows whether a task was submitted",
         "run_stopped": "stopped with the run, {tasks}: {advice}",
@@ -108,12 +109,7 @@ class NodeTasks:
             self.open.discard(update.task_id)
             self.waited_for.pop(update.task_id, None)
         if update.result is not None and update.result.extra.get("blocked_by") == [self.prompt_id]:
-            raise xalora_client.TaskTimeoutError(
-                "The only miner for this task uses this ComfyUI, and waits until this prompt has ended",
-                task_id=update.task_id,
-                result=update.result,
-                advice="Give the miner another ComfyUI with --comfyui, or use nodes in this workflow that run here.",
-            )
+            raise xalora_client.TaskTimeoutError(code="blocked_by_prompt", task_id=update.task_id, result=update.result)
         return update
 
     def ended(self) -> None:

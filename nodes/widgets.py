@@ -65,5 +65,6 @@ def checked_id(task_id: str) -> str:
     """The id without the white space that copying adds. Raises InvalidParameterError when nothing is left."""
     task_id = task_id.strip()
     if not task_id:
-        raise InvalidParameterError("task_id", task_id, "the id of a task, as the other Xalora nodes give it")
+        allowed = "the id of a task, as the other Xalora nodes give it"
+        raise InvalidParameterError("task_id", task_id, allowed, code="text_missing")
     return task_id

@@ -2,12 +2,13 @@
 
 import { app } from "../../scripts/app.js";
 import { button, element, openDialog } from "./elements.js";
-import { notify } from "./notices.js";
+import { dismiss, notify } from "./notices.js";
 import { addressOf, ask, ofTask, send } from "./server.js";
 import { tasksOf } from "./task_batches.js";
 import { stateName, subject } from "./task_words.js";
 import { t } from "./texts.js";
 
+const SECONDS = 20;
 const VIDEO = /\.(mp4|webm|mov|mkv)$/i;
 
 /** Do something and say what went wrong, if anything did. Returns what it returns. */
@@ -15,7 +16,7 @@ export async function attempt(work) {
   try {
     return await work();
   } catch (error) {
-    notify({ text: error.message || t("offline"), kind: "error" });
+    notify({ text: error.message || t("offline"), details: error.details, kind: "error", seconds: SECONDS });
     return null;
   }
 }
@@ -31,6 +32,7 @@ export const collectTask = (task) =>
       const answers = await each(task, "collect");
       const views = answers.flatMap((answer) => answer.views);
       const { task: now } = answers[0];
+      for (const { task: one } of answers) if (one.state === "finished") dismiss(`task ${one.task_id}`);
       if (views.length) showResult(now, views);
       else if (now.state === "finished") notify({ text: t("notShown"), kind: "error" });
       else notify({ text: now.message ?? t("notYet", { state: stateName(now) }), seconds: 10 });
@@ -40,11 +42,11 @@ export const collectTask = (task) =>
     }
   });
 
-/** Cancel a task. Returns it as it is then, or null. */
+/** Cancel a task. Its node and its row show that; only where it ended before, a message does. Returns it, or null. */
 export const cancelTask = (task) =>
   attempt(async () => {
     const [{ task: now }] = await each(task, "cancel", (one) => !one.final);
-    notify({ text: t("canceledNow", { state: stateName(now) }), seconds: 8 });
+    if (now.state !== "canceled") notify({ text: t("canceledNow", { state: stateName(now) }), seconds: 8 });
     return now;
   });
 

@@ -3,6 +3,7 @@
 import { api } from "../../scripts/api.js";
 import { ask, OfflineError, send } from "./server.js";
 import { onSettings } from "./settings_state.js";
+import { errorWords } from "./texts.js";
 
 const PAGE = 40;
 const SECONDS_BETWEEN_REFRESHES = 10;
@@ -103,7 +104,9 @@ class TaskStore extends EventTarget {
   async refresh() {
     let finished = 0;
     try {
-      ({ finished, problem: this.problem } = await send("/refresh"));
+      const answer = await send("/refresh");
+      finished = answer.finished;
+      this.problem = answer.error ? errorWords(answer.error).text : null;
     } catch (error) {
       if (error instanceof OfflineError) {
         this.#failed(error);

@@ -71,7 +71,8 @@ const ENGLISH = {
   sandboxTry: "Try the sandbox",
   sandboxOn: "The sandbox is on. It makes previews on this computer, marked PREVIEW, and charges nothing.",
 
-  failed: "Xalora: {kind}",
+  failed: "{node} · {kind}",
+  details: "Details",
   kindInput: "Input",
   kindConfiguration: "Settings",
   kindNetwork: "Connection",
@@ -147,6 +148,8 @@ const ENGLISH = {
 };
 
 let translated = {};
+/** The texts for the codes of the pack's errors; empty in English, which comes with each error. */
+let errors = {};
 
 /** The editor's language. An editor that lacks the browser's own shows English: then our texts are in the browser's. */
 function languageOf({ settings, get }) {
@@ -161,7 +164,7 @@ export async function loadTexts() {
   const language = languageOf(app.extensionManager.setting);
   if (language === "en") return;
   const answer = await api.fetchApi("/i18n");
-  if (answer.ok) translated = (await answer.json())[language]?.xalora ?? {};
+  if (answer.ok) ({ xalora: translated = {}, xaloraErrors: errors = {} } = (await answer.json())[language] ?? {});
 }
 
 /**
@@ -180,8 +183,20 @@ export const lineOf = (parts) => parts.map(partOf).join(" · ");
 
 function partOf(part) {
   const words = translated.status?.[part.code];
+  if (words && part.code === "error") return errorWords(part.values.error).text.replace(/[.。]$/, "");
   if (!words) return part.text ?? part;
   return fill(words, Object.fromEntries(Object.entries(part.values).map(([name, value]) => [name, partOf(value)])));
+}
+
+/**
+ * An error of the pack in the user's language: its text, and the details that an expert asks for.
+ * @param {object} error as the pack sends it
+ * @param {(field: string) => string} [label] what the node calls a field
+ */
+export function errorWords({ code, params = {}, message, details, untranslated }, label = (field) => field) {
+  if (!errors[code]) return { text: message, details };
+  const image = params.image ? fill(errors.image, params) : "";
+  return { text: image + fill(errors[code], { ...params, field: label(params.field) }), details: untranslated || details };
 }
 
 /** A text for one or for several. */

@@ -16,6 +16,8 @@ import { loadTexts } from "./texts.js";
 /** The pack in ComfyUI's registry. A workflow that has it says which pack and version it needs. */
 const PACK = { cnr_id: "xalora-nodes", ver: "0.1.0" };
 
+watchErrors();
+
 app.registerExtension({
   name: "Xalora",
   settings,
@@ -25,7 +27,6 @@ app.registerExtension({
     await loadTexts().catch(() => {});
     registerTab();
     offerNewSeeds();
-    watchErrors();
     showStatus();
     // The editor does not wait for this; and when it fails, the tab says why.
     tellOfEarlierTasks().catch(() => {});

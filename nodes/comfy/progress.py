@@ -73,11 +73,15 @@ class Progress:
 
 def _message(part: StatusPart) -> dict[str, Any]:
     """The part as JSON: its code, its values, and its English text."""
-    values = {
-        name: _message(value) if isinstance(value, StatusPart) else without_markup(str(value))
-        for name, value in part.values.items()
-    }
-    return {"code": part.code, "values": values, "text": without_markup(str(part))}
+    return {"code": part.code, "values": _plain(part.values), "text": without_markup(str(part))}
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, StatusPart):
+        return _message(value)
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return without_markup(str(value))
 
 
 def without_markup(text: str) -> str:

@@ -18,6 +18,7 @@ from ...xalora_client import ConfigurationError, NotFoundError, TaskStatus, Xalo
 from ...xalora_client.config.settings import read_settings, server_arguments
 from .. import comfy
 from ..comfy import outputs
+from ..error_messages import for_extension
 from ..execution import cancel_or_ended
 from ..status_lines import NodeTasks
 
@@ -212,7 +213,7 @@ def _record(home: Path, identifier: str) -> xalora_client.TaskRecord:
     with xalora_client.TaskRecords(home) as records:
         record = records.find(identifier)
     if record is None:
-        raise NotFoundError("This task is not in the list", task_id=identifier, advice="Open the list again.")
+        raise NotFoundError("", code="not_listed", task_id=identifier)
     return record
 
 
@@ -261,7 +262,7 @@ async def thumbnail(home: Path, identifier: str) -> tuple[str, bytes]:
     # A list that is only looked through uses none of the files: those that are really used are kept longer.
     path = xalora_client.TaskRecords(home).media_path(record)
     if path is None:
-        raise NotFoundError("The result is not on this machine", task_id=record.task_id, advice="Collect the task.")
+        raise NotFoundError("", code="not_collected", task_id=record.task_id)
     return path.name, await asyncio.to_thread(_jpeg, path)
 
 
@@ -279,7 +280,7 @@ async def refresh(home: Path) -> dict[str, Any]:
     Those that were not asked about for the longest time come first. Calls at the same time share one round.
 
     ``asked`` counts the answers, ``finished`` those of finished tasks. ``problem`` says why others could not be asked
-    about, or is None. Tasks at servers that the settings do not know are left out.
+    about, or is None; ``error`` has its parts. Tasks at servers that the settings do not know are left out.
     """
     global _refreshing
     if _refreshing is None or _refreshing.done():
@@ -288,7 +289,8 @@ async def refresh(home: Path) -> dict[str, Any]:
 
 
 async def _refresh(home: Path) -> dict[str, Any]:
-    asked, finished, problem = 0, 0, None
+    asked, finished = 0, 0
+    problem: XaloraError | None = None
     with xalora_client.TaskRecords(home) as records:
         found = await asyncio.to_thread(_open_tasks, records)
     known = {_key(record) for record in found}
@@ -306,7 +308,7 @@ async def _refresh(home: Path) -> dict[str, Any]:
         except ElsewhereError:
             continue
         except XaloraError as error:
-            problem = error.text("nodes")
+            problem = error
             continue
         for record, answer in zip(chosen, answers, strict=True):
             key = _key(record)
@@ -316,22 +318,20 @@ async def _refresh(home: Path) -> dict[str, Any]:
                 if time.time() - (record.submitted or record.created) > SECONDS_UNTIL_KNOWN:
                     _unknown.add(key)
             elif isinstance(answer, XaloraError):
-                problem = answer.text("nodes")
+                problem = answer
             elif isinstance(answer, BaseException):
                 raise answer
             else:
                 asked += 1
                 finished += answer.status == TaskStatus.FINISHED
                 _unknown.discard(key)
-    return {"asked": asked, "finished": finished, "problem": problem}
+    answer = {"asked": asked, "finished": finished, "problem": problem and problem.text("nodes")}
+    return answer | ({"error": for_extension(problem)} if problem else {})
 
 
 def _task_id(record: xalora_client.TaskRecord) -> str:
     if record.task_id is None:
-        raise ConfigurationError(
-            f"The sequencer has given no id for job {record.job_id}",
-            advice="Run the same task again: it continues under its job id.",
-        )
+        raise ConfigurationError(code="no_id_yet", params={"job_id": record.job_id})
     return record.task_id
 
 
@@ -347,8 +347,6 @@ def _client(server: str) -> xalora_client.AsyncClient:
     options = xalora_client.AdvancedOptions(fallback_home=comfy.home(), source="node")
     client = xalora_client.AsyncClient(*server_arguments(server, comfy.home()), ledger=True, advanced=options)
     if client.config.workflow_url != server:
-        raise ElsewhereError(
-            f"This task is at {server}, and the settings name {client.config.workflow_url}",
-            advice="Set that server and its key in Settings, Xalora.",
-        )
+        params = {"server": server, "other": client.config.workflow_url}
+        raise ElsewhereError(code="at_another_server", params=params)
     return client

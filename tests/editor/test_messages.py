@@ -62,7 +62,8 @@ def test_a_wrong_value_is_about_the_input(editor: Editor, refusing: FakeSequence
     editor.add("XaloraTaskStatus", task_id="")
     editor.queue()
     assert editor.end()["name"] == "execution_error"
-    assert editor.xalora.message("task_id is ''").locator("strong").inner_text() == "Xalora: Input"
+    message = editor.xalora.message("Fill in task_id first")
+    assert message.locator("strong").inner_text() == "Xalora Task Status · Input"
 
 
 def test_what_a_server_says_is_never_markup(editor: Editor, refusing: FakeSequencer) -> None:
@@ -140,6 +141,7 @@ def test_messages_can_be_used_while_a_dialog_is_open(editor: Editor) -> None:
 def test_help_is_the_page_of_the_node_at_what_is_about_the_error(editor: Editor, refusing: FakeSequencer) -> None:
     refusing.script("task_create", Answer({"message": "not like this"}, 400))
     run(editor)
+    editor.close_error()
     editor.xalora.press("not like this", "Open help")
     dialog = editor.xalora.dialog("Text to Image (Xalora Flux LoRA)")
     heading = dialog.get_by_text("If something happens on the way").bounding_box()

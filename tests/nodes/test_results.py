@@ -169,7 +169,7 @@ NO_IMAGES = {
 def test_what_is_no_image_is_refused_before_it_is_paid_for(
     pack: Any, miner: FakeXalora, image: Any, wait: bool
 ) -> None:
-    with pytest.raises(pack.error("InvalidParameterError"), match="image is"):
+    with pytest.raises(pack.error("InvalidParameterError"), match="image must be"):
         pack.run("XaloraUpscale", image=image, wait=wait)
     assert miner.parameters == {}
 

@@ -296,11 +296,11 @@ def test_a_line_holds_no_markup(pack: Any, text: str, shown: str) -> None:
 @pytest.mark.parametrize(
     ("node_id", "values", "line"),
     [
-        ("XaloraText2Video", VIDEO, "The task failed: out of memory"),
-        ("XaloraText2Video", VIDEO | {"width": 8}, "width is 8"),
-        ("XaloraUpscale", {"image": images(2)}, "Image 1 of 2: The task failed: out of memory"),
-        ("XaloraTaskStatus", {"task_id": "task-77"}, "The server answered 404: there is no such task"),
-        ("XaloraCancelTask", {"task_id": ""}, "task_id is ''"),
+        ("XaloraText2Video", VIDEO, "The remote machine ran out of memory"),
+        ("XaloraText2Video", VIDEO | {"width": 8}, "width is 8, and must be from 16 to 4,096"),
+        ("XaloraUpscale", {"image": images(2)}, "Image 1 of 2: The remote machine ran out of memory"),
+        ("XaloraTaskStatus", {"task_id": "task-77"}, "The server cannot find what was asked for"),
+        ("XaloraCancelTask", {"task_id": ""}, "Fill in task_id first"),
     ],
 )
 def test_an_errors_first_sentence(

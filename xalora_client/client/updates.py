@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import NetworkError, XaloraError
 from ..protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
+from ..protocol.parameters import number_text
 from ..status_parts import StatusPart
 from .polling import ENOUGH_TO_LEARN
 
@@ -78,7 +79,8 @@ class TaskUpdate:
         elif progress is not None:
             if not progress.estimated:
                 title = f"{progress.title} " if progress.title else ""
-                yield StatusPart("verbatim", words=f"{title}{progress.value:g} / {progress.maximum:g}")
+                words = f"{title}{number_text(progress.value)} / {number_text(progress.maximum)}"
+                yield StatusPart("verbatim", words=words)
         elif self.result is not None and self.result.why_waiting:
             yield from _why(self.result.why_waiting)
         elif self.origin in _ORIGINS:
