@@ -230,5 +230,5 @@ def test_what_hinders_a_refresh_is_said_in_words_of_the_editor(
     monkeypatch.delenv("XALORA_API_KEY")
     miner.script("task_result_query", Answer({"message": "who is that"}, 401))
     problem = asyncio.run(pack.part("nodes.editor_api.tasks").refresh(used))["problem"]
-    assert "This sequencer needs a key (task task-1). Set the key in Settings → Xalora" in problem
+    assert "This sequencer needs a key. Set the key in Settings → Xalora" in problem
     assert "`xalora " not in problem
