@@ -43,39 +43,46 @@ function removeMedia(node) {
   Object.assign(node, { imgs: undefined, previewMediaType: undefined, videoContainer: undefined });
 }
 
-function previewBegins(id) {
+/** The node of ours with this id, if there is one, with the output to show after its live preview. */
+function noted(id) {
   const node = nodeAt(id);
-  if (!node?.type?.startsWith("Xalora")) return;
+  if (!node?.type?.startsWith("Xalora")) return null;
   if (previewed.get(id)?.node !== node) previewed.set(id, { node, output: app.nodeOutputs[locator(node)] });
-  const shown = previewed.get(id);
-  if (shown.isRunning) return;
+  return previewed.get(id);
+}
+
+function previewBegins(id) {
+  const shown = noted(id);
+  if (!shown || shown.isRunning) return;
   shown.isRunning = true;
-  removeMedia(node);
+  removeMedia(shown.node);
   show(id, NOTHING);
 }
 
-function isDone(id, output) {
-  const node = nodeAt(id);
-  const isVideo = output?.animated?.[0] && !/\.(webp|png)$/.test(output.images?.[0]?.filename);
-  if (previewed.has(id)) previewEnds(id, output);
-  else if (node?.type?.startsWith("Xalora") && (node.previewMediaType === "video") !== !!isVideo) removeMedia(node);
-}
-
 async function previewEnds(id, output) {
-  const shown = previewed.get(id);
+  const shown = noted(id);
+  if (!shown) return;
   Object.assign(shown, { isRunning: false, output: output ?? shown.output });
   await null; // The editor may hear of the result after us.
-  const isOpen = () => nodeAt(id) === shown.node;
+  const isOpen = () => nodeAt(id) === shown.node && !shown.isRunning;
   if (isOpen()) show(id, NOTHING);
-  for (let tries = 0; tries < 10 && app.nodePreviewImages[locator(shown.node)] && !shown.isRunning; tries++) {
+  for (let tries = 0; tries < 10 && isOpen() && app.nodePreviewImages[locator(shown.node)]; tries++) {
     await forgetPreview(id);
     await new Promise((resume) => setTimeout(resume, 500));
   }
-  if (shown.isRunning) return;
-  previewed.delete(id);
   if (!isOpen()) return;
+  previewed.delete(id);
   path(id).map(nodeAt).forEach(removeMedia);
   show(id, shown.output ?? NOTHING);
+}
+
+/** The server says that a node is done, and the editor shows its output, unless there is a live preview. */
+function isDone(id, output) {
+  const node = nodeAt(id);
+  if (!node?.type?.startsWith("Xalora")) return;
+  const isVideo = output?.animated?.[0] && !/\.(webp|png)$/.test(output.images?.[0]?.filename);
+  if (previewed.get(id)?.node === node || app.nodePreviewImages[locator(node)]) previewEnds(id, output);
+  else if ((node.previewMediaType === "video") !== !!isVideo) removeMedia(node);
 }
 
 /** A node's id in the prompt, after those of the subgraphs that it is in: all of them show its preview. */
@@ -122,6 +129,11 @@ async function showEarlierResults() {
 app.registerExtension({
   name: "Xalora.Previews",
   afterConfigureGraph: () => showEarlierResults().catch((error) => console.warn("Xalora: no earlier results", error)),
+  // The newest editor keeps the previews of a workflow that is not open, even when its run is over.
+  afterLoadGraph() {
+    const ids = app.graph.nodes.map(({ id }) => String(id));
+    ids.filter((id) => app.nodePreviewImages[id] && !progress.nodes[id]).forEach((id) => previewEnds(id));
+  },
   setup() {
     const on = (event, listen) => app.api.addEventListener(event, ({ detail }) => isOurs || listen(detail));
     on("progress_state", (detail) => (progress = detail));
