@@ -66,6 +66,7 @@ def test_a_line_is_in_the_editors_language_wherever_the_node_can_be_seen_and_sta
 ) -> None:
     any_editor.use(sandbox.url, XALORA_API_KEY="consumer#key")
     with speaking("zh") as editor:
+        editor.js("() => { app.graph.id = crypto.randomUUID() }")  # A workflow that was cleared away has none.
         first = text2video(editor, 100)
         outer = in_subgraph(editor, text2video(editor, 900))
         editor.js(RUN)
