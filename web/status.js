@@ -10,13 +10,17 @@ const WIDGET = "$$node-text-preview";
 /** The last line of each node, by its workflow and id. In a subgraph, the id is a path such as "12:3". */
 const lines = new Map();
 let isShowing = false;
+let isNewView = false;
 
 /** Show the lines from now on. The editor itself shows each in English, loses some, and has none for a subgraph. */
 export function showStatus() {
   api.addEventListener("xalora.status", ({ detail }) => lines.set(`${detail.workflow} ${detail.node}`, detail));
   const ends = ["execution_success", "execution_error", "execution_interrupted"];
   for (const name of ["progress_text", ...ends]) api.addEventListener(name, showSoon);
-  app.canvas.canvas.addEventListener("litegraph:set-graph", showSoon);
+  app.canvas.canvas.addEventListener("litegraph:set-graph", () => {
+    isNewView = true;
+    showSoon();
+  });
 }
 
 /** Show them before the next picture, after the editor has done with the event. */
@@ -35,10 +39,19 @@ function show() {
   isShowing = true;
   for (const [node, told] of shown) {
     const text = told.map(([title, line]) => (told.length > 1 ? `${title}: ${line}` : line)).join("\n");
-    if (node.widgets?.find(({ name }) => name === WIDGET)?.value === text) continue;
+    const widget = node.widgets?.find(({ name }) => name === WIDGET);
+    if (widget && isNewView) renew(node, widget);
+    else if (widget?.value === text) continue;
     api.dispatchCustomEvent("progress_text", { nodeId: String(node.id), text });
   }
-  isShowing = false;
+  isShowing = isNewView = false;
+}
+
+/** Remove the widget, so that a new one is made: older editors show none that was there before a visit to a subgraph. */
+function renew(node, widget) {
+  node.widgets.splice(node.widgets.indexOf(widget), 1);
+  // Newer editors keep those of a subgraph's node.
+  if (!node.widgets.includes(widget)) widget.onRemove?.();
 }
 
 /** The node with this id, after the subgraphs' nodes that it is in. */
