@@ -55,7 +55,14 @@ class Settings:
 
     @staticmethod
     def kind_of(server: str) -> str:
-        """The same for the server at an address."""
+        """The same for another server.
+
+        Args:
+            server: Its address, or "sandbox".
+
+        Returns:
+            "network", "own" or "sandbox".
+        """
         return "sandbox" if server == SANDBOX else "network" if is_public(server) else "own"
 
 
@@ -105,7 +112,15 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
 def server_arguments(server: str, fallback_home: Path | None = None) -> tuple[str | None, str | None]:
     """Key and address for a client that is to ask a task's server, also while another server is in force.
 
-    Both are None for the server in force, and for one that cannot be asked. Raises as ``read_settings`` does.
+    Args:
+        server: Its address, as the ledger has it, or "sandbox".
+        fallback_home: As for the clients.
+
+    Returns:
+        Both are None for the server in force, and for one that cannot be asked.
+
+    Raises:
+        ConfigurationError: As ``read_settings`` raises it.
     """
     if server == SANDBOX:  # Its key is no secret, and it needs no settings.
         return None, SANDBOX
@@ -116,7 +131,7 @@ def server_arguments(server: str, fallback_home: Path | None = None) -> tuple[st
     return config.stored_key(stored, server) or WITHOUT_KEY, server
 
 
-def change_settings(fallback_home: Path | None = None, **changes: Any) -> None:
+def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
     """Store settings, the others stay. An empty text takes one back to its default; for ``bucket`` that is none.
 
     A stored key that was set for another server stays with that one when the server changes.
@@ -151,7 +166,8 @@ def change_settings(fallback_home: Path | None = None, **changes: Any) -> None:
             _check_sources(stored)
 
     config.stored_settings(home, fallback_home)  # Raises where there is no such profile.
-    config.store(home, fallback_home=fallback_home, check=check, **changes)
+    stored: dict[str, Any] = dict(changes)
+    config.store(home, fallback_home=fallback_home, check=check, **stored)
 
 
 _NAMES = {

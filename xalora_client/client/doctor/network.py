@@ -78,9 +78,13 @@ async def check_server(settings: Config, web: WebTransport) -> About:
 
 
 async def refuse_comfyui(address: str) -> None:
-    """Raise ConfigurationError where a ComfyUI answers at the address in place of a sequencer, or it has a bad form.
+    """Refuse an address where a ComfyUI answers: people mistake it for their sequencer's. No key is sent.
 
-    People mistake the one for the other. Nothing but the address is asked, for some seconds at most.
+    Args:
+        address: The address, as it was typed.
+
+    Raises:
+        ConfigurationError: It is a ComfyUI's, or has the wrong form.
     """
     url = checked_url(address)
     if url == SANDBOX or is_public(url):
