@@ -47,7 +47,9 @@ def fail(editor: Editor, node: int) -> Any:
     editor.queue()
     end = editor.end()
     assert end["name"] == "execution_error"
-    assert editor.comfy.get(f"/history/{end['prompt_id']}").json()[end["prompt_id"]]["status"]["status_str"] == "error"
+    history = editor.comfy.get
+    editor.until(lambda: history(f"/history/{end['prompt_id']}").json(), "the history has the run")
+    assert history(f"/history/{end['prompt_id']}").json()[end["prompt_id"]]["status"]["status_str"] == "error"
     editor.close_error()
     messages = editor.page.locator(".xalora-notice[role=alert]")
     messages.first.wait_for()
