@@ -39,12 +39,6 @@ def node_words(pack: Any) -> dict[str, Any]:
     return told
 
 
-def extension_words() -> dict[str, str]:
-    """The texts in ``web/texts.js``."""
-    table = (ROOT / "web" / "texts.js").read_text(encoding="utf-8").partition("ENGLISH = {")[2].partition("\n};")[0]
-    return {key: json.loads(text) for key, text in re.findall(r'^ *"?([\w-]+)"?: *("(?:[^"\\]|\\.)*"),?$', table, re.M)}
-
-
 class Placeholders(dict[str, object]):
     """Puts ``{name}`` where a text has it."""
 
@@ -74,16 +68,26 @@ def test_these_languages_are_there() -> None:
     assert sorted(path.name for path in LOCALES.iterdir()) == sorted(LANGUAGES)
 
 
-def test_english_is_what_the_nodes_and_the_extension_say(pack: Any) -> None:
+def test_english_is_what_the_nodes_say(pack: Any) -> None:
     """With UPDATE_ENGLISH=1 it is written anew; the other languages must then follow."""
-    nodes, texts = node_words(pack), extension_words() | {"status": pack.part("nodes.status_lines").Part.WORDS}
+    nodes, lines, main = node_words(pack), pack.part("nodes.status_lines").Part.WORDS, words("en", "main")
     if os.environ.get("UPDATE_ENGLISH"):
         write(LOCALES / "en" / "nodeDefs.json", nodes)
-        write(LOCALES / "en" / "main.json", words("en", "main") | {"xalora": texts, "xaloraErrors": error_words()})
+        main |= {"xalora": main["xalora"] | {"status": lines}, "xaloraErrors": error_words()}
+        write(LOCALES / "en" / "main.json", main)
     assert words("en", "nodeDefs") == nodes
-    assert texts
-    assert words("en", "main")["xalora"] == texts
-    assert words("en", "main")["xaloraErrors"] == error_words()
+    assert main["xalora"]["status"] == lines
+    assert main["xaloraErrors"] == error_words()
+
+
+def test_the_extension_has_all_of_its_texts_and_no_others() -> None:
+    code = "".join(file.read_text(encoding="utf-8") for file in SCRIPTS)
+    texts = set(words("en", "main")["xalora"]) - {"status"}
+    one, several = ({*re.findall(rf'\b{call}\("(\w+)"', code)} for call in ("t", "many"))
+    assert one | several | {f"{each}One" for each in several} <= texts
+    # The others are put together, or named in a table: of each there is at least a part.
+    parts = {*re.findall(r'"(\w+)"', code), *re.findall(r"[`(](\w+_?)\$\{", code)}
+    assert [each for each in texts if not any(each.startswith(part) for part in parts)] == []
 
 
 def write(file: Path, value: Any) -> None:
