@@ -59,6 +59,7 @@ function previewBegins(id) {
   show(id, NOTHING);
 }
 
+/** Show this output in place of a live preview, or of another kind of media; without one, what was shown before. */
 async function previewEnds(id, output) {
   const shown = noted(id);
   if (!shown) return;
@@ -74,15 +75,6 @@ async function previewEnds(id, output) {
   previewed.delete(id);
   path(id).map(nodeAt).forEach(removeMedia);
   show(id, shown.output ?? NOTHING);
-}
-
-/** The server says that a node is done, and the editor shows its output, unless there is a live preview. */
-function isDone(id, output) {
-  const node = nodeAt(id);
-  if (!node?.type?.startsWith("Xalora")) return;
-  const isVideo = output?.animated?.[0] && !/\.(webp|png)$/.test(output.images?.[0]?.filename);
-  if (previewed.get(id)?.node === node || app.nodePreviewImages[locator(node)]) previewEnds(id, output);
-  else if ((node.previewMediaType === "video") !== !!isVideo) removeMedia(node);
 }
 
 /** A node's id in the prompt, after those of the subgraphs that it is in: all of them show its preview. */
@@ -138,7 +130,7 @@ app.registerExtension({
     const on = (event, listen) => app.api.addEventListener(event, ({ detail }) => isOurs || listen(detail));
     on("progress_state", (detail) => (progress = detail));
     on("b_preview_with_metadata", ({ displayNodeId }) => previewBegins(displayNodeId));
-    on("executed", ({ node, display_node, output }) => isDone(display_node ?? node, output));
+    on("executed", ({ node, display_node, output }) => previewEnds(display_node ?? node, output));
     for (const event of ["execution_success", "execution_error", "execution_interrupted"]) {
       on(event, () => {
         progress = { ...progress, nodes: {} };

@@ -53,8 +53,9 @@ def previewing(
         assert editor.problems == []
 
 
-def run(editor: Editor, node: int, *, stop: bool = False) -> str:
+def run(editor: Editor, node: int, server: SandboxProcess, *, stop: bool = False) -> str:
     """Run, and see a live preview. Returns the file that the editor was told to show last."""
+    editor.comfy.use(server.url, XALORA_API_KEY="consumer#key")
     editor.js("id => { app.graph.getNodeById(id).widgets.find(({name}) => name === 'seed').value++ }", node)
     editor.queue()
     editor.until(lambda: editor.js(SHOWN, node) == ["live preview"], "a live preview, and nothing else")
@@ -64,7 +65,9 @@ def run(editor: Editor, node: int, *, stop: bool = False) -> str:
     return editor.js("() => window.made")
 
 
-def test_after_a_live_preview_comes_the_result_or_the_earlier_one(previewing: Editor) -> None:
+def test_after_a_live_preview_comes_the_result_or_the_earlier_one(
+    previewing: Editor, sandbox: SandboxProcess, endless: SandboxProcess
+) -> None:
     editor = previewing
     node = editor.add("XaloraText2Video", prompt="seen before it is done", **SMALL)
 
@@ -72,13 +75,13 @@ def test_after_a_live_preview_comes_the_result_or_the_earlier_one(previewing: Ed
         editor.until(lambda: editor.js(SHOWN, node) == [*files], f"{files} in place of {editor.js(SHOWN, node)}")
         assert not editor.page.get_by_text("failed to load").count()
 
-    run(editor, node, stop=True)
+    run(editor, node, endless, stop=True)
     shows()
-    first = run(editor, node)
+    first = run(editor, node, sandbox)
     shows(first)
-    second = run(editor, node)
+    second = run(editor, node, sandbox)
     shows(second)
-    run(editor, node, stop=True)
+    run(editor, node, endless, stop=True)
     shows(second)
     assert first != second
     assert 0 < editor.js("() => window.widest") < 600  # The canvas has 1600.
