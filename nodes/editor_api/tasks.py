@@ -325,8 +325,8 @@ async def _refresh(home: Path) -> dict[str, Any]:
                 asked += 1
                 finished += answer.status == TaskStatus.FINISHED
                 _unknown.discard(key)
-    counts = {"asked": asked, "finished": finished, "problem": problem and problem.text("nodes")}
-    return counts | ({"error": for_extension(problem)} if problem else {})
+    payload = {"asked": asked, "finished": finished, "problem": problem and problem.text("nodes")}
+    return payload | ({"error": for_extension(problem)} if problem else {})
 
 
 def _task_id(record: xalora_client.TaskRecord) -> str:
