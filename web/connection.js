@@ -2,7 +2,7 @@
 
 import { element } from "./elements.js";
 import { send } from "./server.js";
-import { many, t } from "./texts.js";
+import { errorWords, many, t } from "./texts.js";
 
 /**
  * Test the settings in force, and show the answer in this element.
@@ -12,8 +12,8 @@ import { many, t } from "./texts.js";
  */
 export async function testConnection(answer, failed = (problem) => problem) {
   answer.replaceChildren(t("testing"));
-  const { connected, problem, checks } = await send("/test").catch((error) => ({ problem: error.message || t("offline"), checks: [] }));
-  const line = connected ? words(connected) : failed(problem);
+  const { connected, problem, error, checks } = await send("/test").catch((error) => ({ problem: error.message || t("offline"), checks: [] }));
+  const line = connected ? words(connected) : failed(error ? errorWords(error).text : problem);
   const items = checks.map(({ status, name, text, advice }) => element("li", { "data-status": status }, `${name}: ${text} ${advice}`.trim()));
   answer.replaceChildren(element("p", { "data-status": connected ? "ok" : "problem" }, line));
   if (items.length) answer.append(element("details", {}, element("summary", {}, t("details")), element("ul", {}, ...items)));

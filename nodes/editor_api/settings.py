@@ -12,6 +12,7 @@ from ...xalora_client import InvalidParameterError, XaloraError
 from ...xalora_client.config import Setting, home_folder
 from ...xalora_client.config.settings import change_settings, read_settings
 from .. import comfy
+from ..error_messages import for_extension
 
 logger = logging.getLogger("xalora_client")
 
@@ -65,20 +66,22 @@ async def change(changes: dict[str, Any]) -> dict[str, Any]:
 async def test() -> dict[str, Any]:
     """Try each part of the setup; nothing is charged.
 
-    ``ok`` is False when something will not work; ``problem`` is the first of that, in words. ``connected`` says
-    to which kind of server, and how many machines and workflows it has, where it tells.
+    ``ok`` is False when something will not work; ``problem`` is the first of that, in words, and ``error`` has its
+    parts, where it is an error. ``connected`` says to which kind of server, and how many machines and workflows it
+    has, where it tells.
     """
     from ...xalora_client.client.doctor import examine  # With HTTP libraries, which would slow down ComfyUI's start.
 
     checks = await examine(fallback_home=comfy.home())
     bad = next((check for check in checks if check.status == "problem"), None)
     counts = {name: count for check in checks for name, count in check.counts.items()}
-    return {
+    answer = {
         "ok": bad is None,
         "problem": bad and f"{bad.text.rstrip('.')}. {bad.advice_for('nodes')}".strip(),
         "connected": None if bad else {"kind": read_settings(comfy.home()).kind, **counts},
         "checks": [check.to_json("nodes") for check in checks],
     }
+    return answer | ({"error": for_extension(bad.error)} if bad and bad.error else {})
 
 
 async def workflows() -> list[dict[str, Any]]:
