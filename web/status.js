@@ -4,9 +4,6 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { lineOf } from "./texts.js";
 
-/** The editor's widget that has the line. */
-const WIDGET = "$$node-text-preview";
-
 /** The last line of each node, by its workflow and id. In a subgraph, the id is a path such as "12:3". */
 const lines = new Map();
 let isShowing = false;
@@ -17,14 +14,12 @@ export function showStatus() {
   api.addEventListener("xalora.status", ({ detail }) => lines.set(`${detail.workflow} ${detail.node}`, detail));
   const ends = ["execution_success", "execution_error", "execution_interrupted"];
   for (const name of ["progress_text", ...ends]) api.addEventListener(name, showSoon);
-  app.canvas.canvas.addEventListener("litegraph:set-graph", () => {
-    isNewView = true;
-    showSoon();
-  });
+  app.canvas.canvas.addEventListener("litegraph:set-graph", showSoon);
 }
 
 /** Show them before the next picture, after the editor has done with the event. */
-export function showSoon() {
+export function showSoon(event) {
+  isNewView ||= event?.type === "litegraph:set-graph";
   if (!isShowing) queueMicrotask(show);
 }
 
@@ -39,19 +34,14 @@ function show() {
   isShowing = true;
   for (const [node, told] of shown) {
     const text = told.map(([title, line]) => (told.length > 1 ? `${title}: ${line}` : line)).join("\n");
-    const widget = node.widgets?.find(({ name }) => name === WIDGET);
-    if (widget && isNewView) renew(node, widget);
+    const widget = node.widgets?.find(({ name }) => name === "$$node-text-preview");
+    // A new one is made: older editors show none that was there before a visit to a subgraph. Newer ones keep some.
+    if (widget && isNewView) node.widgets.splice(node.widgets.indexOf(widget), 1);
     else if (widget?.value === text) continue;
+    if (widget && !node.widgets.includes(widget)) widget.onRemove?.();
     api.dispatchCustomEvent("progress_text", { nodeId: String(node.id), text });
   }
   isShowing = isNewView = false;
-}
-
-/** Remove the widget, so that a new one is made: older editors show none that was there before a visit to a subgraph. */
-function renew(node, widget) {
-  node.widgets.splice(node.widgets.indexOf(widget), 1);
-  // Newer editors keep those of a subgraph's node.
-  if (!node.widgets.includes(widget)) widget.onRemove?.();
 }
 
 /** The node with this id, after the subgraphs' nodes that it is in. */
