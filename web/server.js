@@ -45,7 +45,7 @@ async function answered(path, options) {
     throw new OfflineError();
   }
   const payload = await answer.json().catch(() => null);
-  if (payload?.error) throw new RouteError(payload.error);
+  if (!answer.ok && payload?.error) throw new RouteError(payload.error);
   if (answer.ok && payload !== null) return payload;
   if (UNREACHABLE.includes(answer.status)) throw new OfflineError();
   // Our routes answer in JSON, so this one is missing, or somebody else answered.

@@ -45,6 +45,7 @@ class Dialog:
         self.address = self.root.get_by_label("Address of the sequencer")
         self.key = self.root.get_by_label("Key (consumer#key)")
         self.keyboard = editor.page.keyboard
+        self.until = editor.until
 
     def choose(self, kind: str, address: str | None = None, key: str = "") -> Dialog:
         """Fill in what is asked for."""
@@ -63,6 +64,11 @@ class Dialog:
             self.root.get_by_role("button", name="Save").click()
         for words in said:
             self.root.locator("p").filter(has_text=words).first.wait_for()
+
+    def wait_for_focus(self, field: Any) -> None:
+        """Wait until what is typed goes into this field."""
+        is_focused = "field => field === document.activeElement"
+        self.until(lambda: field.evaluate(is_focused), "the field has the focus")
 
     def close(self) -> None:
         self.keyboard.press("Escape")
@@ -87,7 +93,7 @@ def test_each_server_is_tested_and_keeps_its_own_key(
         dialog.choose("own", "http://gpu:99999", KEY).save("impossible port")
         assert "xyz" not in dialog.root.inner_text(), "not in the words of the public network"
         dialog.choose("own", any_editor.url.removeprefix("http://")).save("That is ComfyUI's own address")
-        assert dialog.address.evaluate("field => field === document.activeElement")
+        dialog.wait_for_focus(dialog.address)
         assert not (any_editor.base / "xalora" / "config.json").exists()
 
         dialog.choose("own", f" {keyless.url.removeprefix('http://')}/ ").save("Connected, but no machine")
@@ -101,7 +107,7 @@ def test_each_server_is_tested_and_keeps_its_own_key(
         assert stored(any_editor) == {"workflow_url": keyless.url}
 
         dialog.choose("own", keyed.url).save("This sequencer needs a key")
-        assert dialog.key.evaluate("field => field === document.activeElement")
+        dialog.wait_for_focus(dialog.key)
         dialog.keyboard.type(KEY)
         FakeMiner(keyed.url, "txt2vid.1", key=MINER_KEY).waits(60)
         dialog.save("Connected: 1 machine, 1 workflow", enter=True)

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 @pytest.fixture
 def unset(editor: Editor) -> Iterator[Editor]:
     """The editor with neither key nor server set, and nothing left of what the test sets."""
+    stored = editor.comfy.base / "xalora" / "config.json"
     editor.comfy.use()
-    nothing = dict.fromkeys(("api_key", "workflow_url", "image_delivery", "media_budget"), "")
-    editor.comfy.post("/xalora/config", nothing).raise_for_status()
+    stored.unlink(missing_ok=True)
     yield editor
     editor.comfy.use()
-    editor.comfy.post("/xalora/config", nothing).raise_for_status()
+    stored.unlink(missing_ok=True)
 
 
 def open_settings(editor: Editor) -> Any:
