@@ -13,7 +13,7 @@ import { errorWords, many, t } from "./texts.js";
 export async function testConnection(answer, failed = (problem) => problem) {
   answer.replaceChildren(t("testing"));
   const { connected, problem, error, checks } = await send("/test").catch((error) => ({ problem: error.message || t("offline"), checks: [] }));
-  const line = connected ? words(connected) : failed(error ? errorWords(error).text : problem);
+  const line = connected ? words(connected) : failed(error ? errorWords({ ...error, message: problem }).text : problem);
   const items = checks.map(({ status, name, text, advice }) => element("li", { "data-status": status }, `${name}: ${text} ${advice}`.trim()));
   answer.replaceChildren(element("p", { "data-status": connected ? "ok" : "problem" }, line));
   if (items.length) answer.append(element("details", {}, element("summary", {}, t("details")), element("ul", {}, ...items)));
