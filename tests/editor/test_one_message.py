@@ -66,7 +66,7 @@ def test_a_remote_failure_is_not_this_machines(page: Editor, miner: FakeXalora, 
     node = add(page)
     messages = fail(page, node)
     assert messages.count() == 1
-    assert messages.locator("strong").inner_text() == "Xalora Flux LoRA · Task"
+    assert messages.locator("strong").inner_text() == "Text to Image (Xalora Flux LoRA) · Task"
     assert not page.page.get_by_text("Not enough GPU memory").count()
     # Nor does a dialog ask to log in, or to pay.
     assert not page.page.locator("[role=dialog]:visible").count()
