@@ -89,4 +89,4 @@ const trySandbox = () =>
     await run();
   });
 
-const offerRun = (answer) => notify({ text: t("keySaved", { answer }), buttons: [[t("run"), run]], seconds: 30 });
+const offerRun = (answer) => notify({ text: t("keySaved", { answer }), buttons: [[t("run"), run]], seconds: 30, about: ["run"] });

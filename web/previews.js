@@ -27,11 +27,11 @@ function send(event, detail) {
   isOurs = false;
 }
 
-/** Show this output, by the message that the server sends when a node is done: every canvas shows it in its own way. */
+/** Show this output, by the message that the server sends when a node is done; the canvas is drawn anew once it is loaded. */
 function show(id, { images, animated }) {
   // Without the mark of a reused result: that run is over.
   send("executed", { node: id, display_node: id, output: { images, animated } });
-  app.canvas.setDirty(true, true);
+  for (const wait of [0, 300, 1000, 3000]) setTimeout(() => app.canvas.setDirty(true, true), wait);
 }
 
 /** Where the editor keeps a node's output and preview. */
