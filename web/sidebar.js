@@ -192,7 +192,7 @@ class Panel {
     const origin = [by, task.server === "sandbox" ? t("serverSandbox") : task.server];
     this.details.append(
       element("p.xalora-subject", {}, subject(task)),
-      element("p.xalora-hint", {}, [stateName(task), doubtName(task), task.message, ...origin].filter(Boolean).join(" · ")),
+      element("p.xalora-hint", {}, [stateName(task), doubtName(task), task.message === "canceled on request" ? null : task.message, ...origin].filter(Boolean).join(" · ")),
       element("div.xalora-actions", {}, ...buttons.slice(0, BUTTONS), ...menu(t("more"), buttons.slice(BUTTONS))),
     );
     this.details.querySelector(`[data-action="${focused}"]`)?.focus();

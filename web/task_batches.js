@@ -17,7 +17,7 @@ function asOne(batch) {
   const { number, created, submitted } = batch.at(-1);
   const finished = Math.max(...batch.map((task) => task.finished ?? 0));
   const media = batch.find((task) => task.media)?.media;
-  return { ...shown, number, created, submitted, finished, usual_seconds: null, media, batch };
+  return { ...shown, number, created, submitted, finished, usual_seconds: null, progress: null, media, batch };
 }
 
 /** The tasks that one stands for, oldest first. */
