@@ -95,7 +95,7 @@ def test_older_tasks_come_by_scrolling_and_stay_in_place(many: None, editor: Edi
     run_to(ledger, "finished", "made-meanwhile", asked_of(ledger, "made meanwhile"))
     editor.page.wait_for_function(f"{_TOTAL} === {total + 1}")
     assert editor.js(_IN_VIEW) == place
-    assert asked
+    editor.until(lambda: asked, "what is in view is fetched again")
     assert [each for each in asked if int(each["limit"][0]) > 60 or "before" not in each] == []
 
     number = int(editor.js(_NUMBER_IN_VIEW))
