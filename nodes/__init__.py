@@ -27,11 +27,11 @@ NODE_CLASS_MAPPINGS = {
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
-    "XaloraText2Video": "Xalora Text2Video",
-    "XaloraUpscale": "Xalora Upscale",
+    "XaloraText2Video": "Text to Video (Xalora Text2Video)",
+    "XaloraUpscale": "Upscale Image / Enlarge (Xalora Upscale)",
     "XaloraTaskStatus": "Xalora Task Status",
-    "XaloraFluxLora": "Xalora Flux LoRA",
-    "XaloraRunWorkflow": "Xalora Run Workflow",
+    "XaloraFluxLora": "Text to Image (Xalora Flux LoRA)",
+    "XaloraRunWorkflow": "Run Workflow on Remote/Cloud GPU (Xalora Run Workflow)",
     "XaloraCancelTask": "Xalora Cancel Task",
 }
 

@@ -11,7 +11,7 @@ from ..xalora_client import MediaError, WorkflowTask, WorkflowTaskResult, Xalora
 from .comfy import outputs
 from .comfy.prompt import Interrupted
 from .execution import NodeRun, create_and_wait, execute, of_one_size
-from .status_lines import submitted_line
+from .status_lines import Line, Part, several, submitted_line, verbatim
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ async def run_batch(
     ``size`` are the width and height that are expected of it. Raises MediaError when the images have different sizes.
     """
 
-    async def create(run: NodeRun) -> tuple[tuple[list[str], Any, dict[str, Any]], str]:
+    async def create(run: NodeRun) -> tuple[tuple[list[str], Any, dict[str, Any]], Line]:
         from .tensors import load_batch
 
         run.warn_of_size(count, *size)
@@ -49,14 +49,17 @@ async def run_batch(
         made = [of_one_size(files) for _, files in results]
         _check_sizes([fitting[0] for fitting, _ in made])
         files = [file for fitting, _ in made for file in fitting]
+        run.begin_decoding()
         images = await asyncio.to_thread(
             load_batch, [file.info for file in files], alpha=alpha, progress=run.show_decoding
         )
         preview = await asyncio.to_thread(outputs.preview, [file.path for file in files], moving=False)
-        described = f"{len(files)} images of " if count == 1 < len(files) else ""
-        line = run.tasks.batch_done_line(list(batch.origins.values()), described + files[0].info.describe())
-        left_behind = next(filter(None, (result.left_behind for result, _ in results)), None)
-        line = " · ".join(filter(None, [line, *(elsewhere for _, elsewhere in made), left_behind]))
+        described: Line = files[0].info.parts()
+        described = several(len(files), described) if count == 1 < len(files) else described
+        took = results[0][0].inference_latency if count == 1 else None
+        line = run.tasks.batch_done_line(list(batch.origins.values()), described, took)
+        left_behind = [verbatim(result.left_behind) for result, _ in results if result.left_behind][:1]
+        line = [*line, *(part for _, elsewhere in made for part in elsewhere), *left_behind]
         return ([result.task_id for result, _ in results], images, preview), line
 
     return await execute(create, reuse=reuse, images_at_once=parallel)
@@ -65,7 +68,7 @@ async def run_batch(
 async def submit_batch(count: int, task_of: TaskOf, *, parallel: int, reuse: bool) -> list[str]:
     """Create the tasks; returns their ids. Those that exist when Cancel is pressed are canceled too."""
 
-    async def submit(run: NodeRun) -> tuple[list[str], str]:
+    async def submit(run: NodeRun) -> tuple[list[str], Line]:
         batch = _Batch(run, count, task_of, parallel)
 
         async def submit_one(number: int, task: WorkflowTask) -> str:
@@ -101,7 +104,7 @@ class _Batch:
         self.updates: dict[int, xalora_client.TaskUpdate] = {}
         self.uploads: dict[int, xalora_client.UploadProgress] = {}
         self.origins: dict[int, str] = {}
-        run.status_text = self._status_text
+        run.line = self._line
 
     async def for_each(self, step: Callable[[int, WorkflowTask], Coroutine[Any, Any, T]]) -> list[T]:
         """Run the step for every task, ``parallel`` at once. The first error is raised after all have ended.
@@ -138,7 +141,8 @@ class _Batch:
         advice = error.advice_for("nodes")
         if finished and self.run.tasks.reuse:
             advice = f"{advice.rstrip('.')}; the other {finished} are kept: queue again to send only what failed."
-        return error.derived(what=f"Image {number + 1} of {self.count}: {error.what}", advice=advice)
+        params = {"image": number + 1, "images": self.count}
+        return error.derived(what=f"Image {number + 1} of {self.count}: {error.what}", advice=advice, params=params)
 
     def note(self, number: int, update: xalora_client.TaskUpdate) -> xalora_client.TaskUpdate:
         """Remember where the task of an image comes from."""
@@ -156,15 +160,16 @@ class _Batch:
         if running:
             self.run.fill_bar(self.done + sum(running), self.count)
 
-    def _status_text(self) -> str:
+    def _line(self) -> Line:
         lost = any(not update.connected for update in self.updates.values())
-        results = (update.result for update in self.updates.values())
-        why = next((result.why_waiting for result in results if result and result.why_waiting), None)
-        more = " · connection lost, trying again" if lost else f" · {why}" if why else ""
+        waiting = (update for update in self.updates.values() if update.result and update.result.why_waiting)
+        why = next(waiting, None)
+        more: Line = [Part("lost")] if lost else why.parts()[1:] if why else []
         if self.done + len(self.updates) < self.parallel and self.uploads:
             sent = sum(progress.sent for progress in self.uploads.values())
-            return f"uploading {len(self.uploads)} / {self.count} · {sent / 1e6:.1f} MB{more}"
-        return f"upscaling {self.done} / {self.count}{more}"
+            uploading = Part("uploading", count=len(self.uploads), total=self.count)
+            return [uploading, Part("megabytes", size=f"{sent / 1e6:.1f}"), *more]
+        return [Part("upscaling", done=self.done, total=self.count), *more]
 
 
 def _check_sizes(files: Sequence[xalora_client.MediaFile]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from typing import Any
 
 from ..xalora_client import XaloraError
 from . import comfy
 from .comfy.progress import Progress
 from .comfy.prompt import Interrupted
+from .status_lines import Part
 
 EVENT = "xalora.error"
 """The message to the editor: which node failed, and what would help. The editor's extension offers it."""
@@ -25,25 +27,52 @@ def wrap_errors(node: Any) -> None:
         try:
             return await run(self, *args, **values)
         except XaloraError as error:
-            progress.text(error.what.rstrip("."), last=True)
-            # ComfyUI itself sends the editor only the error's text, in which the advice must be for the editor.
-            message = {
-                "node": progress.node_id,
-                "remedy": error.remedy,
-                "task_id": error.task_id,
-                "message": error.text("nodes"),
-                "reuse": values.get("reuse", True),
-            }
-            comfy.send_to_client(EVENT, message)
-            for_editor = error.derived(advice=error.advice_for("nodes"))
-            raise for_editor.with_traceback(error.__traceback__) from error.__cause__
+            said = error.plain.rstrip(".")
+            progress.text([Part("error", words=said, error=for_extension(error))], last=True)
+            # ComfyUI itself sends the editor only the error's text.
+            facts = {"node": progress.node_id, "task_id": error.task_id, "reuse": values.get("reuse", True)}
+            comfy.send_to_client(EVENT, facts | for_extension(error))
+            raise _for_comfyui(error).with_traceback(error.__traceback__) from error.__cause__
         except Interrupted:  # In ComfyUI an Exception. The last line already says what became of the tasks.
             raise
         except Exception:
-            progress.text("stopped by an error, see the message", last=True)
+            progress.text([Part("bug")], last=True)
             raise
 
     setattr(node, node.FUNCTION, wrapped)
+
+
+def for_extension(error: XaloraError) -> dict[str, Any]:
+    """An error as the editor's extension gets it, to say it in the user's language and to offer what helps."""
+    return {
+        "type": type(error).__name__,
+        "code": error.code,
+        "params": {name: _of_others(str(value).rstrip(".")) for name, value in error.params.items()},
+        "what": error.plain,
+        "advice": error.advice_for("nodes"),
+        "details": error.details,
+        "untranslated": error.untranslated,
+        "message": f"{error.plain.rstrip('.')}. {error.advice_for('nodes')}".rstrip(),
+        "remedy": error.remedy,
+    }
+
+
+_COMFYUIS_OWN = re.compile(
+    "(cuda|gpu) out of memory|out of memory on your gpu|insufficient memory|allocation on device"
+    "|please (login|add credits)|field 'prompt' cannot|rejected by|safety checks|content policy violation",
+    re.IGNORECASE,
+)
+"""Words by which editors recognize what is wrong with this machine, or with this user's account at comfy.org."""
+
+
+def _for_comfyui(error: XaloraError) -> XaloraError:
+    """The error with the text that ComfyUI shows."""
+    return error.derived(what=_of_others(error.text("nodes")), advice="")
+
+
+def _of_others(text: str) -> str:
+    """The text, written so that no editor takes what happened on a remote machine for something of this one."""
+    return _COMFYUIS_OWN.sub(lambda found: found[0].replace(" ", "-"), text)
 
 
 def set_up_log() -> None:

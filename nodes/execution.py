@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from .. import xalora_client
 from ..xalora_client import WorkflowTask, WorkflowTaskResult
+from ..xalora_client.config import home_folder
 from . import comfy
 from .comfy import outputs
 from .comfy.progress import Progress
 from .comfy.prompt import Interrupted, Prompt, caller, is_wanted, prompt_id
-from .status_lines import NodeTasks, submitted_line
+from .status_lines import Line, NodeTasks, Part, several, state_line, submitted_line, verbatim
 
 logger = logging.getLogger("xalora_client")
 
@@ -65,21 +66,21 @@ async def run_task(task: WorkflowTask, *, wait: bool, reuse: bool) -> Media:
     pressed, after the remote tasks were canceled.
     """
 
-    async def create(run: NodeRun) -> tuple[Media, str]:
+    async def create(run: NodeRun) -> tuple[Media, Line]:
         if wait:
             from ..xalora_client.media.decoding.formats import asked_size
 
             run.warn_of_size(*asked_size(task.task_details))
-        run.show_text("submitting")
+        run.show([Part("preparing")])
         if not wait:
             task_id = await run.client.execute_workflow(task, run.show_task, reuse=reuse)
             return Media.nothing(task_id), submitted_line([run.tasks.origins[task_id]])
         result = await create_and_wait(run, task, run.show_task)
-        media, words = await _media(run, result, task.task_details, decoded=not reuse or is_wanted(0))
+        media, described = await _media(run, result, task.task_details, decoded=not reuse or is_wanted(0))
         origin = run.tasks.origins.get(result.task_id, "")
         if origin == "finished":
             media.ui["xalora_reused"] = (True,)  # The editor's extension then offers a new seed.
-        return media, run.tasks.done_line(origin, words)
+        return media, run.tasks.done_line(origin, described, result.inference_latency)
 
     return await execute(create, reuse=reuse)
 
@@ -92,32 +93,32 @@ async def collect(
     With ``wait``, a task that fails or is canceled is an error; without, it is a status.
     """
 
-    async def query(run: NodeRun) -> tuple[tuple[WorkflowTaskResult, Media], str]:
+    async def query(run: NodeRun) -> tuple[tuple[WorkflowTaskResult, Media], Line]:
         if wait:
             result = await run.client.wait_for_result(task_id, timeout=timeout_seconds, on_update=run.show_task)
         else:
             result = await run.client.query_task_result(task_id)
         if result.status != xalora_client.TaskStatus.FINISHED:
-            line = " · ".join(filter(None, [str(result.status), result.message]))
-            return (result, Media.nothing(task_id)), line
-        media, words = await _media(run, result, result.task_details, decoded=decoded)
-        return (result, media), f"done · {words}"
+            return (result, Media.nothing(task_id)), state_line(result)
+        media, described = await _media(run, result, result.task_details, decoded=decoded)
+        return (result, media), [Part("done"), *described]
 
-    return await execute(query, stopped="stopped, the task was not canceled")
+    return await execute(query, stopped="status_stopped", task_id=task_id)
 
 
 async def cancel(task_id: str) -> str:
     """Cancel a task; returns the server's message. Canceling one that has ended is no error."""
 
-    async def send(run: NodeRun) -> tuple[str, str]:
+    async def send(run: NodeRun) -> tuple[str, Line]:
         message = await cancel_or_ended(run.client, task_id)
-        return message, message
+        return message, [verbatim(message)]
 
-    return await execute(send, stopped="stopped, it is not known whether the task was canceled")
+    return await execute(send, stopped="cancel_stopped", task_id=task_id)
 
 
 async def cancel_or_ended(client: xalora_client.AsyncClient, task_id: str) -> str:
     """Cancel a task; returns the server's message. A server may refuse to cancel a task that has ended: no error."""
+    _canceled_at[task_id] = time.monotonic()
     try:
         return await client.cancel_task(task_id)
     except (xalora_client.BadRequestError, xalora_client.ConflictError) as error:
@@ -126,15 +127,23 @@ async def cancel_or_ended(client: xalora_client.AsyncClient, task_id: str) -> st
         return error.message
 
 
-class NodeRun:
-    """One run of a node: its client, what became of its tasks, and what the node shows."""
+_canceled_at: dict[str, float] = {}
+"""When this ComfyUI canceled a task by its id, from the editor's tab or by a node, in monotonic seconds."""
 
-    def __init__(self, *, reuse: bool, images_at_once: int) -> None:
+
+class NodeRun:
+    """One run of a node: its client, what became of its tasks, and what the node shows.
+
+    ``server`` has the key and the address where it asks another server than that in force.
+    """
+
+    def __init__(self, *, reuse: bool, images_at_once: int, server: tuple[str | None, str | None]) -> None:
         self.prompt = Prompt.current()
         self.tasks = NodeTasks(reuse, prompt_id())
         self.progress = Progress()
-        self.status_text: Callable[[], str] = str
-        self.warning = ""
+        self.line: Callable[[], Line] = list
+        self.warning: Line = []
+        self.decoded: tuple[int, int] | None = None
         options = xalora_client.AdvancedOptions(
             fallback_home=comfy.home(),
             source="node",
@@ -143,12 +152,14 @@ class NodeRun:
             on_cancel=self.tasks.canceled.__setitem__,
             images_at_once=images_at_once,
         )
-        self.client = xalora_client.AsyncClient(ledger=True, advanced=options)
+        self.client = xalora_client.AsyncClient(*server, ledger=True, advanced=options)
 
     def tick(self) -> None:
-        """Update the text."""
-        if text := self.status_text():
-            self.progress.text(text + self.warning)
+        """Update the line, and while the result is decoded the bar. May raise Interrupted, as ComfyUI's bar does."""
+        if line := self.line():
+            self.progress.text([*line, *self.warning])
+        if self.decoded is not None:
+            self.fill_bar(*self.decoded)
 
     def warn_of_size(self, frames: int, width: int, height: int) -> None:
         """Before the create, say that the result's frames may not fit into memory, if they are to be decoded."""
@@ -158,12 +169,12 @@ class NodeRun:
             require_memory(frames, width, height, 3, "The result")
         except xalora_client.MediaTooLargeError as error:
             if is_wanted(0):
-                self.warning = " · the result may not fit into memory"
+                self.warning = [Part("memory")]
                 logger.warning("%s", error)
 
-    def show_text(self, text: str) -> None:
-        """Show this text from now on."""
-        self.status_text = lambda: text
+    def show(self, line: Line) -> None:
+        """Show this line from now on."""
+        self.line = lambda: line
         self.tick()
 
     def show_task(self, update: xalora_client.TaskUpdate) -> None:
@@ -172,7 +183,7 @@ class NodeRun:
         noted = self.tasks.note(update, self.prompt.submitted)
         is_end = update.result is not None and update.result.is_final
         if not is_end or update.origin == "finished":  # Else what follows says how it ended.
-            self.status_text = lambda: noted.describe(time.monotonic() - began)
+            self.line = lambda: noted.parts(time.monotonic() - began)
         self.tick()
         progress = noted.progress
         if progress is not None and not progress.estimated:
@@ -181,9 +192,8 @@ class NodeRun:
     def show_download(self, progress: xalora_client.DownloadProgress) -> None:
         """Show how much has arrived."""
         total = f" / {progress.total / 1e6:.1f}" if progress.total else ""
-        self.show_text(f"downloading {progress.received / 1e6:.1f}{total} MB")
-        if progress.total:
-            self.fill_bar(progress.received, progress.total)
+        self.show([Part("downloading", size=f"{progress.received / 1e6:.1f}{total}")])
+        self.fill_bar(*((progress.received, progress.total) if progress.total else (0, 1)))
 
     def fill_bar(self, done: float, total: float, preview: bytes | None = None) -> None:
         """Fill the node's bar. Where ComfyUI's bar says that Cancel was pressed, all of our nodes stop at once."""
@@ -193,35 +203,59 @@ class NodeRun:
             self.prompt.interrupt()
             raise
 
+    def begin_decoding(self) -> None:
+        """From now on the line and the bar are those of the decoding."""
+        self.show([Part("decoding")])
+        self.fill_bar(0, 1)
+
     def show_decoding(self, done: int, expected: int) -> None:
         """Show how much is decoded, from the decoding thread. Raises Interrupted once Cancel was pressed."""
         self.prompt.raise_if_interrupted()
-        self.status_text = lambda: f"decoding {done} / {expected}"
+        self.line = lambda: [Part("decoding_frames", done=done, total=expected)]
+        self.decoded = done, expected
 
 
 async def execute(
-    node: Callable[[NodeRun], Coroutine[Any, Any, tuple[T, str]]],
+    node: Callable[[NodeRun], Coroutine[Any, Any, tuple[T, Line]]],
     *,
     reuse: bool = True,
     stopped: str = "",
     images_at_once: int = 8,
+    task_id: str | None = None,
 ) -> T:
     """Run what a node does, which returns its result and the node's last line. ComfyUI's Cancel stops it.
 
-    ``stopped`` is the last line of a node that creates no task, if it is stopped and no task was canceled with it.
+    ``stopped`` is the code of the last line of a node that creates no task, if it is stopped and no task was canceled
+    with it; ``task_id`` is the task that such a node asks about.
     """
-    run = NodeRun(reuse=reuse, images_at_once=images_at_once)
+    server = await asyncio.to_thread(_server_of, task_id) if task_id else (None, None)
+    run = NodeRun(reuse=reuse, images_at_once=images_at_once, server=server)
     async with run.client:
         try:
             result, line = await run.prompt.run(node(run), run.tick)
         except (asyncio.CancelledError, Interrupted) as stop:
-            if not stopped or run.tasks.canceled:
-                by_user = run.prompt.should_cancel(stop)
-                stopped = run.tasks.canceled_line() if by_user else run.tasks.stopped_with_run_line()
-            run.progress.text(stopped, last=True)
+            if stopped and not run.tasks.canceled:
+                line = [Part(stopped)]
+            elif run.prompt.should_cancel(stop):
+                line = run.tasks.canceled_line()
+            else:
+                line = run.tasks.stopped_with_run_line()
+            run.progress.text(line, last=True)
             raise
+        except xalora_client.TaskCanceledError as error:
+            if _canceled_at.get(error.task_id or "", 0.0) < run.tasks.began:
+                raise
+            run.progress.text([Part("state_canceled")], last=True)
+            raise Interrupted from None  # As ComfyUI's own Cancel: what the user did is no error.
+        finally:
+            run.tasks.ended()
         run.progress.text(line, last=True)
         return result
+
+
+def _server_of(task_id: str) -> tuple[str | None, str | None]:
+    with xalora_client.TaskRecords(home_folder(fallback_home=comfy.home())) as records:
+        return records.client_arguments(task_id, comfy.home())
 
 
 async def create_and_wait(
@@ -242,8 +276,10 @@ async def create_and_wait(
     return result
 
 
-async def _media(run: NodeRun, result: WorkflowTaskResult, task_details: object, *, decoded: bool) -> tuple[Media, str]:
-    """Download and decode; returns the outputs, and in words what they are and where that was not asked for.
+async def _media(
+    run: NodeRun, result: WorkflowTaskResult, task_details: object, *, decoded: bool
+) -> tuple[Media, Line]:
+    """Download and decode; returns the outputs, and a line of what they are and where that was not asked for.
 
     Without ``decoded``, the frames are blocked, and decoded only for a VIDEO that has to be made of them.
     """
@@ -256,7 +292,7 @@ async def _media(run: NodeRun, result: WorkflowTaskResult, task_details: object,
     frames, video, fps = outputs.blocked(), outputs.blocked(), file.info.fps or STILL_FPS
     count = None
     if decoded or (moving and not file.info.remuxable):
-        run.show_text("decoding")
+        run.begin_decoding()
         if more:
             pictures = [one.info for one in (file, *more)]
             frames = await asyncio.to_thread(load_batch, pictures, alpha=False, progress=run.show_decoding)
@@ -270,14 +306,14 @@ async def _media(run: NodeRun, result: WorkflowTaskResult, task_details: object,
         video = outputs.video_from_frames(frames, fps, await asyncio.to_thread(load_audio, file.info))
     shown = [file] if moving else files
     preview = await asyncio.to_thread(outputs.preview, [one.path for one in shown], moving=moving)
-    described = file.info.describe(task_details, frames=count)
-    described = f"{1 + len(more)} images of {described}" if more else described
-    words = filter(None, [described, elsewhere, result.left_behind])
-    return Media(result.task_id, frames, video, fps, preview), " · ".join(words)
+    described: Line = file.info.parts(task_details, frames=count)
+    described = several(1 + len(more), described) if more else described
+    left_behind = [verbatim(result.left_behind)] if result.left_behind else []
+    return Media(result.task_id, frames, video, fps, preview), [*described, *elsewhere, *left_behind]
 
 
-def of_one_size(files: Sequence[xalora_client.MediaFile]) -> tuple[list[xalora_client.MediaFile], str]:
-    """A task's first file and those that make one IMAGE with it, and in words where the others are."""
+def of_one_size(files: Sequence[xalora_client.MediaFile]) -> tuple[list[xalora_client.MediaFile], Line]:
+    """A task's first file and those that make one IMAGE with it, and a line that says where the others are."""
 
     def shape(file: xalora_client.MediaFile) -> tuple[str, int, int]:
         return file.info.kind, file.info.width, file.info.height
@@ -285,4 +321,4 @@ def of_one_size(files: Sequence[xalora_client.MediaFile]) -> tuple[list[xalora_c
     first = files[0]
     fitting = [file for file in files if shape(file) == shape(first)] if first.info.kind == "image" else [first]
     others = [str(file.path) for file in files if file not in fitting]
-    return fitting, f"{len(others)} of another size or kind: {', '.join(others)}" if others else ""
+    return fitting, [Part("elsewhere", count=len(others), files=", ".join(others))] if others else []

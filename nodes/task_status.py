@@ -45,7 +45,7 @@ class XaloraTaskStatus:
                 "wait": switch(
                     False,
                     "On: wait until the task is finished. Off: check once.",
-                    on="wait",
+                    on="until finished",
                     off="check once",
                 ),
                 "timeout_seconds": timeout_seconds("How many seconds to wait. After that, the task continues."),

@@ -42,7 +42,13 @@ class XaloraUpscale:
             "optional": {
                 "max_parallel": (
                     "INT",
-                    {"default": 8, "min": 1, "max": 64, "tooltip": "How many images are enlarged at once."},
+                    {
+                        "default": 8,
+                        "min": 1,
+                        "max": 64,
+                        "tooltip": "How many images are enlarged at once.",
+                        "advanced": True,
+                    },
                 ),
                 **common_options(),
             },

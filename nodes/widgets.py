@@ -46,7 +46,7 @@ def common_options() -> dict[str, Any]:
             True,
             "On: wait for the result. Off: submit the task and continue at once with its id. "
             "Collect the result later with Xalora Task Status.",
-            on="wait",
+            on="for the result",
             off="submit only",
             advanced=True,
         ),
@@ -54,7 +54,7 @@ def common_options() -> dict[str, Any]:
             True,
             "On: the same inputs give the same result again, without a second charge. "
             "Off: each run is a new task, and is charged.",
-            on="reuse result",
+            on="earlier result",
             off="pay again",
             advanced=True,
         ),
@@ -65,5 +65,6 @@ def checked_id(task_id: str) -> str:
     """The id without the white space that copying adds. Raises InvalidParameterError when nothing is left."""
     task_id = task_id.strip()
     if not task_id:
-        raise InvalidParameterError("task_id", task_id, "the id of a task, as the other Xalora nodes give it")
+        allowed = "the id of a task, as the other Xalora nodes give it"
+        raise InvalidParameterError("task_id", task_id, allowed, code="text_missing")
     return task_id

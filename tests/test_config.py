@@ -116,11 +116,52 @@ def test_a_missing_key_says_how_to_set_one_and_how_to_try_the_sandbox(kind):
 
 @pytest.mark.parametrize(
     "url",
-    ["sequencer", "ftp://x", "http://", "http://u:p@x", "http://x?y=1", "http://x:99999", "http://[", "x:y"],
+    [
+        "a sequencer",
+        "ftp://x",
+        "http:/x",
+        "u:p@x",
+        "//x",
+        "x?y=1",
+        "me#key",
+        "x:99999",
+        "192.168.1",
+        "fe80::1%eth0",
+        "http://",
+        "http://u:p@x",
+        "http://x?y=1",
+        "http://x:99999",
+        "http://[",
+        "x:y",
+    ],
 )
 def test_a_url_nothing_can_be_sent_to_is_refused(url):
     with pytest.raises(ConfigurationError, match="XALORA_WORKFLOW_URL"):
         config.load(KEY, url)
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("192.168.1.20", "http://192.168.1.20:8787"), ("gpu-box", "http://gpu-box:8787"),
+        ("gpu-box.local:8787", "http://gpu-box.local:8787"), ("https://x.example/sub/path/", "https://x.example/sub/path"),
+        ("[fe80::1]", "http://[fe80::1]:8787"), ("fe80::1", "http://[fe80::1]:8787"), ("::1", "http://[::1]:8787"),
+        ("[::1]:99/", "http://[::1]:99"), ("  GPU-Box/  ", "http://gpu-box:8787"), ("localhost", "http://localhost:8787"),
+        ("localhost:80/a", "http://localhost:80/a"), ("gpu:", "http://gpu:8787"), ("100.64.0.7", "http://100.64.0.7:8787"),
+        ("Sequencer-v2.xalora.xyz", validation.DEFAULT_URL), ("Sequencer-v2.xalora.xyz:443/", validation.DEFAULT_URL),
+        ("x.example:8787/a", "https://x.example:8787/a"), ("8.8.8.8", "https://8.8.8.8"),
+        # Tasks are known by it, so it stays as it is.
+        ("HTTP://GPU-Box", "HTTP://GPU-Box"), ("http://192.168.1.20", "http://192.168.1.20"),
+    ],
+)  # fmt: skip
+def test_an_address_gets_what_people_leave_out(written, url, tmp_path, monkeypatch):
+    """By argument, environment and storage alike. In the open no key is sent."""
+    assert config.load(KEY, written, tmp_path).workflow_url == url
+    config.store(tmp_path, workflow_url=written)
+    assert config.load(home=tmp_path).workflow_url == url
+    monkeypatch.setenv("XALORA_API_KEY", KEY)
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", written)
+    assert config.load(home=tmp_path).workflow_url == url
 
 
 def test_the_key_is_in_no_repr():
@@ -134,11 +175,12 @@ def test_the_key_is_in_no_repr():
 def test_the_stored_key_is_readable_by_its_owner_alone(tmp_path):
     path = config.store(tmp_path / "new" / "home", api_key=KEY)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    config.store(tmp_path / "new" / "home", workflow_url="http://x/")
-    assert json.loads(path.read_text()) == {"api_key": KEY, "workflow_url": "http://x"}
+    config.store(tmp_path / "new" / "home", workflow_url="http://x/", api_key="other#key")
+    keys = {validation.DEFAULT_URL: KEY}
+    assert json.loads(path.read_text()) == {"api_key": "other#key", "workflow_url": "http://x", "keys": keys}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     config.store(tmp_path / "new" / "home", api_key="")
-    assert json.loads(path.read_text()) == {"workflow_url": "http://x"}
+    assert json.loads(path.read_text()) == {"workflow_url": "http://x", "keys": keys}
     assert [each.name for each in path.parent.iterdir()] == ["config.json"]
 
 
@@ -148,7 +190,7 @@ def test_bad_settings_are_not_stored(tmp_path):
     with pytest.raises(ConfigurationError):
         config.store(tmp_path, api_key="nonsense")
     with pytest.raises(ConfigurationError):
-        config.store(tmp_path, workflow_url="nonsense")
+        config.store(tmp_path, workflow_url="non sense")
     assert path.read_text() == before
 
 
@@ -210,8 +252,8 @@ class TestKeyAndServerFromOnePlace:
         return put
 
     def test_both_from_one(self, place, tmp_path):
-        place("XALORA_API_KEY", "c#own-key")
         place("XALORA_WORKFLOW_URL", OWN)
+        place("XALORA_API_KEY", "c#own-key")
         loaded = config.load(home=tmp_path / "home")
         assert (loaded.workflow_url, loaded.credentials) == (OWN, Credentials("c", "own-key"))
 
@@ -382,5 +424,5 @@ def test_a_virus_scanner_that_holds_a_new_file_for_a_moment(home, monkeypatch, t
         config.store(home, workflow_url="https://example.com")
         assert "workflow_url" in config.stored_settings(home)
     assert sum(waited) < 5
-    assert config.stored_settings(home)["api_key"] == KEY
+    assert config.stored_key(config.stored_settings(home), validation.DEFAULT_URL) == KEY
     assert [path.name for path in home.iterdir()] == ["config.json"]

@@ -82,7 +82,7 @@ def test_more_is_said_in_a_new_error():
     more = first.derived(what="Later: gone", advice="Ask Ada.", params={"x": 1})
     assert (str(more), more.status_code, type(more)) == ("Later: gone (task t1). Ask Ada.", 404, NotFoundError)
     assert "Later" not in str(first)
-    assert first.params == {}
+    assert first.params == {"message": "gone"}
 
 
 def test_a_code_may_say_what_happened_and_what_to_do():

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted(path for folder in ("nodes", "xalora_client") for path in (ROOT / folder).rglob("*.py"))
-TEXTS = [*SHIPPED, *(ROOT / "locales" / "en").glob("*.json"), ROOT / "web" / "texts.js", ROOT / "README.md"]
+TEXTS = [*SHIPPED, *(ROOT / "locales" / "en").glob("*.json"), ROOT / "README.md"]
 TEXTS += sorted((ROOT / "web" / "docs").glob("*.md"))
 
 PARTS = {

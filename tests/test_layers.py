@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     "errors/",
+    "status_parts.py",
     "threads.py",
     "storage/",
     "protocol/",

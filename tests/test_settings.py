@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from xalora_client import Client, ConfigurationError, config
 from xalora_client.config import DEFAULT_URL
-from xalora_client.config.settings import change_settings, read_settings
+from xalora_client.config.settings import change_settings, read_settings, server_arguments
 
 KEY = "consumer-1#very-secret"
 OWN = "http://127.0.0.1:8787"
@@ -78,6 +81,86 @@ def test_a_key_does_not_go_along_to_another_server(before, after, kept):
     change_settings(api_key=KEY, workflow_url=before)
     change_settings(workflow_url=after)
     assert (read_settings().consumer.value == "consumer-1") is kept
+
+
+OTHER = "http://127.0.0.1:9999/sub/path"
+KEYS = {"": "network#1", OWN: "own#2", OTHER: "other#3"}
+
+
+def test_each_server_keeps_its_own_key(home):
+    """However often and in which order they change, and however their addresses are written."""
+    for url, key in KEYS.items():
+        change_settings(workflow_url=url, api_key=key)
+    steps = [(OWN + "/", "own"), ("sandbox", "network"), ("127.0.0.1:9999/sub/path", "other"), ("sandbox", "network")]
+    for url, key in [*steps, (" localhost ", None), (DEFAULT_URL, "network"), (OWN, "own")]:
+        change_settings(workflow_url=url)
+        assert read_settings().consumer.value == key
+    assert read_settings().servers == {
+        OWN: "own",
+        OTHER: "other",
+        "http://localhost:8787": None,
+        DEFAULT_URL: "network",
+    }
+    change_settings(api_key="")
+    change_settings(workflow_url="")
+    assert read_settings().servers[OWN] is None
+    assert {path.name for path in home.iterdir()} == {"config.json"}
+
+
+@pytest.mark.parametrize("url", [DEFAULT_URL, OTHER, "http://localhost:8787", "https://127.0.0.1:8787", "sandbox"])
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_a_stored_key_goes_to_its_own_server_alone(monkeypatch, tmp_path, url, place):
+    """Whichever server the environment names."""
+    change_settings(workflow_url=OTHER, api_key=KEYS[OTHER])
+    change_settings(workflow_url=OWN, api_key=KEY)
+    if place == "environment":
+        monkeypatch.setenv("XALORA_WORKFLOW_URL", url)
+    else:
+        (tmp_path / ".env").write_text(f"XALORA_WORKFLOW_URL={url}\n")
+    try:
+        loaded = config.load()
+    except ConfigurationError as error:
+        assert "Nothing was sent" in str(error)  # noqa: PT017
+    else:
+        used = loaded.credentials and loaded.credentials.consumer_id
+        assert used == {DEFAULT_URL: None, OTHER: "other", "sandbox": "sandbox"}[url]
+
+
+def test_a_task_is_asked_about_where_it_is(monkeypatch):
+    for url, key in KEYS.items():
+        change_settings(workflow_url=url, api_key=key)
+    change_settings(workflow_url="open-box")
+    change_settings(workflow_url="sandbox")
+    monkeypatch.setenv("XALORA_API_KEY", "of-the-environment#4")
+    assert server_arguments(OWN) == ("own#2", OWN)
+    assert server_arguments(DEFAULT_URL) == ("network#1", DEFAULT_URL)
+    assert Client(*server_arguments("http://open-box:8787")).config.credentials.consumer_id == "nobody"
+    assert server_arguments("https://elsewhere.example") == (None, None)
+    assert server_arguments("sandbox") == (None, "sandbox")
+    change_settings(workflow_url="")
+    assert server_arguments(DEFAULT_URL) == (None, None), "the environment's key is for the server in force"
+
+
+def test_changes_of_two_processes_are_all_kept(home):
+    """Each begins when both are ready."""
+    program = (
+        "import sys; from xalora_client.config.settings import change_settings; print(flush=True); input()\n"
+        "for n in range(20): change_settings(workflow_url=f'http://{sys.argv[1]}-{n}:1', api_key=f'{sys.argv[1]}#{n}')"
+    )
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", program, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+            for name in ("one", "two")
+        ]
+        for process in running:
+            process.stdout.readline()
+        for process in running:
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        assert [process.wait(60) for process in running] == [0, 0]
+    assert read_settings().servers == {f"http://{name}-{n}:1": name for name in ("one", "two") for n in range(20)}
 
 
 def test_key_and_server_of_two_places_are_not_stored(monkeypatch, home):
@@ -207,7 +290,8 @@ def test_settings_of_other_versions_are_left_alone(home):
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
-        ("no address", "not an http address"),
+        ("no address", "impossible host"),
+        ("ftp://gpu", "not an http address"),
         ("http://[fe80::1%25eth0]:8787", "an IPv6 address with a zone"),
         ("http://[fe80::1%eth0]", "an IPv6 address with a zone"),
         ("http://user@[fe80::1%3]:1", "an IPv6 address with a zone"),

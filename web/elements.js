@@ -35,6 +35,20 @@ export function button(text, action, { primary = false, danger = false } = {}) {
   return made;
 }
 
+/** A button and the menu of others that it opens. */
+export function menu(text, buttons) {
+  for (const each of buttons) each.setAttribute("role", "menuitem");
+  const items = element("div.xalora.xalora-menu", { popover: "auto", role: "menu", onclick: () => items.hidePopover() }, ...buttons);
+  const opener = button(text, () => {
+    const { left, top } = opener.getBoundingClientRect();
+    Object.assign(items.style, { left: `${left}px`, bottom: `${innerHeight - top + 4}px` });
+    items.showPopover();
+  });
+  opener.setAttribute("aria-haspopup", "menu");
+  opener.dataset.action = "menu";
+  return [opener, items];
+}
+
 let ids = 0;
 
 /** A label and its field, below each other. */

@@ -1,31 +1,40 @@
 /** The dialog for key and server. The key goes to the server and is kept nowhere in the page. */
 
+import { testConnection } from "./connection.js";
 import { button, choice, element, labeled, openDialog } from "./elements.js";
 import { notify } from "./notices.js";
 import { keyStatus, readSettings, sourceName, storeSettings } from "./settings_state.js";
 import { t } from "./texts.js";
 
 /**
- * Ask for a key and the server it belongs to; both are stored together.
- * @param {() => unknown} [done] called once something was stored
+ * Ask for a server and the key for it; both are stored together, and then tested.
+ * @param {(answer: string) => unknown} [done] called once the server can be used, when the dialog is closed; without it,
+ *   the dialog stays and shows the answer
  */
-export async function openKeyDialog(done = () => notify({ text: t("keySaved"), seconds: 8 })) {
+export async function openKeyDialog(done) {
   let settings = await readSettings().catch((error) => {
     notify({ text: error.message || t("offline"), kind: "error" });
   });
   if (!settings) return;
   let { key, server } = settings;
-  let stored = false;
   const problem = element("p.xalora-problem", { role: "alert" });
+  const answer = element("div.xalora-answer", { role: "status" });
 
+  const ownUrls = settings.servers.filter(({ kind }) => kind === "own").map(({ url }) => url);
+  const addresses = element("datalist", { id: "xalora-addresses" }, ...ownUrls.map((value) => element("option", { value })));
   const own = element("input.xalora-input", {
-    type: "url",
-    placeholder: "http://192.168.1.20:8787",
-    value: server.kind === "own" ? server.url : "",
+    // Not "url": the scheme may be left out.
+    type: "text",
+    inputMode: "url",
+    autocapitalize: "off",
+    placeholder: "192.168.1.20",
+    value: server.kind === "own" ? server.url : (ownUrls.at(-1) ?? ""),
     disabled: !server.editable,
     spellcheck: false,
   });
+  own.setAttribute("list", addresses.id);
   const ownField = labeled(t("serverAddress"), own);
+  ownField.append(addresses);
   const secret = element("input.xalora-input", {
     // Not "password": browsers would offer to keep it. The style hides what is typed.
     type: "text",
@@ -43,49 +52,62 @@ export async function openKeyDialog(done = () => notify({ text: t("keySaved"), s
   ];
   const kind = choice(kinds, server.kind, update);
   kind.disabled = !server.editable;
-  const serverHint = element("p.xalora-hint");
+  const serverHint = element("p.xalora-hint", {}, server.editable ? "" : fixed("serverFixed", server));
 
-  function sameServer() {
-    return kind.value === server.kind && (kind.value !== "own" || own.value.trim() === server.url);
-  }
+  const isOwn = () => kind.value === "own";
+  const sameServer = () => kind.value === server.kind && (!isOwn() || own.value.trim() === server.url);
+  /** Whose key is stored for the server that is chosen. */
+  const known = () =>
+    settings.servers.find((each) => each.kind === kind.value && (!isOwn() || each.url === own.value.trim()))?.consumer;
 
   function update() {
-    if (!server.editable) serverHint.textContent = fixed("serverFixed", server);
-    else serverHint.textContent = keyStays(settings, kind.value, own.value) ? "" : keyGoes(settings);
-    ownField.hidden = kind.value !== "own";
+    ownField.hidden = !isOwn();
     keyField.hidden = kind.value === "sandbox";
+    // Both are about the key in force.
+    status.hidden = !sameServer();
+    remove.hidden = status.hidden || keyField.hidden || !key.set || key.source !== "stored";
     if (!key.editable) keyHint.textContent = fixed("keyFixed", key);
-    else if (key.set && keyStays(settings, kind.value, own.value)) keyHint.textContent = t("keyKept", { consumer: key.consumer });
-    else keyHint.textContent = t("keyHint");
+    else keyHint.textContent = known() ? t("keyKept", { consumer: known() }) : t(isOwn() ? "keyHintOwn" : "keyHint");
+  }
+
+  function refuse(text, field) {
+    problem.textContent = text;
+    field.focus();
   }
 
   async function save() {
+    problem.textContent = "";
+    answer.replaceChildren();
     const changes = {};
-    const typed = secret.value.trim();
-    if (server.editable && !sameServer())
-      changes.workflow_url = { network: "", own: own.value.trim(), sandbox: "sandbox" }[kind.value];
-    if (kind.value !== "sandbox" && key.editable && typed) changes.api_key = typed;
-    if (kind.value !== "sandbox" && !typed && key.editable && !(key.set && keyStays(settings, kind.value, own.value))) {
-      problem.textContent = t("keyMissing");
-      secret.focus();
-      return;
-    }
-    try {
-      if (Object.keys(changes).length) {
+    const typed = kind.value !== "sandbox" && key.editable && secret.value.trim();
+    if (server.editable && isOwn() && !own.value.trim()) return refuse(t("addressMissing"), own);
+    if (kind.value === "network" && key.editable && !typed && !known()) return refuse(t("keyMissing"), secret);
+    if (server.editable && !sameServer()) changes.workflow_url = { network: "", own: own.value.trim(), sandbox: "sandbox" }[kind.value];
+    if (typed) changes.api_key = typed;
+    const changed = Object.keys(changes).length > 0;
+    if (changed) {
+      try {
         settings = await storeSettings(changes);
-        ({ key, server } = settings);
-        stored = true;
-        secret.value = "";
-        status.textContent = keyStatus(settings);
-        update();
+      } catch (error) {
+        return refuse(error.message || t("offline"), changes.workflow_url ? own : secret);
       }
-      if (settings.problem) throw new Error(settings.problem);
-    } catch (error) {
-      problem.textContent = error.message || t("offline");
-      return;
+      ({ key, server } = settings);
+      secret.value = "";
+      if (server.kind === "own") own.value = server.url;
+      status.textContent = keyStatus(settings);
+      update();
     }
-    dialog.close();
-    if (stored) await done();
+    const { line, connected, checks } = await testConnection(answer, (problem) => (changed ? t("savedBut", { problem }) : problem));
+    if (!dialog.open) return;
+    if (!connected) {
+      if (checks.some(({ name, status }) => name === "key at the server" && status === "problem")) secret.focus();
+    } else if (done) {
+      dialog.close();
+      await done(line);
+    } else {
+      close.textContent = t("done");
+      close.focus();
+    }
   }
 
   own.addEventListener("input", update);
@@ -105,35 +127,23 @@ export async function openKeyDialog(done = () => notify({ text: t("keySaved"), s
     ownField,
     keyField,
     problem,
+    answer,
     // Enter in a field submits the form.
     element("input", { type: "submit", hidden: true }),
   );
-  const buttons = [button(t("cancel"), () => dialog.close()), store];
-  if (key.set && key.source === "stored") {
-    const remove = button(t("keyRemove"), async () => {
-      await storeSettings({ api_key: "" }).catch((error) => {
-        notify({ text: error.message || t("offline"), kind: "error" });
-      });
-      dialog.close();
+  const close = button(t("cancel"), () => dialog.close());
+  const remove = button(t("keyRemove"), async () => {
+    await storeSettings({ api_key: "" }).catch((error) => {
+      notify({ text: error.message || t("offline"), kind: "error" });
     });
-    buttons.unshift(remove);
-  }
-  const dialog = openDialog(t("keyTitle"), [form], buttons);
+    dialog.close();
+  });
+  const dialog = openDialog(t("keyTitle"), [form], [remove, close, store]);
   dialog.addEventListener("close", () => {
     secret.value = "";
   });
   update();
   (kind.value === "sandbox" || !key.editable ? kind : secret).focus();
 }
-
-/** Whether the stored key, if there is one, is still there when the server has become this one. */
-export function keyStays({ key, server }, kind, url) {
-  if (!key.set || key.source !== "stored") return true;
-  const shared = ["network", "sandbox"];
-  return kind === "own" ? server.kind === "own" && url.trim() === server.url : shared.includes(kind) && shared.includes(server.kind);
-}
-
-/** The text that says that the stored key will be removed. */
-export const keyGoes = ({ key, server }) => t("keyGoes", { consumer: key.consumer, server: server.kind === "own" ? server.url : t("serverNetwork") });
 
 const fixed = (text, setting) => t(text, { source: sourceName(setting.source) });

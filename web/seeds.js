@@ -3,6 +3,7 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { run } from "./errors.js";
+import { changeRow } from "./node_shape.js";
 import { t } from "./texts.js";
 
 const BUTTON = "xalora_new_seed";
@@ -55,25 +56,26 @@ async function workflowOf(prompt) {
 }
 
 function offer(node) {
-  const made = node.addWidget("button", BUTTON, "", () => {
-    const seed = seedOf(node);
-    seed.value = Math.floor(Math.random() * HIGHEST);
-    seed.callback?.(seed.value);
-    removeButton(node);
-    run();
-  }, { serialize: false });
-  made.label = t("newSeed");
-  made.serialize = false;
-  const [width, height] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
-  app.graph.setDirtyCanvas(true, true);
+  changeRow(node, () => {
+    const made = node.addWidget("button", BUTTON, "", () => {
+      const seed = seedOf(node);
+      seed.value = Math.floor(Math.random() * HIGHEST);
+      seed.callback?.(seed.value);
+      removeButton(node);
+      run();
+    }, { serialize: false });
+    made.label = t("newSeed");
+    made.serialize = false;
+  });
 }
 
 function removeButton(node) {
   const made = widgetOf(node, BUTTON);
   if (!made) return;
-  if (node.removeWidget) node.removeWidget(made);
-  else node.widgets.splice(node.widgets.indexOf(made), 1);
+  changeRow(node, () => {
+    if (node.removeWidget) node.removeWidget(made);
+    else node.widgets.splice(node.widgets.indexOf(made), 1);
+  });
 }
 
 function eachNode(action) {

@@ -1,18 +1,17 @@
 /** The pack's routes at ComfyUI's server. */
 
 import { api } from "../../scripts/api.js";
-import { t } from "./texts.js";
+import { errorWords, t } from "./texts.js";
 
 /** What a proxy answers when it cannot reach ComfyUI. */
 const UNREACHABLE = [502, 503, 504];
 
 /** What went wrong, in the pack's own words: what happened, and what to do. */
 export class RouteError extends Error {
-  constructor({ what, advice = "", message, type = "Error" }) {
-    super(message ?? `${what} ${advice}`.trim());
-    this.what = what;
-    this.advice = advice;
-    this.type = type;
+  constructor({ what, message = what, ...error }) {
+    const { text, details } = errorWords({ message, ...error });
+    super(text);
+    this.details = details;
   }
 }
 
@@ -46,7 +45,7 @@ async function answered(path, options) {
     throw new OfflineError();
   }
   const payload = await answer.json().catch(() => null);
-  if (payload?.error) throw new RouteError(payload.error);
+  if (!answer.ok && payload?.error) throw new RouteError(payload.error);
   if (answer.ok && payload !== null) return payload;
   if (UNREACHABLE.includes(answer.status)) throw new OfflineError();
   // Our routes answer in JSON, so this one is missing, or somebody else answered.

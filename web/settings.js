@@ -1,10 +1,10 @@
 /** Settings → Xalora. Nothing of it is kept in ComfyUI's settings: each row shows and changes the pack's own. */
 
+import { testConnection } from "./connection.js";
 import { button, choice, element } from "./elements.js";
 import { openKeyDialog } from "./key_dialog.js";
 import { notify } from "./notices.js";
 import { announce, keyStatus, onSettings, readSettings, sourceName, storeSettings } from "./settings_state.js";
-import { send } from "./server.js";
 import { t } from "./texts.js";
 
 /** The rows of Settings → Xalora, the last one first: the editor shows the newest on top. */
@@ -51,18 +51,8 @@ function showServer(values) {
 /** The button keeps its place and its answer until another key or server is stored. */
 function showTest(values, changes) {
   if (changes && !("api_key" in changes) && !("workflow_url" in changes)) return null;
-  const answer = element("ul.xalora-answer", { role: "status" });
-  const say = (lines) => answer.replaceChildren(...lines.map(([status, text]) => element("li", { "data-status": status }, text)));
-  const test = button(t("testConnection"), async () => {
-    say([["ok", t("testing")]]);
-    try {
-      const { checks } = await send("/test");
-      say(checks.map(({ status, name, text, advice }) => [status, `${name}: ${text} ${advice}`.trim()]));
-    } catch (error) {
-      say([["problem", error.message || t("offline")]]);
-    }
-  });
-  return [answer, test];
+  const answer = element("div.xalora-answer", { role: "status" });
+  return [answer, button(t("testConnection"), () => testConnection(answer))];
 }
 
 function showDelivery({ image_delivery: delivery, bucket }) {

@@ -31,7 +31,7 @@ export const sourceName = (source) =>
   t({ environment: "sourceEnvironment", ".env": "sourceDotenv", stored: "sourceStored" }[source] ?? "sourceDefault");
 
 /** What is known of the key, in words. */
-export function keyStatus({ key }) {
-  if (!key.needed && !key.set) return t("keyNotNeeded");
+export function keyStatus({ key, server }) {
+  if (!key.set && server.kind === "sandbox") return t("keyNotNeeded");
   return key.set ? t("keyOf", { consumer: key.consumer, source: sourceName(key.source) }) : t("keyNone");
 }

@@ -1,10 +1,11 @@
 /** The sidebar tab: the tasks of the ledger, and what can be done with them. */
 
 import { app } from "../../scripts/app.js";
-import { button, choice, element } from "./elements.js";
+import { button, choice, element, menu } from "./elements.js";
 import { openKeyDialog } from "./key_dialog.js";
 import { OfflineError } from "./server.js";
-import { cancelTask, collectTask, copyId, forgetTask, goToNode, insertStatusNode, nodeOf, showSettings } from "./task_actions.js";
+import { cancelTask, collectTask, copyId, forgetTask, goToNode, insertNode, nodeOf, showSettings } from "./task_actions.js";
+import { tasksOf } from "./task_batches.js";
 import { TaskList } from "./task_list.js";
 import { store } from "./task_store.js";
 import { doubtName, stateName, subject } from "./task_words.js";
@@ -12,6 +13,7 @@ import { t } from "./texts.js";
 
 const ID = "xalora";
 const LONGEST_SEARCH = 500;
+const BUTTONS = 2;
 
 /** States that can be chosen, as the server knows them, and the names of their texts. */
 const STATES = [
@@ -154,6 +156,7 @@ class Panel {
     return [
       element("h3", {}, t("emptyTitle")),
       element("p", {}, t("emptyText")),
+      button(t("emptyAdd"), () => insertNode("XaloraText2Video"), { primary: true }),
       button(t("keyTitle"), () => openKeyDialog()),
     ];
   }
@@ -161,22 +164,27 @@ class Panel {
   /** What can be done with the selected task. Drawn anew only when the task is another or has changed. */
   showDetails() {
     const task = this.list.selected;
-    if (task === this.detailsOf) return;
-    this.detailsOf = task;
+    const now = JSON.stringify(task);
+    if (now === this.detailsOf) return;
+    this.detailsOf = now;
     const focused = document.activeElement?.dataset.action;
     this.details.replaceChildren();
     if (!task) return;
+    const all = tasksOf(task);
+    const finished = all.some(({ state }) => state === "finished");
+    const shown = all.every(({ media }) => media);
     const actions = [
-      ["collect", t(task.media ? "show" : "collect"), () => this.collect(task), task.task_id && (!task.final || task.state === "finished")],
       ["cancel", t("cancelTask"), () => this.cancel(task), task.task_id && !task.final],
+      ["collect", t(shown ? "show" : "collect"), () => this.collect(task), task.final && finished],
       ["node", t("goToNode"), () => goToNode(task), nodeOf(task)],
-      ["insert", t("insertNode"), () => insertStatusNode(task), task.task_id],
-      ["copy", t("copyId"), () => copyId(task), true],
       ["settings", t("settings"), () => showSettings(task), true],
+      ["check", t("collect"), () => this.collect(task), task.task_id && !task.final],
+      ["insert", t("insertNode"), () => insertNode("XaloraTaskStatus", { task_id: task.task_id }), task.task_id && !task.batch],
+      ["copy", t("copyId"), () => copyId(task), true],
       ["forget", t("forget"), () => forgetTask(task, () => this.forgotten()), true],
     ];
-    const buttons = actions.filter(([, , , fits]) => fits).map(([name, text, action]) => {
-      const made = button(text, action, { danger: name === "forget" });
+    const buttons = actions.filter(([, , , fits]) => fits).map(([name, text, action], place) => {
+      const made = button(text, action, { primary: place === 0, danger: name === "forget" });
       made.dataset.action = name;
       return made;
     });
@@ -184,10 +192,10 @@ class Panel {
     const origin = [by, task.server === "sandbox" ? t("serverSandbox") : task.server];
     this.details.append(
       element("p.xalora-subject", {}, subject(task)),
-      element("p.xalora-hint", {}, [stateName(task), doubtName(task), task.message, ...origin].filter(Boolean).join(" · ")),
-      element("div.xalora-actions", {}, ...buttons),
+      element("p.xalora-hint", {}, [stateName(task), doubtName(task), task.message === "canceled on request" ? null : task.message, ...origin].filter(Boolean).join(" · ")),
+      element("div.xalora-actions", {}, ...buttons.slice(0, BUTTONS), ...menu(t("more"), buttons.slice(BUTTONS))),
     );
-    buttons.find(({ dataset }) => dataset.action === focused)?.focus();
+    this.details.querySelector(`[data-action="${focused}"]`)?.focus();
   }
 
   async collect(task) {

@@ -13,11 +13,14 @@ export async function tellOfEarlierTasks() {
   await store.update();
   const finished = await store.refresh();
   if (store.error) return;
-  const { running, problem } = store;
+  const { earlier, problem } = store;
   const messages = [
-    running ? many("earlierRunning", running) : "",
+    earlier ? many("earlierRunning", earlier) : "",
     finished ? many("earlierFinished", finished) : "",
     problem ? t("earlierProblem", { problem }) : "",
   ].filter(Boolean);
-  if (messages.length) notify({ text: messages.join(" "), buttons: [[t("openTasks"), openTab]], seconds: SECONDS });
+  if (!messages.length) return;
+  const told = notify({ text: messages.join(" "), buttons: [[t("openTasks"), openTab]], seconds: SECONDS });
+  // That they run is no longer true once one of them has ended.
+  if (earlier && messages.length === 1) store.addEventListener("change", () => store.earlier < earlier && told.remove());
 }

@@ -2,11 +2,13 @@
 
 import { app } from "../../scripts/app.js";
 import { button, element, openDialog } from "./elements.js";
-import { notify } from "./notices.js";
+import { dismiss, notify } from "./notices.js";
 import { addressOf, ask, ofTask, send } from "./server.js";
+import { tasksOf } from "./task_batches.js";
 import { stateName, subject } from "./task_words.js";
 import { t } from "./texts.js";
 
+const SECONDS = 20;
 const VIDEO = /\.(mp4|webm|mov|mkv)$/i;
 
 /** Do something and say what went wrong, if anything did. Returns what it returns. */
@@ -14,17 +16,23 @@ export async function attempt(work) {
   try {
     return await work();
   } catch (error) {
-    notify({ text: error.message || t("offline"), kind: "error" });
+    notify({ text: error.message || t("offline"), details: error.details, kind: "error", seconds: SECONDS });
     return null;
   }
 }
+
+/** Send an action to a task, or to those of a batch. Returns the answers. */
+const each = (task, action, fits = () => true) => Promise.all(tasksOf(task).filter(fits).map((one) => send(ofTask(one, action))));
 
 /** Download a task's result and show it. Returns the task as it is then, or null. */
 export const collectTask = (task) =>
   attempt(async () => {
     const waiting = notify({ text: t("collecting") });
     try {
-      const { views, task: now } = await send(ofTask(task, "collect"));
+      const answers = await each(task, "collect");
+      const views = answers.flatMap((answer) => answer.views);
+      const { task: now } = answers[0];
+      for (const { task: one } of answers) if (one.state === "finished") dismiss(`task ${one.task_id}`);
       if (views.length) showResult(now, views);
       else if (now.state === "finished") notify({ text: t("notShown"), kind: "error" });
       else notify({ text: now.message ?? t("notYet", { state: stateName(now) }), seconds: 10 });
@@ -34,11 +42,11 @@ export const collectTask = (task) =>
     }
   });
 
-/** Cancel a task. Returns it as it is then, or null. */
+/** Cancel a task. Its node and its row show that; only where it ended before, a message does. Returns it, or null. */
 export const cancelTask = (task) =>
   attempt(async () => {
-    const { task: now } = await send(ofTask(task, "cancel"));
-    notify({ text: t("canceledNow", { state: stateName(now) }), seconds: 8 });
+    const [{ task: now }] = await each(task, "cancel", (one) => !one.final);
+    if (now.state !== "canceled") notify({ text: t("canceledNow", { state: stateName(now) }), seconds: 8 });
     return now;
   });
 
@@ -48,7 +56,7 @@ export function forgetTask(task, done) {
     t("forget"),
     () =>
       attempt(async () => {
-        await send(ofTask(task, "forget"));
+        await each(task, "forget");
         dialog.close();
         done();
       }),
@@ -70,14 +78,14 @@ export const showSettings = (task) =>
     openDialog(t("settings"), [element("table.xalora-table", {}, element("tbody", {}, ...rows))]);
   });
 
-/** Put a Task Status node with the task's id in the middle of what is seen of the graph, which may be a subgraph. */
-export function insertStatusNode(task) {
-  const node = LiteGraph.createNode("XaloraTaskStatus");
+/** Put a node in the middle of what is seen of the graph, which may be a subgraph. */
+export function insertNode(type, values = {}) {
+  const node = LiteGraph.createNode(type);
   const { canvas } = app;
   const [x, y, width, height] = canvas.visible_area ?? canvas.ds.visible_area;
   node.pos = [x + width / 2 - node.size[0] / 2, y + height / 2 - node.size[1] / 2];
   (canvas.graph ?? app.graph).add(node);
-  node.widgets.find(({ name }) => name === "task_id").value = task.task_id;
+  for (const widget of node.widgets) if (widget.name in values) widget.value = values[widget.name];
   canvas.selectNode?.(node);
   canvas.setDirty(true, true);
 }
@@ -86,9 +94,14 @@ export function insertStatusNode(task) {
 export function nodeOf({ place }) {
   const root = app.rootGraph ?? app.graph;
   if (!place?.workflow || place.workflow !== root.id) return null;
-  // "5:12" is the node 12 in the subgraph that node 5 stands for.
-  const [first, ...rest] = place.node.split(":");
-  return rest.reduce((node, id) => node?.subgraph?.getNodeById(id), root.getNodeById(first)) ?? null;
+  return nodeAt(place.node);
+}
+
+/** The node with this id in the prompt: "5:12" is the node 12 in the subgraph that node 5 stands for. */
+export function nodeAt(id) {
+  const [first, ...rest] = id.split(":");
+  const outer = (app.rootGraph ?? app.graph).getNodeById(first);
+  return rest.reduce((node, inner) => node?.subgraph?.getNodeById(inner), outer) ?? null;
 }
 
 /** Show the node that a task was made with. */
@@ -103,7 +116,7 @@ export function goToNode(task) {
 /** Copy a task's id. */
 export const copyId = (task) =>
   attempt(async () => {
-    const id = task.task_id ?? task.job_id;
+    const id = tasksOf(task).map((one) => one.task_id ?? one.job_id).join("\n");
     if (await copied(id)) notify({ text: t("copied"), seconds: 3 });
     else notify({ text: t("copyYourself", { id }) });
   });

@@ -1,9 +1,10 @@
 /** The list box with the rows of tasks. A refresh changes rows and moves none: focus, selection and scroll position stay. */
 
 import { element } from "./elements.js";
+import { batches, tasksOf } from "./task_batches.js";
 import { newRow } from "./task_row.js";
 
-const ROW_HEIGHT = 64;
+const ROW_HEIGHT = 80;
 const BEYOND = 15;
 const STILL_MS = 120;
 
@@ -15,6 +16,8 @@ const STILL_MS = 120;
  */
 export class TaskList {
   selected = null;
+  #loaded = [];
+  /** The same as rows: some stand for a batch. */
   #tasks = [];
   #total = 0;
   /** The rows by their tasks' numbers. */
@@ -37,14 +40,21 @@ export class TaskList {
     }).observe(this.element);
   }
 
-  /** The positions that are in view: the first, and the first below. */
+  /** The positions of tasks that are in view: the first, and the first below. */
   view() {
+    const seen = this.#tasks.slice(...this.#rowsInView()).flatMap(tasksOf).map((task) => this.#loaded.indexOf(task));
+    return seen.length ? [Math.min(...seen), Math.max(...seen) + 1] : [0, 0];
+  }
+
+  #rowsInView() {
     const { scrollTop, clientHeight } = this.element;
     return [Math.max(0, Math.floor(scrollTop / ROW_HEIGHT)), Math.ceil((scrollTop + clientHeight) / ROW_HEIGHT)];
   }
 
   /** Show these tasks, the newest of so many; the selected one stays selected if it is among them. */
-  set(tasks, total) {
+  set(loaded, total) {
+    const tasks = batches(loaded);
+    this.#loaded = loaded;
     this.#tasks = tasks;
     this.#total = total;
     const numbers = new Set(tasks.map(({ number }) => number));
@@ -60,7 +70,7 @@ export class TaskList {
       else this.element.insertBefore(row, next);
       if (row.task !== task) row.show(task);
       row.ariaPosInSet = position + 1;
-      row.ariaSetSize = total;
+      row.ariaSetSize = total - loaded.length + tasks.length;
     }
     this.#mark(tasks.find(({ number }) => number === this.selected?.number) ?? null);
     this.#loadPictures();
@@ -116,12 +126,12 @@ export class TaskList {
 
   /** Load the pictures in view, but not those that are passed while the list is scrolled. */
   #loadPictures() {
-    if (!this.#moving) for (const { number } of this.#tasks.slice(...this.view())) this.#rows.get(number).load();
+    if (!this.#moving) for (const { number } of this.#tasks.slice(...this.#rowsInView())) this.#rows.get(number).load();
   }
 
   /** Have more fetched where the end is near. */
   #fetchMore() {
-    if (this.#tasks.length < this.#total && this.view()[1] + BEYOND > this.#tasks.length) this.onView();
+    if (this.#loaded.length < this.#total && this.#rowsInView()[1] + BEYOND > this.#tasks.length) this.onView();
   }
 
   #key(event) {

@@ -2,8 +2,10 @@
 
 import { element } from "./elements.js";
 import { thumbnailOf } from "./server.js";
+import { tasksOf } from "./task_batches.js";
 import { store } from "./task_store.js";
 import { status, subject, when } from "./task_words.js";
+import { t } from "./texts.js";
 
 /** An empty row: `show` fills it with a task, `load` adds its picture, also `again` where it was missing. */
 export function newRow() {
@@ -15,7 +17,7 @@ export function newRow() {
     "div.xalora-row",
     {},
     element("span.xalora-picture", { "aria-hidden": "true" }, picture),
-    element("span.xalora-words", {}, title, element("span.xalora-line", {}, state, kind)),
+    element("span.xalora-words", {}, title, state, kind),
   );
   picture.addEventListener("error", () => {
     picture.hidden = true;
@@ -24,7 +26,10 @@ export function newRow() {
   row.show = (task) => {
     row.task = task;
     write(title, subject(task));
-    write(state, status(task, store.now()));
+    const done = task.batch?.filter((each) => each.state === "finished").length;
+    const count = task.batch ? ` · ${t("count", { shown: done, total: task.batch.length })}` : "";
+    write(state, `${status(task, store.now())}${count}`);
+    row.title = subject(task);
     write(kind, `${task.kind} · ${when(task)}`);
     row.dataset.state = task.state;
     if (task.media !== loaded) picture.hidden = true;
@@ -33,7 +38,7 @@ export function newRow() {
     const { media } = row.task;
     if (!media || (media === loaded && !again)) return;
     loaded = media;
-    picture.src = thumbnailOf(row.task);
+    picture.src = thumbnailOf(tasksOf(row.task).find((task) => task.media === media));
     picture.hidden = false;
   };
   return row;

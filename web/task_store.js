@@ -3,6 +3,7 @@
 import { api } from "../../scripts/api.js";
 import { ask, OfflineError, send } from "./server.js";
 import { onSettings } from "./settings_state.js";
+import { errorWords } from "./texts.js";
 
 const PAGE = 40;
 const SECONDS_BETWEEN_REFRESHES = 10;
@@ -15,6 +16,8 @@ class TaskStore extends EventTarget {
   total = 0;
   all = 0;
   running = 0;
+  /** How many of those no node waits for now. */
+  earlier = 0;
   /** The filter, and the one with which the tasks were fetched. */
   filter = { state: "", text: "" };
   /** @type {{state: string, text: string} | null} */
@@ -83,10 +86,10 @@ class TaskStore extends EventTarget {
   }
 
   /** Replace the part of the list that a page covers: newer and older tasks stay. */
-  #merge({ tasks, total, all, running, next, now }, known, before) {
-    const earlier = new Map(known.map((task) => [task.number, task]));
+  #merge({ tasks, total, all, running, earlier, next, now }, known, before) {
+    const byNumber = new Map(known.map((task) => [task.number, task]));
     const kept = (task) => {
-      const known = earlier.get(task.number);
+      const known = byNumber.get(task.number);
       return JSON.stringify(known) === JSON.stringify(task) ? known : task;
     };
     this.tasks = [
@@ -94,14 +97,16 @@ class TaskStore extends EventTarget {
       ...tasks.map(kept),
       ...known.filter(({ number }) => next !== null && number < next),
     ];
-    Object.assign(this, { total, all, running, ahead: now - Date.now() / 1000 });
+    Object.assign(this, { total, all, running, earlier, ahead: now - Date.now() / 1000 });
   }
 
   /** Ask the sequencer about open tasks. Returns how many of them have finished. */
   async refresh() {
     let finished = 0;
     try {
-      ({ finished, problem: this.problem } = await send("/refresh"));
+      const answer = await send("/refresh");
+      finished = answer.finished;
+      this.problem = answer.error ? errorWords(answer.error).text : null;
     } catch (error) {
       if (error instanceof OfflineError) {
         this.#failed(error);

@@ -16,17 +16,21 @@ export function duration(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-/** The state with its time: how long it has been under way and how long it usually takes, or how long it took. */
+/** The state with its time: how long it has been under way and how far it is, or how long its miner took. */
 export function status(task, now) {
   const began = task.submitted ?? task.created;
   if (task.doubt) return `${stateName(task)} · ${doubtName(task)}`;
   // Before there is an id, or after a cancel, it is not certain that it runs.
-  if (task.state === "waiting" || task.state === "running") {
-    const usual = task.usual_seconds ? ` / ${t("about", { time: duration(task.usual_seconds) })}` : "";
-    return `${stateName(task)} ${duration(now - began)}${usual}`;
-  }
-  const took = task.state === "finished" && task.finished ? ` · ${t("took", { time: duration(task.finished - began) })}` : "";
-  return `${stateName(task)}${took}`;
+  if (task.state === "waiting" || task.state === "running") return `${stateName(task)} ${duration(now - began)}${more(task, now - began)}`;
+  const known = task.state === "finished" && task.inference_latency !== null;
+  return `${stateName(task)}${known ? ` · ${t("took", { time: duration(task.inference_latency) })}` : ""}`;
+}
+
+/** How far an open task is; where that is not measured, how long such tasks usually take. */
+function more({ progress, usual_seconds: usual }, elapsed) {
+  if (progress) return ` · ${progress.join(" / ")}`;
+  if (!usual) return "";
+  return elapsed > usual ? ` · ${t("longer")}` : ` / ${t("about", { time: duration(usual) })}`;
 }
 
 /** Why the state of an open task is not known; "" when its server can be asked. */

@@ -43,6 +43,7 @@ from .protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
 from .protocol.inputs import InputImage
 from .protocol.parameters import encode_data_uri
 from .protocol.tasks import CustomTask, FluxLoraTask, Text2VideoTask, UpscalerTask, WorkflowTask
+from .status_parts import StatusPart
 
 if TYPE_CHECKING:
     from .client.advanced import AdvancedOptions
@@ -127,6 +128,7 @@ __all__ = [
     "ResponseError",
     "ServerError",
     "Sound",
+    "StatusPart",
     "StorageError",
     "TaskCanceledError",
     "TaskError",

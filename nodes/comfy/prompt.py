@@ -162,12 +162,15 @@ def is_wanted(output: int) -> bool:
 
 
 def caller() -> dict[str, str] | None:
-    """Of the node that runs the ``node`` id, ``title``, ``workflow`` id and ``user``, as far as they are known."""
+    """Of the node that runs the ``node`` id, ``title``, ``workflow`` id and ``user``, as far as they are known.
+
+    And the ``run``, a prompt's id: the tasks of one node in one run are a batch.
+    """
     running = _running_node()
     if running is None:
         return None
     node_id, prompt, extra = running
-    found = {"node": node_id}
+    found = {"node": node_id, "run": prompt_id()}
     # A prompt that a program sends in place of the editor has no titles, and no workflow.
     with suppress(KeyError, TypeError):
         found["title"] = str(prompt[node_id]["_meta"]["title"])[:200]

@@ -14,6 +14,7 @@ from typing import Any
 from ...xalora_client import APIStatusError, ConfigurationError, NetworkError, NotFoundError, XaloraError
 from .. import comfy
 from ..comfy.users import user_of
+from ..error_messages import for_extension
 from . import same_origin, settings, tasks
 
 logger = logging.getLogger("xalora_client")
@@ -73,7 +74,7 @@ async def _thumbnail(request: Any) -> Any:
 
 
 def _route(action: Action) -> comfy.Handler:
-    """A route that answers in JSON, also what went wrong: ``{"error": {"type", "what", "advice", "message"}}``."""
+    """A route that answers in JSON, also what went wrong: ``{"error": {"type", "what", "advice", "message", …}}``."""
 
     async def handler(request: Any) -> Any:
         from aiohttp import web
@@ -91,8 +92,7 @@ def _route(action: Action) -> comfy.Handler:
                 answer = await asyncio.shield(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), _loop())))
                 status = 200
         except XaloraError as error:
-            advice, message = error.advice_for("nodes"), error.text("nodes")
-            status, answer = _status(error), _error(type(error).__name__, error.what, advice, message)
+            status, answer = _status(error), {"error": for_extension(error)}
         except ValueError as error:
             status, answer = 400, _error("BadRequest", str(error))
         except Exception:
@@ -137,5 +137,5 @@ def _status(error: XaloraError) -> int:
     return 502 if isinstance(error, (NetworkError, APIStatusError)) else 500
 
 
-def _error(kind: str, what: str, advice: str = "", message: str = "") -> dict[str, Any]:
-    return {"error": {"type": kind, "what": what, "advice": advice, "message": message or f"{what} {advice}".strip()}}
+def _error(kind: str, what: str, advice: str = "") -> dict[str, Any]:
+    return {"error": {"type": kind, "what": what, "advice": advice, "message": f"{what} {advice}".strip()}}

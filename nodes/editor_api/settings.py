@@ -12,6 +12,7 @@ from ...xalora_client import InvalidParameterError, XaloraError
 from ...xalora_client.config import Setting, home_folder
 from ...xalora_client.config.settings import change_settings, read_settings
 from .. import comfy
+from ..error_messages import for_extension
 
 logger = logging.getLogger("xalora_client")
 
@@ -26,10 +27,16 @@ def home() -> Path:
 async def show() -> dict[str, Any]:
     """The settings in force, where each comes from, and whether it can be changed here."""
     settings = read_settings(comfy.home())
+    has_key = settings.consumer.value is not None
     return {
-        "key": {"set": settings.consumer.value is not None, "needed": settings.kind != "sandbox"}
+        # A sequencer of one's own may need none: that is known once it is asked.
+        "key": {"set": has_key, "needed": settings.kind == "network" or (settings.kind == "own" and has_key)}
         | _to_json(settings.consumer, "consumer"),
         "server": {"kind": settings.kind} | _to_json(settings.server, "url"),
+        "servers": [
+            {"kind": settings.kind_of(url), "url": url, "consumer": consumer}
+            for url, consumer in settings.servers.items()
+        ],
         "home": _to_json(settings.home, "folder"),
         "image_delivery": _to_json(settings.image_delivery, "value"),
         "bucket": _to_json(settings.bucket, "value"),
@@ -39,24 +46,42 @@ async def show() -> dict[str, Any]:
 
 
 async def change(changes: dict[str, Any]) -> dict[str, Any]:
-    """Store settings; returns all as they are then. Raises ConfigurationError when one cannot be stored."""
+    """Store settings; returns all as they are then. Raises ConfigurationError when one cannot be stored.
+
+    Only that a server is ComfyUI itself is looked at before; whether it can be reached is for ``test``.
+    """
     for name, value in changes.items():
         if not isinstance(value, str) or len(value) > LONGEST:
             # The value is not repeated: it may be a key.
             raise InvalidParameterError(name, "…", f"a text of at most {LONGEST} characters")
-    change_settings(comfy.home(), **{name: value.strip() for name, value in changes.items()})
+    changes = {name: value.strip() for name, value in changes.items()}
+    if changes.get("workflow_url"):
+        from ...xalora_client.client.doctor import refuse_comfyui  # As in ``test``.
+
+        await refuse_comfyui(changes["workflow_url"])
+    change_settings(comfy.home(), **changes)
     return await show()
 
 
 async def test() -> dict[str, Any]:
-    """Try each part of the setup; nothing is charged. ``ok`` is False when something will not work."""
+    """Try each part of the setup; nothing is charged.
+
+    ``ok`` is False when something will not work; ``problem`` is the first of that, in words, and ``error`` has its
+    parts, where it is an error. ``connected`` says to which kind of server, and how many machines and workflows it
+    has, where it tells.
+    """
     from ...xalora_client.client.doctor import examine  # With HTTP libraries, which would slow down ComfyUI's start.
 
     checks = await examine(fallback_home=comfy.home())
-    return {
-        "ok": all(check.status != "problem" for check in checks),
+    bad = next((check for check in checks if check.status == "problem"), None)
+    counts = {name: count for check in checks for name, count in check.counts.items()}
+    answer = {
+        "ok": bad is None,
+        "problem": bad and f"{bad.text.rstrip('.')}. {bad.advice_for('nodes')}".strip(),
+        "connected": None if bad else {"kind": read_settings(comfy.home()).kind, **counts},
         "checks": [check.to_json("nodes") for check in checks],
     }
+    return answer | ({"error": for_extension(bad.error)} if bad and bad.error else {})
 
 
 async def workflows() -> list[dict[str, Any]]:
@@ -90,10 +115,12 @@ def _log_settings() -> None:
         return
     if settings.server.value == "sandbox":
         logger.info("sandbox")
-    elif settings.consumer.value is None:
-        logger.info("no key yet: Settings, Xalora")
-    else:
+    elif settings.consumer.value is not None:
         logger.info("ready, key of consumer %s", settings.consumer.value)
+    elif settings.kind == "own":
+        logger.info("ready, without a key, for %s", settings.server.value)
+    else:
+        logger.info("no key yet: Settings, Xalora")
 
 
 def _to_json(setting: Setting, name: str) -> dict[str, Any]:

@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ... import xalora_client
 from ...xalora_client import ConfigurationError, NotFoundError, TaskStatus, XaloraError
-from ...xalora_client.config.settings import read_settings
+from ...xalora_client.config.settings import read_settings, server_arguments
 from .. import comfy
 from ..comfy import outputs
+from ..error_messages import for_extension
 from ..execution import cancel_or_ended
+from ..status_lines import NodeTasks
 
 EVENT = "xalora.tasks"
 """The message to the editor: the ledger has changed. It has no contents, because any web page may listen to ComfyUI's
@@ -49,9 +53,10 @@ def page(home: Path, query: dict[str, str], user: str | None = None) -> dict[str
     """A page of tasks, newest first: ``limit``, ``before`` (the last page's ``next``), ``state``, ``text``.
 
     ``state`` may name several, separated by commas. Each word of ``text`` must appear in the prompt, the kind, an id or
-    the message. ``total`` counts the tasks with this state and text, ``all`` those in the ledger, and ``running`` those
-    that are known to be under way. With a ``user``, tasks of others count as not there; those that the command line or
-    a program created are everybody's. Raises ValueError for a number that is none.
+    the message. ``total`` counts the tasks with this state and text, ``all`` those in the ledger, ``running`` those
+    that are known to be under way, and ``earlier`` those among them that no node waits for now. With a ``user``, tasks
+    of others count as not there; those that the command line or a program created are everybody's. Raises ValueError
+    for a number that is none.
     """
     limit = max(1, min(int(query.get("limit", PAGE)), LARGEST_PAGE))
     before = int(query["before"]) if query.get("before") else None
@@ -60,19 +65,28 @@ def page(home: Path, query: dict[str, str], user: str | None = None) -> dict[str
     words = query.get("text", "").lower().split()
     with xalora_client.TaskRecords(home) as records:
         found, total = _find(records, limit, before, query.get("state", "").split(","), words, user)
-        under_way = [record for record in _open_tasks(records, user) if record.state in ("waiting", "running")]
-        server = _server()
+        found = [
+            record if record.state != "creating" or records.is_being_sent(record) else replace(record, state="doubtful")
+            for record in found
+        ]
+        servers = _servers()
+        under_way = [
+            record
+            for record in _open_tasks(records, user)
+            if record.state in ("waiting", "running") and _doubt(record, servers) is None
+        ]
         return {
             "tasks": [
-                describe(record, None if record.is_final else records.usual_seconds(record), _doubt(record, server))
+                describe(record, None if record.is_final else records.usual_seconds(record), _doubt(record, servers))
                 for record in found
             ],
             "total": total,
             "all": records.tasks(0, user=user)[1],
-            "running": sum(_doubt(record, server) is None for record in under_way),
+            "running": len(under_way),
+            "earlier": sum(record.task_id not in NodeTasks.waited_for for record in under_way),
             "next": found[-1].number if len(found) == limit else None,
             "now": time.time(),
-            "server": server,
+            "server": servers[0] if servers else None,
         }
 
 
@@ -106,19 +120,20 @@ def _has(record: xalora_client.TaskRecord, words: list[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _server() -> str | None:
-    """The server in force, whose tasks can be asked about; None when the settings cannot be read."""
+def _servers() -> list[str]:
+    """The servers whose tasks can be asked about, that in force first; empty when the settings cannot be read."""
     try:
-        return read_settings(comfy.home()).server.value
+        settings = read_settings(comfy.home())
     except ConfigurationError:
-        return None
+        return []
+    return [settings.server.value or "", *settings.servers, "sandbox"]
 
 
-def _doubt(record: xalora_client.TaskRecord, server: str | None) -> str | None:
+def _doubt(record: xalora_client.TaskRecord, servers: Sequence[str]) -> str | None:
     """Why the state of an open task is not known: "elsewhere" or "unknown". None: its server can be asked."""
     if record.is_final or record.task_id is None:
         return None
-    if server is not None and record.server not in (server, "sandbox"):
+    if servers and record.server not in servers:
         return "elsewhere"
     return "unknown" if _key(record) in _unknown else None
 
@@ -129,7 +144,9 @@ def describe(
     """What the editor shows of one task, without its parameters.
 
     ``usual_seconds`` is how long an open one will probably take in all, ``doubt`` why its state is not known.
+    ``progress`` is how far it is, as the node that waits for it heard from the miner: ``[value, maximum]``, or None.
     """
+    progress = _progress().get(record.task_id or "")
     payload = record.to_json()
     del payload["parameters"]
     more = {
@@ -138,8 +155,15 @@ def describe(
         "final": payload.pop("is_final"),
         "usual_seconds": usual_seconds,
         "doubt": doubt,
+        "progress": None if progress is None or record.is_final else progress,
     }
     return payload | more
+
+
+def _progress() -> dict[str, tuple[float, float]]:
+    """How far the tasks are that nodes wait for, where that was measured: value and maximum."""
+    waited_for = [(task_id, update.progress) for task_id, update in list(NodeTasks.waited_for.items())]
+    return {task_id: (of.value, of.maximum) for task_id, of in waited_for if of is not None and not of.estimated}
 
 
 def _prompt(record: xalora_client.TaskRecord) -> str | None:
@@ -157,14 +181,14 @@ def _key(record: xalora_client.TaskRecord) -> Key:
 
 @functools.cache
 def watch(home: Path) -> asyncio.Task[None]:
-    """From now on, tell the open editors when the ledger of this home has changed, whoever changed it."""
-    return asyncio.create_task(_watch(home, signature(home)))
+    """From now on, tell the open editors when the ledger of this home has changed, or how far a task is."""
+    return asyncio.create_task(_watch(home, (signature(home), _progress())))
 
 
 async def _watch(home: Path, reported: object) -> None:
     while True:
         await asyncio.sleep(SECONDS_BETWEEN_CHECKS)
-        if comfy.is_editor_open() and (now := signature(home)) != reported:
+        if comfy.is_editor_open() and (now := (signature(home), _progress())) != reported:
             reported = now
             comfy.send(EVENT, {})
             await asyncio.sleep(SECONDS_BETWEEN_MESSAGES - SECONDS_BETWEEN_CHECKS)
@@ -189,7 +213,7 @@ def _record(home: Path, identifier: str) -> xalora_client.TaskRecord:
     with xalora_client.TaskRecords(home) as records:
         record = records.find(identifier)
     if record is None:
-        raise NotFoundError("This task is not in the list", task_id=identifier, advice="Open the list again.")
+        raise NotFoundError("", code="not_listed", task_id=identifier)
     return record
 
 
@@ -238,7 +262,7 @@ async def thumbnail(home: Path, identifier: str) -> tuple[str, bytes]:
     # A list that is only looked through uses none of the files: those that are really used are kept longer.
     path = xalora_client.TaskRecords(home).media_path(record)
     if path is None:
-        raise NotFoundError("The result is not on this machine", task_id=record.task_id, advice="Collect the task.")
+        raise NotFoundError("", code="not_collected", task_id=record.task_id)
     return path.name, await asyncio.to_thread(_jpeg, path)
 
 
@@ -256,7 +280,7 @@ async def refresh(home: Path) -> dict[str, Any]:
     Those that were not asked about for the longest time come first. Calls at the same time share one round.
 
     ``asked`` counts the answers, ``finished`` those of finished tasks. ``problem`` says why others could not be asked
-    about, or is None. Tasks at servers that the settings do not name are left out.
+    about, or is None; ``error`` has its parts. Tasks at servers that the settings do not know are left out.
     """
     global _refreshing
     if _refreshing is None or _refreshing.done():
@@ -265,7 +289,8 @@ async def refresh(home: Path) -> dict[str, Any]:
 
 
 async def _refresh(home: Path) -> dict[str, Any]:
-    asked, finished, problem = 0, 0, None
+    asked, finished = 0, 0
+    problem: XaloraError | None = None
     with xalora_client.TaskRecords(home) as records:
         found = await asyncio.to_thread(_open_tasks, records)
     known = {_key(record) for record in found}
@@ -273,7 +298,8 @@ async def _refresh(home: Path) -> dict[str, Any]:
         del _queried[key]
     _unknown.intersection_update(known)
     found.sort(key=lambda record: (_queried.get(_key(record), 0), record.number))
-    for server in {record.server for record in found}:
+    order = _servers()
+    for server in sorted({record.server for record in found}, key=lambda server: server not in order[:1]):
         chosen = [record for record in found if record.server == server][:MOST_REFRESHED]
         try:
             async with _client(server) as client:
@@ -282,7 +308,7 @@ async def _refresh(home: Path) -> dict[str, Any]:
         except ElsewhereError:
             continue
         except XaloraError as error:
-            problem = error.text("nodes")
+            problem = error
             continue
         for record, answer in zip(chosen, answers, strict=True):
             key = _key(record)
@@ -292,41 +318,35 @@ async def _refresh(home: Path) -> dict[str, Any]:
                 if time.time() - (record.submitted or record.created) > SECONDS_UNTIL_KNOWN:
                     _unknown.add(key)
             elif isinstance(answer, XaloraError):
-                problem = answer.text("nodes")
+                problem = answer
             elif isinstance(answer, BaseException):
                 raise answer
             else:
                 asked += 1
                 finished += answer.status == TaskStatus.FINISHED
                 _unknown.discard(key)
-    return {"asked": asked, "finished": finished, "problem": problem}
+    payload = {"asked": asked, "finished": finished, "problem": problem and problem.text("nodes")}
+    return payload | ({"error": for_extension(problem)} if problem else {})
 
 
 def _task_id(record: xalora_client.TaskRecord) -> str:
     if record.task_id is None:
-        raise ConfigurationError(
-            f"The sequencer has given no id for job {record.job_id}",
-            advice="Run the same task again: it continues under its job id.",
-        )
+        raise ConfigurationError(code="no_id_yet", params={"job_id": record.job_id})
     return record.task_id
 
 
 class ElsewhereError(ConfigurationError):
-    """The task is at a server that the settings do not name."""
+    """The task is at a server that the settings do not know."""
 
 
 def _client(server: str) -> xalora_client.AsyncClient:
-    """A client for a task's server. Raises ElsewhereError when the settings name another one.
+    """A client for a task's server. Raises ElsewhereError for one that the settings do not know.
 
-    A key is sent only to the server it was set with, so another server's task has to wait.
+    A key is sent only to the server it was set with.
     """
-    # The sandbox's key is no secret, and it needs no settings.
-    url = server if server == "sandbox" else None
     options = xalora_client.AdvancedOptions(fallback_home=comfy.home(), source="node")
-    client = xalora_client.AsyncClient(workflow_url=url, ledger=True, advanced=options)
+    client = xalora_client.AsyncClient(*server_arguments(server, comfy.home()), ledger=True, advanced=options)
     if client.config.workflow_url != server:
-        raise ElsewhereError(
-            f"This task is at {server}, and the settings name {client.config.workflow_url}",
-            advice="Set that server and its key in Settings, Xalora.",
-        )
+        params = {"server": server, "other": client.config.workflow_url}
+        raise ElsewhereError(code="at_another_server", params=params)
     return client

@@ -102,7 +102,7 @@ def test_2_a_key_or_url_in_the_wrong_form(xalora, monkeypatch):
     monkeypatch.setenv("XALORA_API_KEY", SECRET.replace("-", ""))
     assert xalora("status", "t1").code == 2
     monkeypatch.setenv("XALORA_API_KEY", KEY)
-    monkeypatch.setenv("XALORA_WORKFLOW_URL", "nonsense")
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", "non sense")
     assert xalora("status", "t1").code == 2
 
 

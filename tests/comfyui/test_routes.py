@@ -45,6 +45,7 @@ def test_a_task_is_listed_collected_shown_and_forgotten(comfy: ComfyUIProcess, n
     assert listed["prompt"] == name
     assert listed["task_type"] == "txt2img"
     assert listed["source"] == "node"
+    assert listed["place"].pop("run")
     assert listed["place"] == {"node": "make", "title": "XaloraFluxLora"}
     assert ask(comfy, f"tasks/{task_id}/thumbnail").status_code == 404
 

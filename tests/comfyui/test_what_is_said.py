@@ -75,9 +75,9 @@ def test_an_error_is_in_the_log_with_what_to_do(comfy: ComfyUIProcess, miner: Fa
     run = comfy.run({"make": flux_lora(seed=920), "show": show(["make", 1])})
     assert run.end == "execution_error"
     assert run.error["traceback"]  # The dialog's own details are as ever.
-    said = "The task failed: out of memory (task task-1). Change the parameters or submit it again as a new task."
+    said = "The remote machine ran out of memory. Use a smaller size or fewer frames."
     poll(lambda: said in comfy.log()[before:], what="the log has the error")
-    assert run.texts("make")[-1] == "The task failed: out of memory"
+    assert run.texts("make")[-1] == "The remote machine ran out of memory"
 
 
 def test_a_bug_keeps_its_traceback(comfy: ComfyUIProcess) -> None:

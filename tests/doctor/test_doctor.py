@@ -15,7 +15,9 @@ from xalora_client import config
 from xalora_client.cli import main
 from xalora_client.client.doctor import examine
 from xalora_client.client.doctor.machine import OLDEST_COMFYUI
+from xalora_client.client.doctor.network import check_key_is_set
 from xalora_client.config.settings import change_settings
+from xalora_client.config.validation import DEFAULT_URL
 from xalora_client.errors import messages
 
 ROOT = Path(__file__).parents[2]
@@ -49,9 +51,30 @@ def test_a_good_setup(server, tmp_path):
 
 
 def test_no_key(server, monkeypatch):
+    """A sequencer of one's own may need none. One that does says so."""
     monkeypatch.delenv("XALORA_API_KEY")
-    key = checks()["key"]
+    found = checks()
+    assert (found["key"].status, found["key at the server"].status) == ("ok", "ok")
+    server.script("task_result_query", Answer({"message": "who is that"}, 401))
+    refused = checks()["key at the server"]
+    assert (refused.status, refused.text) == ("problem", "This sequencer needs a key")
+    monkeypatch.setenv("XALORA_WORKFLOW_URL", DEFAULT_URL)
+    key = check_key_is_set(config.load())
     assert (key.status, key.advice) == ("problem", messages.advice("no_key", {}, "library"))
+
+
+@pytest.mark.parametrize("path", ["system_stats", "object_info"])
+def test_comfyuis_own_address_is_named(server, path):
+    server.script("", Answer(b"<!doctype html><title>ComfyUI</title>"))
+    server.script("system_stats", Answer({}, 404))
+    answers = {
+        "system_stats": {"system": {"os": "posix"}, "devices": []},
+        "object_info": {"KSampler": {"output_node": 0}},
+    }
+    server.script(path, Answer(answers[path]))
+    found = checks()["server"]
+    assert (found.status, found.text) == ("problem", f"That is ComfyUI's own address: {server.url}")
+    assert "http://192.168.1.20:8787" in found.advice
 
 
 def test_a_key_that_the_server_refuses(server):

@@ -136,7 +136,7 @@ def _opened(server: ComfyUIProcess, browser: Any) -> Iterator[Editor]:
     context.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def opening(browser: Any) -> Callable[[ComfyUIProcess], Any]:
     """A function that opens the editor of any server, for a with block."""
     return lambda server: contextmanager(_opened)(server, browser)
@@ -295,7 +295,7 @@ class Editor:
         return self.js("id => seen.texts[id] ?? []", node)
 
     def preview(self, node: int) -> list[dict[str, Any]]:
-        """What a node shows of its result, once that is loaded: kind, width, height."""
+        """What a node shows of its result, once that is loaded: kind, width, height. A live preview does not count."""
         self.page.wait_for_function(f"({_PREVIEW})({node}).some(each => each.width > 0)")
         return self.js(_PREVIEW, node)
 
@@ -347,7 +347,8 @@ _PREVIEW = """id => {
     const videos = [...(node.videoContainer?.querySelectorAll('video') ?? [])];
     return [
         ...videos.map(each => ({kind: 'video', width: each.videoWidth, height: each.videoHeight})),
-        ...(node.imgs ?? []).filter(each => each.tagName === 'IMG' && each.naturalWidth)
+        ...(node.imgs ?? [])
+            .filter(each => each.tagName === 'IMG' && each.naturalWidth && !each.src.startsWith('blob:'))
             .map(each => ({kind: 'image', width: each.naturalWidth, height: each.naturalHeight})),
     ];
 }"""

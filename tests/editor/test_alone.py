@@ -39,4 +39,4 @@ def test_switches_say_what_they_do_and_rare_inputs_are_advanced(canvas: Editor) 
             .map(({name, options}) => [name, [options.on, options.off]]))""",
         node,
     )
-    assert labels == {"wait": ["wait", "submit only"], "reuse": ["reuse result", "pay again"]}
+    assert labels == {"wait": ["for the result", "submit only"], "reuse": ["earlier result", "pay again"]}

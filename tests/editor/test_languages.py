@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.comfyui_process import ComfyUIProcess
+from tests.support.fake_sequencer import Answer, status
+from tests.support.fake_xalora import FakeXalora
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from conftest import Editor
 
 WORDS = {
-    "de": ({"Einzelbilder", "Breite", "Zeitlimit (Sekunden)", "Wiederverwenden"}, "Xalora-Tasks"),
-    "ja": ({"フレーム", "幅", "制限時間（秒）", "再利用"}, "Xalora のタスク"),
-    "zh": ({"帧", "宽度", "超时（秒）", "复用"}, "Xalora 任务"),
+    "de": ({"Einzelbilder", "Breite", "Zeitlimit (Sekunden)", "Wiederverwenden"}, "Xalora-Tasks", "Text zu Video"),
+    "ja": ({"フレーム", "幅", "制限時間（秒）", "再利用"}, "Xalora のタスク", "テキストから動画"),
+    "zh": ({"帧", "宽度", "超时（秒）", "复用"}, "Xalora 任务", "文生视频"),
 }
-"""Labels of Text2Video, and the title of the list of tasks."""
+"""Labels of Text2Video, the title of the list of tasks, and what the node's name begins with."""
 
 
 @pytest.fixture(params=WORDS)
@@ -35,7 +39,7 @@ def translated(
 
 def test_nodes_and_extension_speak_it(translated: tuple[Editor, str]) -> None:
     editor, language = translated
-    labels, title = WORDS[language]
+    labels, title, name = WORDS[language]
     node = editor.add("XaloraText2Video", prompt="")
     shown = editor.js(
         """id => { const {outputs, widgets} = app.graph.getNodeById(id);
@@ -44,4 +48,40 @@ def test_nodes_and_extension_speak_it(translated: tuple[Editor, str]) -> None:
     )
     assert labels <= set(shown)
     assert editor.js("async () => (await import('/extensions/xalora-nodes/texts.js')).t('tasks')") == title
-    assert editor.js("id => app.graph.getNodeById(id).title", node) == "Xalora Text2Video"
+    assert editor.js("id => app.graph.getNodeById(id).title", node) == f"{name} (Xalora Text2Video)"
+
+
+ERRORS: dict[str, tuple[dict[str, Any], Answer | None, Any]] = {
+    "prompt_missing": ({"prompt": " "}, None, None),
+    "off_step": ({"width": 72}, None, None),
+    "payment_required": ({}, Answer({"message": "SAID"}, 402), None),
+    "bad_request": ({}, Answer({"message": "SAID"}, 400), None),
+    "task_failed": ({}, None, status("failed", msg="SAID")),
+    "task_out_of_memory": ({}, None, status("failed", msg="CUDA out of memory")),
+    "decode": ({}, None, b"no media"),
+}
+"""By code, the values of a node, the answer to its create, and how its task ends."""
+
+
+def test_errors_speak_it(translated: tuple[Editor, str]) -> None:
+    """What a server or a miner says stays as it is."""
+    editor, language = translated
+    words = json.loads((ROOT / "locales" / language / "main.json").read_text(encoding="utf-8"))["xaloraErrors"]
+    dialog = editor.page.locator(".p-dialog")
+    for code, (values, create, end) in ERRORS.items():
+        miner = FakeXalora(end and (lambda number, parameters, end=end: end))
+        editor.comfy.use(miner.url, XALORA_API_KEY="artist-7#of-tests")
+        if create is not None:
+            miner.script("task_create", create)
+        editor.js("() => app.graph.clear()")
+        node = editor.add("XaloraText2Video", **{"prompt": code, "width": 64, "height": 64} | values)
+        label = editor.js("id => app.graph.getNodeById(id).widgets.find(({name}) => name === 'width').label", node)
+        editor.js("() => { seen.end = null; app.extensionManager.command.execute('Comfy.QueuePrompt') }")
+        assert editor.end()["name"] == "execution_error"
+        expected = words[code].replace("{message}", "SAID").replace("{field}", label)
+        expected = expected.replace("{value}", "72").replace("{nearest}", "64 / 80")
+        assert editor.xalora.message(expected).locator("p").first.inner_text() == expected
+        if dialog.count():
+            assert expected in dialog.inner_text()
+        editor.until(lambda: not dialog.count() or editor.page.keyboard.press("Escape"), "the dialog is closed")
+        miner.close()

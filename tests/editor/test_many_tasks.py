@@ -95,7 +95,7 @@ def test_older_tasks_come_by_scrolling_and_stay_in_place(many: None, editor: Edi
     run_to(ledger, "finished", "made-meanwhile", asked_of(ledger, "made meanwhile"))
     editor.page.wait_for_function(f"{_TOTAL} === {total + 1}")
     assert editor.js(_IN_VIEW) == place
-    assert asked
+    editor.until(lambda: asked, "what is in view is fetched again")
     assert [each for each in asked if int(each["limit"][0]) > 60 or "before" not in each] == []
 
     number = int(editor.js(_NUMBER_IN_VIEW))
@@ -122,10 +122,10 @@ def test_a_task_is_shown_where_it_belongs_and_counted_everywhere(
 
     # What has the focus keeps it while the list changes.
     xalora.task("the first of them").click()
-    tab.get_by_role("button", name="Copy id").focus()
+    tab.get_by_role("button", name="Cancel task").focus()
     run_to(ledger, "running", "two", asked_of(ledger, "the second of them"))
     tab.get_by_text(re.compile("^2 of ")).wait_for()
-    assert editor.js("() => document.activeElement.dataset.action") == "copy"
+    assert editor.js("() => document.activeElement.dataset.action") == "cancel"
 
     tab.get_by_label("Show", exact=True).select_option(label="Finished")
     tab.get_by_text(re.compile(r"^\d{4,} of ")).wait_for()
@@ -161,8 +161,8 @@ def query_of(url: str) -> dict[str, list[str]]:
 
 _SCROLL_TO = """async place => {
     const list = document.querySelector('.xalora-list');
-    while (list.scrollTop !== place * 64) {
-        list.scrollTop = place * 64;
+    while (list.scrollTop !== place * 80) {
+        list.scrollTop = place * 80;
         await new Promise(requestAnimationFrame);
     }
 }"""

@@ -62,7 +62,8 @@ def test_a_wrong_value_is_about_the_input(editor: Editor, refusing: FakeSequence
     editor.add("XaloraTaskStatus", task_id="")
     editor.queue()
     assert editor.end()["name"] == "execution_error"
-    assert editor.xalora.message("task_id is ''").locator("strong").inner_text() == "Xalora: Input"
+    message = editor.xalora.message("Fill in task_id first")
+    assert message.locator("strong").inner_text() == "Xalora Task Status · Input"
 
 
 def test_what_a_server_says_is_never_markup(editor: Editor, refusing: FakeSequencer) -> None:
@@ -98,8 +99,7 @@ def test_collect_is_offered_for_a_task_of_the_list_alone(editor: Editor, refusin
     editor.problems[:] = [each for each in editor.problems if "status of 404" not in each]
 
 
-def test_the_sandbox_takes_an_own_servers_key_only_after_a_warning(editor: Editor, refusing: FakeSequencer) -> None:
-    """Its server is not asked for another one's key, so the key is removed."""
+def test_trying_the_sandbox_asks_nothing_and_removes_nothing(editor: Editor, refusing: FakeSequencer) -> None:
     editor.comfy.use()
     stored = {"api_key": "artist-7#of-one", "workflow_url": refusing.url}
     editor.comfy.post("/xalora/config", stored).raise_for_status()
@@ -107,13 +107,12 @@ def test_the_sandbox_takes_an_own_servers_key_only_after_a_warning(editor: Edito
     run(editor)
     editor.close_error()
     editor.xalora.press("refused", "Try the sandbox")
-    dialog = editor.xalora.dialog("Try the sandbox")
-    assert f"key of artist-7 for {refusing.url}" in dialog.inner_text()
-    assert editor.comfy.get("/xalora/config").json()["key"]["set"]
-    dialog.get_by_role("button", name="Try the sandbox").click()
     editor.xalora.message("The sandbox is on")
-    dialog.wait_for(state="detached")
-    assert editor.comfy.get("/xalora/config").json()["server"]["kind"] == "sandbox"
+    shown = editor.comfy.get("/xalora/config").json()
+    assert shown["server"]["kind"] == "sandbox"
+    assert {"kind": "own", "url": refusing.url, "consumer": "artist-7"} in shown["servers"]
+    editor.comfy.post("/xalora/config", {"workflow_url": refusing.url}).raise_for_status()
+    assert editor.comfy.get("/xalora/config").json()["key"]["consumer"] == "artist-7"
     editor.comfy.post("/xalora/config", {"api_key": "", "workflow_url": ""}).raise_for_status()
 
 
@@ -139,11 +138,16 @@ def test_messages_can_be_used_while_a_dialog_is_open(editor: Editor) -> None:
     assert editor.js("() => window.pressed") == "left over"
 
 
-def test_help_is_the_page_of_the_node(editor: Editor, refusing: FakeSequencer) -> None:
+def test_help_is_the_page_of_the_node_at_what_is_about_the_error(editor: Editor, refusing: FakeSequencer) -> None:
     refusing.script("task_create", Answer({"message": "not like this"}, 400))
     run(editor)
+    editor.close_error()
     editor.xalora.press("not like this", "Open help")
-    assert "Flux LoRA" in editor.xalora.dialog("Open help").inner_text()
+    dialog = editor.xalora.dialog("Text to Image (Xalora Flux LoRA)")
+    heading = dialog.get_by_text("If something happens on the way").bounding_box()
+    whole = dialog.bounding_box()
+    assert whole["y"] <= heading["y"] <= whole["y"] + whole["height"]
+    assert dialog.evaluate("dialog => dialog.scrollTop") > 0
 
 
 def test_an_error_of_another_node_is_not_ours(editor: Editor) -> None:

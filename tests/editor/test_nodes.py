@@ -45,7 +45,8 @@ def test_a_node_is_found_by_its_name_and_starts_as_designed(editor: Editor, node
     # The search box has the focus before its list is there, so what is typed must be waited for in the list.
     editor.page.wait_for_function("['INPUT', 'TEXTAREA'].includes(document.activeElement?.tagName)")
     editor.page.keyboard.type(name)
-    editor.page.get_by_text(name, exact=True).last.wait_for()
+    title = editor.comfy.get(f"/object_info/{node_type}").json()[node_type]["display_name"]
+    editor.page.get_by_text(title, exact=True).last.wait_for()
     editor.page.wait_for_timeout(500)
     editor.page.keyboard.press("Enter")
     editor.page.wait_for_function("app.graph.nodes.length")
@@ -53,6 +54,6 @@ def test_a_node_is_found_by_its_name_and_starts_as_designed(editor: Editor, node
     ((node, added),) = editor.nodes().items()
     assert added == node_type
     assert list(editor.widgets(node).items()) == list(defaults.items())
-    assert editor.js("id => app.graph.getNodeById(id).title", node) == name
+    assert editor.js("id => app.graph.getNodeById(id).title", node) == title
     saved = next(each for each in editor.export()["workflow"]["nodes"] if each["id"] == node)["properties"]
     assert (saved["cnr_id"], saved["ver"]) == ("xalora-nodes", xalora_client.__version__)

@@ -54,8 +54,8 @@ def test_cancel_interrupts_and_cancels_the_task(
     assert not editor.page.get_by_text("View details").or_(editor.page.get_by_text("Show Report")).count()
 
 
-def test_a_missing_key_is_explained(editor: Editor, sandbox: SandboxProcess) -> None:
-    editor.comfy.use(sandbox.url)
+def test_a_missing_key_is_explained(editor: Editor) -> None:
+    editor.comfy.use()
     with_saved_video(editor, prompt="without a key")
     editor.queue()
     assert editor.end()["name"] == "execution_error"
@@ -76,7 +76,8 @@ def test_a_refusal_is_shown_in_the_servers_words_and_with_what_to_do(
         shown = editor.error_shown()
     finally:
         sequencer.close()
-    assert "The server answered 402: the balance is used up. Top up the account, then submit again." in shown
+    assert "The account does not have enough credit. Top up the account, then run again." in shown
+    assert "The server answered 402: the balance is used up" in shown
 
 
 def test_the_key_is_nowhere_in_the_editor(

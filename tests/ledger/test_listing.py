@@ -39,12 +39,15 @@ def test_pages_go_from_the_newest_to_the_oldest(ledger, listing):
 def test_filters_by_state(ledger, listing):
     for number, state in enumerate(["waiting", "running", "finished", "failed"]):
         run_to(ledger, state, f"t{number}", identity(f"a rabbit {number}"))
-    claim(ledger, identity("unsent"))
+    sending = claim(ledger, identity("unsent"))
     assert [record.state for record in listing.tasks(10, state="open")[0]] == ["creating", "running", "waiting"]
     assert [record.task_id for record in listing.tasks(10, state="failed")[0]] == ["t3"]
     ledger.canceled("t1")
     # Accepted, but its end was not seen.
     assert [record.state for record in listing.tasks(10, state="open")[0]] == ["creating", "canceled", "waiting"]
+    assert listing.is_being_sent(listing.find(sending.record.job_id))
+    sending.release()
+    assert not listing.is_being_sent(listing.find(sending.record.job_id))
 
 
 @pytest.mark.parametrize("text", ["rabbit in", "RABBIT", "schön", "100%", "t1", "kind", '"quoted"'])

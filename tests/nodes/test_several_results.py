@@ -28,7 +28,7 @@ def line(pack: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The node's lines."""
     lines: list[str] = []
     progress = pack.part("nodes.comfy.progress").Progress
-    monkeypatch.setattr(progress, "text", lambda self, text, last=False: lines.append(text))
+    monkeypatch.setattr(progress, "text", lambda self, text, last=False: lines.append(" · ".join(map(str, text))))
     return lines
 
 

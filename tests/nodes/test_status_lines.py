@@ -42,7 +42,7 @@ def screen(pack: Any, monkeypatch: pytest.MonkeyPatch) -> Screen:
     """In place of the editor, which is not here."""
     shown = Screen()
     progress = pack.part("nodes.comfy.progress").Progress
-    monkeypatch.setattr(progress, "text", lambda self, text, last=False: shown.lines.append(text))
+    monkeypatch.setattr(progress, "text", lambda self, text, last=False: shown.lines.append(" · ".join(map(str, text))))
     monkeypatch.setattr(
         progress, "bar", lambda self, done, total, preview=None: shown.bars.append((done, total, preview))
     )
@@ -56,7 +56,7 @@ def images(count: int) -> torch.Tensor:
 def test_done(pack: Any, screen: Screen, sandbox: SandboxProcess) -> None:
     pack.run("XaloraText2Video", **VIDEO)
     assert re.fullmatch(r"done · 0:\d\d · 64×48 · 5 frames", screen.last)
-    assert screen.lines[0] == "submitting"
+    assert screen.lines[0] == "preparing"
     pack.run("XaloraText2Video", **VIDEO)
     assert screen.last == "done · reused, no charge · 64×48 · 5 frames"
 
@@ -125,7 +125,7 @@ def test_only_what_an_earlier_run_submitted_is_continued(pack: Any, screen: Scre
     pack.run("XaloraFluxLora", **FLUX, wait=False)
     assert screen.last == "submitted"
     pack.run("XaloraFluxLora", **FLUX)
-    assert re.fullmatch(r"continued from an earlier run · done · 0:\d\d · .*", screen.last)
+    assert re.fullmatch(r"continued from an earlier run · done · \d.*×.*", screen.last)
 
 
 def test_two_nodes_of_one_run_with_one_task(pack: Any, screen: Screen, miner: FakeXalora) -> None:
@@ -296,11 +296,11 @@ def test_a_line_holds_no_markup(pack: Any, text: str, shown: str) -> None:
 @pytest.mark.parametrize(
     ("node_id", "values", "line"),
     [
-        ("XaloraText2Video", VIDEO, "The task failed: out of memory"),
-        ("XaloraText2Video", VIDEO | {"width": 8}, "width is 8"),
-        ("XaloraUpscale", {"image": images(2)}, "Image 1 of 2: The task failed: out of memory"),
-        ("XaloraTaskStatus", {"task_id": "task-77"}, "The server answered 404: there is no such task"),
-        ("XaloraCancelTask", {"task_id": ""}, "task_id is ''"),
+        ("XaloraText2Video", VIDEO, "The remote machine ran out of memory"),
+        ("XaloraText2Video", VIDEO | {"width": 8}, "width is 8, and must be from 16 to 4,096"),
+        ("XaloraUpscale", {"image": images(2)}, "Image 1 of 2: The remote machine ran out of memory"),
+        ("XaloraTaskStatus", {"task_id": "task-77"}, "The server cannot find what was asked for"),
+        ("XaloraCancelTask", {"task_id": ""}, "Fill in task_id first"),
     ],
 )
 def test_an_errors_first_sentence(
@@ -314,6 +314,7 @@ def test_an_errors_first_sentence(
 
 def test_no_key(pack: Any, screen: Screen, miner: FakeXalora, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XALORA_API_KEY")
+    monkeypatch.delenv("XALORA_WORKFLOW_URL")
     with pytest.raises(pack.error("ConfigurationError")):
         pack.run("XaloraText2Video", **VIDEO)
     assert screen.last == "No API key is set"
@@ -338,10 +339,10 @@ def test_the_bar_is_the_miners(pack: Any, screen: Screen, miner: FakeXalora) -> 
     answers = [status("running"), status("running", progress=from_miner), png(16, 16)]
     miner.ends = lambda number, parameters: answers.pop(0) if len(answers) > 1 else answers[0]
     pack.run("XaloraFluxLora", **FLUX)
-    size = screen.bars[-1][1]
-    assert screen.bars[0] == (3, 30, png(8, 8))
-    assert screen.bars[1] == (30, 30, None)
-    assert {total for _, total, _ in screen.bars[2:]} == {size}  # The download's.
+    assert screen.bars[:2] == [(3, 30, png(8, 8)), (30, 30, None)]
+    *downloaded, cleared, decoded = screen.bars[2:]
+    assert len({total for _, total, _ in downloaded}) == 1
+    assert (cleared, decoded) == ((0, 1, None), (1, 1, None))
     assert any(re.fullmatch(r"running 0:0\d · KSampler 3 / 30", line) for line in screen.lines)
 
 
@@ -361,7 +362,7 @@ def test_an_estimate_is_in_words_and_never_in_the_bar(pack: Any, screen: Screen,
     screen.bars.clear()
     pack.run("XaloraFluxLora", **FLUX, seed=3)
     assert any(re.fullmatch(r"running 0:0\d, about 0:0\d left", line) for line in screen.lines)
-    assert len({total for _, total, _ in screen.bars}) == 1  # The download's.
+    assert len({total for _, total, _ in screen.bars[:-2]}) == 1  # The download's. The others are the decoding's.
 
 
 def test_a_batchs_bar_has_the_parts_of_its_images(pack: Any, screen: Screen, miner: FakeXalora) -> None:
@@ -374,11 +375,94 @@ def test_a_batchs_bar_has_the_parts_of_its_images(pack: Any, screen: Screen, min
 
     miner.ends = ends
     pack.run("XaloraUpscale", image=images(4), max_parallel=2)
-    assert {total for _, total, _ in screen.bars} == {4}
-    fills = [done for done, _, _ in screen.bars]
+    cleared = screen.bars.index((0, 1, None))
+    images_done, decoded = screen.bars[:cleared], screen.bars[cleared + 1 :]
+    assert {total for _, total, _ in images_done + decoded} == {4}
+    assert decoded[-1] == (4, 4, None)
+    fills = [done for done, _, _ in images_done]
     assert {0.5, 1.0, 2.5, 4} <= set(fills)
     assert {preview for _, _, preview in screen.bars} == {None}  # Of several, none is the one to show.
 
 
 def pack_uri(content: bytes) -> str:
     return encode_data_uri(content, "image/png")
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["off", "asks for a pause"])
+def test_what_is_canceled_before_its_create_is_not_being_sent(
+    pack: Any,
+    screen: Screen,
+    miner: FakeXalora,
+    home: Path,
+    cancel_button: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    is_there: bool,
+) -> None:
+    """Cancel comes in the pause after a refusal, which the line tells."""
+    if not is_there:
+        monkeypatch.setenv("XALORA_WORKFLOW_URL", "http://127.0.0.1:1")
+    miner.script("task_create", Answer({"message": "busy"}, 429, {"Retry-After": "30"}))
+    show = pack.part("nodes.comfy.progress").Progress.text
+
+    def show_and_press(progress: Any, line: Any, last: bool = False) -> None:
+        show(progress, line, last)
+        if "trying again" in screen.last:
+            cancel_button()
+
+    monkeypatch.setattr(pack.part("nodes.comfy.progress").Progress, "text", show_and_press)
+    with pytest.raises(pack.part("nodes.comfy.prompt").Interrupted):
+        pack.run("XaloraFluxLora", **FLUX)
+    assert screen.last == "canceled"
+    (task,) = pack.part("nodes.editor_api.tasks").page(home, {})["tasks"]
+    assert (task["state"], task["final"]) == ("refused", True)
+
+
+def test_how_far_a_task_is_while_a_node_waits_for_it(pack: Any, miner: FakeXalora, home: Path) -> None:
+    """Such a task is no earlier one, and only what was measured is told."""
+    tasks, seen = pack.part("nodes.editor_api.tasks"), list[Any]()
+
+    def ends(number: int, parameters: dict[str, Any]) -> Any:
+        page = tasks.page(home, {})
+        seen.append((page["running"], page["earlier"], page["tasks"][0]["progress"]))
+        measured = {"value": len(seen), "maximum": 10} if len(seen) > 1 else None
+        return status("running", progress=measured) if len(seen) < 5 else png(16, 16)
+
+    miner.ends = ends
+    pack.run("XaloraFluxLora", **FLUX)
+    assert seen[1:] == [(1, 0, None), (1, 0, (2, 10)), (1, 0, (3, 10)), (1, 0, (4, 10))]
+    miner.ends = lambda number, parameters: status("running")
+    pack.run("XaloraFluxLora", **FLUX, seed=1, wait=False)
+    page = tasks.page(home, {})
+    assert (page["running"], page["earlier"], page["tasks"][1]["progress"]) == (1, 1, None)
+
+
+@pytest.mark.parametrize("latency", [None, 75.4])
+def test_the_time_of_a_task_is_its_miners(pack: Any, screen: Screen, miner: FakeXalora, latency: float | None) -> None:
+    """Not that of the run, which may only have continued it."""
+    miner.ends = lambda number, _: status(
+        "finished", result=miner._serve(number, png(16, 16)), inference_latency=latency
+    )
+    pack.run("XaloraFluxLora", **FLUX)
+    assert re.fullmatch(rf"done · {'1:15' if latency else '0:0.'} · 16×16", screen.last)
+    miner.ends = lambda number, _: status("running")
+    pack.run("XaloraFluxLora", **FLUX, seed=1, wait=False)
+    miner.ends = lambda number, _: status(
+        "finished", result=miner._serve(number, png(16, 16)), inference_latency=latency
+    )
+    pack.run("XaloraFluxLora", **FLUX, seed=1)
+    assert screen.last == f"continued from an earlier run · done{' · 1:15' if latency else ''} · 16×16"
+
+
+def test_every_part_of_a_line_has_its_english_words(pack: Any, screen: Screen) -> None:
+    """The editor gets codes and values: server's words among them have no markup either."""
+    part = pack.part("nodes.status_lines").Part
+    message = pack.part("nodes.comfy.progress")._message
+    nested = part("may_run", tasks=part("task", task_id="t<1"), why="the server says <no>")
+    assert message(nested) == {
+        "code": "may_run",
+        "values": {
+            "tasks": {"code": "task", "values": {"task_id": "t‹1"}, "text": "task t‹1"},
+            "why": "the server says ‹no>",
+        },
+        "text": "stopped, but task t‹1 may still be running: the server says ‹no>",
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_sequencer import status
+from tests.support.fake_sequencer import Answer, status
 from tests.support.fake_xalora import FakeXalora
 from tests.support.ledger_steps import answer, claim, identity, run_to
+from tests.support.pictures import png
 from xalora_client import TaskRecords
 from xalora_client.ledger import Ledger
 
@@ -154,6 +156,37 @@ def test_refreshes_at_the_same_time_are_one(pack: Any, used: Path, ledger: Ledge
     assert len(asked(miner)) == 3
 
 
+@pytest.mark.parametrize("combined", ["artist#of-the-other", ""])
+def test_tasks_of_another_server_are_asked_about_there_and_with_its_key(
+    pack: Any, used: Path, tasks: Any, ledger: Ledger, miner: FakeXalora, combined: str
+) -> None:
+    """Where it is known; also one that needs no key. The environment names the server in force."""
+    actions = pack.part("nodes.editor_api.tasks")
+    with closing(FakeXalora()) as other, Ledger(used, other.url) as elsewhere:
+        pack.part("xalora_client.config").store(used, workflow_url=other.url, api_key=combined)
+        accepted(ledger, range(1, 2))
+        accepted(elsewhere, range(5, 9))
+        known(miner, range(1, 2))
+        known(other, range(5, 9))
+        assert [task["doubt"] for task in tasks()["tasks"]] == [None] * 5
+        assert tasks()["running"] == 5
+        assert asyncio.run(actions.refresh(used)) == {"asked": 5, "finished": 0, "problem": None}
+        asyncio.run(actions.cancel(used, "task-5"))
+        pack.run("XaloraCancelTask", task_id="task-6")
+        other.ends = lambda number, _: png()
+        assert asyncio.run(actions.collect(used, "task-7"))["task"]["state"] == "finished"
+        status, frames, *_ = pack.run("XaloraTaskStatus", task_id="task-8")
+        assert (status, len(frames)) == ("finished", 1)
+
+        assert {*asked(miner)} == {"task-1"}
+        assert {"task-5", "task-6", "task-7", "task-8"} <= {*asked(other)}
+        assert [seen.body["task_id"] for seen in other.seen if seen.path == "/task_cancel"] == ["task-5", "task-6"]
+        keys = {seen.body["api_key"] for seen in other.seen if seen.body}
+        assert keys == {"of-the-other" if combined else "no-key-is-set"}
+        assert {seen.body["api_key"] for seen in miner.seen if seen.body} == {"secret-of-tests"}
+        assert not [seen for seen in (*miner.seen, *other.seen) if seen.path == "/task_create"]
+
+
 def test_a_cancel_that_was_accepted_is_asked_about_until_its_end_is_seen(
     pack: Any, used: Path, ledger: Ledger, miner: FakeXalora
 ) -> None:
@@ -195,6 +228,7 @@ def test_what_hinders_a_refresh_is_said_in_words_of_the_editor(
 ) -> None:
     accepted(ledger, range(1, 2))
     monkeypatch.delenv("XALORA_API_KEY")
+    miner.script("task_result_query", Answer({"message": "who is that"}, 401))
     problem = asyncio.run(pack.part("nodes.editor_api.tasks").refresh(used))["problem"]
-    assert "Settings → Xalora" in problem
+    assert "This sequencer needs a key. Set the key in Settings → Xalora" in problem
     assert "`xalora " not in problem

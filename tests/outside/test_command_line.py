@@ -81,7 +81,7 @@ CASES = {
     "no command": Case(""),
     "a value out of range": Case("text2video rabbit --width 7 -o x.png"),
     "a place that cannot be written": Case("run --task-type t -o missing/x.png"),
-    "no key": Case("status t1", environ={"XALORA_API_KEY": ""}),
+    "no key": Case("status t1", environ={"XALORA_API_KEY": "", "XALORA_WORKFLOW_URL": ""}),
     "forgetting what is not there": Case("tasks --forget none"),
     "a folder that is none": Case("workflows check missing"),
     "the server refuses": Case(RUN, says("task_create", NO)),

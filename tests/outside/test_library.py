@@ -19,6 +19,7 @@ from tests.support.raw_server import RawServer
 from tests.support.sandbox_process import SandboxProcess
 from tests.support.snapshot import Snapshot
 from xalora_client import AsyncClient, Client, CustomTask, Text2VideoTask, XaloraError
+from xalora_client.config import DEFAULT_URL
 
 KEY = "consumer-1#secret-key"
 CREATED = Answer({"task_id": "t1", "revision": 0, "long_poll_seconds": 25})
@@ -131,9 +132,9 @@ def test_what_an_error_offers(
     found["a task that is not known"] = outcome(client(), lambda each: each.query_task_result("t9"))
     with deaf_url() as url:
         found["nobody listens"] = outcome(client(url), shortly)
-    found["no key"] = outcome(client(key=None), all_of)
+    found["no key"] = outcome(client(DEFAULT_URL, key=None), all_of)
     found["a key in the wrong form"] = outcome(client(key="key"), all_of)
-    found["an address in the wrong form"] = outcome(client("nonsense"), all_of)
+    found["an address in the wrong form"] = outcome(client("no address"), all_of)
     video: dict[str, Any] = {"width": 7}
     found["a value out of range"] = outcome(client(), lambda _: Text2VideoTask("a rabbit", **video))
     found["a task that is none"] = outcome(client(), lambda each: each.query_task_result(""))

@@ -273,3 +273,28 @@ def test_who_waits_already_is_told_when_a_miner_becomes_busy_and_when_it_no_long
         assert (answer["status"], "busy" in answer.get("msg", "")) == (status, status == "waiting")
         revision = answer["revision"]
     assert miner.post("miner_busy", about | OTHERS | {"instance": "0"}).json()["register"] is True
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "the miner was lost; no miner that runs"), (1, "no miner that runs")])
+def test_who_waits_already_is_told_that_the_only_miner_was_lost(sequencer, poll, number, said):
+    """Of the task that it ran, and of the next, within five seconds."""
+    server = sequencer()
+    miner, started = server.miner(), server.clock.now
+    task_id = [server.make(), server.make()][number]
+    miner.take()
+    server.advance(20)
+    answer = server.query(task_id)
+    while not answer.get("msg", "").startswith(said):
+        answer = moved_until_answered(server, poll, task_id, answer["revision"])
+        assert server.clock.now <= 35 + started
+
+
+def moved_until_answered(server, poll, task_id, after):
+    """The answer to a query that waits, while the clock goes on."""
+    waiting = in_thread(server.post, "task_result_query", task_id=task_id, wait_seconds=25, after=after)
+    for left in range(25, 0, -1):
+        poll(lambda left=left: waiting.done() or server.clock.due_in(left))
+        if waiting.done():
+            break
+        server.advance(1)
+    return waiting.result(10).json()

@@ -82,12 +82,13 @@ def xalora(monkeypatch, capsys, home):
 
 def test_connected_miners_are_merged_and_those_that_are_away_are_named(sequencer):
     server = sequencer()
-    assert listed(server) == {"workflows": [], "away": [], "left_off": 0}
+    assert listed(server) == {"workflows": [], "away": [], "left_off": 0, "miners": 0}
     server.miner("txt2vid.1")
     server.advance(60)
     server.miner(loras("fox", "hare"))
     server.miner(loras("hare", "wolf"), "upscaler")
     assert names(server) == (["txt2img.3", "upscaler.None"], ["txt2vid.1"])
+    assert listed(server)["miners"] == 2
     (flux,) = listed(server, task_type="txt2img", workflow_id="3")["workflows"]
     assert sorted(flux["parameters"][1]["choices"]) == ["fox", "hare", "wolf"]
     assert flux["others"] is False

@@ -20,16 +20,19 @@ MINER_KEY = "offload-miner-key"
 class SequencerProcess(Command):
     """``xalora sequencer``; ``url`` is where it listens. Start it again on the same folder and port after ``kill``.
 
-    Its clock runs ``speed`` times as fast: leases end sooner.
+    Its clock runs ``speed`` times as fast: leases end sooner. Without ``keys`` it takes everybody.
     """
 
-    def __init__(self, folder: Path, *arguments: object, port: int = 0, speed: float = 1.0, **environ: str) -> None:
+    def __init__(
+        self, folder: Path, *arguments: object, port: int = 0, speed: float = 1.0, keys: bool = True, **environ: str
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         fast = (Path(__file__).with_name("fast_sequencer.py"), speed)
         super().__init__(
-            "sequencer", "--data", folder / "data", "--port", port, "--api-key", KEY, "--miner-key", MINER_KEY,
-            *arguments, cwd=folder, home=folder / "home",
+            "sequencer", "--data", folder / "data", "--port", port,
+            *(["--api-key", KEY, "--miner-key", MINER_KEY] if keys else []), *arguments,
+            cwd=folder, home=folder / "home",
             program=("-m", "xalora_client") if speed == 1.0 else fast, **environ,
         )  # fmt: skip
         self.ready = self.first_line()

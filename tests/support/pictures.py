@@ -21,6 +21,12 @@ def png(width: int = 8, height: int = 8, color: tuple[int, ...] = (10, 20, 30)) 
     return encoded(Image.new("RGBA" if len(color) == 4 else "RGB", (width, height), color))
 
 
+def unmarked(picture: Any) -> np.ndarray:
+    """The lower half of a picture or of ``[H, W, C]``. The sandbox marks the upper one."""
+    pixels = np.asarray(picture)
+    return pixels[len(pixels) // 2 :]
+
+
 def noise(seed: int = 0, side: int = 256) -> bytes:
     """A square PNG of random pixels, stored as they are: of the same length whatever the seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)

@@ -28,12 +28,16 @@ class XaloraPanel:
         return dialog
 
     def set_key(self, url: str, key: str) -> None:
-        """Fill in the key dialog, which is open, and save."""
+        """Fill in the key dialog, which is open, save, and close it if it stays."""
         dialog = self.dialog("Xalora key and server")
         dialog.get_by_label("Server", exact=True).select_option("own")
         dialog.get_by_label("Address of the sequencer").fill(url)
         dialog.get_by_label("Key (consumer#key)").press_sequentially(key)
         dialog.get_by_role("button", name="Save").click()
+        done = dialog.get_by_role("button", name="Done")
+        done.or_(self.page.locator(".xalora-notice").filter(has_text="Saved")).first.wait_for()
+        if done.count():
+            done.click()
         dialog.wait_for(state="detached")
 
     def open_tab(self) -> Any:
@@ -60,6 +64,11 @@ class XaloraPanel:
         return row
 
     def act(self, text: str, action: str) -> None:
-        """Select a task and press one of its buttons."""
+        """Select a task and press one of its buttons, or choose from its menu."""
         self.task(text).click()
-        self.open_tab().get_by_role("button", name=action, exact=True).click()
+        details = self.open_tab().locator(".xalora-details")
+        pressed = details.get_by_text(action, exact=True)
+        pressed.wait_for(state="attached")
+        if not pressed.is_visible():
+            details.get_by_text("More", exact=True).click()
+        pressed.click()

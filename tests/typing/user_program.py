@@ -59,9 +59,9 @@ from xalora_client import (
     encode_data_uri,
     thumbnail,
 )
-from xalora_client.client.doctor import Check, examine
+from xalora_client.client.doctor import Check, examine, refuse_comfyui
 from xalora_client.config import Setting, home_folder
-from xalora_client.config.settings import Settings, change_settings, read_settings
+from xalora_client.config.settings import Settings, change_settings, read_settings, server_arguments
 from xalora_client.http.transport import Fetch, Transport
 from xalora_client.protocol.parameters import Rule
 from xalora_client.protocol.requests import Credentials, Request, Response
@@ -250,6 +250,8 @@ async def setup() -> bool:
     assert_type(settings.kind, str)
     assert_type(settings.problem, ConfigurationError | None)
     change_settings(home_folder(), media_budget="2")
+    await refuse_comfyui("sandbox")
+    AsyncClient(*server_arguments("sandbox"))
     checks = await examine(workflow_url="sandbox")
     assert_type(checks, list[Check])
     assert_type(checks[0].to_json(), dict[str, str])

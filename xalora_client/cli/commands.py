@@ -14,6 +14,7 @@ from typing import Any
 from ..client.advanced import AdvancedOptions
 from ..client.async_ import AsyncClient
 from ..client.download import MediaFile
+from ..client.records import TaskRecords
 from ..config import validation
 from ..errors import ConfigurationError, MediaError, one_line
 from ..errors.messages import COMMAND
@@ -97,9 +98,14 @@ def client_of(
     images_at_once: int = 8,
     on_available: Callable[[AvailableWorkflow], object] | None = None,
 ) -> AsyncClient:
-    url = validation.SANDBOX if arguments.sandbox else None
+    """A client for the server in force, or for that of the one task that the command is about."""
+    server: tuple[str | None, str | None] = (None, validation.SANDBOX if arguments.sandbox else None)
+    task_ids = getattr(arguments, "task_ids", [getattr(arguments, "task_id", None)])
+    if not arguments.sandbox and len(task_ids) == 1 and task_ids[0]:
+        with TaskRecords() as records:
+            server = records.client_arguments(task_ids[0])
     options = AdvancedOptions(source="cli", images_at_once=images_at_once, on_available=on_available)
-    return AsyncClient(workflow_url=url, ledger=True, advanced=options)
+    return AsyncClient(*server, ledger=True, advanced=options)
 
 
 async def _create(arguments: argparse.Namespace, task: WorkflowTask) -> int:

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .. import config
 from ..config import validation
@@ -37,12 +38,15 @@ STATUSES = {"ok": "ok     ", "warning": "warning", "problem": "problem"}
 async def login(arguments: argparse.Namespace) -> int:
     """``xalora login [--url URL] [--bucket ADDRESS]``: store the API key, or a bucket and its credentials."""
     home = config.home_folder()
-    server = {"workflow_url": arguments.url} if arguments.url else {}
+    changes: dict[str, Any] = {"workflow_url": arguments.url} if arguments.url else {}
     if arguments.bucket:
         bucket = validation.checked_bucket(arguments.bucket)
-        path = config.store(home, **server, bucket=bucket, bucket_options=_bucket_options(bucket))
+        path = config.store(home, **changes, bucket=bucket, bucket_options=_bucket_options(bucket))
     else:
-        path = config.store(home, **server, api_key=_typed("API key (consumer#key)") or " ")
+        key = _typed("API key (consumer#key)")
+        if key or not arguments.url or validation.is_public(validation.checked_url(arguments.url)):
+            changes["api_key"] = key or " "  # Which is refused.
+        path = config.store(home, **changes)
     print_result(arguments, {"path": str(path)}, f"Stored in {path}")
     return 0
 

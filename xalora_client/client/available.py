@@ -62,9 +62,9 @@ async def check_available(session: Session, task: WorkflowTask) -> None:
         known = await _list(session, task, (None, None))
         if known is not None and known.names:
             names = listed(known.names)
-            error = InvalidParameterError("workflow_id", task.workflow_id, names)
+            error = InvalidParameterError("workflow_id", task.workflow_id, names, code="not_offered")
             why = f"; {one_line(found.left_out, 500)}" if found.left_out else ""
-            raise error.derived(what=f"No miner offers the workflow {key}{why}", advice=f"Offered are: {names}.")
+            raise error.derived(what=f"No miner offers the workflow {key}{why}")
 
 
 async def _list(session: Session, task: WorkflowTask, wanted: Wanted) -> WorkflowList | None:

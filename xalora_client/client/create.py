@@ -430,7 +430,6 @@ async def _stopped(
     if isinstance(stop, GeneratorExit):  # A coroutine that is being closed may not await.
         return
     if sending is not None:
-        was_in_flight = not sending.done()
         await wait_until_done(sending)
         error = None if sending.cancelled() else sending.exception()
         if not sending.cancelled() and error is None:
@@ -440,7 +439,7 @@ async def _stopped(
                     on_update(TaskUpdate(created.task_id, TaskStatus.WAITING, 0.0, 0.0))
             await cancel_interrupted(session, waiter, created.task_id, created.credentials, stop)
             return
-        if was_in_flight and isinstance(error, XaloraError):
+        if isinstance(error, XaloraError):  # Of the create in flight, or of the last one before a pause.
             await _close_without_task(session, [pending], error)
             return
     job_id = pending.request.job_id

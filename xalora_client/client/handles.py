@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from ..config.validation import SANDBOX
+from ..config.settings import server_arguments
 from ..errors import ConfigurationError, TaskCanceledError, TaskFailedError
 from ..protocol.answers import WorkflowTaskResult
 from .base import BaseClient
@@ -112,8 +112,8 @@ async def saved(file: MediaFile, to: str | os.PathLike[str] | None, result: Work
 
 
 def restored(handle: Callable[..., Any], client: Callable[..., BaseClient], task_id: str, server: str) -> Any:
-    """A handle from a pickle. Raises ConfigurationError where the settings, and so the key, are for another server."""
-    made = client(workflow_url=SANDBOX if server == SANDBOX else None)
+    """A handle from a pickle. Raises ConfigurationError where the settings have no key for its server."""
+    made = client(*server_arguments(server))
     if made.config.workflow_url != server:
         raise ConfigurationError(
             f"Nothing was sent: the task is at {server}, and the settings here name {made.config.workflow_url}",

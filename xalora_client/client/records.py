@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ..config import home_folder
+from ..config.settings import server_arguments
+from ..errors import StorageError
 from ..ledger import Ledger, Listing, TaskRecord
 from ..media.store import MediaStore
 
@@ -33,6 +36,24 @@ class TaskRecords(Listing):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def client_arguments(self, task_id: str, fallback_home: Path | None = None) -> tuple[str | None, str | None]:
+        """Key and address for a client that is to ask about a task, at whichever server it is.
+
+        Args:
+            task_id: The task's id.
+            fallback_home: As for the clients.
+
+        Returns:
+            Both None where the server in force is to be asked, as for a task that is not remembered.
+
+        Raises:
+            ConfigurationError: The settings cannot be read.
+        """
+        record = None
+        with suppress(StorageError):
+            record = self.find(task_id)
+        return server_arguments(record.server, fallback_home) if record else (None, None)
 
     def forget(self, task_or_job_id: str) -> list[TaskRecord]:
         """Remove a task from the ledger. The task itself continues and is charged, and its stored file stays.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import NetworkError, XaloraError
 from ..protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
+from ..protocol.parameters import number_text
+from ..status_parts import StatusPart
 from .polling import ENOUGH_TO_LEARN
 
 
@@ -52,35 +54,51 @@ class TaskUpdate:
         Returns:
             For example "running 0:48", "running 0:48 · KSampler 12 / 30" or "running 0:48, about 0:30 left".
         """
-        now = self.elapsed if elapsed is None else elapsed
-        word = "queued" if self.status == TaskStatus.WAITING else str(self.status)
-        return f"{word} {minutes(now)}{self._more(now - self.elapsed)}"
+        return StatusPart.line(self.parts(elapsed))
 
-    def _more(self, since: float) -> str:
-        """The rest of the text, ``since`` seconds after the update."""
+    def parts(self, elapsed: float | None = None) -> list[StatusPart]:
+        """What ``describe`` says, for other languages: as codes and values."""
+        now = self.elapsed if elapsed is None else elapsed
+        since = now - self.elapsed
+        code = _CODES.get(self.status, "state")
+        progress = None if self.status == TaskStatus.FINISHED or self.last_error is not None else self.progress
+        left = round(progress.maximum - progress.value - since) if progress is not None and progress.estimated else 0
+        if left > 0 and code == "running":
+            return [StatusPart("running_left", time=minutes(now), left=minutes(left))]
+        state = StatusPart(code, time=minutes(now), state=str(self.status))
+        return [state, *self._more(progress, since)]
+
+    def _more(self, progress: TaskProgress | None, since: float) -> Iterator[StatusPart]:
+        """The rest of the line, ``since`` seconds after the update."""
         if self.last_error is not None:
             # Before any answer, no connection was lost: the server may be off, or its address wrong.
             is_lost = not self.connected and (self.result or (self.task_id and self.origin == "new"))
-            what = "connection lost" if is_lost else self.last_error
             left = math.ceil(self.next_poll - since)
-            return f" · {what}, trying again{f' in {left} s' if left > 0 else ''}"
-        progress = None if self.status == TaskStatus.FINISHED else self.progress
-        if progress is not None and progress.estimated:
-            left = round(progress.maximum - progress.value - since)
-            return f", about {minutes(left)} left" if left > 0 else ""
-        if progress is not None:
-            title = f"{progress.title} " if progress.title else ""
-            return f" · {title}{progress.value:g} / {progress.maximum:g}"
-        if self.result is not None and self.result.why_waiting:
-            return f" · {self.result.why_waiting}"
-        return _ORIGINS.get(self.origin, "")
+            code = ("lost" if is_lost else "retry") + ("_in" if left > 0 else "")
+            yield StatusPart(code, error=self.last_error, seconds=left)
+        elif progress is not None:
+            if not progress.estimated:
+                title = f"{progress.title} " if progress.title else ""
+                words = f"{title}{number_text(progress.value)} / {number_text(progress.maximum)}"
+                yield StatusPart("verbatim", words=words)
+        elif self.result is not None and self.result.why_waiting:
+            yield from _why(self.result.why_waiting)
+        elif self.origin in _ORIGINS:
+            yield StatusPart(_ORIGINS[self.origin])
 
 
-_ORIGINS = {
-    "attach": " · continued from an earlier run",
-    "finished": " · reused, no charge",
-    "resend": " · sent again under its job id after a break",
-}
+def _why(words: str) -> Iterator[StatusPart]:
+    """Why a task waits. What our own sequencer says of each task has a code."""
+    for code in ("miner_lost", "no_miner"):
+        if words.startswith(StatusPart.WORDS[code]):
+            yield StatusPart(code)
+            words = words.removeprefix(StatusPart.WORDS[code]).removeprefix("; ")
+    if words:
+        yield StatusPart("verbatim", words=words)
+
+
+_CODES = {"submitting": "submitting", "waiting": "queued", "running": "running", "finished": "finished"}
+_ORIGINS = {"attach": "continued", "finished": "reused_free", "resend": "resent"}
 
 OnUpdate = Callable[[TaskUpdate], object]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,9 @@ from ..errors import NotFoundError, ResponseError, TaskCanceledError, TaskFailed
 from ..http.retry import LONGEST_PAUSE
 from ..ledger import Ledger, Step
 from ..protocol.answers import TaskProgress, TaskStatus, WorkflowTaskResult
+from ..protocol.miner import is_out_of_memory
 from ..protocol.tasks import WorkflowTask
+from ..workflows.file import shown_title
 from .create import UNKNOWN_AT_FIRST, CreatedTask, create, unknown_to_server
 from .polling import LongPolling, learned_delays, poll_delays
 from .session import Deadline, Session, cancel_interrupted, check, logger, remembered, warn
@@ -251,10 +254,19 @@ class Wait:
         )
 
 
+_AT_NODE = re.compile(r"^Node \S+ (.*?)(?: \(([^()]*)\))?: ")
+"""How a miner names the node that failed: its id, its title, and its class where that is another word."""
+
+
 def _outcome(result: WorkflowTaskResult) -> WorkflowTaskResult:
     message = f": {result.message}" if result.message else ""
     if result.status == TaskStatus.FAILED:
-        raise TaskFailedError(f"The task failed{message}", task_id=result.task_id, result=result)
+        code = "task_out_of_memory" if is_out_of_memory(message) else "task_failed"
+        shown = _AT_NODE.sub(lambda node: f"{shown_title(node[1]) or node[2]}: ", result.message or "")
+        params = {"message": shown} if shown else {}
+        raise TaskFailedError(
+            f"The task failed{message}", task_id=result.task_id, result=result, code=code, params=params
+        )
     if result.status == TaskStatus.CANCELED:
         raise TaskCanceledError(f"The task was canceled{message}", task_id=result.task_id, result=result)
     return result

@@ -3,6 +3,8 @@
 Arguments come first, then the environment, then ``.env`` in the working directory, then the stored file. Somebody with
 several accounts or servers stores each under a name: a profile that is chosen by ``XALORA_PROFILE`` comes before the
 environment, so that its key and its server stay together.
+
+A stored key belongs to the server it was stored with, and waits there while another server is in force.
 """
 
 from __future__ import annotations
@@ -10,16 +12,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, StorageError
 from ..protocol.hidden import Secret
-from ..protocol.requests import Credentials
+from ..protocol.requests import NO_KEY, Credentials
 from ..storage import files
+from ..storage.file_locks import FileSystemError, ProcessLock
 from .validation import (
     AUTO,
     BUCKET,
@@ -30,6 +34,8 @@ from .validation import (
     checked_bucket,
     checked_upload_method,
     checked_url,
+    is_public,
+    is_same_server,
 )
 
 SANDBOX_KEY = "sandbox#local-preview"
@@ -56,6 +62,10 @@ SOURCE_NAMES = {
 PROFILE = "XALORA_PROFILE"
 
 _STORED_FILE = "config.json"
+_KEYS = "keys"
+"""In the stored settings, the keys of the servers that are not in force, by their addresses."""
+
+_SECONDS_FOR_A_CHANGE = 10.0
 _OF_BUCKET = ("bucket", "bucket_options", "bucket_keep")
 
 
@@ -77,7 +87,8 @@ class Config:
     """The settings in force. ``workflow_url`` has no trailing slash, or is ``sandbox``; ``credentials`` hide the key.
 
     ``home`` is the folder for the ledger, media and the stored config; it need not exist yet. ``key_source`` is
-    "argument", "environment", ".env", "stored", "default" for the sandbox's own key, or "" without a key.
+    "argument", "environment", ".env", "stored", "default" for the sandbox's own key, or "" without a key: a sequencer
+    of one's own may need none, and gets NO_KEY.
 
     ``image_delivery`` is one of UPLOAD_METHODS. ``bucket`` is ``s3://name/prefix``, ``gs://…``, ``az://…`` or
     None; ``bucket_options`` are its stored credentials and endpoint by obstore's names;
@@ -148,8 +159,8 @@ def load(
         # A stored key is not sent: a server that renders previews needs none.
         key = Setting(api_key, ARGUMENT) if api_key else Setting(SANDBOX_KEY, DEFAULT)
     else:
-        key = find("api_key", stored, api_key, dotenv)
-        if key.value and not go_together(key.source, url, server.source):
+        key = find_key(stored, url, api_key, dotenv)
+        if key.value and not go_together(key, url, server.source, stored):
             raise ConfigurationError(
                 f"Nothing was sent: the key comes from {SOURCE_NAMES[key.source]}, the server's address {url} from "
                 f"{SOURCE_NAMES[server.source]}",
@@ -160,7 +171,7 @@ def load(
     bucket = checked_bucket(address) if address else None
     options = stored.get("bucket_options")
     return Config(
-        credentials=Credentials.parse(key.value) if key.value else None,
+        credentials=Credentials.parse(key.value) if key.value else None if is_public(url) else NO_KEY,
         workflow_url=url,
         home=home_path,
         key_source=key.source if key.value else "",
@@ -176,10 +187,43 @@ def load(
     )
 
 
-def go_together(key_source: str, url: str, url_source: str) -> bool:
+def find_key(
+    stored: Mapping[str, Any], url: str, argument: str | None = None, dotenv: Mapping[str, str] | None = None
+) -> Setting:
+    """The key for the server at ``url``, as ``find`` would; of the stored ones, that of this server."""
+    key = find("api_key", stored, argument, dotenv)
+    own = stored_key(stored, url)
+    if own is None or key.source not in (STORED, DEFAULT):
+        return key
+    return Setting(own, STORED) if own else Setting(None, DEFAULT)
+
+
+def go_together(key: Setting, url: str, url_source: str, stored: Mapping[str, Any]) -> bool:
     """Whether a key may be sent to a server, given where each comes from."""
-    both = (key_source, url_source)
-    return url == DEFAULT_URL or url_source in (ARGUMENT, key_source) or both == (ARGUMENT, ENVIRONMENT)
+    if key.source == STORED and stored_key(stored, url) is not None:
+        return key.value == stored_key(stored, url)
+    both = (key.source, url_source)
+    return url == DEFAULT_URL or url_source in (ARGUMENT, key.source) or both == (ARGUMENT, ENVIRONMENT)
+
+
+def stored_key(stored: Mapping[str, Any], url: str) -> str | None:
+    """The key that is stored for the server at ``url``: "" for one that has none, None for a server not known."""
+    return next((key for known, key in stored_keys(stored).items() if is_same_server(known, url)), None)
+
+
+def stored_keys(stored: Mapping[str, Any]) -> dict[str, str]:
+    """The known servers by their addresses, that of the network always, and the key that is stored for each, or ""."""
+    others = stored.get(_KEYS)
+    keys = {DEFAULT_URL: "", **(others if isinstance(others, dict) else {}), _keyed(stored): stored.get("api_key")}
+    return {url: key if isinstance(key, str) else "" for url, key in keys.items()}
+
+
+def _keyed(stored: Mapping[str, Any]) -> str:
+    """The server that the stored ``api_key`` is for. The sandbox is sent none: under it, that is the network's."""
+    url = stored.get("workflow_url") or DEFAULT_URL
+    with suppress(ConfigurationError):
+        url = checked_url(url)
+    return DEFAULT_URL if url == SANDBOX else url
 
 
 def home_folder(home: str | os.PathLike[str] | None = None, fallback_home: Path | None = None) -> Path:
@@ -213,45 +257,91 @@ def default_home() -> Path | None:
     return home if home.is_absolute() else None
 
 
-def store(home: Path, *, bucket_options: Mapping[str, str] | None = None, **changes: str) -> Path:
+def store(
+    home: Path,
+    *,
+    bucket_options: Mapping[str, str] | None = None,
+    fallback_home: Path | None = None,
+    check: Callable[[Mapping[str, Any]], object] = bool,
+    **changes: str,
+) -> Path:
     """Write settings to the home's config file, mode 0600, keeping the others; returns its path.
 
-    ``changes`` are settings by name; an empty value removes one. ``bucket_options`` are credentials and endpoint of the
-    stored bucket, by obstore's names; storing another bucket without them removes them. Raises ConfigurationError when
-    a value has the wrong form, and StorageError when the file cannot be written; the old file is then unchanged.
+    ``changes`` are settings by name; an empty value removes one. Where the server changes and the key does not, the old
+    server keeps its key, and the new one gets that which was stored for it. ``bucket_options`` are credentials and
+    endpoint of the stored bucket, by obstore's names; storing another bucket without them removes them. ``check`` is
+    called with the settings before they are written. Raises ConfigurationError when a value has the wrong form, and
+    StorageError when the file cannot be written; the old file is then unchanged.
     """
-    settings = _read_stored(home)
-    old_bucket = settings.get("bucket")
-    # Without a bucket, this home would have that of `xalora login`.
-    hides = home != default_home() and "bucket" in _read_stored(default_home())
-    for name, value in changes.items():
-        if value:
-            settings[name] = _CHECKED[name](value) if name in _CHECKED else value
-        elif name == "bucket" and hides:
-            settings[name] = ""
-        else:
-            settings.pop(name, None)
-    if bucket_options:
-        settings["bucket_options"] = bucket_options
-    elif bucket_options is not None or settings.get("bucket") != old_bucket:
-        settings.pop("bucket_options", None)
+    changes = {name: _CHECKED[name](value) if value and name in _CHECKED else value for name, value in changes.items()}
     path = _stored_file(home)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.unlink(missing_ok=True)
-        # Created with its mode, so that others can never read the key.
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump(settings, file, indent=2)
-        files.replace(fresh, path)
+        with _locked(path.with_name(f"{path.name}.lock")):
+            settings = _read_stored(home)
+            if not settings and home == fallback_home:  # It had those of `xalora login`. The bucket stays there.
+                settings = {name: value for name, value in _of_login().items() if name not in _OF_BUCKET}
+            old_bucket = settings.get("bucket")
+            settings = _changed(settings, changes)
+            # Without a bucket, this home would have that of `xalora login`.
+            if changes.get("bucket") == "" and home != default_home() and "bucket" in _of_login():
+                settings["bucket"] = ""
+            if bucket_options:
+                settings["bucket_options"] = bucket_options
+            elif bucket_options is not None or settings.get("bucket") != old_bucket:
+                settings.pop("bucket_options", None)
+            check(settings)
+            _write(path, settings)
     except OSError as error:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
         raise StorageError(
             f"The settings cannot be written to {path}: {error.strerror}",
             advice="Make the folder writable, or point XALORA_HOME elsewhere.",
         ) from error
     return path
+
+
+def _changed(stored: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
+    """The stored settings after changes of the right form, each key with its server."""
+    settings, changes = dict(stored), dict(changes)
+    if "workflow_url" in changes:
+        keys, url = stored_keys(settings), changes["workflow_url"]
+        # In the spelling under which the ledger has its tasks.
+        changes["workflow_url"] = next((known for known in keys if is_same_server(known, url)), url)
+        if (server := _keyed(changes)) != _keyed(settings):
+            changes.setdefault("api_key", keys.get(server, ""))
+            settings[_KEYS] = {url: key for url, key in keys.items() if url != server and (key or url != DEFAULT_URL)}
+    return {name: value for name, value in (settings | changes).items() if value or name not in (*changes, _KEYS)}
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep others from changing the file meanwhile: what they store would be lost. Raises OSError."""
+    give_up = time.monotonic() + _SECONDS_FOR_A_CHANGE
+    lock = None
+    with suppress(FileSystemError):  # Then two changes at once are a risk.
+        while (lock := ProcessLock.acquire(path)) is None and time.monotonic() < give_up:
+            time.sleep(0.01)
+        if lock is None:
+            raise TimeoutError(None, "another program is changing them")
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _write(path: Path, settings: Mapping[str, Any]) -> None:
+    """Write the file, which only its owner can read, whole or not at all. Raises OSError."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        fresh.unlink(missing_ok=True)
+        # Created with its mode, so that others can never read the key.
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(settings, file, indent=2)
+        files.replace(fresh, path)
+    except OSError:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise
 
 
 _CHECKED: dict[str, Callable[[str], str]] = {
@@ -268,7 +358,7 @@ def stored_settings(home: Path, fallback_home: Path | None = None) -> dict[str, 
     A fallback home without settings has those of `xalora login`; one without a bucket has that of `xalora login`.
     """
     stored = _read_stored(home)
-    of_login = _read_stored(default_home()) if home == fallback_home else {}
+    of_login = _of_login() if home == fallback_home else {}
     if not stored and not of_login and (name := _profile()):
         raise ConfigurationError(
             f"There is no profile {name}", advice=f"Run `xalora login --profile {name}`, or change {PROFILE}."
@@ -310,6 +400,11 @@ def _stored_file(home: Path) -> Path:
     """The file with the settings in force, which need not exist."""
     name = _profile()
     return home / "profiles" / f"{name}.json" if name else home / _STORED_FILE
+
+
+def _of_login() -> dict[str, Any]:
+    """What `xalora login` stores where no home is set."""
+    return _read_stored(default_home())
 
 
 def _read_stored(home: Path | None) -> dict[str, Any]:

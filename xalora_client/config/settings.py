@@ -1,20 +1,20 @@
-"""The settings in force, for people: without the key, but with where each comes from. And changes to the stored ones.
+"""The settings in force, for people: without the keys, but with where each comes from. And changes to the stored ones.
 
-A key is sent only to the server it was set with, so a change of the server keeps the key only where both may share one.
+A key is sent only to the server it was set with. It stays stored while another server is in force.
 """
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .. import config
 from ..errors import ConfigurationError, InvalidParameterError
 from ..protocol.parameters import Number
-from ..protocol.requests import Credentials
+from ..protocol.requests import WITHOUT_KEY, Credentials
 from ..protocol.urls import Link
 from . import SOURCE_NAMES, VARIABLES, Setting
 from .validation import AUTO, DEFAULT_URL, SANDBOX, checked_bucket, checked_url, is_public
@@ -34,6 +34,8 @@ class Settings:
         image_delivery: How images get to the miners: "auto", "bucket", "sequencer" or "data-uri".
         bucket: The bucket for images, or None.
         media_budget: Gigabytes for results; None for the default.
+        servers: The stored servers that can be asked, by their addresses, and whose key is stored for each; None for
+            one of one's own without a key.
         problem: What is wrong with the settings as they are, or None.
     """
 
@@ -44,14 +46,24 @@ class Settings:
     bucket: Setting
     media_budget: Setting
     problem: ConfigurationError | None
+    servers: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
         """Which kind of server: "network" is Xalora's own, "own" any other, "sandbox" the local one."""
-        server = self.server.value or ""  # It is empty when an address has no form that can be shown.
-        if server == SANDBOX:
-            return "sandbox"
-        return "network" if is_public(server) else "own"
+        return self.kind_of(self.server.value or "")  # It is empty when an address has no form that can be shown.
+
+    @staticmethod
+    def kind_of(server: str) -> str:
+        """The same for another server.
+
+        Args:
+            server: Its address, or "sandbox".
+
+        Returns:
+            "network", "own" or "sandbox".
+        """
+        return "sandbox" if server == SANDBOX else "network" if is_public(server) else "own"
 
 
 def read_settings(fallback_home: Path | None = None) -> Settings:
@@ -70,7 +82,9 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
     stored = config.stored_settings(home, fallback_home)
     dotenv = config.read_dotenv()
     found = {name: config.find(name, stored, dotenv=dotenv) for name in (*_NAMES, "home")}
-    key, server, delivery, bucket = (found[name] for name in ("api_key", "workflow_url", "image_delivery", "bucket"))
+    server, delivery, bucket = (found[name] for name in ("workflow_url", "image_delivery", "bucket"))
+    address = _address(server.value or DEFAULT_URL)
+    key = config.find_key(stored, address, dotenv=dotenv) if address not in ("", SANDBOX) else found["api_key"]
     problem: ConfigurationError | None = None
     consumer = None
     try:
@@ -83,19 +97,44 @@ def read_settings(fallback_home: Path | None = None) -> Settings:
         problem = error
     return Settings(
         consumer=replace(key, value=consumer),
-        server=replace(server, value=_address(server.value or DEFAULT_URL)),
+        server=replace(server, value=address),
         home=replace(found["home"], value=str(home)),
         image_delivery=replace(delivery, value=delivery.value or AUTO),
         bucket=replace(bucket, value=_bucket(bucket.value)),
         media_budget=found["media_budget"],
         problem=problem,
+        servers={
+            url: _consumer(each) for url, each in config.stored_keys(stored).items() if each or not is_public(url)
+        },
     )
+
+
+def server_arguments(server: str, fallback_home: Path | None = None) -> tuple[str | None, str | None]:
+    """Key and address for a client that is to ask a task's server, also while another server is in force.
+
+    Args:
+        server: Its address, as the ledger has it, or "sandbox".
+        fallback_home: As for the clients.
+
+    Returns:
+        Both are None for the server in force, and for one that cannot be asked.
+
+    Raises:
+        ConfigurationError: As ``read_settings`` raises it.
+    """
+    if server == SANDBOX:  # Its key is no secret, and it needs no settings.
+        return None, SANDBOX
+    settings = read_settings(fallback_home)
+    if server == settings.server.value or server not in settings.servers:
+        return None, None
+    stored = config.stored_settings(Path(settings.home.value or ""), fallback_home)
+    return config.stored_key(stored, server) or WITHOUT_KEY, server
 
 
 def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
     """Store settings, the others stay. An empty text takes one back to its default; for ``bucket`` that is none.
 
-    A stored key that was set for another server is removed when the server changes.
+    A stored key that was set for another server stays with that one when the server changes.
 
     Args:
         fallback_home: As for the clients.
@@ -121,21 +160,15 @@ def change_settings(fallback_home: Path | None = None, **changes: str) -> None:
             _BUDGET.check("media_budget", float(budget))
         except ValueError:  # That of the check is one, too.
             raise InvalidParameterError("media_budget", budget, _BUDGET.allowed) from None
-    with _changing:
-        before: dict[str, Any] = config.stored_settings(home, fallback_home)
-        server = before.get("workflow_url", "")
-        if "api_key" not in changes and not _may_share_a_key(server, changes.get("workflow_url", server)):
-            changes["api_key"] = ""
+
+    def check(stored: Mapping[str, Any]) -> None:
         if changes.keys() & {"api_key", "workflow_url"}:
-            _check_sources(before | changes)
-        # Those before too, because they may come from the folder that `xalora login` uses. The bucket does not need it:
-        # `xalora login` may set it later.
-        carried = {name: before[name] for name in _NAMES if name in before and name != "bucket"}
-        config.store(home, **carried | changes)
+            _check_sources(stored)
 
+    config.stored_settings(home, fallback_home)  # Raises where there is no such profile.
+    stored: dict[str, Any] = dict(changes)
+    config.store(home, fallback_home=fallback_home, check=check, **stored)
 
-_changing = threading.Lock()
-"""Held from reading the stored settings to writing them: what another thread changes in between would be lost."""
 
 _NAMES = {
     "api_key": "the key",
@@ -149,12 +182,12 @@ _NAMES = {
 _BUDGET = Number("gigabytes of media", minimum=0, maximum=1e6)
 
 
-def _check_sources(stored: dict[str, Any]) -> None:
+def _check_sources(stored: Mapping[str, Any]) -> None:
     """Raise ConfigurationError when no request could be sent, because key and server come from two sources."""
     dotenv = config.read_dotenv()
     key, server = (config.find(name, stored, dotenv=dotenv) for name in ("api_key", "workflow_url"))
     address = (server.value or DEFAULT_URL).strip().rstrip("/")
-    if not key.value or address.lower() == SANDBOX or config.go_together(key.source, address, server.source):
+    if not key.value or address.lower() == SANDBOX or config.go_together(key, address, server.source, stored):
         return
     name, fixed = ("workflow_url", server) if key.editable else ("api_key", key)
     raise ConfigurationError(
@@ -178,7 +211,7 @@ def _bucket(text: str | None) -> str | None:
     return None
 
 
-def _may_share_a_key(old: str, new: str) -> bool:
-    """The sandbox is sent no key, so one for the default server may stay while it is in use."""
-    old, new = (address.strip().rstrip("/") or DEFAULT_URL for address in (old, new))
-    return old == new or {old, new} <= {DEFAULT_URL, SANDBOX}
+def _consumer(key: str) -> str | None:
+    with suppress(ConfigurationError):
+        return Credentials.parse(key).consumer_id
+    return None

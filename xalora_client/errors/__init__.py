@@ -146,12 +146,33 @@ class XaloraError(Exception):
             return self.own_advice
         return messages.advice(self.code, self.params, surface)
 
+    @property
+    def plain(self) -> str:
+        """What happened, for a user of ComfyUI."""
+        return messages.plain(self.code, self.params) or self.what
+
+    @property
+    def details(self) -> str:
+        """What ``plain`` leaves out and an expert would ask for: the error's own text, and the task. May be empty."""
+        has_all = self.plain == self.what or self.plain.endswith(f": {self.params.get('message')}")
+        what = "" if has_all else self.what
+        task = f"task {self.task_id}" if self.task_id and self.task_id not in what else ""
+        return " · ".join(filter(None, [what, task]))
+
+    @property
+    def untranslated(self) -> str:
+        """The text for a user of ComfyUI where a translation of its code's words would leave something out, else ""."""
+        return "" if messages.has_all(self.code) and self.own_advice is None else self.text(messages.NODES)
+
     def text(self, surface: Literal["library", "command", "nodes"]) -> str:
-        """The whole message, in the terms of that surface.
+        """The whole message, in the terms of that surface. For "nodes", the details come last.
 
         Args:
             surface: Who reads it: "library", "command" or "nodes".
         """
+        if surface == messages.NODES:
+            details = f" ({self.details})" if self.details else ""
+            return f"{self.plain.rstrip('.')}. {self.advice_for(surface)}".rstrip() + details
         what = self.what.rstrip(".")
         if self.task_id and self.task_id not in what:
             what = f"{what} (task {self.task_id})"
@@ -213,16 +234,22 @@ class InvalidParameterError(ConfigurationError):
 
     code = "invalid_parameter"
 
-    def __init__(self, field: str, value: object, allowed: str) -> None:
-        """Make an error. ``field``, ``value`` and ``allowed`` are the attributes; the message is made of them."""
+    def __init__(self, field: str, value: object, allowed: str, **rest: Unpack[_Common]) -> None:
+        """Make an error of the attributes ``field``, ``value`` and ``allowed``. ``rest`` is as for XaloraError."""
         try:
             shown = one_line(repr(value), 80)
         except (RecursionError, ValueError):  # Nested too deeply, or a number with thousands of digits.
             shown = f"a {type(value).__name__} too large to show"
-        super().__init__(f"{field} is {shown}", advice=f"Allowed: {allowed}.")
+        facts = {"field": field, "value": shown, "allowed": allowed}
+        super().__init__(f"{field} is {shown}", **rest | {"params": facts | dict(rest.get("params") or {})})
         self.field = field
         self.value = value
         self.allowed = allowed
+
+    @property
+    def details(self) -> str:
+        """As for every error. The value is in the plain words."""
+        return "" if self.what == f"{self.field} is {self.params['value']}" else super().details
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the value if possible, else its ``repr``."""
@@ -320,6 +347,7 @@ class APIStatusError(XaloraError):
         """
         what = f"The server answered {status_code}: {message}" if status_code else message
         super().__init__(what, **rest)
+        self.params.setdefault("message", message)
         self.message = message
         self.status_code = status_code
         self.retry_after = retry_after

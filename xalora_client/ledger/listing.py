@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..storage.file_locks import is_held
 from .task_record import FINAL_STATES, SELECT, TaskRecord, durations, from_row, ledger_file, one, storable
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ class Listing:
 
     def __init__(self, home: Path) -> None:
         self._database = ledger_file(home)
+        self._owners = home / "owners"
 
     def close(self) -> None:
         """Close the ledger. Another call opens it again."""
@@ -98,6 +100,10 @@ class Listing:
         """
         ran = self._read(lambda db: durations(db, record.server, record.task_type, record.workflow_id, 20))
         return statistics.median(ran) if ran else None
+
+    def is_being_sent(self, record: TaskRecord) -> bool:
+        """Whether anybody still sends the create of a task. Its record may not say how that ended: after a crash."""
+        return record.owner is not None and is_held(self._owners / record.owner)
 
     def _read(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
         """What ``action`` returns. None without a file: reading does not make one."""

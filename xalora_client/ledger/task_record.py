@@ -50,8 +50,8 @@ class TaskRecord:
         sha256: The hash of the stored media file, in hex. None before it is downloaded.
         extension: Its extension, with the dot.
         media_bytes: Its size.
-        caller: What part of the source asked, as JSON: for a node its ``node`` id, ``title``, ``workflow`` id and, in a
-            ComfyUI with several users, ``user``.
+        caller: What part of the source asked, as JSON: for a node its ``node`` id, ``run``, ``title``, ``workflow`` id
+            and, in a ComfyUI with several users, ``user``.
         more_urls: Where the others of several media were, a list.
         more_stored: The names of their stored files, as ``media`` has them, by number: the first of the others is "2".
     """

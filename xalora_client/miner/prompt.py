@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import aiohttp
 
 from ..errors import one_line
+from ..protocol.miner import is_out_of_memory
 from . import cancel
 from .comfyui import ComfyUI
 from .errors import OutcomeError, Requeued, UnexpectedAnswerError, UnreachableError, WorkflowFailure, outcome_of
@@ -250,18 +251,10 @@ def read_outcome(history: Mapping[str, Any], outputs: Sequence[str], titles: Map
         if event == "execution_interrupted":
             return Requeued("Somebody stopped the prompt in ComfyUI")
         if event == "execution_error" and isinstance(data, dict):
-            reason, is_final = data.get("exception_message"), not _is_out_of_memory(data)
+            reason = data.get("exception_message")
+            is_final = not is_out_of_memory(f"{data.get('exception_type')} {reason}")
             return WorkflowFailure.at(data.get("node_id"), data.get("node_type"), reason, titles, is_final=is_final)
     return WorkflowFailure("ComfyUI gave no reason")
-
-
-def _is_out_of_memory(error: Mapping[str, Any]) -> bool:
-    """Whether a node had too little memory, on the device or beside it."""
-    text = f"{error.get('exception_type')} {error.get('exception_message')}".lower()
-    return any(
-        sign in text
-        for sign in ("outofmemory", "out of memory", "memoryerror", "allocation on device", "not enough memory")
-    )
 
 
 def output_files(history: Mapping[str, Any], outputs: Iterable[str]) -> list[list[dict[str, str]]]:

@@ -92,6 +92,14 @@ _PREVIEWS = ("data:image/jpeg;base64,", "data:image/png;base64,", "data:image/we
 _LONGEST_PREVIEW_URI = LARGEST_PREVIEW * 4 // 3 + 100
 
 
+_OUT_OF_MEMORY = ("outofmemory", "out of memory", "memoryerror", "allocation on device", "not enough memory")
+
+
+def is_out_of_memory(text: str) -> bool:
+    """Whether a node failed for too little memory, on the device or beside it, by the words of its exception."""
+    return any(sign in text.lower() for sign in _OUT_OF_MEMORY)
+
+
 @dataclass(frozen=True)
 class Input:
     """An input of a task: where its bytes are, and what they are. ``size`` is in bytes, None where it is not known."""

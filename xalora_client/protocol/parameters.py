@@ -51,7 +51,12 @@ class Rule:
             InvalidParameterError: The value is not allowed.
         """
         if not self.accepts(value):
-            raise InvalidParameterError(field, value, self.allowed)
+            code, params = self.fault(field, value)
+            raise InvalidParameterError(field, value, self.allowed, code=code, params=params)
+
+    def fault(self, field: str, value: object) -> tuple[str, dict[str, object]]:
+        """What is wrong with a value that is not allowed: the code of its message, and what it says of the rule."""
+        return "invalid_parameter", {}
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,16 @@ class Whole(Rule):
         if self.remainder:
             return f"{text} of the form {self.step}k + {self.remainder}"
         return f"{text}, a multiple of {self.step}" if self.step > 1 else text
+
+    def fault(self, field: str, value: object) -> tuple[str, dict[str, object]]:
+        """For one between two steps, the nearest that are allowed."""
+        if not isinstance(value, int) or isinstance(value, bool):
+            return super().fault(field, value)
+        if not self.minimum <= value <= self.maximum:
+            return _out_of_range(self.minimum, self.maximum)
+        lower = value - (value - self.remainder) % self.step
+        nearest = [each for each in (lower, lower + self.step) if self.minimum <= each <= self.maximum]
+        return "off_step", {"nearest": " / ".join(map(str, nearest))}
 
     def accepts(self, value: object) -> bool:
         """Booleans and floats are refused: JSON writes them differently."""
@@ -91,7 +106,12 @@ class Number(Rule):
     @property
     def allowed(self) -> str:
         """For example "a number from 0 to 30"."""
-        return f"a number from {self.minimum:g} to {self.maximum:g}"
+        return f"a number from {number_text(self.minimum)} to {number_text(self.maximum)}"
+
+    def fault(self, field: str, value: object) -> tuple[str, dict[str, object]]:
+        """For a number, from where to where it may be."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return _out_of_range(self.minimum, self.maximum) if is_number else super().fault(field, value)
 
     def accepts(self, value: object) -> bool:
         """Booleans, NaN and infinities are refused."""
@@ -116,6 +136,12 @@ class Text(Rule):
         """Lone surrogates are refused: they cannot be sent."""
         return isinstance(value, str) and bool(value.strip()) and not re.search(r"[\ud800-\udfff]", value)
 
+    def fault(self, field: str, value: object) -> tuple[str, dict[str, object]]:
+        """A blank one has its own words."""
+        if not isinstance(value, str) or value.strip():
+            return super().fault(field, value)
+        return "prompt_missing" if field == "prompt" else "text_missing", {}
+
 
 @dataclass(frozen=True)
 class MediaAddress(Rule):
@@ -129,6 +155,15 @@ class MediaAddress(Rule):
     def accepts(self, value: object) -> bool:
         """Only the scheme is checked; only the miner knows whether it can reach the address."""
         return isinstance(value, str) and (is_data_uri(value) or value[:8].lower().startswith(("http://", "https://")))
+
+
+def number_text(number: float) -> str:
+    """A number as people write it, such as "1,000,000" or "0.25", where Python would write 1e+06."""
+    return f"{number:,.6f}".rstrip("0").rstrip(".")
+
+
+def _out_of_range(minimum: float, maximum: float) -> tuple[str, dict[str, object]]:
+    return "out_of_range", {"minimum": number_text(minimum), "maximum": number_text(maximum)}
 
 
 def refuse_constant(name: str) -> float:

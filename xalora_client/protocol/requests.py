@@ -71,6 +71,11 @@ def pasted(text: str) -> str:
     return _AROUND.sub("", _INVISIBLE.sub("", text))
 
 
+WITHOUT_KEY = "nobody#no-key-is-set"
+NO_KEY = Credentials.parse(WITHOUT_KEY)
+"""What a sequencer gets that may need no key."""
+
+
 @dataclass(frozen=True)
 class CreateRequest:
     """A task to create, by whom, and under which job id. ``details`` are the task's, with addresses, once known."""

@@ -10,7 +10,7 @@ from typing import Any
 from .. import errors
 from ..errors import one_line
 from .hidden import redact
-from .requests import Request, Response
+from .requests import NO_KEY, Request, Response
 from .urls import Link, without_signatures
 
 _ERRORS: dict[int, type[errors.APIStatusError]] = {
@@ -53,7 +53,9 @@ def status_error(response: Response, request: Request, retry_after: float | None
     message, answer = _message(response)
     if (status == 413 and not answer) or (status in (400, 413) and _BODY_LIMIT.search(message)):
         code, message = "proxy_limit", "a proxy before the server refuses so large a body"
-    return kind(
+    if status == 401 and request.secret == NO_KEY.api_key:
+        code = "key_needed"
+    error = kind(
         one_line(without_signatures(redact(message, request.secret))),
         status_code=status,
         retry_after=retry_after,
@@ -62,6 +64,7 @@ def status_error(response: Response, request: Request, retry_after: float | None
         code=code,
         params=params,
     )
+    return error.derived(what="") if code == "key_needed" else error
 
 
 def _message(response: Response) -> tuple[str, dict[str, Any]]:

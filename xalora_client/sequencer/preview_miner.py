@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import io
 import itertools
 import logging
 import math
@@ -15,7 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageOps
+
 from ..protocol.miner import is_name
+from ..protocol.parameters import encode_data_uri
 from ..protocol.tasks import UpscalerTask, WorkflowTask
 from ..storage import files
 from ..workflows import WorkflowKey, WorkflowList
@@ -30,6 +34,9 @@ logger = logging.getLogger(__name__)
 _NAME = "sandbox"
 _CLOSING_SECONDS = 3.0
 _FOREVER = 3600.0
+_SECONDS_BETWEEN_PREVIEWS = 0.5
+_PREVIEW_SIDE = 256
+"""Pixels of a live preview's longer side. A miner's are small as well."""
 
 FAIL = "[fail]"
 """A task with this in its prompt fails."""
@@ -134,12 +141,20 @@ class PreviewMiner:
         why_to_fail = self._why_to_fail(task)
         stop = threading.Event()
         loop = asyncio.get_running_loop()
+        preview, next_preview = None, begun
+
+        def show(picture: Image.Image) -> None:
+            nonlocal preview, next_preview
+            if time.monotonic() >= next_preview:
+                preview, next_preview = _live_preview(picture), time.monotonic() + _SECONDS_BETWEEN_PREVIEWS
 
         def step(done: int, of: int) -> None:
+            nonlocal preview
             if stop.is_set():
                 raise Stopped
             progress = {"value": done, "maximum": of, "title": "Preview"}
-            asyncio.run_coroutine_threadsafe(self._queue.renew(attempt.lease, (progress, None)), loop)
+            asyncio.run_coroutine_threadsafe(self._queue.renew(attempt.lease, (progress, preview)), loop)
+            preview = None
             if why_to_fail is not None and 2 * done >= of:
                 raise FailedOnRequest(why_to_fail)
             if stop.wait(max(0.0, begun + self._options.render_seconds * done / of - time.monotonic())):
@@ -147,7 +162,7 @@ class PreviewMiner:
 
         try:
             suffix = await self._in_thread(
-                lambda: render(task, inputs, unfinished, video_format=self._options.video_format, step=step)
+                lambda: render(task, inputs, unfinished, video_format=self._options.video_format, step=step, show=show)
             )
         finally:
             stop.set()
@@ -186,3 +201,10 @@ class PreviewMiner:
         future.add_done_callback(self._threads.discard)
         threading.Thread(target=run, name="xalora-sandbox-render", daemon=True).start()
         return await asyncio.wrap_future(future)
+
+
+def _live_preview(picture: Image.Image) -> str:
+    """The picture as a miner reports it while it works: a small JPEG in a data URI."""
+    target = io.BytesIO()
+    ImageOps.contain(picture, (_PREVIEW_SIDE, _PREVIEW_SIDE)).convert("RGB").save(target, "JPEG")
+    return encode_data_uri(target.getvalue(), "image/jpeg")

@@ -31,7 +31,7 @@ from .database_file import waits_for_others
 from .miners import Capabilities, MinerRecord, Miners, PendingPoll, best_poll
 from .open_task import ATTEMPTS, Group, Lease, OpenTask
 from .options import MOST_WAITING
-from .reasons import Reasons
+from .reasons import LOST, Reasons
 from .values import (
     Attempt,
     CreateOutcome,
@@ -215,7 +215,7 @@ class TaskQueue:
             miners = [miner.name for miner in self._miners.alive()]
             found = await list_workflows(self._capabilities, miners, task_type, workflow_id)
         asked = task_type and WorkflowKey(task_type, workflow_id)
-        return replace(found, left_out=self._reasons.left_out(asked) if asked else None)
+        return replace(found, left_out=self._reasons.left_out(asked) if asked else None, miners=len(miners))
 
     async def why_left_out(self, workflow: WorkflowKey) -> str | None:
         """What a connected miner lacks for it, in words; None where none has told."""
@@ -488,7 +488,8 @@ class TaskQueue:
         if task.status != "waiting" or not task.ready:
             return view
         why, blocked_by = self._reasons.of(task)
-        return replace(view, msg=why, blocked_by=blocked_by)
+        lost = LOST if task.attempts else None
+        return replace(view, msg="; ".join(filter(None, [lost, why])) or None, blocked_by=blocked_by)
 
     def _set_occupied(self, miner: MinerRecord, occupied: Occupied | None) -> None:
         """Note whether a miner asks for tasks, and let those who wait for it know."""

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from itertools import islice
 
+from ..status_parts import StatusPart
 from ..workflows import WorkflowKey
 from .clock import Clock, Timer
 from .miners import Miners
 from .open_task import Group, OpenTask
 from .values import Occupied
 
-NOBODY = "no miner that runs this with these values is connected at the moment; start one with `xalora miner`"
+NOBODY = StatusPart.WORDS["no_miner"]
+LOST = StatusPart.WORDS["miner_lost"]
 
 _BETWEEN_REPORTS = 0.5
+
+_BETWEEN_CHECKS = 2.0
+"""A miner that is lost does not say so: while somebody watches tasks that wait, this checks every so many seconds."""
 
 _MOST_LOOKED_AT = 100
 """Workflows of which one answer says what is missing: with many miners, all would hold up everybody else."""
 
 
 class Reasons:
-    """Why no miner takes a task. Those who watch one hear of another reason within half a second."""
+    """Why no miner takes a task. Those who watch one hear of another reason within three seconds."""
 
     def __init__(self, miners: Miners, clock: Clock) -> None:
         self._miners = miners
         self._clock = clock
         self._watched: dict[OpenTask, str | None] = {}
         self._reporting: Timer | None = None
+        self._checking: Timer | None = None
 
     def of(self, task: OpenTask) -> tuple[str | None, tuple[str, ...] | None]:
         """Why no miner takes a task that waits, and the prompts that keep all from it; None where one does or will."""
@@ -66,6 +72,7 @@ class Reasons:
             return False
         told, (why, _) = self._watched.get(task), self.of(task)
         self._watched[task] = why
+        self._check_later()
         return why != told
 
     def forget(self, task: OpenTask) -> None:
@@ -76,6 +83,16 @@ class Reasons:
         """Let those who wait know why, if that is something else now. Miners may change that as often as they like."""
         if self._reporting is None:
             self._reporting = self._clock.call_later(_BETWEEN_REPORTS, self._report)
+
+    def _check_later(self) -> None:
+        if self._checking is None:
+            self._checking = self._clock.call_later(_BETWEEN_CHECKS, self._check)
+
+    def _check(self) -> None:
+        self._checking = None
+        self.report_soon()
+        if any(task.status == "waiting" for task in self._watched):
+            self._check_later()
 
     def _report(self) -> None:
         self._reporting = None

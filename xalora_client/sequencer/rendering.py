@@ -64,8 +64,19 @@ def build_task(task_type: object, task_details: object, **options: Any) -> Known
 Step: TypeAlias = Callable[[int, int], object]
 """``step(done, of)`` is called before each step of a rendering, and at its end. What it raises ends the rendering."""
 
+Show: TypeAlias = Callable[[Image.Image], object]
+"""``show(picture)`` is called with what a step has made, before the next step."""
 
-def render(task: KnownTask, inputs: Mapping[str, Path], path: Path, *, video_format: str, step: Step) -> str:
+
+def render(
+    task: KnownTask,
+    inputs: Mapping[str, Path],
+    path: Path,
+    *,
+    video_format: str,
+    step: Step,
+    show: Show = lambda picture: None,
+) -> str:
     """Render the task into the file ``path`` and return the suffix for its name, such as ".mp4".
 
     ``inputs`` are its input files, by parameter. Parameters that are not set have the defaults of the product's pages,
@@ -76,19 +87,20 @@ def render(task: KnownTask, inputs: Mapping[str, Path], path: Path, *, video_for
         if isinstance(task, Text2VideoTask):
             write = _write_webp if video_format == "webp" else _write_mp4
             length = task.length or 37
-            write(path, _frames(task, length, step), fps=task.fps or 24, quality=task.quality or 80)
+            write(path, _frames(task, length, step, show), fps=task.fps or 24, quality=task.quality or 80)
             step(length, length)
             suffix = f".{video_format}"
         elif isinstance(task, FluxLoraTask):
             seed = f"{task.noise_seed or 0} {task.lora_name}"
             step(0, 2)
             picture = Scene(task.width or 680, task.height or 1024, task.prompt, seed).at(0)
+            show(picture)
             step(1, 2)
             picture.save(path, "JPEG", quality=92)
             step(2, 2)
             suffix = ".jpg"
         else:
-            _upscale(inputs["image"], path, step)
+            _upscale(inputs["image"], path, step, show)
             suffix = ".png"
         return suffix
     except BaseException:
@@ -96,11 +108,13 @@ def render(task: KnownTask, inputs: Mapping[str, Path], path: Path, *, video_for
         raise
 
 
-def _frames(task: Text2VideoTask, length: int, step: Step) -> Iterator[Image.Image]:
+def _frames(task: Text2VideoTask, length: int, step: Step, show: Show) -> Iterator[Image.Image]:
     scene = Scene(task.width or 848, task.height or 480, task.prompt, str(task.seed or 0))
     for number in range(length):
         step(number, length)
-        yield scene.at(number / (task.fps or 24))
+        frame = scene.at(number / (task.fps or 24))
+        show(frame)
+        yield frame
 
 
 ENLARGED = 2
@@ -110,8 +124,8 @@ MAX_PIXELS = 2**25
 """Of the image before it is enlarged; 8K UHD (7680 x 4320) is just below."""
 
 
-def _upscale(image: Path, path: Path, step: Step) -> None:
-    """Enlarge an image file twice with Lanczos and write it as a lossless PNG.
+def _upscale(image: Path, path: Path, step: Step, show: Show) -> None:
+    """Enlarge an image file twice with Lanczos, mark it, and write it as a lossless PNG.
 
     Colors and alpha are resized separately, so colors do not depend on what is transparent. Of an animation the first
     frame is used. Raises ImageError when the file is not an image or the image is too large.
@@ -123,6 +137,8 @@ def _upscale(image: Path, path: Path, step: Step) -> None:
     colors = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     if picture.mode == "RGBA":
         colors.putalpha(picture.getchannel("A").resize(size, Image.Resampling.LANCZOS))
+    _paste(colors, _label(*size))
+    show(colors)
     step(2, 3)
     # The fastest level, because the file stays on this machine.
     colors.save(path, "PNG", compress_level=1)
@@ -237,22 +253,37 @@ class Scene:
         colors = 0.5 + 0.5 * np.cos(2 * math.pi * turns)
         cells = Image.fromarray((colors * 255).astype(np.uint8))
         picture = cells.resize(self._size, Image.Resampling.BICUBIC)
-        picture.paste(self._label, (0, self._size[1] - self._label.height), self._label)
+        _paste(picture, self._label)
         return picture
 
 
-def _label(width: int, height: int, prompt: str) -> Image.Image:
-    """Draw the band along the lower edge: PREVIEW, and the prompt as far as it fits."""
-    large, small = (max(8, round(min(width, height) / part)) for part in (9, 22))
+def _label(width: int, height: int, prompt: str = "") -> Image.Image:
+    """Draw the band along the upper edge, where no player has its controls: PREVIEW, and the prompt as far as it fits.
+
+    PREVIEW can be read where the picture is shown a few hundred pixels wide. What is too small to be read is left out.
+    """
+    shorter, longer = sorted((width, height))
+    large, small = max(8, round(min(max(10, shorter / 9, longer / 20), width / 6))), round(shorter / 22)
     margin = large // 3
-    top, line = large + 2 * margin, small + margin
-    band = Image.new("RGBA", (width, min(height, top + line)), (0, 0, 0, 130))
+    top, line = large + 2 * margin, small + margin if prompt and small >= 8 else 0
+    font = ImageFont.load_default(large)
+    if font.getlength("PREVIEW") > width:
+        return Image.new("RGBA", (1, 1))
+    band = Image.new("RGBA", (width, min(height, top + line)), (0, 0, 0, 170))
     draw = ImageDraw.Draw(band)
-    font = ImageFont.load_default(small)
-    text = _fitting(prompt, font, width - 2 * margin)
-    draw.text((margin, margin), "PREVIEW", font=ImageFont.load_default(large), fill="white")
-    draw.text((margin, top - margin // 2), text, font=font, fill="white")
+    draw.text((margin, margin), "PREVIEW", font=font, fill="white")
+    if line:
+        font = ImageFont.load_default(small)
+        draw.text((margin, top - margin // 2), _fitting(prompt, font, width - 2 * margin), font=font, fill="white")
     return band
+
+
+def _paste(picture: Image.Image, label: Image.Image) -> None:
+    """Put the label onto the upper edge. It can be seen where the picture is transparent, too."""
+    if picture.mode == "RGBA":
+        picture.alpha_composite(label)
+    else:
+        picture.paste(label, (0, 0), label)
 
 
 def _fitting(prompt: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

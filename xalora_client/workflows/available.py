@@ -95,12 +95,14 @@ class WorkflowList:
         away: The names of others that a task may ask for: it waits until a miner with them is here.
         left_off: How many more of both there are: an answer is short.
         left_out: What a connected miner lacks for the one that was asked for, in words; None where none has told.
+        miners: How many are connected; None where that is not told.
     """
 
     workflows: tuple[AvailableWorkflow, ...]
     away: tuple[str, ...] = ()
     left_off: int = 0
     left_out: str | None = None
+    miners: int | None = None
 
     @property
     def names(self) -> list[str]:
@@ -116,8 +118,14 @@ class WorkflowList:
     def from_json(cls, answer: Mapping[str, Any]) -> WorkflowList:
         """Read what ``to_json`` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         workflows = tuple(map(AvailableWorkflow.from_json, answer["workflows"]))
-        left_out = answer.get("left_out")
-        return cls(workflows, tuple(map(str, answer["away"])), int(answer["left_off"]), left_out and str(left_out))
+        left_out, miners = answer.get("left_out"), answer.get("miners")
+        return cls(
+            workflows,
+            tuple(map(str, answer["away"])),
+            int(answer["left_off"]),
+            left_out and str(left_out),
+            None if miners is None else int(miners),
+        )
 
 
 def _either(first: Parameter, second: Parameter) -> Parameter:

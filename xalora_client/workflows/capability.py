@@ -68,12 +68,12 @@ class Capability:
             if name not in self.parameters:
                 what = f"Workflow {self.key} does not take {one_line(name, 60)}"
                 takes = listed(list(self.parameters)) or "no parameters"
-                raise InvalidParameterError(name, value, "").derived(what=what, advice=f"It takes: {takes}.")
+                raise InvalidParameterError(name, value, takes, code="unknown_parameter").derived(what=what)
             resolved[name] = self.parameters[name].resolve(value)
         for name, parameter in self.parameters.items():
             if parameter.required and name not in values:
                 what, allowed = f"Workflow {self.key} needs a value for {name}", parameter.allowed
-                raise InvalidParameterError(name, None, allowed).derived(what=what, advice=f"Allowed: {allowed}.")
+                raise InvalidParameterError(name, None, allowed, code="parameter_missing").derived(what=what)
         return resolved
 
     def accepts(self, values: Mapping[str, object]) -> bool:

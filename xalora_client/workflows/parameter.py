@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import InvalidParameterError, listed
-from ..protocol.parameters import MAX_SEED, MediaAddress, Number, Rule, Text, Whole
+from ..protocol.parameters import MAX_SEED, MediaAddress, Number, Rule, Text, Whole, number_text
 
 _VALUE_TYPES = ("text", "whole", "number", "flag", "choice", "image")
 
@@ -56,8 +56,8 @@ class Parameter:
         if self.kind == "choice":
             return f"one of {listed(self.choices)}" if self.choices else "nothing, the list is empty"
         if self.kind == "number" and (self.minimum is None or self.maximum is None):
-            least = "" if self.minimum is None else f" of at least {self.minimum:g}"
-            return f"a number{least}" if self.maximum is None else f"a number of at most {self.maximum:g}"
+            least = "" if self.minimum is None else f" of at least {number_text(self.minimum)}"
+            return f"a number{least}" if self.maximum is None else f"a number of at most {number_text(self.maximum)}"
         return self._rule.allowed
 
     def resolve(self, value: object) -> object:

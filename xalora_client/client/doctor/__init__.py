@@ -14,9 +14,17 @@ from ...http.upload import WebTransport
 from ...media.store import budget_of
 from .check import OK, PROBLEM, WARNING, Check, failed
 from .machine import check_machine
-from .network import check_clock, check_images, check_key, check_key_is_set, check_miners, check_server
+from .network import (
+    check_clock,
+    check_images,
+    check_key,
+    check_key_is_set,
+    check_miners,
+    check_server,
+    refuse_comfyui,
+)
 
-__all__ = ["Check", "examine", "worst"]
+__all__ = ["Check", "examine", "refuse_comfyui", "worst"]
 
 
 async def examine(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ...errors import XaloraError
@@ -20,6 +21,7 @@ class Check:
         text: What was found.
         advice: What to do; empty when it is ok.
         error: What went wrong, where that is an error of the SDK. Its advice differs by where it is read.
+        counts: How many "machines" and "workflows" there are, where a sequencer tells.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Check:
     text: str
     advice: str = ""
     error: XaloraError | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def advice_for(self, surface: Literal["library", "command", "nodes"]) -> str:
         """What to do, for whoever reads it on that ``surface``: "library", "command" or "nodes"."""

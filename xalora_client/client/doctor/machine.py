@@ -17,6 +17,7 @@ from ...http import __version__
 from ...ledger.task_record import ledger_file
 from ...media.decoding.limits import free_memory
 from ...media.store import MediaStore
+from ...protocol.parameters import number_text
 from ...protocol.urls import display_url
 from .check import OK, PROBLEM, WARNING, Check, failed
 
@@ -113,7 +114,7 @@ def _check_media(home: Path, budget: int) -> Check:
     for path in (home / "media").glob("??/*"):
         with suppress(OSError):
             used += path.stat().st_size
-    return Check("media budget", OK, f"{used / 1e9:.2f} of {budget / 1e9:g} GB used")
+    return Check("media budget", OK, f"{used / 1e9:.2f} of {number_text(budget / 1e9)} GB used")
 
 
 def _check_proxies() -> Check:

@@ -7,7 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ...config import SOURCE_NAMES, Config
-from ...config.validation import AUTO, BY_BUCKET, BY_DATA_URI, BY_SEQUENCER, is_public
+from ...config.validation import (
+    AUTO,
+    BY_BUCKET,
+    BY_DATA_URI,
+    BY_SEQUENCER,
+    EXAMPLE_URL,
+    SANDBOX,
+    checked_url,
+    is_public,
+)
 from ...errors import ConfigurationError, XaloraError, listed, one_line
 from ...http.ssrf import is_local
 from ...http.upload import WebTransport
@@ -25,6 +34,7 @@ NO_TASK = "doctor-asks-for-no-task"
 """A task id that no server has: asking for it tells whether the key is accepted, and costs nothing."""
 
 SECONDS = 20.0
+COMFYUI_SECONDS = 3.0
 MOST_LEFT_OUT = 5
 """Workflows that are named because no miner runs them."""
 
@@ -59,8 +69,35 @@ async def check_server(settings: Config, web: WebTransport) -> About:
     if answer.status >= 500:
         problem = Check("server", PROBLEM, f"{url} answers {answer.status}", "Try again later, or ask its operator.")
         return About(problem, True, None, skew)
+    try:
+        await refuse_comfyui(url)
+    except ConfigurationError as error:
+        return About(failed("server", error), False, None, skew)
     kind = "Xalora's public network" if is_public(url) else "a sequencer of another kind"
     return About(Check("server", OK, f"{url} answers; {kind}"), True, False, skew)
+
+
+async def refuse_comfyui(address: str) -> None:
+    """Refuse an address where a ComfyUI answers: people mistake it for their sequencer's. No key is sent.
+
+    Args:
+        address: The address, as it was typed.
+
+    Raises:
+        ConfigurationError: It is a ComfyUI's, or has the wrong form.
+    """
+    url = checked_url(address)
+    if url == SANDBOX or is_public(url):
+        return
+    web = WebTransport()
+    for path, mark in (("system_stats", b'"devices"'), ("object_info", b'"output_node"')):
+        try:
+            answer = await web.ask("GET", f"{url}/{path}", seconds=COMFYUI_SECONDS)
+        except XaloraError:
+            return  # The checks say why it is not reached.
+        if answer.status == 200 and mark in answer.body:
+            params = {"address": url, "example": EXAMPLE_URL}
+            raise ConfigurationError(code="comfyui_address", params=params, remedy="check-server")
 
 
 def check_key_is_set(settings: Config) -> Check:
@@ -71,9 +108,11 @@ def check_key_is_set(settings: Config) -> Check:
         credentials = settings.require_credentials()
     except ConfigurationError as error:
         return failed("key", error)
+    if not settings.key_source:
+        return Check("key", OK, "none is set; a sequencer of your own may need none")
     text = f"set by {SOURCE_NAMES[settings.key_source]}"
     if len(credentials.api_key) < SHORTEST_SECRET:
-        return Check("key", WARNING, f"{text}, and very short", "Copy the whole key from your Xalora account.")
+        return Check("key", WARNING, f"{text}, and very short", "Copy the whole key, as you got it.")
     return Check("key", OK, text)
 
 
@@ -87,8 +126,10 @@ async def check_key(settings: Config, web: WebTransport) -> list[Check]:
         answer = await web.send(request, SECONDS)
     except XaloraError as error:
         return [failed(name, error)]
+    if answer.status == 401 and not settings.key_source:
+        return [failed(name, ConfigurationError(code="key_needed"))]
     if answer.status in (401, 403):
-        advice = "Copy the whole key from your Xalora account, and check that it belongs to this server."
+        advice = "Copy the whole key, as you got it, and check that it belongs to this server."
         return [Check(name, PROBLEM, f"the server does not accept it ({answer.status})", advice)]
     if answer.status == 404 or 200 <= answer.status < 300:
         return [Check(name, OK, "the server does not refuse it")]
@@ -109,16 +150,20 @@ async def check_miners(settings: Config, web: WebTransport) -> list[Check]:
     found = None
     with suppress(XaloraError):  # It only says more.
         found = read_list(await web.send(known, SECONDS), known)
+    counts: dict[str, int] = {}
+    if found:
+        counts = {"workflows": len(found.workflows)}
+        counts |= {} if found.miners is None else {"machines": found.miners}
     if answer.status == 503:
         advice = "Start one beside a ComfyUI with `xalora miner`; until then tasks wait."
-        return [Check("miners", WARNING, "none is connected to the sequencer", advice)]
+        return [Check("miners", WARNING, "none is connected to the sequencer", advice, counts=counts)]
     if answer.status != 200:
         return []
     told = json_object(answer).get("left_out")
     left_out = [one_line(each, 200) for each in told if isinstance(each, str)] if isinstance(told, list) else []
     runs = f"; there is {listed([str(each.key) for each in found.workflows])}" if found and found.workflows else ""
     words = "; none runs ".join([f"at least one is connected{runs}", *left_out[:MOST_LEFT_OUT]])
-    return [Check("miners", OK, words)]
+    return [Check("miners", OK, words, counts=counts)]
 
 
 def check_clock(about: About) -> Check:

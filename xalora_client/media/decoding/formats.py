@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ...status_parts import StatusPart
+
 SNIFF_BYTES = 4096
 """How many of a file's first bytes ``sniff`` needs for any format; fewer are enough for most."""
 
@@ -224,23 +226,26 @@ class MediaInfo:
         Returns:
             For example "848×480 · 73 frames, asked for 37".
         """
+        return StatusPart.line(self.parts(task_details, frames=frames))
+
+    def parts(self, task_details: object = None, *, frames: int | None = None) -> list[StatusPart]:
+        """What ``describe`` says, for other languages: as codes and values."""
         asked = asked_for(task_details)
         if not self.width:
-            return f"{self.format.extension[1:].upper()} file"
-        parts = [f"{self.width}×{self.height}"]
+            return [StatusPart("file", kind=self.format.extension[1:].upper())]
         size = asked.get("width", self.width), asked.get("height", self.height)
         # A named aspect ratio decides in place of width and height.
-        if size != (self.width, self.height) and asked.get("aspect_ratio", "custom") == "custom":
-            parts[0] += f", asked for {size[0]}×{size[1]}"
+        differs = size != (self.width, self.height) and asked.get("aspect_ratio", "custom") == "custom"
+        code = "size_asked" if differs else "size"
+        parts = [StatusPart(code, width=self.width, height=self.height, asked=f"{size[0]}×{size[1]}")]
         count, length = frames or self.frames, asked.get("length")
         if count is not None and (self.kind != "image" or length is not None):
-            parts.append(f"{count} {'frame' if count == 1 else 'frames'}")
-            if length is not None and length != count:
-                parts[-1] += f", asked for {length}"
+            code = ("frame" if count == 1 else "frames") + ("" if length in (None, count) else "_asked")
+            parts.append(StatusPart(code, count=count, asked=length))
         rate = asked.get("fps")
         if self.fps is not None and rate is not None and abs(self.fps - rate) > RATE_TOLERANCE * rate:
-            parts.append(f"{self.fps:.4g} frames per second, asked for {rate}")
-        return " · ".join(parts)
+            parts.append(StatusPart("rate_asked", rate=f"{self.fps:.4g}", asked=rate))
+        return parts
 
 
 RATE_TOLERANCE = 0.02

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from ...errors import one_line
 from ...http import __version__
+from ...protocol.parameters import number_text
 from ...workflows import WorkflowKey
 from ..queue import TaskQueue
 from ..values import EndedTask, MinerView, Overview, RunningTask
@@ -113,7 +114,8 @@ def _miner(miner: MinerView) -> tuple[object, ...]:
 
 
 def _running(task: RunningTask) -> tuple[object, ...]:
-    steps = "" if task.progress is None else f"{task.progress['value']:g} of {task.progress['maximum']:g}"
+    reached = () if task.progress is None else (task.progress["value"], task.progress["maximum"])
+    steps = " of ".join(map(number_text, reached))
     return _short(task.task_id), task.workflow, task.miner, task.attempt, _duration(task.seconds), steps
 
 
