@@ -151,10 +151,10 @@ def test_progress_is_told_in_the_node(comfy: ComfyUIProcess, paced: SandboxProce
     comfy.use(paced.url)
     run = comfy.run({"told": text2video(seed=77), "show": show(["told", 3])}).ok()
     texts = run.texts("told")
-    assert texts[0].startswith(("submitting", "queued 0:00"))
+    assert texts[0].startswith(("preparing", "queued 0:00"))
     assert any(text.startswith("running 0:0") for text in texts)
     assert re.fullmatch(r"done · 0:\d\d · 64×48 · 5 frames", texts.pop())
-    assert all(text.startswith(("submitting", "queued 0:", "running 0:", "downloading", "decoding")) for text in texts)
+    assert all(text.startswith(("preparing", "queued 0:", "running 0:", "downloading", "decoding")) for text in texts)
     times = [event.at for event in comfy.events if event.type == "text" and event.data["node"] == "told"]
     assert len(times) <= 1 + 4 * (times[-1] - times[0] + 1)
 

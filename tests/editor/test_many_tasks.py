@@ -102,7 +102,7 @@ def test_older_tasks_come_by_scrolling_and_stay_in_place(many: None, editor: Edi
     (gone,) = editor.comfy.get(f"/xalora/tasks?limit=1&before={number + 1}").json()["tasks"]
     ledger.forget(gone["task_id"])
     editor.page.wait_for_function(f"{_TOTAL} === {total}")
-    assert editor.js(_NUMBER_IN_VIEW) == str(number - 1)
+    editor.until(lambda: editor.js(_NUMBER_IN_VIEW) == str(number - 1), "the next one moves up")
 
     editor.js(_SCROLL_TO, 0)
     editor.page.wait_for_function("document.querySelector('.xalora-row').innerText.includes('made meanwhile')")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ def refusing(configured: Callable[[str], None], editor: Editor) -> Iterator[Fake
 
 
 def run(editor: Editor, **values: Any) -> int:
-    """Run a node that will fail; returns its id."""
-    inputs = {"prompt": "refused", "lora_name": "gecko", "width": 64, "height": 64}
+    """Run a node that will fail; returns its id. Its inputs are new: ComfyUI would not run it again after a success."""
+    inputs = {"prompt": f"refused {uuid.uuid4().hex[:8]}", "lora_name": "gecko", "width": 64, "height": 64}
     node = editor.add("XaloraFluxLora", **inputs | values)
     editor.add("PreviewImage")
     editor.js("() => { const [from, to] = app.graph.nodes; to.pos = [1000, 200]; from.connect(0, to, 0) }")
