@@ -56,5 +56,12 @@ class StatusPart:
 
     @staticmethod
     def line(parts: Iterable[StatusPart]) -> str:
-        """The English line of these parts."""
+        """The English line of these parts.
+
+        Args:
+            parts: What the line says, in its order.
+
+        Returns:
+            For example "848×480 · 73 frames".
+        """
         return " · ".join(map(str, parts))

@@ -70,5 +70,5 @@ class TestRedirects:
 
 def test_a_host_name_that_cannot_be(subject):
     subject.options["workflow_url"] = f"http://{'a' * 70}.invalid"
-    with pytest.raises(ConfigurationError, match="workflow URL"):
+    with pytest.raises(ConfigurationError, match="plain address of a server"):
         subject.do(query)

@@ -39,6 +39,7 @@ from xalora_client import (
     Outcome,
     RateLimitError,
     ResponseError,
+    StatusPart,
     TaskCanceledError,
     TaskError,
     TaskFailedError,
@@ -110,6 +111,7 @@ def show(update: TaskUpdate) -> None:
     assert_type(update.last_error, str | None)
     assert_type(update.connected, bool)
     assert_type(update.describe(), str)
+    assert_type(StatusPart.line(update.parts()), str)
     assert_type(update.progress, TaskProgress | None)
     if update.progress is not None:
         assert_type(update.progress.value, float)

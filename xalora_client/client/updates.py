@@ -57,7 +57,14 @@ class TaskUpdate:
         return StatusPart.line(self.parts(elapsed))
 
     def parts(self, elapsed: float | None = None) -> list[StatusPart]:
-        """What ``describe`` says, for other languages: as codes and values."""
+        """What ``describe`` says, for other languages: as codes and values.
+
+        Args:
+            elapsed: As for ``describe``.
+
+        Returns:
+            The parts, in their order.
+        """
         now = self.elapsed if elapsed is None else elapsed
         since = now - self.elapsed
         code = _CODES.get(self.status, "state")

@@ -102,7 +102,14 @@ class Listing:
         return statistics.median(ran) if ran else None
 
     def is_being_sent(self, record: TaskRecord) -> bool:
-        """Whether anybody still sends the create of a task. Its record may not say how that ended: after a crash."""
+        """Whether anybody still sends the create of a task. Its record may not say how that ended: after a crash.
+
+        Args:
+            record: The task.
+
+        Returns:
+            True while a process has the claim.
+        """
         return record.owner is not None and is_held(self._owners / record.owner)
 
     def _read(self, action: Callable[[sqlite3.Connection], T]) -> T | None:

@@ -55,7 +55,15 @@ class Rule:
             raise InvalidParameterError(field, value, self.allowed, code=code, params=params)
 
     def fault(self, field: str, value: object) -> tuple[str, dict[str, object]]:
-        """What is wrong with a value that is not allowed: the code of its message, and what it says of the rule."""
+        """What is wrong with a value that is not allowed.
+
+        Args:
+            field: The name of the parameter.
+            value: Its value.
+
+        Returns:
+            The code of the message, and what that says of the rule, by name.
+        """
         return "invalid_parameter", {}
 
 

@@ -229,7 +229,15 @@ class MediaInfo:
         return StatusPart.line(self.parts(task_details, frames=frames))
 
     def parts(self, task_details: object = None, *, frames: int | None = None) -> list[StatusPart]:
-        """What ``describe`` says, for other languages: as codes and values."""
+        """What ``describe`` says, for other languages: as codes and values.
+
+        Args:
+            task_details: As for ``describe``.
+            frames: As for ``describe``.
+
+        Returns:
+            The parts, in their order.
+        """
         asked = asked_for(task_details)
         if not self.width:
             return [StatusPart("file", kind=self.format.extension[1:].upper())]
