@@ -220,7 +220,8 @@ def stored_keys(stored: Mapping[str, Any]) -> dict[str, str]:
 
 def _keyed(stored: Mapping[str, Any]) -> str:
     """The server that the stored ``api_key`` is for. The sandbox is sent none: under it, that is the network's."""
-    url = stored.get("workflow_url") or DEFAULT_URL
+    url = stored.get("workflow_url")
+    url = url if url and isinstance(url, str) else DEFAULT_URL
     with suppress(ConfigurationError):
         url = checked_url(url)
     return DEFAULT_URL if url == SANDBOX else url

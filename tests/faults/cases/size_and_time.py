@@ -57,7 +57,7 @@ _SECURE_PROXY = _through(name="HTTPS_PROXY")
 _IMPOSSIBLE = (
     "http://", "https://", "http:///x", "http://a b/", "http://:80/", "http://127.0.0.1:99999/", "http://127.0.0.1:0/",
     "http://127.0.0.1:x/", "http://[::1/", "http://[::zz]/", "http://a..b/", "http://%zz/", "ftp://127.0.0.1/",
-    "127.0.0.1", "http://user:pass@127.0.0.1/", "http://\ud800/", "http://a\nb/", f"http://{'a' * 64}.example/",
+    "127.0.0.1?x", "http://user:pass@127.0.0.1/", "http://\ud800/", "http://a\nb/", f"http://{'a' * 64}.example/",
     "http://127.0.0.1/\x00", "javascript:alert(1)",
 )  # fmt: skip
 _IMPOSSIBLE_RESULTS = (
