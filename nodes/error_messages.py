@@ -27,11 +27,11 @@ def wrap_errors(node: Any) -> None:
         try:
             return await run(self, *args, **values)
         except XaloraError as error:
-            said = error.plain.rstrip(".")
-            progress.text([Part("error", words=said, error=for_extension(error))], last=True)
+            shown = for_extension(error)
+            progress.text([Part("error", words=error.plain.rstrip("."), error=shown)], last=True)
             # ComfyUI itself sends the editor only the error's text.
             facts = {"node": progress.node_id, "task_id": error.task_id, "reuse": values.get("reuse", True)}
-            comfy.send_to_client(EVENT, facts | for_extension(error))
+            comfy.send_to_client(EVENT, facts | shown)
             raise _for_comfyui(error).with_traceback(error.__traceback__) from error.__cause__
         except Interrupted:  # In ComfyUI an Exception. The last line already says what became of the tasks.
             raise
